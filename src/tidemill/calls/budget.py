@@ -1,0 +1,202 @@
+"""The hard budget: what may still be spent, decided before anything is sent."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price
+from tidemill.calls.wire import Request, Usage
+from tidemill.errors import BudgetError, ConfigError
+
+_UNBOUNDED = 1 << 62
+
+
+class Spend(NamedTuple):
+    """An amount in all three measures, exact: requests sent, tokens both ways, pico-dollars."""
+
+    calls: int = 0
+    tokens: int = 0
+    pico_usd: int = 0
+
+    @property
+    def usd(self) -> float:
+        """US dollars."""
+        return self.pico_usd / PICO_USD_PER_USD
+
+    def plus(self, other: Spend) -> Spend:
+        """The sum."""
+        return Spend(self[0] + other[0], self[1] + other[1], self[2] + other[2])
+
+    def minus(self, other: Spend) -> Spend:
+        """The difference."""
+        return Spend(self[0] - other[0], self[1] - other[1], self[2] - other[2])
+
+    def fits(self, bound: Spend) -> bool:
+        """Whether no measure is above `bound`'s."""
+        return self[0] <= bound[0] and self[1] <= bound[1] and self[2] <= bound[2]
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON."""
+        return self._asdict()
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Spend:
+        """What `to_dict` gave."""
+        return cls(int(value["calls"]), int(value["tokens"]), int(value["pico_usd"]))
+
+
+NOTHING = Spend()
+
+Verdict = Literal["lease", "refund", "never"]
+"""What a reservation that does not fit waits for: a wider lease, a refund of one in flight, or nothing at all."""
+
+
+class Pricing:
+    """Ceilings and costs at one model's price; without one, dollars stay 0."""
+
+    __slots__ = ("_input_rate", "_output_rate")
+
+    def __init__(self, price: Price | None) -> None:
+        self._input_rate, self._output_rate = price.token_rates() if price is not None else (0, 0)
+
+    def ceiling(self, request: Request) -> Spend:
+        """The most one attempt at `request` can cost: its bytes as input tokens, `max_output_tokens` as output.
+
+        A token is at least one byte of text, so this holds for text; content sent by reference, such as the address
+        of an image, can cost more than its bytes.
+        """
+        input_tokens, output_tokens = len(request.body), request.max_output_tokens or 0
+        cost = input_tokens * self._input_rate + output_tokens * self._output_rate
+        return Spend(1, input_tokens + output_tokens, cost)
+
+    def cost(self, usage: Usage) -> Spend:
+        """What one attempt did cost."""
+        cost = usage.input_tokens * self._input_rate + usage.output_tokens * self._output_rate
+        return Spend(1, usage.input_tokens + usage.output_tokens, cost)
+
+
+class BudgetLedger:
+    """Reservations, what they turned out to cost, and the lease they stay inside; a pure state machine.
+
+    `spent` plus what is reserved never passes `lease`, an amount that its owner has made durable beforehand, and the
+    lease never passes the budget. So after a crash the last durable lease, taken for `spent`, covers whatever the
+    far side billed. The lease is kept small: about twice what is reserved at a time. A measure the budget leaves
+    open is counted, and not leased.
+
+    Args:
+        budget: the bounds.
+        spent: what counts as spent already: the last durable lease of this run, nothing for a new one.
+        durable: False when no one commits leases (nothing outlives the process): the whole budget is leased.
+    """
+
+    __slots__ = ("_bound", "_mark", "_open", "_used", "budget", "cap", "lease", "spent")
+
+    def __init__(self, budget: Budget, spent: Spend = NOTHING, *, durable: bool = True) -> None:
+        self.budget = budget
+        self.cap = Spend(
+            _UNBOUNDED if budget.calls is None else budget.calls,
+            _UNBOUNDED if budget.tokens is None else budget.tokens,
+            _UNBOUNDED if budget.usd is None else int(Decimal(str(budget.usd)) * PICO_USD_PER_USD),
+        )
+        self.spent = spent
+        self._used = spent
+        self._open = 0
+        self.widen(spent if durable else self.cap)
+
+    @property
+    def reserved(self) -> Spend:
+        """What the attempts in flight may still cost."""
+        return self._used.minus(self.spent)
+
+    def check_lane(self, price: Price | None) -> None:
+        """Refuse a model that this budget cannot be held against."""
+        if self.budget.usd is not None and price is None:
+            raise ConfigError("a usd budget needs every model's price", hint="set price, or bound tokens instead")
+
+    def check_request(self, request: Request) -> None:
+        """Refuse a request whose cost has no ceiling."""
+        if request.max_output_tokens is None and (self.budget.usd is not None or self.budget.tokens is not None):
+            raise ConfigError(
+                "a usd or tokens budget needs max_tokens, and this request sets none", hint="set max_tokens"
+            )
+
+    def reserve(self, ceiling: Spend) -> bool:
+        """Whether `ceiling` fits under the lease; it is then reserved, until settled, refused or released."""
+        used = self._used.plus(ceiling)
+        if not used.fits(self._bound):
+            return False
+        self._used = used
+        self._open += 1
+        return True
+
+    def settle(self, ceiling: Spend, cost: Spend | None) -> None:
+        """An attempt ended: its reported cost replaces its ceiling, an unknown one counts whole."""
+        cost = ceiling if cost is None else cost
+        self._used = self._used.minus(ceiling).plus(cost)
+        self.spent = self.spent.plus(cost)
+        self._open -= 1
+
+    def refuse(self, ceiling: Spend) -> None:
+        """The far side answered that it computed nothing: only the request itself counts."""
+        self.settle(ceiling, Spend(calls=ceiling.calls))
+
+    def release(self, ceiling: Spend) -> None:
+        """The attempt was never sent: nothing counts."""
+        self.settle(ceiling, NOTHING)
+
+    def judge(self, ceiling: Spend) -> Verdict:
+        """What a reservation that did not fit has to wait for."""
+        if self._used.plus(ceiling).fits(self.cap):
+            return "lease"
+        return "refund" if self._open else "never"
+
+    def next_lease(self, waiting: Spend = NOTHING) -> Spend | None:
+        """The lease to make durable next, None while this one will do.
+
+        It covers what is spent, reserved and `waiting`, and once more the last two as slack; it is asked for once
+        half of the last one's slack is gone, so that hardly anyone waits for it.
+        """
+        if waiting == NOTHING and self._used.fits(self._mark):
+            return None
+        wanted = self._used.plus(waiting)
+        slack = wanted.minus(self.spent)
+        lease = Spend(
+            *(
+                max(held, used, min(cap, want + spare))
+                for held, used, cap, want, spare in zip(self.lease, self._used, self.cap, wanted, slack, strict=True)
+            )
+        )
+        return None if lease.fits(self._bound) else lease
+
+    def widen(self, lease: Spend) -> None:
+        """`lease` is durable."""
+        self.lease = lease
+        self._bound = Spend(
+            *(_UNBOUNDED if cap == _UNBOUNDED else amount for cap, amount in zip(self.cap, lease, strict=True))
+        )
+        self._mark = Spend(
+            *(
+                bound if bound >= cap else (bound + used) // 2
+                for bound, cap, used in zip(self._bound, self.cap, self._used, strict=True)
+            )
+        )
+
+    def final_lease(self) -> Spend:
+        """The lease to make durable at a clean stop: nothing is left to chance then."""
+        return self._used
+
+    def refusal(self, ceiling: Spend) -> BudgetError:
+        """The error for a reservation that can never fit."""
+        used, cap = self._used.plus(ceiling), self.cap
+        scales = {"calls": 1, "tokens": 1, "usd": PICO_USD_PER_USD}
+        texts, fields = [], []
+        for i, (name, scale) in enumerate(scales.items()):
+            if used[i] > cap[i]:
+                amounts = f"{self.spent[i] / scale:.10g} of {cap[i] / scale:.10g} spent"
+                texts.append(f"{name}: {amounts}, the next call may take {ceiling[i] / scale:.6g}")
+                fields.append(f"budget.{name}")
+        return BudgetError(
+            f"the budget allows no further call ({'; '.join(texts)})",
+            hint=f"what is finished is kept; go on with a higher {' and '.join(fields)}",
+        )

@@ -1,0 +1,85 @@
+"""Keeping a request's own credentials out of what is said about it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
+
+from tidemill.calls.wire import Request
+from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.errors import CallError
+
+MAX_MASKED_CHARS = 640
+"""Text is cut here before the search for what looks like a key, which takes time on megabytes."""
+
+_PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"})
+_MIN_PLAIN_LENGTH = 8
+"""A shorter value of a header that is not named like a secret is taken for an ordinary word."""
+_MIN_LENGTH = 4
+"""No credential is shorter; local servers are often given `x`."""
+
+
+def mask_request(text: str, request: Request) -> str:
+    """`text` without the credentials `request` carries, however they are quoted, nor anything else like a key."""
+    for secret in sorted(set(_iter_secrets(request)), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return mask(text[:MAX_MASKED_CHARS])
+
+
+def mask_error(error: CallError, request: Request) -> None:
+    """Take the credentials of `request` out of the texts of `error`."""
+    error.message = mask_request(error.message, request)
+    error.where = mask_request(error.where, request)
+    error.hint = mask_request(error.hint, request)
+    error.args = (error.message,)
+
+
+def label_endpoint(url: str) -> str:
+    """`url` as it may be shown: without user, password, query and fragment; empty for what is no address."""
+    parts = _split(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}".rstrip("/") if host else ""
+
+
+def _iter_secrets(request: Request) -> Iterator[str]:
+    for value in _iter_values(request):
+        if len(value) < _MIN_LENGTH:
+            continue
+        yield from {value, quote(value, safe=""), quote_plus(value), json.dumps(value)[1:-1]}
+
+
+def _iter_values(request: Request) -> Iterator[str]:
+    """What may be a credential in `request`: header values, their last words, and parts of the address."""
+    for name, value in request.headers.items():
+        is_secret = is_secret_key(name)
+        if name.lower() in _PLAIN_HEADERS or not (is_secret or len(value) >= _MIN_PLAIN_LENGTH):
+            continue
+        token = value.rpartition(" ")[2]
+        yield from (value, token)
+        if value.lower().startswith("basic "):
+            yield from _iter_basic(token)
+    parts = _split(request.url)
+    yield from (unquote(text) for text in (parts.username, parts.password) if text)
+    for name, value in parse_qsl(parts.query):
+        if is_secret_key(name) or len(value) >= _MIN_PLAIN_LENGTH or name == "key":
+            yield value
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # no address at all: the transport says so
+        return SplitResult("", "", "", "", "")
+
+
+def _iter_basic(token: str) -> Iterator[str]:
+    """The user, password and pair behind a Basic token (RFC 7617)."""
+    try:
+        pair = base64.b64decode(token, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):  # not Basic after all: the token itself is masked already
+        return
+    yield pair
+    yield from pair.split(":", 1)

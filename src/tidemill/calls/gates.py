@@ -1,0 +1,303 @@
+"""Where the engine waits: slots, the quota's pace, an endpoint that is down, the budget. Each first in, first out.
+
+A gate wraps a pure state machine and hands what it grants to the one who has waited longest. Who is cancelled while
+waiting leaves the line; who is cancelled with the grant already in hand passes it on. All belong to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from tidemill.calls.breaker import Breaker
+from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
+from tidemill.calls.quota import Quota
+from tidemill.calls.wire import UnreachableError
+from tidemill.errors import CallError, PermanentCallError, TransientCallError
+
+T = TypeVar("T")
+
+CommitLease = Callable[[Spend], Awaitable[object]]
+
+
+class _Line(Generic[T]):
+    """Those who wait, in order; each gets one grant of type T."""
+
+    def __init__(self) -> None:
+        self._futures: deque[asyncio.Future[T]] = deque()
+
+    def __bool__(self) -> bool:
+        while self._futures and self._futures[0].done():
+            self._futures.popleft()
+        return bool(self._futures)
+
+    def grant(self, value: T) -> None:
+        """Give `value` to the first; call it only on a line that is true."""
+        self._futures.popleft().set_result(value)
+
+    async def wait(self, pass_on: Callable[[T], object]) -> T:
+        """The grant, when its turn comes; one that is cancelled too late to be skipped goes to `pass_on`."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._futures.append(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                pass_on(future.result())
+            raise
+
+
+class SlotGate:
+    """A lane's slots. `free` is 0 whenever someone waits, so `if gate.free: gate.free -= 1` takes one in order."""
+
+    __slots__ = ("_line", "free")
+
+    def __init__(self, slots: int) -> None:
+        self.free = slots
+        self._line: _Line[None] = _Line()
+
+    async def wait(self) -> None:
+        """Take a slot when one is handed over."""
+        await self._line.wait(self.release)
+
+    def release(self, _: None = None) -> None:
+        """Hand a slot to the next in line, or put it back."""
+        if self._line:
+            self._line.grant(None)
+        else:
+            self.free += 1
+
+
+class QuotaGate:
+    """A lane's requests per minute."""
+
+    def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop) -> None:
+        self._quota = quota
+        self._loop = loop
+        self._line: _Line[None] = _Line()
+        self._timer: asyncio.Handle | None = None
+
+    def take(self) -> bool:
+        """Whether a request may go now; it then counts."""
+        return not self._line and self._quota.take(self._loop.time()) == 0.0
+
+    async def wait(self) -> None:
+        """Until a request may go; it then counts. One that is cancelled after its turn came has counted."""
+        waiting = self._line.wait(lambda _: None)
+        if self._timer is None:
+            self._timer = self._loop.call_soon(self._serve)
+        await waiting
+
+    def _serve(self) -> None:
+        self._timer = None
+        while self._line:
+            wait_s = self._quota.take(self._loop.time())
+            if wait_s:
+                self._timer = self._loop.call_later(wait_s, self._serve)
+                return
+            self._line.grant(None)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class EndpointGate:
+    """An endpoint's breaker, and those who wait for it to close or for their turn to probe it."""
+
+    def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop) -> None:
+        self.label = label
+        self.breaker = breaker
+        self._loop = loop
+        self._line: _Line[int | CallError] = _Line()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = ""
+
+    async def enter(self) -> int:
+        """Wait until a call may go; the number of the probe when it goes as one, else 0.
+
+        Raises:
+            CallError: of the run: the endpoint stayed away for longer than the limits allow.
+        """
+        if not self._line:
+            now = self._loop.time()
+            probe = self.breaker.acquire_probe(now)
+            if probe or self.breaker.is_closed:
+                return probe
+            if self.breaker.has_given_up(now):
+                raise self.failure()
+            self._timer = self._timer or self._loop.call_at(self.breaker.next_event_at(), self._serve)
+        granted = await self._line.wait(self._pass_on)
+        if isinstance(granted, CallError):
+            raise granted
+        return granted
+
+    def _pass_on(self, granted: int | CallError) -> None:
+        if not isinstance(granted, CallError):
+            self.return_probe(granted)
+
+    def return_probe(self, probe: int) -> None:
+        """The probe was not sent, or not to its end; the next in line sends it. Nothing when it is 0 or over."""
+        self.breaker.return_probe(self._loop.time(), probe)
+        self._serve()
+
+    def succeed(self) -> None:
+        """The endpoint answered: everyone goes."""
+        self.breaker.succeed()
+        self._serve()
+
+    def fail(self, error: CallError, *, sent_at: float, counts: bool, probe: int) -> None:
+        """An attempt failed for the endpoint's reasons; see `Breaker.fail`."""
+        self._last = error.message
+        self.breaker.fail(
+            self._loop.time(),
+            sent_at=sent_at,
+            connected=not isinstance(error, UnreachableError),
+            counts=counts,
+            probe=probe,
+            retry_after_s=error.retry_after_s or 0.0,
+        )
+        self._serve()
+
+    def failure(self, *, status: int | None = None) -> CallError:
+        """The run's failure, once the breaker has given up."""
+        if not self.breaker.was_reached():
+            return PermanentCallError(
+                f"no connection since the first try: {self._last}",
+                where=self.label,
+                hint="check base_url, the network and that the server runs",
+                of="run",
+            )
+        return TransientCallError(
+            f"no usable answer for longer than outage_s: {self._last}",
+            where=self.label,
+            hint="run again when the endpoint is back; if only these requests fail, raise limits.breaker_failures",
+            of="run",
+            status=status,
+        )
+
+    def _serve(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        breaker, now = self.breaker, self._loop.time()
+        while self._line:
+            if breaker.is_closed:
+                self._line.grant(0)
+            elif breaker.has_given_up(now):
+                self._line.grant(self.failure())
+            elif probe := breaker.acquire_probe(now):
+                self._line.grant(probe)
+            else:
+                self._timer = self._loop.call_at(breaker.next_event_at(), self._serve)
+                return
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class BudgetGate:
+    """The budget, those who wait for it, and the one task that makes its next lease durable."""
+
+    def __init__(self, ledger: BudgetLedger, commit_lease: CommitLease | None) -> None:
+        self.ledger = ledger
+        self._commit_lease = commit_lease
+        self._line: deque[tuple[asyncio.Future[BaseException | None], Spend]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def reserve(self, ceiling: Spend) -> bool:
+        """Whether `ceiling` is reserved at once."""
+        return not self._line and self.ledger.reserve(ceiling)
+
+    async def wait(self, ceiling: Spend) -> None:
+        """Until `ceiling` is reserved.
+
+        Raises:
+            BudgetError: the budget cannot take it, and nothing in flight may still give back.
+            Exception: what committing the lease raised.
+        """
+        future: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self._line.append((future, ceiling))
+        self.serve()
+        try:
+            refused = await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                self.serve()
+            elif future.result() is None:
+                self.release(ceiling)
+            raise
+        if refused is not None:
+            raise refused
+
+    def settle(self, ceiling: Spend, cost: Spend | None) -> None:
+        """See `BudgetLedger.settle`."""
+        self.ledger.settle(ceiling, cost)
+        self.serve()
+
+    def refuse(self, ceiling: Spend) -> None:
+        """See `BudgetLedger.refuse`."""
+        self.ledger.refuse(ceiling)
+        self.serve()
+
+    def release(self, ceiling: Spend) -> None:
+        """See `BudgetLedger.release`."""
+        self.ledger.release(ceiling)
+        self.serve()
+
+    def serve(self) -> None:
+        """Give those who wait what there is now, and widen the lease when it runs low."""
+        while self._line:
+            future, need = self._line[0]
+            if not future.done():
+                if self.ledger.reserve(need):
+                    future.set_result(None)
+                elif self.ledger.judge(need) == "never":
+                    future.set_result(self.ledger.refusal(need))
+                else:
+                    break
+            self._line.popleft()
+        self._widen()
+
+    def _widen(self) -> None:
+        if self._commit_lease is None or self._task is not None:
+            return
+        waiting = NOTHING
+        for future, need in self._line:
+            if not future.done():
+                waiting = waiting.plus(need)
+        lease = self.ledger.next_lease(waiting)
+        if lease is not None:
+            self._task = asyncio.get_running_loop().create_task(self._commit(self._commit_lease, lease))
+
+    async def _commit(self, commit_lease: CommitLease, lease: Spend) -> None:
+        failure: Exception | None = None
+        try:
+            await commit_lease(lease)
+        except Exception as exc:  # what the disk said belongs to those who wait; with none, the next one asks again
+            failure = exc
+        self._task = None
+        if failure is None:
+            self.ledger.widen(lease)
+            self.serve()
+        else:
+            self._fail(failure)
+
+    def _fail(self, error: BaseException) -> None:
+        for future, _ in self._line:
+            if not future.done():
+                future.set_result(error)
+        self._line.clear()
+
+    async def close(self) -> None:
+        """Make what is really spent the lease; call it when nothing is in flight."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        if self._commit_lease is not None and self.ledger.lease != self.ledger.final_lease():
+            await self._commit_lease(self.ledger.final_lease())
+            self.ledger.widen(self.ledger.final_lease())

@@ -1,0 +1,279 @@
+"""One model's way out: how a call becomes attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from tidemill.calls.budget import Pricing, Spend
+from tidemill.calls.credentials import mask_error
+from tidemill.calls.gates import BudgetGate, EndpointGate, QuotaGate, SlotGate
+from tidemill.calls.limits import Limits, Price
+from tidemill.calls.meter import Meter
+from tidemill.calls.quota import Quota
+from tidemill.calls.retry import backoff_s, find_cause, is_outage, is_refusal, judge_response
+from tidemill.calls.wire import Request, Response, Transport, UnreachableError, Usage
+from tidemill.errors import CallError, TransientCallError
+
+_SHORTEST_TIMEOUT_S = 0.001  # aiohttp takes 0 for no timeout
+
+
+class Reply(Protocol):
+    """What a decoded response must tell: the tokens it was billed for, None when the far side did not say."""
+
+    @property
+    def usage(self) -> Usage | None: ...
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class _Call:
+    """One call on its way: what it holds and what became of its attempts.
+
+    Attributes:
+        attempts: attempts sent; `charged` of them count towards `max_attempts`.
+        ceiling: what it has reserved for the next or current attempt.
+        probe: the number of the probe it goes as, 0 for none.
+        blamed: the breaker's streak of failures that it has been counted in.
+        answered: its current attempt got a 200.
+        deadline_at: set at the first send.
+        error: why its last attempt failed.
+    """
+
+    attempts = 0
+    charged = 0
+    ceiling: Spend | None = None
+    probe = 0
+    blamed = -1
+    answered = False
+    sent_at = 0.0
+    deadline_at = 0.0
+    error: CallError | None = None
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+class Lane:
+    """One model's way out: its slots, its pace, its endpoint's breaker. Get it from `Engine.lane`."""
+
+    def __init__(
+        self,
+        terms: tuple[Limits, str, Price | None],
+        *,
+        transport: Transport,
+        meter: Meter,
+        rng: random.Random,
+        gate: EndpointGate,
+        budget: BudgetGate | None,
+    ) -> None:
+        limits, _, price = self.terms = terms
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        self._meter = meter
+        self._rng = rng
+        self._gate = gate
+        self._breaker = gate.breaker
+        self._budget = budget
+        self._pricing = Pricing(price)
+        self._slots = SlotGate(limits.concurrency)
+        rate = limits.requests_per_minute
+        self._quota = None if rate is None else QuotaGate(Quota(rate), self._loop)
+        self._is_bounded = budget is not None or rate is not None
+        self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
+
+    def close(self) -> None:
+        """Stop the lane's timer."""
+        if self._quota is not None:
+            self._quota.close()
+
+    async def call(
+        self,
+        request: Request,
+        decode: Callable[[Response], R],
+        commit: Callable[[R, int], Awaitable[object]] | None = None,
+    ) -> R:
+        """What `decode` makes of the answer to `request`, after `commit` has returned.
+
+        Waits, each first in first out, for a slot, the endpoint, the budget and the quota, and sends attempts until one
+        is answered. The wait for the first send is charged to no deadline, nor is one for an open breaker.
+
+        Args:
+            decode: turns a response with a status in 200-299 into a value with `usage`. It may raise
+                `TransientCallError` (garbage: another attempt) or `PermanentCallError`.
+            commit: makes the value durable; gets it and the attempts it took. The slot is held until it returns.
+
+        Raises:
+            CallError: no usable answer; `of` says whose failure it is, `attempts` how many were sent.
+            BudgetError: the budget has no room for another attempt.
+            ConfigError: the budget cannot be held against this request.
+            Exception: what `decode` or `commit` raised beside a CallError.
+        """
+        slots, call = self._slots, _Call(request)
+        if slots.free:
+            slots.free -= 1
+        else:
+            await slots.wait()
+        try:
+            value = await self._answer(call, decode)
+            if commit is not None:
+                await commit(value, call.attempts)
+            return value
+        except CallError as error:
+            error.attempts = call.attempts
+            self._meter.failed += call.attempts > 0
+            raise
+        finally:
+            call.error = None  # its traceback holds this call: no cycle is left for the collector
+            if call.attempts:
+                self._meter.in_flight -= 1
+            slots.release()
+
+    async def _answer(self, call: _Call, decode: Callable[[Response], R]) -> R:
+        """Attempts, until one is answered."""
+        while True:
+            if self._is_bounded or not self._breaker.is_closed:
+                await self._admit(call)
+            try:
+                return await self._attempt(call, decode)
+            except BaseException as error:  # every way out must give back what the attempt holds
+                self._end_failed(call, error)
+                if not isinstance(error, CallError):
+                    raise
+                delay_s = self._judge(call, error)
+                if delay_s is None:
+                    raise
+            if delay_s > 0.0:
+                await asyncio.sleep(delay_s)
+
+    async def _admit(self, call: _Call) -> None:
+        """Wait until the next attempt may be sent; `call` then holds its reservation, and the probe if it is one."""
+        while True:
+            if not self._breaker.is_closed:
+                waits_since = self._loop.time()
+                call.probe = await self._gate.enter()
+                call.deadline_at += self._loop.time() - waits_since
+            try:
+                if self._budget is not None:
+                    await self._reserve(call, self._budget)
+                if self._quota is not None and not self._quota.take():
+                    await self._quota.wait()
+                if call.error is not None and self._loop.time() >= call.deadline_at:
+                    raise self._give_up(call, call.error, f"deadline_s={self._limits.deadline_s:g}")
+            except BaseException:  # cancelled, out of budget or too late: what it holds goes back either way
+                self._withdraw(call)
+                raise
+            if self._breaker.is_closed or call.probe:
+                return
+            self._withdraw(call)
+
+    async def _reserve(self, call: _Call, budget: BudgetGate) -> None:
+        budget.ledger.check_request(call.request)
+        ceiling = self._pricing.ceiling(call.request)
+        if not budget.reserve(ceiling):
+            await budget.wait(ceiling)
+        call.ceiling = ceiling
+
+    def _withdraw(self, call: _Call) -> None:
+        """Give back what an attempt that is not sent holds."""
+        if call.ceiling is not None and self._budget is not None:
+            self._budget.release(call.ceiling)
+            call.ceiling = None
+        self._return_probe(call)
+
+    def _return_probe(self, call: _Call) -> None:
+        if call.probe:
+            self._gate.return_probe(call.probe)
+            call.probe = 0
+
+    async def _attempt(self, call: _Call, decode: Callable[[Response], R]) -> R:
+        """One attempt's decoded answer, settled and counted."""
+        meter, now = self._meter, self._loop.time()
+        timeout_s = self._first_timeout_s
+        if call.attempts:
+            timeout_s = max(_SHORTEST_TIMEOUT_S, min(timeout_s, call.deadline_at - now))
+        else:
+            meter.begin()
+            call.deadline_at = now + self._limits.deadline_s
+        call.attempts += 1
+        meter.attempts += 1
+        call.sent_at = now
+        call.answered = False
+        response = await self._transport.send(call.request, timeout_s)
+        if not 200 <= response.status < 300:
+            raise judge_response(response, call.request, wall_s=time.time())
+        call.answered = True
+        if not self._breaker.is_calm:
+            self._gate.succeed()
+        latency_s = self._loop.time() - now
+        value = decode(response)
+        usage = value.usage
+        cost = None if usage is None else self._pricing.cost(usage)
+        meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd)
+        if call.ceiling is not None and self._budget is not None:
+            self._budget.settle(call.ceiling, cost)
+            call.ceiling = None
+        return value
+
+    def _end_failed(self, call: _Call, error: BaseException) -> None:
+        """Settle what a failed attempt had reserved, count it and tell the breaker."""
+        is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
+        self._meter.unknown_usage += not is_refused
+        if call.ceiling is not None and self._budget is not None:
+            if not is_refused:
+                self._budget.settle(call.ceiling, None)
+            elif isinstance(error, UnreachableError):
+                self._budget.release(call.ceiling)
+            else:
+                self._budget.refuse(call.ceiling)
+            call.ceiling = None
+        if isinstance(error, CallError):
+            mask_error(error, call.request)
+            self._meter.failures[find_cause(error, answered=call.answered)] += 1
+            if not call.answered:
+                self._tell_breaker(call, error)
+        self._return_probe(call)
+
+    def _tell_breaker(self, call: _Call, error: CallError) -> None:
+        if is_outage(error):
+            counts = isinstance(error, UnreachableError) or call.blamed != self._breaker.streak
+            call.blamed = self._breaker.streak
+            self._gate.fail(error, sent_at=call.sent_at, counts=counts, probe=call.probe)
+        elif error.status is not None:
+            self._gate.succeed()
+
+    def _judge(self, call: _Call, error: CallError) -> float | None:
+        """The seconds until the next attempt; None when `error` ends the call.
+
+        Raises:
+            CallError: it has become the run's failure.
+        """
+        call.error = error
+        if not isinstance(error, TransientCallError) or error.of == "run":
+            return None
+        now, breaker = self._loop.time(), self._breaker
+        if not call.answered and is_outage(error) and breaker.has_given_up(now):
+            raise self._gate.failure(status=error.status)
+        if not breaker.is_closed:
+            return 0.0
+        if not isinstance(error, UnreachableError):
+            call.charged += 1
+            if call.charged >= self._limits.max_attempts:
+                self._give_up(call, error, f"max_attempts={self._limits.max_attempts}")
+                return None
+        delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
+        if now + delay_s >= call.deadline_at:
+            self._give_up(call, error, f"deadline_s={self._limits.deadline_s:g}")
+            return None
+        return min(delay_s, breaker.gives_up_at() - now)
+
+    def _give_up(self, call: _Call, error: CallError, bound: str) -> CallError:
+        """`error`, saying which bound ended the call."""
+        error.message += f" (attempt {call.attempts}, the last by {bound})"
+        error.args = (error.message,)
+        return error

@@ -1,0 +1,117 @@
+"""What the calls of a run came to: counts, tokens, cost, latency."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import Any
+
+from tidemill.calls.limits import PICO_USD_PER_USD
+from tidemill.calls.wire import Usage
+
+_EDGES_S = tuple(10 ** (step / 20 - 4) for step in range(141))
+"""Upper edges of the latency buckets: 0.1 ms to 1,000 s, each 12 % above the last; one more bucket is open."""
+
+
+class Meter:
+    """Counters of outside calls. Written by one event loop; reading from another thread gives near-current values.
+
+    Attributes:
+        calls: calls begun (their first attempt was sent).
+        failed: of those, the ones that ended with an error.
+        attempts: requests sent; `failures` counts the ones that gave no usable answer, by cause.
+        unknown_usage: attempts that may have been billed without saying how much.
+        input_tokens, output_tokens, pico_usd: as reported by the far side.
+        in_flight, max_in_flight: calls sent and not yet committed, now and at most.
+        latencies: answered attempts by latency bucket.
+    """
+
+    __slots__ = (
+        "attempts",
+        "calls",
+        "failed",
+        "failures",
+        "in_flight",
+        "input_tokens",
+        "latencies",
+        "max_in_flight",
+        "output_tokens",
+        "pico_usd",
+        "unknown_usage",
+    )
+
+    _COUNTS = ("calls", "failed", "attempts", "unknown_usage", "input_tokens", "output_tokens", "pico_usd")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.failed = 0
+        self.attempts = 0
+        self.unknown_usage = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.pico_usd = 0
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.failures: Counter[str] = Counter()
+        self.latencies: Counter[int] = Counter()
+
+    @property
+    def usd(self) -> float:
+        """Reported cost in US dollars; attempts of unknown usage are not in it."""
+        return self.pico_usd / PICO_USD_PER_USD
+
+    def begin(self) -> None:
+        """A call's first attempt is being sent."""
+        self.calls += 1
+        self.in_flight += 1
+        if self.in_flight > self.max_in_flight:
+            self.max_in_flight = self.in_flight
+
+    def answer(self, latency_s: float, usage: Usage | None, pico_usd: int) -> None:
+        """An attempt was answered and its answer used."""
+        self.latencies[bisect_left(_EDGES_S, latency_s)] += 1
+        if usage is None:
+            self.unknown_usage += 1
+            return
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        self.pico_usd += pico_usd
+
+    def latency_s(self, ratio: float) -> float | None:
+        """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
+        rank = ratio * sum(self.latencies.values())
+        seen = 0
+        for bucket in sorted(self.latencies):
+            seen += self.latencies[bucket]
+            if seen >= rank:
+                return _EDGES_S[min(bucket, len(_EDGES_S) - 1)]
+        return None
+
+    def merge(self, other: Meter) -> None:
+        """Add another meter's counts to this one's; what is in flight stays this one's."""
+        for name in self._COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.max_in_flight = max(self.max_in_flight, other.max_in_flight)
+        self.failures.update(other.failures)
+        self.latencies.update(other.latencies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON: every count, the cost in USD, and p50, p90 and p99 of the latency in seconds for the reader."""
+        counts: dict[str, Any] = {name: getattr(self, name) for name in self._COUNTS}
+        return counts | {
+            "usd": self.usd,
+            "max_in_flight": self.max_in_flight,
+            "failures": dict(sorted(self.failures.items())),
+            "latency_s": {f"p{round(ratio * 100)}": self.latency_s(ratio) for ratio in (0.5, 0.9, 0.99)},
+            "latencies": {str(bucket): count for bucket, count in sorted(self.latencies.items())},
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Meter:
+        """The meter `to_dict` described, with nothing in flight."""
+        meter = cls()
+        for name in (*cls._COUNTS, "max_in_flight"):
+            setattr(meter, name, int(value[name]))
+        meter.failures.update(value["failures"])
+        meter.latencies.update({int(bucket): count for bucket, count in value["latencies"].items()})
+        return meter

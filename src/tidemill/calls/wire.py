@@ -1,0 +1,70 @@
+"""What crosses the transport: a request as sent, a response as received, what it used, and how it can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tidemill.errors import TransientCallError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens a call was billed for, as the server reported them."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One outside request, ready to send.
+
+    Attributes:
+        url: the full address.
+        headers: as sent, credentials included: never logged, never stored, never in a fingerprint.
+        body: the JSON bytes as sent; what a call's key hashes.
+        max_output_tokens: the ceiling the request itself sets on its output, None when it sets none.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class UnreachableError(TransientCallError):
+    """No connection: the name, the connect or the TLS handshake failed. Nothing was sent, so nothing is billed."""
+
+
+class AttemptTimeoutError(TransientCallError):
+    """Sent, and not answered whole in time. The far side may have billed it."""
+
+
+class Transport(Protocol):
+    """One method and a close: how bytes get to the far side. A fake is a class with these two."""
+
+    async def send(self, request: Request, timeout_s: float) -> Response:
+        """The response to `request`, read whole within `timeout_s` seconds, whatever its status.
+
+        Raises:
+            UnreachableError: no connection came about.
+            AttemptTimeoutError: it was sent and took too long.
+            TransientCallError: the connection was cut; foreign errors are mapped here and nowhere else.
+            PermanentCallError: the request cannot be sent at all, such as a malformed address.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...

@@ -1,0 +1,230 @@
+"""What tells one function or schema from another across processes: its own source, not its identity in memory."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from types import CodeType, FunctionType, MethodType
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema
+
+from tidemill.errors import ConfigError
+
+VERSION_ATTRIBUTE = "__tidemill_version__"
+
+MAX_DEPTH = 8
+"""How deep held values are described; it ends a value or a function that holds itself."""
+
+
+def fingerprint_function(function: Any) -> str:
+    """A hex digest that changes when the function does.
+
+    It covers the qualified name and the own source, of a lambda just its expression; the values a closure, a
+    partial or an instance holds, as far as they are plain data or functions (anything else counts by its type); not
+    what the source calls. `function.__tidemill_version__`, where there is one, replaces source and values. A
+    function written in C counts by its name and its module's version.
+    """
+    return _digest(_describe_function(function))
+
+
+def fingerprint_schema(model: type[BaseModel]) -> str:
+    """A hex digest that changes when what the model accepts does.
+
+    It covers the JSON schema, the source of its validators and its Pydantic settings, those of the models within it
+    included; not the models' names.
+
+    Raises:
+        ConfigError: the model has no JSON schema.
+    """
+    try:
+        schema = model.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise ConfigError(
+            f"`{model.__qualname__}` has no JSON schema: {error.message}",
+            hint="use types that JSON has, or give the field `WithJsonSchema`",
+        ) from None
+    models = list(_iter_models(model, set()))
+    return _digest(
+        [
+            _without_names(schema, {}),
+            [_describe_validators(each) for each in models],
+            [_describe_value(dict(each.model_config)) for each in models],
+        ]
+    )
+
+
+def _digest(description: Any) -> str:
+    text = json.dumps(description, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _describe_function(function: Any, depth: int = MAX_DEPTH) -> Any:
+    name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    version = getattr(function, VERSION_ATTRIBUTE, None)
+    if version is not None:
+        return [name, "version", str(version)]
+    if isinstance(function, functools.partial):
+        held = [_describe_value(function.args, depth), _describe_value(function.keywords, depth)]
+        return ["partial", _describe_function(function.func, depth), *held]
+    if isinstance(function, MethodType):
+        return ["method", _describe_function(function.__func__, depth), _describe_value(function.__self__, depth)]
+    if isinstance(function, FunctionType):
+        return [name, _read_source(function), [_describe_cell(cell, depth) for cell in function.__closure__ or ()]]
+    if isinstance(function, type):
+        return [name, _read_source(function)]
+    if type(function).__module__ == "builtins":
+        return [name, "builtin", _find_version(function)]
+    return ["instance", _describe_value(function, depth)]
+
+
+def _describe_cell(cell: Any, depth: int) -> Any:
+    try:
+        return _describe_value(cell.cell_contents, depth - 1)
+    except ValueError:  # the cell is still empty: a function that refers to itself while it is made
+        return None
+
+
+def _describe_value(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Plain data as itself, functions by their source, whatever else by its type."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    kind = f"{type(value).__module__}:{type(value).__qualname__}"
+    if depth <= 0:
+        return kind
+    if isinstance(value, (list, tuple)):
+        return [_describe_value(item, depth - 1) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(json.dumps(_describe_value(item, depth - 1)) for item in value)
+    if isinstance(value, Mapping):
+        return [[_describe_value(key, depth - 1), _describe_value(value[key], depth - 1)] for key in value]
+    if isinstance(value, (FunctionType, MethodType, functools.partial)):
+        return _describe_function(value, depth - 1)
+    if isinstance(value, type):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value) or callable(value):
+        return [kind, _read_source(type(value)), _describe_value(getattr(value, "__dict__", {}), depth - 1)]
+    return kind
+
+
+def _read_source(target: Any) -> str:
+    """The dedented source; of a lambda its expression; of what has none the compiled code."""
+    try:
+        if isinstance(target, FunctionType) and target.__name__ == "<lambda>":
+            expression = _find_lambda(target.__code__)
+            if expression is not None:
+                return expression
+        return textwrap.dedent(inspect.getsource(target))
+    except (OSError, TypeError, SyntaxError):
+        return repr(_describe_code(target.__code__)) if isinstance(target, FunctionType) else ""
+
+
+def _find_lambda(code: CodeType) -> str | None:
+    """The text of the lambda with this code: several may share a line, so they are told apart by columns."""
+    lines, _ = inspect.findsource(code)
+    text = "".join(lines)
+    spans = set(code.co_positions())
+    for node in ast.walk(_parse(text)):
+        if isinstance(node, ast.Lambda):
+            body = node.body
+            if (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset) in spans:
+                return ast.unparse(node)
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _describe_code(code: CodeType) -> list[Any]:
+    constants = [_describe_code(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
+    return [code.co_code.hex(), constants, code.co_names, code.co_varnames]
+
+
+def _find_version(function: Any) -> str:
+    module = getattr(function, "__module__", None) or "builtins"
+    return str(getattr(sys.modules.get(module.partition(".")[0]), "__version__", ""))
+
+
+def _iter_models(annotation: Any, seen: set[Any]) -> Iterator[type[BaseModel]]:
+    """The models within an annotation, each once, outermost first."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if annotation not in seen:
+            seen.add(annotation)
+            yield annotation
+            for field in annotation.model_fields.values():
+                yield from _iter_models(field.annotation, seen)
+    else:
+        for argument in get_args(annotation):
+            yield from _iter_models(argument, seen)
+
+
+def _describe_validators(model: type[BaseModel]) -> list[Any]:
+    """The source of each validator: decorated methods in their order, then those in the fields' annotations."""
+    decorators = model.__pydantic_decorators__
+    groups = (decorators.field_validators, decorators.model_validators, decorators.computed_fields)
+    described: list[Any] = []
+    for group in groups:
+        for name, decorator in group.items():
+            function = inspect.unwrap(getattr(decorator.func, "__func__", decorator.func))
+            described.append([name, repr(getattr(decorator.info, "mode", "")), _source_of(function)])
+    for name, field in model.model_fields.items():
+        validators = [*field.metadata, *_iter_metadata(field.annotation)]
+        if field.default_factory is not None:
+            described.append([name, _source_of(field.default_factory)])
+        functions = [(type(each).__name__, each.func) for each in validators if hasattr(each, "func")]
+        described += [[name, kind, _source_of(function)] for kind, function in functions]
+    return described
+
+
+def _iter_metadata(annotation: Any) -> Iterator[Any]:
+    yield from getattr(annotation, "__metadata__", ())
+    for argument in get_args(annotation):
+        yield from _iter_metadata(argument)
+
+
+def _source_of(function: Any) -> str:
+    if isinstance(function, property):
+        function = function.fget
+    if isinstance(function, (FunctionType, type)):
+        return _read_source(function)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _without_names(schema: Any, names: dict[str, str]) -> Any:
+    """The JSON schema without titles, its definitions numbered in the order they are met."""
+    if isinstance(schema, list):
+        return [_without_names(item, names) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    clean: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "title" and isinstance(value, str):
+            continue
+        if key == "$ref" or (key == "mapping" and isinstance(value, dict)):
+            refs = {"$ref": value} if key == "$ref" else value
+            clean[key] = [[tag, names.setdefault(ref, str(len(names)))] for tag, ref in refs.items()]
+        elif key == "properties":
+            clean[key] = [[name, _without_names(each, names)] for name, each in value.items()]
+        elif key != "$defs":
+            clean[key] = _without_names(value, names)
+    if "$defs" in schema:
+        clean["$defs"] = _definitions(schema["$defs"], names)
+    return clean
+
+
+def _definitions(definitions: dict[str, Any], names: dict[str, str]) -> list[Any]:
+    clean: dict[str, Any] = {}
+    while pending := [ref for ref in names if ref not in clean]:
+        for ref in pending:
+            clean[ref] = _without_names(definitions.get(ref.rpartition("/")[2]), names)
+    return [[names[ref], clean[ref]] for ref in names]

@@ -1,0 +1,240 @@
+"""Functions and Pydantic models named by import path: `my_steps:is_english`.
+
+A description holds the object itself; a job file names it `module:name`. `Function` and `Schema` take either, so a
+chain and a job file hold equal nodes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
+from tidemill.config.suggest import find_near
+from tidemill.config.words import Says, describe_value
+from tidemill.errors import ConfigError
+
+__all__ = ["Function", "Schema", "fingerprint_function", "fingerprint_schema", "import_object", "to_import_path"]
+
+_FORM = "`module:name`"
+
+
+def import_object(path: str, folder: Path | None = None) -> Any:
+    """The object at `module:attribute.attribute`.
+
+    With `folder`, its modules are importable, and first: the folder joins `sys.path` for the rest of the process, as
+    a script's own does, and a module of that name loaded from another such folder is imported anew.
+
+    Raises:
+        PydanticCustomError: of type `import_path`, a ValueError; its context has the `hint`, and `offset` and
+            `length` of the part of `path` that is wrong.
+    """
+    module_name, colon, attributes = path.partition(":")
+    if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attributes.split("."))):
+        raise _path_error(f"expected an import path {_FORM}, got `{path}`", _suggest_form(path, folder))
+    if folder is not None:
+        _make_importable(folder, module_name.partition(".")[0])
+    found: Any = _import_module(module_name, folder)
+    walked = module_name
+    offset = len(module_name) + 1
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            near = find_near(attribute, [name for name in dir(found) if not name.startswith("_")])
+            hint = f"did you mean `{path[:offset]}{near}`?" if near else ""
+            raise _path_error(f"`{walked}` has no `{attribute}`", hint, offset, len(attribute))
+        found = getattr(found, attribute)
+        walked = path[: offset + len(attribute)]
+        offset = len(walked) + 1
+    return found
+
+
+def to_import_path(target: Any) -> str:
+    """The import path under which another process finds `target`, a function, class or module-level instance.
+
+    Raises:
+        ConfigError: there is none: a lambda, a local function, a bound method, an object of the script being run.
+    """
+    module_name, qualname = _name(target)
+    if module_name == "__main__":
+        raise ConfigError(
+            f"`{qualname}` stands in the script being run and has no import path",
+            hint="move it to a module of its own and import it from there",
+        )
+    found: Any = sys.modules.get(module_name)
+    for attribute in qualname.split("."):
+        found = getattr(found, attribute, None)
+    if found is None or not (found is target or found == target):
+        raise ConfigError(
+            f"`{module_name}:{qualname}` has no import path",
+            hint="make it a function with a name of its own at the top of a module",
+        )
+    return f"{module_name}:{qualname}"
+
+
+def _name(target: Any) -> tuple[str, str]:
+    """Module and qualified name; of an instance, those under which its class's module holds it."""
+    qualname = getattr(target, "__qualname__", None)
+    module_name = getattr(target, "__module__", None) or getattr(
+        getattr(target, "__objclass__", None), "__module__", None
+    )
+    if qualname is not None:
+        owner = getattr(target, "__self__", None)
+        return module_name or getattr(owner, "__module__", None) or "builtins", qualname
+    kind = type(target)
+    for name, value in vars(sys.modules.get(kind.__module__, sys)).items():
+        if value is target:
+            return kind.__module__, name
+    return kind.__module__, kind.__qualname__
+
+
+def _describe_function(function: Any) -> str:
+    return _describe(function, fingerprint_function)
+
+
+def _describe_schema(model: type[BaseModel]) -> str:
+    return _describe(model, fingerprint_schema)
+
+
+def _describe(target: Any, fingerprint: Callable[[Any], str]) -> str:
+    try:
+        return to_import_path(target)
+    except ConfigError:
+        module_name, qualname = _name(target)
+        return f"{module_name}:{qualname}@{fingerprint(target)[:16]}"
+
+
+def _to_function(value: Any, info: ValidationInfo) -> Any:
+    found = import_object(value, _folder(info)) if isinstance(value, str) else value
+    if callable(found):
+        return found
+    if isinstance(value, str):
+        raise _path_error(f"`{value}` is not a function but {describe_value(found)}", "")
+    raise _path_error(f"expected a function or its import path {_FORM}, got {describe_value(value)}", "")
+
+
+def _to_schema(value: Any, info: ValidationInfo) -> Any:
+    found = import_object(value, _folder(info)) if isinstance(value, str) else value
+    if isinstance(found, type) and issubclass(found, BaseModel):
+        return found
+    if isinstance(value, str):
+        raise _path_error(f"`{value}` is not a Pydantic model", "derive it from pydantic.BaseModel")
+    raise _path_error(f"expected a Pydantic model or its import path {_FORM}, got {describe_value(value)}", "")
+
+
+def _folder(info: ValidationInfo) -> Path | None:
+    folder = (info.context or {}).get("folder")
+    return None if folder is None else Path(folder)
+
+
+def _import_module(name: str, folder: Path | None) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _import_failure(name, error) from None
+        raise _missing_module(name, error.name, folder) from None
+    # A module is user code: whatever it raises, an exit included, is reported at the path that named it.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        raise _import_failure(name, error) from None
+
+
+def _missing_module(name: str, missing: str, folder: Path | None) -> PydanticCustomError:
+    parent, _, leaf = missing.rpartition(".")
+    near = find_near(leaf, _modules_in(parent, folder))
+    whole = f"{parent}.{near}" if parent else near
+    hint = f"did you mean `{whole}{name[len(missing) :]}`?" if near else _where_sought(folder)
+    return _path_error(f"no module named `{missing}`", hint, len(missing) - len(leaf), len(leaf))
+
+
+def _where_sought(folder: Path | None) -> str:
+    return f"modules beside the job file in {folder}, and installed ones, can be named" if folder else ""
+
+
+def _modules_in(parent: str, folder: Path | None) -> Iterable[str]:
+    if parent:
+        return [module.name for module in pkgutil.iter_modules(getattr(sys.modules.get(parent), "__path__", []))]
+    own = [module.name for module in pkgutil.iter_modules([str(folder)])] if folder else []
+    installed = sorted(module.name for module in pkgutil.iter_modules()) + sorted(sys.stdlib_module_names)
+    return own + [name for name in installed if not name.startswith("_")]
+
+
+def _import_failure(name: str, error: BaseException) -> PydanticCustomError:
+    last = traceback.format_exception_only(error)[-1].strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{error.filename}:{error.lineno}"
+    else:
+        own = [frame for frame in frames if not frame.filename.startswith("<frozen") and frame.filename != __file__]
+        own = [frame for frame in own if frame.filename != importlib.__file__]
+        place = f"{own[-1].filename}:{own[-1].lineno}" if own else ""
+    return _path_error(f"importing `{name}` fails: {last}", f"see {place}" if place else "", 0, len(name))
+
+
+def _suggest_form(path: str, folder: Path | None) -> str:
+    """For `module.name` with a dot where the colon belongs: the path with the colon."""
+    module_name, dot, attribute = path.rpartition(".")
+    if not dot or ":" in path or not all(part.isidentifier() for part in path.split(".")):
+        return ""
+    if folder is not None:
+        _make_importable(folder, module_name.partition(".")[0])
+    try:
+        known = importlib.util.find_spec(module_name) is not None
+    except (ImportError, ValueError, AttributeError):
+        known = False
+    return f"did you mean `{module_name}:{attribute}`?" if known else ""
+
+
+def _path_error(message: str, hint: str, offset: int = 0, length: int = 0) -> PydanticCustomError:
+    context: dict[str, Any] = {"hint": hint}
+    if length:
+        context.update(offset=offset, length=length)
+    return PydanticCustomError("import_path", "{message}", {"message": message, **context})
+
+
+_importable: set[str] = set()
+
+
+def _make_importable(folder: Path, top: str) -> None:
+    entry = str(folder.resolve())
+    _importable.add(entry)
+    if entry not in sys.path or sys.path[0] in _importable - {entry}:
+        sys.path[:] = [entry, *(other for other in sys.path if other != entry)]
+    importlib.invalidate_caches()
+    loaded = sys.modules.get(top)
+    origin = getattr(loaded, "__file__", None)
+    if origin is None or not any((Path(entry) / name).exists() for name in (f"{top}.py", top)):
+        return
+    parent = Path(origin).parent
+    home = str(parent.parent if Path(origin).name == "__init__.py" else parent)
+    if home != entry and home in _importable:
+        for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+            del sys.modules[name]
+
+
+Function = Annotated[
+    Callable[..., Any],
+    BeforeValidator(_to_function),
+    PlainSerializer(_describe_function, return_type=str),
+    Says("a function's import path"),
+    WithJsonSchema({"type": "string", "description": "An import path, `module:name`."}),
+]
+"""A callable or its import path; holds the callable."""
+
+Schema = Annotated[
+    type[BaseModel],
+    BeforeValidator(_to_schema),
+    PlainSerializer(_describe_schema, return_type=str),
+    Says("a Pydantic model's import path"),
+    WithJsonSchema({"type": "string", "description": "The import path of a Pydantic model, `module:name`."}),
+]
+"""A Pydantic model class or its import path; holds the class."""

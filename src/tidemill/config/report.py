@@ -1,0 +1,118 @@
+"""The error report: every problem at once, each with its place, its source line and its mend."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from tidemill.config.document import Document, KeyPath
+from tidemill.config.secrets import mask, mask_in_place
+from tidemill.errors import ConfigError, Place, Problem
+
+MAX_LINE = 110
+"""Characters of a source line that are shown; a longer one is cut around its caret."""
+
+_BOLD, _RED, _RESET = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+
+
+def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
+    """The problems in file order, with secrets masked, and their count.
+
+    ```
+    train.yaml:2:1   unknown key `learningrate`; did you mean `learning_rate`?  (number > 0, default 0.0001)
+        2 | learningrate: 0.01
+          | ^^^^^^^^^^^^
+    1 error
+    ```
+    """
+    ordered = sort_problems(problems)
+    width = max((len(str(each.place)) for each in ordered if each.place and each.place.line), default=0)
+    lines = []
+    for problem in ordered:
+        text = mask("; ".join(filter(None, [problem.message, problem.hint])))
+        first, *more = _printable(text).splitlines() or [""]
+        label = _printable(str(problem.place)) if problem.place else ""
+        head = f"{label:<{width}}  " if label else ""
+        lines.append(f"{_BOLD}{head}{_RESET}{first}" if color and head else f"{head}{first}")
+        lines += [f"    {line}" for line in more]
+        if problem.place and problem.place.source_line:
+            lines += _render_source(problem.place, color)
+    lines.append(f"{len(ordered)} error{'' if len(ordered) == 1 else 's'}")
+    return "\n".join(lines)
+
+
+def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """The problems by file, line and column, files in the order they come up; those without a line behind."""
+    problems = list(problems)
+    files: dict[str, int] = {}
+    for problem in problems:
+        if problem.place and problem.place.line:
+            files.setdefault(problem.place.file, len(files))
+
+    def order(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place
+        return (files[place.file], place.line, place.column) if place and place.line else (len(files), 0, 0)
+
+    return sorted(problems, key=order)
+
+
+def raise_problems(problems: Sequence[Problem]) -> None:
+    """Raise one ConfigError with all the problems and their report; nothing when there is none."""
+    if problems:
+        raise ConfigError(render_report(problems), problems=sort_problems(problems))
+
+
+def problem_at(
+    document: Document,
+    path: KeyPath,
+    message: str,
+    *,
+    hint: str = "",
+    key: bool = False,
+    offset: int | None = None,
+    length: int | None = None,
+    place: Place | None = None,
+) -> Problem:
+    """A problem with what stands at `path`: the message begins with the path, secrets are masked.
+
+    Args:
+        offset: of a text, where in it the problem is; `length` characters from there are marked.
+        place: instead of the document's own.
+    """
+    shown = document.resolve(path)
+    prefix = f"`{join_path(shown)}`: " if shown else ""
+    where = place or document.place(path, key=key, offset=offset, length=length)
+    return Problem(mask(prefix + message), where, path, hint=mask(hint))
+
+
+def join_path(path: KeyPath) -> str:
+    """`steps.1.generate.max_tokens`: as `--set` takes it."""
+    return ".".join(map(str, path))
+
+
+def _render_source(place: Place, color: bool) -> list[str]:
+    line = _printable(mask_in_place(place.source_line))
+    start = max(0, place.column - 1)
+    length = max(1, place.length)
+    if len(line) > MAX_LINE:
+        first = max(0, min(start - MAX_LINE // 3, len(line) - MAX_LINE))
+        shown = line[first : first + MAX_LINE]
+        line = f"{'…' if first else ''}{shown}{'…' if first + MAX_LINE < len(line) else ''}"
+        length = min(length, MAX_LINE - (start - first))
+        start += bool(first) - first
+    number = f"{place.line:>5}"
+    caret = " " * _columns(line[:start]) + " " * max(0, start - len(line))
+    marks = "^" * max(1, _columns(line[start : start + length]) or length)
+    if color:
+        marks = f"{_RED}{marks}{_RESET}"
+    return [f"{number} | {line.rstrip()}", f"{'':>5} | {caret}{marks}"]
+
+
+def _columns(text: str) -> int:
+    """How wide a terminal shows it: East Asian wide characters take two columns, combining ones none."""
+    return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey; every character keeps its column."""
+    return "".join(each if each.isprintable() or each == "\n" else " " if each == "\t" else "\ufffd" for each in text)

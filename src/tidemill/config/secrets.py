@@ -1,0 +1,176 @@
+"""What must never be shown: found by name or by form, and masked."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+MASK = "***"
+
+MIN_REGISTERED = 6
+"""A shorter value is not masked wherever it occurs: it would hide ordinary words."""
+
+_NAMES = (
+    "apikey",
+    "accesskey",
+    "accesstoken",
+    "authorization",
+    "authtoken",
+    "bearertoken",
+    "clientsecret",
+    "credential",
+    "credentials",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "secretkey",
+    "sessiontoken",
+)
+_LAST_WORDS = frozenset({"secret", "secrets", "token", "pwd", "cookie", "auth"})
+
+_FORMS = re.compile(
+    r"""
+      \b(?:Bearer|Basic)\s+(?P<credential>[^\s"',;]{6,})        # an Authorization header
+    | \b(?:sk|pk|rk)-[A-Za-z0-9_-]{8,}                          # OpenAI, Anthropic and those who copy them
+    | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,}       # GitHub
+    | \bhf_[A-Za-z0-9]{16,}                                     # Hugging Face
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b                             # AWS
+    | \bAIza[A-Za-z0-9_-]{30,}                                  # Google
+    | \bxox[abeoprs]-[A-Za-z0-9-]{10,}                          # Slack
+    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]* # a JSON web token
+    | (?<=://)[^\s/:@]*:(?P<password>[^\s/@]+)(?=@)             # user:password@ in an address
+    """,
+    re.VERBOSE,
+)
+_ASSIGNMENT = re.compile(
+    r"""(?P<name>[A-Za-z][\w.-]*)["']?\s*[:=]\s*(?P<value>(?:Bearer\s+|Basic\s+)?(?:"[^"]*"?|'[^']*'?|[^\s,;&}\])\[{]+))"""
+)
+
+_registered: set[str] = set()
+_lock = threading.Lock()  # guards _registered
+
+
+def register_secret(value: str) -> None:
+    """Mask `value` wherever it occurs, for the rest of the process; one under 6 characters is left alone."""
+    if len(value) >= MIN_REGISTERED:
+        with _lock:
+            _registered.add(value)
+
+
+@lru_cache(maxsize=4096)
+def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
+    """True when a value under this name is to be masked: `api_key`, `apikey`, `X-Api-Key`, even `api_kye`.
+
+    `also` names further ones, which may be mistyped too.
+
+    >>> [is_secret_key(name) for name in ("OPENAI_API_KEY", "token", "max_tokens", "key")]
+    [True, True, False, False]
+    """
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    folded = "".join(words).casefold()
+    if not words:
+        return False
+    if words[-1].casefold() in _LAST_WORDS or any(known in folded for known in _NAMES):
+        return True
+    known = [*_NAMES, *("".join(filter(str.isalnum, each)).casefold() for each in also)]
+    return bool(difflib.get_close_matches(folded, known, n=1, cutoff=0.8))
+
+
+def mask(text: str) -> str:
+    """`text` with `***` for every registered secret, for what has a key's form, and for values of secret names."""
+    return _cover(text, lambda _: MASK)
+
+
+def mask_in_place(text: str) -> str:
+    """As `mask`, with as many `*` as there were characters and every line break kept, so that columns stay."""
+    return _cover(text, hide)
+
+
+def hide(text: str) -> str:
+    """A `*` for every character but white space.
+
+    >>> hide("my key")
+    '** ***'
+    """
+    return re.sub(r"\S", "*", text)
+
+
+def mask_source(text: str, also: frozenset[str] = frozenset()) -> str:
+    """As `mask_in_place`, for a job file that cannot be read: it hides too much rather than too little.
+
+    Whatever follows a secret name on its line is hidden, and so are the lines below that are indented deeper or
+    belong to a quote opened there. `also` names further secret keys.
+    """
+    lines: list[str] = []
+    indent, quote = -1, ""
+    for line in text.splitlines(keepends=True):
+        bare = line.lstrip()
+        depth = len(line) - len(bare)
+        if quote or (indent >= 0 and (not bare.strip() or depth > indent)):
+            quote = "" if quote and quote in line else quote
+            lines.append(hide(line))
+            continue
+        indent = -1
+        for match in re.finditer(r"""([\w.-]+)["']?\s*(?:[:=]|$)\s*""", line):
+            if is_secret_key(match.group(1), also):
+                value = line[match.end() :]
+                indent, quote = depth, value[:1] if value[:1] in ("'", '"') and value.count(value[0]) == 1 else ""
+                line = line[: match.end()] + hide(value)
+                break
+        lines.append(line)
+    return mask_in_place("".join(lines))
+
+
+def _cover(text: str, fill: Callable[[str], str]) -> str:
+    with _lock:
+        secrets = sorted(_registered, key=len, reverse=True)
+    for secret in secrets:
+        text = text.replace(secret, fill(secret))
+
+    def cover_form(match: re.Match[str]) -> str:
+        whole = match.group()
+        hidden = match.group("credential") or match.group("password") or whole
+        return whole[: len(whole) - len(hidden)] + fill(hidden)
+
+    def cover_assignment(match: re.Match[str]) -> str:
+        whole, value = match.group(), match.group("value")
+        if not is_secret_key(match.group("name")) or value.strip("\"'").isdigit():
+            return whole
+        return whole[: len(whole) - len(value)] + fill(value)
+
+    return _ASSIGNMENT.sub(cover_assignment, _FORMS.sub(cover_form, text))
+
+
+def find_key(variables: Sequence[str], folder: Path) -> str | None:
+    """The first of `variables` that is set, in the environment or else in `folder`'s `.env`; None when none is.
+
+    What is found is registered as a secret. The environment is not changed.
+    """
+    stored = _load_env(folder / ".env")
+    for values in (os.environ, stored):
+        for name in variables:
+            if value := values.get(name, "").strip():
+                register_secret(value)
+                return value
+    return None
+
+
+def _load_env(path: Path) -> dict[str, str]:
+    """The `NAME=value` lines of a `.env` file: `export`, quotes and comments as shells read them."""
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError):  # no such file, or none of ours to judge: then it holds no key
+        return {}
+    values = {}
+    for line in lines:
+        match = re.match(r"""\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|(.*?))\s*(?:\s#.*)?$""", line)
+        if match:
+            name, double, single, bare = match.groups()
+            values[name] = next((value for value in (double, single, bare) if value is not None), "")
+    return values

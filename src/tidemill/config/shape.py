@@ -1,0 +1,240 @@
+"""What a Pydantic type expects at each key path, in words.
+
+Read from the type's core schema, whose structure is that of a validation error's `loc`
+(https://docs.pydantic.dev/latest/api/pydantic_core_schema/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic_core import SchemaError, SchemaValidator
+
+from tidemill.config.words import describe_value, describe_words
+
+Schema = Mapping[str, Any]
+
+_INNER = ("schema", "lax_schema", "json_schema")
+_FIELDS = ("model-field", "typed-dict-field", "dataclass-field")
+_FUNCTIONS = ("function-before", "function-after", "function-wrap")
+_MODES = ("lax-or-strict", "json-or-python")
+_TRANSPARENT = frozenset({"default", "nullable", "model", "dataclass", "definitions", *_FIELDS, *_FUNCTIONS, *_MODES})
+_LISTS = frozenset({"list", "set", "frozenset", "generator"})
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Where an error's `loc` leads.
+
+    Attributes:
+        path: the keys and indices alone.
+        shape: what is expected there, None when nothing is known.
+        parent: the shape that holds it.
+        key: True when the error is about the key, not its value.
+        unions: for each union on the way, its path, its shape and the member the error is from.
+    """
+
+    path: tuple[str | int, ...]
+    shape: Shape | None
+    parent: Shape | None
+    key: bool = False
+    unions: tuple[tuple[tuple[str | int, ...], Shape, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One node of a core schema, with the definitions it may refer to."""
+
+    schema: Schema
+    definitions: dict[str, Schema] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, schema: Schema) -> Shape:
+        """The shape of a whole core schema."""
+        definitions = {each["ref"]: each for each in schema.get("definitions", ())}
+        return cls(schema, definitions)
+
+    @cached_property
+    def layers(self) -> tuple[Schema, ...]:
+        """The schemas from this one inwards to the one that says what the value is."""
+        layers = []
+        schema: Schema | None = self.schema
+        while schema is not None:
+            layers.append(schema)
+            kind = schema["type"]
+            if kind == "definition-ref":
+                schema = self.definitions.get(schema["schema_ref"])
+            elif kind == "chain":
+                schema = schema["steps"][0]
+            elif kind in _TRANSPARENT:
+                schema = next((schema[name] for name in _INNER if name in schema), None)
+            else:
+                schema = None
+        return tuple(layers)
+
+    @property
+    def core(self) -> Schema:
+        return self.layers[-1]
+
+    @cached_property
+    def fields(self) -> dict[str, Shape]:
+        """The keys a mapping may have, as the author writes them; none when they are free."""
+        core = self.core
+        if core["type"] == "dataclass-args":
+            named = [(each["name"], each) for each in core["fields"]]
+        elif core["type"] in ("model-fields", "typed-dict"):
+            named = list(core["fields"].items())
+        else:
+            return {}
+        known = {}
+        for name, each in named:
+            alias = each.get("validation_alias", name)
+            known[alias if isinstance(alias, str) else name] = self._inner(each)
+        return known
+
+    @cached_property
+    def members(self) -> dict[str, Shape]:
+        """A union's members under the labels an error's `loc` gives them."""
+        if self.core["type"] == "tagged-union":
+            return {str(getattr(tag, "value", tag)): self._inner(each) for tag, each in self.core["choices"].items()}
+        if self.core["type"] != "union":
+            return {}
+        members = {}
+        for choice in self.core["choices"]:
+            schema, label = choice if isinstance(choice, tuple) else (choice, "")
+            members[label or self._label(schema)] = self._inner(schema)
+        return members
+
+    @property
+    def is_union(self) -> bool:
+        return self.core["type"] == "union" and "custom_error_type" not in self.core
+
+    @property
+    def choices(self) -> list[Any]:
+        """The values of a `Literal` or an enum, of a union all its members'."""
+        core = self.core
+        if core["type"] == "literal":
+            return list(core["expected"])
+        if core["type"] == "enum":
+            return [member.value for member in core["members"]]
+        if core["type"] == "union":
+            return [choice for member in self.members.values() for choice in member.choices]
+        return []
+
+    @property
+    def is_secret(self) -> bool:
+        """True for `SecretStr` and its like."""
+        core = self.core
+        if core["type"] == "str":
+            return any(hasattr(each.get("function", {}).get("function"), "get_secret_value") for each in self.layers)
+        return any(member.is_secret for member in self.members.values()) if core["type"] == "union" else False
+
+    def describe(self) -> str:
+        """What is expected, as `an integer >= 1`; empty when any value is."""
+        if self.core["type"] in ("union", "tagged-union") and "custom_error_type" not in self.core:
+            words = dict.fromkeys(member.describe() for member in self.members.values())
+            return " or ".join(filter(None, words))
+        return describe_words(self.layers)
+
+    def describe_field(self) -> str:
+        """What a key takes, as `number > 0, default 0.0001`."""
+        words = self.describe()
+        for article in ("a ", "an "):
+            words = words.removeprefix(article)
+        defaults = [each.get("default") for each in self.layers if each["type"] == "default"]
+        default = defaults[0] if defaults else None
+        if not defaults:
+            given = "required"
+        elif isinstance(default, (str, int, float)):
+            given = f"default {describe_value(default)}"
+        else:
+            given = ""
+        return ", ".join(filter(None, [words, given]))
+
+    def walk(self, loc: tuple[str | int, ...]) -> Walk:
+        """Follow an error's `loc`."""
+        path: list[str | int] = []
+        unions: list[tuple[tuple[str | int, ...], Shape, str]] = []
+        shape: Shape | None = self
+        parent: Shape | None = None
+        key = False
+        for item in loc:
+            if item == "[key]":
+                keys = parent.core.get("keys_schema") if parent else None
+                shape, key = parent._inner(keys) if parent and keys else None, True
+            elif shape is not None and shape.is_union:
+                unions.append((tuple(path), shape, str(item)))
+                shape = shape.members.get(str(item))
+            elif shape is not None and shape.core["type"] == "tagged-union":
+                shape = shape.members.get(str(item))
+            else:
+                path.append(item)
+                parent, shape = shape, shape.step(item) if shape else None
+        return Walk(tuple(path), shape, parent, key, tuple(unions))
+
+    def step(self, item: str | int) -> Shape | None:
+        """The shape under a key or index, None when there is none."""
+        core = self.core
+        if core["type"] in _LISTS:
+            return self._inner(core.get("items_schema"))
+        if core["type"] == "dict":
+            return self._inner(core.get("values_schema"))
+        if core["type"] == "tuple" and isinstance(item, int):
+            items = core["items_schema"]
+            variadic = core.get("variadic_item_index")
+            if variadic is not None and item >= variadic:
+                return self._inner(items[variadic])
+            return self._inner(items[item]) if item < len(items) else None
+        return self.fields.get(str(item))
+
+    def iter_secrets(self, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+        """The paths within `value` that a secret type takes."""
+        if self.is_secret:
+            yield path
+        elif self.core["type"] in ("union", "tagged-union"):
+            for member in self.members.values():
+                yield from member.iter_secrets(value, path)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if (shape := self.step(key)) is not None:
+                    yield from shape.iter_secrets(item, (*path, key))
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                if (shape := self.step(index)) is not None:
+                    yield from shape.iter_secrets(item, (*path, index))
+
+    @cached_property
+    def secret_names(self) -> frozenset[str]:
+        """The keys of all fields, at any depth, that a secret type takes."""
+        names: set[str] = set()
+        seen: set[int] = set()
+        pending = [self]
+        while pending:
+            shape = pending.pop()
+            if id(shape.core) not in seen:
+                seen.add(id(shape.core))
+                names.update(name for name, each in shape.fields.items() if each.is_secret)
+                pending += shape.iter_inner()
+        return frozenset(names)
+
+    def iter_inner(self) -> Iterator[Shape]:
+        """The shapes one level further in: of fields, members, items and values."""
+        yield from self.fields.values()
+        yield from self.members.values()
+        for name in ("items_schema", "keys_schema", "values_schema"):
+            inner = self.core.get(name, ())
+            yield from map(self._inner, inner if isinstance(inner, list) else [inner] if inner else [])
+
+    def _inner(self, schema: Schema | None) -> Shape:
+        return Shape(schema or {"type": "any"}, self.definitions)
+
+    def _label(self, schema: Schema) -> str:
+        """The name pydantic-core gives a union's member."""
+        try:
+            whole: Any = {"type": "definitions", "schema": schema, "definitions": list(self.definitions.values())}
+            return SchemaValidator(whole).title
+        except SchemaError:  # a definition this part of the schema does not carry: the label stays unknown
+            return str(schema["type"])

@@ -1,0 +1,117 @@
+"""The frozen descriptions of steps: what a chain, a `Pipeline` and a job file all hold.
+
+A node says what a step does and knows nothing of how it runs; `data/iteration.py` interprets the source half's
+nodes, `jobs/` the record half's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from tidemill.config.functions import Function
+from tidemill.config.model import Config
+
+OnError = Literal["raise", "quarantine", "skip"]
+
+
+class Node(Config):
+    """A step's frozen description.
+
+    Attributes:
+        name: the step's name; by default its kind, numbered from the second of that kind.
+        on_error: what a failing record gets; None takes the run's default (`quarantine`; iteration raises).
+    """
+
+    kind: ClassVar[str]
+    record_wise: ClassVar[bool] = True
+    """True when the step turns one record into 0..n and looks at no other."""
+    calls: ClassVar[bool] = False
+    """True when the step starts a job's record half: it makes outside calls or runs a model."""
+
+    name: str | None = None
+    on_error: OnError | None = None
+
+
+class FunctionNode(Node):
+    """A step that is one function; `fn` alone is short for `{fn: …}`."""
+
+    fn: Function
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_function(cls, value: Any) -> Any:
+        return {"fn": value} if isinstance(value, str) or callable(value) else value
+
+
+class Map(FunctionNode):
+    """Replace the record by `fn(record)`."""
+
+    kind = "map"
+
+
+class Filter(FunctionNode):
+    """Keep the records for which `fn(record)` is true."""
+
+    kind = "filter"
+
+
+class FlatMap(FunctionNode):
+    """Replace the record by each of `fn(record)`, any iterable; an empty one drops it."""
+
+    kind = "flat_map"
+
+
+class WithColumns(Node):
+    """Add columns: each the value of its function of the record as it came in."""
+
+    kind = "with_columns"
+    columns: dict[str, Function]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_columns(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
+
+
+class Select(Node):
+    """Keep these columns, in this order; a record that lacks one fails."""
+
+    kind = "select"
+    columns: tuple[str, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_columns(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, (list, tuple)) else value
+
+
+class Take(Node):
+    """Keep the first `count` records."""
+
+    kind = "take"
+    record_wise = False
+    count: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_count(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"count": value}
+
+
+def step_names(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    """The name of each step: `name`, else its kind, numbered from the second (`generate`, `generate_2`)."""
+    seen: dict[str, int] = {}
+    names = []
+    for node in nodes:
+        seen[node.kind] = seen.get(node.kind, 0) + 1
+        number = seen[node.kind]
+        names.append(node.name or (node.kind if number == 1 else f"{node.kind}_{number}"))
+    return tuple(names)
+
+
+def split_halves(nodes: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The source half and the record half: the record half starts at the first step that calls."""
+    start = next((i for i, node in enumerate(nodes) if node.calls), len(nodes))
+    return nodes[:start], nodes[start:]

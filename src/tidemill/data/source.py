@@ -1,0 +1,272 @@
+"""Where streams begin: files named by patterns, and Python iterables."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import compress, islice, repeat
+from operator import length_hint
+from pathlib import Path, PurePosixPath
+from sys import maxsize
+from typing import Any, Literal, cast
+
+from pydantic import Field, PrivateAttr, ValidationInfo, field_serializer, field_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.functions import fingerprint_function, import_object, to_import_path
+from tidemill.config.model import Config
+from tidemill.data.formats.jsonl import MAX_LINE_BYTES, compare_jsonl, open_jsonl, parse_line
+from tidemill.data.nodes import OnError
+from tidemill.data.reader import PartReader
+from tidemill.errors import ConfigError, DataError, StateError
+from tidemill.protocols import Growth, State
+
+SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+"""Of files that are read as JSON Lines without being told to."""
+
+ITERABLE_PART = "iterable"
+"""The name of the one part of a `FromIterable`."""
+
+
+class Read(Config):
+    """Files of JSON Lines, plain or gzip, as a source; making one touches nothing.
+
+    A pattern takes `*`, `?`, `[…]` and `**`. The files that match it are the parts, sorted; a list of patterns
+    keeps its order, and a file stands where it matched first. A part is named by its path from the folder all
+    patterns share: the parts of `reviews/*.jsonl` are `a.jsonl`, `b.jsonl`.
+
+    Attributes:
+        path: one pattern or several; relative ones start at the job file's folder, else the current one.
+        format: `jsonl` reads files of any suffix; None asks for one of `SUFFIXES`.
+        on_error: what a corrupt line gets; None takes the run's default (`quarantine`; iteration raises).
+        max_line_bytes: a longer line is an error; it is passed over without being held in memory.
+    """
+
+    path: str | tuple[str, ...]
+    format: Literal["jsonl"] | None = None
+    on_error: OnError | None = None
+    max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
+
+    _folder: Path | None = PrivateAttr(default=None)
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, (list, tuple)):
+            return tuple(os.fspath(each) if isinstance(each, os.PathLike) else each for each in value)
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        patterns = (value,) if isinstance(value, str) else value
+        if not patterns or not all(patterns):
+            raise PydanticCustomError("source_path", "expected a path or pattern, got none")
+        for pattern in patterns:
+            if "://" in pattern:
+                message = "expected a path or pattern of local files, got `{pattern}`"
+                raise PydanticCustomError("source_path", message, {"pattern": pattern})
+        return value
+
+    def model_post_init(self, context: Any) -> None:
+        folder = context.get("folder") if isinstance(context, Mapping) else None
+        self._folder = None if folder is None else Path(folder)
+
+    def parts(self) -> Sequence[str]:
+        """The names of the files that match, in reading order.
+
+        Raises:
+            DataError: a pattern matches no file, or a file's format is not known by its suffix.
+        """
+        folder = self._shared_folder()
+        names: dict[str, None] = {}
+        for pattern in self._patterns():
+            matches = _match(self._start(), pattern)
+            if not matches:
+                raise _no_match(self._start(), pattern)
+            found = sorted(PurePosixPath(os.path.relpath(path, folder)).as_posix() for path in matches)
+            names.update(dict.fromkeys(found))
+        if self.format is None:
+            for name in names:
+                _check_suffix(folder / name)
+        return tuple(names)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        """The records of one file, from its start or from `state`.
+
+        Raises:
+            ResourceError: the file cannot be opened.
+            StateError: the file was edited before `state`.
+        """
+        return open_jsonl(self._shared_folder() / part, state, max_line_bytes=self.max_line_bytes)
+
+    def parse_raw(self, raw: bytes) -> Any:  # type: ignore[override]  # pydantic's own is deprecated and unused
+        """The record on a line that was refused before.
+
+        Raises:
+            DataError: it is still not a record.
+        """
+        return parse_line(raw)
+
+    def compare_part(self, part: str, state: State) -> Growth:
+        """Whether the file, up to `state`, is as it was."""
+        return compare_jsonl(self._shared_folder() / part, state)
+
+    def describe(self) -> dict[str, Any]:
+        """The source as JSON, paths as they were written."""
+        return {"read": self.model_dump(mode="json", exclude_none=True)}
+
+    def _patterns(self) -> tuple[str, ...]:
+        patterns = (self.path,) if isinstance(self.path, str) else self.path
+        return tuple(os.path.expanduser(pattern) for pattern in patterns)
+
+    def _start(self) -> Path:
+        return self._folder or Path.cwd()
+
+    def _shared_folder(self) -> Path:
+        folders = [os.path.abspath(_fixed_folder(self._start(), pattern)) for pattern in self._patterns()]
+        return Path(os.path.commonpath(folders))
+
+
+class FromIterable(Config):
+    """The items of a Python iterable, or of what a function without arguments returns, as a source of one part.
+
+    The items may be anything in plain iteration; a job needs dicts. An iterator can be gone through once only; give
+    the function that makes it where the stream is iterated again, or resumed in the same process.
+
+    Resume: the items given before the state are passed over, so the iterable must give the same ones again.
+    """
+
+    iterable: Any
+
+    _spent: bool = PrivateAttr(default=False)
+
+    @field_validator("iterable")
+    @classmethod
+    def _check_iterable(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            folder = (info.context or {}).get("folder")
+            value = import_object(value, None if folder is None else Path(folder))
+        if callable(value) or (isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))):
+            return value
+        message = "expected an iterable of records or a function that returns one, got {kind}"
+        hint = "put a single record in a list" if isinstance(value, Mapping) else ""
+        raise PydanticCustomError("iterable", message, {"kind": f"a {type(value).__name__}", "hint": hint})
+
+    @field_serializer("iterable")
+    def _describe_iterable(self, value: Any) -> str:
+        """An import path, or, of what has none, the kind of thing it is."""
+        try:
+            return to_import_path(value) if callable(value) else f"a {type(value).__name__}"
+        except ConfigError:
+            return f"the function {getattr(value, '__qualname__', type(value).__qualname__)}"
+
+    def parts(self) -> Sequence[str]:
+        """The one part."""
+        return (ITERABLE_PART,)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        """The items, from the first or from `state`.
+
+        Raises:
+            StateError: the iterator was gone through before, or ends in front of `state`.
+        """
+        return _open_iterable(self._open(), state["count"] if state else 0)
+
+    def parse_raw(self, raw: bytes) -> Any:  # type: ignore[override]  # pydantic's own is deprecated and unused
+        """Not possible: the items of an iterable are objects, and no error about one carries bytes."""
+        raise DataError("expected an item of an iterable, which cannot be made from bytes", raw=raw)
+
+    def compare_part(self, part: str, state: State) -> Growth:
+        """`same`: nothing about an iterable can be compared without going through it."""
+        return "same"
+
+    def describe(self) -> dict[str, Any]:
+        """The source as JSON; of a function its fingerprint, of any other iterable its type."""
+        value = self.iterable
+        return {"iterable": fingerprint_function(value) if callable(value) else type(value).__qualname__}
+
+    def _open(self) -> Iterator[Any]:
+        if callable(self.iterable):
+            made: Iterable[Any] = self.iterable()
+            return iter(made)
+        iterator: Iterator[Any] = iter(self.iterable)
+        if iterator is self.iterable:
+            if self._spent:
+                raise StateError(
+                    f"expected an iterable that can be gone through again, got a {type(iterator).__name__} "
+                    "that was gone through before",
+                    hint="give from_iterable the function that makes it: from_iterable(make), not from_iterable(make())",
+                )
+            self._spent = True
+        return iterator
+
+
+class _IterableReader(PartReader):
+    """Counts what it gives without a step per item: by how many of its ticks are left."""
+
+    _ticks: repeat[bool]
+
+    def state(self, back: int = 0) -> State:
+        return {"count": maxsize - length_hint(self._ticks) - back}
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _open_iterable(items: Iterator[Any], count: int) -> PartReader:
+    ticks = repeat(True, maxsize)
+    counted = compress(items, ticks)
+    reader = cast(_IterableReader, _IterableReader.from_iterable((counted,)))
+    reader._ticks = ticks
+    deque(islice(counted, count), maxlen=0)
+    passed = maxsize - length_hint(ticks)
+    if passed < count:
+        raise StateError(
+            f"the state stands behind item {count}, but the iterable ends after {passed}",
+            hint="give the iterable the state was taken from, or start without a state",
+        )
+    return reader
+
+
+def _match(folder: Path, pattern: str) -> list[str]:
+    """The files one pattern names; a file of just that name comes before the pattern's wildcards."""
+    if (folder / pattern).is_file():
+        return [str(folder / pattern)]
+    absolute = Path(glob.escape(str(folder))) / pattern
+    return [path for path in glob.iglob(str(absolute), recursive=True) if os.path.isfile(path)]
+
+
+def _fixed_folder(folder: Path, pattern: str) -> Path:
+    """The folder in front of the first component with a wildcard, or around a file named outright."""
+    path = Path(pattern)
+    fixed = path.parent
+    if not (folder / path).is_file():
+        for parent in path.parents:
+            if glob.has_magic(parent.name):
+                fixed = parent.parent
+    return folder / fixed
+
+
+def _no_match(folder: Path, pattern: str) -> DataError:
+    if (folder / pattern).is_dir():
+        hint = f"name its files: `{pattern.rstrip('/')}/*.jsonl`"
+        return DataError(f"expected files, got the folder `{pattern}`", hint=hint)
+    fixed = _fixed_folder(folder, pattern)
+    if not fixed.is_dir():
+        return DataError(f"no file matches `{pattern}`: there is no folder `{os.path.abspath(fixed)}`")
+    rest = (folder / pattern).relative_to(fixed)
+    return DataError(f"no file matches `{rest}` in the folder `{os.path.abspath(fixed)}`")
+
+
+def _check_suffix(path: Path) -> None:
+    if path.name.endswith(SUFFIXES):
+        return
+    hint = f"say format: jsonl if each line is one JSON object; known by their suffix are {', '.join(SUFFIXES)}"
+    if path.suffix == ".parquet":
+        hint = f"open it as a dataset: tidemill.dataset({str(path)!r})"
+    raise DataError("expected JSON Lines, got a file of another suffix", where=str(path), hint=hint)

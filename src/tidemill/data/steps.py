@@ -1,0 +1,83 @@
+"""What a step does to one record: the function behind each node that has one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from types import GeneratorType
+from typing import Any
+
+from tidemill.config.suggest import find_near
+from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, WithColumns
+from tidemill.errors import ConfigError, DataError, WorkerError
+
+RecordFunction = Callable[[Any], Any]
+
+
+def record_function(node: Node) -> RecordFunction:
+    """The function of a `map`, `filter`, `flat_map`, `with_columns` or `select` step, of one record.
+
+    Raises:
+        ConfigError: the step is not one function of one record.
+    """
+    if isinstance(node, (Map, Filter, FlatMap)):
+        return node.fn
+    if isinstance(node, WithColumns):
+        return functools.partial(_add_columns, tuple(node.columns.items()))
+    if isinstance(node, Select):
+        return functools.partial(_select_columns, node.columns)
+    raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")
+
+
+def iter_children(result: Any, step: str) -> Iterator[Any]:
+    """The children that the function of the `flat_map` named `step` gave for one record.
+
+    An error raised while they are made ends them.
+
+    Raises:
+        WorkerError: `result` is not an iterable of records.
+    """
+    if isinstance(result, (list, tuple)):
+        return iter(result)
+    if isinstance(result, GeneratorType):
+        return result
+    if isinstance(result, (dict, str, bytes)) or not isinstance(result, Iterable):
+        raise WorkerError(
+            f"expected an iterable of records from the function, got {_name_kind(result)}",
+            where=f"step `{step}`",
+            hint="return a list: [record] for one, [] to drop it",
+        )
+    return _each(result)
+
+
+def stop_iteration_error(step: str) -> WorkerError:
+    """What a `StopIteration` out of the function of `step` becomes."""
+    return WorkerError(
+        "the function raised StopIteration, which would have ended the stream",
+        where=f"step `{step}`",
+        hint="was it a next() on an empty iterator? next(iterator, None) gives None instead",
+    )
+
+
+def _add_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
+    return {**record, **{name: fn(record) for name, fn in columns}}
+
+
+def _select_columns(columns: tuple[str, ...], record: Any) -> Any:
+    try:
+        return {name: record[name] for name in columns}
+    except KeyError as error:
+        missing = str(error.args[0])
+        near = find_near(missing, list(record))
+        raise DataError(
+            f"expected a column `{missing}`, got {', '.join(f'`{name}`' for name in record) or 'none'}",
+            hint=f"did you mean `{near}`?" if near else "",
+        ) from None
+
+
+def _each(items: Iterable[Any]) -> Iterator[Any]:
+    yield from items
+
+
+def _name_kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,203 @@
+"""Arrow schemas for records: from a Pydantic model, from the records themselves, and records as Arrow."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import types
+import typing
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from types import NoneType
+from typing import Annotated, Any, Literal, Union
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from tidemill.errors import ConfigError, DataError
+from tidemill.protocols import Record
+
+_SCALARS: Mapping[type, pa.DataType] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+}
+_PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
+    pa.bool_(): (bool, NoneType),
+    pa.int64(): (int, NoneType),
+    pa.float64(): (float, int, NoneType),
+    pa.string(): (str, NoneType),
+}
+# In a model's JSON form these are strings; see `OutputParser`.
+_AS_STRINGS = (
+    str,
+    datetime.datetime,
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+    decimal.Decimal,
+    uuid.UUID,
+    bytes,
+)
+
+
+def arrow_schema(model: type[BaseModel]) -> pa.Schema:
+    """The schema of records in the JSON form of `model`, in its field order; every column may be null.
+
+    Raises:
+        ConfigError: a field has no Arrow type; names it.
+    """
+    return pa.schema(list(_model_type(model)))
+
+
+def infer_schema(rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema:
+    """The schema of `rows`: columns in order of appearance, `outputs` typed by their models."""
+    names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    names += [name for name in outputs if name not in names]
+    return pa.schema([(name, _column_type(name, rows, outputs)) for name in names])
+
+
+def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
+    """`rows` as one Arrow batch, each value as it is: nothing is cut, cast or dropped.
+
+    Arrow itself turns 1.5 into 1, True into 1.0 and drops unknown nested keys; so types are checked first.
+
+    Raises:
+        DataError: a row does not fit the schema; names the column, its type and the value.
+    """
+    columns = []
+    names = set(schema.names)
+    for row in rows:
+        if not isinstance(row, dict):
+            raise DataError(f"expected a record (a dict), got {type(row).__name__}")
+        if not row.keys() <= names:
+            extra = next(name for name in row if name not in names)
+            raise DataError(
+                f"column `{extra}` is not in the output's schema ({', '.join(schema.names)})",
+                hint="give every record the same columns, name them in sink.schema, or leave it out with select",
+            )
+    for field in schema:
+        values = [row.get(field.name) for row in rows]
+        misfit = _find_misfit(values, field.type, field.name)
+        if misfit is not None:
+            raise DataError(misfit)
+        try:
+            columns.append(pa.array(values, field.type))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+            raise DataError(f"column `{field.name}` is {field.type}: {exc}") from exc
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | None:
+    """What keeps a column's values from being of `kind`, None when they are; a column at a time for speed."""
+    if pa.types.is_struct(kind):
+        return _find_struct_misfit(values, kind, path)
+    if pa.types.is_list(kind):
+        wrong = _find_other(values, (list, tuple, NoneType))
+        if wrong is None:
+            inner = list(chain.from_iterable(value for value in values if value is not None))
+            return _find_misfit(inner, kind.value_type, f"{path}[]")
+    else:
+        allowed = _PYTHON_TYPES.get(kind)
+        if allowed is None:
+            return None
+        wrong = _find_other(values, allowed)
+    if wrong is None:
+        return None
+    return f"column `{path}` is {kind}, got {wrong[0]!r:.80}"
+
+
+def _find_struct_misfit(values: Sequence[Any], kind: pa.StructType, path: str) -> str | None:
+    wrong = _find_other(values, (dict, NoneType))
+    if wrong is not None:
+        return f"column `{path}` is {kind}, got {wrong[0]!r:.80}"
+    structs = [value for value in values if value is not None]
+    extra = set().union(*structs) - {field.name for field in kind}
+    if extra:
+        return f"`{path}.{min(map(str, extra))}` is not in the output's schema: `{path}` is {kind}"
+    for field in kind:
+        misfit = _find_misfit([value.get(field.name) for value in structs], field.type, f"{path}.{field.name}")
+        if misfit is not None:
+            return misfit
+    return None
+
+
+def _find_other(values: Sequence[Any], allowed: tuple[type, ...]) -> tuple[Any] | None:
+    """The first value whose type is not one of `allowed`, in a tuple; None when there is none."""
+    if set(map(type, values)).issubset(allowed):
+        return None
+    return next(((value,) for value in values if type(value) not in allowed), None)
+
+
+def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.DataType:
+    if name in outputs:
+        model = outputs[name]
+        return pa.string() if model is None else _model_type(model)
+    values = [row.get(name) for row in rows if isinstance(row, dict)]
+    try:
+        return _without_nulls(pa.infer_type(values))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        # Values of several types: the first one that is there decides, the others do not fit.
+        first = next(value for value in values if value is not None)
+        try:
+            return _without_nulls(pa.infer_type([first]))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return pa.string()
+
+
+def _without_nulls(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _without_nulls(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(_without_nulls(kind.value_type))
+    return kind
+
+
+def _model_type(model: type[BaseModel]) -> pa.StructType:
+    fields = []
+    for name, field in model.model_fields.items():
+        kind = _annotation_type(field.annotation, f"{model.__name__}.{name}")
+        fields.append(pa.field(field.serialization_alias or name, kind))
+    return pa.struct(fields)
+
+
+def _annotation_type(annotation: Any, place: str) -> pa.DataType:
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _annotation_type(args[0], place)
+    if origin is Literal:
+        return _union_type([type(value) for value in args if value is not None], place)
+    if origin in (Union, types.UnionType):
+        return _union_type([arg for arg in args if arg is not type(None)], place)
+    if origin in (list, set, frozenset, tuple) and args:
+        return pa.list_(_union_type([arg for arg in args if arg is not Ellipsis], place))
+    if isinstance(annotation, type):
+        if annotation in _SCALARS:
+            return _SCALARS[annotation]
+        if issubclass(annotation, BaseModel):
+            return _model_type(annotation)
+        if issubclass(annotation, enum.Enum):
+            return _union_type([type(member.value) for member in annotation], place)
+        if issubclass(annotation, _AS_STRINGS):
+            return pa.string()
+    raise ConfigError(
+        f"`{place}` is {annotation}, which has no Arrow type",
+        hint="give it a plain type (str, int, float, bool, a list, a model), or write JSON lines: sink.format: jsonl",
+    )
+
+
+def _union_type(options: Sequence[Any], place: str) -> pa.DataType:
+    kinds = {_annotation_type(option, place) for option in options}
+    if kinds == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"`{place}` may be {' or '.join(sorted(map(str, kinds)))}, and a column holds one type",
+            hint="narrow it, or write JSON lines: sink.format: jsonl",
+        )
+    return kinds.pop()

@@ -1,0 +1,228 @@
+"""Opening a run: whose folders these are, what is sealed already, and where to go on."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.disk import Disk
+from tidemill.errors import StateError
+from tidemill.jobs.counts import Counts, new_counts
+from tidemill.jobs.folder import RunFolder, locate_run
+from tidemill.jobs.ledger import Ledger, PartPosition, open_ledger
+from tidemill.jobs.reader import SourceTotals
+from tidemill.jobs.segments import build_manifest, is_part_name, remove_unknown
+from tidemill.jobs.spec import JobSpec, find_differences
+from tidemill.protocols import Source
+from tidemill.resources.scope import Scope
+
+SOURCE_PASS = 0
+"""The pass over the source; each `retry` is a pass of its own, numbered from 1."""
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A run whose lock is held: what the ledger says, and what changes as it goes on.
+
+    Attributes:
+        counts: sealed records by step and outcome.
+        sealed: sealed records of each pass, which is the number the next one takes.
+        totals: where the source half stands over all parts.
+        parts: where each part stands, in reading order.
+        is_new: whether nothing of the run was there before.
+    """
+
+    folder: RunFolder
+    ledger: Ledger
+    info: dict[str, Any]
+    segments: list[dict[str, Any]]
+    parts: list[PartPosition]
+    counts: Counts
+    sealed: dict[int, int]
+    totals: SourceTotals
+    is_new: bool
+
+    @property
+    def next_segment(self) -> int:
+        """The number the next segment takes."""
+        return 1 + max((segment["number"] for segment in self.segments), default=0)
+
+
+def open_run(job: JobSpec, scope: Scope, disk: Disk) -> OpenRun:
+    """The run of `job`, its ledger locked until `scope` ends; a new one when there is none.
+
+    Raises:
+        StateError: it runs already, belongs to another job, or its source was edited; says what differs.
+        DataError: the source matches nothing.
+    """
+    names = job.source.parts()
+    folder = job.folders
+    _check_output(folder)
+    for path in (folder.output, folder.run):
+        disk.make_folder(path)
+    ledger = scope.enter(open_ledger(folder.ledger, disk))
+    info = ledger.load_meta("run")
+    is_new = info is None
+    if info is None:
+        info = _start_run(job, folder, ledger, disk)
+    _check_same(job, info, folder)
+    segments = ledger.load_segments()
+    remove_unknown(folder, disk, segments)
+    folder.save_manifest(disk, build_manifest(info, segments))
+    positions = _plan_parts(job.source, names, ledger)
+    totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})
+    return OpenRun(
+        folder,
+        ledger,
+        info,
+        segments,
+        positions,
+        ledger.load_meta("counts") or new_counts(len(job.names)),
+        {int(key): number for key, number in ledger.load_meta("sealed", {}).items()},
+        SourceTotals(totals["ordinal"], totals["taken"]),
+        is_new,
+    )
+
+
+def _check_output(folder: RunFolder) -> None:
+    """Refuse an output folder that another run writes to, or that holds parts of no known run."""
+    if folder.ledger.exists():
+        return
+    manifest = folder.load_manifest()
+    if manifest is not None:
+        raise StateError(
+            f"the output folder belongs to run {manifest.get('run_id')}, whose run folder is "
+            f"{manifest.get('run_folder')}",
+            where=str(folder.output),
+            hint="write to another folder, name that run folder under run.dir, or start anew with --fresh",
+        )
+    foreign = sorted(path.name for path in folder.output.glob("part-*") if is_part_name(path.name))
+    if foreign:
+        raise StateError(
+            f"the output folder holds {len(foreign)} parts of no known run, the first {foreign[0]}",
+            where=str(folder.output),
+            hint="write to another folder, or move them away",
+        )
+
+
+def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:
+    info = {
+        "run_id": uuid.uuid4().hex,
+        "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "fingerprint": job.fingerprint,
+        "description": job.describe(),
+        "format": job.sink.format,
+        "output": str(folder.output.absolute()),
+        "run_folder": _relative(folder.run, folder.output),
+        "job_file": str(job.file) if job.file else None,
+    }
+    disk.write_file(folder.info, orjson.dumps(info, option=orjson.OPT_INDENT_2))
+    disk.sync_folder(folder.run)
+    ledger.save_meta({"run": info})
+    return info
+
+
+def _relative(run: Path, output: Path) -> str:
+    run, output = run.absolute(), output.absolute()
+    return str(run.relative_to(output)) if run.is_relative_to(output) else str(run)
+
+
+def _check_same(job: JobSpec, info: dict[str, Any], folder: RunFolder) -> None:
+    if info["fingerprint"] != job.fingerprint:
+        lines = find_differences(info["description"], job.describe())
+        raise StateError(
+            "this run folder belongs to another job; what differs:\n    " + "\n    ".join(lines),
+            where=str(folder.run),
+            hint="change it back; or keep the paid replies in a new run: another sink.path and "
+            f"--reuse {folder.output}; or start anew with --fresh",
+        )
+    manifest = folder.load_manifest()
+    if manifest is not None and manifest["run_id"] != info["run_id"]:
+        raise StateError(
+            f"the output folder belongs to run {manifest['run_id']}, this run folder is of {info['run_id']}",
+            where=str(folder.output),
+            hint="write to another folder, or start anew with --fresh",
+        )
+
+
+def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[PartPosition]:
+    """Where to go on in each part: the unfinished in their old order, then new ones, then those that grew.
+
+    New and grown parts are given their turns durably before anything of them is read, so that the order stays.
+    """
+    known = {position.name: position for position in ledger.load_parts()}
+    problems: list[str] = []
+    changed: list[PartPosition] = []
+    turn = 1 + max((position.turn for position in known.values()), default=-1)
+    for name in names:
+        position = known.get(name)
+        if position is None:
+            changed.append(PartPosition(name, turn))
+            turn += 1
+            continue
+        growth = "same" if position.state is None else source.compare_part(name, position.state)
+        if growth == "edited":
+            problems.append(f"{name}: edited before the point up to which its records are done")
+        elif growth == "grown" and position.done:
+            changed.append(PartPosition(name, turn, position.ordinal, position.state, position.skip))
+            turn += 1
+    problems += [f"{name}: gone" for name in known if name not in names]
+    if problems:
+        raise StateError(
+            "the source changed since this run began:\n    " + "\n    ".join(problems),
+            hint="put it back; or run into another sink.path with --reuse, which keeps the paid replies of unchanged "
+            "records; or start anew with --fresh. A source that only grows is continued",
+        )
+    if changed:
+        ledger.save_parts(changed)
+        known |= {position.name: position for position in changed}
+    waiting = [position for position in known.values() if not position.done]
+    return sorted(waiting, key=lambda position: position.turn)
+
+
+def open_old_run(target: str, folder: RunFolder, scope: Scope, disk: Disk) -> tuple[RunFolder, Ledger]:
+    """The run whose replies are reused, locked until `scope` ends.
+
+    Raises:
+        StateError: there is none, it is running, or it is the very run that wants to reuse it.
+    """
+    old = locate_run(target)
+    if old.ledger.resolve() == folder.ledger.resolve():
+        raise StateError(
+            "a run cannot reuse itself", where=str(target), hint="write the new run to another sink.path"
+        )
+    return old, scope.enter(open_ledger(old.ledger, disk))
+
+
+def delete_run(job: JobSpec, disk: Disk) -> None:
+    """Delete the output and the run folder of `job`'s run, and nothing that is not the run's own.
+
+    Raises:
+        StateError: the run is running, or the output belongs to another run.
+    """
+    folder = job.folders
+    if not folder.ledger.exists():
+        _check_output(folder)
+        return
+    with open_ledger(folder.ledger, disk) as ledger:
+        ledger.save_meta({"deleting": True})  # killed from here on, the next run goes on deleting
+        for path in sorted(folder.output.glob("part-*")):
+            if is_part_name(path.name):
+                disk.remove(path)
+        disk.remove(folder.manifest)
+        disk.sync_folder(folder.output)
+        disk.remove_folder(folder.run)
+
+
+def is_half_deleted(folder: RunFolder, disk: Disk) -> bool:
+    """Whether a `--fresh` was killed while it deleted this run."""
+    if not folder.ledger.exists():
+        return False
+    with open_ledger(folder.ledger, disk) as ledger:
+        return bool(ledger.load_meta("deleting", False))

@@ -1,0 +1,35 @@
+"""What becomes of a record that did not land, and what is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record that failed at a step.
+
+    Attributes:
+        step: the step's place in the job's counts (0 is the source).
+        error: what it failed with.
+        record: the record as it came to the step, None when the source could not make one.
+        raw: the source's bytes when it could not.
+        given: children a `flat_map` gave before it failed; they stand on their own.
+        path: child index at each `flat_map` passed after the source half.
+    """
+
+    step: int
+    error: BaseException
+    record: Any = None
+    raw: bytes | None = None
+    given: int = 0
+    path: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """A quarantined record tried again: what enters the record half, each as `(path, record or Failure, step)`."""
+
+    part: str
+    records: list[tuple[tuple[int, ...], Any, int]]

@@ -1,0 +1,54 @@
+"""A record-wise step as a job's reader and workers apply it: its function, and what that gives."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.data.nodes import Filter, FlatMap, Node
+from tidemill.data.steps import iter_children, record_function, stop_iteration_error
+
+
+class Shape(enum.Enum):
+    """What a step's function gives for one record."""
+
+    ONE = "the record that replaces it"
+    KEEP = "whether it is kept"
+    MANY = "the records that replace it"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStep:
+    """A record-wise node that makes no calls, as a function of one record."""
+
+    name: str
+    shape: Shape
+    apply: Callable[[Any], Any]
+    is_async: bool = False
+
+    def iter_children(self, result: Any) -> Iterator[Any]:
+        """The children in what a `flat_map` function gave."""
+        return iter_children(result, self.name)
+
+    def explain(self, error: Exception) -> Exception:
+        """`error`, or what it means when the function raised StopIteration."""
+        if isinstance(error, StopIteration):
+            return stop_iteration_error(self.name)
+        if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+            return stop_iteration_error(self.name)
+        return error
+
+
+def compile_step(node: Node, name: str) -> RecordStep:
+    """The function of `node`.
+
+    Raises:
+        ConfigError: the step is not one function of one record.
+    """
+    apply = record_function(node)
+    shape = Shape.KEEP if isinstance(node, Filter) else Shape.MANY if isinstance(node, FlatMap) else Shape.ONE
+    is_async = inspect.iscoroutinefunction(apply) or inspect.iscoroutinefunction(getattr(type(apply), "__call__", None))  # noqa: B004 - the method is looked at, not called
+    return RecordStep(name, shape, apply, is_async)

@@ -1,0 +1,328 @@
+"""One sitting of a run: everything it holds open, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.calls.budget import BudgetLedger, Spend
+from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane
+from tidemill.calls.meter import Meter
+from tidemill.calls.wire import Transport
+from tidemill.data.nodes import Node
+from tidemill.disk import Disk
+from tidemill.errors import StateError
+from tidemill.jobs.landing import ErrorCount, Lander, count_failed
+from tidemill.jobs.opening import SOURCE_PASS, OpenRun, open_old_run
+from tidemill.jobs.reader import CHUNK_RECORDS, Reader
+from tidemill.jobs.record_step import compile_step
+from tidemill.jobs.replies import Journal, LedgerReplies, OldReplies
+from tidemill.jobs.report import (
+    EXIT_CODES,
+    Report,
+    count_outcomes,
+    describe_calls,
+    describe_steps,
+    explain_reason,
+    peak_rss_bytes,
+)
+from tidemill.jobs.retry import RetryReader
+from tidemill.jobs.sinks import make_writer
+from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.status import Status
+from tidemill.jobs.window import FunctionStep, GenerateStep, Window, WindowLimits, WindowStep
+from tidemill.models.endpoints import chat_endpoint, open_base_url
+from tidemill.models.generate import Generate, Generator
+from tidemill.models.model import Model
+from tidemill.resources.scope import Scope
+from tidemill.resources.worker import WorkerThread
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """How a job is to be run this time.
+
+    Attributes:
+        limit: end the source half after this many records, counted over the life of the run.
+        fresh: delete this run's own output and run folder first.
+        reuse: an earlier run (its output or run folder) whose replies are used where nothing changed.
+        retry: try the quarantined and skipped records again, instead of reading on.
+    """
+
+    limit: int | None = None
+    fresh: bool = False
+    reuse: str | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run takes from outside, so that a test can hand in its own.
+
+    Attributes:
+        disk: the door to durable operations.
+        transport: makes what requests go through.
+        rng: where jitter comes from.
+    """
+
+    disk: Disk
+    transport: Callable[[], Transport]
+    rng: random.Random
+
+
+class Sitting:
+    """Everything one `run` holds open, wired together."""
+
+    def __init__(self, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings) -> None:
+        self.job = job
+        self.request = request
+        self.run = run
+        self.surroundings = surroundings
+        self.before = sum(run.sealed.values())
+        self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
+        self.run_pass = _choose_pass(run, retry=request.retry)
+        self.ledger_thread = WorkerThread("ledger")
+        self.reader_thread = WorkerThread("reader")
+        self.lanes: list[Lane] = []
+        self.started = time.monotonic()
+        self.window: Window
+        self.lander: Lander
+        self.reader: Reader | RetryReader
+        self.replies: LedgerReplies
+        self.journal: Journal
+        self.engine: Engine
+
+    @classmethod
+    async def open(
+        cls, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings, scope: Scope
+    ) -> Sitting:
+        """The sitting, models opened, nothing read or called yet."""
+        sitting = cls(job, request, run, surroundings)
+        scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
+        scope.defer(sitting.ledger_thread.close, "ledger thread")
+        source_half, record_half = job.halves
+        slots = sum(model.lane_limits.concurrency for model in _models(record_half)) or 1
+        sitting.journal = Journal(
+            run.ledger, sitting.ledger_thread, run_pass=sitting.run_pass, slots=slots, totals=sitting.save_meter
+        )
+        sitting.engine = sitting.make_engine()
+        steps = await sitting.open_steps(record_half, len(source_half) + 1, scope)
+        sitting.replies = LedgerReplies(
+            run.ledger.iter_frames(sitting.run_pass), sitting.journal, _open_reuse(sitting, scope)
+        )
+        sitting.reader = sitting.make_reader(source_half)
+        sitting.lander = sitting.make_lander()
+        scope.defer(sitting.lander.close, "sealing thread")
+        sitting.window = Window(
+            lambda: sitting.reader_thread.run(sitting.reader.next_chunk),
+            steps,
+            WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
+            sitting.lander.deliver,
+            store=sitting.replies,
+            first_number=run.sealed.get(sitting.run_pass, 0),
+            skipping=sitting.policies("skip"),
+            paused=sitting.lander.is_behind,
+        )
+        sitting.lander.on_stop = sitting.window.stop
+        sitting.lander.on_room = sitting.window.make_room
+        return sitting
+
+    def make_engine(self) -> Engine:
+        budget = None
+        if self.job.budget is not None:
+            lease = self.run.ledger.load_meta("lease")
+            budget = BudgetLedger(self.job.budget, Spend.from_dict(lease) if lease else Spend())
+        return Engine(
+            self.surroundings.transport(),
+            rng=self.surroundings.rng,
+            budget=budget,
+            commit_lease=self.journal.commit_lease,
+            meter=self.meter,
+        )
+
+    async def open_steps(self, nodes: Sequence[Node], first: int, scope: Scope) -> list[WindowStep]:
+        """The record half's steps, local models started."""
+        names = self.job.names
+        opened: list[tuple[Model, str, Lane]] = []
+        steps: list[WindowStep] = []
+        for index, node in enumerate(nodes, first):
+            if not isinstance(node, Generate):
+                function = compile_step(node, names[index])
+                steps.append(FunctionStep(index, function, function.shape))
+                continue
+            known = next((entry for entry in opened if entry[0] == node.model), None)
+            if known is None:
+                known = await self._open_model(node.model, len(opened), scope)
+                opened.append(known)
+            _, base_url, lane = known
+            generator = Generator(node, chat_endpoint(node, base_url, self.job.folder))
+            steps.append(GenerateStep(index, names[index], generator, lane))
+        return steps
+
+    async def _open_model(self, model: Model, number: int, scope: Scope) -> tuple[Model, str, Lane]:
+        base_url = await asyncio.to_thread(open_base_url, model, scope, self.job.folder)
+        key = f"{model.model}#{number}"
+        return model, base_url, self.engine.lane(key, limits=model.lane_limits, endpoint=base_url, price=model.price)
+
+    def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
+        run, job, limit = self.run, self.job, self.request.limit
+        chunk_records = min(CHUNK_RECORDS, job.sink.segment.records)
+        if self.request.retry:
+            return RetryReader(
+                run.folder,
+                run.segments,
+                job.source,
+                source_half,
+                run_pass=self.run_pass,
+                totals=run.totals,
+                steps=len(job.names),
+                chunk_records=chunk_records,
+            )
+        done = run.sealed.get(SOURCE_PASS, 0)
+        return Reader(
+            job.source,
+            source_half,
+            run.parts,
+            totals=run.totals,
+            steps=len(job.names),
+            limit=None if limit is None else limit - done,
+            chunk_records=chunk_records,
+        )
+
+    def make_lander(self) -> Lander:
+        run, job = self.run, self.job
+        outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
+        writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
+        errors = ErrorCount(
+            job.max_errors, finished=run.sealed.get(SOURCE_PASS, 0), failed=count_failed(run.counts)
+        )
+        return Lander(
+            run,
+            self.run_pass,
+            writer,
+            names=job.names,
+            skipping=self.policies("skip"),
+            raising=self.policies("raise"),
+            limits=job.sink.segment,
+            errors=errors,
+            disk=self.surroundings.disk,
+            ledger_thread=self.ledger_thread,
+            meta=self.save_meter,
+        )
+
+    def policies(self, policy: str) -> list[int]:
+        """The places in the counts of the steps whose `on_error` is `policy`."""
+        given = [getattr(self.job.source, "on_error", None), *(node.on_error for node in self.job.steps)]
+        return [index for index, on_error in enumerate(given) if on_error == policy]
+
+    def save_meter(self) -> dict[str, Any]:
+        return {"meter": self.meter.to_dict()}
+
+    async def close(self) -> None:
+        """End the engine and the journal; what is committed is durable."""
+        await self.engine.close()
+        await self.journal.drain()
+
+    def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
+        """How the sitting ended, and why."""
+        error = error or self.lander.raised
+        if error is not None:
+            return ("raised" if error is self.lander.raised else "failed"), error
+        breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
+        if breach is not None:
+            return "errors", breach
+        if stopped:
+            return "stopped", None
+        limit = self.request.limit
+        is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
+        return ("limit" if is_limited else "finished"), None
+
+    def describe(self, state: str) -> Status:
+        """How far the run is, now."""
+        return Status(
+            state=state,
+            outcomes=self.lander.count_outcomes(),
+            done=self.before + self.lander.finished,
+            before=self.before,
+            total=self.request.limit,
+            in_flight=self.meter.in_flight,
+            calls=self.meter.calls,
+            attempts=self.meter.attempts,
+            input_tokens=self.meter.input_tokens,
+            output_tokens=self.meter.output_tokens,
+            usd=self.meter.usd,
+            elapsed_s=time.monotonic() - self.started,
+            recalled=self.replies.recalled,
+        )
+
+    def report(self, outcome: str, reason: BaseException | str | None) -> Report:
+        """What the run came to."""
+        run = self.run
+        return Report(
+            run_id=run.info["run_id"],
+            outcome=outcome,
+            reason=explain_reason(reason),
+            exit_code=EXIT_CODES[outcome],
+            output=str(run.folder.output),
+            run_folder=str(run.folder.run),
+            records=count_outcomes(run.counts),
+            steps=describe_steps(run.counts, self.job.names),
+            done=sum(run.sealed.values()),
+            before=self.before,
+            recalled=self.replies.recalled,
+            reused=self.replies.reused,
+            calls=describe_calls(self.meter),
+            elapsed_s=time.monotonic() - self.started,
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+
+
+def _choose_pass(run: OpenRun, *, retry: bool) -> int:
+    """The pass that is run: the source's, or a retry's, going on with one that was cut short."""
+    if not retry:
+        return SOURCE_PASS
+    standing = [segment for segment in run.segments if _stands(segment)]
+    last = max(run.sealed, default=SOURCE_PASS)
+    unfinished = last != SOURCE_PASS and any(segment["pass"] != last for segment in standing)
+    return last if unfinished else last + 1
+
+
+def _stands(segment: dict[str, Any]) -> bool:
+    part = segment.get("quarantine")
+    return part is not None and part["rows"] > part["retired"]
+
+
+def _models(nodes: Sequence[Node]) -> list[Model]:
+    """Each model once."""
+    models: list[Model] = []
+    for node in nodes:
+        if isinstance(node, Generate) and node.model not in models:
+            models.append(node.model)
+    return models
+
+
+def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
+    """The earlier run to reuse: the one asked for now, or when this run began."""
+    run = sitting.run
+    known = run.ledger.load_meta("reuse")
+    wanted = sitting.request.reuse or known
+    if wanted is None:
+        return None
+    folder, ledger = open_old_run(wanted, run.folder, scope, sitting.surroundings.disk)
+    location = str(folder.run.absolute())
+    if known is None:
+        if not run.is_new and run.segments:
+            raise StateError(
+                "--reuse is for a new run, and this one has sealed records",
+                where=str(run.folder.output),
+                hint="run without --reuse to go on, or write the new run to another sink.path",
+            )
+        run.ledger.save_meta({"reuse": location})
+    return OldReplies(folder, ledger.load_segments(), ledger.iter_frames())
+
+

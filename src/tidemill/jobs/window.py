@@ -1,0 +1,412 @@
+"""The window: records between the oldest unfinished and the newest read, run by workers on one loop.
+
+Records finish in any order and leave in source order. Each worker takes one record through the record half;
+the children of a `flat_map` are shared out among the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from typing import Any, ClassVar, Protocol
+
+from tidemill.calls.lane import Lane
+from tidemill.calls.wire import Request
+from tidemill.errors import BudgetError, CallError, ResourceError, StateError
+from tidemill.jobs.counts import DROPPED, EMITTED, IN, PASSED, QUARANTINED, SKIPPED
+from tidemill.jobs.outcomes import Failure, Redo
+from tidemill.jobs.reader import Chunk
+from tidemill.jobs.record_step import RecordStep, Shape
+from tidemill.models.generate import Generator
+from tidemill.models.messages import Reply
+from tidemill.models.openai import parse_reply
+
+Path = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLimits:
+    """How much the window may hold, and how many records are worked on at once.
+
+    Attributes:
+        workers: records in progress at most.
+        records: records between the oldest unfinished and the newest read.
+        size_bytes: their size as read.
+        demand: the most records wanted out of it, None for all; bounds the calls started.
+        grace_s: seconds that calls in flight are given once the window is stopped.
+    """
+
+    workers: int = 64
+    records: int = 2_000
+    size_bytes: int = 64 << 20
+    demand: int | None = None
+    grace_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStep:
+    """A step of the record half that is a function of the record; `index` is its place in the counts."""
+
+    index: int
+    function: RecordStep
+    shape: Shape
+
+    generator: ClassVar[None] = None
+
+    def explain(self, error: Exception) -> Exception:
+        """What a failure of the function means."""
+        return self.function.explain(error)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateStep:
+    """A `generate` step with the lane its calls go through; `index` is its place in the counts."""
+
+    index: int
+    name: str
+    generator: Generator
+    lane: Lane
+
+    shape: ClassVar[Shape] = Shape.ONE
+
+    def explain(self, error: Exception) -> Exception:
+        """The failure as it is."""
+        return error
+
+
+WindowStep = FunctionStep | GenerateStep
+
+
+@dataclass(slots=True, eq=False)
+class Root:
+    """A record at the end of the source half, with all that becomes of it.
+
+    `landed` holds `(path, record)`, `rows` the ledger rows of its calls, `pending` the descendants not finished.
+    """
+
+    chunk: Chunk
+    number: int
+    part: str
+    ordinal: int
+    size_bytes: int
+    pending: int = 1
+    landed: list[tuple[Path, Any]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The exact position behind all roots before it: where a segment may end."""
+
+    chunk: Chunk
+
+
+class ReplyStore(Protocol):
+    """Where replies are kept: what a durable run adds to the window."""
+
+    def recall(self, root: Root, path: Path, step: str, number: int, digest: str) -> Reply | None:
+        """The reply committed earlier for just this call, noted as the root's again."""
+        ...
+
+    async def commit(
+        self, root: Root, path: Path, step: str, number: int, digest: str, reply: Reply, attempts: int
+    ) -> None:
+        """Make the reply durable."""
+        ...
+
+
+class _Stopped(Exception):
+    """Ends a record's work when the window is being stopped; the record stays unfinished."""
+
+
+class Window:
+    """Runs records through the record half.
+
+    Args:
+        next_chunk: gives the next chunk, None at the end; awaited by one task.
+        steps: the record half.
+        limits: how much may be held and worked on.
+        deliver: called in source order with each finished `Root` and each `Mark`.
+        store: where replies are kept; None keeps none.
+        first_number: the number of the first record, counted over the life of the run.
+        skipping: the steps, by their index in the counts, whose failures are skipped instead of quarantined.
+        paused: asked before each chunk is read; while true nothing is read until `make_room` is called.
+
+    Belongs to one loop. `run` may be cancelled: calls in flight are cancelled to the socket.
+    """
+
+    def __init__(
+        self,
+        next_chunk: Callable[[], Awaitable[Chunk | None]],
+        steps: Sequence[WindowStep],
+        limits: WindowLimits,
+        deliver: Callable[[Root | Mark], None],
+        *,
+        store: ReplyStore | None = None,
+        first_number: int = 0,
+        skipping: Collection[int] = (),
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._next_chunk = next_chunk
+        self._steps = steps
+        self._limits = limits
+        self._deliver = deliver
+        self._store = store
+        self._skipping = frozenset(skipping)
+        self._paused = paused
+        self._entries: deque[Root | Mark] = deque()
+        self._ready: deque[tuple[Root, Path, Any, int]] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._room = asyncio.Event()
+        self._number = first_number
+        self._held = 0
+        self._held_bytes = 0
+        self._delivered = 0
+        self._ended = False
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._failure: BaseException | None = None
+        self.in_progress = 0
+
+    async def run(self) -> None:
+        """Run until the source ends, `stop` was called, or the run fails.
+
+        Raises:
+            Exception: the first failure of the run; every record finished before it was delivered.
+        """
+        feeder = asyncio.create_task(self._feed())
+        workers = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
+        work = asyncio.gather(feeder, *workers)
+        stop, now = (asyncio.create_task(event.wait()) for event in (self._stop, self._stop_now))
+        try:
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await asyncio.wait({work, now}, timeout=self._limits.grace_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            tasks = (feeder, *workers, stop, now)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, work, return_exceptions=True)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self, *, now: bool = False) -> None:
+        """Start nothing new; calls in flight get the grace period, or none when `now`."""
+        self._stop.set()
+        if now:
+            self._stop_now.set()
+        self._ready.clear()
+        self._room.set()
+        self._wake(len(self._idle))
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def make_room(self) -> None:
+        """Say that what paused the reading may be over."""
+        if not self._is_full():
+            self._room.set()
+
+    # reading
+
+    async def _feed(self) -> None:
+        try:
+            while not self._stopping:
+                while self._is_full() and not self._stopping:
+                    self._room.clear()
+                    await self._room.wait()
+                if self._stopping:
+                    break
+                chunk = await self._next_chunk()
+                if chunk is None:
+                    break
+                self._admit(chunk)
+        except Exception as exc:  # noqa: BLE001 - whatever the source raised stops the run, after what is in flight
+            self._fail(exc)
+        finally:
+            self._ended = True
+            self._wake(len(self._idle))
+
+    def _is_full(self) -> bool:
+        limits = self._limits
+        if len(self._ready) > limits.workers or self._paused():
+            return True
+        if limits.demand is not None and self._held + self._delivered >= limits.demand:
+            return True
+        return self._held >= limits.records or self._held_bytes >= limits.size_bytes
+
+    def _admit(self, chunk: Chunk) -> None:
+        for ordinal, record, size_bytes in chunk.rows:
+            root = Root(chunk, self._number, chunk.part, ordinal, size_bytes)
+            self._number += 1
+            self._held += 1
+            self._held_bytes += size_bytes
+            self._entries.append(root)
+            if isinstance(record, Redo):
+                self._admit_again(root, record)
+            elif isinstance(record, Failure):
+                root.pending = 0
+                self._note_failure(root, record)
+            else:
+                self._ready.append((root, (), record, 0))
+        self._entries.append(Mark(chunk))
+        self._wake(len(chunk.rows))
+        self._advance()
+
+    def _admit_again(self, root: Root, redo: Redo) -> None:
+        root.part = redo.part
+        root.pending = len(redo.records)
+        for path, record, step in redo.records:
+            if isinstance(record, Failure):
+                root.pending -= 1
+                self._note_failure(root, record)
+            else:
+                self._ready.append((root, path, record, step))
+
+    def _wake(self, count: int) -> None:
+        while count > 0 and self._idle:
+            waiter = self._idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    # working
+
+    async def _work(self) -> None:
+        ready = self._ready
+        while True:
+            while not ready:
+                if self._stopping or (self._ended and not self.in_progress):
+                    self._wake(len(self._idle))
+                    return
+                waiter = asyncio.get_running_loop().create_future()
+                self._idle.append(waiter)
+                await waiter
+            root, path, record, step = ready.popleft()
+            if len(ready) == self._limits.workers:
+                self._room.set()
+            self.in_progress += 1
+            try:
+                await self._run_record(root, path, record, step)
+            except _Stopped:
+                pass
+            except Exception as exc:  # noqa: BLE001 - a failure of the run: kept, raised once the rest has ended
+                self._fail(exc)
+            finally:
+                self.in_progress -= 1
+
+    async def _run_record(self, root: Root, path: Path, record: Any, start: int) -> None:
+        """One record through the steps from `start` on; its first child goes on here, the others in the window."""
+        for position in range(start, len(self._steps)):
+            step = self._steps[position]
+            counts = root.chunk.counts[step.index]
+            counts[IN] += 1
+            try:
+                result = await self._apply(step, root, path, record)
+            except _Stopped:
+                raise
+            except Exception as exc:
+                if is_failure_of_run(exc):
+                    raise
+                self._note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
+                self._finish(root)
+                return
+            if step.shape is Shape.ONE:
+                record = result
+            elif not result:
+                counts[DROPPED] += 1
+                self._finish(root)
+                return
+            elif step.shape is Shape.MANY:
+                path, record = self._share_out(root, path, result, position + 1)
+                counts[EMITTED] += len(result) - 1
+            counts[PASSED] += 1
+            counts[EMITTED] += 1
+        root.landed.append((path, record))
+        self._finish(root)
+
+    async def _apply(self, step: WindowStep, root: Root, path: Path, record: Any) -> Any:
+        if step.generator is not None:
+            return await step.generator.run(record, partial(self._ask, root, path, step))
+        function = step.function
+        result = function.apply(record)
+        if function.is_async:
+            result = await result
+        return list(function.iter_children(result)) if function.shape is Shape.MANY else result
+
+    def _share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
+        """Put all children but the first into the window; gives the first, with its path."""
+        root.pending += len(children) - 1
+        rest = [(root, (*path, index), child, step) for index, child in enumerate(children) if index]
+        self._ready.extendleft(reversed(rest))
+        self._wake(len(rest))
+        return (*path, 0), children[0]
+
+    async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
+        lane = step.lane
+        if self._store is None:
+            if self._stopping:
+                raise _Stopped
+            return await lane.call(request, parse_reply)
+        digest = blake2b(request.body, digest_size=16).hexdigest()
+        reply = self._store.recall(root, path, step.name, number, digest)
+        if reply is not None:
+            return reply
+        if self._stopping:
+            raise _Stopped
+        return await lane.call(
+            request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest)
+        )
+
+    # finishing
+
+    def _note_failure(self, root: Root, failure: Failure) -> None:
+        root.failures.append(failure)
+        root.chunk.counts[failure.step][SKIPPED if failure.step in self._skipping else QUARANTINED] += 1
+
+    def _finish(self, root: Root) -> None:
+        root.pending -= 1
+        if root.pending == 0 and self._entries and self._entries[0] is root:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Deliver what is finished from the oldest on."""
+        entries = self._entries
+        while entries:
+            entry = entries[0]
+            if isinstance(entry, Root):
+                if entry.pending:
+                    break
+                self._held -= 1
+                self._held_bytes -= entry.size_bytes
+                self._delivered += len(entry.landed)
+                if len(entry.landed) > 1:
+                    entry.landed.sort(key=_path_of)
+            entries.popleft()
+            self._deliver(entry)
+        if not self._room.is_set() and not self._is_full():
+            self._room.set()
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self.stop()
+
+
+def is_failure_of_run(error: BaseException) -> bool:
+    """Whether `error` stops the run instead of failing its record: disk, budget, credentials, an endpoint gone."""
+    if isinstance(error, CallError):
+        return error.of == "run"
+    return isinstance(error, (BudgetError, ResourceError, StateError))
+
+
+def _path_of(landed: tuple[Path, Any]) -> Path:
+    return landed[0]

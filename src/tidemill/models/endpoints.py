@@ -1,0 +1,49 @@
+"""Opening models: the base URL and credentials of each, and the server of a local one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tidemill.config.secrets import find_key, register_secret
+from tidemill.errors import ConfigError
+from tidemill.models.generate import Generate
+from tidemill.models.local import open_local_server
+from tidemill.models.model import PROVIDERS, Model
+from tidemill.models.openai import ChatEndpoint
+from tidemill.resources.scope import Scope
+
+
+def find_headers(model: Model, folder: Path) -> dict[str, str]:
+    """The headers of every request to `model`, its key among them, which is masked from then on.
+
+    The key is the model's `api_key`, else the provider's usual variable, from the environment or `.env` in `folder`.
+
+    Raises:
+        ConfigError: the provider needs a key and there is none.
+    """
+    provider = PROVIDERS.get(model.provider)
+    variables = provider.key_variables if provider else ()
+    key = model.api_key.get_secret_value() if model.api_key else find_key(variables, folder)
+    if key is None:
+        if variables and model.base_url is None:
+            raise ConfigError(
+                f"`{model.model}` needs a key, and {' or '.join(variables)} is not set",
+                hint=f"set it in the environment or in {folder / '.env'}, or give the model an api_key",
+            )
+        return dict(model.headers)
+    register_secret(key)
+    return {"authorization": f"Bearer {key}", **model.headers}
+
+
+def open_base_url(model: Model, scope: Scope, folder: Path) -> str:
+    """Where `model` answers; a local one is started, and stopped with `scope`. Blocks while it loads."""
+    if model.is_local:
+        return scope.enter(open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder))
+    if model.base_url is not None:
+        return model.base_url
+    return PROVIDERS[model.provider].base_url
+
+
+def chat_endpoint(node: Generate, base_url: str, folder: Path) -> ChatEndpoint:
+    """The endpoint of one `generate` step."""
+    return ChatEndpoint(base_url, node.model.name, find_headers(node.model, folder), node.options())

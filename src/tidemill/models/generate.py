@@ -1,0 +1,140 @@
+"""The `generate` step: ask a model about each record and put its answer into a column."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.calls.wire import Request
+from tidemill.config.functions import Schema
+from tidemill.config.templates import Template
+from tidemill.data.nodes import Node
+from tidemill.errors import PermanentCallError
+from tidemill.models.messages import Message, Reply
+from tidemill.models.model import Model
+from tidemill.models.openai import ChatEndpoint
+from tidemill.models.structured import OutputParser, response_format
+from tidemill.protocols import Record
+
+Ask = Callable[[int, Request], Awaitable[Reply]]
+"""Sends one request under its call number (0 for the first, then the re-asks) and gives its reply."""
+
+
+class Generate(Node):
+    """Ask `model` the rendered `prompt` and put its reply into the column `into`.
+
+    Attributes:
+        model: a `tm.model(…)`, or its name.
+        prompt: a Jinja template over the record's columns; `{file: …}` reads it from a file.
+        system: likewise, sent as the system message.
+        output: a Pydantic model the reply must be of; the column holds its JSON form. Without it, the text.
+        max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD.
+        max_reasks: how often a reply that does not fit `output` is asked again with the failing paths.
+    """
+
+    kind = "generate"
+    calls = True
+
+    model: Model
+    prompt: Template
+    system: Template | None = None
+    output: Schema | None = None
+    into: str = "reply"
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    max_reasks: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _check_params(self) -> Self:
+        typed = {"model", "messages", "stream", "response_format", *self._typed_options()}
+        for key in {**self.model.params, **self.params}:
+            if key in typed:
+                raise PydanticCustomError(
+                    "params_key", "`params` must not set `{key}`: the step itself does", {"key": key}
+                )
+        return self
+
+    def _typed_options(self) -> dict[str, Any]:
+        names = ("max_tokens", "temperature", "top_p", "seed", "stop")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def options(self) -> dict[str, Any]:
+        """The fields of the request's body besides model and messages."""
+        schema = {"response_format": response_format(self.output)} if self.output else {}
+        return {**self._typed_options(), **self.model.params, **self.params, **schema}
+
+
+class Generator:
+    """Runs one `Generate` node against one endpoint. Holds no state between records."""
+
+    def __init__(self, node: Generate, endpoint: ChatEndpoint) -> None:
+        self._node = node
+        self._endpoint = endpoint
+        self._parser = OutputParser(node.output) if node.output else None
+        self._prompt = node.prompt.render
+        self._system = node.system.render if node.system else None
+
+    def render(self, record: Record) -> list[Message]:
+        """The messages for `record`.
+
+        Raises:
+            DataError: a template's variable is not a column of the record.
+        """
+        user: Message = {"role": "user", "content": self._prompt(record)}
+        if self._system is None:
+            return [user]
+        return [{"role": "system", "content": self._system(record)}, user]
+
+    def build_request(self, record: Record) -> Request:
+        """The first request for `record`, as it would be sent."""
+        return self._endpoint.build_request(self.render(record))
+
+    async def run(self, record: Record, ask: Ask) -> Record:
+        """`record` with the reply in its column.
+
+        Raises:
+            PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
+            CallError, DataError: as `ask` and `render` raise them.
+        """
+        messages = self.render(record)
+        reply = await ask(0, self._endpoint.build_request(messages))
+        if self._parser is None:
+            value: Any = _check_refusal(reply).text
+        else:
+            value = await self._parse(self._parser, messages, reply, ask)
+        return {**record, self._node.into: value}
+
+    async def _parse(self, parser: OutputParser, messages: list[Message], reply: Reply, ask: Ask) -> Any:
+        for number in range(self._node.max_reasks + 1):
+            text = _check_refusal(reply).text
+            try:
+                return parser.parse(text)
+            except ValidationError as exc:
+                complaint, cause = self._complain(parser, reply, exc), exc
+            if number < self._node.max_reasks:
+                again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
+                request = self._endpoint.build_request([*messages, Message(role="assistant", content=text), again])
+                reply = await ask(number + 1, request)
+        raise PermanentCallError(
+            f"no reply fitted the output in {self._node.max_reasks + 1} asks; the last one: {complaint}\n"
+            f"  it was: {text[:200]!r}",
+            hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
+        ) from cause
+
+    def _complain(self, parser: OutputParser, reply: Reply, error: ValidationError) -> str:
+        if reply.finish_reason == "length":
+            return f"Your reply was cut off at max_tokens={self._node.max_tokens}: answer more briefly."
+        return parser.explain(error, reply.text)
+
+
+def _check_refusal(reply: Reply) -> Reply:
+    if reply.refusal:
+        raise PermanentCallError(f"the model refused: {reply.refusal[:200]}")
+    return reply

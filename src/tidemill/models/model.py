@@ -1,0 +1,157 @@
+"""`Model`: the frozen description of a model behind an endpoint, and `tm.model`, which makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.calls.limits import Limits, Price
+from tidemill.config.loading import load_config
+from tidemill.config.model import Config
+from tidemill.config.suggest import find_near, suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where a provider answers and which variables hold its key."""
+
+    base_url: str
+    key_variables: tuple[str, ...]
+
+
+# Base URLs and key variables as each provider's API reference gives them.
+PROVIDERS: Mapping[str, Provider] = {
+    "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",)),
+    "openrouter": Provider("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
+    "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
+    "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",)),
+    "deepseek": Provider("https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",)),
+    "together": Provider("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
+    "fireworks": Provider("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
+    "gemini": Provider(
+        "https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+    ),
+    "local": Provider("", ()),
+}
+
+
+LOCAL_SLOTS = 4
+"""Requests a local model computes at once: two cores give 120 tokens/s in four slots, 50 in one."""
+
+
+class Model(Config):
+    """A model by name, with where it answers and how hard it may be asked.
+
+    Attributes:
+        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process.
+        limits: how many calls at once, how many a minute, how long each may take.
+        price: USD per million tokens; needed for a budget in USD.
+        base_url: an OpenAI-compatible endpoint other than the provider's own.
+        api_key: the key; by default the provider's usual variable, from the environment or `.env`.
+        params: passed through verbatim in every request's body.
+        headers: passed through verbatim with every request.
+    """
+
+    result_fields: ClassVar[frozenset[str]] = frozenset({"model", "params", "headers"})
+    """What decides a reply; the other fields may change between runs of one run folder."""
+
+    model: str
+    limits: Limits = Limits()
+    price: Price | None = None
+    base_url: str | None = None
+    api_key: SecretStr | None = Field(default=None, repr=False)
+    params: dict[str, Any] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _from_name(cls, value: Any, handler: ModelWrapValidatorHandler[Model], info: ValidationInfo) -> Model:
+        """A bare string is a name: one of the job's `models:`, else `provider/name`."""
+        if not isinstance(value, str):
+            return handler(value)
+        named: Mapping[str, Model] = (info.context or {}).get("models", {})
+        if value in named:
+            return named[value]
+        if "/" not in value:
+            raise PydanticCustomError(
+                "model_name",
+                "unknown model `{name}`: neither under `models:` nor of the form provider/name",
+                {"name": value, "hint": suggest(value, named) or "write it as provider/name"},
+            )
+        return handler({"model": value})
+
+    @field_validator("model")
+    @classmethod
+    def _check_name(cls, value: str) -> str:
+        if not all(value.partition("/")):
+            raise PydanticCustomError(
+                "model_name",
+                "expected a model as provider/name, got `{name}`",
+                {"name": value, "hint": "for example openai/gpt-4.1-mini or local/smollm2"},
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _check_provider(self) -> Model:
+        if self.provider not in PROVIDERS and self.base_url is None:
+            near = find_near(self.provider, PROVIDERS)
+            hint = f"did you mean `{near}/{self.name}`?" if near else "give the endpoint as base_url"
+            raise PydanticCustomError(
+                "model_provider",
+                "unknown provider `{provider}` in `{name}`, and no base_url",
+                {"provider": self.provider, "name": self.model, "hint": hint},
+            )
+        return self
+
+    @property
+    def provider(self) -> str:
+        """The part of the name before the first slash."""
+        return self.model.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """The name the provider knows the model by."""
+        return self.model.partition("/")[2]
+
+    @property
+    def lane_limits(self) -> Limits:
+        """The limits its calls go by; a local model that was given no concurrency has as many slots as it serves."""
+        if self.is_local and "concurrency" not in self.limits.model_fields_set:
+            return self.limits.model_copy(update={"concurrency": LOCAL_SLOTS})
+        return self.limits
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model runs in process."""
+        return self.provider == "local" and self.base_url is None
+
+
+def model(
+    name: str,
+    *,
+    limits: Limits | None = None,
+    price: Price | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Model:
+    """The description of the model called `provider/name`; nothing is opened or called.
+
+    Raises:
+        ConfigError: the name, or an argument, cannot be used; says which and the mend.
+    """
+    given = {
+        "model": name,
+        "limits": limits,
+        "price": price,
+        "base_url": base_url,
+        "api_key": api_key,
+        "params": params,
+        "headers": headers,
+    }
+    return load_config(Model, {key: value for key, value in given.items() if value is not None})

@@ -1,0 +1,74 @@
+"""The OpenAI chat-completions wire format: a request's bytes from messages, a reply from a response.
+
+Source: the API reference of `POST /v1/chat/completions`, which vLLM, llama.cpp and most providers also answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from tidemill.calls.wire import Request, Response, Usage
+from tidemill.errors import PermanentCallError, TransientCallError
+from tidemill.models.messages import Message, Reply
+
+
+class ChatEndpoint:
+    """Where one model is asked, and how.
+
+    Args:
+        base_url: up to and including the version (`https://api.openai.com/v1`).
+        model: the name the endpoint knows it by.
+        headers: as sent with every request, the credentials among them.
+        options: the body's fields besides the messages (`max_tokens`, `response_format`, …).
+    """
+
+    def __init__(self, base_url: str, model: str, headers: Mapping[str, str], options: Mapping[str, Any]) -> None:
+        self.base_url = base_url
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._headers = {"content-type": "application/json", **headers}
+        self._ceiling: int | None = options.get("max_tokens") or options.get("max_completion_tokens")
+        # Everything around the messages is the same in every request: serialised once.
+        self._head = b'{"model":' + orjson.dumps(model) + b',"messages":'
+        self._tail = b"," + orjson.dumps(dict(options))[1:] if options else b"}"
+
+    def build_request(self, messages: list[Message]) -> Request:
+        """The request that asks `messages`: equal messages give equal bytes."""
+        body = self._head + orjson.dumps(messages) + self._tail
+        return Request(self._url, self._headers, body, self._ceiling)
+
+
+def parse_reply(response: Response) -> Reply:
+    """The reply in a successful response.
+
+    Raises:
+        TransientCallError: the body is not a chat completion; another attempt may bring one.
+        PermanentCallError: the body is an error object sent with a success status.
+    """
+    try:
+        body = orjson.loads(response.body)
+        choice = body["choices"][0]
+        message = choice["message"]
+        usage = body.get("usage")
+        return Reply(
+            message.get("content") or "",
+            choice.get("finish_reason") or "",
+            Usage(usage["prompt_tokens"], usage["completion_tokens"]) if usage else None,
+            message.get("refusal") or "",
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as exc:
+        raise _explain_body(response) from exc
+
+
+def _explain_body(response: Response) -> TransientCallError | PermanentCallError:
+    try:
+        error = orjson.loads(response.body)["error"]
+        text = error["message"] if isinstance(error, dict) else error
+        return PermanentCallError(f"the endpoint answered {response.status} with an error: {text!s:.200}")
+    except (ValueError, LookupError, TypeError):
+        start = response.body[:80].decode("utf-8", "replace")
+        return TransientCallError(
+            f"expected a chat completion as JSON, got {len(response.body)} bytes starting {start!r}"
+        )

@@ -1,0 +1,98 @@
+"""Structured replies: the schema a model is asked to follow, and the check of what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+# What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
+STRICT_KEYWORDS = frozenset(
+    "type properties required additionalProperties items enum const anyOf $ref $defs title description pattern format "
+    "multipleOf maximum exclusiveMaximum minimum exclusiveMinimum minItems maxItems".split()
+)
+
+
+def response_format(model: type[BaseModel]) -> dict[str, Any]:
+    """The `response_format` that asks for `model`.
+
+    Strict where strict mode loses nothing (every property required, no keyword it does not know); otherwise
+    the schema goes along unenforced by the provider, and the check after the reply enforces it whole.
+    """
+    schema = _close_objects(model.model_json_schema())
+    strict = all(_is_strict(part) for part in _iter_schemas(schema))
+    return {"type": "json_schema", "json_schema": {"name": model.__name__, "strict": strict, "schema": schema}}
+
+
+def _close_objects(schema: Any) -> Any:
+    """`schema` with `additionalProperties: false` on every object that names its properties."""
+    if isinstance(schema, list):
+        return [_close_objects(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _close_objects(value) for key, value in schema.items()}
+    if "properties" in closed and closed.get("type") == "object":
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _iter_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield schema
+    for named in ("properties", "$defs"):
+        for part in schema.get(named, {}).values():
+            yield from _iter_schemas(part)
+    for listed in ("anyOf", "allOf", "oneOf", "prefixItems"):
+        for part in schema.get(listed, ()):
+            yield from _iter_schemas(part)
+    if isinstance(schema.get("items"), dict):
+        yield from _iter_schemas(schema["items"])
+
+
+def _is_strict(schema: dict[str, Any]) -> bool:
+    if not schema.keys() <= STRICT_KEYWORDS:
+        return False
+    if schema.get("type") != "object":
+        return True
+    return schema.get("additionalProperties") is False and set(schema.get("required", ())) == set(
+        schema.get("properties", ())
+    )
+
+
+class OutputParser:
+    """Checks replies against one Pydantic model.
+
+    A parsed reply is the model's JSON form (`model_dump(mode="json")`): what a sink can write and a resumed
+    run reads back the same. Safe to share between threads.
+    """
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+        self._validate = model.__pydantic_validator__.validate_json
+        self._dump = model.__pydantic_serializer__.to_python
+
+    def parse(self, text: str) -> Any:
+        """The value in `text`.
+
+        Raises:
+            pydantic.ValidationError: the text is not JSON, or not of the model.
+        """
+        return self._dump(self._validate(text), mode="json")
+
+    def explain(self, error: ValidationError, text: str) -> str:
+        """What to tell the model: one line for each failing path, what was expected and what it sent."""
+        try:
+            from_json(text)
+        except ValueError:
+            return "Your reply is not valid JSON: it is cut off or has text around the object."
+        lines = [f"- {_json_path(item['loc'])}: {item['msg']}{_sent(item)}" for item in error.errors()]
+        return "These parts of your reply are wrong:\n" + "\n".join(lines[:20])
+
+
+def _json_path(loc: tuple[int | str, ...]) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+
+
+def _sent(item: Any) -> str:
+    return "" if item["type"] == "missing" else f", got {item['input']!r:.80}"

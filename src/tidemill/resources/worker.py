@@ -1,0 +1,64 @@
+"""`WorkerThread`: one thread that runs functions in the order given, for work that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class WorkerThread:
+    """A thread for one kind of blocking work: reading, sealing, the ledger.
+
+    A daemon thread, so that a source that blocks for ever cannot hold the process; whoever must wait for the
+    work closes with `wait`. `run` may be awaited by several tasks of one loop; the functions run one after another.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"tidemill-{name}", daemon=True)
+        self._thread.start()
+
+    async def run(self, fn: Callable[..., T], *args: Any) -> T:
+        """The result of `fn(*args)`, run in the thread; what it raises is raised here.
+
+        Cancelling stops the waiting, not the function.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._tasks.put((loop, future, fn, args))
+        return await future
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread after what was given to it; `wait` for it or let it end by itself."""
+        self._tasks.put(None)
+        if wait:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            loop, future, fn, args = task
+            try:
+                outcome, value = _resolve, fn(*args)
+            except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
+                outcome, value = _reject, exc
+            try:
+                loop.call_soon_threadsafe(outcome, future, value)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                continue
+            finally:
+                del future, value, task
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _reject(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

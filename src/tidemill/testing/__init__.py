@@ -1,0 +1,68 @@
+"""What tests of Tidemill, and of what users build on it, are made with.
+
+Virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real loopback server with faults
+(`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidemill.testing.clock import FakeClock, VirtualLoop, run_virtual
+    from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
+    from tidemill.testing.faults import FaultProcess, FaultServer
+    from tidemill.testing.plan import Call, Fault, Faults
+    from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
+
+_MODULES = {
+    "FakeClock": "clock",
+    "VirtualLoop": "clock",
+    "run_virtual": "clock",
+    "Crash": "crash",
+    "CrashDisk": "crash",
+    "FullDisk": "crash",
+    "Snapshot": "crash",
+    "StoppingDisk": "crash",
+    "FaultProcess": "faults",
+    "FaultServer": "faults",
+    "Call": "plan",
+    "Fault": "plan",
+    "Faults": "plan",
+    "STALL": "scripted",
+    "ScriptedTransport": "scripted",
+    "chat_response": "scripted",
+    "error_response": "scripted",
+}
+
+__all__ = [
+    "STALL",
+    "Call",
+    "Crash",
+    "CrashDisk",
+    "FakeClock",
+    "Fault",
+    "FaultProcess",
+    "FaultServer",
+    "Faults",
+    "FullDisk",
+    "ScriptedTransport",
+    "Snapshot",
+    "StoppingDisk",
+    "VirtualLoop",
+    "chat_response",
+    "error_response",
+    "run_virtual",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

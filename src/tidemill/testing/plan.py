@@ -1,0 +1,183 @@
+"""What a fault server does instead of answering: one `Fault`, and `Faults`, the plan that picks it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import orjson
+
+from tidemill.errors import ConfigError
+
+FaultKind = Literal[
+    "reply",
+    "status",
+    "error",
+    "unauthorized",
+    "redirect",
+    "stall",
+    "reset",
+    "cut",
+    "trickle",
+    "garbage",
+    "invalid",
+    "truncated",
+]
+
+ERROR_KINDS: frozenset[FaultKind] = frozenset({"status", "error", "unauthorized", "redirect", "reset"})
+"""The kinds by which a server says no: not billed, and without a reply's content."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way not to answer.
+
+    `kind` is one of
+      `reply`         a good reply, with `content` when given, else the usual one (for a late one, set `delay_s`);
+      `status`        an error response with `status`, and `Retry-After` when `retry_after_s` is set;
+      `error`         status 200 with an error object instead of choices;
+      `unauthorized`  401 that echoes the request's credentials in body and headers;
+      `redirect`      307 to another path of this server, the request's credentials in its address;
+      `stall`         no byte, for ever;
+      `reset`         the connection closed without a byte;
+      `cut`           the head and half of the body, then the connection closed;
+      `trickle`       the head, then one byte every `interval_s`, for ever;
+      `garbage`       status 200 with a body that is no JSON;
+      `invalid`       a reply whose content does not fit the schema asked for;
+      `truncated`     half of the content, `finish_reason` `length`.
+
+    Attributes:
+        content: the reply's content; of an error, its message.
+        headers: more headers of a whole response.
+        delay_s: seconds on top of the server's latency.
+        billed: whether the server counts the call as billed; None takes the kind's own: a reply on its way is
+            billed whether or not it arrives whole, an error is not.
+    """
+
+    kind: FaultKind
+    status: int = 500
+    retry_after_s: float | None = None
+    content: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    delay_s: float = 0.0
+    interval_s: float = 1.0
+    billed: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(FaultKind):
+            raise ConfigError(f"no fault is called {self.kind!r}", hint=f"one of {', '.join(get_args(FaultKind))}")
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether the server counts the call as billed."""
+        return self.kind not in ERROR_KINDS if self.billed is None else self.billed
+
+
+@dataclass(frozen=True)
+class Call:
+    """A chat request as the server received it.
+
+    Attributes:
+        number: how many chat requests the server had received, this one included.
+        times: how many of them had this very body.
+        headers: names in lower case.
+    """
+
+    number: int
+    times: int
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    @cached_property
+    def payload(self) -> Any:
+        """The body as parsed JSON."""
+        return orjson.loads(self.body)
+
+    @cached_property
+    def message(self) -> str:
+        """The text of the last message of the user."""
+        return last_message(self.payload)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the body, as `billed_bodies` has it."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+Script = Callable[[Call], "Fault | None"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Which request gets which fault; the first rule that has one for a request decides.
+
+    Attributes:
+        script: a function of the request; it runs in the server's loop, one request at a time.
+        matching: pairs of a text and the fault of every request whose body contains it.
+        mixed: pairs of a ratio and the fault that share of the requests gets. Which ones depends on `seed`, the
+            body and how often it came before, not on the order of arrival: two runs see the same faults.
+    """
+
+    script: Script | None = None
+    matching: Sequence[tuple[str, Fault]] = ()
+    mixed: Sequence[tuple[float, Fault]] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if any(ratio < 0 for ratio, _ in self.mixed) or sum(ratio for ratio, _ in self.mixed) > 1 + 1e-9:
+            raise ConfigError("the ratios of `mixed` must each be at least 0 and sum up to at most 1")
+
+    def choose(self, call: Call) -> Fault | None:
+        """The fault `call` gets, None for a good reply."""
+        fault = self.script(call) if self.script else None
+        if fault is not None:
+            return fault
+        for text, matched in self.matching:
+            if text.encode() in call.body:
+                return matched
+        return self._draw(call) if self.mixed else None
+
+    def _draw(self, call: Call) -> Fault | None:
+        drawn = hashlib.sha256(f"{self.seed}|{call.times}|".encode() + call.body).digest()
+        share = int.from_bytes(drawn[:8], "big") / 2**64
+        for ratio, fault in self.mixed:
+            share -= ratio
+            if share < 0:
+                return fault
+        return None
+
+    def to_json(self) -> bytes:
+        """The plan for a server in another process.
+
+        Raises:
+            ConfigError: it has a script: a function does not cross.
+        """
+        if self.script is not None:
+            raise ConfigError("a plan with a script cannot be sent to another process", hint="use matching and mixed")
+        return orjson.dumps({"matching": self.matching, "mixed": self.mixed, "seed": self.seed}, default=dict)
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Faults:
+        """The plan `to_json` wrote."""
+        plan = orjson.loads(text)
+        return cls(
+            matching=[(key, Fault(**fault)) for key, fault in plan.get("matching", ())],
+            mixed=[(ratio, Fault(**fault)) for ratio, fault in plan.get("mixed", ())],
+            seed=plan.get("seed", 0),
+        )
+
+
+def last_message(payload: Any) -> str:
+    """The text of the last user message of a chat request, its parts joined; empty when there is none."""
+    messages = payload.get("messages") if isinstance(payload, dict) else None
+    for message in reversed(messages or ()):
+        if message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, list):
+                return "".join(str(part.get("text", "")) for part in content)
+            return str(content)
+    return ""

@@ -1,0 +1,46 @@
+import pytest
+from pydantic import ValidationError
+
+from tidemill.calls.limits import Budget, Limits, Price
+
+
+def test_limits_have_defaults_for_every_bound() -> None:
+    """Limits() alone is usable: 64 in flight, five attempts, two minutes each, ten minutes in all."""
+    limits = Limits()
+    assert (limits.concurrency, limits.max_attempts, limits.requests_per_minute) == (64, 5, None)
+    assert (limits.attempt_timeout_s, limits.deadline_s, limits.outage_s, limits.connect_s) == (120, 600, 300, 5)
+
+
+@pytest.mark.parametrize(
+    "field", ["concurrency", "requests_per_minute", "max_attempts", "attempt_timeout_s", "deadline_s", "outage_s"]
+)
+def test_a_limit_of_zero_is_refused(field: str) -> None:
+    """No limit can be set so that nothing could ever be sent."""
+    with pytest.raises(ValidationError, match=field):
+        Limits(**{field: 0})
+
+
+def test_a_price_takes_its_rates_by_place_or_by_name() -> None:
+    """Price(0.15, 0.60) is Price(input=0.15, output=0.60), and what a job file's mapping gives."""
+    assert Price(0.15, 0.60) == Price(input=0.15, output=0.60) == Price.model_validate({"input": 0.15, "output": 0.6})
+    with pytest.raises(TypeError, match="input and an output rate, got 3"):
+        Price(1, 2, 3)
+    with pytest.raises(ValidationError, match="output"):
+        Price(1)
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Price(1, 2, cached=3)
+
+
+def test_token_rates_are_exact_and_never_below_the_price() -> None:
+    """Rates are whole pico-dollars; a price too fine for them is rounded up."""
+    assert Price(0.15, 0.60).token_rates() == (150_000, 600_000)
+    assert Price(0.1, 1.1).token_rates() == (100_000, 1_100_000)
+    assert Price(1e-7, 0).token_rates() == (1, 0)
+
+
+def test_a_budget_bounds_something() -> None:
+    """An empty budget is a mistake, not a budget without bounds."""
+    with pytest.raises(ValidationError, match="at least one of usd, tokens and calls"):
+        Budget()
+    with pytest.raises(ValidationError, match="greater than 0"):
+        Budget(usd=0)

@@ -1,0 +1,199 @@
+"""What every test gets: no leak goes unseen, a fault server, the `tidemill` command, the embedded model."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tidemill.models.local import open_local_server
+from tidemill.testing import FaultServer
+
+JOIN_S = 5.0
+"""How long a thread or process that is on its way out is waited for before it counts as leaked."""
+
+FDS = Path("/proc/self/fd")
+
+THREADS_THAT_STAY = (
+    "pytest_timeout",  # not ours to end
+    "tqdm_monitor",  # one for the process, of a library
+)
+
+COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the process, ends with it
+
+NO_SKIPS = "TIDEMILL_NO_SKIPS"
+"""Set in CI: a skipped test fails there, unless its reason starts with `GPU`."""
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """A test leaves no thread, child process or open file behind."""
+    threads, children, files = set(threading.enumerate()), child_processes(), open_files()
+    yield
+    check_threads(threads)
+    check_children(children)
+    check_files(files)
+
+
+@pytest.fixture(autouse=True)
+def no_task_leaks(no_leaks: None, request: pytest.FixtureRequest) -> None:
+    """Watch an async test's tasks; set up after `no_leaks`, so the test's loop is closed before that looks."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("no_tasks_left")
+
+
+@pytest.fixture
+async def no_tasks_left() -> AsyncIterator[None]:
+    """A test has ended every task it started."""
+    yield
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, f"tasks left running: {left}"
+
+
+def check_threads(before: set[threading.Thread]) -> None:
+    """Fail on threads that are neither in `before` nor ending."""
+    left = []
+    for thread in set(threading.enumerate()) - before:
+        if not thread.name.startswith(THREADS_THAT_STAY):
+            thread.join(JOIN_S)
+            left.extend([thread] if thread.is_alive() else [])
+    assert not left, f"threads left running: {left}"
+
+
+def child_processes() -> set[int]:
+    """The ids of this process's children."""
+    return {child.pid for child in psutil.Process().children()}
+
+
+def check_children(before: set[int]) -> None:
+    """Fail on child processes, zombies included, that are not in `before`."""
+    left = []
+    for child in psutil.Process().children():
+        if child.pid not in before:
+            command = command_of(child)
+            if not any(name in command for name in COMMANDS_THAT_STAY):
+                left.append(f"{child.pid}: {command}")
+    assert not left, f"child processes left, or not waited for: {left}"
+
+
+def command_of(process: psutil.Process) -> str:
+    """The command line of `process`; a zombie's is its state."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error as exc:
+        return repr(exc)
+
+
+def open_files() -> Mapping[str, str]:
+    """What each open file descriptor of this process points to; empty where the system does not tell."""
+    files = {}
+    for name in os.listdir(FDS) if FDS.is_dir() else ():
+        try:
+            files[name] = os.readlink(FDS / name)
+        except FileNotFoundError:
+            continue  # the descriptor the listing itself used
+    return files
+
+
+def check_files(before: Mapping[str, str]) -> None:
+    """Fail on file descriptors that `before` lacks, once what only awaits collection is closed."""
+    if new_files(before):
+        gc.collect()
+    left = new_files(before)
+    assert not left, f"files left open: {left}"
+
+
+def new_files(before: Mapping[str, str]) -> list[str]:
+    """The targets of descriptors opened since `before`."""
+    return [f"{number} -> {target}" for number, target in open_files().items() if before.get(number) != target]
+
+
+@pytest.fixture
+def fault_server() -> Iterator[FaultServer]:
+    """A loopback server of its own for one test, answering well until it is told otherwise."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def local_url() -> Iterator[str]:
+    """The base URL of the embedded model, served in this process for the whole session."""
+    with open_local_server("local/smollm2") as url:
+        yield url
+
+
+@dataclass
+class Command:
+    """The installed `tidemill` command, run as a user would: a process of its own, no terminal, no keys."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str, stdin: str | None = None, timeout_s: float = 120.0) -> FinishedCommand:
+        """Run to the end."""
+        done = subprocess.run(
+            self._line(arguments),
+            cwd=self.folder,
+            env=self.environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return FinishedCommand(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run beside the test, which must `wait()` for it: for signals and kills."""
+        return subprocess.Popen(
+            self._line(arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def _line(self, arguments: tuple[str, ...]) -> list[str]:
+        return [str(Path(sys.executable).with_name("tidemill")), *arguments]
+
+
+@dataclass(frozen=True)
+class FinishedCommand:
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def tidemill_command(tmp_path: Path) -> Command:
+    """Runs `tidemill` in the test's own folder."""
+    kept = {"PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH"}
+    environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
+    return Command(tmp_path, {**environment, "COLUMNS": "120", "NO_COLOR": "1"})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Turn a skip into a failure where `TIDEMILL_NO_SKIPS` is set, unless it lacks a GPU."""
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(NO_SKIPS):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        if not reason.startswith("GPU"):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, which {NO_SKIPS} does not allow: {reason}"
+    return report

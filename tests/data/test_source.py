@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from resuming import check_resumes_everywhere, outcomes
+
+from tidemill.data.source import FromIterable, Read
+from tidemill.errors import DataError, StateError
+from tidemill.protocols import Source
+
+
+def save(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b'{"from": "%s"}\n' % name.encode())
+
+
+def make_numbers() -> Iterator[int]:
+    yield from range(5)
+
+
+def test_parts_are_the_matching_files_in_order(tmp_path: Path) -> None:
+    """Files are sorted and named from the folder in front of the first wildcard; folders do not match."""
+    save(tmp_path, "in/b.jsonl", "in/a.jsonl", "in/deep/c.jsonl", "in/notes.txt")
+    (tmp_path / "in/d.jsonl").mkdir()
+    assert Read(path=f"{tmp_path}/in/*.jsonl").parts() == ("a.jsonl", "b.jsonl")
+    assert Read(path=f"{tmp_path}/in/**/*.jsonl").parts() == ("a.jsonl", "b.jsonl", "deep/c.jsonl")
+    assert Read(path=f"{tmp_path}/*/deep/*.jsonl").parts() == ("in/deep/c.jsonl",)
+    assert Read(path=tmp_path / "in/b.jsonl").parts() == ("b.jsonl",)  # type: ignore[arg-type]  # a Path is taken
+
+
+def test_a_list_keeps_its_order_and_tells_equal_names_apart(tmp_path: Path) -> None:
+    """Parts of several patterns are named from their common folder; a file stands where it matched first."""
+    save(tmp_path, "fr/a.jsonl", "en/a.jsonl", "en/b.jsonl")
+    source = Read(path=(f"{tmp_path}/fr/*.jsonl", f"{tmp_path}/en/b.jsonl", f"{tmp_path}/en/*.jsonl"))
+    assert source.parts() == ("fr/a.jsonl", "en/b.jsonl", "en/a.jsonl")
+    assert list(source.open_part("fr/a.jsonl")) == [{"from": "fr/a.jsonl"}]
+
+
+def test_a_file_named_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    """Brackets in a file's or a folder's own name do no harm."""
+    save(tmp_path, "run[1]/a[b].jsonl", "run[1]/ab.jsonl")
+    folder = {"folder": tmp_path / "run[1]"}
+    assert Read.model_validate({"path": "a[b].jsonl"}, context=folder).parts() == ("a[b].jsonl",)
+    assert Read.model_validate({"path": "a*.jsonl"}, context=folder).parts() == ("a[b].jsonl", "ab.jsonl")
+
+
+def test_relative_paths_start_at_the_job_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a folder in the context relative patterns start there, else in the current folder."""
+    save(tmp_path, "job/in/a.jsonl", "in/b.jsonl")
+    monkeypatch.chdir(tmp_path)
+    source = Read.model_validate({"path": "in/*.jsonl"}, context={"folder": tmp_path / "job"})
+    assert source.parts() == ("a.jsonl",)
+    assert list(source.open_part("a.jsonl")) == [{"from": "job/in/a.jsonl"}]
+    assert Read(path="in/*.jsonl").parts() == ("b.jsonl",)
+    assert source.describe() == Read(path="in/*.jsonl").describe()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("in/*.jsonl", r"no file matches `\*\.jsonl` in the folder `.*/in`"),
+        ("in/a.jsonl", r"no file matches `a\.jsonl` in the folder `.*/in`"),
+        ("none/*/b.jsonl", r"no file matches `none/\*/b\.jsonl`: there is no folder `.*/none`"),
+        ("in", r"expected files, got the folder `in`\n  name its files: `in/\*\.jsonl`"),
+        ("in/notes.txt", r"notes\.txt: expected JSON Lines, got a file of another suffix\n  say format: jsonl"),
+        ("in/rows.parquet", r"another suffix\n  open it as a dataset: tidemill\.dataset\("),
+    ],
+)
+def test_no_match_names_pattern_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, message: str
+) -> None:
+    """An error about files says what was sought, where, and what to do."""
+    save(tmp_path, "in/notes.txt", "in/rows.parquet", "good.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=message):
+        Read(path=pattern).parts()
+    with pytest.raises(DataError, match=message):
+        Read(path=("good.jsonl", pattern)).parts()
+
+
+def test_format_reads_any_suffix(tmp_path: Path) -> None:
+    """`format` says what the suffix does not."""
+    save(tmp_path, "a.log")
+    source = Read(path=f"{tmp_path}/a.log", format="jsonl")
+    assert list(source.open_part(*source.parts())) == [{"from": "a.log"}]
+
+
+@pytest.mark.parametrize("path", ["", (), ("a.jsonl", ""), "s3://bucket/*.jsonl"])
+def test_a_path_that_cannot_be_one_is_refused(path: Any) -> None:
+    """No path, an empty one and an address are told when the description is made."""
+    with pytest.raises(ValidationError, match="expected a path or pattern"):
+        Read(path=path)
+
+
+def test_making_a_source_touches_nothing(tmp_path: Path) -> None:
+    """A description of files that are not there is as good as any."""
+    source = Read(path=f"{tmp_path}/none/*.jsonl", on_error="skip", max_line_bytes=5)
+    assert source.describe() == {
+        "read": {"path": f"{tmp_path}/none/*.jsonl", "on_error": "skip", "max_line_bytes": 5},
+    }
+    assert isinstance(source, Source)
+
+
+def test_a_raw_line_and_growth_go_through_the_source(tmp_path: Path) -> None:
+    """`retry` parses the bytes of an error again; a run asks whether a part changed."""
+    save(tmp_path, "a.jsonl")
+    source = Read(path=f"{tmp_path}/*.jsonl")
+    reader = source.open_part("a.jsonl")
+    outcomes(reader)
+    assert source.parse_raw(b'{"n": 1}') == {"n": 1}
+    assert source.compare_part("a.jsonl", reader.state()) == "same"
+    with open(tmp_path / "a.jsonl", "ab") as file:
+        file.write(b"{}\n")
+    os.utime(tmp_path / "a.jsonl", ns=(0, 0))
+    assert source.compare_part("a.jsonl", reader.state()) == "grown"
+
+
+@pytest.mark.parametrize("iterable", [range(5), make_numbers, (0, 1, 2, 3, 4), lambda: iter(range(5))])
+def test_an_iterable_resumes_from_every_position(iterable: Any) -> None:
+    """What can be gone through again, and a function that makes it, resume by passing over what was given."""
+    source = FromIterable(iterable=iterable)
+    assert source.parts() == ("iterable",)
+    whole = check_resumes_everywhere(lambda state: source.open_part("iterable", state))
+    assert [outcome[1] for outcome in whole] == list(range(5))
+    assert source.compare_part("iterable", {"count": 3}) == "same"
+
+
+def test_an_iterator_can_be_gone_through_once() -> None:
+    """A second pass over an iterator would silently be empty: it is refused, with the way out."""
+    source = FromIterable(iterable=make_numbers())
+    assert list(source.open_part("iterable", {"count": 2})) == [2, 3, 4]
+    with pytest.raises(StateError, match=r"got a generator that was gone through before\n.*from_iterable\(make\)"):
+        source.open_part("iterable")
+
+
+def test_an_iterable_shorter_than_the_state_is_refused() -> None:
+    """A state behind the end belongs to another iterable."""
+    with pytest.raises(StateError, match="stands behind item 6, but the iterable ends after 5"):
+        FromIterable(iterable=range(5)).open_part("iterable", {"count": 6})
+
+
+@pytest.mark.parametrize(("wrong", "got"), [({"a": 1}, "a dict"), (b"ab", "a bytes"), (3, "a int"), (None, "a NoneType")])
+def test_what_is_no_iterable_of_records_is_refused(wrong: Any, got: str) -> None:
+    """A single record, bytes or a number is a mistake told when the stream is made."""
+    with pytest.raises(ValidationError, match=f"expected an iterable of records .* got {got}"):
+        FromIterable(iterable=wrong)
+
+
+def test_an_iterable_may_be_an_import_path() -> None:
+    """A job file names the function; both forms are described alike."""
+    named = FromIterable.model_validate({"iterable": "keyword:kwlist"})
+    assert list(named.open_part("iterable"))[0] == "False"
+    function = FromIterable.model_validate({"iterable": "itertools:count"})
+    assert next(function.open_part("iterable")) == 0
+    assert function.model_dump(mode="json") == {"iterable": "itertools:count"}
+    assert FromIterable(iterable=[1]).model_dump(mode="json") == {"iterable": "a list"}
+    assert FromIterable(iterable=[1]).describe() == FromIterable(iterable=[2]).describe()
+    assert FromIterable(iterable=make_numbers).describe() != FromIterable(iterable=lambda: []).describe()
+
+
+def test_items_of_an_iterable_have_no_bytes() -> None:
+    """There is nothing to parse again."""
+    with pytest.raises(DataError, match="cannot be made from bytes"):
+        FromIterable(iterable=[]).parse_raw(b"{}")
+
+
+def test_an_error_out_of_an_iterable_is_its_own() -> None:
+    """What the user's generator raises comes through as it is."""
+
+    def fail() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    reader = FromIterable(iterable=fail).open_part("iterable")
+    assert next(reader) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(reader)
+    assert reader.state() == {"count": 1}
+    reader.close()
