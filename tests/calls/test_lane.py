@@ -387,6 +387,18 @@ def test_a_call_cancelled_while_it_waits_for_the_quota_leaves_the_line() -> None
     on_engine(transport, scene, requests_per_minute=1)
 
 
+def test_a_retry_that_waits_for_the_quota_beyond_its_deadline_is_not_sent() -> None:
+    """After the first send every wait is charged; the error is that of the attempt before."""
+    transport = FarSide([error_response(500)])
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        with pytest.raises(TransientCallError, match=r"answered 500.*deadline_s=30"):
+            await lane.call(request(), decode)
+        assert meter.attempts == 1
+
+    on_engine(transport, scene, requests_per_minute=1, deadline_s=30)
+
+
 def test_one_key_is_one_lane() -> None:
     """Two steps of one model share its slots; the same key with other terms is refused."""
 

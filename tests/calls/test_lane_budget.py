@@ -24,6 +24,7 @@ PRICE = Price(0.5, 2.0)
 PRICING = Pricing(PRICE)
 REQUEST = Request(ENDPOINT, {}, b"x" * 100, 50)
 CEILING = PRICING.ceiling(REQUEST)
+SMALL = Request(ENDPOINT, {}, b"x" * 10, 10)
 
 
 @dataclass
@@ -169,22 +170,78 @@ def test_a_cancelled_call_leaves_no_reservation(after_s: float) -> None:
     on_engine(transport, ledger, Disk(), scene)
 
 
-def test_a_cancelled_call_leaves_the_line_of_those_who_wait_for_the_budget() -> None:
-    """Its need is no longer leased for, and the next in line is served."""
-    ledger = BudgetLedger(Budget(tokens=CEILING.tokens))
+def test_the_budget_is_given_in_order() -> None:
+    """A small request does not overtake a large one that waits for a refund."""
+    ledger = BudgetLedger(Budget(tokens=CEILING.tokens + 50))
     transport = ScriptedTransport(lambda _: reply("5"), latency_s=1.0)
-    small = Request(ENDPOINT, {}, b"x" * 10, 10)
+
+    async def scene(lane: Lane) -> None:
+        calls = []
+        for sent in (REQUEST, REQUEST, SMALL):
+            calls.append(asyncio.create_task(lane.call(sent, decode)))
+            await asyncio.sleep(0.1)
+        await asyncio.gather(*calls)
+        assert transport.requests == [REQUEST, REQUEST, SMALL]
+
+    on_engine(transport, ledger, Disk(), scene)
+
+
+def test_a_cancelled_call_leaves_the_line_of_those_who_wait_for_the_budget() -> None:
+    """Its need is no longer leased for, and the next in line is served at once, not at the next refund."""
+    ledger = BudgetLedger(Budget(tokens=CEILING.tokens + 50))
+    transport = ScriptedTransport(lambda _: reply("5"), latency_s=10.0)
 
     async def scene(lane: Lane) -> None:
         first = asyncio.create_task(lane.call(REQUEST, decode))
         await asyncio.sleep(0.5)
-        second, third = (asyncio.create_task(lane.call(sent, decode)) for sent in (REQUEST, small))
-        await asyncio.sleep(0.1)
+        second, third = (asyncio.create_task(lane.call(sent, decode)) for sent in (REQUEST, SMALL))
+        await asyncio.sleep(0.5)
+        assert transport.requests == [REQUEST]
         second.cancel()
-        await asyncio.wait([first, second, third])
-        assert third.exception() is None
+        await asyncio.sleep(0.5)
+        assert transport.requests == [REQUEST, SMALL]
+        await asyncio.gather(first, third)
 
     on_engine(transport, ledger, Disk(), scene)
+
+
+def test_a_reservation_granted_to_a_call_that_is_cancelled_in_the_same_moment_is_released() -> None:
+    """The race between a lease and a cancellation loses no budget."""
+    ledger = BudgetLedger(Budget(tokens=10_000))
+    transport = ScriptedTransport([])
+
+    class Racing(Disk):
+        async def commit(self, lease: Spend) -> None:
+            await super().commit(lease)
+            asyncio.get_running_loop().call_soon(calls[0].cancel)
+
+    async def scene(lane: Lane) -> None:
+        call = asyncio.create_task(lane.call(REQUEST, decode))
+        calls.append(call)
+        await asyncio.wait([call])
+        assert call.cancelled()
+        assert (ledger.reserved, ledger.spent) == (NOTHING, NOTHING)
+
+    calls: list[asyncio.Task[Answer]] = []
+    on_engine(transport, ledger, Racing(), scene)
+
+
+def test_a_call_cancelled_while_it_waits_for_the_quota_gives_its_reservation_back() -> None:
+    """It had its budget already; nothing was sent, so nothing counts."""
+    ledger = BudgetLedger(Budget(tokens=10_000))
+    transport = ScriptedTransport(lambda _: reply("5"))
+
+    async def scene(lane: Lane) -> None:
+        await lane.call(REQUEST, decode)
+        spent = ledger.spent
+        call = asyncio.create_task(lane.call(REQUEST, decode))
+        await asyncio.sleep(1.0)
+        assert ledger.reserved == CEILING
+        call.cancel()
+        await asyncio.wait([call])
+        assert (ledger.reserved, ledger.spent) == (NOTHING, spent)
+
+    on_engine(transport, ledger, Disk(), scene, requests_per_minute=1)
 
 
 def test_back_off_holds_no_reservation() -> None:

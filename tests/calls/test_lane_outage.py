@@ -201,6 +201,31 @@ def test_the_wait_for_an_open_breaker_is_charged_to_no_deadline() -> None:
     on_engine(transport, scene, concurrency=2, deadline_s=10, attempt_timeout_s=5)
 
 
+def test_a_missing_connection_is_charged_to_no_record() -> None:
+    """Nothing was sent: such attempts do not count towards `max_attempts`, breaker or not."""
+    transport = Endpoint((1.0, 10.0, unreachable))
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        assert all(isinstance(answer, Answer) for answer in await call_all(lane, 30))
+        assert meter.failures["connection"] > 3
+
+    on_engine(transport, scene, concurrency=1, max_attempts=1, breaker_failures=1000)
+
+
+def test_a_call_whose_turn_comes_while_the_breaker_is_open_is_not_sent() -> None:
+    """Waiting for the quota and waiting for the endpoint are both waited out; only the probe goes."""
+    transport = Endpoint((0.0, 20.0, error_response(503)))
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        sent = [Request(ENDPOINT, {}, b"%d" % number, 1) for number in range(8)]
+        answers = await asyncio.gather(*(lane.call(one, decode) for one in sent))
+        assert len(answers) == 8
+        first = [one.body for one, time in zip(transport.requests, transport.sent_at, strict=True) if time < 8.5]
+        assert first == [b"0", b"0"]
+
+    on_engine(transport, scene, breaker_failures=1, requests_per_minute=60)
+
+
 def test_a_cancelled_probe_is_sent_by_the_next_in_line() -> None:
     """Cancelling the call that probes does not leave the others waiting for it."""
     transport = Endpoint((0.0, 3.0, error_response(503)), latency_s=0.0)

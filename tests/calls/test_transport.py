@@ -193,6 +193,24 @@ async def test_every_way_to_send_a_body_is_read(transport: HttpTransport, head_a
         assert (await transport.send(chat(url), 10.0)).body == b"{}"
 
 
+async def test_a_body_that_is_given_up_closes_its_connection(transport: HttpTransport) -> None:
+    """A chunked answer that never ends: the server sees its client go when the time is over."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        gone.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        with pytest.raises(AttemptTimeoutError, match="no complete answer"):
+            await transport.send(chat(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"), 0.2)
+        await gone.wait()
+
+
 async def test_no_http_at_all_is_transient(transport: HttpTransport) -> None:
     """Something else listens there, or a proxy is confused."""
     async with serve_raw(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as (url, _):

@@ -105,7 +105,7 @@ def apply_to_one(record: Any, node: Node) -> list[Any]:
         if isinstance(result, dict):
             raise WorkerError("expected an iterable of records from the function, got a dict")
         for child in result:
-            found.append(("record", child))
+            found.append(("record", child))  # noqa: PERF401 - kept when a later child fails
     except StopIteration:
         message = "the function raised StopIteration, which would have ended the stream"
         found.append(("WorkerError", message, None, None))
@@ -139,7 +139,7 @@ def test_files_resume_everywhere(tmp_path: Path, nodes: tuple[Node, ...], sizes:
             with open(tmp_path / name, "ab") as file:
                 file.write(b"[0]\n")
         start += size
-    source = Read(path=[f"{tmp_path}/*.jsonl.gz" if packed else f"{tmp_path}/*.jsonl"])  # type: ignore[arg-type]
+    source = Read(path=f"{tmp_path}/*")
     try:
         check_resumes_everywhere(lambda state: iterate(source, nodes, state))
     finally:

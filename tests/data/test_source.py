@@ -31,7 +31,7 @@ def test_parts_are_the_matching_files_in_order(tmp_path: Path) -> None:
     assert Read(path=f"{tmp_path}/in/*.jsonl").parts() == ("a.jsonl", "b.jsonl")
     assert Read(path=f"{tmp_path}/in/**/*.jsonl").parts() == ("a.jsonl", "b.jsonl", "deep/c.jsonl")
     assert Read(path=f"{tmp_path}/*/deep/*.jsonl").parts() == ("in/deep/c.jsonl",)
-    assert Read(path=tmp_path / "in/b.jsonl").parts() == ("b.jsonl",)  # type: ignore[arg-type]  # a Path is taken
+    assert Read(path=tmp_path / "in/b.jsonl").parts() == ("b.jsonl",)
 
 
 def test_a_list_keeps_its_order_and_tells_equal_names_apart(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_format_reads_any_suffix(tmp_path: Path) -> None:
     """`format` says what the suffix does not."""
     save(tmp_path, "a.log")
     source = Read(path=f"{tmp_path}/a.log", format="jsonl")
-    assert list(source.open_part(*source.parts())) == [{"from": "a.log"}]
+    assert list(source.open_part(source.parts()[0])) == [{"from": "a.log"}]
 
 
 @pytest.mark.parametrize("path", ["", (), ("a.jsonl", ""), "s3://bucket/*.jsonl"])
@@ -135,7 +135,7 @@ def test_an_iterator_can_be_gone_through_once() -> None:
     """A second pass over an iterator would silently be empty: it is refused, with the way out."""
     source = FromIterable(iterable=make_numbers())
     assert list(source.open_part("iterable", {"count": 2})) == [2, 3, 4]
-    with pytest.raises(StateError, match=r"got a generator that was gone through before\n.*from_iterable\(make\)"):
+    with pytest.raises(StateError, match=r"got a generator that was gone through before\n.*`make`, not `make\(\)`"):
         source.open_part("iterable")
 
 
@@ -145,7 +145,9 @@ def test_an_iterable_shorter_than_the_state_is_refused() -> None:
         FromIterable(iterable=range(5)).open_part("iterable", {"count": 6})
 
 
-@pytest.mark.parametrize(("wrong", "got"), [({"a": 1}, "a dict"), (b"ab", "a bytes"), (3, "a int"), (None, "a NoneType")])
+@pytest.mark.parametrize(
+    ("wrong", "got"), [({"a": 1}, "a dict"), (b"ab", "a bytes"), (3, "a int"), (None, "a NoneType")]
+)
 def test_what_is_no_iterable_of_records_is_refused(wrong: Any, got: str) -> None:
     """A single record, bytes or a number is a mistake told when the stream is made."""
     with pytest.raises(ValidationError, match=f"expected an iterable of records .* got {got}"):
@@ -155,13 +157,13 @@ def test_what_is_no_iterable_of_records_is_refused(wrong: Any, got: str) -> None
 def test_an_iterable_may_be_an_import_path() -> None:
     """A job file names the function; both forms are described alike."""
     named = FromIterable.model_validate({"iterable": "keyword:kwlist"})
-    assert list(named.open_part("iterable"))[0] == "False"
+    assert next(named.open_part("iterable")) == "False"
     function = FromIterable.model_validate({"iterable": "itertools:count"})
     assert next(function.open_part("iterable")) == 0
     assert function.model_dump(mode="json") == {"iterable": "itertools:count"}
     assert FromIterable(iterable=[1]).model_dump(mode="json") == {"iterable": "a list"}
     assert FromIterable(iterable=[1]).describe() == FromIterable(iterable=[2]).describe()
-    assert FromIterable(iterable=make_numbers).describe() != FromIterable(iterable=lambda: []).describe()
+    assert FromIterable(iterable=make_numbers).describe() != FromIterable(iterable=list).describe()
 
 
 def test_items_of_an_iterable_have_no_bytes() -> None:

@@ -1,4 +1,7 @@
-"""Which values become numbers: those that lose nothing on the way.
+"""What Pydantic leaves lax and a configuration may not: the rules of `Config` for any schema.
+
+Keys a dataclass or TypedDict does not have are refused, at every depth. Values become numbers that lose nothing on
+the way:
 
 | given | `int` | `float` |
 |---|---|---|
@@ -8,7 +11,7 @@
 | `64.5`, `"64.5"` | refused | 64.5 |
 | `true`, `no`, null, NaN, infinity | refused | refused |
 
-Pydantic's lax mode does all of it but the booleans, which Python counts as integers; `refuse_booleans` adds that.
+Pydantic's lax mode coerces so but for booleans, which Python counts as integers.
 """
 
 from __future__ import annotations
@@ -25,16 +28,16 @@ _BY_NAME = frozenset({"fields", "choices"})
 """Parts that may be a mapping of names, which could read as a schema's own."""
 
 
-def refuse_booleans(schema: CoreSchema) -> CoreSchema:
-    """A copy of a core schema in which no `int` or `float`, at any depth, takes a bool."""
-    return cast(CoreSchema, _wrap(schema))
+def tighten(schema: CoreSchema) -> CoreSchema:
+    """A copy of a core schema with these rules at every depth, save where a type's own configuration says otherwise."""
+    return cast(CoreSchema, _tighten(schema))
 
 
-class SafeNumbers:
-    """Annotation that gives any type the coercion of `Config`: `TypeAdapter(Annotated[MyDataclass, SafeNumbers()])`."""
+class ConfigRules:
+    """Annotation that gives any type the rules of `Config`: `TypeAdapter(Annotated[MyDataclass, ConfigRules()])`."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return refuse_booleans(handler(source))
+        return tighten(handler(source))
 
 
 def _refuse_int(value: Any) -> Any:
@@ -52,11 +55,11 @@ def _refuse_float(value: Any) -> Any:
 _CHECKS = {"int": _refuse_int, "float": _refuse_float}
 
 
-def _wrap(schema: Any) -> Any:
+def _tighten(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_wrap(item) for item in schema]
+        return [_tighten(item) for item in schema]
     if isinstance(schema, tuple):
-        return tuple(_wrap(item) for item in schema)
+        return tuple(_tighten(item) for item in schema)
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")
@@ -64,12 +67,18 @@ def _wrap(schema: Any) -> Any:
         return {"type": "function-before", "function": {"type": "no-info", "function": _CHECKS[kind]}, "schema": schema}
     if kind == "function-before" and schema["function"]["function"] in _CHECKS.values():
         return schema
-    return {key: _wrap_part(key, value) for key, value in schema.items()}
+    tight = {key: _tighten_part(key, value) for key, value in schema.items()}
+    if kind in ("dataclass", "typed-dict"):
+        given = schema.get("config", {})
+        tight["config"] = {"extra_fields_behavior": "forbid", "allow_inf_nan": False} | given
+        if kind == "typed-dict" and "extra_fields_behavior" not in given:
+            tight["extra_behavior"] = "forbid"
+    return tight
 
 
-def _wrap_part(key: str, value: Any) -> Any:
+def _tighten_part(key: str, value: Any) -> Any:
     if key in _OPAQUE:
         return value
     if key in _BY_NAME and isinstance(value, dict):
-        return {name: _wrap(each) for name, each in value.items()}
-    return _wrap(value)
+        return {name: _tighten(each) for name, each in value.items()}
+    return _tighten(value)

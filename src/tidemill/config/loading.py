@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tidemill.config.coercion import SafeNumbers
+from tidemill.config.coercion import ConfigRules
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.report import join_path, raise_problems
 from tidemill.config.shape import Shape
@@ -121,7 +121,7 @@ def _no_such_path(document: Document, path: KeyPath, item: str | int, label: str
 
 
 def _adapt(model: type[T]) -> TypeAdapter[T]:
-    safe: Any = model if _is_model(model) else Annotated[model, SafeNumbers()]
+    safe: Any = model if _is_model(model) else Annotated[model, ConfigRules()]
     return TypeAdapter(safe)
 
 

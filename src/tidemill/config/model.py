@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from tidemill.config.coercion import refuse_booleans
+from tidemill.config.coercion import tighten
 
 
 class Config(BaseModel):
@@ -27,4 +27,4 @@ class Config(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return refuse_booleans(handler(source))
+        return tighten(handler(source))

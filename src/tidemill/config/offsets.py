@@ -36,12 +36,10 @@ def find_offset(source: str, start: int, value: str, style: str, offset: int) ->
 
 def _find(source: str, position: int, character: str, style: str) -> int:
     """Where `character`, next in the value, stands at or after `position`."""
-    if character in _SPACE:
-        return position
     while position < len(source):
         if style == '"' and (continuation := _CONTINUATION.match(source, position)):
             position = continuation.end()
-        elif source[position] in _SPACE:
+        elif source[position] in _SPACE and character not in _SPACE:
             position += 1
         else:
             break

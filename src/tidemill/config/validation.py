@@ -242,13 +242,19 @@ def _settle_union(point: KeyPath, group: list[_Error], level: int) -> list[_Erro
         members.setdefault(error.walk.unions[level][2], []).append(error)
     told = [each for each in members.values() if any(error.path != point or _says_more(error) for error in each)]
     if told:
-        return _settle_unions(min(told, key=len), level + 1)
+        return _settle_unions(min(told, key=lambda each: _distance(each, point)), level + 1)
     shape = group[0].walk.unions[level][1]
     walk = Walk(point, shape, None)
     kind = "literal_error" if shape.choices else "union"
     words = shape.describe()
     whole = _Error(kind, "Input should be " + words, group[0].value, {"expected": words}, walk)
     return [whole]
+
+
+def _distance(errors: list[_Error], point: KeyPath) -> tuple[int, int]:
+    """How far the value is from a union's member: a wrong `kind: …` of its own weighs more than any other error."""
+    kinds = [each for each in errors if each.kind == "literal_error" and len(each.path) == len(point) + 1]
+    return len(kinds), len(errors)
 
 
 def _says_more(error: _Error) -> bool:

@@ -220,7 +220,7 @@ def _decode_until_error(decoder: Any, compressed: bytes) -> bytes:
     texts = []
     try:
         for index in range(len(compressed)):
-            texts.append(decoder.decompress(compressed[index : index + 1]))
+            texts.append(decoder.decompress(compressed[index : index + 1]))  # noqa: PERF401 - kept when a later one fails
     except zlib.error:
         pass
     return b"".join(texts)

@@ -200,7 +200,7 @@ class FromIterable(Config):
                 raise StateError(
                     f"expected an iterable that can be gone through again, got a {type(iterator).__name__} "
                     "that was gone through before",
-                    hint="give from_iterable the function that makes it: from_iterable(make), not from_iterable(make())",
+                    hint="give from_iterable the function that makes it: `make`, not `make()`",
                 )
             self._spent = True
         return iterator

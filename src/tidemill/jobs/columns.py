@@ -55,7 +55,7 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
 
 def infer_schema(rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema:
     """The schema of `rows`: columns in order of appearance, `outputs` typed by their models."""
-    names = list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     names += [name for name in outputs if name not in names]
     return pa.schema([(name, _column_type(name, rows, outputs)) for name in names])
 
@@ -136,14 +136,14 @@ def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[B
     if name in outputs:
         model = outputs[name]
         return pa.string() if model is None else _model_type(model)
-    values = [row.get(name) for row in rows if isinstance(row, dict)]
+    values = [row.get(name) for row in rows]
     try:
-        return _without_nulls(pa.infer_type(values))
+        return _without_nulls(pa.infer_type(values, None))
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         # Values of several types: the first one that is there decides, the others do not fit.
         first = next(value for value in values if value is not None)
         try:
-            return _without_nulls(pa.infer_type([first]))
+            return _without_nulls(pa.infer_type([first], None))
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
             return pa.string()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import yaml
-from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationInfo, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
@@ -18,6 +18,7 @@ from tidemill.config.suggest import list_names
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
+from tidemill.errors import ConfigError
 from tidemill.jobs.spec import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
@@ -58,7 +59,7 @@ class JobFile(Config):
 
     models: dict[str, Model] = Field(default_factory=dict)
     source: Read
-    steps: list[Step]  # type: ignore[valid-type]
+    steps: list[Step]
     sink: Sink
     budget: Budget | None = None
     max_errors: MaxErrors = 0.05
@@ -98,60 +99,71 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
 
 
 def dump_job(job: JobSpec) -> str:
-    """The job as the text of a job file.
+    """The job as the text of a job file; API keys are left out, a file names none.
 
     Raises:
         ConfigError: something in it has no name a file could hold: an iterable source, a lambda.
     """
     if isinstance(job.source, FromIterable):
-        raise_unnamed = "an iterable source cannot be written to a job file; save it first: stream.save(path)"
-        raise ValueError(raise_unnamed)
-    models: dict[str, Model] = {}
-    steps = [{node.kind: _dump(node, models)} for node in job.steps]
+        raise ConfigError(
+            "a job file reads files, and this stream starts from an iterable",
+            hint='write it to a file first: stream.save("records.jsonl.gz")',
+        )
+    dumper = _Dumper()
     text = {
-        "source": _dump(job.source, models),
-        "models": {name: _dump(model, {}) for name, model in models.items()},
-        "steps": steps,
-        "budget": job.budget and _dump(job.budget, models),
+        "source": dumper.dump(job.source),
+        "steps": [{node.kind: dumper.dump_step(node)} for node in job.steps],
+        "budget": dumper.dump(job.budget),
         "max_errors": job.max_errors if job.max_errors != JobSpec.model_fields["max_errors"].default else None,
-        "sink": _dump(job.sink, models),
-        "run": _dump(job.run, models) or None,
+        "sink": dumper.dump(job.sink),
+        "run": dumper.dump(job.run),
     }
-    return yaml.safe_dump({key: value for key, value in text.items() if value}, sort_keys=False, allow_unicode=True)
+    named = {"models": {name: dumper.dump_fields(model) for name, model in dumper.models.items()}}
+    whole = {key: value for key, value in {**named, **text}.items() if value}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
 
 
-def _dump(value: Any, models: dict[str, Model]) -> Any:
-    """`value` as YAML can hold it: fields at their default left out, models by a name of their own."""
-    if isinstance(value, Model) and models is not None and not _is_named_by_itself(value):
-        for name, model in models.items():
-            if model == value:
-                return name
-        name = value.name.rpartition("/")[2]
-        models[name] = value
+class _Dumper:
+    """Values as YAML can hold them: fields at their default left out, models under names of their own."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+
+    def dump(self, value: Any) -> Any:
+        if isinstance(value, Model):
+            return self._name_model(value)
+        if isinstance(value, Template):
+            return {"file": value.file} if value.file else value.text
+        if isinstance(value, BaseModel):
+            return self.dump_fields(value)
+        if isinstance(value, dict):
+            return {key: self.dump(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.dump(item) for item in value]
+        return to_import_path(value) if callable(value) else value
+
+    def dump_step(self, node: Node) -> Any:
+        """A step, in its short form where it has one: a function alone, columns alone."""
+        fields = self.dump_fields(node)
+        short = {"fn", "columns", "count"}.intersection(fields)
+        return fields[short.pop()] if short and len(fields) == 1 else fields
+
+    def dump_fields(self, value: BaseModel) -> dict[str, Any]:
+        dumped = {}
+        for name, field in type(value).model_fields.items():
+            held = getattr(value, name)
+            if held != field.get_default(call_default_factory=True) and not isinstance(held, SecretStr):
+                dumped[field.alias or name] = self.dump(held)
+        return dumped
+
+    def _name_model(self, model: Model) -> str:
+        """`provider/name` where that says it all, else a name under `models:`."""
+        if model.model_fields_set <= {"model"}:
+            return model.model
+        stem = name = model.name.rpartition("/")[2].removesuffix(".gguf")
+        number = 1
+        while name in self.models and self.models[name] != model:
+            number += 1
+            name = f"{stem}-{number}"
+        self.models[name] = model
         return name
-    if isinstance(value, Model):
-        return value.model
-    if isinstance(value, Template):
-        return {"file": value.file} if value.file else value.text
-    if isinstance(value, BaseModel):
-        return _dump_fields(value, models)
-    if isinstance(value, dict):
-        return {key: _dump(item, models) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_dump(item, models) for item in value]
-    if callable(value):
-        return to_import_path(value)
-    return value
-
-
-def _dump_fields(value: BaseModel, models: dict[str, Model]) -> dict[str, Any]:
-    dumped = {}
-    for name, field in type(value).model_fields.items():
-        held = getattr(value, name)
-        if held != field.get_default(call_default_factory=True):
-            dumped[field.alias or name] = _dump(held, models)
-    return dumped
-
-
-def _is_named_by_itself(model: Model) -> bool:
-    return model == Model(model=model.model) if model.is_local or model.base_url is None else False

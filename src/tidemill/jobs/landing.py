@@ -114,18 +114,15 @@ class Lander:
         """Take over what finished next in source order."""
         if self.raised is not None:
             return  # what comes after a record that stops the run is left for the next run, as the record itself is
-        if isinstance(entry, Root):
-            self._check_raised(entry)
-            if self.raised is not None:
-                return
+        if isinstance(entry, Mark):
+            self._stretch.add(entry)
+            if self._stretch.is_full:
+                self.start_seal()
+        elif not self._is_raised(entry):
             self._judge(entry)
             self.finished += 1
             self._note_unsealed(len(entry.landed), entry.failures, 1)
-        self._stretch.add(entry)
-        if isinstance(entry, Root):
-            return
-        if self._stretch.is_full:
-            self.start_seal()
+            self._stretch.add(entry)
 
     def is_behind(self) -> bool:
         """Whether a whole segment waits for the one being sealed: reading pauses meanwhile."""
@@ -163,12 +160,14 @@ class Lander:
         """End the sealing thread."""
         self._seal_thread.close()
 
-    def _check_raised(self, root: Root) -> None:
+    def _is_raised(self, root: Root) -> bool:
+        """Whether the record failed at a step that stops the run."""
         for failure in root.failures:
             if failure.step in self._raising:
                 self.raised = failure.error
                 self.on_stop()
-                return
+                return True
+        return False
 
     def _judge(self, root: Root) -> None:
         if self._pass == 0:

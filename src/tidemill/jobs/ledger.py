@@ -126,9 +126,7 @@ class Ledger:
                 self._connection.execute(put, (number, orjson.dumps(info)))
             self._put_parts(record.positions)
             self._put_meta(record.meta)
-            self._connection.execute(
-                "DELETE FROM frames WHERE pass = ? AND last < ?", (record.run_pass, record.sealed)
-            )
+            self._connection.execute("DELETE FROM frames WHERE pass = ? AND last < ?", (record.run_pass, record.sealed))
 
     def _put_meta(self, values: Mapping[str, Any]) -> None:
         rows = [(key, orjson.dumps(value)) for key, value in values.items()]

@@ -194,9 +194,7 @@ def open_old_run(target: str, folder: RunFolder, scope: Scope, disk: Disk) -> tu
     """
     old = locate_run(target)
     if old.ledger.resolve() == folder.ledger.resolve():
-        raise StateError(
-            "a run cannot reuse itself", where=str(target), hint="write the new run to another sink.path"
-        )
+        raise StateError("a run cannot reuse itself", where=str(target), hint="write the new run to another sink.path")
     return old, scope.enter(open_ledger(old.ledger, disk))
 
 

@@ -39,7 +39,13 @@ class Journal:
     """
 
     def __init__(
-        self, ledger: Ledger, thread: WorkerThread, *, run_pass: int, slots: int, totals: Callable[[], Mapping[str, Any]]
+        self,
+        ledger: Ledger,
+        thread: WorkerThread,
+        *,
+        run_pass: int,
+        slots: int,
+        totals: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._ledger = ledger
         self._thread = thread

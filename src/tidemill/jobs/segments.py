@@ -150,14 +150,14 @@ class _HashingFile(io.RawIOBase):
 
 
 def _write_zstd(file: BinaryIO, body: bytes) -> None:
-    with pa.CompressedOutputStream(pa.PythonFile(file, "w"), "zstd") as stream:
+    with pa.CompressedOutputStream(pa.PythonFile(cast(io.IOBase, file), "w"), "zstd") as stream:
         stream.write(body)
 
 
 def iter_calls(path: Path) -> Iterator[bytes]:
     """The lines of a call archive."""
-    with pa.CompressedInputStream(pa.OSFile(str(path)), "zstd") as stream, io.BufferedReader(stream) as lines:
-        yield from lines
+    with pa.CompressedInputStream(pa.OSFile(str(path), "r"), "zstd") as stream:
+        yield from io.BufferedReader(cast(io.RawIOBase, stream))
 
 
 def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 from tidemill.calls.budget import BudgetLedger, Spend
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
 from tidemill.calls.meter import Meter
 from tidemill.calls.wire import Transport
 from tidemill.data.nodes import Node
@@ -20,7 +18,6 @@ from tidemill.errors import StateError
 from tidemill.jobs.landing import ErrorCount, Lander, count_failed
 from tidemill.jobs.opening import SOURCE_PASS, OpenRun, open_old_run
 from tidemill.jobs.reader import CHUNK_RECORDS, Reader
-from tidemill.jobs.record_step import compile_step
 from tidemill.jobs.replies import Journal, LedgerReplies, OldReplies
 from tidemill.jobs.report import (
     EXIT_CODES,
@@ -35,10 +32,9 @@ from tidemill.jobs.retry import RetryReader
 from tidemill.jobs.sinks import make_writer
 from tidemill.jobs.spec import JobSpec
 from tidemill.jobs.status import Status
-from tidemill.jobs.window import FunctionStep, GenerateStep, Window, WindowLimits, WindowStep
-from tidemill.models.endpoints import chat_endpoint, open_base_url
-from tidemill.models.generate import Generate, Generator
-from tidemill.models.model import Model
+from tidemill.jobs.steps import count_slots, open_steps
+from tidemill.jobs.window import Window, WindowLimits
+from tidemill.models.generate import Generate
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 
@@ -88,7 +84,6 @@ class Sitting:
         self.run_pass = _choose_pass(run, retry=request.retry)
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
-        self.lanes: list[Lane] = []
         self.started = time.monotonic()
         self.window: Window
         self.lander: Lander
@@ -106,12 +101,20 @@ class Sitting:
         scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
         scope.defer(sitting.ledger_thread.close, "ledger thread")
         source_half, record_half = job.halves
-        slots = sum(model.lane_limits.concurrency for model in _models(record_half)) or 1
+        slots = count_slots(record_half)
+        first = len(source_half) + 1
         sitting.journal = Journal(
             run.ledger, sitting.ledger_thread, run_pass=sitting.run_pass, slots=slots, totals=sitting.save_meter
         )
         sitting.engine = sitting.make_engine()
-        steps = await sitting.open_steps(record_half, len(source_half) + 1, scope)
+        steps = await open_steps(
+            record_half,
+            job.names[first:-1],
+            first=first,
+            engine=sitting.engine,
+            scope=scope,
+            folder=job.folder,
+        )
         sitting.replies = LedgerReplies(
             run.ledger.iter_frames(sitting.run_pass), sitting.journal, _open_reuse(sitting, scope)
         )
@@ -145,30 +148,6 @@ class Sitting:
             meter=self.meter,
         )
 
-    async def open_steps(self, nodes: Sequence[Node], first: int, scope: Scope) -> list[WindowStep]:
-        """The record half's steps, local models started."""
-        names = self.job.names
-        opened: list[tuple[Model, str, Lane]] = []
-        steps: list[WindowStep] = []
-        for index, node in enumerate(nodes, first):
-            if not isinstance(node, Generate):
-                function = compile_step(node, names[index])
-                steps.append(FunctionStep(index, function, function.shape))
-                continue
-            known = next((entry for entry in opened if entry[0] == node.model), None)
-            if known is None:
-                known = await self._open_model(node.model, len(opened), scope)
-                opened.append(known)
-            _, base_url, lane = known
-            generator = Generator(node, chat_endpoint(node, base_url, self.job.folder))
-            steps.append(GenerateStep(index, names[index], generator, lane))
-        return steps
-
-    async def _open_model(self, model: Model, number: int, scope: Scope) -> tuple[Model, str, Lane]:
-        base_url = await asyncio.to_thread(open_base_url, model, scope, self.job.folder)
-        key = f"{model.model}#{number}"
-        return model, base_url, self.engine.lane(key, limits=model.lane_limits, endpoint=base_url, price=model.price)
-
     def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
         run, job, limit = self.run, self.job, self.request.limit
         chunk_records = min(CHUNK_RECORDS, job.sink.segment.records)
@@ -198,9 +177,7 @@ class Sitting:
         run, job = self.run, self.job
         outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
-        errors = ErrorCount(
-            job.max_errors, finished=run.sealed.get(SOURCE_PASS, 0), failed=count_failed(run.counts)
-        )
+        errors = ErrorCount(job.max_errors, finished=run.sealed.get(SOURCE_PASS, 0), failed=count_failed(run.counts))
         return Lander(
             run,
             self.run_pass,
@@ -297,15 +274,6 @@ def _stands(segment: dict[str, Any]) -> bool:
     return part is not None and part["rows"] > part["retired"]
 
 
-def _models(nodes: Sequence[Node]) -> list[Model]:
-    """Each model once."""
-    models: list[Model] = []
-    for node in nodes:
-        if isinstance(node, Generate) and node.model not in models:
-            models.append(node.model)
-    return models
-
-
 def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
     """The earlier run to reuse: the one asked for now, or when this run began."""
     run = sitting.run
@@ -324,5 +292,3 @@ def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
             )
         run.ledger.save_meta({"reuse": location})
     return OldReplies(folder, ledger.load_segments(), ledger.iter_frames())
-
-

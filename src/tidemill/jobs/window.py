@@ -120,7 +120,7 @@ class ReplyStore(Protocol):
         ...
 
 
-class _Stopped(Exception):
+class _Stopped(Exception):  # noqa: N818 - a signal between our own frames, not an error
     """Ends a record's work when the window is being stopped; the record stays unfinished."""
 
 
@@ -161,12 +161,14 @@ class Window:
         self._paused = paused
         self._entries: deque[Root | Mark] = deque()
         self._ready: deque[tuple[Root, Path, Any, int]] = deque()
+        self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
         self._number = first_number
         self._held = 0
         self._held_bytes = 0
-        self._delivered = 0
+        self._unfinished = 0
+        self._landed = 0
         self._ended = False
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -181,12 +183,13 @@ class Window:
         """
         feeder = asyncio.create_task(self._feed())
         workers = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
-        work = asyncio.gather(feeder, *workers)
-        stop, now = (asyncio.create_task(event.wait()) for event in (self._stop, self._stop_now))
+        work: asyncio.Future[Any] = asyncio.gather(feeder, *workers)
+        stop: asyncio.Future[Any] = asyncio.create_task(self._stop.wait())
+        now: asyncio.Future[Any] = asyncio.create_task(self._stop_now.wait())
         try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await asyncio.wait({work, now}, timeout=self._limits.grace_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([work, now], timeout=self._limits.grace_s, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
         finally:
@@ -206,10 +209,6 @@ class Window:
         self._room.set()
         self._wake(len(self._idle))
 
-    @property
-    def _stopping(self) -> bool:
-        return self._stop.is_set()
-
     def make_room(self) -> None:
         """Say that what paused the reading may be over."""
         if not self._is_full():
@@ -219,12 +218,11 @@ class Window:
 
     async def _feed(self) -> None:
         try:
-            while not self._stopping:
-                while self._is_full() and not self._stopping:
+            while not self._stop.is_set():
+                if self._is_full():
                     self._room.clear()
                     await self._room.wait()
-                if self._stopping:
-                    break
+                    continue
                 chunk = await self._next_chunk()
                 if chunk is None:
                     break
@@ -239,27 +237,49 @@ class Window:
         limits = self._limits
         if len(self._ready) > limits.workers or self._paused():
             return True
-        if limits.demand is not None and self._held + self._delivered >= limits.demand:
+        if self._waiting:
             return True
         return self._held >= limits.records or self._held_bytes >= limits.size_bytes
 
     def _admit(self, chunk: Chunk) -> None:
-        for ordinal, record, size_bytes in chunk.rows:
-            root = Root(chunk, self._number, chunk.part, ordinal, size_bytes)
-            self._number += 1
-            self._held += 1
-            self._held_bytes += size_bytes
-            self._entries.append(root)
-            if isinstance(record, Redo):
-                self._admit_again(root, record)
-            elif isinstance(record, Failure):
-                root.pending = 0
-                self._note_failure(root, record)
+        self._waiting.extend((chunk, row) for row in chunk.rows)
+        self._waiting.append((chunk, None))
+        self._admit_waiting()
+
+    def _admit_waiting(self) -> None:
+        """Take in what was read, as far as it is in demand."""
+        demand = self._limits.demand
+        started = 0
+        while self._waiting:
+            chunk, row = self._waiting[0]
+            if row is not None and demand is not None and self._unfinished + self._landed >= demand:
+                break
+            self._waiting.popleft()
+            if row is None:
+                self._entries.append(Mark(chunk))
             else:
-                self._ready.append((root, (), record, 0))
-        self._entries.append(Mark(chunk))
-        self._wake(len(chunk.rows))
+                self._admit_row(chunk, *row)
+                started += 1
+        self._wake(started)
         self._advance()
+        if demand is not None and self._landed >= demand and not self._unfinished:
+            self.stop()
+
+    def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
+        root = Root(chunk, self._number, chunk.part, ordinal, size_bytes)
+        self._number += 1
+        self._held += 1
+        self._held_bytes += size_bytes
+        self._entries.append(root)
+        if isinstance(record, Failure):
+            root.pending = 0
+            self._note_failure(root, record)
+            return
+        self._unfinished += 1
+        if isinstance(record, Redo):
+            self._admit_again(root, record)
+        else:
+            self._ready.append((root, (), record, 0))
 
     def _admit_again(self, root: Root, redo: Redo) -> None:
         root.part = redo.part
@@ -270,6 +290,8 @@ class Window:
                 self._note_failure(root, record)
             else:
                 self._ready.append((root, path, record, step))
+        if not root.pending:
+            self._unfinished -= 1
 
     def _wake(self, count: int) -> None:
         while count > 0 and self._idle:
@@ -284,7 +306,7 @@ class Window:
         ready = self._ready
         while True:
             while not ready:
-                if self._stopping or (self._ended and not self.in_progress):
+                if self._stop.is_set() or (self._ended and not self.in_progress):
                     self._wake(len(self._idle))
                     return
                 waiter = asyncio.get_running_loop().create_future()
@@ -353,18 +375,16 @@ class Window:
     async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
         lane = step.lane
         if self._store is None:
-            if self._stopping:
+            if self._stop.is_set():
                 raise _Stopped
             return await lane.call(request, parse_reply)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         reply = self._store.recall(root, path, step.name, number, digest)
         if reply is not None:
             return reply
-        if self._stopping:
+        if self._stop.is_set():
             raise _Stopped
-        return await lane.call(
-            request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest)
-        )
+        return await lane.call(request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest))
 
     # finishing
 
@@ -374,7 +394,13 @@ class Window:
 
     def _finish(self, root: Root) -> None:
         root.pending -= 1
-        if root.pending == 0 and self._entries and self._entries[0] is root:
+        if root.pending:
+            return
+        self._unfinished -= 1
+        self._landed += len(root.landed)
+        if self._waiting or self._limits.demand is not None:
+            self._admit_waiting()
+        elif self._entries[0] is root:
             self._advance()
 
     def _advance(self) -> None:
@@ -387,7 +413,6 @@ class Window:
                     break
                 self._held -= 1
                 self._held_bytes -= entry.size_bytes
-                self._delivered += len(entry.landed)
                 if len(entry.landed) > 1:
                     entry.landed.sort(key=_path_of)
             entries.popleft()

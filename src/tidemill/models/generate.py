@@ -112,21 +112,24 @@ class Generator:
         return {**record, self._node.into: value}
 
     async def _parse(self, parser: OutputParser, messages: list[Message], reply: Reply, ask: Ask) -> Any:
-        for number in range(self._node.max_reasks + 1):
+        """The value of the first reply that fits, asking again with what is wrong with the last one only."""
+        asks = 1
+        while True:
             text = _check_refusal(reply).text
             try:
                 return parser.parse(text)
             except ValidationError as exc:
-                complaint, cause = self._complain(parser, reply, exc), exc
-            if number < self._node.max_reasks:
-                again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
-                request = self._endpoint.build_request([*messages, Message(role="assistant", content=text), again])
-                reply = await ask(number + 1, request)
-        raise PermanentCallError(
-            f"no reply fitted the output in {self._node.max_reasks + 1} asks; the last one: {complaint}\n"
-            f"  it was: {text[:200]!r}",
-            hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
-        ) from cause
+                complaint = self._complain(parser, reply, exc)
+                if asks > self._node.max_reasks:
+                    raise PermanentCallError(
+                        f"no reply fitted the output in {asks} asks; the last one: {complaint}\n"
+                        f"  it was: {text[:200]!r}",
+                        hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
+                    ) from exc
+            again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
+            request = self._endpoint.build_request([*messages, Message(role="assistant", content=text), again])
+            reply = await ask(asks, request)
+            asks += 1
 
     def _complain(self, parser: OutputParser, reply: Reply, error: ValidationError) -> str:
         if reply.finish_reason == "length":

@@ -32,9 +32,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "deepseek": Provider("https://api.deepseek.com/v1", ("DEEPSEEK_API_KEY",)),
     "together": Provider("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
     "fireworks": Provider("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
-    "gemini": Provider(
-        "https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-    ),
+    "gemini": Provider("https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
     "local": Provider("", ()),
 }
 

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 # What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
-STRICT_KEYWORDS = frozenset(
-    "type properties required additionalProperties items enum const anyOf $ref $defs title description pattern format "
-    "multipleOf maximum exclusiveMaximum minimum exclusiveMinimum minItems maxItems".split()
-)
+_STRUCTURE = "type properties required additionalProperties items enum const anyOf $ref $defs title description"
+_CONSTRAINTS = "pattern format multipleOf maximum exclusiveMaximum minimum exclusiveMinimum minItems maxItems"
+STRICT_KEYWORDS = frozenset(f"{_STRUCTURE} {_CONSTRAINTS}".split())
 
 
 def response_format(model: type[BaseModel]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from operator import length_hint
@@ -15,7 +16,7 @@ import orjson
 from tidemill.data.files import BLOCK_BYTES, PartFile, TextFile, compare_file, open_text
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.disk import Disk
-from tidemill.errors import DataError, StateError
+from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Growth, Record, State
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
@@ -158,6 +159,76 @@ def save_jsonl(records: Iterable[Any], path: Path, *, disk: Disk | None = None) 
         count = _write_gzip(records, file) if path.suffix == ".gz" else _write_lines(records, file)
     disk.sync_folder(path.parent)
     return count
+
+
+class JsonlPart:
+    """The rows of one plain JSON Lines file, found by an index of where its lines begin.
+
+    The index, 8 bytes a row, is built in one pass on first use; blank lines are no rows. Each read opens the file
+    anew, so threads and forked processes may share one.
+
+    Raises:
+        ResourceError: the file cannot be read.
+        DataError: a row is not one JSON object; told when that row is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._starts: array[int] | None = None  # of each row, then where the last row ends
+
+    def count_rows(self) -> int:
+        """The number of rows."""
+        return len(self._index()) - 1
+
+    def columns(self) -> tuple[str, ...]:
+        """The names in the first row."""
+        return tuple(self.read_row(0)) if self.count_rows() else ()
+
+    def read_row(self, index: int) -> Record:
+        """One row."""
+        for row in self.iter_rows(index, index + 1):
+            return row
+        raise StateError(f"row {index} is gone: the file changed", where=str(self._path), hint="open the dataset anew")
+
+    def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
+        """The rows `start` to `stop`."""
+        starts = self._index()
+        offset, end = starts[start], starts[stop]
+        with _open_binary(self._path) as file:
+            file.seek(offset)
+            while offset < end and (line := file.readline()):
+                if not line.isspace():
+                    yield parse_line(line.rstrip(b"\r\n"), where=_where(self._path, offset), offset=offset)
+                offset += len(line)
+
+    def release(self) -> None:
+        """Nothing is held open; the index stays."""
+
+    def _index(self) -> array[int]:
+        if self._starts is None:
+            with _open_binary(self._path) as file:
+                self._starts = _index_lines(file)
+        return self._starts
+
+
+def _open_binary(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb", buffering=BLOCK_BYTES)
+    except OSError as error:
+        raise ResourceError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+
+
+def _index_lines(file: BinaryIO) -> array[int]:
+    starts = array("Q")
+    offset = end = len(_BOM) if file.read(len(_BOM)) == _BOM else 0
+    file.seek(offset)
+    for line in file:
+        if not line.isspace():
+            starts.append(offset)
+            end = offset + len(line)
+        offset += len(line)
+    starts.append(end)
+    return starts
 
 
 def _iter_runs(path: Path, file: PartFile, text: TextFile, place: _Place, limit: int) -> Iterator[Iterator[Any]]:

@@ -1,0 +1,59 @@
+# Needs Python 3.11 or later with venv and pip, and make; everything else is installed into $(VENV).
+# Another interpreter: make PYTHON=python3.13 VENV=.venv-3.13 test
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := requirements/dev.txt
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check format lint types layers bench ideas proof lock
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	@$(BIN)/tidemill demo
+
+test: $(INSTALLED)
+	@$(BIN)/pytest
+
+check: lint types layers test
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+
+types: $(INSTALLED)
+	@$(BIN)/mypy
+
+layers: $(INSTALLED)
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(INSTALLED)
+	@$(BIN)/python benchmarks/bench.py
+
+ideas: $(INSTALLED)
+	@$(BIN)/python benchmarks/ideas.py
+
+proof: $(INSTALLED)
+	@$(BIN)/python benchmarks/proof.py
+
+# Takes the newest versions within pyproject.toml's bounds.
+lock: $(INSTALLED)
+	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --output-file=$(LOCK) \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+		--no-header pyproject.toml requirements/dev.in
+
+# A virtual environment whose pip runs is kept and brought up to date; a half-made one is made anew.
+# The package itself is installed in place by the build backend the lock names, so nothing unlocked is fetched.
+$(INSTALLED): $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] \
+		+ ": make PYTHON=python3.13 ..." if sys.version_info < (3, 11) else 0)'
+	@echo "installing into $(VENV)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(LOCK)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,62 @@
+"""Opening the steps of a record half: functions compiled, models opened, each with its lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane
+from tidemill.data.nodes import Node
+from tidemill.jobs.record_step import compile_step
+from tidemill.jobs.window import FunctionStep, GenerateStep, WindowStep
+from tidemill.models.endpoints import chat_endpoint, open_base_url
+from tidemill.models.generate import Generate, Generator
+from tidemill.models.model import Model
+from tidemill.resources.scope import Scope
+
+
+async def open_steps(
+    nodes: Sequence[Node], names: Sequence[str], *, first: int, engine: Engine, scope: Scope, folder: Path
+) -> list[WindowStep]:
+    """The steps of `nodes`, in order; local models run until `scope` ends.
+
+    Args:
+        names: the steps' names.
+        first: the place in the counts of the first of them.
+        folder: where `.env` and relative model paths are looked for.
+
+    Raises:
+        ConfigError: a key is missing, a model is not there.
+        ResourceError: a local model does not start.
+    """
+    opened: list[tuple[Model, str, Lane]] = []
+    steps: list[WindowStep] = []
+    for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
+        if not isinstance(node, Generate):
+            function = compile_step(node, name)
+            steps.append(FunctionStep(index, function, function.shape))
+            continue
+        known = next((entry for entry in opened if entry[0] == node.model), None)
+        if known is None:
+            known = await _open_model(node.model, len(opened), engine, scope, folder)
+            opened.append(known)
+        _, base_url, lane = known
+        steps.append(GenerateStep(index, name, Generator(node, chat_endpoint(node, base_url, folder)), lane))
+    return steps
+
+
+async def _open_model(model: Model, number: int, engine: Engine, scope: Scope, folder: Path) -> tuple[Model, str, Lane]:
+    base_url = await asyncio.to_thread(open_base_url, model, scope, folder)
+    key = f"{model.model}#{number}"
+    return model, base_url, engine.lane(key, limits=model.lane_limits, endpoint=base_url, price=model.price)
+
+
+def count_slots(nodes: Sequence[Node]) -> int:
+    """Calls that may be in flight at once over all models of `nodes`; 1 when there is none."""
+    models: list[Model] = []
+    for node in nodes:
+        if isinstance(node, Generate) and node.model not in models:
+            models.append(node.model)
+    return sum(model.lane_limits.concurrency for model in models) or 1
