@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib.util
 import inspect
 import os
 import subprocess
@@ -33,6 +34,15 @@ COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the proces
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU`."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def opened_once() -> None:
+    """Open what a process opens once and keeps: uvloop's pipe for signals."""
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        uvloop.new_event_loop().close()
 
 
 @pytest.fixture(autouse=True)

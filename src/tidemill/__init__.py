@@ -1,1 +1,71 @@
+"""LLM calls over data of any size: each record lands exactly once, validated, inside your limits and budget.
 
+The names here are loaded when they are first used, so that `import tidemill` stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tidemill.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from tidemill.calls.limits import Budget as Budget
+    from tidemill.calls.limits import Limits as Limits
+    from tidemill.calls.limits import Price as Price
+    from tidemill.config.loading import load_config as load_config
+    from tidemill.config.model import Config as Config
+    from tidemill.data.dataset import Dataset as Dataset
+    from tidemill.data.dataset import dataset as dataset
+    from tidemill.errors import BudgetError as BudgetError
+    from tidemill.errors import CallError as CallError
+    from tidemill.errors import ConfigError as ConfigError
+    from tidemill.errors import DataError as DataError
+    from tidemill.errors import PermanentCallError as PermanentCallError
+    from tidemill.errors import ResourceError as ResourceError
+    from tidemill.errors import StateError as StateError
+    from tidemill.errors import TidemillError as TidemillError
+    from tidemill.errors import TransientCallError as TransientCallError
+    from tidemill.errors import WorkerError as WorkerError
+    from tidemill.job import Job as Job
+    from tidemill.job import load_job as load_job
+    from tidemill.models.model import Model as Model
+    from tidemill.models.model import model as model
+    from tidemill.pipeline import Pipeline as Pipeline
+    from tidemill.resources.scope import Scope as Scope
+    from tidemill.stream import Stream as Stream
+    from tidemill.stream import from_iterable as from_iterable
+    from tidemill.stream import read as read
+
+_ERRORS = (
+    "BudgetError CallError ConfigError DataError PermanentCallError ResourceError StateError TidemillError "
+    "TransientCallError WorkerError"
+)
+_HOMES = {
+    "calls.limits": "Budget Limits Price",
+    "config.loading": "load_config",
+    "config.model": "Config",
+    "data.dataset": "Dataset dataset",
+    "errors": _ERRORS,
+    "job": "Job load_job",
+    "models.model": "Model model",
+    "pipeline": "Pipeline",
+    "resources.scope": "Scope",
+    "stream": "Stream from_iterable read",
+}
+_HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604 - strings, computed from the table above
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -47,7 +47,7 @@ class Source(Protocol):
         """The records of one part, from its start or from `state`."""
         ...
 
-    def parse_raw(self, raw: bytes) -> Any:
+    def decode_record(self, raw: bytes) -> Any:
         """One record from the bytes a `DataError` carried: how `retry` tries a corrupt record again."""
         ...
 

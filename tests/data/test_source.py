@@ -113,7 +113,7 @@ def test_a_raw_line_and_growth_go_through_the_source(tmp_path: Path) -> None:
     source = Read(path=f"{tmp_path}/*.jsonl")
     reader = source.open_part("a.jsonl")
     outcomes(reader)
-    assert source.parse_raw(b'{"n": 1}') == {"n": 1}
+    assert source.decode_record(b'{"n": 1}') == {"n": 1}
     assert source.compare_part("a.jsonl", reader.state()) == "same"
     with open(tmp_path / "a.jsonl", "ab") as file:
         file.write(b"{}\n")
@@ -169,7 +169,7 @@ def test_an_iterable_may_be_an_import_path() -> None:
 def test_items_of_an_iterable_have_no_bytes() -> None:
     """There is nothing to parse again."""
     with pytest.raises(DataError, match="cannot be made from bytes"):
-        FromIterable(iterable=[]).parse_raw(b"{}")
+        FromIterable(iterable=[]).decode_record(b"{}")
 
 
 def test_an_error_out_of_an_iterable_is_its_own() -> None:

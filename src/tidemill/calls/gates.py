@@ -279,7 +279,7 @@ class BudgetGate:
         failure: Exception | None = None
         try:
             await commit_lease(lease)
-        except Exception as exc:  # what the disk said belongs to those who wait; with none, the next one asks again
+        except Exception as exc:  # noqa: BLE001 - what the disk said goes to those who wait; with none, one asks again
             failure = exc
         self._task = None
         if failure is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.config.offsets import find_offset
-from tidemill.config.secrets import hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
+from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.config.suggest import find_near
 from tidemill.config.syntax import Fault, Node, Scalar, Sequence, compose
 from tidemill.config.syntax import Mapping as MappingNode
@@ -20,7 +20,10 @@ from tidemill.errors import ConfigError, Place, Problem
 KeyPath = tuple[str | int, ...]
 
 MIN_SECRET = 8
-"""A shorter value of a secret key is masked where it stands, but not wherever else it occurs."""
+"""A shorter value of a secret key is masked where it stands and in its file's messages, not wherever else it occurs."""
+
+MIN_CONCEALED = 3
+"""A shorter one is left in a message: it would hide syllables."""
 
 
 class Document:
@@ -163,6 +166,13 @@ class Document:
         self.__dict__.pop("_secrets", None)
         self._register_secrets()
 
+    def conceal(self, message: str) -> str:
+        """`message` without the document's own secrets: what a validator's message may quote."""
+        for text in sorted(set(self._iter_secret_texts()), key=len, reverse=True):
+            if len(text) >= MIN_CONCEALED:
+                message = message.replace(text, MASK)
+        return message
+
     def assign(self, path: KeyPath, value: Any, label: str) -> Document:
         """A document with `value` at `path`; its place is `--set LABEL`.
 
@@ -252,11 +262,16 @@ class Document:
 
     def _register_secrets(self) -> None:
         """Have the texts of secret keys masked wherever else they occur."""
-        texts = list(_iter_texts(self.value, (), self._is_secret_path))
-        texts += [node.text for node in self._secrets if isinstance(node, Scalar)]
-        for text in texts:
-            if len(text.strip()) >= MIN_SECRET:
-                register_secret(text.strip())
+        for text in self._iter_secret_texts():
+            if len(text) >= MIN_SECRET:
+                register_secret(text)
+
+    def _iter_secret_texts(self) -> Iterator[str]:
+        for text in _iter_texts(self.value, (), self._is_secret_path):
+            yield text.strip()
+        for node in self._secrets:
+            if isinstance(node, Scalar):
+                yield node.text.strip()
 
 
 _COMMENT = re.compile(r"[ \t]+#[^\r\n]*")

@@ -21,8 +21,8 @@ from tidemill.errors import ConfigError
 
 VERSION_ATTRIBUTE = "__tidemill_version__"
 
-MAX_DEPTH = 8
-"""How deep held values are described; it ends a value or a function that holds itself."""
+MAX_DEPTH = 40
+"""How deep held values are described; deeper ones count by their type."""
 
 
 def fingerprint_function(function: Any) -> str:
@@ -33,7 +33,7 @@ def fingerprint_function(function: Any) -> str:
     what the source calls. `function.__tidemill_version__`, where there is one, replaces source and values. A
     function written in C counts by its name and its module's version.
     """
-    return _digest(_describe_function(function))
+    return _digest(_Description().of_function(function))
 
 
 def fingerprint_schema(model: type[BaseModel]) -> str:
@@ -57,7 +57,7 @@ def fingerprint_schema(model: type[BaseModel]) -> str:
         [
             _without_names(schema, {}),
             [_describe_validators(each) for each in models],
-            [_describe_value(dict(each.model_config)) for each in models],
+            [_Description().of_value(dict(each.model_config)) for each in models],
         ]
     )
 
@@ -67,52 +67,85 @@ def _digest(description: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _describe_function(function: Any, depth: int = MAX_DEPTH) -> Any:
-    name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', type(function).__qualname__)}"
-    version = getattr(function, VERSION_ATTRIBUTE, None)
-    if version is not None:
-        return [name, "version", str(version)]
-    if isinstance(function, functools.partial):
-        held = [_describe_value(function.args, depth), _describe_value(function.keywords, depth)]
-        return ["partial", _describe_function(function.func, depth), *held]
-    if isinstance(function, MethodType):
-        return ["method", _describe_function(function.__func__, depth), _describe_value(function.__self__, depth)]
-    if isinstance(function, FunctionType):
-        return [name, _read_source(function), [_describe_cell(cell, depth) for cell in function.__closure__ or ()]]
-    if isinstance(function, type):
-        return [name, _read_source(function)]
-    if type(function).__module__ == "builtins":
-        return [name, "builtin", _find_version(function)]
-    return ["instance", _describe_value(function, depth)]
+class _Description:
+    """A function or a value as JSON. What was met before is told by its number, so that cycles end."""
 
+    def __init__(self) -> None:
+        self.met: dict[int, tuple[int, Any]] = {}  # by identity; what is kept here keeps its identity
+        self.depth = 0
 
-def _describe_cell(cell: Any, depth: int) -> Any:
-    try:
-        return _describe_value(cell.cell_contents, depth - 1)
-    except ValueError:  # the cell is still empty: a function that refers to itself while it is made
-        return None
+    def of_function(self, function: Any) -> Any:
+        if not self._enter(function):
+            return ["again", self.met[id(function)][0]]
+        name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', '')}"
+        version = getattr(function, VERSION_ATTRIBUTE, None)
+        if version is not None:
+            return [name, "version", str(version)]
+        if isinstance(function, functools.partial):
+            return ["partial", self.of_function(function.func), self.of_value([*function.args, function.keywords])]
+        if isinstance(function, MethodType):
+            owner = function.__self__
+            held = self.of_value(owner) if isinstance(owner, type) else self._of_instance(owner)
+            return ["method", self.of_function(function.__func__), held]
+        if isinstance(function, FunctionType):
+            return [name, _read_source(function), [self._of_cell(cell) for cell in function.__closure__ or ()]]
+        if isinstance(function, type):
+            return [name, _read_source(function)]
+        if type(function).__module__ == "builtins":
+            return [name, "builtin", _find_version(function)]
+        return self._of_instance(function)
 
+    def of_value(self, value: Any) -> Any:
+        """Plain data as itself, functions by their source, whatever else by its type."""
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        kind = _name_of(type(value))
+        if isinstance(value, type):
+            return _name_of(value)
+        if self.depth > MAX_DEPTH:
+            return kind
+        self.depth += 1
+        try:
+            return self._of_held(value, kind)
+        finally:
+            self.depth -= 1
 
-def _describe_value(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """Plain data as itself, functions by their source, whatever else by its type."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    kind = f"{type(value).__module__}:{type(value).__qualname__}"
-    if depth <= 0:
+    def _of_held(self, value: Any, kind: str) -> Any:
+        if isinstance(value, (FunctionType, MethodType, functools.partial)):
+            return self.of_function(value)
+        if isinstance(value, (set, frozenset)):
+            return sorted(json.dumps(_Description().of_value(item)) for item in value)
+        if isinstance(value, tuple):
+            return [self.of_value(item) for item in value]
+        if not self._enter(value):
+            return ["again", self.met[id(value)][0]]
+        if isinstance(value, list):
+            return [self.of_value(item) for item in value]
+        if isinstance(value, Mapping):
+            return [[self.of_value(key), self.of_value(value[key])] for key in value]
+        if isinstance(value, BaseModel) or dataclasses.is_dataclass(value) or callable(value):
+            return self._of_instance(value)
         return kind
-    if isinstance(value, (list, tuple)):
-        return [_describe_value(item, depth - 1) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(json.dumps(_describe_value(item, depth - 1)) for item in value)
-    if isinstance(value, Mapping):
-        return [[_describe_value(key, depth - 1), _describe_value(value[key], depth - 1)] for key in value]
-    if isinstance(value, (FunctionType, MethodType, functools.partial)):
-        return _describe_function(value, depth - 1)
-    if isinstance(value, type):
-        return f"{value.__module__}:{value.__qualname__}"
-    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value) or callable(value):
-        return [kind, _read_source(type(value)), _describe_value(getattr(value, "__dict__", {}), depth - 1)]
-    return kind
+
+    def _of_instance(self, value: Any) -> Any:
+        return [_name_of(type(value)), _read_source(type(value)), self.of_value(getattr(value, "__dict__", {}))]
+
+    def _of_cell(self, cell: Any) -> Any:
+        try:
+            return self.of_value(cell.cell_contents)
+        except ValueError:  # the cell is still empty: a function that refers to itself while it is made
+            return None
+
+    def _enter(self, value: Any) -> bool:
+        """True the first time; a bound method and its like are made anew each time and hold what does count."""
+        if id(value) in self.met and not isinstance(value, MethodType):
+            return False
+        self.met[id(value)] = (len(self.met), value)
+        return True
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _read_source(target: Any) -> str:

@@ -44,7 +44,7 @@ def import_object(path: str, folder: Path | None = None) -> Any:
         raise _path_error(f"expected an import path {_FORM}, got `{path}`", _suggest_form(path, folder))
     if folder is not None:
         _make_importable(folder, module_name.partition(".")[0])
-    found: Any = _import_module(module_name, folder)
+    found: Any = _import_module(module_name, path, folder)
     walked = module_name
     offset = len(module_name) + 1
     for attribute in attributes.split("."):
@@ -136,23 +136,23 @@ def _folder(info: ValidationInfo) -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def _import_module(name: str, folder: Path | None) -> ModuleType:
+def _import_module(name: str, path: str, folder: Path | None) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _import_failure(name, error) from None
-        raise _missing_module(name, error.name, folder) from None
+        raise _missing_module(path, error.name, folder) from None
     # A module is user code: whatever it raises, an exit included, is reported at the path that named it.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         raise _import_failure(name, error) from None
 
 
-def _missing_module(name: str, missing: str, folder: Path | None) -> PydanticCustomError:
+def _missing_module(path: str, missing: str, folder: Path | None) -> PydanticCustomError:
     parent, _, leaf = missing.rpartition(".")
     near = find_near(leaf, _modules_in(parent, folder))
     whole = f"{parent}.{near}" if parent else near
-    hint = f"did you mean `{whole}{name[len(missing) :]}`?" if near else _where_sought(folder)
+    hint = f"did you mean `{whole}{path[len(missing) :]}`?" if near else _where_sought(folder)
     return _path_error(f"no module named `{missing}`", hint, len(missing) - len(leaf), len(leaf))
 
 

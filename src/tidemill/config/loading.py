@@ -117,7 +117,7 @@ def _no_such_path(document: Document, path: KeyPath, item: str | int, label: str
         message = f"`{shown}` is a list of {len(holder)} and has no `{item}`"
         return Problem(message, Place(f"--set {label}"), path, hint=suggest(str(item), known) if known else "")
     message = f"`{shown}` is no mapping: nothing can be set below it"
-    return Problem(message, Place(f"--set {label}"), path, hint=f"set `{shown}` as a whole")
+    return Problem(message, Place(f"--set {label}"), path, hint="set it as a whole")
 
 
 def _adapt(model: type[T]) -> TypeAdapter[T]:

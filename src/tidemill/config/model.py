@@ -27,4 +27,4 @@ class Config(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return tighten(handler(source))
+        return tighten(source, handler)

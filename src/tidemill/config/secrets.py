@@ -140,7 +140,7 @@ def _cover(text: str, fill: Callable[[str], str]) -> str:
 
     def cover_assignment(match: re.Match[str]) -> str:
         whole, value = match.group(), match.group("value")
-        if not is_secret_key(match.group("name")) or value.strip("\"'").isdigit():
+        if not is_secret_key(match.group("name")):
             return whole
         return whole[: len(whole) - len(value)] + fill(value)
 

@@ -201,7 +201,8 @@ def _got(error: _Error, document: Document) -> str:
 
 
 def _without_value(message: str, error: _Error, document: Document) -> str:
-    """A validator's own message; where the value is a secret, without it."""
+    """A validator's own message, without secrets."""
+    message = document.conceal(message)
     if document.is_secret(document.resolve(error.path)) or document.is_secret(error.path):
         shown = str(error.value)
         return message.replace(shown, "***") if shown else message

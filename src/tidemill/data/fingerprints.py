@@ -1,39 +1,56 @@
-"""What tells one step or source from another across processes."""
+"""What a description does, as JSON, and what tells one from another across processes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from tidemill.config.functions import fingerprint_function, fingerprint_schema
+from tidemill.config.secrets import is_secret_key
+from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
 
 
-def fingerprint_node(node: Node) -> str:
-    """A hex digest of a step: its kind and fields, functions and schemas by their own fingerprints."""
-    fields = type(node).model_fields
-    plain = node.model_dump(mode="json")
-    described = {name: _describe(getattr(node, name), plain[name]) for name in fields}
-    return fingerprint_json({"kind": node.kind, **described})
+def describe_node(node: Node) -> dict[str, Any]:
+    """A step as JSON that says what it does: its kind and what `describe_value` makes of its fields."""
+    return {"kind": node.kind, **describe_value(node)}
+
+
+def describe_value(value: Any) -> Any:
+    """`value` as JSON that says what it does: functions and schemas by their source, secrets left out.
+
+    Fields at their default are left out, so that a new field changes no old fingerprint; so are names, and what a
+    class with `result_fields` does not count among them.
+    """
+    if isinstance(value, Template):
+        return value.text
+    if isinstance(value, BaseModel):
+        return _describe_fields(value)
+    if isinstance(value, type) and issubclass(value, BaseModel):
+        return {"schema": fingerprint_schema(value)}
+    if isinstance(value, Mapping):
+        return {str(key): describe_value(item) for key, item in value.items() if not is_secret_key(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [describe_value(item) for item in value]
+    if callable(value):
+        return {"function": fingerprint_function(value)}
+    return value
+
+
+def _describe_fields(value: BaseModel) -> dict[str, Any]:
+    fields = type(value).model_fields
+    return {
+        name: describe_value(getattr(value, name))
+        for name in sorted(getattr(type(value), "result_fields", fields))
+        if name != "name" and getattr(value, name) != fields[name].get_default(call_default_factory=True)
+    }
 
 
 def fingerprint_json(description: Any) -> str:
     """A hex digest of plain JSON; the order of keys does not count."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _describe(value: Any, plain: Any) -> Any:
-    """`plain`, a field's JSON form, with what only has a name there replaced by its fingerprint."""
-    if isinstance(value, dict):
-        return {key: _describe(each, plain[key]) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_describe(each, other) for each, other in zip(value, plain, strict=True)]
-    if isinstance(value, type) and issubclass(value, BaseModel):
-        return fingerprint_schema(value)
-    if callable(value):
-        return fingerprint_function(value)
-    return plain

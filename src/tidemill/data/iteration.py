@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any, cast
 
-from tidemill.data.fingerprints import fingerprint_json, fingerprint_node
+from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.nodes import Filter, FlatMap, Node, Take, step_names
 from tidemill.data.stages import Stage, open_calls, open_flat_map, open_parts, open_take
 from tidemill.data.steps import RecordFunction, iter_children, record_function, stop_iteration_error
@@ -17,9 +17,6 @@ from tidemill.errors import DataError, StateError, WorkerError
 from tidemill.protocols import RecordIterator, Source, State
 
 STATE_VERSION = 1
-
-Guard = Callable[[int, RecordFunction], RecordFunction]
-"""Wraps the function of the step with this index: how a run learns which step failed, and on which record."""
 
 Description = list[list[str]]
 """Name and fingerprint of the source and of each step."""
@@ -56,13 +53,12 @@ def iterate(
     state: State | None = None,
     *,
     parts: Sequence[str] | None = None,
-    guard: Guard | None = None,
 ) -> Records:
     """The records of `source` after the steps `nodes`, from the start or from `state`.
 
     Order: the source's.   Memory: a block of the source, and what the user's functions hold.
     Failure: raised, and the next call goes on with the next record; with `on_error="skip"` the record is passed
-    over. With a `guard` nothing is passed over: failures are its caller's.
+    over.
     Resume: exact at every position.
 
     Args:
@@ -78,11 +74,11 @@ def iterate(
     if state is not None:
         check_state(state, describe())
     names = tuple(source.parts() if parts is None else parts)
-    skips = guard is None and getattr(source, "on_error", None) == "skip"
+    skips = getattr(source, "on_error", None) == "skip"
     stage = open_parts(source, names, state, wrap=_iter_good if skips else iter)
     marks = state["steps"] if state else {}
     for index, (node, name) in enumerate(zip(nodes, step_names(nodes), strict=True)):
-        stage = _open_step(stage, node, index, name, marks.get(str(index)), guard)
+        stage = _open_step(stage, node, index, name, marks.get(str(index)))
     records = cast(Records, Records.from_iterable(_iter_closing(stage)))
     records._last = stage
     records._describe = describe
@@ -91,7 +87,7 @@ def iterate(
 
 def describe_pipeline(source: Source, nodes: tuple[Node, ...]) -> Description:
     """Name and fingerprint of the source and of each step: what a state belongs to."""
-    steps = [[name, fingerprint_node(node)] for name, node in zip(step_names(nodes), nodes, strict=True)]
+    steps = [[name, fingerprint_json(describe_node(node))] for name, node in zip(step_names(nodes), nodes, strict=True)]
     return [["source", fingerprint_json(source.describe())], *steps]
 
 
@@ -122,14 +118,12 @@ def _difference(then: list[str] | None, now: list[str] | None) -> str:
     return "the source changed" if now[0] == "source" else f"step `{now[0]}` changed"
 
 
-def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State | None, guard: Guard | None) -> Stage:
+def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State | None) -> Stage:
     if isinstance(node, Take):
         return open_take(upstream, index, node.count, mark)
     function = record_function(node)
-    skips = guard is None and node.on_error == "skip"
-    if guard is not None:
-        function = guard(index, function)
-    elif skips and isinstance(node, FlatMap):
+    skips = node.on_error == "skip"
+    if skips and isinstance(node, FlatMap):
         function = functools.partial(_iter_or_skip, function, name)
     elif skips:
         function = functools.partial(_call_or_skip, function, name, False if isinstance(node, Filter) else _SKIPPED)

@@ -104,7 +104,7 @@ class Read(Config):
         """
         return open_jsonl(self._shared_folder() / part, state, max_line_bytes=self.max_line_bytes)
 
-    def parse_raw(self, raw: bytes) -> Any:  # type: ignore[override]  # pydantic's own is deprecated and unused
+    def decode_record(self, raw: bytes) -> Any:
         """The record on a line that was refused before.
 
         Raises:
@@ -177,7 +177,7 @@ class FromIterable(Config):
         """
         return _open_iterable(self._open(), state["count"] if state else 0)
 
-    def parse_raw(self, raw: bytes) -> Any:  # type: ignore[override]  # pydantic's own is deprecated and unused
+    def decode_record(self, raw: bytes) -> Any:
         """Not possible: the items of an iterable are objects, and no error about one carries bytes."""
         raise DataError("expected an item of an iterable, which cannot be made from bytes", raw=raw)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import orjson
 
+from tidemill.data.dataset import MANIFEST
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 
 RUN_FOLDER = ".run"
-MANIFEST = "_manifest.json"
 RUN_INFO = "run.json"
 
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple, Self, cast
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
+from tidemill.data.fingerprints import describe_node
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes import Node, Take, split_halves, step_names
 from tidemill.jobs.counts import new_counts
 from tidemill.jobs.outcomes import Failure
 from tidemill.jobs.reader import CHUNK_SLOW_S, Chunk, SourceTotals
-from tidemill.jobs.spec import describe_value
 from tidemill.jobs.steps import count_slots, open_steps
 from tidemill.jobs.window import Mark, Root, Window, WindowLimits
 from tidemill.protocols import Growth, Source, State
@@ -72,9 +72,9 @@ class LiveSource:
         """The results, from the first or from `state`."""
         return LiveIterator(self, state)
 
-    def parse_raw(self, raw: bytes) -> Any:
+    def decode_record(self, raw: bytes) -> Any:
         """What the source makes of `raw`."""
-        return self.source.parse_raw(raw)
+        return self.source.decode_record(raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
         """`same`: its own state says when something changed."""
@@ -82,7 +82,7 @@ class LiveSource:
 
     def describe(self) -> dict[str, Any]:
         """The source and the steps as JSON."""
-        steps = [{"kind": node.kind, **describe_value(node)} for node in (*self.before, *self.steps)]
+        steps = [describe_node(node) for node in (*self.before, *self.steps)]
         return {"source": self.source.describe(), "steps": steps}
 
 

@@ -91,7 +91,7 @@ class RetryReader:
             yield from half.flow(row.record, row.step - 1, row.given)
             return
         try:
-            record = self._source.parse_raw(row.raw or b"")
+            record = self._source.decode_record(row.raw or b"")
         except DataError as exc:
             half.counts[0][IN] += 1
             yield Failure(0, exc, raw=row.raw)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from tidemill.data.dataset import MANIFEST_VERSION
 from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.counts import EMITTED, IN, PASSED, QUARANTINED, Counts
 from tidemill.jobs.folder import RunFolder
@@ -165,7 +166,7 @@ def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]
     parts = [segment["output"] for segment in segments if "output" in segment]
     quarantine = [segment["quarantine"] for segment in segments if "quarantine" in segment]
     return {
-        "version": 1,
+        "version": MANIFEST_VERSION,
         "run_id": run["run_id"],
         "fingerprint": run["fingerprint"],
         "run_folder": run["run_folder"],

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, InstanceOf
+from pydantic import ConfigDict, Field, InstanceOf
 
 from tidemill.calls.limits import Budget
-from tidemill.config.functions import Schema, fingerprint_function, fingerprint_schema
+from tidemill.config.functions import Schema
 from tidemill.config.model import Config
-from tidemill.config.secrets import is_secret_key
-from tidemill.config.templates import Template
+from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
 from tidemill.data.nodes import Node, split_halves, step_names
 from tidemill.data.source import FromIterable, Read
 from tidemill.jobs.folder import RUN_FOLDER, RunFolder
@@ -97,8 +94,7 @@ class JobSpec(Config):
     def describe(self) -> dict[str, Any]:
         """What decides the result, as JSON: source, steps, prompts, schemas, models, parameters, functions."""
         steps = [
-            {"kind": node.kind, "name": name, **describe_value(node)}
-            for node, name in zip(self.steps, step_names(self.steps), strict=True)
+            {"name": name, **describe_node(node)} for node, name in zip(self.steps, step_names(self.steps), strict=True)
         ]
         sink = describe_value(self.sink)
         return {
@@ -110,42 +106,7 @@ class JobSpec(Config):
     @property
     def fingerprint(self) -> str:
         """A hex digest of `describe()`: equal for a chain and a job file that say the same."""
-        return fingerprint_description(self.describe())
-
-
-def fingerprint_description(description: Mapping[str, Any]) -> str:
-    """A hex digest of a description."""
-    return hashlib.sha256(orjson.dumps(description, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def describe_value(value: Any) -> Any:
-    """`value` as JSON that says what it does: functions and schemas by their source, secrets left out.
-
-    Fields at their default are left out, so that a new field changes no old fingerprint.
-    """
-    if isinstance(value, Template):
-        return value.text
-    if isinstance(value, BaseModel):
-        return _describe_fields(value)
-    if isinstance(value, type) and issubclass(value, BaseModel):
-        return {"schema": fingerprint_schema(value)}
-    if isinstance(value, Mapping):
-        return {str(key): describe_value(item) for key, item in value.items() if not is_secret_key(str(key))}
-    if isinstance(value, (list, tuple)):
-        return [describe_value(item) for item in value]
-    if callable(value):
-        return {"function": fingerprint_function(value)}
-    return value
-
-
-def _describe_fields(value: BaseModel) -> dict[str, Any]:
-    fields = type(value).model_fields
-    chosen: Sequence[str] = sorted(getattr(type(value), "result_fields", fields))
-    return {
-        name: describe_value(getattr(value, name))
-        for name in chosen
-        if name != "name" and getattr(value, name) != fields[name].get_default(call_default_factory=True)
-    }
+        return fingerprint_json(self.describe())
 
 
 def find_differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -42,23 +42,23 @@ class WorkerThread:
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
             loop, future, fn, args = task
+            value = error = None
             try:
-                outcome, value = _resolve, fn(*args)
+                value = fn(*args)
             except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
-                outcome, value = _reject, exc
+                error = exc
             try:
-                loop.call_soon_threadsafe(outcome, future, value)
+                loop.call_soon_threadsafe(_settle, future, value, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
             finally:
-                del future, value, task
+                del future, value, error, task
 
 
-def _resolve(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
+def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
         future.set_result(value)
-
-
-def _reject(future: asyncio.Future[Any], error: BaseException) -> None:
-    if not future.done():
+    else:
         future.set_exception(error)

@@ -272,7 +272,8 @@ class FullDisk(Disk):
 
 def _files_in_copy_order(folder: Path) -> list[Path]:
     """Everything under `folder`, each write-ahead log before its database: a log copied first still holds what a
-    checkpoint moves on meanwhile."""
+    checkpoint moves on meanwhile.
+    """
     return sorted(folder.rglob("*"), key=lambda path: (not path.name.endswith("-wal"), path))
 
 

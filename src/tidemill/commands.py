@@ -1,0 +1,233 @@
+"""The command line: `tidemill check | try | run | status | show | retry | init | demo`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+
+from tidemill.config.report import render_report
+from tidemill.config.secrets import mask
+from tidemill.errors import ConfigError, DataError, StateError, TidemillError
+from tidemill.version import __version__
+
+app = typer.Typer(
+    name="tidemill",
+    help="Stream records through models and land validated data, whatever kills it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A job file, its output folder or its run folder.", show_default=False)
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value over what the job file says.")
+]
+
+
+def main() -> None:
+    """Run the command line; every error ends in one message and an exit code."""
+    sys.exit(run_command(lambda: app(standalone_mode=False)))
+
+
+def run_command(command: Callable[[], Any]) -> int:
+    """The exit code of `command`: its own, or 2 where the author must mend something, 3 for any other failure."""
+    try:
+        code = command()
+    except ConfigError as exc:
+        text = render_report(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
+        return _fail(text, 2)
+    except (DataError, StateError) as exc:
+        return _fail(str(exc), 2)
+    except TidemillError as exc:
+        return _fail(str(exc), 3)
+    except typer.Exit as exc:
+        return exc.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except typer.TyperException as exc:
+        return _fail(exc.format_message(), 2)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"{mask(text)}\n")
+    return code
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        _console().print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def check(job: JobArgument, overrides: SetOption = None) -> None:
+    """Find everything wrong with a job that can be known before a call. Nothing is called or written."""
+    from tidemill.job import load_job
+
+    loaded = load_job(job, overrides or ())
+    loaded.check()
+    spec = loaded.spec
+    console = _console()
+    console.print(f"{job}: {len(spec.source.parts())} source parts, {len(spec.steps)} steps, nothing wrong")
+    before, after = spec.halves
+    if after:
+        console.print(
+            f"source half: {', '.join(spec.names[1 : len(before) + 1]) or 'nothing'}; "
+            f"record half: {', '.join(spec.names[len(before) + 1 : -1])}"
+        )
+
+
+@app.command(name="try")
+def try_(
+    job: JobArgument,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many records.")] = 3,
+    no_call: Annotated[bool, typer.Option("--no-call", help="Stop before the first request is sent.")] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Put a few records through a job: request as sent, tokens, cost, reply, parsed value. Nothing is written."""
+    from tidemill.job import load_job
+    from tidemill.view.reports import print_trial
+
+    loaded = load_job(job, overrides or ())
+    loaded.check()
+    console = _console()
+    for number, trial in enumerate(loaded.preview(count, call=not no_call), 1):
+        print_trial(console, number, trial)
+
+
+@app.command()
+def run(
+    job: JobArgument,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="End after N records of the source; a later run goes on.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's own output first, and begin anew.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
+    reuse: Annotated[
+        str | None, typer.Option(metavar="OLD_RUN", help="Use the replies of an earlier run where nothing changed.")
+    ] = None,
+    overrides: SetOption = None,
+) -> int:
+    """Run a job durably; run it again after a crash or Ctrl-C and it goes on."""
+    from tidemill.jobs.sitting import RunRequest
+
+    request = RunRequest(limit=limit, fresh=fresh, reuse=reuse)
+    return _run(job, overrides, request, before=lambda spec: _confirm_fresh(spec) if fresh and not yes else None)
+
+
+def _confirm_fresh(spec: Any) -> None:
+    output = spec.folders.output
+    if not output.exists():
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(f"--fresh deletes this run's output in {output}", hint="say --yes where nobody can be asked")
+    typer.confirm(f"Delete this run's output in {output}?", abort=True)
+
+
+@app.command()
+def retry(run: RunArgument, overrides: SetOption = None) -> int:
+    """Try the quarantined and skipped records of a run again; nothing else is sent anew."""
+    from tidemill.jobs.sitting import RunRequest
+
+    return _run(_find_job_file(run), overrides, RunRequest(retry=True))
+
+
+def _run(job: Path, overrides: list[str] | None, request: Any, *, before: Callable[[Any], None] | None = None) -> int:
+    from tidemill.job import load_job
+    from tidemill.jobs.progress import run_with_progress, sigterm_as_interrupt
+    from tidemill.view.reports import print_report
+
+    spec = load_job(job, overrides or ()).spec
+    if before is not None:
+        before(spec)
+    with sigterm_as_interrupt() as signals:
+        report = run_with_progress(spec, request, show=True)
+    print_report(_console(), report)
+    return signals.exit_code(report.exit_code)
+
+
+@app.command()
+def status(
+    run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
+) -> None:
+    """Say what a run is doing, or how its last sitting ended."""
+    from tidemill.jobs.inspect import read_status
+    from tidemill.view.reports import print_report, print_status
+
+    found = read_status(_find_folder(run))
+    console = _console()
+    if as_json:
+        console.print_json(orjson.dumps(found if isinstance(found, dict) else found.to_dict()).decode())
+    elif isinstance(found, dict):
+        print_status(console, found)
+    else:
+        print_report(console, found)
+
+
+@app.command()
+def show(
+    run: RunArgument,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 5,
+    replies: Annotated[bool, typer.Option("--replies", help="The replies, as kept.")] = False,
+    failures: Annotated[bool, typer.Option("--failures", help="The records in quarantine, and why.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show the records a run landed, its replies, or its failures."""
+    from tidemill.jobs.inspect import read_failures, read_records, read_replies
+    from tidemill.view.reports import print_records
+
+    folder = _find_folder(run)
+    read = read_replies if replies else read_failures if failures else read_records
+    rows = read(folder, count)
+    if as_json:
+        for row in rows:
+            sys.stdout.write(orjson.dumps(row, default=repr).decode() + "\n")
+    else:
+        print_records(_console(), rows)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write; by default here.")] = Path()) -> None:
+    """Write a first job that runs as it is: a job file, a schema, a step, records and a test."""
+    from tidemill.scaffold import write_first_job
+
+    for path in write_first_job(folder):
+        _console().print(f"wrote {path}")
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("demo")) -> int:
+    """Run the main job on real input with the embedded model, from nothing to a loaded dataset."""
+    from tidemill.demo import run_demo
+
+    return run_demo(folder, _console())
+
+
+def _find_folder(run: Path) -> Any:
+    from tidemill.job import load_job
+    from tidemill.jobs.folder import locate_run
+
+    if run.suffix in (".yaml", ".yml"):
+        return locate_run(load_job(run).spec.folders.run)
+    return locate_run(run)
+
+
+def _find_job_file(run: Path) -> Path:
+    """The job file of a run."""
+    from tidemill.jobs.inspect import read_job_file
+
+    return run if run.suffix in (".yaml", ".yml") else read_job_file(_find_folder(run))

@@ -1,0 +1,105 @@
+"""`Job`: a job file or a stream's job as an object to check, try and run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from tidemill.jobs.checks import check_job
+from tidemill.jobs.file import dump_job, load_job_file
+from tidemill.jobs.progress import run_with_progress
+from tidemill.jobs.report import Report
+from tidemill.jobs.sitting import RunRequest
+from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.trial import Trial, run_trials
+from tidemill.pipeline import Pipeline
+from tidemill.stream import Stream
+
+
+class Job:
+    """A job: source, steps, sink. Frozen; equal by fingerprint.
+
+    Attributes:
+        spec: the job as data.
+    """
+
+    __slots__ = ("spec",)
+
+    def __init__(self, spec: JobSpec) -> None:
+        self.spec = spec
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The steps, as one callable."""
+        return Pipeline(self.spec.steps, folder=self.spec.folder)
+
+    @property
+    def stream(self) -> Stream[dict[str, object]]:
+        """The source and the steps, for plain iteration."""
+        return Stream(self.spec.source, self.spec.steps)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hex digest of what decides the result."""
+        return self.spec.fingerprint
+
+    def check(self) -> None:
+        """Check all that can be known before a call.
+
+        Raises:
+            ConfigError: everything wrong, each with its place. Nothing was called or written.
+        """
+        check_job(self.spec)
+
+    def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
+        """The first records with every request and reply; with `call=False` nothing is sent."""
+        return run_trials(self.spec.source, self.spec.steps, count, folder=self.spec.folder, call=call)
+
+    def run(
+        self,
+        *,
+        limit: int | None = None,
+        fresh: bool = False,
+        reuse: str | None = None,
+        retry: bool = False,
+        progress: bool | None = None,
+    ) -> Report:
+        """Run it durably; after a crash or a stop it goes on. The arguments are those of `Stream.write`.
+
+        Raises:
+            ConfigError: the job cannot run; everything wrong at once.
+            StateError: its folders belong to another job or run, or it runs now.
+        """
+        request = RunRequest(limit=limit, fresh=fresh, reuse=reuse, retry=retry)
+        return run_with_progress(self.spec, request, show=progress)
+
+    def to_yaml(self) -> str:
+        """The text of a job file that says the same.
+
+        Raises:
+            ConfigError: it holds something a file cannot name: an iterable source, a lambda.
+        """
+        return dump_job(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<Job: {self.stream!r} to {self.spec.sink.path!r}>"
+
+
+def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
+    """The job in a YAML file.
+
+    Args:
+        path: the file; its folder is importable and what its relative paths start from.
+        overrides: `key.path=value`, over what the file says.
+
+    Raises:
+        ConfigError: anything wrong in it, all at once, each with its place.
+    """
+    return Job(load_job_file(Path(path), overrides))

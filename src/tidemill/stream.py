@@ -1,0 +1,266 @@
+"""`Stream`: the fluent face of a pipeline over a source. Its methods only append nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel
+
+from tidemill.calls.limits import Budget
+from tidemill.config.loading import load_config
+from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.iteration import Records
+from tidemill.data.nodes import Filter, FlatMap, Map, Node, OnError, Select, Take, WithColumns
+from tidemill.data.source import FromIterable, Read
+from tidemill.jobs.live import iterate_all
+from tidemill.jobs.progress import run_with_progress
+from tidemill.jobs.report import Report
+from tidemill.jobs.sitting import RunRequest
+from tidemill.jobs.spec import JobSpec, RunOptions, Sink
+from tidemill.jobs.stretch import SegmentLimits
+from tidemill.jobs.trial import Trial, run_trials
+from tidemill.models.generate import Generate
+from tidemill.models.model import Model
+from tidemill.pipeline import Pipeline
+from tidemill.protocols import State
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Stream(Generic[T]):
+    """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
+
+    Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.
+
+    Memory: flat, whatever the length.
+    """
+
+    __slots__ = ("_nodes", "_source")
+
+    def __init__(self, source: Read | FromIterable, nodes: Sequence[Node] = ()) -> None:
+        self._source = source
+        self._nodes = tuple(nodes)
+
+    def map(self, fn: Callable[[T], U], *, name: str | None = None, on_error: OnError | None = None) -> Stream[U]:
+        """Replace each record by `fn(record)`.
+
+        Order: kept.   Memory: one record.
+        Failure: the record's, as `on_error` says (iteration raises, a run quarantines).
+        Resume: exact.
+        """
+        return cast("Stream[U]", self._append(Map, fn=fn, name=name, on_error=on_error))
+
+    def with_columns(
+        self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]
+    ) -> Stream[T]:
+        """Add columns, each the value of its function of the record as it came in.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(WithColumns, columns=columns, name=name, on_error=on_error)
+
+    def filter(
+        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Keep the records for which `fn(record)` is true; the others are counted as dropped.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Filter, fn=fn, name=name, on_error=on_error)
+
+    def flat_map(
+        self, fn: Callable[[T], Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[U]:
+        """Replace each record by every one of `fn(record)`; an empty iterable drops it.
+
+        Order: kept.   Memory: one record; before the first call children are made lazily, after it all of one
+        record at once.   Failure: as `map`; children given before it stay.   Resume: exact.
+        """
+        return cast("Stream[U]", self._append(FlatMap, fn=fn, name=name, on_error=on_error))
+
+    def select(self, *columns: str, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
+        """Keep these columns, in this order; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Select, columns=columns, name=name, on_error=on_error)
+
+    def take(self, count: int, *, name: str | None = None) -> Stream[T]:
+        """Keep the first `count` records; what is behind them is not read, and no call is made for it.
+
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        """
+        return self._append(Take, count=count, name=name)
+
+    def generate(
+        self,
+        model: Model | str,
+        prompt: str | Mapping[str, str],
+        *,
+        output: type[BaseModel] | None = None,
+        into: str = "reply",
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> Stream[T]:
+        """Ask `model` about each record and put its reply into the column `into`.
+
+        Order: kept.   Memory: the records of the window (a few times the calls in flight).
+        Failure: the record's after retries and re-asks, as `on_error` says; credentials, an unknown model, a dead
+        endpoint and a spent budget end the iteration or stop the run.
+        Resume: in a run no committed call is sent again; in iteration calls in flight are made again.
+
+        Args:
+            model: a `tm.model(…)` or its name.
+            prompt: a Jinja template over the record's columns, or `{"file": path}`.
+            output: a Pydantic model that the reply must be of; the column then holds its JSON form.
+            into: the column.
+            max_tokens: the most tokens a reply may have.
+            **options: the other fields of `tidemill.models.generate.Generate`: `system`, `temperature`, `top_p`,
+                `seed`, `stop`, `params`, `max_reasks`, `name`, `on_error`.
+        """
+        given = {"model": model, "prompt": prompt, "output": output, "into": into, "max_tokens": max_tokens}
+        return self._append(Generate, **given, **options)
+
+    def __iter__(self) -> Iterator[T]:
+        return self.iterate()
+
+    def iterate(self, state: State | None = None) -> Records:
+        """An iterator from the start, or from a `state()` of an earlier one; its own `state()` is exact.
+
+        Raises:
+            StateError: the state belongs to another pipeline or source; names what changed.
+        """
+        return iterate_all(self._source, self._nodes, state, folder=Path())
+
+    def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
+        """The first records with every request, reply, parsed value, token count and cost; nothing is written.
+
+        Args:
+            call: False shows the first request of each record and sends none.
+        """
+        return run_trials(self._source, self._nodes, count, folder=Path(), call=call)
+
+    def save(self, path: str | PathLike[str]) -> int:
+        """Write the records as JSON lines to one file, gzip by suffix, whole or not at all; gives their number.
+
+        Not a job: nothing is resumed.
+        """
+        return save_jsonl(self, Path(path))
+
+    def write(
+        self,
+        path: str | PathLike[str],
+        *,
+        budget: Budget | None = None,
+        limit: int | None = None,
+        max_errors: float = 0.05,
+        format: str = "parquet",  # noqa: A002 - the word of the job file
+        schema: type[BaseModel] | None = None,
+        segment: SegmentLimits | None = None,
+        run_dir: str | None = None,
+        fresh: bool = False,
+        reuse: str | None = None,
+        retry: bool = False,
+        progress: bool | None = None,
+    ) -> Report:
+        """Run the stream as a durable job into the folder `path`; run it again after a crash and it goes on.
+
+        Works inside a running event loop. The first Ctrl-C seals what is finished, the second ends at once; both are
+        resumable and return the report.
+
+        Args:
+            budget: the most that may be spent over the life of the run.
+            limit: end after this many records of the source half; a later run with more goes on.
+            max_errors: quarantined records at which the run stops: below 1 a ratio, else a count.
+            format: `parquet` or `jsonl`.
+            schema: a Pydantic model of whole records, for the output's columns.
+            segment: when a finished stretch is sealed.
+            run_dir: the run folder, by default `.run` in the output folder.
+            fresh: delete this run's own output and run folder first.
+            reuse: an earlier run whose replies are used where nothing changed.
+            retry: try the quarantined and skipped records again instead of reading on.
+            progress: show it; by default when the output is a terminal.
+
+        Raises:
+            ConfigError: the job cannot run; everything wrong at once. Nothing was called or written.
+            StateError: the folder belongs to another job or run, or runs now; says what differs.
+        """
+        job = self.job(
+            path, budget=budget, max_errors=max_errors, format=format, schema=schema, segment=segment, run_dir=run_dir
+        )
+        request = RunRequest(limit=limit, fresh=fresh, reuse=reuse, retry=retry)
+        return run_with_progress(job, request, show=progress)
+
+    def job(
+        self,
+        path: str | PathLike[str],
+        *,
+        budget: Budget | None = None,
+        max_errors: float = 0.05,
+        format: str = "parquet",  # noqa: A002 - the word of the job file
+        schema: type[BaseModel] | None = None,
+        segment: SegmentLimits | None = None,
+        run_dir: str | None = None,
+    ) -> JobSpec:
+        """The job that `write` runs, as data."""
+        sink = {"path": str(path), "format": format, "schema": schema, "segment": segment or SegmentLimits()}
+        return JobSpec(
+            source=self._source,
+            steps=self._nodes,
+            sink=load_config(Sink, sink),
+            budget=budget,
+            max_errors=max_errors,
+            run=RunOptions(dir=run_dir),
+        )
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The steps alone, as one callable."""
+        return Pipeline(self._nodes)
+
+    def __or__(self, pipeline: Pipeline) -> Stream[Any]:
+        return Stream(self._source, (*self._nodes, *pipeline.nodes))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and (self._source, self._nodes) == (other._source, other._nodes)
+
+    def __hash__(self) -> int:
+        return hash(self.pipeline.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<Stream: {' | '.join([_show_source(self._source), *self.pipeline.step_names])}>"
+
+    def _append(self, kind: type[Node], **fields: Any) -> Stream[T]:
+        given = {key: value for key, value in fields.items() if value is not None}
+        return Stream(self._source, (*self._nodes, load_config(kind, given)))
+
+
+def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: Any) -> Stream[dict[str, Any]]:
+    """The records of files as a stream; touches nothing until it is iterated.
+
+    Args:
+        path: a file, a pattern (`*`, `?`, `[…]`, `**`) or several.
+        **options: `format`, `on_error`, `max_line_bytes`; see `tidemill.data.source.Read`.
+
+    Raises:
+        ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.
+    """
+    return Stream(load_config(Read, {"path": path, **options}))
+
+
+def from_iterable(iterable: Iterable[T] | Callable[[], Iterable[T]]) -> Stream[T]:
+    """The items of an iterable, or of what a function returns, as a stream.
+
+    An iterator can be gone through once; give the function that makes it where the stream is iterated again.
+    """
+    return Stream(load_config(FromIterable, {"iterable": iterable}))
+
+
+def _show_source(source: Read | FromIterable) -> str:
+    if isinstance(source, Read):
+        return f"read({source.path!r})"
+    return f"from_iterable({type(source.iterable).__name__})"

@@ -1,0 +1,225 @@
+"""Fingerprints change when what they stand for does, and only then."""
+
+from __future__ import annotations
+
+import functools
+import linecache
+from collections.abc import Callable
+from enum import Enum
+from itertools import count
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
+from tidemill.errors import ConfigError
+
+_numbers = count()
+
+
+def define(source: str, name: str = "fn", module: str = "steps") -> Any:
+    """What `source` defines under `name`, as a module read from a file would have it."""
+    file = f"<generated {next(_numbers)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    namespace = ModuleType(module)
+    exec(compile(source, file, "exec"), namespace.__dict__)  # noqa: S102 - the source is this test's own
+    return vars(namespace)[name]
+
+
+def test_the_same_source_has_the_same_fingerprint() -> None:
+    source = "def fn(record):\n    return record['x'] > 1\n"
+    assert fingerprint_function(define(source)) == fingerprint_function(define(source))
+
+
+MAKE = "def make(n):\n    return lambda r: r > n\nfn = "
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("def fn(r):\n    return 1\n", "def fn(r):\n    return 2\n", False),
+        ("def fn(r):\n    return 1\n", "import os\n\n\ndef fn(r):\n    return 1\n", True),
+        ("fn = lambda r: r + 1", "fn = lambda r: r + 2", False),
+        ("fn = lambda r: r + 1", "fn = (  # why\n    lambda r:  r + 1)", True),
+        ("g, fn = lambda r: 1, lambda r: 2", "g, fn = lambda r: 3, lambda r: 2", True),
+        ("g, fn = lambda r: 1, lambda r: 2", "g, fn = lambda r: 1, lambda r: 3", False),
+        (MAKE + "make(1)", MAKE + "make(1)", True),
+        (MAKE + "make(1)", MAKE + "make(2)", False),
+        (
+            "import functools\ndef g(n, r): return n\nfn = functools.partial(g, 1)",
+            "import functools\ndef g(n, r): return n\nfn = functools.partial(g, 2)",
+            False,
+        ),
+        (
+            "class C:\n    def __init__(self, n): self.n = n\n    def __call__(self, r): return r\nfn = C(1)",
+            "class C:\n    def __init__(self, n): self.n = n\n    def __call__(self, r): return r\nfn = C(2)",
+            False,
+        ),
+        (
+            "class C:\n    def __init__(self): self.n = object()\n    def __call__(self, r): return r\nfn = C()",
+            "class C:\n    def __init__(self): self.n = object()\n    def __call__(self, r): return r\nfn = C()",
+            True,
+        ),
+        (
+            "class C:\n    def __init__(self, n): self.n = n\n    def m(self, r): return r\nfn = C({'a': [1]}).m",
+            "class C:\n    def __init__(self, n): self.n = n\n    def m(self, r): return r\nfn = C({'a': [2]}).m",
+            False,
+        ),
+    ],
+)  # fmt: skip
+def test_a_function_changes_with_its_own_source_and_values(before: str, after: str, same: bool) -> None:
+    assert (fingerprint_function(define(before)) == fingerprint_function(define(after))) is same
+
+
+def test_a_function_changes_with_its_name() -> None:
+    first = define("def one(r):\n    return 1\n", "one")
+    assert fingerprint_function(first) != fingerprint_function(define("def two(r):\n    return 1\n", "two"))
+
+
+def test_a_version_replaces_the_source() -> None:
+    versions = ["1", "1", "2"]
+    made = [define(f"def fn(r):\n    return {n}\nfn.__tidemill_version__ = {v!r}\n") for n, v in enumerate(versions)]
+    first, second, third = map(fingerprint_function, made)
+    assert first == second != third
+
+
+def test_a_function_without_source_counts_by_its_code() -> None:
+    def compiled(source: str) -> Callable[[Any], Any]:
+        namespace: dict[str, Any] = {}
+        exec(source, namespace)  # noqa: S102 - the source is this test's own
+        function: Callable[[Any], Any] = namespace["fn"]
+        return function
+
+    one, two = "def fn(r): return [x for x in r if x > 1]", "def fn(r): return [x for x in r if x > 2]"
+    assert fingerprint_function(compiled(one)) == fingerprint_function(compiled(one))
+    assert fingerprint_function(compiled(one)) != fingerprint_function(compiled(two))
+
+
+def test_builtins_classes_and_partials_have_one_each() -> None:
+    import orjson
+
+    targets = [
+        len,
+        str.upper,
+        str,
+        orjson.loads,
+        functools.partial(int, base=2),
+        functools.partial(int, base=8),
+        [].append,
+    ]
+    assert len({fingerprint_function(each) for each in targets}) == len(targets)
+
+
+def test_a_function_that_holds_itself_ends() -> None:
+    def outer() -> Callable[[int], int]:
+        def again(number: int) -> int:
+            return again(number - 1) if number else 0
+
+        return again
+
+    assert fingerprint_function(outer()) == fingerprint_function(outer())
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Inner(BaseModel):
+    title: str
+    color: Color = Color.RED
+
+
+class Label(BaseModel):
+    kind: Literal["a", "b"]
+    inner: list[Inner] = Field([])
+
+
+def test_a_schema_changes_with_its_fields_not_its_names() -> None:
+    class Colour(Enum):
+        RED = "red"
+
+    class Part(BaseModel):
+        title: str
+        color: Colour = Colour.RED
+
+    class Renamed(BaseModel):
+        kind: Literal["a", "b"]
+        inner: list[Part] = Field([])
+
+    class Wider(BaseModel):
+        kind: Literal["a", "b", "c"]
+        inner: list[Inner] = Field([])
+
+    class Retitled(BaseModel):
+        kind: Literal["a", "b"]
+        inner: list[Color] = Field([])
+
+    assert fingerprint_schema(Renamed) == fingerprint_schema(Label)
+    assert fingerprint_schema(Wider) != fingerprint_schema(Label)
+    assert fingerprint_schema(Retitled) != fingerprint_schema(Label)
+
+
+def model_with(**attributes: Any) -> type[BaseModel]:
+    return type("Label", (BaseModel,), {"__module__": __name__, "__annotations__": {"n": int}, **attributes})
+
+
+def test_a_schema_changes_with_its_validators_and_settings() -> None:
+    @field_validator("n")
+    def odd(cls: Any, n: int) -> int:
+        return n | 1
+
+    @field_validator("n")
+    def even(cls: Any, n: int) -> int:
+        return n & ~1
+
+    @model_validator(mode="after")
+    def whole(self: Any) -> Any:
+        return self
+
+    models = [
+        model_with(),
+        model_with(check=odd),
+        model_with(check=even),
+        model_with(check=whole),
+        model_with(model_config=ConfigDict(strict=True)),
+        model_with(__annotations__={"n": Annotated[int, AfterValidator(abs)]}),
+        model_with(__annotations__={"n": Annotated[int, AfterValidator(lambda n: -n)]}),
+        model_with(__annotations__={"n": list[Annotated[int, AfterValidator(lambda n: n)]]}),
+    ]
+    assert len({fingerprint_schema(model) for model in models}) == len(models)
+    assert fingerprint_schema(model_with(check=odd)) == fingerprint_schema(model_with(check=odd))
+
+
+def test_a_nested_models_validators_count() -> None:
+    class Checked(Inner):
+        @field_validator("title")
+        @classmethod
+        def _strip(cls, title: str) -> str:
+            return title.strip()
+
+    class Other(BaseModel):
+        inner: Inner
+
+    class OtherChecked(BaseModel):
+        inner: Checked
+
+    assert fingerprint_schema(Other) != fingerprint_schema(OtherChecked)
+
+
+class Tree(BaseModel):
+    children: list[Tree] = Field([])
+
+
+def test_a_recursive_schema_has_one() -> None:
+    assert fingerprint_schema(Tree) == fingerprint_schema(Tree)
+
+
+def test_a_model_without_a_json_schema_is_refused() -> None:
+    class Opaque(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        fn: ModuleType
+
+    with pytest.raises(ConfigError, match=r"Opaque` has no JSON schema: .*\n  use types that JSON has"):
+        fingerprint_schema(Opaque)
