@@ -43,7 +43,7 @@ _NOUNS = {
     "multi-host-url": "a URL",
     "uuid": "a UUID",
 }
-BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+_BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
 _UNITS = {"str": "character", "bytes": "byte", "dict": "key"}
 
 WORDS = "tidemill_words"
@@ -137,7 +137,7 @@ def describe_rules(kind: str, rules: Mapping[str, Any]) -> str:
     words = []
     if size := describe_size(rules.get("min_length"), rules.get("max_length"), unit):
         words.append(size)
-    words.append(" and ".join(f"{sign} {plain(rules[name])}" for name, sign in BOUNDS if rules.get(name) is not None))
+    words.append(" and ".join(f"{sign} {plain(rules[name])}" for name, sign in _BOUNDS if rules.get(name) is not None))
     if rules.get("multiple_of") is not None:
         words.append(f"in steps of {plain(rules['multiple_of'])}")
     if rules.get("pattern") is not None:

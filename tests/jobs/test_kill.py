@@ -1,0 +1,103 @@
+"""A run whose process is killed again and again ends as one that never was."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tidemill.testing import FaultProcess
+from victim import BLOCKED, CONCURRENCY, job_in
+from workbench import check_folders, numbered, read_output, write_records
+
+SEED = 20
+RECORDS = 500
+
+IN_FLIGHT = ("in flight",)
+# Durable operations of a seal, and of opening a run right after a process died there. The first manifest a process
+# writes is that of opening, the second that of a seal.
+SEALING = [
+    ("sealing", "write", "part-*.parquet.tmp", "before"),
+    ("sealing", "rename", "part-*.jsonl.zst", "after"),
+    ("sealing", "write", "_manifest.json.tmp", "before", "2"),
+]
+RECOVERING = [
+    None,
+    ("recovering", "remove", "part-*", "after"),
+    ("recovering", "rename", "_manifest.json", "before"),
+]
+
+
+def plan_kills(rng: random.Random) -> list[tuple[str, ...]]:
+    """Twenty moments: three while sealing, two while recovering from that, the others with calls in flight."""
+    kills: list[tuple[str, ...]] = [IN_FLIGHT] * 15
+    places = sorted(rng.sample(range(1, 15), 3), reverse=True)
+    for at, sealing, recovering in zip(places, SEALING, RECOVERING, strict=True):
+        kills[at:at] = [sealing, recovering] if recovering else [sealing]
+    return kills
+
+
+@contextmanager
+def start(folder: Path, server: FaultProcess, *blocking: str) -> Iterator[subprocess.Popen[str]]:
+    """The job's process; it is dead when the block ends."""
+    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(folder), server.base_url, *blocking]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def kill_in_flight(folder: Path, server: FaultProcess, more: int) -> int:
+    """Kill the job once it has sent `more` calls; returns how many were in flight."""
+    wanted = server.requests + more
+    with start(folder, server):
+        return int(server.wait_for(requests=wanted)["in_flight"])
+
+
+def kill_at(folder: Path, server: FaultProcess, *blocking: str) -> None:
+    """Kill the job at one durable operation."""
+    with start(folder, server, *blocking) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == BLOCKED
+
+
+def count_repeats(server: FaultProcess) -> int:
+    """Billed calls that had been billed before."""
+    return sum(times - 1 for times in server.billed_bodies.values())
+
+
+@pytest.fixture
+def server() -> Iterator[FaultProcess]:
+    with FaultProcess(latency_s=0.05) as process:
+        yield process
+
+
+def test_twenty_kills(tmp_path: Path, server: FaultProcess) -> None:
+    """SIGKILL with calls in flight, while sealing and while recovering: equal rows, few calls repeated."""
+    rng = random.Random(SEED)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        write_records(folder / "records.jsonl", numbered(RECORDS))
+    with start(whole, server) as process:
+        assert process.wait() == 0
+    server.reset()
+    kills = plan_kills(rng)
+    print(f"seed {SEED}: {kills}")
+    for number, kill in enumerate(kills, 1):
+        if kill == IN_FLIGHT:
+            assert kill_in_flight(killed, server, rng.randrange(2, 45)) > 0
+        else:
+            kill_at(killed, server, *kill[1:])
+        assert count_repeats(server) <= number * CONCURRENCY, kill
+    with start(killed, server) as process:
+        assert process.wait() == 0
+    assert count_repeats(server) <= len(kills) * CONCURRENCY
+    job = job_in(killed, server.base_url)
+    assert read_output(job.folders) == read_output(job_in(whole, server.base_url).folders)
+    check_folders(job.folders)

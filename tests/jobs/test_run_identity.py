@@ -1,0 +1,248 @@
+"""Whose run folder, output and source these are: what goes on, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.data.nodes import Filter
+from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.jobs.spec import JobSpec
+from tidemill.testing import FaultProcess
+from workbench import (
+    FarSide,
+    ask,
+    check_folders,
+    label,
+    load_manifest,
+    make_job,
+    make_model,
+    numbered,
+    read_output,
+    refuse,
+    run_job,
+    write_records,
+)
+
+
+def is_even(record: dict[str, Any]) -> bool:
+    return record["id"] % 2 == 0
+
+
+def is_odd(record: dict[str, Any]) -> bool:
+    return record["id"] % 2 == 1
+
+
+def labels(folder: Path, **fields: Any) -> JobSpec:
+    """A plain job: a typed label for each record."""
+    return make_job(folder, [label()], **fields)
+
+
+def ids(job: JobSpec) -> list[int]:
+    return [record["id"] for record in read_output(job.folders)]
+
+
+async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    """Run again: no call, the same output, and the report says that it went on."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    job, far = labels(tmp_path), FarSide()
+    first = await run_job(job, far)
+    again = await run_job(job, far)
+    assert (first.outcome, first.exit_code, first.before, first.done) == ("finished", 0, 0, 30)
+    assert (again.outcome, again.exit_code, again.before, again.done) == ("finished", 0, 30, 30)
+    assert again.run_id == first.run_id
+    assert len(far.billed) == 30
+    assert ids(job) == list(range(30))
+
+
+def test_two_processes_on_one_run_folder(tmp_path: Path) -> None:
+    """The second is refused at once, also with --fresh; the first is not disturbed."""
+    victim = [sys.executable, str(Path(__file__).with_name("victim.py")), str(tmp_path)]
+    write_records(tmp_path / "records.jsonl", numbered(40))
+    with FaultProcess(latency_s=0.05) as server:
+        with subprocess.Popen([*victim, server.base_url]) as first:
+            server.wait_for(requests=1)
+            second = subprocess.run([*victim, server.base_url], capture_output=True, text=True, check=False)
+            assert first.wait() == 0
+        assert "another process is running on this run folder" in second.stderr
+        assert server.billed == len(server.billed_bodies)
+
+
+async def test_another_job_is_refused_with_what_differs(tmp_path: Path) -> None:
+    """Each field that changed is named, with what it was and is; nothing is called or written."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    far = FarSide()
+    await run_job(make_job(tmp_path, [Filter(fn=is_even), ask("Label: {{ text }}")]), far)
+    changed = make_job(tmp_path, [Filter(fn=is_odd), ask("Sort: {{ text }}", temperature=0.5)])
+    far.forget()
+    with pytest.raises(StateError, match="this run folder belongs to another job") as refused:
+        await run_job(changed, far)
+    text = str(refused.value)
+    assert 'steps[1].prompt: was "Label: {{ text }}", is "Sort: {{ text }}"' in text
+    assert "steps[1].temperature: was not there, is 0.5" in text
+    assert "steps[0].fn" in text
+    assert "--reuse" in text
+    assert "--fresh" in text
+    assert far.billed == []
+
+
+async def test_runtime_fields_may_change(tmp_path: Path) -> None:
+    """Limits, budget, price, base_url, key and max_errors are no part of a run's identity."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    far = FarSide()
+    await run_job(labels(tmp_path), far, limit=10)
+    model = make_model(base_url="http://other.invalid/v1", price=None, api_key="another-key-0123456789")
+    job = make_job(tmp_path, [label(model=model)], max_errors=3, budget={"calls": 1_000})
+    report = await run_job(job, far)
+    assert (report.before, report.done, len(far.billed)) == (10, 30, 30)
+
+
+async def test_another_runs_output_is_refused(tmp_path: Path) -> None:
+    """An output folder belongs to one run, wherever the run folders are."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    far = FarSide()
+    first = await run_job(labels(tmp_path, run={"dir": "runs/a"}), far)
+    with pytest.raises(StateError, match=f"the output folder belongs to run {first.run_id}"):
+        await run_job(labels(tmp_path, run={"dir": "runs/b"}), far)
+    await run_job(labels(tmp_path, run={"dir": "runs/c"}, sink={"path": "other"}), far)
+    with pytest.raises(StateError, match=f"the output folder belongs to run {first.run_id}, this run folder is of"):
+        await run_job(labels(tmp_path, run={"dir": "runs/c"}), far)
+
+
+async def test_parts_of_no_known_run_are_refused(tmp_path: Path) -> None:
+    """Without a manifest or a ledger that knows them, parts are somebody's: they stay."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    stray = write_records(tmp_path / "out" / "part-00001.jsonl", numbered(2))
+    with pytest.raises(StateError, match=r"holds 1 parts of no known run, the first part-00001\.jsonl"):
+        await run_job(labels(tmp_path), FarSide())
+    assert stray.exists()
+
+
+async def test_a_run_folder_whose_output_is_elsewhere_is_refused(tmp_path: Path) -> None:
+    """With another sink.path the sealed parts are not there: nothing may be lost silently."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    far = FarSide()
+    await run_job(labels(tmp_path, run={"dir": "run"}), far, limit=20)
+    with pytest.raises(StateError, match=r"part-00001\.jsonl is not in the output folder"):
+        await run_job(labels(tmp_path, run={"dir": "run"}, sink={"path": "elsewhere"}), far)
+    assert not (tmp_path / "elsewhere" / "_manifest.json").exists()
+
+
+async def test_a_run_whose_folder_was_moved_goes_on(tmp_path: Path) -> None:
+    """The output folder with the run folder in it may be renamed."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    far = FarSide()
+    await run_job(labels(tmp_path), far, limit=20)
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    job = labels(tmp_path, sink={"path": "moved"})
+    report = await run_job(job, far)
+    assert (report.before, len(far.billed), ids(job)) == (20, 30, list(range(30)))
+
+
+async def test_a_damaged_part_is_refused(tmp_path: Path) -> None:
+    """A sealed part that was cut or removed is told, not papered over."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    far = FarSide()
+    await run_job(labels(tmp_path), far, limit=20)
+    part = tmp_path / "out" / load_manifest(labels(tmp_path).folders)["parts"][0]["name"]
+    part.write_bytes(part.read_bytes()[:-10])
+    with pytest.raises(StateError, match=r"part-00001\.jsonl has \d+ bytes, and was sealed with \d+"):
+        await run_job(labels(tmp_path), far)
+
+
+async def test_a_source_that_grew_is_continued(tmp_path: Path) -> None:
+    """100 records appended: 100 are billed, behind what is sealed; a new file comes after."""
+    source = write_records(tmp_path / "in" / "b.jsonl", numbered(50))
+    job, far = labels(tmp_path, source="in/*.jsonl"), FarSide()
+    await run_job(job, far)
+    write_records(source, numbered(150, 50), append=True)
+    far.forget()
+    report = await run_job(job, far)
+    assert (len(far.billed), report.before, report.done) == (100, 50, 150)
+    write_records(tmp_path / "in" / "a.jsonl", numbered(170, 150))
+    far.forget()
+    await run_job(job, far)
+    assert (len(far.billed), ids(job)) == (20, list(range(170)))
+    check_folders(job.folders)
+
+
+async def test_files_that_come_while_a_run_is_unfinished_wait_their_turn(tmp_path: Path) -> None:
+    """The order a run began with stays, whatever the names of new files sort before."""
+    write_records(tmp_path / "in" / "b.jsonl", numbered(20))
+    write_records(tmp_path / "in" / "c.jsonl", numbered(40, 20))
+    job, far = labels(tmp_path, source="in/*.jsonl"), FarSide()
+    await run_job(job, far, limit=30)
+    write_records(tmp_path / "in" / "a.jsonl", numbered(50, 40))
+    write_records(tmp_path / "in" / "b.jsonl", numbered(60, 50), append=True)
+    await run_job(job, far)
+    assert ids(job) == list(range(60))
+    assert len(far.billed) == 60
+
+
+async def test_an_edited_source_is_refused(tmp_path: Path) -> None:
+    """Before the point up to which it is done nothing may have changed; both ways out are told."""
+    source = write_records(tmp_path / "records.jsonl", numbered(30))
+    job, far = labels(tmp_path), FarSide()
+    await run_job(job, far, limit=20)
+    whole = source.read_bytes()
+    source.write_bytes(whole.replace(b"review 3.", b"review X."))
+    with pytest.raises(StateError, match=r"records\.jsonl: edited before the point up to which") as refused:
+        await run_job(job, far)
+    assert "--reuse" in str(refused.value)
+    source.write_bytes(whole)
+    await run_job(job, far)
+    assert len(far.billed) == 30
+
+
+async def test_a_removed_file_is_refused(tmp_path: Path) -> None:
+    """It is named; when it is back the run goes on."""
+    for name in ("a", "b"):
+        write_records(tmp_path / "in" / f"{name}.jsonl", numbered(10))
+    job, far = labels(tmp_path, source="in/*.jsonl"), FarSide()
+    await run_job(job, far)
+    (tmp_path / "in" / "a.jsonl").rename(tmp_path / "a.jsonl")
+    with pytest.raises(StateError, match=r"a\.jsonl: gone"):
+        await run_job(job, far)
+
+
+async def test_a_source_that_matches_nothing_writes_nothing(tmp_path: Path) -> None:
+    """The error comes before any folder."""
+    with pytest.raises(DataError, match=r"no file matches `records\.jsonl`"):
+        await run_job(labels(tmp_path), FarSide())
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_ledger_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A file of that name that somebody else wrote is not touched."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    ledger = write_records(tmp_path / "out" / ".run" / "ledger.sqlite", ["not a database, and long enough to tell"] * 9)
+    with pytest.raises(ResourceError, match="this is not a ledger"):
+        await run_job(labels(tmp_path), FarSide())
+    assert ledger.read_text().startswith("not a database")
+
+
+async def test_files_of_a_seal_that_died_are_removed(tmp_path: Path) -> None:
+    """What the ledger does not know is removed, finished or not, in each of the folders; nothing else is."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    job, far = labels(tmp_path), FarSide(refuse("review 3."))
+    await run_job(job, far, limit=20)
+    run = job.folders.run
+    strays = [
+        tmp_path / "out" / "part-00007.jsonl",
+        tmp_path / "out" / "part-00008.jsonl.tmp",
+        run / "quarantine" / "part-00007.jsonl",
+        run / "calls" / "part-00007.jsonl.zst.tmp",
+    ]
+    for stray in strays:
+        write_records(stray, numbered(1))
+    own = write_records(tmp_path / "out" / "notes.txt", ["mine"])
+    await run_job(job, far)
+    assert [stray.exists() for stray in strays] == [False] * 4
+    assert own.exists()
+    own.unlink()
+    check_folders(job.folders)

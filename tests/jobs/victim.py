@@ -1,0 +1,86 @@
+"""A job in a process of its own, to be killed: `python victim.py FOLDER BASE_URL [OPERATION PATTERN MOMENT NUMBER]`.
+
+Given an operation, it stops for ever at the first one (or the one with that number) on a file of that pattern, before
+or after it is done, and says so on standard output.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tidemill.calls.bridge import Bridge
+from tidemill.calls.limits import Limits
+from tidemill.data.nodes import Filter, FlatMap
+from tidemill.disk import Disk
+from tidemill.jobs.runner import Runner
+from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.stretch import SegmentLimits
+from workbench import ask, label, make_job, make_model
+
+CONCURRENCY = 16
+BLOCKED = "blocked\n"
+
+T = TypeVar("T")
+
+
+class BlockingDisk(Disk):
+    """A disk that never returns from one operation."""
+
+    def __init__(self, operation: str, pattern: str, moment: str, number: str = "1") -> None:
+        self.operation = operation
+        self.pattern = pattern
+        self.moment = moment
+        self.left = int(number)
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        is_meant = operation == self.operation and fnmatch.fnmatch(path.name, self.pattern)
+        self.left -= is_meant
+        is_the_one = is_meant and self.left == 0
+        if is_the_one and self.moment == "before":
+            self.block()
+        result = act()
+        if is_the_one:
+            self.block()
+        return result
+
+    def block(self) -> None:
+        """Say so, and wait until the parent is gone."""
+        sys.stdout.write(BLOCKED)
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+def is_wanted(record: dict[str, Any]) -> bool:
+    return bool(record["id"] % 9)
+
+
+def fan_out(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**record, "side": side} for side in range(record["id"] % 3)]
+
+
+def job_in(folder: Path, base_url: str) -> JobSpec:
+    """The job over `records.jsonl` in `folder`."""
+    model = make_model(base_url=base_url, limits=Limits(concurrency=CONCURRENCY))
+    steps = [
+        Filter(fn=is_wanted),
+        label(model=model),
+        FlatMap(fn=fan_out),
+        ask("Side {{ side }} of {{ text }}: {{ label.topic }}", model=model),
+    ]
+    return make_job(folder, steps, sink={"format": "parquet", "segment": SegmentLimits(records=40)})
+
+
+def main() -> None:
+    folder, base_url, *blocking = sys.argv[1:]
+    disk = BlockingDisk(*blocking) if blocking else Disk()
+    with Bridge() as bridge:
+        report = bridge.run(Runner(job_in(Path(folder), base_url), disk=disk).run())
+    sys.exit(report.exit_code)
+
+
+if __name__ == "__main__":
+    main()
