@@ -12,9 +12,6 @@ from tidemill.calls.wire import Request
 from tidemill.config.secrets import MASK, is_secret_key, mask
 from tidemill.errors import CallError
 
-MAX_MASKED_CHARS = 640
-"""Text is cut here before the search for what looks like a key, which takes time on megabytes."""
-
 _PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"})
 _MIN_PLAIN_LENGTH = 8
 """A shorter value of a header that is not named like a secret is taken for an ordinary word."""
@@ -22,11 +19,18 @@ _MIN_LENGTH = 4
 """No credential is shorter; local servers are often given `x`."""
 
 
-def mask_request(text: str, request: Request) -> str:
-    """`text` without the credentials `request` carries, however they are quoted, nor anything else like a key."""
+def mask_request(text: str, request: Request, *, max_chars: int | None = None) -> str:
+    """`text` without the credentials `request` carries, however they are quoted, nor anything else like a key.
+
+    Args:
+        text: what may hold them.
+        request: whose credentials are meant.
+        max_chars: cut the text there, after its own credentials are gone, and before the search for other keys, which
+            takes long on megabytes.
+    """
     for secret in sorted(set(_iter_secrets(request)), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return mask(text[:MAX_MASKED_CHARS])
+    return mask(text[:max_chars])
 
 
 def mask_error(error: CallError, request: Request) -> None:

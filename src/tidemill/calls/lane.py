@@ -58,8 +58,16 @@ class _Call:
         self.request = request
 
 
+class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
+    """The call was not sent (again), since its lane was stopped meanwhile."""
+
+
 class Lane:
-    """One model's way out: its slots, its pace, its endpoint's breaker. Get it from `Engine.lane`."""
+    """One model's way out: its slots, its pace, its endpoint's breaker. Get it from `Engine.lane`.
+
+    Attributes:
+        sending: attempts sent whose result is not committed yet.
+    """
 
     def __init__(
         self,
@@ -86,6 +94,12 @@ class Lane:
         self._quota = None if rate is None else QuotaGate(Quota(rate), self._loop)
         self._is_bounded = budget is not None or rate is not None
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
+        self._is_stopped = False
+        self.sending = 0
+
+    def stop(self) -> None:
+        """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Stop the lane's timer."""
@@ -112,6 +126,7 @@ class Lane:
             CallError: no usable answer; `of` says whose failure it is, `attempts` how many were sent.
             BudgetError: the budget has no room for another attempt.
             ConfigError: the budget cannot be held against this request.
+            LaneStopped: `stop` was called before it could be sent.
             Exception: what `decode` or `commit` raised beside a CallError.
         """
         slots, call = self._slots, _Call(request)
@@ -121,8 +136,11 @@ class Lane:
             await slots.wait()
         try:
             value = await self._answer(call, decode)
-            if commit is not None:
-                await commit(value, call.attempts)
+            try:
+                if commit is not None:
+                    await commit(value, call.attempts)
+            finally:
+                self.sending -= 1
             return value
         except CallError as error:
             error.attempts = call.attempts
@@ -139,6 +157,9 @@ class Lane:
         while True:
             if self._is_bounded or not self._breaker.is_closed:
                 await self._admit(call)
+            if self._is_stopped:
+                self._withdraw(call)
+                raise LaneStopped
             try:
                 return await self._attempt(call, decode)
             except BaseException as error:  # every way out must give back what the attempt holds
@@ -201,6 +222,7 @@ class Lane:
             meter.begin()
             call.deadline_at = now + self._limits.deadline_s
         call.attempts += 1
+        self.sending += 1
         meter.attempts += 1
         call.sent_at = now
         call.answered = False
@@ -222,6 +244,7 @@ class Lane:
 
     def _end_failed(self, call: _Call, error: BaseException) -> None:
         """Settle what a failed attempt had reserved, count it and tell the breaker."""
+        self.sending -= 1
         is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
         self._meter.unknown_usage += not is_refused
         if call.ceiling is not None and self._budget is not None:

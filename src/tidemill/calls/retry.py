@@ -136,7 +136,8 @@ def is_refusal(error: CallError) -> bool:
 
 def _shown(body: bytes, request: Request) -> str:
     """The start of `body` on one line, credentials masked before it is cut."""
-    text = " ".join(mask_request(body.decode("utf-8", "replace"), request).split())
+    text = mask_request(body.decode("utf-8", "replace"), request, max_chars=2 * SHOWN_CHARS)
+    text = " ".join(text.split())
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return text if len(text) <= SHOWN_CHARS else text[: SHOWN_CHARS - 1] + "\N{HORIZONTAL ELLIPSIS}"
 

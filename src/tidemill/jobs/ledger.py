@@ -128,6 +128,12 @@ class Ledger:
             self._put_meta(record.meta)
             self._connection.execute("DELETE FROM frames WHERE pass = ? AND last < ?", (record.run_pass, record.sealed))
 
+    def clear(self) -> None:
+        """Commit that nothing is known: a new run may begin under the lock of the old one."""
+        with self._transaction():
+            for table in ("meta", "frames", "parts", "segments"):
+                self._connection.execute(f"DELETE FROM {table}")
+
     def _put_meta(self, values: Mapping[str, Any]) -> None:
         rows = [(key, orjson.dumps(value)) for key, value in values.items()]
         self._connection.executemany("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", rows)
@@ -172,7 +178,7 @@ def open_ledger(path: Path, disk: Disk) -> Iterator[Ledger]:
             raise StateError(
                 f"expected a ledger of format {FORMAT}, got {version}",
                 where=str(path),
-                hint="go on with the Tidemill version that wrote it, or start anew with --fresh",
+                hint="go on with the Tidemill version that wrote it, or write to another folder",
             )
         yield Ledger(connection, path, disk)
 

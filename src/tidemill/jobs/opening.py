@@ -22,6 +22,9 @@ from tidemill.jobs.spec import JobSpec, find_differences
 from tidemill.protocols import Source
 from tidemill.resources.scope import Scope
 
+DELETING = "deleting"
+"""What the ledger holds from the moment a `--fresh` deletes its run until nothing is left of it."""
+
 SOURCE_PASS = 0
 """The pass over the source; each `retry` is a pass of its own, numbered from 1."""
 
@@ -54,8 +57,8 @@ class OpenRun:
         return 1 + max((segment["number"] for segment in self.segments), default=0)
 
 
-def open_run(job: JobSpec, scope: Scope, disk: Disk) -> OpenRun:
-    """The run of `job`, its ledger locked until `scope` ends; a new one when there is none.
+def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
+    """The run of `job`, its ledger locked until `scope` ends; a new one when there is none, or with `fresh`.
 
     Raises:
         StateError: it runs already, belongs to another job, or its source was edited; says what differs.
@@ -67,12 +70,18 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk) -> OpenRun:
     for path in (folder.output, folder.run):
         disk.make_folder(path)
     ledger = scope.enter(open_ledger(folder.ledger, disk))
+    is_half_deleted = bool(ledger.load_meta(DELETING, False))
+    if fresh or is_half_deleted:
+        _delete_run(folder, ledger, disk, goes_on=is_half_deleted)
     info = ledger.load_meta("run")
     is_new = info is None
     if info is None:
         info = _start_run(job, folder, ledger, disk)
     _check_same(job, info, folder)
     segments = ledger.load_segments()
+    _check_parts(folder, segments)
+    if _describe_place(folder) != {key: info[key] for key in _describe_place(folder)}:
+        info = _save_info({**info, **_describe_place(folder)}, folder, ledger, disk)
     remove_unknown(folder, disk, segments)
     folder.save_manifest(disk, build_manifest(info, segments))
     positions = _plan_parts(job.source, names, ledger)
@@ -118,10 +127,18 @@ def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> d
         "fingerprint": job.fingerprint,
         "description": job.describe(),
         "format": job.sink.format,
-        "output": str(folder.output.absolute()),
-        "run_folder": _relative(folder.run, folder.output),
         "job_file": str(job.file) if job.file else None,
+        **_describe_place(folder),
     }
+    return _save_info(info, folder, ledger, disk)
+
+
+def _describe_place(folder: RunFolder) -> dict[str, str]:
+    """Where the folders stand, each as the other finds it; they may be moved together."""
+    return {"output": str(folder.output.absolute()), "run_folder": _relative(folder.run, folder.output)}
+
+
+def _save_info(info: dict[str, Any], folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:
     disk.write_file(folder.info, orjson.dumps(info, option=orjson.OPT_INDENT_2))
     disk.sync_folder(folder.run)
     ledger.save_meta({"run": info})
@@ -142,13 +159,33 @@ def _check_same(job: JobSpec, info: dict[str, Any], folder: RunFolder) -> None:
             hint="change it back; or keep the paid replies in a new run: another sink.path and "
             f"--reuse {folder.output}; or start anew with --fresh",
         )
+    _check_owner(info, folder)
+
+
+def _check_owner(info: dict[str, Any] | None, folder: RunFolder) -> None:
+    """Refuse an output folder whose manifest is another run's."""
     manifest = folder.load_manifest()
-    if manifest is not None and manifest["run_id"] != info["run_id"]:
+    run_id = info["run_id"] if info else "a new run"
+    if manifest is not None and manifest["run_id"] != run_id:
         raise StateError(
-            f"the output folder belongs to run {manifest['run_id']}, this run folder is of {info['run_id']}",
+            f"the output folder belongs to run {manifest['run_id']}, this run folder is of {run_id}",
             where=str(folder.output),
-            hint="write to another folder, or start anew with --fresh",
+            hint="write to another folder",
         )
+
+
+def _check_parts(folder: RunFolder, segments: Sequence[dict[str, Any]]) -> None:
+    """Refuse an output folder in which a sealed part is not as it was sealed; its size is looked at, not its content."""
+    for part in (segment["output"] for segment in segments if "output" in segment):
+        path = folder.output / part["name"]
+        size_bytes = path.stat().st_size if path.exists() else None
+        if size_bytes != part["bytes"]:
+            found = "is not in the output folder" if size_bytes is None else f"has {size_bytes} bytes"
+            raise StateError(
+                f"the sealed part {part['name']} {found}, and was sealed with {part['bytes']} bytes",
+                where=str(folder.output),
+                hint="put it back, or name the folder it is in as sink.path; or start anew with --fresh",
+            )
 
 
 def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[PartPosition]:
@@ -198,29 +235,17 @@ def open_old_run(target: str, folder: RunFolder, scope: Scope, disk: Disk) -> tu
     return old, scope.enter(open_ledger(old.ledger, disk))
 
 
-def delete_run(job: JobSpec, disk: Disk) -> None:
-    """Delete the output and the run folder of `job`'s run, and nothing that is not the run's own.
+def _delete_run(folder: RunFolder, ledger: Ledger, disk: Disk, *, goes_on: bool) -> None:
+    """Delete what the run of this ledger has written, and nothing else; the emptied ledger, and its lock, stay.
 
-    Raises:
-        StateError: the run is running, or the output belongs to another run.
+    Killed on the way, the next run goes on deleting.
     """
-    folder = job.folders
-    if not folder.ledger.exists():
-        _check_output(folder)
-        return
-    with open_ledger(folder.ledger, disk) as ledger:
-        ledger.save_meta({"deleting": True})  # killed from here on, the next run goes on deleting
-        for path in sorted(folder.output.glob("part-*")):
-            if is_part_name(path.name):
-                disk.remove(path)
-        disk.remove(folder.manifest)
-        disk.sync_folder(folder.output)
-        disk.remove_folder(folder.run)
-
-
-def is_half_deleted(folder: RunFolder, disk: Disk) -> bool:
-    """Whether a `--fresh` was killed while it deleted this run."""
-    if not folder.ledger.exists():
-        return False
-    with open_ledger(folder.ledger, disk) as ledger:
-        return bool(ledger.load_meta("deleting", False))
+    if not goes_on:
+        _check_owner(ledger.load_meta("run"), folder)
+        ledger.save_meta({DELETING: True})
+    remove_unknown(folder, disk, [])
+    for path in (folder.manifest, folder.info, folder.report, folder.status):
+        disk.remove(path)
+    for parent in (folder.output, folder.run):
+        disk.sync_folder(parent)
+    ledger.clear()

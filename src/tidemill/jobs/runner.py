@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
-from tidemill.jobs.opening import delete_run, is_half_deleted, open_run
+from tidemill.jobs.opening import open_run
 from tidemill.jobs.report import Report, save_report
 from tidemill.jobs.sitting import RunRequest, Sitting, Surroundings
 from tidemill.jobs.spec import JobSpec
@@ -65,9 +65,7 @@ class Runner:
         """
         disk = self._surroundings.disk
         async with Scope() as scope:
-            if self.request.fresh or is_half_deleted(self.job.folders, disk):
-                delete_run(self.job, disk)
-            run = open_run(self.job, scope, disk)
+            run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
             error: BaseException | None = None

@@ -7,6 +7,7 @@ the children of a `flat_map` are shared out among the workers.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, ClassVar, Protocol
 
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, LaneStopped
 from tidemill.calls.wire import Request
 from tidemill.errors import BudgetError, CallError, ResourceError, StateError
 from tidemill.jobs.counts import DROPPED, EMITTED, IN, PASSED, QUARANTINED, SKIPPED
@@ -26,6 +27,9 @@ from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
 
 Path = tuple[int, ...]
+
+GRACE_POLL_S = 0.02
+"""How often a window being stopped looks whether anything is still on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +124,6 @@ class ReplyStore(Protocol):
         ...
 
 
-class _Stopped(Exception):  # noqa: N818 - a signal between our own frames, not an error
-    """Ends a record's work when the window is being stopped; the record stays unfinished."""
-
-
 class Window:
     """Runs records through the record half.
 
@@ -154,6 +154,7 @@ class Window:
     ) -> None:
         self._next_chunk = next_chunk
         self._steps = steps
+        self._lanes = [step.lane for step in steps if isinstance(step, GenerateStep)]
         self._limits = limits
         self._deliver = deliver
         self._store = store
@@ -173,6 +174,7 @@ class Window:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
+        self._awaiting = 0
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -188,8 +190,9 @@ class Window:
         now: asyncio.Future[Any] = asyncio.create_task(self._stop_now.wait())
         try:
             await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                await asyncio.wait([work, now], timeout=self._limits.grace_s, return_when=asyncio.FIRST_COMPLETED)
+            ends_at = time.monotonic() + self._limits.grace_s
+            while self._is_awaited() and time.monotonic() < ends_at and not (work.done() or now.done()):
+                await asyncio.wait([work, now], timeout=GRACE_POLL_S, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
         finally:
@@ -201,13 +204,19 @@ class Window:
             raise self._failure
 
     def stop(self, *, now: bool = False) -> None:
-        """Start nothing new; calls in flight get the grace period, or none when `now`."""
+        """Start nothing new; what is in flight gets the grace period, or none when `now`."""
         self._stop.set()
+        for lane in self._lanes:
+            lane.stop()
         if now:
             self._stop_now.set()
         self._ready.clear()
         self._room.set()
         self._wake(len(self._idle))
+
+    def _is_awaited(self) -> bool:
+        """Whether a call is on its way, or a user's coroutine at work: all that a grace period is for."""
+        return bool(self._awaiting) or any(lane.sending for lane in self._lanes)
 
     def make_room(self) -> None:
         """Say that what paused the reading may be over."""
@@ -318,7 +327,7 @@ class Window:
             self.in_progress += 1
             try:
                 await self._run_record(root, path, record, step)
-            except _Stopped:
+            except LaneStopped:
                 pass
             except Exception as exc:  # noqa: BLE001 - a failure of the run: kept, raised once the rest has ended
                 self._fail(exc)
@@ -333,7 +342,7 @@ class Window:
             counts[IN] += 1
             try:
                 result = await self._apply(step, root, path, record)
-            except _Stopped:
+            except LaneStopped:
                 raise
             except Exception as exc:
                 if is_failure_of_run(exc):
@@ -361,7 +370,11 @@ class Window:
         function = step.function
         result = function.apply(record)
         if function.is_async:
-            result = await result
+            self._awaiting += 1
+            try:
+                result = await result
+            finally:
+                self._awaiting -= 1
         return list(function.iter_children(result)) if function.shape is Shape.MANY else result
 
     def _share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
@@ -375,15 +388,11 @@ class Window:
     async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
         lane = step.lane
         if self._store is None:
-            if self._stop.is_set():
-                raise _Stopped
             return await lane.call(request, parse_reply)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         reply = self._store.recall(root, path, step.name, number, digest)
         if reply is not None:
             return reply
-        if self._stop.is_set():
-            raise _Stopped
         return await lane.call(request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest))
 
     # finishing
