@@ -55,6 +55,10 @@ class Source(Protocol):
         """Whether `part`, up to `state`, is unchanged: `same`, `grown` behind it, or `edited` before it."""
         ...
 
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """How much of `part` lies before `state` and how much there is in all, in one unit; None when unknown."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON: what its fingerprint is made of."""
         ...

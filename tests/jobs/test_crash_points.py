@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tidemill.calls.wire import Response
 from tidemill.data.nodes import Filter, FlatMap
+from tidemill.errors import StateError
+from tidemill.jobs.report import Report
 from tidemill.jobs.spec import JobSpec
-from tidemill.testing import CrashDisk, chat_response, error_response
+from tidemill.testing import CrashDisk, Snapshot, chat_response, error_response
 from workbench import (
     FarSide,
     ask,
@@ -22,6 +29,7 @@ from workbench import (
     read_committed,
     read_failed,
     read_output,
+    refuse,
     run_job,
     write_records,
 )
@@ -54,35 +62,152 @@ def script(question: str) -> Response | None:
     return None
 
 
-def job_in(folder: Path, source: Path, **sink: Any) -> JobSpec:
+def job_in(folder: Path, source: Path, prompt: str = "Label: {{ text }}") -> JobSpec:
     """The job with its output in `folder`."""
-    steps = [Filter(fn=is_wanted), FlatMap(fn=split), label(), FlatMap(fn=fan_out), ask("Side {{ side }} of {{ label.topic }}")]
-    return make_job(folder, steps, source=str(source), sink=sink, max_errors=20)
+    side = ask("Side {{ side }} of {{ label.topic }}")
+    steps = [Filter(fn=is_wanted), FlatMap(fn=split), label(prompt=prompt), FlatMap(fn=fan_out), side]
+    return make_job(folder, steps, source=str(source), max_errors=20)
 
 
-async def test_every_crash_point(tmp_path: Path) -> None:
+@dataclass
+class Expected:
+    """What an uninterrupted run comes to."""
+
+    report: Report
+    rows: list[Any]
+    failed: list[Any]
+    calls: Counter[str]
+
+    def check(self, report: Report, job: JobSpec, calls: Counter[str]) -> None:
+        """Check a run that was ended and resumed with `calls`."""
+        assert (report.outcome, report.records, report.steps) == ("finished", self.report.records, self.report.steps)
+        assert read_output(job.folders) == self.rows
+        assert describe_failed(read_failed(job.folders)) == self.failed
+        assert calls == self.calls
+        check_folders(job.folders)
+
+
+async def expect(job: JobSpec, far: FarSide, **request: Any) -> Expected:
+    """Run `job` without a crash."""
+    far.forget()
+    report = await run_job(job, far, **request)
+    failed = describe_failed(read_failed(job.folders))
+    return Expected(report, read_output(job.folders), failed, Counter(far.billed))
+
+
+def committed_in(snapshot: Snapshot, source: Path, copy: Path) -> Counter[str]:
+    """The calls that are durable in a snapshot, which is left as it is."""
+    shutil.copytree(snapshot.folder, copy)
+    committed = read_committed(job_in(copy, source).folders)
+    shutil.rmtree(copy)
+    return committed
+
+
+def select_midway(disk: CrashDisk) -> list[Snapshot]:
+    """Snapshots in which a segment's files stand, and the ledger does not know them yet."""
+    seals = [snapshot for snapshot in disk.snapshots if snapshot.path.name == "_manifest.json.tmp"]
+    commits = {snapshot.number - 1 for snapshot in seals if snapshot.number > 5}
+    return [snapshot for snapshot in disk.snapshots if snapshot.number in commits and snapshot.moment == "before"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_records(tmp_path / "records.jsonl", [*numbered(40), "{corrupt", *numbered(60, 40)])
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    return write_records(tmp_path / "short.jsonl", [*numbered(14), "{corrupt", *numbered(18, 14)])
+
+
+async def test_every_operation_of_a_run(tmp_path: Path, source: Path) -> None:
     """Before, half through and after each durable operation: the same rows in order, no committed call sent again."""
-    source = write_records(tmp_path / "records.jsonl", [*numbered(40), "{corrupt", *numbered(60, 40)])
     far = FarSide(script, latency_s=0.001)
-    whole = job_in(tmp_path / "whole", source)
-    expected = await run_job(whole, far)
-    rows, failed = read_output(whole.folders), describe_failed(read_failed(whole.folders))
-    calls = Counter(far.billed)
-    assert (expected.records["landed"], expected.records["quarantined"]) == (len(rows), len(failed)) == (86, 5)
-
+    expected = await expect(job_in(tmp_path / "whole", source), far)
+    assert (len(expected.rows), len(expected.failed)) == (86, 5)
     watched = tmp_path / "watched"
     watched.mkdir()
     disk = CrashDisk(watched, tmp_path / "snapshots")
     await run_job(job_in(watched, source), far, disk)
+    assert len(disk.distinct_snapshots) > 100
     for snapshot in disk.distinct_snapshots:
-        committed = read_committed(job_in(shutil.copytree(snapshot.folder, tmp_path / "copy"), source).folders)
-        shutil.rmtree(tmp_path / "copy")
+        committed = committed_in(snapshot, source, tmp_path / "copy")
         job = job_in(snapshot.folder, source)
         far.forget()
-        report = await run_job(job, far)
-        assert (report.outcome, report.records, report.steps) == ("finished", expected.records, expected.steps), snapshot
-        assert read_output(job.folders) == rows, snapshot
-        assert describe_failed(read_failed(job.folders)) == failed, snapshot
-        assert Counter(far.billed) == calls - committed, snapshot
-        check_folders(job.folders)
-    print(len(disk.snapshots), len(disk.distinct_snapshots), expected)
+        with telling(snapshot):
+            expected.check(await run_job(job, far), job, Counter(far.billed) + committed)
+
+
+async def test_every_operation_of_a_recovery(tmp_path: Path, short: Path) -> None:
+    """A run that dies again while it cleans up after a seal that died."""
+    far = FarSide(script, latency_s=0.001)
+    expected = await expect(job_in(tmp_path / "whole", short), far)
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    first = CrashDisk(watched, tmp_path / "snapshots")
+    await run_job(job_in(watched, short), far, first)
+    midway = select_midway(first)
+    assert midway
+    for number, snapshot in enumerate(midway[:2]):
+        disk = CrashDisk(snapshot.folder, tmp_path / f"again-{number}")
+        await run_job(job_in(snapshot.folder, short), far, disk)
+        assert "remove" in {again.operation for again in disk.snapshots}
+        for again in disk.distinct_snapshots[:12]:
+            committed = committed_in(again, short, tmp_path / "copy")
+            job = job_in(again.folder, short)
+            far.forget()
+            with telling(again):
+                expected.check(await run_job(job, far), job, Counter(far.billed) + committed)
+
+
+async def test_every_operation_of_a_retry(tmp_path: Path, short: Path) -> None:
+    """A retry that died goes on: rows retired, counts moved, each record in the output once."""
+    far = FarSide(refuse("review 4.", "review 8.", "review 11.", "review 13."), latency_s=0.001)
+    for name in ("whole", "watched"):
+        await run_job(job_in(tmp_path / name, short), far)
+    before = read_committed(job_in(tmp_path / "watched", short).folders)
+    far.script = script
+    expected = await expect(job_in(tmp_path / "whole", short), far, retry=True)
+    assert len(expected.failed) == 3
+    disk = CrashDisk(tmp_path / "watched", tmp_path / "snapshots")
+    await run_job(job_in(tmp_path / "watched", short), far, disk, retry=True)
+    for snapshot in disk.distinct_snapshots:
+        committed = committed_in(snapshot, short, tmp_path / "copy") - before
+        job = job_in(snapshot.folder, short)
+        far.forget()
+        with telling(snapshot):
+            expected.check(await run_job(job, far, retry=True), job, Counter(far.billed) + committed)
+
+
+async def test_every_operation_of_a_fresh_start(tmp_path: Path, short: Path) -> None:
+    """`--fresh` that died goes on by itself once it has begun to delete."""
+    far = FarSide(script, latency_s=0.001)
+    watched = tmp_path / "watched"
+    await run_job(job_in(watched, short, "Sort: {{ text }}"), far)
+    expected = await expect(job_in(tmp_path / "whole", short), far)
+    disk = CrashDisk(watched, tmp_path / "snapshots")
+    await run_job(job_in(watched, short), far, disk, fresh=True)
+    began = False
+    for snapshot in disk.distinct_snapshots:
+        committed = committed_in(snapshot, short, tmp_path / "copy")
+        job = job_in(snapshot.folder, short)
+        far.forget()
+        with telling(snapshot):
+            try:
+                report = await run_job(job, far)
+                began = True
+            except StateError as refused:
+                assert "another job" in refused.message
+                assert not began
+                report = await run_job(job, far, fresh=True)
+            expected.check(report, job, Counter(far.billed) + (committed & expected.calls))
+
+
+@contextlib.contextmanager
+def telling(snapshot: Snapshot) -> Iterator[None]:
+    """Name the crash that an error is about."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"ended {snapshot}")
+        raise

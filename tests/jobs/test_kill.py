@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tidemill.testing import FaultProcess
-from victim import BLOCKED, CONCURRENCY, job_in
+from victim import BLOCKED, CONCURRENCY, job_in, read_line, start
 from workbench import check_folders, numbered, read_output, write_records
 
 SEED = 20
@@ -42,29 +39,17 @@ def plan_kills(rng: random.Random) -> list[tuple[str, ...]]:
     return kills
 
 
-@contextmanager
-def start(folder: Path, server: FaultProcess, *blocking: str) -> Iterator[subprocess.Popen[str]]:
-    """The job's process; it is dead when the block ends."""
-    command = [sys.executable, str(Path(__file__).with_name("victim.py")), str(folder), server.base_url, *blocking]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def kill_in_flight(folder: Path, server: FaultProcess, more: int) -> int:
     """Kill the job once it has sent `more` calls; returns how many were in flight."""
     wanted = server.requests + more
-    with start(folder, server):
+    with start(folder, server.base_url):
         return int(server.wait_for(requests=wanted)["in_flight"])
 
 
 def kill_at(folder: Path, server: FaultProcess, *blocking: str) -> None:
     """Kill the job at one durable operation."""
-    with start(folder, server, *blocking) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == BLOCKED
+    with start(folder, server.base_url, *blocking) as process:
+        assert read_line(process) == BLOCKED
 
 
 def count_repeats(server: FaultProcess) -> int:
@@ -84,7 +69,7 @@ def test_twenty_kills(tmp_path: Path, server: FaultProcess) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         write_records(folder / "records.jsonl", numbered(RECORDS))
-    with start(whole, server) as process:
+    with start(whole, server.base_url) as process:
         assert process.wait() == 0
     server.reset()
     kills = plan_kills(rng)
@@ -95,7 +80,7 @@ def test_twenty_kills(tmp_path: Path, server: FaultProcess) -> None:
         else:
             kill_at(killed, server, *kill[1:])
         assert count_repeats(server) <= number * CONCURRENCY, kill
-    with start(killed, server) as process:
+    with start(killed, server.base_url) as process:
         assert process.wait() == 0
     assert count_repeats(server) <= len(kills) * CONCURRENCY
     job = job_in(killed, server.base_url)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from tidemill.data.nodes import Filter
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.jobs.spec import JobSpec
 from tidemill.testing import FaultProcess
+from victim import BLOCKED, read_line, start
 from workbench import (
     FarSide,
     ask,
@@ -61,16 +60,17 @@ async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
 
 
 def test_two_processes_on_one_run_folder(tmp_path: Path) -> None:
-    """The second is refused at once, also with --fresh; the first is not disturbed."""
-    victim = [sys.executable, str(Path(__file__).with_name("victim.py")), str(tmp_path)]
+    """The second is refused at once; the first is not disturbed, and what it holds is freed by its death."""
     write_records(tmp_path / "records.jsonl", numbered(40))
-    with FaultProcess(latency_s=0.05) as server:
-        with subprocess.Popen([*victim, server.base_url]) as first:
-            server.wait_for(requests=1)
-            second = subprocess.run([*victim, server.base_url], capture_output=True, text=True, check=False)
-            assert first.wait() == 0
-        assert "another process is running on this run folder" in second.stderr
-        assert server.billed == len(server.billed_bodies)
+    with FaultProcess() as server:
+        with start(tmp_path, server.base_url, "rename", "part-*", "before") as first:
+            assert read_line(first) == BLOCKED
+            with start(tmp_path, server.base_url) as second:
+                assert "another process is running on this run folder" in second.communicate()[0]
+                assert second.returncode != 0
+        with start(tmp_path, server.base_url) as third:
+            assert third.wait() == 0
+        assert set(server.billed_bodies.values()) == {1}
 
 
 async def test_another_job_is_refused_with_what_differs(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ or after it is done, and says so on standard output.
 from __future__ import annotations
 
 import fnmatch
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +54,24 @@ class BlockingDisk(Disk):
         sys.stdout.write(BLOCKED)
         sys.stdout.flush()
         sys.stdin.read()
+
+
+@contextmanager
+def start(folder: Path, base_url: str, *blocking: str) -> Iterator[subprocess.Popen[str]]:
+    """The job's process; it is dead when the block ends."""
+    command = [sys.executable, __file__, str(folder), base_url, *blocking]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_line(process: subprocess.Popen[str]) -> str:
+    """The next line the process writes."""
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def is_wanted(record: dict[str, Any]) -> bool:

@@ -11,6 +11,9 @@ from tidemill.errors import BudgetError, ConfigError
 
 _UNBOUNDED = 1 << 62
 
+SLACK_SHARE = 1000
+"""The slack of a lease is at least this part of the budget, so that few calls in flight do not mean many leases."""
+
 
 class Spend(NamedTuple):
     """An amount in all three measures, exact: requests sent, tokens both ways, pico-dollars."""
@@ -81,7 +84,7 @@ class BudgetLedger:
 
     `spent` plus what is reserved never passes `lease`, an amount that its owner has made durable beforehand, and the
     lease never passes the budget. So after a crash the last durable lease, taken for `spent`, covers whatever the
-    far side billed. The lease is kept small: about twice what is reserved at a time. A measure the budget leaves
+    far side billed. The lease is kept small, about twice what is reserved at a time: that is what a crash costs. A measure the budget leaves
     open is counted, and not leased.
 
     Args:
@@ -154,17 +157,18 @@ class BudgetLedger:
     def next_lease(self, waiting: Spend = NOTHING) -> Spend | None:
         """The lease to make durable next, None while this one will do.
 
-        It covers what is spent, reserved and `waiting`, and once more the last two as slack; it is asked for once
-        half of the last one's slack is gone, so that hardly anyone waits for it.
+        It covers what is spent, reserved and `waiting`, and once more the last two as slack, or a thousandth of the
+        budget where that is more; it is asked for once half of the last one's slack is gone, so that hardly anyone
+        waits for it.
         """
         if waiting == NOTHING and self._used.fits(self._mark):
             return None
         wanted = self._used.plus(waiting)
-        slack = wanted.minus(self.spent)
+        busy = wanted.minus(self.spent)
         lease = Spend(
             *(
-                max(held, used, min(cap, want + spare))
-                for held, used, cap, want, spare in zip(self.lease, self._used, self.cap, wanted, slack, strict=True)
+                max(held, used, min(cap, want + max(flying, 0 if cap == _UNBOUNDED else cap // SLACK_SHARE)))
+                for held, used, cap, want, flying in zip(self.lease, self._used, self.cap, wanted, busy, strict=True)
             )
         )
         return None if lease.fits(self._bound) else lease

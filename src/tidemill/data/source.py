@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import compress, islice, repeat
 from operator import length_hint
 from pathlib import Path, PurePosixPath
@@ -116,6 +116,13 @@ class Read(Config):
         """Whether the file, up to `state`, is as it was."""
         return compare_jsonl(self._shared_folder() / part, state)
 
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """Bytes read of the file as it lies on the disk, and its size."""
+        try:
+            return state["crc"][0] if state else 0, (self._shared_folder() / part).stat().st_size
+        except OSError:
+            return None
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
         return {"read": self.model_dump(mode="json", exclude_none=True)}
@@ -184,6 +191,12 @@ class FromIterable(Config):
     def compare_part(self, part: str, state: State) -> Growth:
         """`same`: nothing about an iterable can be compared without going through it."""
         return "same"
+
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """Items given, and how many there are, where the iterable has a length."""
+        if not isinstance(self.iterable, Sized):
+            return None
+        return state["count"] if state else 0, len(self.iterable)
 
     def describe(self) -> dict[str, Any]:
         """The source as JSON; of a function its fingerprint, of any other iterable its type."""

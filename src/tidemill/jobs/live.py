@@ -80,6 +80,10 @@ class LiveSource:
         """`same`: its own state says when something changed."""
         return "same"
 
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """Unknown: results have no length."""
+        return None
+
     def describe(self) -> dict[str, Any]:
         """The source and the steps as JSON."""
         steps = [describe_node(node) for node in (*self.before, *self.steps)]

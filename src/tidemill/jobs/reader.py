@@ -82,6 +82,7 @@ class Reader:
     ) -> None:
         self._source = source
         self._plan = iter(plan)
+        self._places = {position.name: source.measure_part(position.name, position.state) for position in plan}
         self._steps = steps
         self._half = SourceHalf(nodes, new_counts(steps), totals.taken)
         self._ordinal = totals.ordinal
@@ -114,6 +115,13 @@ class Reader:
     def stop(self) -> None:
         """End the chunk at hand at the next source record, from any thread."""
         self._stopping = True
+
+    def measure(self) -> tuple[int, int] | None:
+        """How much of the plan's parts is read, and how much there is; None when a part cannot tell."""
+        places = [place for place in self._places.values() if place is not None]
+        if not places or len(places) < len(self._places):
+            return None
+        return sum(read for read, _ in places), sum(size for _, size in places)
 
     def close(self) -> None:
         """Close the open part."""
@@ -149,6 +157,7 @@ class Reader:
         self._ahead = 1 if slow else min(self._ahead * 2, self._chunk_records)
         self._left -= len(rows)
         position = part.save_position(done=part.ended and not self._stopping)
+        self._places[position.name] = self._source.measure_part(position.name, position.state)
         taken = self._half.taken if part.before is None else part.taken
         name = WHOLE if self._half.is_whole else part.position.name
         return Chunk(name, rows, position, SourceTotals(self._ordinal, dict(taken)), self._half.counts)

@@ -66,6 +66,10 @@ class RetryReader:
         """Give nothing more, from any thread."""
         self._stopping = True
 
+    def measure(self) -> tuple[int, int] | None:
+        """Unknown: how many stand in quarantine is not counted beforehand."""
+        return None
+
     def close(self) -> None:
         """Nothing is held open."""
 

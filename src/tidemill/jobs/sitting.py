@@ -85,6 +85,7 @@ class Sitting:
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
         self.started = time.monotonic()
+        self._read_before = 0
         self.window: Window
         self.lander: Lander
         self.reader: Reader | RetryReader
@@ -119,6 +120,8 @@ class Sitting:
             run.ledger.iter_frames(sitting.run_pass), sitting.journal, _open_reuse(sitting, scope)
         )
         sitting.reader = sitting.make_reader(source_half)
+        place = sitting.reader.measure()
+        sitting._read_before = place[0] if place else 0
         sitting.lander = sitting.make_lander()
         scope.defer(sitting.lander.close, "sealing thread")
         sitting.window = Window(
@@ -226,7 +229,7 @@ class Sitting:
             outcomes=self.lander.count_outcomes(),
             done=self.before + self.lander.finished,
             before=self.before,
-            total=self.request.limit,
+            total=self._estimate_total(),
             in_flight=self.meter.in_flight,
             calls=self.meter.calls,
             attempts=self.meter.attempts,
@@ -236,6 +239,16 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
         )
+
+    def _estimate_total(self) -> int | None:
+        """Records there will be in all: the limit's number, else as many as the source's size lets expect."""
+        if self.request.limit is not None and not self.request.retry:
+            return self.request.limit
+        place = self.reader.measure()
+        if place is None or not place[0] or not self.window.admitted:
+            return None
+        read, size = place
+        return self.before + round(self.window.admitted * (size - self._read_before) / max(1, read - self._read_before))
 
     def report(self, outcome: str, reason: BaseException | str | None) -> Report:
         """What the run came to."""

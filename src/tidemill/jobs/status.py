@@ -21,7 +21,7 @@ class Status:
         state: `running`, or how it ended (`finished`, `limit`, `errors`, `stopped`, `failed`, `raised`).
         outcomes: records by outcome (landed, dropped, skipped, quarantined) over the life of the run.
         done: records of the source half finished over the life of the run, `before` of them in earlier sittings.
-        total: records there are in all, None when unknown.
+        total: records there are in all, from `--limit` or as far as the source can tell by its size; None when unknown.
         in_flight: calls sent and not committed.
         elapsed_s: seconds of this sitting.
     """

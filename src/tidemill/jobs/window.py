@@ -165,7 +165,7 @@ class Window:
         self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
-        self._number = first_number
+        self._number = self._first_number = first_number
         self._held = 0
         self._held_bytes = 0
         self._unfinished = 0
@@ -223,6 +223,11 @@ class Window:
         if not self._is_full():
             self._room.set()
 
+    @property
+    def admitted(self) -> int:
+        """Records taken in so far."""
+        return self._number - self._first_number
+
     # reading
 
     async def _feed(self) -> None:
@@ -251,7 +256,8 @@ class Window:
         return self._held >= limits.records or self._held_bytes >= limits.size_bytes
 
     def _admit(self, chunk: Chunk) -> None:
-        self._waiting.extend((chunk, row) for row in chunk.rows)
+        rows, chunk.rows = chunk.rows, []  # a record goes when its work is done, not when its chunk does
+        self._waiting.extend((chunk, row) for row in rows)
         self._waiting.append((chunk, None))
         self._admit_waiting()
 
