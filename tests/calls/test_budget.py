@@ -60,6 +60,18 @@ def test_a_lease_is_asked_for_before_it_runs_out() -> None:
     assert asked[0] in range(60, 70)
 
 
+def test_a_crash_costs_what_is_in_flight_or_a_thousandth_of_the_budget() -> None:
+    """One call at a time under a large budget is not one lease a call, and no lease is far ahead of its use."""
+    ledger, leases = BudgetLedger(Budget(tokens=100_000)), 0
+    for _ in range(500):
+        while not ledger.reserve(Spend(1, 10, 0)):
+            leased(ledger, Spend(1, 10, 0))
+            leases += 1
+        ledger.settle(Spend(1, 10, 0), None)
+        assert ledger.lease.tokens - ledger.spent.tokens <= 110
+    assert leases <= 5000 / 100
+
+
 def test_usage_replaces_the_ceiling_and_unknown_usage_counts_whole() -> None:
     """The four ends of a reservation: settled, unknown, refused, never sent."""
     ledger = BudgetLedger(Budget(tokens=10_000), durable=False)

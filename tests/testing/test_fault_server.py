@@ -314,7 +314,7 @@ def test_what_is_no_chat_request_is_refused(server: FaultServer) -> None:
 
 def test_a_wait_that_is_not_over_in_time_is_an_error(server: FaultServer) -> None:
     """It says what the counters stood at; a counter that does not exist is refused."""
-    with pytest.raises(ResourceError, match="was not reached within 0.01 s: {'requests': 0"):
+    with pytest.raises(ResourceError, match=r"was not reached within 0\.01 s: \{'requests': 0"):
         server.wait_for(requests=1, timeout_s=0.01)
     with pytest.raises(ResourceError, match="refused /wait"):
         server.wait_for(nothing=1)

@@ -6,11 +6,13 @@ It works wherever it is called from: a script, a notebook cell or an ASGI handle
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from tidemill.resources.process import calm_gc
+from tidemill.resources.worker import THREAD_PREFIX
 
 T = TypeVar("T")
 
@@ -24,7 +26,7 @@ class Bridge:
 
     def __init__(self) -> None:
         self._loop = _new_loop()
-        self._thread = threading.Thread(target=self._serve, name="tidemill-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=f"{THREAD_PREFIX}loop", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -37,20 +39,23 @@ class Bridge:
     def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[int], None] | None = None) -> T:
         """The result of `coroutine`, run on the bridge's loop.
 
-        A KeyboardInterrupt in the waiting thread goes to `on_interrupt` with how many there have been, and the
-        waiting goes on; without it the coroutine is cancelled and the interrupt raised.
+        The first and the second KeyboardInterrupt in the waiting thread go to `on_interrupt`, which is called in the
+        loop with their number, and the waiting goes on. A third one, or any without `on_interrupt`, cancels the
+        coroutine and is raised once that has ended; one more is raised at once.
         """
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        running = _Running(self._loop, coroutine)
         interrupts = 0
         while True:
             try:
-                return future.result()
+                return running.outcome.result()
             except KeyboardInterrupt:
                 interrupts += 1
-                if on_interrupt is None or future.done() or interrupts > 2:
-                    future.cancel()
+                if on_interrupt is None or interrupts > 2:
+                    running.cancel()
+                    concurrent.futures.wait([running.outcome])
                     raise
-                self._loop.call_soon_threadsafe(on_interrupt, interrupts)
+                if not running.outcome.done():
+                    self._loop.call_soon_threadsafe(on_interrupt, interrupts)
 
     def iterate(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]]) -> Iterator[T]:
         """The items of the batches that `next_batch` gives, until an empty one."""
@@ -65,8 +70,35 @@ class Bridge:
             finally:
                 _cancel_all(self._loop)
                 self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+                self._loop.run_until_complete(self._loop.shutdown_default_executor())
                 self._loop.close()
                 asyncio.set_event_loop(None)
+
+
+class _Running(Generic[T]):
+    """A coroutine started in a loop from another thread; `outcome` is set when it has really ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._loop = loop
+        self._task: asyncio.Task[T]
+        loop.call_soon_threadsafe(self._start, coroutine)
+
+    def cancel(self) -> None:
+        """Cancel it, from any thread."""
+        self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+
+    def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._task = self._loop.create_task(coroutine)
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.set_exception(concurrent.futures.CancelledError())
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -84,8 +84,8 @@ class BudgetLedger:
 
     `spent` plus what is reserved never passes `lease`, an amount that its owner has made durable beforehand, and the
     lease never passes the budget. So after a crash the last durable lease, taken for `spent`, covers whatever the
-    far side billed. The lease is kept small, about twice what is reserved at a time: that is what a crash costs. A measure the budget leaves
-    open is counted, and not leased.
+    far side billed. The lease is kept small, since what it holds unspent is what a crash costs. A measure the budget
+    leaves open is counted, and not leased.
 
     Args:
         budget: the bounds.

@@ -49,7 +49,7 @@ _FORMS = re.compile(
     re.VERBOSE,
 )
 _ASSIGNMENT = re.compile(
-    r"""(?P<name>[A-Za-z][\w.-]*)["']?\s*[:=]\s*(?P<value>(?:Bearer\s+|Basic\s+)?(?:"[^"]*"?|'[^']*'?|[^\s,;&}\])\[{]+))"""
+    r"""(?<![\w.-])(?P<name>[\w.-]++)["']?\s*[:=]\s*(?P<value>(?:Bearer\s+|Basic\s+)?(?:"[^"]*"?|'[^']*'?|[^\s,;&}\])\[{]+))"""
 )
 
 _registered: set[str] = set()

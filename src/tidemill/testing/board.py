@@ -48,6 +48,10 @@ class Answer(NamedTuple):
     trickle_s: float | None = None
 
 
+TRICKLED_BYTES = 1 << 20
+"""What a trickled reply announces: little enough for any limit, and never reached at a byte a second."""
+
+
 @dataclass
 class Counters:
     """What the server saw; `received` and `unbilled` count chat requests by the digest of their body."""
@@ -202,7 +206,7 @@ class Board:
         return orjson.dumps(make(digest)).decode()
 
 
-def render_fault(fault: Fault, call: Call, content: str, complete: Callable[..., bytes]) -> Answer:
+def render_fault(fault: Fault, call: Call, content: str, complete: Callable[..., bytes]) -> Answer:  # noqa: C901 - a case a kind
     """The answer a fault gives; `complete(content, finish_reason)` is the body of a good one."""
     match fault.kind:
         case "stall":
@@ -213,7 +217,7 @@ def render_fault(fault: Fault, call: Call, content: str, complete: Callable[...,
             body = complete(content)
             return Answer(render_response(200, body)[: -(len(body) // 2)], close=True)
         case "trickle":
-            return Answer(render_head(200, 10**9), trickle_s=fault.interval_s)
+            return Answer(render_head(200, TRICKLED_BYTES), trickle_s=fault.interval_s)
         case "status":
             headers = dict(fault.headers)
             if fault.retry_after_s is not None:

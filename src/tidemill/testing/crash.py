@@ -50,7 +50,7 @@ class Snapshot:
 
 
 class CrashDisk(Disk):
-    """A disk that copies the watched folder as a power cut would leave it, before, half through and after each operation.
+    """A disk that copies the watched folder as a power cut would leave it: before, half through and after operations.
 
     What the copies hold: a file whose content was never synced is cut in half; a `commit` half through has the older
     half of the bytes it added to SQLite's write-ahead log; a folder half removed has every second file. A rename
@@ -228,7 +228,7 @@ class StoppingDisk(Disk):
             if self.is_stopped:
                 raise Crash(f"{operation} {path}: the disk stopped at operation {self.at}")
             self.operations.append((operation, path))
-            if not self.is_stopped:
+            if len(self.operations) < self.at:
                 return act()
             if self.moment == "after" or (self.moment == "half" and operation == "write"):
                 act()
@@ -271,8 +271,9 @@ class FullDisk(Disk):
 
 
 def _files_in_copy_order(folder: Path) -> list[Path]:
-    """Everything under `folder`, each write-ahead log before its database: a log copied first still holds what a
-    checkpoint moves on meanwhile.
+    """Everything under `folder`, each write-ahead log before its database.
+
+    A log copied first still holds what a checkpoint moves on meanwhile.
     """
     return sorted(folder.rglob("*"), key=lambda path: (not path.name.endswith("-wal"), path))
 

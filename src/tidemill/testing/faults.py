@@ -301,6 +301,12 @@ async def serve(board: Board, port: int, stop: asyncio.Event, started: Callable[
         await asyncio.sleep(0)
 
 
+def _announce(port: int) -> None:
+    """Tell whoever started the process which port it has."""
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+
+
 async def _serve_process(board: Board, port: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -320,7 +326,7 @@ async def _serve_process(board: Board, port: int) -> None:
     mode = os.fstat(0).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         loop.add_reader(0, check_input)
-    await serve(board, port, stop, lambda chosen: print(chosen, flush=True))
+    await serve(board, port, stop, _announce)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

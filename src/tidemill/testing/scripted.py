@@ -9,8 +9,7 @@ from typing import Final
 
 import orjson
 
-from tidemill.calls.wire import Request, Response, Usage
-from tidemill.errors import TransientCallError
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
 from tidemill.testing.replies import Tokens, render_completion
 
 
@@ -57,7 +56,7 @@ class ScriptedTransport:
         """The script's next reply.
 
         Raises:
-            TransientCallError: the reply is `STALL`, or `latency_s` is more than `timeout_s`.
+            AttemptTimeoutError: the reply is `STALL`, or `latency_s` is more than `timeout_s`.
             AssertionError: the script is over, or the transport is closed.
         """
         assert not self.is_closed, "the transport is closed"
@@ -69,7 +68,7 @@ class ScriptedTransport:
             wait_s = timeout_s if reply is STALL else min(self.latency_s, timeout_s)
             await asyncio.sleep(wait_s)
             if isinstance(reply, _Stall) or self.latency_s > timeout_s:
-                raise TransientCallError(f"no reply within {timeout_s:g} s", where=request.url)
+                raise AttemptTimeoutError(f"no reply within {timeout_s:g} s", where=request.url)
             if isinstance(reply, Exception):
                 raise reply
             return reply
@@ -86,7 +85,7 @@ class ScriptedTransport:
             return next(self._replies)
         except StopIteration:
             raise AssertionError(
-                f"the script has {len(self.requests) - 1} replies; request {len(self.requests)} to {request.url} has none"
+                f"the script has {len(self.requests) - 1} replies, and one more request came, to {request.url}"
             ) from None
 
 
