@@ -147,7 +147,7 @@ def write_options() -> Path:
 def ratio_to(results: Results, above: str, below: str, figure: str) -> float:
     """The median over the rounds of one client's figure a call, in units of another's."""
     pairs = zip(results[above], results[below], strict=True)
-    return statistics.median((a[figure] / a["calls"]) / (b[figure] / b["calls"]) for a, b in pairs)
+    return float(statistics.median((a[figure] / a["calls"]) / (b[figure] / b["calls"]) for a, b in pairs))
 
 
 def render_results(results: Results) -> str:

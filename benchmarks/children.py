@@ -26,7 +26,9 @@ def run_child(script: str, *arguments: object, python: str | Path = sys.executab
 def start_child(script: str, *arguments: object, python: str | Path = sys.executable) -> subprocess.Popen[str]:
     """`script` of this folder, running."""
     command = [str(python), str(HERE / script), *map(str, arguments)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish_child(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class DiskCounter:
             self.fsyncs += 1
             fsync(descriptor)
 
-        Disk.perform = counting_perform  # type: ignore[method-assign]
-        Disk.commit = counting_commit  # type: ignore[method-assign]
-        os.fsync = counting_fsync
+        Disk.perform = counting_perform  # type: ignore[method-assign,assignment]
+        Disk.commit = counting_commit  # type: ignore[method-assign,assignment]
+        os.fsync = counting_fsync  # type: ignore[assignment]
 
     def reset(self) -> None:
         """Count from zero."""

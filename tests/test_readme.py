@@ -65,7 +65,7 @@ def test_the_job_file_is_the_same_job(folder: Path) -> None:
         .generate("local/smollm2", "Label this review: {{ text }}", output=Label, into="label", max_tokens=64)
     )
     assert job.pipeline == chain.pipeline
-    assert job.fingerprint == tm.Job(chain.job("out/labelled")).fingerprint
+    assert job.fingerprint == chain.job("out/labelled").fingerprint
 
 
 def test_the_transcript_has_the_shape_the_example_prints() -> None:

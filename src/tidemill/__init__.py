@@ -5,6 +5,7 @@ The names here are loaded when they are first used, so that `import tidemill` st
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from tidemill.stream import Stream as Stream
     from tidemill.stream import from_iterable as from_iterable
     from tidemill.stream import read as read
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is quiet until it is asked
 
 _ERRORS = (
     "BudgetError CallError ConfigError DataError PermanentCallError ResourceError StateError TidemillError "

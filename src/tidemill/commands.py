@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -14,7 +14,13 @@ from rich.console import Console
 from tidemill.config.report import render_report
 from tidemill.config.secrets import mask
 from tidemill.errors import ConfigError, DataError, StateError, TidemillError
+from tidemill.resources.process import Terminated, sigterm_as_interrupt
 from tidemill.version import __version__
+
+if TYPE_CHECKING:
+    from tidemill.jobs.folder import RunFolder
+    from tidemill.jobs.sitting import RunRequest
+    from tidemill.jobs.spec import JobSpec
 
 app = typer.Typer(
     name="tidemill",
@@ -38,9 +44,14 @@ def main() -> None:
 
 
 def run_command(command: Callable[[], Any]) -> int:
-    """The exit code of `command`: its own, or 2 where the author must mend something, 3 for any other failure."""
+    """The exit code of `command`: its own, or 2 where the author must mend something, 3 for any other failure.
+
+    SIGTERM ends it as Ctrl-C does, with 143.
+    """
     try:
-        code = command()
+        with sigterm_as_interrupt() as signals:
+            code = command()
+            return signals.exit_code(code) if isinstance(code, int) else 0
     except ConfigError as exc:
         text = render_report(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
         return _fail(text, 2)
@@ -50,11 +61,12 @@ def run_command(command: Callable[[], Any]) -> int:
         return _fail(str(exc), 3)
     except typer.Exit as exc:
         return exc.exit_code
+    except Terminated:
+        return _fail("terminated", 143)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except typer.TyperException as exc:
         return _fail(exc.format_message(), 2)
-    return code if isinstance(code, int) else 0
 
 
 def _fail(text: str, code: int) -> int:
@@ -63,7 +75,7 @@ def _fail(text: str, code: int) -> int:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 @app.callback(invoke_without_command=True)
@@ -81,14 +93,12 @@ def check(job: JobArgument, overrides: SetOption = None) -> None:
     loaded = load_job(job, overrides or ())
     loaded.check()
     spec = loaded.spec
+    parts, before = len(spec.source.parts()), spec.halves[0]
     console = _console()
-    console.print(f"{job}: {len(spec.source.parts())} source parts, {len(spec.steps)} steps, nothing wrong")
-    before, after = spec.halves
-    if after:
-        console.print(
-            f"source half: {', '.join(spec.names[1 : len(before) + 1]) or 'nothing'}; "
-            f"record half: {', '.join(spec.names[len(before) + 1 : -1])}"
-        )
+    console.print(f"{job}: nothing wrong; {parts} source part{'' if parts == 1 else 's'} → {spec.folders.output}")
+    names = spec.names[1:-1]
+    console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
+    console.print(f"record half: {', '.join(names[len(before) :]) or 'no steps'}")
 
 
 @app.command(name="try")
@@ -126,16 +136,21 @@ def run(
     from tidemill.jobs.sitting import RunRequest
 
     request = RunRequest(limit=limit, fresh=fresh, reuse=reuse)
-    return _run(job, overrides, request, before=lambda spec: _confirm_fresh(spec) if fresh and not yes else None)
+    return _run(job, overrides, request, before=_confirm_fresh if fresh and not yes else None)
 
 
-def _confirm_fresh(spec: Any) -> None:
-    output = spec.folders.output
-    if not output.exists():
+def _confirm_fresh(spec: JobSpec) -> None:
+    """Ask before a run's output is deleted; where nobody can be asked, `--yes` must say so.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    folders = spec.folders
+    if not (folders.ledger.exists() or folders.manifest.exists()):
         return
     if not sys.stdin.isatty():
-        raise ConfigError(f"--fresh deletes this run's output in {output}", hint="say --yes where nobody can be asked")
-    typer.confirm(f"Delete this run's output in {output}?", abort=True)
+        raise ConfigError(f"--fresh deletes this run's output in {folders.output}", hint="add --yes to do it unasked")
+    typer.confirm(f"Delete this run's output in {folders.output}?", abort=True)
 
 
 @app.command()
@@ -146,18 +161,19 @@ def retry(run: RunArgument, overrides: SetOption = None) -> int:
     return _run(_find_job_file(run), overrides, RunRequest(retry=True))
 
 
-def _run(job: Path, overrides: list[str] | None, request: Any, *, before: Callable[[Any], None] | None = None) -> int:
+def _run(
+    job: Path, overrides: list[str] | None, request: RunRequest, *, before: Callable[[JobSpec], None] | None = None
+) -> int:
     from tidemill.job import load_job
-    from tidemill.jobs.progress import run_with_progress, sigterm_as_interrupt
+    from tidemill.jobs.progress import run_with_progress
     from tidemill.view.reports import print_report
 
     spec = load_job(job, overrides or ()).spec
     if before is not None:
         before(spec)
-    with sigterm_as_interrupt() as signals:
-        report = run_with_progress(spec, request, show=True)
+    report = run_with_progress(spec, request, show=True)
     print_report(_console(), report)
-    return signals.exit_code(report.exit_code)
+    return report.exit_code
 
 
 @app.command()
@@ -217,7 +233,7 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("
     return run_demo(folder, _console())
 
 
-def _find_folder(run: Path) -> Any:
+def _find_folder(run: Path) -> RunFolder:
     from tidemill.job import load_job
     from tidemill.jobs.folder import locate_run
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from tidemill.data.iteration import Records
 from tidemill.jobs.checks import check_job
 from tidemill.jobs.file import dump_job, load_job_file
+from tidemill.jobs.live import iterate_all
 from tidemill.jobs.progress import run_with_progress
 from tidemill.jobs.report import Report
 from tidemill.jobs.sitting import RunRequest
 from tidemill.jobs.spec import JobSpec
 from tidemill.jobs.trial import Trial, run_trials
 from tidemill.pipeline import Pipeline
-from tidemill.stream import Stream
+from tidemill.protocols import State
 
 
 class Job:
@@ -35,11 +37,6 @@ class Job:
         return Pipeline(self.spec.steps, folder=self.spec.folder)
 
     @property
-    def stream(self) -> Stream[dict[str, object]]:
-        """The source and the steps, for plain iteration."""
-        return Stream(self.spec.source, self.spec.steps)
-
-    @property
     def fingerprint(self) -> str:
         """A hex digest of what decides the result."""
         return self.spec.fingerprint
@@ -51,6 +48,10 @@ class Job:
             ConfigError: everything wrong, each with its place. Nothing was called or written.
         """
         check_job(self.spec)
+
+    def iterate(self, state: State | None = None) -> Records:
+        """Its records in plain iteration, from the start or from a `state()`; nothing is written."""
+        return iterate_all(self.spec.source, self.spec.steps, state, folder=self.spec.folder)
 
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request and reply; with `call=False` nothing is sent."""
@@ -65,11 +66,21 @@ class Job:
         retry: bool = False,
         progress: bool | None = None,
     ) -> Report:
-        """Run it durably; after a crash or a stop it goes on. The arguments are those of `Stream.write`.
+        """Run it durably; after a crash or a stop, running it again goes on.
+
+        Works inside a running event loop. The first Ctrl-C seals what is finished, the second ends at once; both are
+        resumable and return the report.
+
+        Args:
+            limit: end after this many records of the source half; a later run with more goes on.
+            fresh: delete this run's own output and run folder first.
+            reuse: an earlier run whose replies are used where nothing changed.
+            retry: try the quarantined and skipped records again instead of reading on.
+            progress: show it; by default when the error output is a terminal.
 
         Raises:
-            ConfigError: the job cannot run; everything wrong at once.
-            StateError: its folders belong to another job or run, or it runs now.
+            ConfigError: the job cannot run; everything wrong at once. Nothing was called or written.
+            StateError: its folders belong to another job or run, or it runs now; says what differs.
         """
         request = RunRequest(limit=limit, fresh=fresh, reuse=reuse, retry=retry)
         return run_with_progress(self.spec, request, show=progress)
@@ -89,7 +100,7 @@ class Job:
         return hash(self.fingerprint)
 
     def __repr__(self) -> str:
-        return f"<Job: {self.stream!r} to {self.spec.sink.path!r}>"
+        return f"<Job: {' | '.join(self.spec.names[:-1])} to {self.spec.sink.path!r}>"
 
 
 def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:

@@ -11,15 +11,15 @@ from pydantic import BaseModel
 
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
+from tidemill.config.model import Config
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, OnError, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
+from tidemill.job import Job
 from tidemill.jobs.live import iterate_all
-from tidemill.jobs.progress import run_with_progress
 from tidemill.jobs.report import Report
-from tidemill.jobs.sitting import RunRequest
-from tidemill.jobs.spec import JobSpec, RunOptions, Sink
+from tidemill.jobs.spec import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.jobs.stretch import SegmentLimits
 from tidemill.jobs.trial import Trial, run_trials
 from tidemill.models.generate import Generate
@@ -29,6 +29,15 @@ from tidemill.protocols import State
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+
+class _Written(Config):
+    """What `write` adds to the steps, under the names of a job file."""
+
+    sink: Sink
+    budget: Budget | None
+    max_errors: MaxErrors
+    run: RunOptions
 
 
 class Stream(Generic[T]):
@@ -161,7 +170,7 @@ class Stream(Generic[T]):
         format: str = "parquet",  # noqa: A002 - the word of the job file
         schema: type[BaseModel] | None = None,
         segment: SegmentLimits | None = None,
-        run_dir: str | None = None,
+        run_dir: str | PathLike[str] | None = None,
         fresh: bool = False,
         reuse: str | None = None,
         retry: bool = False,
@@ -183,7 +192,7 @@ class Stream(Generic[T]):
             fresh: delete this run's own output and run folder first.
             reuse: an earlier run whose replies are used where nothing changed.
             retry: try the quarantined and skipped records again instead of reading on.
-            progress: show it; by default when the output is a terminal.
+            progress: show it; by default when the error output is a terminal.
 
         Raises:
             ConfigError: the job cannot run; everything wrong at once. Nothing was called or written.
@@ -192,8 +201,7 @@ class Stream(Generic[T]):
         job = self.job(
             path, budget=budget, max_errors=max_errors, format=format, schema=schema, segment=segment, run_dir=run_dir
         )
-        request = RunRequest(limit=limit, fresh=fresh, reuse=reuse, retry=retry)
-        return run_with_progress(job, request, show=progress)
+        return job.run(limit=limit, fresh=fresh, reuse=reuse, retry=retry, progress=progress)
 
     def job(
         self,
@@ -204,18 +212,21 @@ class Stream(Generic[T]):
         format: str = "parquet",  # noqa: A002 - the word of the job file
         schema: type[BaseModel] | None = None,
         segment: SegmentLimits | None = None,
-        run_dir: str | None = None,
-    ) -> JobSpec:
-        """The job that `write` runs, as data."""
+        run_dir: str | PathLike[str] | None = None,
+    ) -> Job:
+        """The job that `write` runs, as an object: to check, to run, to turn into a job file."""
         sink = {"path": str(path), "format": format, "schema": schema, "segment": segment or SegmentLimits()}
-        return JobSpec(
+        run = {"dir": None if run_dir is None else str(run_dir)}
+        written = load_config(_Written, {"sink": sink, "budget": budget, "max_errors": max_errors, "run": run})
+        spec = JobSpec(
             source=self._source,
             steps=self._nodes,
-            sink=load_config(Sink, sink),
-            budget=budget,
-            max_errors=max_errors,
-            run=RunOptions(dir=run_dir),
+            sink=written.sink,
+            budget=written.budget,
+            max_errors=written.max_errors,
+            run=written.run,
         )
+        return Job(spec)
 
     @property
     def pipeline(self) -> Pipeline:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from tidemill.errors import StateError
-from tidemill.jobs.spec import JobSpec
 from workbench import (
     FarSide,
     ask,
@@ -19,6 +16,9 @@ from workbench import (
     run_job,
     write_records,
 )
+
+from tidemill.errors import StateError
+from tidemill.jobs.spec import JobSpec
 
 
 def labels(folder: Path, prompt: str = "Label: {{ text }}", **sink: str) -> JobSpec:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tidemill.testing import FaultProcess
 from victim import BLOCKED, CONCURRENCY, job_in, read_line, start
 from workbench import check_folders, numbered, read_output, write_records
+
+from tidemill.testing import FaultProcess
 
 SEED = 20
 RECORDS = 500
@@ -73,7 +74,7 @@ def test_twenty_kills(tmp_path: Path, server: FaultProcess) -> None:
         assert process.wait() == 0
     server.reset()
     kills = plan_kills(rng)
-    print(f"seed {SEED}: {kills}")
+    sys.stdout.write(f"seed {SEED}: {kills}\n")
     for number, kill in enumerate(kills, 1):
         if kill == IN_FLIGHT:
             assert kill_in_flight(killed, server, rng.randrange(2, 45)) > 0

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from workbench import ask, label, make_job, make_model
+
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.limits import Limits
 from tidemill.data.nodes import Filter, FlatMap
@@ -21,7 +23,6 @@ from tidemill.disk import Disk
 from tidemill.jobs.runner import Runner
 from tidemill.jobs.spec import JobSpec
 from tidemill.jobs.stretch import SegmentLimits
-from workbench import ask, label, make_job, make_model
 
 CONCURRENCY = 16
 BLOCKED = "blocked\n"

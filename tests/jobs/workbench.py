@@ -21,6 +21,7 @@ from tidemill.data.source import FromIterable, Read
 from tidemill.disk import Disk
 from tidemill.jobs.folder import RunFolder
 from tidemill.jobs.ledger import open_ledger
+from tidemill.jobs.opening import DELETING
 from tidemill.jobs.replies import iter_failed
 from tidemill.jobs.report import Report
 from tidemill.jobs.rows import FailedRow, parse_call
@@ -125,8 +126,7 @@ def write_records(path: Path, records: Iterable[Any], *, append: bool = False) -
     """A JSON Lines file; a string stands as it is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a" if append else "w", encoding="utf-8") as file:
-        for record in records:
-            file.write((record if isinstance(record, str) else json.dumps(record)) + "\n")
+        file.writelines((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
     return path
 
 
@@ -146,8 +146,10 @@ def make_job(
 ) -> JobSpec:
     """A job in `folder`: reads `records.jsonl`, writes JSON lines to `out`, sealed every ten records."""
     source_fields = fields.pop("read", {})
-    read = source if isinstance(source, FromIterable) else Read.model_validate(
-        {"path": source, **source_fields}, context={"folder": folder}
+    read = (
+        source
+        if isinstance(source, FromIterable)
+        else Read.model_validate({"path": source, **source_fields}, context={"folder": folder})
     )
     return JobSpec(
         source=read,
@@ -218,6 +220,8 @@ def read_committed(folder: RunFolder) -> Counter[str]:
     if not folder.ledger.exists():
         return Counter()
     with open_ledger(folder.ledger, Disk()) as ledger:
+        if ledger.load_meta(DELETING):
+            return Counter()
         lines = [line for frame in ledger.iter_frames() for line in frame.split(b"\n")]
         for segment in ledger.load_segments():
             if "calls" in segment:
@@ -237,7 +241,9 @@ def check_folders(folder: RunFolder) -> None:
     assert manifest["rows"] == sum(part["rows"] for part in manifest["parts"])
     standing = [segment["quarantine"] for segment in segments if "quarantine" in segment]
     assert manifest["quarantine"] == [
-        {name: part[name] for name in ("name", "rows", "retired")} for part in standing if part["rows"] > part["retired"]
+        {name: part[name] for name in ("name", "rows", "retired")}
+        for part in standing
+        if part["rows"] > part["retired"]
     ]
     known: set[Path] = set()
     for kind, parent in (

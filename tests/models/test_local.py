@@ -83,7 +83,7 @@ async def test_equal_requests_get_equal_replies(local_url: str) -> None:
 def test_same_arguments_share_a_server() -> None:
     """The second to open gets the first one's server, which runs until both have left."""
     with open_local_server("local/smollm2", context_tokens=256) as first:
-        with open_local_server("smollm2", context_tokens=256) as second:
+        with open_local_server("local/smollm2", context_tokens=256) as second:
             assert second == first
         assert is_open(first)
         with open_local_server("local/smollm2", context_tokens=512) as other:
@@ -134,7 +134,7 @@ async def test_stops_while_requests_are_in_flight() -> None:
 
 def test_stops_when_the_block_raises() -> None:
     """The error is the block's own, and the server is gone."""
-    with pytest.raises(ZeroDivisionError, match="mine"), open_local_server("smollm2", context_tokens=256) as url:
+    with pytest.raises(ZeroDivisionError, match="mine"), open_local_server("local/smollm2", context_tokens=256) as url:
         raise ZeroDivisionError("mine")
     assert not is_open(url)
 
@@ -164,12 +164,12 @@ sys.exit(7)
 def test_debug_logging_shows_the_log_of_llama_cpp(capfd: pytest.CaptureFixture[str]) -> None:
     """Its own log stays silent, and comes to stderr when Tidemill's logger is at DEBUG."""
     logger = logging.getLogger("tidemill.models.local")
-    with open_local_server("smollm2", slots=1, context_tokens=256):
+    with open_local_server("local/smollm2", slots=1, context_tokens=256):
         pass
     assert capfd.readouterr().err == ""
     logger.setLevel(logging.DEBUG)
     try:
-        with open_local_server("smollm2", slots=1, context_tokens=256):
+        with open_local_server("local/smollm2", slots=1, context_tokens=256):
             pass
     finally:
         logger.setLevel(logging.NOTSET)
@@ -187,7 +187,7 @@ async def test_a_file_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("local/smolm2", "no local model is called 'smolm2'"),
+        ("local/smolm2", "no local model is called 'local/smolm2'"),
         ("local/absent.gguf", r"absent\.gguf cannot be read: No such file"),
         ("local/text.gguf", r"text\.gguf is not GGUF: it starts with b'just'"),
     ],
@@ -216,6 +216,9 @@ def test_weights_that_llama_cpp_refuses(tmp_path: Path) -> None:
 def test_without_xllamacpp(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the extra to install."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    with pytest.raises(ResourceError, match="needs the package xllamacpp") as caught, open_local_server("smollm2"):
+    with (
+        pytest.raises(ResourceError, match="needs the package xllamacpp") as caught,
+        open_local_server("local/smollm2"),
+    ):
         pass
     assert 'pip install "tidemill[local]"' in caught.value.hint

@@ -28,7 +28,7 @@ def test_replies_come_in_turn_and_requests_are_kept() -> None:
 
 def test_a_script_that_is_over_fails_the_test() -> None:
     """One request too many is the test's failure, not a call's."""
-    with pytest.raises(AssertionError, match="the script has 0 replies; request 1"):
+    with pytest.raises(AssertionError, match="the script has 0 replies, and one more request came"):
         run_virtual(ScriptedTransport([]).send(REQUEST, 60))
 
 

@@ -45,17 +45,20 @@ class Bridge:
         """
         running = _Running(self._loop, coroutine)
         interrupts = 0
-        while True:
-            try:
-                return running.outcome.result()
-            except KeyboardInterrupt:
-                interrupts += 1
-                if on_interrupt is None or interrupts > 2:
-                    running.cancel()
-                    concurrent.futures.wait([running.outcome])
-                    raise
-                if not running.outcome.done():
-                    self._loop.call_soon_threadsafe(on_interrupt, interrupts)
+        try:
+            while True:
+                try:
+                    return running.outcome.result()
+                except KeyboardInterrupt:
+                    interrupts += 1
+                    if on_interrupt is None or interrupts > 2:
+                        running.cancel()
+                        concurrent.futures.wait([running.outcome])
+                        raise
+                    if not running.outcome.done():
+                        self._loop.call_soon_threadsafe(on_interrupt, interrupts)
+        finally:
+            del running  # an error it holds has this frame in its traceback: no cycle is left for the collector
 
     def iterate(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]]) -> Iterator[T]:
         """The items of the batches that `next_batch` gives, until an empty one."""
@@ -70,7 +73,6 @@ class Bridge:
             finally:
                 _cancel_all(self._loop)
                 self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-                self._loop.run_until_complete(self._loop.shutdown_default_executor())
                 self._loop.close()
                 asyncio.set_event_loop(None)
 
@@ -86,7 +88,10 @@ class _Running(Generic[T]):
 
     def cancel(self) -> None:
         """Cancel it, from any thread."""
-        self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        self._task.cancel()
 
     def _start(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._task = self._loop.create_task(coroutine)

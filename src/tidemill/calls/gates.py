@@ -7,6 +7,7 @@ waiting leaves the line; who is cancelled with the grant already in hand passes 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -18,6 +19,8 @@ from tidemill.calls.wire import UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 CommitLease = Callable[[Spend], Awaitable[object]]
 
@@ -146,12 +149,15 @@ class EndpointGate:
 
     def succeed(self) -> None:
         """The endpoint answered: everyone goes."""
+        if not self.breaker.is_closed:
+            logger.info("%s answers again", self.label)
         self.breaker.succeed()
         self._serve()
 
     def fail(self, error: CallError, *, sent_at: float, counts: bool, probe: int) -> None:
         """An attempt failed for the endpoint's reasons; see `Breaker.fail`."""
         self._last = error.message
+        was_closed = self.breaker.is_closed
         self.breaker.fail(
             self._loop.time(),
             sent_at=sent_at,
@@ -160,6 +166,8 @@ class EndpointGate:
             probe=probe,
             retry_after_s=error.retry_after_s or 0.0,
         )
+        if was_closed and not self.breaker.is_closed:
+            logger.warning("%s is out of order, calls wait: %s", self.label, self._last)
         self._serve()
 
     def failure(self, *, status: int | None = None) -> CallError:

@@ -53,6 +53,7 @@ def iterate(
     state: State | None = None,
     *,
     parts: Sequence[str] | None = None,
+    describe: Callable[[], Description] | None = None,
 ) -> Records:
     """The records of `source` after the steps `nodes`, from the start or from `state`.
 
@@ -63,6 +64,7 @@ def iterate(
 
     Args:
         parts: read only these; None reads all.
+        describe: what a state belongs to; by default the source and the nodes.
 
     Raises:
         DataError: the source has no parts.
@@ -70,7 +72,7 @@ def iterate(
         ConfigError: a step is not one of the source half.
     """
     nodes = tuple(nodes)
-    describe = functools.cache(functools.partial(describe_pipeline, source, nodes))
+    describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
     if state is not None:
         check_state(state, describe())
     names = tuple(source.parts() if parts is None else parts)

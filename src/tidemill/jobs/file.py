@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
+from tidemill.config.document import Document
 from tidemill.config.functions import to_import_path
-from tidemill.config.loading import load_config
+from tidemill.config.loading import apply_overrides, validate_document
 from tidemill.config.model import Config
+from tidemill.config.report import raise_problems
+from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import list_names
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
 from tidemill.errors import ConfigError
+from tidemill.jobs.checks import UNREADABLE, Draft, DraftStep, find_problems
 from tidemill.jobs.spec import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 
 NODES: tuple[type[Node], ...] = (Map, WithColumns, Filter, FlatMap, Select, Take, Generate)
 """Every step a job file can name."""
+
+C = TypeVar("C", bound=Config)
 
 
 class _Step(Config):
@@ -49,8 +66,8 @@ class _Step(Config):
         return cast(Node, next(value for value in given if value is not None))
 
 
-_KINDS = [node.kind for node in NODES]
-_Fields: dict[str, Any] = {node.kind: (node | None, None) for node in NODES}
+_KINDS = {node.kind: node for node in NODES}
+_Fields: dict[str, Any] = {kind: (node | None, None) for kind, node in _KINDS.items()}
 Step: type[_Step] = create_model("Step", __base__=_Step, **_Fields)
 
 
@@ -65,12 +82,15 @@ class JobFile(Config):
     max_errors: MaxErrors = 0.05
     run: RunOptions = RunOptions()
 
-    @field_validator("models", mode="after")
+    @field_validator("models", mode="wrap")
     @classmethod
-    def _offer_models(cls, value: dict[str, Model], info: ValidationInfo) -> dict[str, Model]:
-        if info.context is not None:
-            info.context["models"] = value
-        return value
+    def _offer_models(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Model]:
+        """Let the steps name the models; one that cannot be read is told once, here, and not at every step."""
+        context = info.context if info.context is not None else {}
+        context["models"] = dict.fromkeys(value, UNREADABLE) if isinstance(value, dict) else {}
+        models: dict[str, Model] = handler(value)
+        context["models"] = models
+        return models
 
 
 def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
@@ -81,11 +101,16 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
         overrides: `key.path=value`, put in over what the file says.
 
     Raises:
-        ConfigError: anything wrong in it, all at once, each with its place.
+        ConfigError: anything wrong in it, all at once, each with its place; of what can be read, also what `check`
+            would find.
     """
     path = Path(path)
-    folder = path.parent
-    written = load_config(JobFile, path, overrides=overrides, context={"folder": folder, "models": {}})
+    document, problems = apply_overrides(Document.load(path), overrides)
+    written, more = validate_document(JobFile, document, {"folder": path.parent})
+    problems += more
+    if written is None or problems:
+        raise_problems([*problems, *find_problems(_read_draft(document, path.parent))])
+    assert written is not None
     return JobSpec(
         source=written.source,
         steps=tuple(step.node for step in written.steps),
@@ -93,13 +118,57 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
         budget=written.budget,
         max_errors=written.max_errors,
         run=written.run,
-        folder=folder,
+        folder=path.parent,
         file=path.absolute(),
+        overrides=tuple(overrides),
     )
 
 
+def _read_draft(document: Document, folder: Path) -> Draft:
+    """What can be read of a job file that has faults."""
+    written: Mapping[str, Any] = document.value if isinstance(document.value, dict) else {}
+    context: dict[str, Any] = {"folder": folder, "models": {}}
+    models, steps = written.get("models"), written.get("steps")
+    if isinstance(models, dict):
+        read = {name: _read(Model, value, context) for name, value in models.items()}
+        context["models"] = {name: model or UNREADABLE for name, model in read.items()}
+    return Draft(
+        source=_read(Read, written.get("source"), context),
+        steps=tuple(_read_step(each, context) for each in steps) if isinstance(steps, list) else (),
+        sink=_read(Sink, written.get("sink"), context),
+        budget=_read(Budget, written.get("budget"), context),
+        run=_read(RunOptions, written.get("run"), context) or RunOptions(),
+        folder=folder,
+        document=document,
+    )
+
+
+def _read(kind: type[C], value: Any, context: Mapping[str, Any]) -> C | None:
+    try:
+        return kind.model_validate(value, context=dict(context))
+    except ValidationError:
+        return None
+
+
+def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
+    """A step as far as it can be read: without the fields that are wrong."""
+    kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""
+    if kind not in _KINDS:
+        return DraftStep(str(kind), None, is_whole=False)
+    fields = value[kind]
+    for is_whole in (True, False):
+        try:
+            return DraftStep(kind, _KINDS[kind].model_validate(fields, context=dict(context)), is_whole=is_whole)
+        except ValidationError as error:
+            wrong = {each["loc"][0] for each in error.errors() if each["loc"]}
+            if not isinstance(fields, dict):
+                break
+            fields = {key: held for key, held in fields.items() if key not in wrong}
+    return DraftStep(kind, None, is_whole=False)
+
+
 def dump_job(job: JobSpec) -> str:
-    """The job as the text of a job file; API keys are left out, a file names none.
+    """The job as the text of a job file in its folder; credentials are left out, a file names none.
 
     Raises:
         ConfigError: something in it has no name a file could hold: an iterable source, a lambda.
@@ -109,35 +178,37 @@ def dump_job(job: JobSpec) -> str:
             "a job file reads files, and this stream starts from an iterable",
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
-    dumper = _Dumper()
+    dumper = _Dumper(job.folder)
     text = {
         "source": dumper.dump(job.source),
         "steps": [{node.kind: dumper.dump_step(node)} for node in job.steps],
         "budget": dumper.dump(job.budget),
         "max_errors": job.max_errors if job.max_errors != JobSpec.model_fields["max_errors"].default else None,
         "sink": dumper.dump(job.sink),
-        "run": dumper.dump(job.run),
+        "run": dumper.dump(job.run) or None,
     }
-    named = {"models": {name: dumper.dump_fields(model) for name, model in dumper.models.items()}}
-    whole = {key: value for key, value in {**named, **text}.items() if value}
-    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True)
+    models = {name: {"model": model.model, **dumper.dump_fields(model)} for name, model in dumper.models.items()}
+    named = {"models": models or None}
+    whole = {key: value for key, value in {**named, **text}.items() if value is not None}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
 
 
 class _Dumper:
     """Values as YAML can hold them: fields at their default left out, models under names of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.models: dict[str, Model] = {}
 
     def dump(self, value: Any) -> Any:
         if isinstance(value, Model):
             return self._name_model(value)
         if isinstance(value, Template):
-            return {"file": value.file} if value.file else value.text
+            return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
         if isinstance(value, BaseModel):
             return self.dump_fields(value)
         if isinstance(value, dict):
-            return {key: self.dump(item) for key, item in value.items()}
+            return {key: self.dump(item) for key, item in value.items() if not is_secret_key(key)}
         if isinstance(value, (list, tuple)):
             return [self.dump(item) for item in value]
         return to_import_path(value) if callable(value) else value
@@ -145,8 +216,10 @@ class _Dumper:
     def dump_step(self, node: Node) -> Any:
         """A step, in its short form where it has one: a function alone, columns alone."""
         fields = self.dump_fields(node)
-        short = {"fn", "columns", "count"}.intersection(fields)
-        return fields[short.pop()] if short and len(fields) == 1 else fields
+        if len(fields) == 1 and (short := {"fn", "columns", "count"}.intersection(fields)):
+            alone = fields[short.pop()]
+            return fields if isinstance(alone, dict) and "columns" in alone else alone
+        return fields
 
     def dump_fields(self, value: BaseModel) -> dict[str, Any]:
         dumped = {}
@@ -158,7 +231,7 @@ class _Dumper:
 
     def _name_model(self, model: Model) -> str:
         """`provider/name` where that says it all, else a name under `models:`."""
-        if model.model_fields_set <= {"model"}:
+        if self.dump_fields(model).keys() == {"model"}:
             return model.model
         stem = name = model.name.rpartition("/")[2].removesuffix(".gguf")
         number = 1

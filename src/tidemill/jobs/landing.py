@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.disk import Disk
-from tidemill.jobs.counts import QUARANTINED, add_counts, check_counts
+from tidemill.jobs.counts import DROPPED, PASSED, QUARANTINED, SKIPPED, Counts, add_counts, check_counts
 from tidemill.jobs.ledger import SealRecord
 from tidemill.jobs.opening import OpenRun
 from tidemill.jobs.outcomes import Failure
@@ -20,6 +21,8 @@ from tidemill.jobs.stretch import Cut, SegmentLimits, Stretch
 from tidemill.jobs.window import Mark, Root
 from tidemill.resources.worker import WorkerThread
 
+logger = logging.getLogger(__name__)
+
 JUDGED_FROM = 200
 """Records finished before a ratio of errors is judged while running."""
 
@@ -28,26 +31,41 @@ IN_A_ROW = 100
 
 
 class ErrorCount:
-    """How many records failed, against `max_errors`: below 1 a ratio of the records finished, else a count."""
+    """How many records failed, against `max_errors`: below 1 a ratio of the records finished, else a count.
 
-    def __init__(self, max_errors: float, *, finished: int, failed: int) -> None:
+    Counted are outcomes behind the source half, the children of a `flat_map` each, so that a run that was ended and
+    resumed is judged as one that never was.
+
+    Args:
+        max_errors: the bound.
+        first: the place in the counts of the first step of the record half.
+        only_at_end: for a `retry`, whose records failed before and may well fail again.
+    """
+
+    def __init__(self, max_errors: float, *, first: int, only_at_end: bool = False) -> None:
         self._max_errors = max_errors
-        self.finished = finished
-        self.failed = failed
+        self._first = first
+        self._only_at_end = only_at_end
         self._in_a_row = 0
+        self.finished = 0
+        self.failed = 0
 
-    def note(self, failed: bool) -> None:
-        """One more record finished."""
-        self.finished += 1
+    def note(self, finished: int, failed: int) -> None:
+        """One more record of the source half came to its end: as so many outcomes, so many of them failures."""
+        self.finished += finished
         self.failed += failed
         self._in_a_row = self._in_a_row + 1 if failed else 0
 
-    def recount(self, failed: int) -> None:
-        """Records tried again count as they ended now: `failed` of all that finished."""
-        self.failed = failed
+    def recount(self, counts: Counts) -> None:
+        """Nothing is finished but what `counts` says."""
+        self.failed = sum(row[QUARANTINED] for row in counts)
+        self.finished = self.failed + counts[-1][PASSED] + sum(row[SKIPPED] for row in counts)
+        self.finished += sum(row[DROPPED] for row in counts[self._first :])
 
     def find_breach(self, *, at_end: bool = False) -> str | None:
         """Why the run must stop, None when it need not."""
+        if self._only_at_end and not at_end:
+            return None
         if self._in_a_row >= IN_A_ROW:
             return f"{self._in_a_row} records in a row failed"
         most = self._max_errors
@@ -66,7 +84,7 @@ class Lander:
 
     Args:
         run: the open run; its counts, segments and sealed numbers move with each seal.
-        run_pass: the pass the records belong to.
+        run_pass: the pass the records belong to; a retry's takes up the rows of segments up to number `retried`.
         names: the steps as counted.
         skipping, raising: steps whose failures are skipped, or stop the run.
         ledger_thread: where the ledger is written.
@@ -79,6 +97,7 @@ class Lander:
         run_pass: int,
         writer: PartWriter,
         *,
+        retried: int,
         names: Sequence[str],
         skipping: Collection[int],
         raising: Collection[int],
@@ -90,6 +109,7 @@ class Lander:
     ) -> None:
         self._run = run
         self._pass = run_pass
+        self._retried = retried
         self._writer = writer
         self._names = names
         self._skipping = frozenset(skipping)
@@ -156,6 +176,12 @@ class Lander:
         outcomes = count_outcomes(self._run.counts)
         return {name: number + self._unsealed.get(name, 0) for name, number in outcomes.items()}
 
+    async def abandon(self) -> None:
+        """Leave a seal that is under way where it is: the next run removes what it wrote."""
+        if self._sealing is not None:
+            self._sealing.cancel()
+            await asyncio.wait({self._sealing})
+
     def close(self) -> None:
         """End the sealing thread."""
         self._seal_thread.close()
@@ -170,8 +196,8 @@ class Lander:
         return False
 
     def _judge(self, root: Root) -> None:
-        if self._pass == 0:
-            self.errors.note(any(failure.step not in self._skipping for failure in root.failures))
+        failed = sum(failure.step not in self._skipping for failure in root.failures)
+        self.errors.note(len(root.landed) + len(root.failures) + root.dropped, failed)
         self._stop_on_breach()
 
     def _stop_on_breach(self) -> None:
@@ -188,7 +214,9 @@ class Lander:
     async def _seal_ready(self) -> None:
         try:
             await self._seal(self._stretch.cut())
-        except Exception as exc:  # noqa: BLE001 - kept: `finish` raises it, and the run stops now
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - kept: `finish` raises it, and the run stops now
             self.failure = explain_disk(exc) if isinstance(exc, (OSError, sqlite3.Error)) else exc
             self.on_stop()
         finally:
@@ -225,6 +253,7 @@ class Lander:
             sealed.get(self._pass, 0),
         )
         await self._ledger_thread.run(run.ledger.seal, record)
+        logger.info("sealed segment %d: %d records landed, %d failed", number, len(cut.landed), len(cut.failed))
         run.counts, run.sealed = counts, sealed
         self._note_unsealed(len(cut.landed), (failed.failure for failed in cut.failed), -1)
         by_number = {segment["number"]: segment for segment in [*run.segments, *updated, files.info]}
@@ -234,7 +263,7 @@ class Lander:
         if self._pass == 0:
             self.errors.failed += files.misfits
         else:
-            self.errors.recount(count_failed(counts))
+            self.errors.recount(counts)
         self._stop_on_breach()
 
     def _retire(self, roots: int) -> list[dict[str, Any]]:
@@ -244,15 +273,10 @@ class Lander:
             return updated
         for segment in self._run.segments:
             part = segment.get("quarantine")
-            if part is None or segment["pass"] == self._pass:
+            if part is None or segment["number"] > self._retried:
                 continue
             taken = min(roots, part["rows"] - part["retired"])
             if taken:
                 roots -= taken
                 updated.append({**segment, "quarantine": {**part, "retired": part["retired"] + taken}})
         return updated
-
-
-def count_failed(counts: Sequence[Sequence[int]]) -> int:
-    """Quarantined records over all steps."""
-    return sum(row[QUARANTINED] for row in counts)

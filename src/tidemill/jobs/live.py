@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -17,8 +19,9 @@ from tidemill.calls.bridge import Bridge
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
 from tidemill.data.fingerprints import describe_node
-from tidemill.data.iteration import Records, iterate
+from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes import Node, Take, split_halves, step_names
+from tidemill.errors import StateError
 from tidemill.jobs.counts import new_counts
 from tidemill.jobs.outcomes import Failure
 from tidemill.jobs.reader import CHUNK_SLOW_S, Chunk, SourceTotals
@@ -26,13 +29,13 @@ from tidemill.jobs.steps import count_slots, open_steps
 from tidemill.jobs.window import Mark, Root, Window, WindowLimits
 from tidemill.protocols import Growth, Source, State
 from tidemill.resources.scope import Scope
-from tidemill.resources.worker import WorkerThread
+from tidemill.resources.worker import THREAD_PREFIX, WorkerThread
 
 READ_AHEAD = 64
-"""Records read at a time at most; a resumed iteration reads so many again."""
+"""Records read at a time at most, and no more than the concurrency; a resumed iteration reads so many again."""
 
-UNREAD_RESULTS = 1_000
-"""Results that may wait for the consumer; reading pauses beyond."""
+CLOSE_S = 5.0
+"""Seconds a source may take to give the record at hand when the iteration is closed; then it is left behind."""
 
 
 def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = None, *, folder: Path) -> Records:
@@ -40,15 +43,26 @@ def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = Non
 
     Each stretch of record-wise steps from a call on runs in a window of its own; what looks across records between
     them, and everything before the first call, runs as plain iterators. A `take` behind calls bounds the calls.
+
+    Raises:
+        DataError: the source has no parts.
+        StateError: `state` belongs to another pipeline; names the step that changed.
     """
-    before, rest = split_halves(tuple(nodes))
+    describe = partial(describe_pipeline, source, tuple(nodes))
+    return _iterate(source, tuple(nodes), state, folder, describe)
+
+
+def _iterate(
+    source: Source, nodes: tuple[Node, ...], state: State | None, folder: Path, describe: Callable[[], Description]
+) -> Records:
+    before, rest = split_halves(nodes)
     if not rest:
-        return iterate(source, before, state)
+        return iterate(source, before, state, describe=describe)
     end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
     tail = rest[end:]
     demand = tail[0].count if tail and isinstance(tail[0], Take) else None
     live = LiveSource(source, before, rest[:end], demand=demand, folder=folder)
-    return iterate_all(live, tail, state, folder=folder)
+    return _iterate(live, tail, state, folder, describe)
 
 
 class LiveSource:
@@ -104,22 +118,34 @@ class LiveIterator:
     """Gives the results in source order while calls are in flight; a `RecordIterator`.
 
     The loop, its thread and its connections are opened with the first record and closed at the end, by `close`, or
-    when the iterator is dropped.
+    when the iterator is dropped. Calls are made ahead of the consumer by a few times the concurrency at most.
+    A failure of the run (credentials, an endpoint gone) ends it: asked again it raises the same. Threads: any, one at
+    a time.
     """
 
     def __init__(self, source: LiveSource, state: State | None) -> None:
         self._live = _Live(source, state)
-        self._batches: Iterator[_Result] | None = None
+        self._results: Iterator[_Result] | None = None
         self._state = state or {"source": None, "rows": 0, "children": 0}
-        self._finalizer = weakref.finalize(self, self._live.close)
+        self._failure: Exception | None = None
+        self._finalizer = weakref.finalize(self, self._live.abandon)
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Any:
-        if self._batches is None:
-            self._batches = self._live.open()
-        result = next(self._batches, None)
+        if self._failure is not None:
+            raise self._failure
+        if self._results is None and self._finalizer.alive:
+            self._results = self._live.open()
+        try:
+            result = next(self._results) if self._results is not None else None
+        except StopIteration:
+            result = None
+        except BaseException as exc:
+            self.close()
+            self._failure = exc if isinstance(exc, Exception) else _interrupted()
+            raise
         if result is None:
             self.close()
             raise StopIteration
@@ -133,8 +159,17 @@ class LiveIterator:
         return dict(self._state)
 
     def close(self) -> None:
-        """Cancel what is in flight and release everything."""
-        self._finalizer()
+        """Cancel what is in flight and release everything; may be called twice."""
+        self._results = None
+        if self._finalizer.detach() is not None:
+            self._live.close()
+
+
+def _interrupted() -> StateError:
+    return StateError(
+        "the iteration was interrupted, and its calls in flight cancelled",
+        hint="go on with stream.iterate(iterator.state())",
+    )
 
 
 class _Live:
@@ -148,6 +183,7 @@ class _Live:
         self._scope = Scope()
         self._results: deque[_Result] = deque()
         self._skipping = {index for index, node in enumerate(source.steps, 1) if node.on_error == "skip"}
+        self._slots = count_slots(source.steps)
         self._arrived: asyncio.Event
         self._window: Window
         self._running: asyncio.Task[None] | None = None
@@ -161,31 +197,37 @@ class _Live:
         return self._bridge.iterate(self._next_batch)
 
     def close(self) -> None:
-        """Cancel and release, from any thread."""
+        """Cancel and release; from any thread but its own."""
         if self._bridge is not None:
             bridge, self._bridge = self._bridge, None
-            bridge.run(self._stop())
-            self._held.close()
+            with self._held:
+                bridge.run(self._stop())
+
+    def abandon(self) -> None:
+        """Release what nobody holds any more: the collector may call this in any thread, also in one of its own."""
+        if threading.current_thread().name.startswith(THREAD_PREFIX):
+            threading.Thread(target=self.close, name=f"{THREAD_PREFIX}close").start()
+        else:
+            self.close()
 
     async def _start(self) -> None:
         source = self._source
         await self._scope.__aenter__()
-        reader = _RecordsReader(source, self._state)
         thread = WorkerThread("reader")
-        self._scope.defer(reader.close, "source")
-        self._scope.defer(thread.close, "reader thread")
+        self._scope.defer(lambda: thread.close(wait=False), "reader thread")
+        reader = await thread.run(_RecordsReader, source, self._state)
+        self._scope.defer_async(partial(_close_reader, reader, thread), "source")
         engine = Engine(HttpTransport(), rng=random.Random())
         self._scope.defer_async(engine.close, "engine")
         names = step_names((*source.before, *source.steps))[len(source.before) :]
         steps = await open_steps(source.steps, names, first=1, engine=engine, scope=self._scope, folder=source.folder)
-        slots = count_slots(source.steps)
         self._arrived = asyncio.Event()
         self._window = Window(
             lambda: thread.run(reader.next_chunk),
             steps,
-            WindowLimits(workers=slots, records=max(2_000, 8 * slots), demand=source.demand, grace_s=0.0),
+            WindowLimits(workers=self._slots, records=8 * self._slots, demand=source.demand, grace_s=0.0),
             self._deliver,
-            paused=lambda: len(self._results) >= UNREAD_RESULTS,
+            paused=lambda: len(self._results) >= self._slots,
         )
         self._running = asyncio.create_task(self._window.run())
         self._running.add_done_callback(lambda _: self._arrived.set())
@@ -207,8 +249,7 @@ class _Live:
             await self._arrived.wait()
         if not self._results:
             self._running.result()
-        batch = list(self._results)
-        self._results.clear()
+        batch = [self._results.popleft() for _ in range(min(len(self._results), self._slots))]
         self._window.make_room()
         return batch
 
@@ -230,6 +271,13 @@ class _Live:
         self._arrived.set()
 
 
+async def _close_reader(reader: _RecordsReader, thread: WorkerThread) -> None:
+    """Close the source in the thread that reads it, unless that is stuck in it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await thread.run(reader.close)
+
+
 @dataclass(slots=True)
 class LiveChunk(Chunk):
     """A chunk that knows the source's state in front of it, and how many of its records were given before."""
@@ -247,6 +295,7 @@ class _RecordsReader:
         )
         self._steps = len(source.steps) + 1
         self._skip: int = state["rows"] if state else 0
+        self._most = min(READ_AHEAD, count_slots(source.steps))
         self._ahead = max(1, self._skip)
 
     def next_chunk(self) -> LiveChunk | None:
@@ -266,7 +315,7 @@ class _RecordsReader:
         if not rows:
             return None
         skipped, self._skip = self._skip, 0
-        self._ahead = min(2 * self._ahead, READ_AHEAD)
+        self._ahead = min(2 * self._ahead, self._most)
         counts = new_counts(self._steps)
         return LiveChunk("live", rows[skipped:], None, SourceTotals(), counts, before, skipped)
 

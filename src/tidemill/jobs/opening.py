@@ -175,7 +175,7 @@ def _check_owner(info: dict[str, Any] | None, folder: RunFolder) -> None:
 
 
 def _check_parts(folder: RunFolder, segments: Sequence[dict[str, Any]]) -> None:
-    """Refuse an output folder in which a sealed part is not as it was sealed; its size is looked at, not its content."""
+    """Refuse an output folder in which a sealed part is missing or of another size than it was sealed with."""
     for part in (segment["output"] for segment in segments if "output" in segment):
         path = folder.output / part["name"]
         size_bytes = path.stat().st_size if path.exists() else None

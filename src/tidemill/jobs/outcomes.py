@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.config.secrets import mask
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -17,6 +19,7 @@ class Failure:
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed; they stand on their own.
         path: child index at each `flat_map` passed after the source half.
+        restorable: whether `record` is still what came to the step, and not a description of it.
     """
 
     step: int
@@ -25,6 +28,7 @@ class Failure:
     raw: bytes | None = None
     given: int = 0
     path: tuple[int, ...] = ()
+    restorable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +37,12 @@ class Redo:
 
     part: str
     records: list[tuple[tuple[int, ...], Any, int]]
+
+
+def explain_error(error: BaseException) -> str:
+    """What `error` says, whatever it is: secrets masked, in characters that every file takes."""
+    try:
+        text = str(error)
+    except Exception as exc:  # noqa: BLE001 - a user's exception may fail at this too
+        text = f"{type(error).__name__}, whose own text fails with {type(exc).__name__}"
+    return mask(text.encode("utf-8", "backslashreplace").decode()) or type(error).__name__

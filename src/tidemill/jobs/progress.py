@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from tidemill.calls.bridge import Bridge
@@ -21,21 +18,6 @@ from tidemill.jobs.status import Status
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two progress lines where there is no terminal."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, handled as the first Ctrl-C is."""
-
-
-class Signals:
-    """Which signal stopped the block of `sigterm_as_interrupt`."""
-
-    def __init__(self) -> None:
-        self.terminated = False
-
-    def exit_code(self, code: int) -> int:
-        """The code a command ends with: 143 instead of 130 where SIGTERM stopped it."""
-        return 143 if self.terminated and code == 130 else code
 
 
 def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = None) -> Report:
@@ -54,26 +36,15 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
     live = sys.stderr.isatty()
     with _open_display(live) if show or (show is None and live) else _no_display() as display, Bridge() as bridge:
         runner = Runner(job, request, on_status=display)
-        return bridge.run(runner.run(), runner.stop)
 
+        def stop(times: int) -> None:
+            runner.stop(times)
+            if times == 1 and show is not False:
+                grace = _show_duration(job.run.grace_s)
+                sys.stderr.write(f"stopping: calls in flight get {grace}, another signal ends at once\n")
+                sys.stderr.flush()
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[Signals]:
-    """For the length of the block, SIGTERM raises in the main thread what Ctrl-C would; put back afterwards."""
-    signals = Signals()
-    if threading.current_thread() is not threading.main_thread():
-        yield signals
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.terminated = True
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield signals
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return bridge.run(runner.run(), stop)
 
 
 def describe_status(status: Status) -> str:

@@ -21,8 +21,8 @@ from tidemill.resources.worker import WorkerThread
 GROUP_S = 0.01
 """How long a group collects when few slots wait: one fsync serves all calls that end within it."""
 
-CACHED_SEGMENTS = 4
-"""Archives of an earlier run held at a time while its replies are looked up."""
+CACHED_SEGMENTS = 2
+"""Archives of an earlier run held at a time while its replies are looked up, and one more for each pass it went."""
 
 
 class Journal:
@@ -110,12 +110,12 @@ class Journal:
         if self._lease is not None:
             meta["lease"] = self._lease.to_dict()
             self._lease = None
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             await self._thread.run(self._ledger.append, self._pass, last, b"\n".join(rows), meta)
             self.commits += 1
-        except (sqlite3.Error, OSError) as exc:
-            error = explain_disk(exc)
+        except BaseException as exc:  # noqa: BLE001 - handed to those who wait for the commit
+            error = explain_disk(exc) if isinstance(exc, (sqlite3.Error, OSError)) else exc
         finally:
             self._busy = None
         for waiter in waiters:
@@ -125,6 +125,8 @@ class Journal:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(error)
+        if isinstance(error, asyncio.CancelledError):
+            raise error
         if len(self._waiters) >= self._half:
             self._start()
         elif self._waiters and self._timer is None:
@@ -199,6 +201,8 @@ class OldReplies:
         self._folder = folder
         self._segments = list(reversed(segments))  # a later segment's reply (a retry's) goes before an earlier one's
         self._loaded: OrderedDict[int, dict[CallKey, tuple[str, bytes]]] = OrderedDict()
+        # Each pass goes through the identities in order: one archive of each is in use at a time, or two at its seam.
+        self._most = CACHED_SEGMENTS + len({segment["pass"] for segment in segments})
         self._unsealed = _index(line for frame in frames for line in frame.split(b"\n"))
 
     def find(self, key: CallKey, digest: str) -> bytes | None:
@@ -226,7 +230,7 @@ class OldReplies:
         lines = (line.rstrip(b"\n") for line in iter_calls(self._folder.call_part(number)))
         loaded = {key: value for key, value in _index(lines).items() if key[:4] not in failed}
         self._loaded[number] = loaded
-        if len(self._loaded) > CACHED_SEGMENTS:
+        if len(self._loaded) > self._most:
             self._loaded.popitem(last=False)
         return loaded
 

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 from tidemill.calls.meter import Meter
-from tidemill.config.secrets import mask
 from tidemill.errors import TidemillError
 from tidemill.jobs.counts import DROPPED, FIELDS, PASSED, QUARANTINED, SKIPPED, Counts
 from tidemill.jobs.folder import RunFolder
+from tidemill.jobs.outcomes import explain_error
 
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
 
@@ -82,8 +82,8 @@ def explain_reason(reason: BaseException | str | None) -> str:
         return ""
     if isinstance(reason, str):
         return reason
-    text = str(reason) if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {reason}"
-    return mask(text)
+    text = explain_error(reason)
+    return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
 
 
 def describe_calls(meter: Meter) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemill.data.nodes import Node
 from tidemill.errors import DataError
 from tidemill.jobs.counts import EMITTED, IN, PASSED, QUARANTINED, SKIPPED, new_counts
 from tidemill.jobs.folder import RunFolder
+from tidemill.jobs.opening import OpenRun
 from tidemill.jobs.outcomes import Failure, Redo
 from tidemill.jobs.reader import CHUNK_RECORDS, Chunk, SourceTotals
 from tidemill.jobs.replies import iter_failed
@@ -16,12 +18,41 @@ from tidemill.jobs.rows import FailedRow
 from tidemill.jobs.source_half import SourceHalf
 from tidemill.protocols import Source
 
+NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPass:
+    """One pass of a run: number 0 over the source, each later one a retry of what stood in segments up to `upto`."""
+
+    number: int = 0
+    upto: int = 0
+
+
+def begin_retry(run: OpenRun) -> RunPass:
+    """The retry that was cut short, while rows it took up still stand; else a new one over all that stands now."""
+    saved = run.ledger.load_meta("retry")
+    last = RunPass(saved["number"], saved["upto"]) if saved else RunPass()
+    if any(_stands(segment) for segment in run.segments if segment["number"] <= last.upto):
+        return last
+    begun = RunPass(last.number + 1, run.next_segment - 1)
+    run.ledger.save_meta({"retry": {"number": begun.number, "upto": begun.upto}})
+    return begun
+
+
+def _stands(segment: dict[str, Any]) -> bool:
+    part = segment.get("quarantine")
+    return part is not None and part["rows"] > part["retired"]
+
 
 class RetryReader:
     """Gives the records that stand in quarantine, oldest first, each at the step where it failed.
 
     A record that failed in the source half goes through the rest of it here; one of the record half enters there.
     The counts take back the failed outcome, since the record gets a new one.
+
+    Args:
+        upto: the number of the last segment whose rows are tried again.
     """
 
     def __init__(
@@ -31,13 +62,13 @@ class RetryReader:
         source: Source,
         source_nodes: Sequence[Node],
         *,
-        run_pass: int,
+        upto: int,
         totals: SourceTotals,
         steps: int,
         chunk_records: int = CHUNK_RECORDS,
     ) -> None:
-        older = [segment for segment in segments if segment["pass"] != run_pass]
-        self._rows = (row for segment in older for row in iter_failed(folder, segment, standing=True))
+        taken_up = [segment for segment in segments if segment["number"] <= upto]
+        self._rows = (row for segment in taken_up for row in iter_failed(folder, segment, standing=True))
         self._source = source
         self._totals = totals
         self._half = SourceHalf(source_nodes, new_counts(steps), totals.taken)
@@ -71,22 +102,19 @@ class RetryReader:
         return None
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Close the quarantine part that is being read."""
+        self._rows.close()
 
     def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
         if not row.restorable:
-            error = DataError(
-                "the record cannot be tried again: it held values that JSON does not keep",
-                hint="give records plain values (str, int, float, bool, None, lists, dicts) before the first call",
-            )
             self._half.counts[row.step][IN] += 1
-            return [(row.path, Failure(row.step, error, row.record, path=row.path), 0)]
+            return [(row.path, _fail_again(row), 0)]
         if row.step >= self._first:
             return [(row.path, row.record, row.step - self._first)]
         entered = list(self._flow(row))
         if len(entered) == 1 and not row.given:
-            return [((), entered[0], 0)]
-        return [((row.given + index,), record, 0) for index, record in enumerate(entered)]
+            return [_place(row.path, entered[0])]
+        return [_place((*row.path, row.given + index), record) for index, record in enumerate(entered)]
 
     def _flow(self, row: FailedRow) -> Iterator[Any]:
         """What the record gives at the end of the source half: records and failures."""
@@ -103,3 +131,14 @@ class RetryReader:
         half.count(0, PASSED)
         half.counts[0][EMITTED] += 1
         yield from half.flow(record)
+
+
+def _place(path: tuple[int, ...], entered: Any) -> tuple[tuple[int, ...], Any, int]:
+    """What enters the record half, at its first step, under the identity it has from now on."""
+    return path, replace(entered, path=path) if isinstance(entered, Failure) else entered, 0
+
+
+def _fail_again(row: FailedRow) -> Failure:
+    """The failure that `row` stays: its record is not what it was any more."""
+    message = row.error["message"].removesuffix(NOT_RETRIED) + NOT_RETRIED
+    return Failure(row.step, DataError(message), row.record, path=row.path, restorable=False)

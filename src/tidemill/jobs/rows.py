@@ -8,9 +8,11 @@ from typing import Any
 
 import orjson
 
-from tidemill.config.secrets import mask
 from tidemill.errors import TidemillError
-from tidemill.jobs.outcomes import Failure
+from tidemill.jobs.outcomes import Failure, explain_error
+
+MAX_SHOWN = 2_000
+"""Characters kept of a record that JSON cannot hold."""
 
 CallKey = tuple[str, int, tuple[int, ...], str, int]
 """(part, ordinal, path, step name, call number): with the request's hash, what a reply belongs to."""
@@ -69,7 +71,7 @@ class FailedRow:
             record,
             failure.raw,
             failure.given,
-            restorable,
+            restorable and failure.restorable,
         )
 
     def to_line(self) -> bytes:
@@ -102,8 +104,7 @@ class FailedRow:
 
 def describe_error(error: BaseException) -> dict[str, str]:
     """An error as JSON: its type and its text, secrets masked."""
-    text = mask(str(error)) or type(error).__name__
-    described = {"type": type(error).__name__, "message": text}
+    described = {"type": type(error).__name__, "message": explain_error(error)}
     if isinstance(error, TidemillError) and error.where:
         described["where"] = error.where
     return described
@@ -113,6 +114,13 @@ def _to_json(record: Any) -> tuple[Any, bool]:
     """The record as JSON values, and whether it comes back the same; else its `repr`."""
     try:
         restored = orjson.loads(orjson.dumps(record))
-    except TypeError:
-        return repr(record)[:2000], False
-    return restored, restored == record
+        return restored, restored == record
+    except Exception as exc:  # noqa: BLE001 - a user's object may fail at being compared and shown, too
+        return _show(record, exc), False
+
+
+def _show(record: Any, error: Exception) -> str:
+    try:
+        return ascii(record)[:MAX_SHOWN]
+    except Exception:  # noqa: BLE001 - as above
+        return f"a {type(record).__name__} that cannot be shown: {explain_error(error)}"

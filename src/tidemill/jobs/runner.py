@@ -68,17 +68,20 @@ class Runner:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
+            logger.info("run %s opened in %s: %d records done", run.info["run_id"], run.folder.run, sitting.before)
             error: BaseException | None = None
             try:
-                await self._work(sitting, board)
+                try:
+                    await self._work(sitting, board)
+                finally:
+                    await sitting.close()
             except Exception as exc:  # noqa: BLE001 - what ended the run is told in the report, which says how to go on
                 error = exc
-            finally:
-                await sitting.close()
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             report = sitting.report(outcome, reason)
             save_report(report, run.folder)
             board.remove()
+            logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(sitting.describe(outcome))
         return report
 
@@ -93,8 +96,11 @@ class Runner:
         finally:
             ticks.cancel()
             sitting.reader.stop()
-            if self._stops < 2:
-                await sitting.lander.finish()
+            try:
+                if self._stops < 2:
+                    await sitting.lander.finish()
+            finally:
+                await sitting.lander.abandon()
 
     async def _tick(self, sitting: Sitting, board: StatusBoard) -> None:
         while True:

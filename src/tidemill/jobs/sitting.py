@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tidemill.calls.budget import BudgetLedger, Spend
@@ -15,7 +18,7 @@ from tidemill.calls.wire import Transport
 from tidemill.data.nodes import Node
 from tidemill.disk import Disk
 from tidemill.errors import StateError
-from tidemill.jobs.landing import ErrorCount, Lander, count_failed
+from tidemill.jobs.landing import ErrorCount, Lander
 from tidemill.jobs.opening import SOURCE_PASS, OpenRun, open_old_run
 from tidemill.jobs.reader import CHUNK_RECORDS, Reader
 from tidemill.jobs.replies import Journal, LedgerReplies, OldReplies
@@ -28,7 +31,7 @@ from tidemill.jobs.report import (
     explain_reason,
     peak_rss_bytes,
 )
-from tidemill.jobs.retry import RetryReader
+from tidemill.jobs.retry import RetryReader, RunPass, begin_retry
 from tidemill.jobs.sinks import make_writer
 from tidemill.jobs.spec import JobSpec
 from tidemill.jobs.status import Status
@@ -37,6 +40,9 @@ from tidemill.jobs.window import Window, WindowLimits
 from tidemill.models.generate import Generate
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+
+READER_CLOSE_S = 1.0
+"""How long a run that ends waits for its source to return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Sitting:
         self.surroundings = surroundings
         self.before = sum(run.sealed.values())
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
-        self.run_pass = _choose_pass(run, retry=request.retry)
+        self.run_pass = begin_retry(run) if request.retry else RunPass()
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
         self.started = time.monotonic()
@@ -105,7 +111,7 @@ class Sitting:
         slots = count_slots(record_half)
         first = len(source_half) + 1
         sitting.journal = Journal(
-            run.ledger, sitting.ledger_thread, run_pass=sitting.run_pass, slots=slots, totals=sitting.save_meter
+            run.ledger, sitting.ledger_thread, run_pass=sitting.run_pass.number, slots=slots, totals=sitting.save_meter
         )
         sitting.engine = sitting.make_engine()
         steps = await open_steps(
@@ -117,7 +123,7 @@ class Sitting:
             folder=job.folder,
         )
         sitting.replies = LedgerReplies(
-            run.ledger.iter_frames(sitting.run_pass), sitting.journal, _open_reuse(sitting, scope)
+            run.ledger.iter_frames(sitting.run_pass.number), sitting.journal, _open_reuse(sitting, scope)
         )
         sitting.reader = sitting.make_reader(source_half)
         place = sitting.reader.measure()
@@ -130,7 +136,7 @@ class Sitting:
             WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
             sitting.lander.deliver,
             store=sitting.replies,
-            first_number=run.sealed.get(sitting.run_pass, 0),
+            first_number=run.sealed.get(sitting.run_pass.number, 0),
             skipping=sitting.policies("skip"),
             paused=sitting.lander.is_behind,
         )
@@ -160,7 +166,7 @@ class Sitting:
                 run.segments,
                 job.source,
                 source_half,
-                run_pass=self.run_pass,
+                upto=self.run_pass.upto,
                 totals=run.totals,
                 steps=len(job.names),
                 chunk_records=chunk_records,
@@ -180,11 +186,13 @@ class Sitting:
         run, job = self.run, self.job
         outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
-        errors = ErrorCount(job.max_errors, finished=run.sealed.get(SOURCE_PASS, 0), failed=count_failed(run.counts))
+        errors = ErrorCount(job.max_errors, first=len(job.halves[0]) + 1, only_at_end=self.request.retry)
+        errors.recount(run.counts)
         return Lander(
             run,
-            self.run_pass,
+            self.run_pass.number,
             writer,
+            retried=self.run_pass.upto,
             names=job.names,
             skipping=self.policies("skip"),
             raising=self.policies("raise"),
@@ -204,9 +212,14 @@ class Sitting:
         return {"meter": self.meter.to_dict()}
 
     async def close(self) -> None:
-        """End the engine and the journal; what is committed is durable."""
-        await self.engine.close()
-        await self.journal.drain()
+        """End the reader, the engine and the journal; what is committed is durable."""
+        with suppress(TimeoutError):  # a source that blocks keeps its thread, and what it holds open
+            async with asyncio.timeout(READER_CLOSE_S):
+                await self.reader_thread.run(self.reader.close)
+        try:
+            await self.engine.close()
+        finally:
+            await self.journal.drain()
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why."""
@@ -272,21 +285,6 @@ class Sitting:
         )
 
 
-def _choose_pass(run: OpenRun, *, retry: bool) -> int:
-    """The pass that is run: the source's, or a retry's, going on with one that was cut short."""
-    if not retry:
-        return SOURCE_PASS
-    standing = [segment for segment in run.segments if _stands(segment)]
-    last = max(run.sealed, default=SOURCE_PASS)
-    unfinished = last != SOURCE_PASS and any(segment["pass"] != last for segment in standing)
-    return last if unfinished else last + 1
-
-
-def _stands(segment: dict[str, Any]) -> bool:
-    part = segment.get("quarantine")
-    return part is not None and part["rows"] > part["retired"]
-
-
 def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
     """The earlier run to reuse: the one asked for now, or when this run began."""
     run = sitting.run
@@ -294,14 +292,20 @@ def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
     wanted = sitting.request.reuse or known
     if wanted is None:
         return None
+    if wanted == known and not Path(known).exists():
+        raise StateError(
+            f"the run whose replies this one reuses is gone: {known}",
+            where=str(run.folder.output),
+            hint="put it back; or name where it is now with --reuse; or start anew with --fresh",
+        )
     folder, ledger = open_old_run(wanted, run.folder, scope, sitting.surroundings.disk)
     location = str(folder.run.absolute())
-    if known is None:
-        if not run.is_new and run.segments:
-            raise StateError(
-                "--reuse is for a new run, and this one has sealed records",
-                where=str(run.folder.output),
-                hint="run without --reuse to go on, or write the new run to another sink.path",
-            )
+    if known is None and run.segments:
+        raise StateError(
+            "--reuse is for a new run, and this one has sealed records",
+            where=str(run.folder.output),
+            hint="run without --reuse to go on, or write the new run to another sink.path",
+        )
+    if location != known:
         run.ledger.save_meta({"reuse": location})
     return OldReplies(folder, ledger.load_segments(), ledger.iter_frames())

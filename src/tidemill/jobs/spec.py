@@ -64,6 +64,7 @@ class JobSpec(Config):
         run: where the run folder is, and how the run ends.
         folder: what relative paths start from; a job file's own folder.
         file: the job file it was read from.
+        overrides: what was put in over what the file says, as `key.path=value`.
     """
 
     source: Read | InstanceOf[FromIterable]
@@ -74,6 +75,7 @@ class JobSpec(Config):
     run: RunOptions = RunOptions()
     folder: Path = Path()
     file: Path | None = None
+    overrides: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -16,9 +16,10 @@ from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes import Node, split_halves, step_names
+from tidemill.data.nodes import Node, Take, split_halves, step_names
 from tidemill.jobs.rows import describe_error
-from tidemill.jobs.single import SingleRun
+from tidemill.jobs.single import OnCall, SingleRun
+from tidemill.jobs.window import is_failure_of_run
 from tidemill.models.generate import Generate
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source
@@ -49,7 +50,7 @@ class Trial:
     """What became of one record.
 
     Attributes:
-        record: as it came out of the source half.
+        record: as it came out of the source half; None when it failed there.
         exchanges: its calls, in order.
         result: the record at the end, None when it was dropped; a list behind a `flat_map`.
         error: type and message when it failed, secrets masked.
@@ -68,33 +69,67 @@ class _NotSent(Exception):  # noqa: N818 - ends a record's trial before its firs
 def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Path, call: bool = True) -> list[Trial]:
     """The first `count` records of the source half, tried; nothing is written.
 
+    A step behind a call that looks across records ends the trial: it has only these few to look at.
+
     Args:
         call: False stops each record before its first request is sent and shows that request.
 
     Raises:
-        ConfigError, DataError, CallError of the run: nothing can be tried.
+        ConfigError, DataError: nothing can be tried.
+        CallError: the run would stop: credentials, an unknown model, an endpoint that is not there.
     """
-    before, steps = split_halves(tuple(nodes))
-    names = step_names(tuple(nodes))[len(before) :]
+    before, rest = split_halves(tuple(nodes))
+    end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
+    steps, tail = rest[:end], rest[end:]
+    if tail and isinstance(tail[0], Take):
+        count = min(count, tail[0].count)
+    names = step_names(tuple(nodes))[len(before) :][:end]
     prices = {
         name: Pricing(node.model.price)
         for name, node in zip(names, steps, strict=True)
         if isinstance(node, Generate) and node.model.price is not None
     }
-    records = iterate(source, before)
-    try:
-        trials = [Trial(record) for record in islice(records, count)]
-    finally:
-        records.close()
+    trials = list(islice(_iter_trials(source, before), count))
     with Bridge() as bridge:
-        for trial in trials:
-            run = SingleRun(steps, folder=folder, names=names, on_call=partial(_note, trial, prices, call))
-            bridge.run(_try(trial, run))
+        bridge.run(_try_all(trials, SingleRun(steps, folder=folder, names=names, send=call), prices, call))
     return trials
 
 
+def _iter_trials(source: Source, before: Sequence[Node]) -> Iterator[Trial]:
+    """A trial for each record at the end of the source half; one that failed there has its error."""
+    records = iterate(source, before)
+    try:
+        while True:
+            try:
+                yield Trial(next(records))
+            except StopIteration:
+                return
+            except Exception as exc:  # noqa: BLE001 - what a record fails with is what a trial is there to show
+                yield Trial(None, error=describe_error(exc))
+    finally:
+        records.close()
+
+
+async def _try_all(trials: Sequence[Trial], run: SingleRun, prices: Mapping[str, Pricing], call: bool) -> None:
+    async with run:
+        for trial in trials:
+            if trial.error is None:
+                await _try(trial, run, partial(_note, trial, prices, call))
+
+
+async def _try(trial: Trial, run: SingleRun, on_call: OnCall) -> None:
+    try:
+        trial.result = await run.run(trial.record, on_call)
+    except _NotSent:
+        return
+    except Exception as exc:
+        if is_failure_of_run(exc):
+            raise
+        trial.error = describe_error(exc)
+
+
 def _note(
-    trial: Trial, prices: dict[str, Pricing], call: bool, step: str, request: Request, reply: Reply | None
+    trial: Trial, prices: Mapping[str, Pricing], call: bool, step: str, request: Request, reply: Reply | None
 ) -> None:
     body = orjson.loads(request.body)
     if reply is None:
@@ -103,22 +138,12 @@ def _note(
             raise _NotSent
         return
     usage = reply.usage
-    cost_usd = prices[step].cost(usage).usd if usage and step in prices else None
-    trial.exchanges[-1] = Exchange(
+    asked = next(i for i in reversed(range(len(trial.exchanges))) if trial.exchanges[i].request == body)
+    trial.exchanges[asked] = Exchange(
         step,
         body,
-        mask(reply.text),
+        mask(reply.text or reply.refusal),
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
-        cost_usd=cost_usd,
+        cost_usd=prices[step].cost(usage).usd if usage and step in prices else None,
     )
-
-
-async def _try(trial: Trial, run: SingleRun) -> None:
-    async with run:
-        try:
-            trial.result = await run.run(trial.record)
-        except _NotSent:
-            return
-        except Exception as exc:  # noqa: BLE001 - what a record fails with is what a trial is there to show
-            trial.error = describe_error(exc)

@@ -89,7 +89,8 @@ WindowStep = FunctionStep | GenerateStep
 class Root:
     """A record at the end of the source half, with all that becomes of it.
 
-    `landed` holds `(path, record)`, `rows` the ledger rows of its calls, `pending` the descendants not finished.
+    `landed` holds `(path, record)`, `rows` the ledger rows of its calls, `pending` the descendants not finished,
+    `dropped` those that were dropped.
     """
 
     chunk: Chunk
@@ -98,6 +99,7 @@ class Root:
     ordinal: int
     size_bytes: int
     pending: int = 1
+    dropped: int = 0
     landed: list[tuple[Path, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     rows: list[bytes] = field(default_factory=list)
@@ -360,6 +362,7 @@ class Window:
                 record = result
             elif not result:
                 counts[DROPPED] += 1
+                root.dropped += 1
                 self._finish(root)
                 return
             elif step.shape is Shape.MANY:

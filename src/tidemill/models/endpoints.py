@@ -6,10 +6,8 @@ from pathlib import Path
 
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError
-from tidemill.models.generate import Generate
 from tidemill.models.local import open_local_server
 from tidemill.models.model import PROVIDERS, Model
-from tidemill.models.openai import ChatEndpoint
 from tidemill.resources.scope import Scope
 
 
@@ -42,8 +40,3 @@ def open_base_url(model: Model, scope: Scope, folder: Path) -> str:
     if model.base_url is not None:
         return model.base_url
     return PROVIDERS[model.provider].base_url
-
-
-def chat_endpoint(node: Generate, base_url: str, folder: Path) -> ChatEndpoint:
-    """The endpoint of one `generate` step."""
-    return ChatEndpoint(base_url, node.model.name, find_headers(node.model, folder), node.options())

@@ -7,6 +7,7 @@ OpenAI wire format on a free loopback port, JSON-schema-constrained replies incl
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import logging
 import os
 import socket
@@ -24,7 +25,7 @@ from tidemill.models.weights import embedded_weights
 logger = logging.getLogger(__name__)
 
 PREFIX = "local/"
-EMBEDDED = "smollm2"
+EMBEDDED = "local/smollm2"
 HOST = "127.0.0.1"
 
 # On two cores the embedded model's tokens/s grow up to four requests at once and no further; each more takes memory.
@@ -52,10 +53,10 @@ def open_local_server(
     the weights load. llama.cpp's log is silent unless the logger `tidemill.models.local` is at DEBUG.
 
     Args:
-        name: `local/smollm2` or `local/PATH.gguf`; `local/` may be left out.
+        name: `local/smollm2` or `local/PATH.gguf`.
         slots: requests that may be open at once. Up to four are computed together, the others wait their turn.
         context_tokens: the most for prompt and reply of one request together; kept for each request computed.
-        threads: that compute; by default this process's processors, at most 8.
+        threads: that compute; by default one fewer than this process has processors, at most 8.
         folder: what a relative PATH is relative to; by default the working folder.
 
     Raises:
@@ -63,11 +64,11 @@ def open_local_server(
         ResourceError: xllamacpp is not installed, the weights cannot be fetched, or llama.cpp refuses them.
     """
     check_local_model(name, folder=folder)
-    xllamacpp = _import_xllamacpp()
-    alias = name.removeprefix(PREFIX)
-    path = embedded_weights() if alias == EMBEDDED else _named_file(alias, folder)
-    plan = _Plan(os.getpid(), path.resolve(), alias, slots, context_tokens, threads or _threads())
-    shared = _acquire(plan, xllamacpp)
+    path = embedded_weights() if name == EMBEDDED else _named_file(name, folder)
+    plan = _Plan(
+        os.getpid(), path.resolve(), name.removeprefix(PREFIX), slots, context_tokens, threads or _default_threads()
+    )
+    shared = _acquire(plan)
     try:
         yield f"{shared.address}/v1"
     finally:
@@ -79,15 +80,29 @@ def check_local_model(name: str, *, folder: Path | None = None) -> None:
 
     Raises:
         ConfigError: `name` is no local model, or its file is not there or not GGUF.
+        ResourceError: xllamacpp is not installed.
     """
-    alias = name.removeprefix(PREFIX)
-    if alias == EMBEDDED:
-        return
-    if not alias.endswith(".gguf"):
+    if not (name == EMBEDDED or (name.startswith(PREFIX) and name.endswith(".gguf"))):
         raise ConfigError(
-            f"no local model is called {alias!r}", hint=f"local models are `{PREFIX}{EMBEDDED}` and `{PREFIX}PATH.gguf`"
+            f"no local model is called {name!r}", hint=f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`"
         )
-    path = _named_file(alias, folder)
+    if not _is_installed():
+        raise ResourceError(
+            "a local model needs the package xllamacpp, which is not installed",
+            hint='pip install "tidemill[local]"',
+        )
+    if name != EMBEDDED:
+        _check_file(_named_file(name, folder), folder)
+
+
+def _is_installed() -> bool:
+    try:
+        return importlib.util.find_spec("xllamacpp") is not None
+    except ValueError:  # it stands in sys.modules without a spec, or as None: blocked
+        return False
+
+
+def _check_file(path: Path, folder: Path | None) -> None:
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -124,11 +139,11 @@ _lock = threading.Lock()
 _open: dict[_Plan, _Shared] = {}
 
 
-def _acquire(plan: _Plan, xllamacpp: Any) -> _Shared:
+def _acquire(plan: _Plan) -> _Shared:
     with _lock:
         shared = _open.get(plan)
         if shared is None:
-            shared = _open[plan] = _start(plan, xllamacpp)
+            shared = _open[plan] = _start(plan)
         shared.users += 1
         return shared
 
@@ -153,7 +168,9 @@ def _stop_all() -> None:
             _stop(_open.pop(plan))
 
 
-def _start(plan: _Plan, xllamacpp: Any) -> _Shared:
+def _start(plan: _Plan) -> _Shared:
+    import xllamacpp
+
     params = xllamacpp.CommonParams()
     params.model.path = str(plan.path)
     params.model_alias = {plan.alias}  # what replies name as their model, instead of a path on this machine
@@ -220,22 +237,13 @@ def _shut_down_sockets(port: int) -> int:
     return connections
 
 
-def _named_file(alias: str, folder: Path | None) -> Path:
-    return (folder or Path()) / Path(alias).expanduser()
+def _named_file(name: str, folder: Path | None) -> Path:
+    return (folder or Path()) / Path(name.removeprefix(PREFIX)).expanduser()
 
 
-def _threads() -> int:
+def _default_threads() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(count, MAX_THREADS)
-
-
-def _import_xllamacpp() -> Any:
-    try:
-        import xllamacpp
-    except ImportError as exc:
-        raise ResourceError(
-            "a local model needs the package xllamacpp, which is not installed",
-            hint='pip install "tidemill[local]"',
-        ) from exc
-    return xllamacpp
+    # llama.cpp's threads wait for each other spinning: one that loses its processor to other work, this program's own
+    # included, stalls them all (measured in docs/lab-notes.md), so one processor is left free.
+    return min(max(1, count - 1), MAX_THREADS)

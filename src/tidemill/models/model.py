@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -57,10 +59,10 @@ class Model(Config):
     result_fields: ClassVar[frozenset[str]] = frozenset({"model", "params", "headers"})
     """What decides a reply; the other fields may change between runs of one run folder."""
 
+    base_url: str | None = None  # before `model`, whose provider need not be known when there is one
     model: str
     limits: Limits = Limits()
     price: Price | None = None
-    base_url: str | None = None
     api_key: SecretStr | None = Field(default=None, repr=False)
     params: dict[str, Any] = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -82,28 +84,44 @@ class Model(Config):
             )
         return handler({"model": value})
 
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            hint = (
+                f"write http://{value}" if re.match(r"[\w.-]+:\d+", value) else "for example http://localhost:8000/v1"
+            )
+            raise PydanticCustomError(
+                "base_url", "expected an http or https address, got `{url}`", {"url": value, "hint": hint}
+            )
+        if parts.path.rstrip("/").endswith("/chat/completions"):
+            raise PydanticCustomError(
+                "base_url", "expected the address up to the version", {"hint": "leave out `/chat/completions`"}
+            )
+        return value
+
     @field_validator("model")
     @classmethod
-    def _check_name(cls, value: str) -> str:
-        if not all(value.partition("/")):
+    def _check_name(cls, value: str, info: ValidationInfo) -> str:
+        provider, slash, name = value.partition("/")
+        if not (provider and slash and name):
             raise PydanticCustomError(
                 "model_name",
                 "expected a model as provider/name, got `{name}`",
                 {"name": value, "hint": "for example openai/gpt-4.1-mini or local/smollm2"},
             )
-        return value
-
-    @model_validator(mode="after")
-    def _check_provider(self) -> Model:
-        if self.provider not in PROVIDERS and self.base_url is None:
-            near = find_near(self.provider, PROVIDERS)
-            hint = f"did you mean `{near}/{self.name}`?" if near else "give the endpoint as base_url"
+        if provider not in PROVIDERS and info.data.get("base_url", "") is None:
+            near = find_near(provider, PROVIDERS)
+            hint = f"did you mean `{near}/{name}`?" if near else "give the endpoint as base_url"
             raise PydanticCustomError(
                 "model_provider",
                 "unknown provider `{provider}` in `{name}`, and no base_url",
-                {"provider": self.provider, "name": self.model, "hint": hint},
+                {"provider": provider, "name": value, "hint": hint, "offset": 0, "length": len(provider)},
             )
-        return self
+        return value
 
     @property
     def provider(self) -> str:

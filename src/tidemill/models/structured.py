@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 # What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
-_STRUCTURE = "type properties required additionalProperties items enum const anyOf $ref $defs title description"
+_STRUCTURE = "type properties required additionalProperties items enum const anyOf $ref $defs description"
 _CONSTRAINTS = "pattern format multipleOf maximum exclusiveMaximum minimum exclusiveMinimum minItems maxItems"
 STRICT_KEYWORDS = frozenset(f"{_STRUCTURE} {_CONSTRAINTS}".split())
 
@@ -18,20 +18,31 @@ def response_format(model: type[BaseModel]) -> dict[str, Any]:
     """The `response_format` that asks for `model`.
 
     Strict where strict mode loses nothing (every property required, no keyword it does not know); otherwise
-    the schema goes along unenforced by the provider, and the check after the reply enforces it whole.
+    the schema goes along unenforced by the provider, and the check after the reply enforces it whole. Titles, which
+    Pydantic makes from names, are left out: they are billed with every request and say nothing new, and a renamed
+    class asks the same.
     """
-    schema = _close_objects(model.model_json_schema())
-    strict = all(_is_strict(part) for part in _iter_schemas(schema))
-    return {"type": "json_schema", "json_schema": {"name": model.__name__, "strict": strict, "schema": schema}}
+    schema = _close_schema(model.model_json_schema())
+    if "$ref" in schema:  # of a model that holds itself; the root must be an object
+        schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
+    strict = schema.get("type") == "object" and all(_is_strict(part) for part in _iter_schemas(schema))
+    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}}
 
 
-def _close_objects(schema: Any) -> Any:
-    """`schema` with `additionalProperties: false` on every object that names its properties."""
-    if isinstance(schema, list):
-        return [_close_objects(part) for part in schema]
+def _close_schema(schema: Any) -> Any:
+    """`schema` without titles, and with `additionalProperties: false` on every object that names its properties."""
     if not isinstance(schema, dict):
         return schema
-    closed = {key: _close_objects(value) for key, value in schema.items()}
+    closed: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs", "patternProperties"):
+            closed[key] = {name: _close_schema(part) for name, part in value.items()}
+        elif key in ("anyOf", "allOf", "oneOf", "prefixItems"):
+            closed[key] = [_close_schema(part) for part in value]
+        elif key in ("items", "additionalProperties"):
+            closed[key] = _close_schema(value)
+        elif key != "title":
+            closed[key] = value
     if "properties" in closed and closed.get("type") == "object":
         closed.setdefault("additionalProperties", False)
     return closed
@@ -50,7 +61,7 @@ def _iter_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_strict(schema: dict[str, Any]) -> bool:
-    if not schema.keys() <= STRICT_KEYWORDS:
+    if not schema.keys() <= STRICT_KEYWORDS or ("$ref" in schema and len(schema) > 1):
         return False
     if schema.get("type") != "object":
         return True

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+THREAD_PREFIX = "tidemill-"
+"""What the names of Tidemill's own threads begin with."""
+
 
 class WorkerThread:
     """A thread for one kind of blocking work: reading, sealing, the ledger.
@@ -20,7 +23,7 @@ class WorkerThread:
 
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"tidemill-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX}{name}", daemon=True)
         self._thread.start()
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:

@@ -77,13 +77,13 @@ def print_status(console: Console, status: Mapping[str, Any]) -> None:
 def print_trial(console: Console, number: int, trial: Trial) -> None:
     """One tried record: each request as sent, its reply, and what came of it."""
     console.rule(f"record {number}")
-    console.print(_show(trial.record))
+    console.print(_show(trial.record), soft_wrap=True)
     for exchange in trial.exchanges:
         _print_exchange(console, exchange)
     if trial.error is not None:
         console.print(Text(f"failed: {trial.error['type']}: {trial.error['message']}", style="red"))
     elif trial.result is not None:
-        console.print("[bold]result[/bold]", _show(trial.result))
+        console.print("[bold]result[/bold]", _show(trial.result), soft_wrap=True)
     elif any(exchange.reply is None for exchange in trial.exchanges):
         console.print("[dim]not sent[/dim]")
     else:
@@ -91,13 +91,13 @@ def print_trial(console: Console, number: int, trial: Trial) -> None:
 
 
 def _print_exchange(console: Console, exchange: Exchange) -> None:
-    console.print(f"[bold]{exchange.step}: request[/bold]", _show(exchange.request))
+    console.print(f"[bold]{exchange.step}: request[/bold]", _show(exchange.request), soft_wrap=True)
     if exchange.reply is None:
         return
     tokens = f"{exchange.input_tokens} tokens in, {exchange.output_tokens} out" if exchange.input_tokens else ""
     cost = f", ${exchange.cost_usd:.6f}" if exchange.cost_usd is not None else ""
     console.print(f"[bold]{exchange.step}: reply[/bold] {tokens}{cost}", highlight=False)
-    console.print(Text(exchange.reply))
+    console.print(Text(exchange.reply), soft_wrap=True)
 
 
 def _show(value: Any) -> Text:

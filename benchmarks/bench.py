@@ -1,0 +1,31 @@
+"""All benches, one after the other; fails when one found something missing.
+
+python benchmarks/bench.py                    # about eleven minutes on two cores
+python benchmarks/bench.py --quick            # about a minute and a half; too small to judge the memory by
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FULL = (("calls.py",), ("memory.py",))
+QUICK = (("calls.py", "--quick"), ("memory.py", "--scale", "0.02"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="less of everything")
+    chosen = QUICK if parser.parse_args().quick else FULL
+    codes = [
+        subprocess.run([sys.executable, str(HERE / script), *arguments], check=False).returncode
+        for script, *arguments in chosen
+    ]
+    sys.exit(max(codes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""`async`/`await`: the same calls one by one, gathered, and as a durable job."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+import tidemill as tm
+from rows import Cell, Row, Setting
+from tidemill.calls.bridge import Bridge
+from tidemill.calls.transport import HttpTransport
+from tidemill.calls.wire import Request, Response
+from tidemill.disk import Disk
+from tidemill.jobs.report import Report
+from tidemill.jobs.runner import Runner
+from tidemill.testing import FaultProcess
+from workload import API_KEY, JOB, MODEL, override_job, render_prompt, write_records
+
+
+def show_calls(setting: Setting) -> Row:
+    with FaultProcess(latency_s=setting.latency_s) as server:
+        naive = _time(server, lambda: _call_one_by_one(server, setting.calls))
+        usual = _time(server, lambda: asyncio.run(_gather(server.base_url, setting.calls)))
+        cold = _Sitting(server, setting, "cold")
+        server.reset()
+        warm = _Sitting(server, setting, "warm")
+        at_once = server.max_in_flight
+    counts = {"max_in_flight": at_once, "landed": warm.report.records["landed"], "commits": warm.commits}
+    return Row(
+        "`async` / `await`",
+        f"{setting.calls} calls of {setting.latency_s * 1e3:.0f} ms: one by one / `gather` / a durable job",
+        [naive, usual, Cell(f"{warm.calls_s:.3f} s, {at_once} in flight", counts)],
+        note=f"with limits, a budget, retries and the ledger on: from the first call sent to the last reply committed "
+        f"with fsync, in a process that has run the job once before; with opening the run, sealing it to Parquet and "
+        f"closing it {warm.whole_s:.3f} s, the first time {cold.whole_s:.2f} s",
+    )
+
+
+def _time(server: FaultProcess, call_all: Callable[[], object]) -> Cell:
+    server.reset()
+    started = time.perf_counter()
+    call_all()
+    taken = time.perf_counter() - started
+    at_once = server.max_in_flight
+    return Cell(f"{taken:.3f} s, {at_once} in flight", {"max_in_flight": at_once})
+
+
+def _payload(number: int) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": render_prompt(number)}]}
+
+
+def _call_one_by_one(server: FaultProcess, calls: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    for number in range(calls):
+        connection.request("POST", "/v1/chat/completions", json.dumps(_payload(number)))
+        json.loads(connection.getresponse().read())["choices"][0]["message"]["content"]
+    connection.close()
+
+
+async def _gather(base_url: str, calls: int) -> None:
+    async with aiohttp.ClientSession() as session:
+
+        async def call(number: int) -> str:
+            async with session.post(f"{base_url}/chat/completions", json=_payload(number)) as response:
+                return str((await response.json())["choices"][0]["message"]["content"])
+
+        await asyncio.gather(*map(call, range(calls)))
+
+
+class _Sitting:
+    """One run of the job, with the times of its calls and commits.
+
+    Attributes:
+        calls_s: from the first call sent to the last reply committed.
+        whole_s: from opening the run to its report.
+        commits: ledger commits from the first call on.
+    """
+
+    def __init__(self, server: FaultProcess, setting: Setting, name: str) -> None:
+        source = write_records(setting.folder / f"{name}.jsonl", setting.calls)
+        output = setting.folder / name
+        overrides = override_job(source=source, output=output, base_url=server.base_url, concurrency=64)
+        job = tm.load_job(JOB, [*overrides, f"models.fast.api_key={API_KEY}"])
+        disk, transport = _TimingDisk(), _TimingTransport()
+        started = time.perf_counter()
+        with Bridge() as bridge:
+            self.report: Report = bridge.run(Runner(job.spec, disk=disk, transport=lambda: transport).run())
+        self.whole_s = time.perf_counter() - started
+        committed = next(at for at in disk.committed_at if at >= max(transport.answered_at))
+        self.calls_s = committed - min(transport.sent_at)
+        self.commits = sum(1 for at in disk.committed_at if at >= min(transport.sent_at))
+
+
+class _TimingDisk(Disk):
+    """The disk, with the time each commit returned."""
+
+    def __init__(self) -> None:
+        self.committed_at: list[float] = []
+
+    def perform(self, operation: str, path: Path, act: Callable[[], Any]) -> Any:
+        result = act()
+        if operation == "commit":
+            self.committed_at.append(time.perf_counter())
+        return result
+
+
+class _TimingTransport(HttpTransport):
+    """The transport, with the time each request went and each answer was there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent_at: list[float] = []
+        self.answered_at: list[float] = []
+
+    async def send(self, request: Request, timeout_s: float) -> Response:
+        self.sent_at.append(time.perf_counter())
+        response = await super().send(request, timeout_s)
+        self.answered_at.append(time.perf_counter())
+        return response

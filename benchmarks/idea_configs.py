@@ -1,0 +1,77 @@
+"""Dataclasses and Pydantic: a configuration with four mistakes, and what is said about them before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import tidemill as tm
+from rows import Cell, Row, Setting
+
+TEXT = """\
+learningrate: 0.01
+batch_size: "64"
+weight_decay: -0.05
+epochs: 0
+"""
+
+
+class PlainTraining(BaseModel):
+    """What Pydantic's documentation shows."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    learning_rate: float = Field(default=0.001, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: int = Field(default=3, ge=1)
+
+
+class Training(tm.Config):
+    """The same as a Tidemill config."""
+
+    learning_rate: float = Field(default=0.001, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: int = Field(default=3, ge=1)
+
+
+def show_config(setting: Setting) -> Row:
+    path = setting.folder / "training.yaml"
+    path.write_text(TEXT)
+    return Row(
+        "dataclasses, Pydantic",
+        '`learningrate: 0.01`, `batch_size: "64"`, `weight_decay: -0.05`, `epochs: 0` in a YAML file',
+        [_read_plainly(path), _validate(path), _load(path)],
+        note='`"64"` is none: both read it as the number it is',
+    )
+
+
+def _read_plainly(path: Path) -> Cell:
+    given = yaml.safe_load(path.read_text())
+    rate, epochs = given.get("learning_rate", 0.001), given.get("epochs", 3)
+    return Cell(f"runs: learning rate {rate}, {epochs} epochs", {"errors": 0, "places": 0, "suggestions": 0})
+
+
+def _validate(path: Path) -> Cell:
+    try:
+        PlainTraining.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as exc:
+        count = exc.error_count()
+        return Cell(f"{count} errors named, no file or line", {"errors": count, "places": 0, "suggestions": 0})
+    return Cell("runs", {"errors": 0, "places": 0, "suggestions": 0})
+
+
+def _load(path: Path) -> Cell:
+    try:
+        tm.load_config(Training, path)
+    except tm.ConfigError as exc:
+        problems = exc.problems
+        places = sum(problem.place is not None and problem.place.line > 0 for problem in problems)
+        hints = sum("learning_rate" in problem.hint for problem in problems)
+        counts = {"errors": len(problems), "places": places, "suggestions": hints}
+        text = f"{len(problems)} errors named, {places} with file:line:column and caret, {hints} suggestion"
+        return Cell(text, counts)
+    return Cell("runs", {"errors": 0, "places": 0, "suggestions": 0})

@@ -1,0 +1,69 @@
+"""Each row of the ideas table points the way it says, by what can be counted; the times in it are for the reader."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ideas.py"
+
+Counts = Mapping[str, float]
+Table = Mapping[str, Mapping[str, Counts]]
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    """What the script counts, by row and way."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--json", "--small"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    counted: Table = json.loads(done.stdout)
+    return counted
+
+
+def test_calls_are_in_flight_together_and_each_is_committed(table: Table) -> None:
+    row = table["calls"]
+    assert row["naive"]["max_in_flight"] == 1
+    assert row["usual"]["max_in_flight"] > 1
+    assert row["tidemill"]["max_in_flight"] > 1
+    assert row["tidemill"]["landed"] == 20
+    assert row["tidemill"]["commits"] >= 1
+
+
+def test_a_stream_that_is_consumed_holds_no_payloads(table: Table) -> None:
+    row = table["payloads-consumed"]
+    assert row["tidemill"]["peak_mb"] < 1 < row["naive"]["peak_mb"]
+    assert row["usual"]["peak_mb"] < 1
+
+
+def test_a_stream_whose_results_are_kept_holds_the_results_alone(table: Table) -> None:
+    row = table["payloads-kept"]
+    assert row["tidemill"]["peak_mb"] < row["naive"]["peak_mb"] / 2
+    assert row["tidemill"]["peak_mb"] < row["usual"]["peak_mb"] + 1
+
+
+def test_only_a_scope_releases_everything_and_keeps_the_blocks_error(table: Table) -> None:
+    row = table["scope"]
+    assert row["naive"] == {"released": 0, "error_kept": 1}
+    assert row["usual"] == {"released": 3, "error_kept": 0}
+    assert row["tidemill"] == {"released": 3, "error_kept": 1}
+
+
+def test_every_mistake_in_a_config_is_named_with_its_place(table: Table) -> None:
+    row = table["config"]
+    assert row["naive"]["errors"] == 0
+    assert row["usual"] == {"errors": 3, "places": 0, "suggestions": 0}
+    assert row["tidemill"] == {"errors": 3, "places": 3, "suggestions": 1}
+
+
+@pytest.mark.parametrize("key", ["pipeline", "rows-at-hand"])
+def test_one_object_serves_every_use(table: Table, key: str) -> None:
+    row = table[key]
+    assert row["naive"]["uses"] < row["tidemill"]["uses"] == 5
+    assert row["usual"]["uses"] <= 5

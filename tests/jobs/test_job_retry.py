@@ -1,0 +1,238 @@
+"""`retry`: the quarantined and skipped records are tried again, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workbench import (
+    FarSide,
+    ask,
+    check_folders,
+    label,
+    load_manifest,
+    make_job,
+    numbered,
+    read_failed,
+    read_output,
+    refuse,
+    run_job,
+    write_records,
+)
+
+from tidemill.calls.wire import Response
+from tidemill.data.nodes import Filter, FlatMap, Map
+from tidemill.jobs.spec import JobSpec
+from tidemill.testing import chat_response
+
+
+def two_steps(folder: Path, **fields: Any) -> JobSpec:
+    """A label, then a note about it."""
+    return make_job(folder, [label(), ask("Note on {{ text }}: {{ label.topic }}")], max_errors=100, **fields)
+
+
+def ids(job: JobSpec) -> list[int]:
+    return [record["id"] for record in read_output(job.folders)]
+
+
+async def test_only_the_quarantined_are_billed(tmp_path: Path) -> None:
+    """They land behind what is sealed, the counts move, and their old rows are retired."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    job, far = two_steps(tmp_path), FarSide(refuse("review 3.", "review 14.", "review 25."))
+    first = await run_job(job, far)
+    assert first.records == {"landed": 27, "dropped": 0, "skipped": 0, "quarantined": 3}
+    far.script = refuse("review 14.")
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert report.records == {"landed": 29, "dropped": 0, "skipped": 0, "quarantined": 1}
+    assert len(far.billed) == 4
+    assert ids(job) == [*(number for number in range(30) if number not in (3, 14, 25)), 3, 25]
+    assert [row.ordinal for row in read_failed(job.folders)] == [14]
+    assert sum(part["rows"] - part["retired"] for part in load_manifest(job.folders)["quarantine"]) == 1
+    assert (report.done, report.before) == (33, 30)
+    check_folders(job.folders)
+
+
+async def test_replies_of_earlier_steps_are_used(tmp_path: Path) -> None:
+    """A record that failed at its second call goes on there; the failed step's calls are sent anew."""
+    write_records(tmp_path / "records.jsonl", numbered(12))
+    job, far = two_steps(tmp_path), FarSide(refuse("Note on review 5."))
+    await run_job(job, far)
+    far.script = refuse()
+    far.forget()
+    await run_job(job, far, retry=True)
+    assert [question.partition(":")[0] for question in far.questions] == ["Note on review 5."]
+
+
+async def test_a_reply_that_never_fitted_is_asked_for_anew(tmp_path: Path) -> None:
+    """Committed replies of the failed step are not used again."""
+    write_records(tmp_path / "records.jsonl", numbered(12))
+
+    def misfit(question: str) -> Response | None:
+        return chat_response("no label") if "review 5." in question or "Answer again" in question else None
+
+    job, far = make_job(tmp_path, [label(max_reasks=1)], max_errors=3), FarSide(misfit)
+    first = await run_job(job, far)
+    assert first.records["quarantined"] == 1
+    far.script = refuse()
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert (report.records["landed"], far.questions) == (12, ["Label: review 5."])
+
+
+async def test_a_run_stopped_by_its_errors_can_be_retried(tmp_path: Path) -> None:
+    """More failures than `max_errors` end a run, and do not keep `retry` from mending it."""
+    write_records(tmp_path / "records.jsonl", numbered(300))
+    bad = [f"review {number}." for number in range(0, 300, 4)]
+    job, far = make_job(tmp_path, [label()]), FarSide(refuse(*bad))
+    first = await run_job(job, far)
+    assert (first.outcome, first.exit_code) == ("errors", 1)
+    far.script = refuse()
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert (report.outcome, report.records["quarantined"]) == ("finished", 0)
+    assert len(far.billed) == first.records["quarantined"]
+    await run_job(job, far)
+    assert sorted(ids(job)) == list(range(300))
+
+
+async def test_a_retry_that_mends_too_little_still_says_so(tmp_path: Path) -> None:
+    """What is left decides the exit code."""
+    write_records(tmp_path / "records.jsonl", numbered(20))
+    job, far = make_job(tmp_path, [label()]), FarSide(refuse("review 1.", "review 2.", "review 3."))
+    assert (await run_job(job, far)).exit_code == 1
+    far.script = refuse("review 2.", "review 3.")
+    assert (await run_job(job, far, retry=True)).exit_code == 1
+    far.script = refuse("review 3.")
+    assert (await run_job(job, far, retry=True)).exit_code == 0
+
+
+async def test_a_retry_goes_through_all_whatever_fails_again(tmp_path: Path) -> None:
+    """A hundred in a row that fail again do not keep the others from being tried."""
+    write_records(tmp_path / "records.jsonl", numbered(150))
+    job, far = make_job(tmp_path, [label()], max_errors=1_000), FarSide(refuse("review"))
+    assert "100 records in a row failed" in (await run_job(job, far)).reason
+    assert (await run_job(job, far)).records["quarantined"] == 150
+    far.script = refuse(*(f"review {number}." for number in range(120)))
+    report = await run_job(job, far, retry=True)
+    assert (report.outcome, report.records["landed"], len(far.billed)) == ("finished", 30, 30)
+
+
+async def test_rows_quarantined_after_a_retry_are_retried_with_the_rest(tmp_path: Path) -> None:
+    """Each `retry` takes up everything that stands when it begins, of whichever pass."""
+    source = write_records(tmp_path / "records.jsonl", numbered(20))
+    job, far = make_job(tmp_path, [label()], max_errors=100), FarSide(refuse("review 3.", "review 23."))
+    await run_job(job, far)
+    await run_job(job, far, retry=True)
+    write_records(source, numbered(40, 20), append=True)
+    await run_job(job, far)
+    assert [row.ordinal for row in read_failed(job.folders)] == [3, 23]
+    far.script = refuse()
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert (len(far.billed), report.records["quarantined"], read_failed(job.folders)) == (2, 0, [])
+    assert sorted(ids(job)) == list(range(40))
+
+
+async def test_a_retry_with_nothing_to_do(tmp_path: Path) -> None:
+    """No call, nothing moves."""
+    write_records(tmp_path / "records.jsonl", numbered(12))
+    job, far = make_job(tmp_path, [label()]), FarSide()
+    first = await run_job(job, far)
+    report = await run_job(job, far, retry=True)
+    assert (report.outcome, report.records, report.done) == ("finished", first.records, 12)
+
+
+async def test_a_retry_stopped_by_its_limit_of_calls_goes_on(tmp_path: Path) -> None:
+    """What a first retry mended is sealed; the next one takes up the rest only."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    job, far = make_job(tmp_path, [label()], max_errors=100), FarSide(refuse("review"))
+    await run_job(job, far)
+    far.script = refuse()
+    far.forget()
+    bounded = make_job(tmp_path, [label()], max_errors=100, budget={"calls": 12})
+    report = await run_job(bounded, far, retry=True)
+    assert (report.outcome, report.exit_code) == ("failed", 3)
+    assert len(far.billed) == 12
+    report = await run_job(job, far, retry=True)
+    assert (report.outcome, report.records["landed"], len(far.billed)) == ("finished", 30, 30)
+    assert ids(job) == list(range(30))
+    check_folders(job.folders)
+
+
+class Switch:
+    """Functions that fail while they are switched off, as a service they call would."""
+
+    works = False
+
+
+def is_judged(record: dict[str, Any]) -> bool:
+    if not Switch.works and record["id"] in (4, 5):
+        raise ValueError("no judgement")
+    return bool(record["id"] != 5)
+
+
+def split(record: dict[str, Any]) -> Any:
+    for part in range(3):
+        if not Switch.works and record["id"] == 2 and part == 1:
+            raise ValueError("no more parts")
+        yield {**record, "part": part}
+
+
+@pytest.fixture
+def switched_off() -> Any:
+    Switch.works = False
+    yield
+    Switch.works = False
+
+
+@pytest.mark.usefixtures("switched_off")
+@pytest.mark.parametrize("is_in_source_half", [True, False])
+async def test_a_record_goes_on_at_the_step_that_failed(tmp_path: Path, is_in_source_half: bool) -> None:
+    """In either half: a filter that drops it after all, and the children a `flat_map` had not given yet."""
+    write_records(tmp_path / "records.jsonl", numbered(8))
+    functions = [Filter(fn=is_judged), FlatMap(fn=split)]
+    steps = [*functions, ask()] if is_in_source_half else [ask(), *functions]
+    job, far = make_job(tmp_path, steps, max_errors=100), FarSide()
+    first = await run_job(job, far)
+    assert first.records["quarantined"] == 3
+    Switch.works = True
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert (report.records["quarantined"], report.records["dropped"]) == (0, 1)
+    landed = [(record["id"], record["part"]) for record in read_output(job.folders)]
+    assert sorted(landed) == [(number, part) for number in (0, 1, 2, 3, 4, 6, 7) for part in range(3)]
+    assert len(far.billed) == (5 if is_in_source_half else 0)
+    check_folders(job.folders)
+
+
+async def test_a_corrupt_line_is_read_again_from_what_was_kept(tmp_path: Path) -> None:
+    """It stays what it was: the source's bytes are sealed with it."""
+    write_records(tmp_path / "records.jsonl", [*numbered(5), "{corrupt", *numbered(9, 5)])
+    job, far = make_job(tmp_path, [ask()], max_errors=3), FarSide()
+    await run_job(job, far)
+    report = await run_job(job, far, retry=True)
+    assert (report.records["landed"], report.records["quarantined"]) == (9, 1)
+    assert [row.raw for row in read_failed(job.folders)] == [b"{corrupt"]
+
+
+def with_a_set(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "tags": {1, 2}}
+
+
+async def test_a_record_json_cannot_hold_says_why_it_is_not_retried(tmp_path: Path) -> None:
+    """It stays in quarantine with its own cause, and never comes back as something else."""
+    write_records(tmp_path / "records.jsonl", numbered(3))
+    job = make_job(tmp_path, [Map(fn=with_a_set), ask("{{ text }} {{ tags }}")], max_errors=5)
+    far = FarSide(refuse("review 1."))
+    await run_job(job, far)
+    causes = [row.error["message"] for row in read_failed(job.folders)]
+    far.script = refuse()
+    for _ in range(2):
+        report = await run_job(job, far, retry=True)
+        assert report.records["quarantined"] == 3
+        told = [row.error["message"] for row in read_failed(job.folders)]
+        assert told == [
+            f"{cause} (not tried again: the record held values that JSON does not keep)" for cause in causes
+        ]

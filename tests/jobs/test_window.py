@@ -1,0 +1,256 @@
+"""The window: how far reading runs ahead, what goes on side by side, and the order in which it comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workbench import (
+    FarSide,
+    ask,
+    label,
+    make_job,
+    make_model,
+    numbered,
+    read_failed,
+    read_output,
+    run_job,
+    write_records,
+)
+
+from tidemill.calls.limits import Limits
+from tidemill.calls.wire import Request, Response
+from tidemill.data.nodes import FlatMap, Map
+from tidemill.data.source import FromIterable
+from tidemill.errors import StateError
+from tidemill.jobs.runner import Runner
+from tidemill.jobs.stretch import SegmentLimits
+from tidemill.testing import chat_response
+
+
+class Gate:
+    """A far side of which every answer waits until `open` says so, asked with how many wait already."""
+
+    def __init__(self, is_open: Any) -> None:
+        self.waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self.most = 0
+        self.order: list[str] = []
+        self._is_open = is_open
+
+    async def send(self, request: Request, timeout_s: float) -> Response:
+        question = json.loads(request.body)["messages"][-1]["content"]
+        self.order.append(question)
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append((question, future))
+        self.most = max(self.most, len(self.waiting))
+        asyncio.get_running_loop().call_soon(self._open)
+        await future
+        return chat_response(f"reply to {question}")
+
+    def _open(self) -> None:
+        for entry in self._is_open(list(self.waiting)):
+            self.waiting.remove(entry)
+            entry[1].set_result(None)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def counting(records: list[dict[str, Any]], read: list[int]) -> FromIterable:
+    """A source that notes what was asked of it."""
+
+    def items() -> Iterator[dict[str, Any]]:
+        for record in records:
+            read.append(record["id"])
+            yield record
+
+    return FromIterable(iterable=items)
+
+
+@pytest.mark.parametrize("last_first", [True, False])
+async def test_output_is_in_source_order(tmp_path: Path, last_first: bool) -> None:
+    """Whatever order calls end in; all slots are in use."""
+    write_records(tmp_path / "records.jsonl", numbered(100))
+    gate = Gate(lambda waiting: waiting[:: -1 if last_first else 1][:1] if len(waiting) == 8 or gate_is_late() else [])
+
+    def gate_is_late() -> bool:
+        return len(gate.order) > 92
+
+    job = make_job(tmp_path, [ask("{{ text }}")])
+    await Runner(job, transport=lambda: gate).run()
+    rows = read_output(job.folders)
+    assert [row["id"] for row in rows] == list(range(100))
+    assert all(row["reply"] == f"reply to {row['text']}" for row in rows)
+    assert gate.most == 8
+
+
+async def test_the_source_is_not_read_ahead_of_the_window(tmp_path: Path) -> None:
+    """While the oldest record waits, reading stops at the window's bound; everything behind it is finished meanwhile."""
+    read: list[int] = []
+    waits_at: list[int] = []
+
+    def only_the_others(waiting: list[Any]) -> list[Any]:
+        others = [entry for entry in waiting if entry[0] != "review 0."]
+        if not others and len(gate.order) > 1_900:
+            waits_at.append(len(read))
+            return waiting
+        return others
+
+    gate = Gate(only_the_others)
+    source = counting(numbered(20_000), read)
+    job = make_job(tmp_path, [ask("{{ text }}")], source=source, sink={"segment": SegmentLimits()})
+    report = await Runner(job, transport=lambda: gate).run()
+    assert report.records["landed"] == 20_000
+    assert 2_000 <= waits_at[0] <= 2_000 + 256
+    assert read == list(range(20_000))
+
+
+async def test_large_records_fill_the_window_by_their_size(tmp_path: Path) -> None:
+    """64 MiB of records, not 2,000 of them."""
+    read: list[int] = []
+    waits_at: list[int] = []
+
+    def only_the_others(waiting: list[Any]) -> list[Any]:
+        others = [entry for entry in waiting if entry[0] != "0"]
+        if not others and len(gate.order) > 30:
+            waits_at.append(len(read))
+            return waiting
+        return others
+
+    gate = Gate(only_the_others)
+    records = [{"id": number, "text": "x" * (1 << 21)} for number in range(80)]
+    job = make_job(tmp_path, [Map(fn=drop_text), ask("{{ id }}")], source=counting(records, read))
+    job = make_job(tmp_path, [ask("{{ id }}"), Map(fn=drop_text)], source=counting(records, read))
+    await Runner(job, transport=lambda: gate).run()
+    assert 32 <= waits_at[0] <= 40
+
+
+def drop_text(record: dict[str, Any]) -> dict[str, Any]:
+    return {"id": record["id"], "reply": record["reply"]}
+
+
+async def test_a_limit_reads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """`--limit 5` takes five records out of the source."""
+    read: list[int] = []
+    job = make_job(tmp_path, [ask("{{ text }}")], source=counting(numbered(1_000), read))
+    far = FarSide()
+    await run_job(job, far, limit=5)
+    assert (read, len(far.billed)) == (list(range(5)), 5)
+
+
+def fan_out(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**record, "side": side} for side in range(record["id"])]
+
+
+async def test_children_run_side_by_side_and_come_out_in_order(tmp_path: Path) -> None:
+    """One record's twelve children fill the slots; nested children keep their places too."""
+    write_records(tmp_path / "records.jsonl", [{"id": 12}])
+    gate = Gate(lambda waiting: waiting[::-1][:1] if len(waiting) == 8 or len(gate.order) > 12 else [])
+    steps = [ask("{{ id }}"), FlatMap(fn=fan_out), FlatMap(fn=pairs), ask("{{ side }}.{{ pair }}")]
+    job = make_job(tmp_path, steps)
+    far = Gate(lambda waiting: waiting[::-1][:1] if len(waiting) == 8 or len(far.order) != 9 else [])
+    report = await Runner(job, transport=lambda: far).run()
+    assert far.most == 8
+    rows = read_output(job.folders)
+    assert [(row["side"], row["pair"]) for row in rows] == [(side, pair) for side in range(12) for pair in range(2)]
+    assert report.steps[3]["emitted"] == 24
+    assert gate.order == []
+
+
+def pairs(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield {**record, "pair": 0}
+    yield {**record, "pair": 1}
+
+
+async def test_one_record_may_become_very_many(tmp_path: Path) -> None:
+    """More children than the window holds records: they wait in it, and the calls stay bounded."""
+    write_records(tmp_path / "records.jsonl", [{"id": 5_000}, {"id": 3}])
+    far = FarSide()
+    job = make_job(tmp_path, [Map(fn=dict), ask("{{ id }}"), FlatMap(fn=fan_out)])
+    await run_job(job, far)
+    assert [row["side"] for row in read_output(job.folders)] == [*range(5_000), *range(3)]
+
+
+flips = {"children": 3}
+
+
+def unsteady(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Not deterministic: gives another number of children the second time."""
+    return [{**record, "side": side} for side in range(flips["children"])]
+
+
+async def test_a_flat_map_that_gives_fewer_the_second_time(tmp_path: Path) -> None:
+    """A run sealed behind a child that is no longer given says so; it neither hangs nor lands something else."""
+    write_records(tmp_path / "records.jsonl", numbered(4))
+    job, far = make_job(tmp_path, [FlatMap(fn=unsteady), ask("{{ side }}")]), FarSide()
+    flips["children"] = 3
+    await run_job(job, far, limit=5)
+    flips["children"] = 1
+    async with asyncio.timeout(20):
+        report = await run_job(job, far)
+    assert (report.outcome, report.exit_code) == ("failed", 3)
+    assert "gives 1 of the 2 records it gave before" in report.reason
+    assert len(read_output(job.folders)) == 5
+    flips["children"] = 3
+    assert (await run_job(job, far)).records["landed"] == 12
+
+
+async def test_an_async_function_is_awaited(tmp_path: Path) -> None:
+    """In the record half a step may be a coroutine function."""
+
+    async def shout(record: dict[str, Any]) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {**record, "text": record["text"].upper()}
+
+    write_records(tmp_path / "records.jsonl", numbered(3))
+    job = make_job(tmp_path, [label(), Map(fn=shout)])
+    await run_job(job, FarSide())
+    assert [row["text"] for row in read_output(job.folders)] == ["REVIEW 0.", "REVIEW 1.", "REVIEW 2."]
+
+
+async def test_two_models_have_their_own_slots(tmp_path: Path) -> None:
+    """Each step's calls are bounded by its own model."""
+    write_records(tmp_path / "records.jsonl", numbered(40))
+    narrow = make_model(limits=Limits(concurrency=2))
+    far = FarSide(latency_s=0.001)
+    job = make_job(tmp_path, [ask("a {{ text }}"), ask("b {{ text }}", model=narrow, into="second")])
+    await run_job(job, far)
+    assert 2 < far.max_in_flight <= 10
+    assert read_failed(job.folders) == []
+
+
+async def test_a_source_that_breaks_stops_the_run(tmp_path: Path) -> None:
+    """What a source raises besides a record's own failures is the run's; what it gave before lands."""
+    broken = True
+
+    def items() -> Iterator[dict[str, Any]]:
+        yield from numbered(20)
+        if broken:
+            raise OSError("the cable is out")
+        yield from numbered(30, 20)
+
+    job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=items)), FarSide()
+    report = await run_job(job, far)
+    assert (report.outcome, report.exit_code, report.reason) == ("failed", 3, "OSError: the cable is out")
+    broken = False
+    report = await run_job(job, far)
+    assert (report.outcome, len(read_output(job.folders)), len(far.billed)) == ("finished", 30, 30)
+
+
+async def test_an_iterable_that_ends_before_the_run_stood(tmp_path: Path) -> None:
+    """Not the same items again: refused."""
+    job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=numbered(20))), FarSide()
+    await run_job(job, far, limit=15)
+    shorter = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=numbered(10)))
+    report = await run_job(shorter, far)
+    assert report.outcome == "failed"
+    assert "the iterable ends after 10" in report.reason
+
+
+def test_state_error_is_a_run_failure() -> None:
+    """A state that does not fit is never a record's."""
+    assert issubclass(StateError, Exception)
