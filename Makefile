@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check format lint types layers bench ideas proof lock
+.PHONY: demo test check format lint types layers bench ideas lock
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -37,9 +37,6 @@ bench: $(INSTALLED)
 
 ideas: $(INSTALLED)
 	@$(BIN)/python benchmarks/ideas.py
-
-proof: $(INSTALLED)
-	@$(BIN)/python benchmarks/proof.py
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 import tidemill as tm
+from tidemill.config.functions import import_object
+from tidemill.jobs.report import Report
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -18,7 +19,7 @@ REVIEWS = ("The battery lasts for days.", "", "It broke after an hour.", "A brig
 
 def block(language: str, start: str) -> str:
     """The fenced block in `language` that contains `start`."""
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
     return next(text for text in blocks if start in text)
 
 
@@ -42,7 +43,7 @@ def test_the_python_job_runs_as_printed(folder: Path, capsys: pytest.CaptureFixt
     code = compile(block("python", "class Label"), "README.md", "exec", dont_inherit=True)
     exec(code, names)  # noqa: S102 - the README's own code
     report = names["report"]
-    assert isinstance(report, tm.jobs.report.Report)
+    assert isinstance(report, Report)
     assert report.outcome == "finished"
     assert report.records["dropped"] == 1
     assert report.records["landed"] + report.records["quarantined"] == 3
@@ -53,16 +54,11 @@ def test_the_job_file_is_the_same_job(folder: Path) -> None:
     """The chain and the file hold equal steps, up to where the schema's and the function's source stand."""
     job = tm.load_job("job.yaml")
     job.check()
-    sys.path.insert(0, str(folder))
-    try:
-        from my_schemas import Label
-        from my_steps import has_text
-    finally:
-        sys.path.remove(str(folder))
+    label, has_text = import_object("my_schemas:Label"), import_object("my_steps:has_text")
     chain = (
         tm.read("reviews.jsonl")
         .filter(has_text)
-        .generate("local/smollm2", "Label this review: {{ text }}", output=Label, into="label", max_tokens=64)
+        .generate("local/smollm2", "Label this review: {{ text }}", output=label, into="label", max_tokens=64)
     )
     assert job.pipeline == chain.pipeline
     assert job.fingerprint == chain.job("out/labelled").fingerprint

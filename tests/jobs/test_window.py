@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +26,21 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes import FlatMap, Map
 from tidemill.data.source import FromIterable
-from tidemill.errors import StateError
 from tidemill.jobs.runner import Runner
 from tidemill.jobs.stretch import SegmentLimits
 from tidemill.testing import chat_response
 
+Waiting = list[tuple[str, asyncio.Future[None]]]
+
 
 class Gate:
-    """A far side of which every answer waits until `open` says so, asked with how many wait already."""
+    """A far side whose answers wait: `choose` says which of those that wait are given, asked after every change."""
 
-    def __init__(self, is_open: Any) -> None:
-        self.waiting: list[tuple[str, asyncio.Future[None]]] = []
+    def __init__(self, choose: Callable[[Waiting], Waiting]) -> None:
+        self.waiting: Waiting = []
         self.most = 0
         self.order: list[str] = []
-        self._is_open = is_open
+        self._choose = choose
 
     async def send(self, request: Request, timeout_s: float) -> Response:
         question = json.loads(request.body)["messages"][-1]["content"]
@@ -52,9 +53,10 @@ class Gate:
         return chat_response(f"reply to {question}")
 
     def _open(self) -> None:
-        for entry in self._is_open(list(self.waiting)):
+        for entry in self._choose(list(self.waiting)):
             self.waiting.remove(entry)
             entry[1].set_result(None)
+            asyncio.get_running_loop().call_soon(self._open)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -75,11 +77,12 @@ def counting(records: list[dict[str, Any]], read: list[int]) -> FromIterable:
 async def test_output_is_in_source_order(tmp_path: Path, last_first: bool) -> None:
     """Whatever order calls end in; all slots are in use."""
     write_records(tmp_path / "records.jsonl", numbered(100))
-    gate = Gate(lambda waiting: waiting[:: -1 if last_first else 1][:1] if len(waiting) == 8 or gate_is_late() else [])
 
-    def gate_is_late() -> bool:
-        return len(gate.order) > 92
+    def choose(waiting: Waiting) -> Waiting:
+        is_time = len(waiting) == 8 or len(gate.order) == 100
+        return waiting[:: -1 if last_first else 1][:1] if is_time else []
 
+    gate = Gate(choose)
     job = make_job(tmp_path, [ask("{{ text }}")])
     await Runner(job, transport=lambda: gate).run()
     rows = read_output(job.folders)
@@ -88,45 +91,43 @@ async def test_output_is_in_source_order(tmp_path: Path, last_first: bool) -> No
     assert gate.most == 8
 
 
+class Straggler(Gate):
+    """Answers everything at once but the first question, which waits until nothing else does and `asked` were asked."""
+
+    def __init__(self, asked: int, read: list[int]) -> None:
+        super().__init__(self._all_but_first)
+        self._asked = asked
+        self._read = read
+        self.read_ahead = 0
+
+    def _all_but_first(self, waiting: Waiting) -> Waiting:
+        others = [entry for entry in waiting if entry[0] != self.order[0]]
+        if others or len(self.order) < self._asked:
+            return others
+        self.read_ahead = self.read_ahead or len(self._read)
+        return waiting
+
+
 async def test_the_source_is_not_read_ahead_of_the_window(tmp_path: Path) -> None:
-    """While the oldest record waits, reading stops at the window's bound; everything behind it is finished meanwhile."""
+    """While the oldest record waits, reading stops at the window's bound, and all behind it is finished meanwhile."""
     read: list[int] = []
-    waits_at: list[int] = []
-
-    def only_the_others(waiting: list[Any]) -> list[Any]:
-        others = [entry for entry in waiting if entry[0] != "review 0."]
-        if not others and len(gate.order) > 1_900:
-            waits_at.append(len(read))
-            return waiting
-        return others
-
-    gate = Gate(only_the_others)
+    far = Straggler(2_000, read)
     source = counting(numbered(20_000), read)
     job = make_job(tmp_path, [ask("{{ text }}")], source=source, sink={"segment": SegmentLimits()})
-    report = await Runner(job, transport=lambda: gate).run()
+    report = await Runner(job, transport=lambda: far).run()
     assert report.records["landed"] == 20_000
-    assert 2_000 <= waits_at[0] <= 2_000 + 256
+    assert 2_000 <= far.read_ahead <= 2_000 + 256
     assert read == list(range(20_000))
 
 
 async def test_large_records_fill_the_window_by_their_size(tmp_path: Path) -> None:
     """64 MiB of records, not 2,000 of them."""
     read: list[int] = []
-    waits_at: list[int] = []
-
-    def only_the_others(waiting: list[Any]) -> list[Any]:
-        others = [entry for entry in waiting if entry[0] != "0"]
-        if not others and len(gate.order) > 30:
-            waits_at.append(len(read))
-            return waiting
-        return others
-
-    gate = Gate(only_the_others)
+    far = Straggler(32, read)
     records = [{"id": number, "text": "x" * (1 << 21)} for number in range(80)]
-    job = make_job(tmp_path, [Map(fn=drop_text), ask("{{ id }}")], source=counting(records, read))
     job = make_job(tmp_path, [ask("{{ id }}"), Map(fn=drop_text)], source=counting(records, read))
-    await Runner(job, transport=lambda: gate).run()
-    assert 32 <= waits_at[0] <= 40
+    await Runner(job, transport=lambda: far).run()
+    assert 32 <= far.read_ahead <= 40
 
 
 def drop_text(record: dict[str, Any]) -> dict[str, Any]:
@@ -149,16 +150,18 @@ def fan_out(record: dict[str, Any]) -> list[dict[str, Any]]:
 async def test_children_run_side_by_side_and_come_out_in_order(tmp_path: Path) -> None:
     """One record's twelve children fill the slots; nested children keep their places too."""
     write_records(tmp_path / "records.jsonl", [{"id": 12}])
-    gate = Gate(lambda waiting: waiting[::-1][:1] if len(waiting) == 8 or len(gate.order) > 12 else [])
+
+    def choose(waiting: Waiting) -> Waiting:
+        return waiting[-1:] if len(waiting) == 8 or len(far.order) in (1, 25) else []
+
+    far = Gate(choose)
     steps = [ask("{{ id }}"), FlatMap(fn=fan_out), FlatMap(fn=pairs), ask("{{ side }}.{{ pair }}")]
     job = make_job(tmp_path, steps)
-    far = Gate(lambda waiting: waiting[::-1][:1] if len(waiting) == 8 or len(far.order) != 9 else [])
     report = await Runner(job, transport=lambda: far).run()
     assert far.most == 8
     rows = read_output(job.folders)
     assert [(row["side"], row["pair"]) for row in rows] == [(side, pair) for side in range(12) for pair in range(2)]
     assert report.steps[3]["emitted"] == 24
-    assert gate.order == []
 
 
 def pairs(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -193,7 +196,7 @@ async def test_a_flat_map_that_gives_fewer_the_second_time(tmp_path: Path) -> No
     async with asyncio.timeout(20):
         report = await run_job(job, far)
     assert (report.outcome, report.exit_code) == ("failed", 3)
-    assert "gives 1 of the 2 records it gave before" in report.reason
+    assert "stands behind 2 records made of one source record, which now gives another number" in report.reason
     assert len(read_output(job.folders)) == 5
     flips["children"] = 3
     assert (await run_job(job, far)).records["landed"] == 12
@@ -223,20 +226,24 @@ async def test_two_models_have_their_own_slots(tmp_path: Path) -> None:
     assert read_failed(job.folders) == []
 
 
+class Cable:
+    is_out = False
+
+
+def far_records() -> Iterator[dict[str, Any]]:
+    yield from numbered(20)
+    if Cable.is_out:
+        raise OSError("the cable is out")
+    yield from numbered(30, 20)
+
+
 async def test_a_source_that_breaks_stops_the_run(tmp_path: Path) -> None:
     """What a source raises besides a record's own failures is the run's; what it gave before lands."""
-    broken = True
-
-    def items() -> Iterator[dict[str, Any]]:
-        yield from numbered(20)
-        if broken:
-            raise OSError("the cable is out")
-        yield from numbered(30, 20)
-
-    job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=items)), FarSide()
+    Cable.is_out = True
+    job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=far_records)), FarSide()
     report = await run_job(job, far)
     assert (report.outcome, report.exit_code, report.reason) == ("failed", 3, "OSError: the cable is out")
-    broken = False
+    Cable.is_out = False
     report = await run_job(job, far)
     assert (report.outcome, len(read_output(job.folders)), len(far.billed)) == ("finished", 30, 30)
 
@@ -249,8 +256,3 @@ async def test_an_iterable_that_ends_before_the_run_stood(tmp_path: Path) -> Non
     report = await run_job(shorter, far)
     assert report.outcome == "failed"
     assert "the iterable ends after 10" in report.reason
-
-
-def test_state_error_is_a_run_failure() -> None:
-    """A state that does not fit is never a record's."""
-    assert issubclass(StateError, Exception)

@@ -43,11 +43,12 @@ def describe_value(value: Any) -> Any:
 
 def _describe_fields(value: BaseModel) -> dict[str, Any]:
     fields = type(value).model_fields
-    return {
-        name: describe_value(getattr(value, name))
-        for name in sorted(getattr(type(value), "result_fields", fields))
-        if name != "name" and getattr(value, name) != fields[name].get_default(call_default_factory=True)
-    }
+    described = {}
+    for name in sorted(getattr(type(value), "result_fields", fields)):
+        held = describe_value(getattr(value, name))
+        if name != "name" and held != describe_value(fields[name].get_default(call_default_factory=True)):
+            described[name] = held
+    return described
 
 
 def fingerprint_json(description: Any) -> str:

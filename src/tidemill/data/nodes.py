@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tidemill.config.functions import Function
 from tidemill.config.model import Config
@@ -92,7 +92,7 @@ class Take(Node):
 
     kind = "take"
     record_wise = False
-    count: int
+    count: int = Field(ge=0)
 
     @model_validator(mode="before")
     @classmethod

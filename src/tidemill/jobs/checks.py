@@ -143,7 +143,7 @@ def _check_halves(draft: Draft) -> Iterator[Problem]:
                 f"`{node.kind}` looks across records, which a job cannot do after a call",
                 "move it before the first call, or run it in a second job over this one's output",
             )
-        if index < draft.halves_at and any(inspect.iscoroutinefunction(fn) for fn in _functions(node)):
+        if index < draft.halves_at and _is_coroutine(node):
             yield draft.problem(
                 draft.path(index),
                 "the function is a coroutine function, and nothing awaits it before the first call",
@@ -151,10 +151,11 @@ def _check_halves(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def _functions(node: Node) -> list[Any]:
-    if isinstance(node, FunctionNode):
-        return [node.fn]
-    return list(node.columns.values()) if isinstance(node, WithColumns) else []
+def _is_coroutine(node: Node) -> bool:
+    functions = [node.fn] if isinstance(node, FunctionNode) else []
+    if isinstance(node, WithColumns):
+        functions += node.columns.values()
+    return any(inspect.iscoroutinefunction(fn) for fn in functions)
 
 
 def _check_models(draft: Draft) -> Iterator[Problem]:
@@ -251,10 +252,13 @@ def _check_records(draft: Draft) -> Iterator[Problem]:
         yield draft.problem(("source",), f"{exc.where}: {exc.message}" if exc.where else exc.message, exc.hint)
         return
     before = draft.steps[: draft.halves_at]
+    nodes = [step.node for step in before if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(each.node is None and each.kind not in _KEEPING for each in before):
+    if not isinstance(draft.source, Read) or any(map(_is_coroutine, nodes)):
         return
-    columns = _Columns(draft.source, [step.node for step in before if step.node is not None])
+    if any(step.node is None and step.kind not in _KEEPING for step in before):
+        return
+    columns = _Columns(draft.source, nodes)
     try:
         if columns.are_known:
             yield from _check_columns(draft, columns)

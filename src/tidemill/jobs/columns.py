@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import numbers
 import types
 import typing
 import uuid
@@ -31,6 +32,8 @@ _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
     pa.float64(): (float, int, NoneType),
     pa.string(): (str, NoneType),
 }
+# What is taken besides: NumPy's numbers and subclasses such as enumerations, which Arrow converts exactly.
+_ALIKE: Mapping[type, type] = {int: numbers.Integral, float: numbers.Real, str: str}
 # In a model's JSON form these are strings; see `OutputParser`.
 _AS_STRINGS = (
     str,
@@ -53,11 +56,30 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
     return pa.schema(list(_model_type(model)))
 
 
-def infer_schema(rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema:
-    """The schema of `rows`: columns in order of appearance, `outputs` typed by their models."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    names += [name for name in outputs if name not in names]
-    return pa.schema([(name, _column_type(name, rows, outputs)) for name in names])
+def infer_schema(rows: Sequence[Any], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema | None:
+    """The schema of those of `rows` that are records: columns in order of appearance; None when none is.
+
+    A column of `outputs` is typed by its model, unless a later step has put something else there.
+    """
+    records = [row for row in rows if find_no_record(row) is None]
+    if not records:
+        return None
+    names = dict.fromkeys(name for record in records for name in record)
+    return pa.schema([(name, _column_type(name, records, outputs)) for name in names])
+
+
+def find_no_record(value: Any) -> DataError | None:
+    """Why `value` is not a record: a dict whose keys are strings."""
+    if not isinstance(value, dict):
+        return DataError(f"expected a record (a dict), got {_name_kind(value)}")
+    if set(map(type, value)) <= {str}:
+        return None
+    other = next((key for key in value if not isinstance(key, str)), None)
+    return None if other is None else DataError(f"expected column names that are strings, got {other!r:.80}")
+
+
+def _name_kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
@@ -71,8 +93,9 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
     columns = []
     names = set(schema.names)
     for row in rows:
-        if not isinstance(row, dict):
-            raise DataError(f"expected a record (a dict), got {type(row).__name__}")
+        wrong = find_no_record(row)
+        if wrong is not None:
+            raise wrong
         if not row.keys() <= names:
             extra = next(name for name in row if name not in names)
             raise DataError(
@@ -129,32 +152,51 @@ def _find_other(values: Sequence[Any], allowed: tuple[type, ...]) -> tuple[Any] 
     """The first value whose type is not one of `allowed`, in a tuple; None when there is none."""
     if set(map(type, values)).issubset(allowed):
         return None
-    return next(((value,) for value in values if type(value) not in allowed), None)
+    alike = tuple(_ALIKE[kind] for kind in allowed if kind in _ALIKE)
+    return next(((value,) for value in values if not _is_allowed(value, allowed, alike)), None)
+
+
+def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) -> bool:
+    return type(value) in allowed or (isinstance(value, alike) and not isinstance(value, bool))
 
 
 def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.DataType:
+    values = [row.get(name) for row in rows]
     if name in outputs:
         model = outputs[name]
-        return pa.string() if model is None else _model_type(model)
-    values = [row.get(name) for row in rows]
+        kind = pa.string() if model is None else _model_type(model)
+        if _find_misfit(values, kind, name) is None:
+            return kind
+    inferred = _infer_type(values)
+    if inferred is None:
+        # Values of several types, or of none that Arrow has: the first it can hold decides, the others do not fit.
+        each = (_infer_type([value]) for value in values if value is not None)
+        inferred = next((kind for kind in each if kind is not None), None)
+    return pa.string() if inferred is None else inferred
+
+
+def _infer_type(values: Sequence[Any]) -> pa.DataType | None:
+    """The type that holds each of `values` as it is, None when there is none."""
     try:
-        return _without_nulls(pa.infer_type(values, None))
+        kind = _widen(pa.infer_type(values, None))
+        pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        # Values of several types: the first one that is there decides, the others do not fit.
-        first = next(value for value in values if value is not None)
-        try:
-            return _without_nulls(pa.infer_type([first], None))
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            return pa.string()
+        return None
+    return kind if _find_misfit(values, kind, "") is None else None
 
 
-def _without_nulls(kind: pa.DataType) -> pa.DataType:
+def _widen(kind: pa.DataType) -> pa.DataType:
+    """The column type for values of which `kind` was inferred: of numbers the widest, of nothing a string."""
+    if pa.types.is_integer(kind):
+        return pa.int64()
+    if pa.types.is_floating(kind):
+        return pa.float64()
     if pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _without_nulls(field.type)) for field in kind])
+        return pa.struct([(field.name, _widen(field.type)) for field in kind])
     if pa.types.is_list(kind):
-        return pa.list_(_without_nulls(kind.value_type))
+        return pa.list_(_widen(kind.value_type))
     return kind
 
 

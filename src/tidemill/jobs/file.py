@@ -28,7 +28,7 @@ from tidemill.config.loading import apply_overrides, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report import raise_problems
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.suggest import list_names
+from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
@@ -82,14 +82,25 @@ class JobFile(Config):
     max_errors: MaxErrors = 0.05
     run: RunOptions = RunOptions()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _find_mistyped_models(cls, value: Any, info: ValidationInfo) -> Any:
+        """Models under a key that was to be `models`: told at that key, and not at every step that names one."""
+        if isinstance(value, dict) and "models" not in value and info.context is not None:
+            mistyped = value.get(find_near("models", map(str, value)))
+            info.context["models"] = dict.fromkeys(mistyped, UNREADABLE) if isinstance(mistyped, dict) else {}
+        return value
+
     @field_validator("models", mode="wrap")
     @classmethod
     def _offer_models(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Model]:
         """Let the steps name the models; one that cannot be read is told once, here, and not at every step."""
         context = info.context if info.context is not None else {}
-        context["models"] = dict.fromkeys(value, UNREADABLE) if isinstance(value, dict) else {}
+        if isinstance(value, dict) and value:
+            context["models"] = dict.fromkeys(value, UNREADABLE)
         models: dict[str, Model] = handler(value)
-        context["models"] = models
+        if models:
+            context["models"] = models
         return models
 
 
@@ -128,7 +139,8 @@ def _read_draft(document: Document, folder: Path) -> Draft:
     """What can be read of a job file that has faults."""
     written: Mapping[str, Any] = document.value if isinstance(document.value, dict) else {}
     context: dict[str, Any] = {"folder": folder, "models": {}}
-    models, steps = written.get("models"), written.get("steps")
+    models = written.get("models") or written.get(find_near("models", map(str, written)) or "")
+    steps = written.get("steps")
     if isinstance(models, dict):
         read = {name: _read(Model, value, context) for name, value in models.items()}
         context["models"] = {name: model or UNREADABLE for name, model in read.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidemill.data.nodes import Node
-from tidemill.errors import DataError
+from tidemill.errors import DataError, StateError
 from tidemill.jobs.counts import EMITTED, IN, PASSED, Counts, new_counts
 from tidemill.jobs.ledger import PartPosition
 from tidemill.jobs.outcomes import Failure
@@ -23,6 +23,8 @@ CHUNK_RECORDS = 256
 CHUNK_BYTES = 4 << 20
 CHUNK_SLOW_S = 0.01
 """A chunk ends early when reading it took this long, so that a slow source is handed on record by record."""
+
+_END: Any = object()
 
 WHOLE = ""
 """The part of every record when the source half looks across records: there is only one then."""
@@ -134,7 +136,14 @@ class Reader:
         part.rows = self._iter_rows(part)
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):
-            next(part.rows)
+            next(part.rows, None)
+        if part.emitted != position.skip:  # what was skipped must all be of the source record at the position
+            raise StateError(
+                f"the run stands behind {position.skip} records made of one source record, which now gives another "
+                "number of them",
+                where=position.name,
+                hint="a flat_map's function must give the same records each time; start anew with --fresh",
+            )
         return part
 
     def _read_chunk(self, part: _OpenPart) -> Chunk:
@@ -144,8 +153,8 @@ class Reader:
         size = 0
         most = min(self._ahead, self._left)
         while len(rows) < most and size < CHUNK_BYTES:
-            row = next(part.rows, None)
-            if row is None:
+            row = next(part.rows, _END)
+            if row is _END:
                 part.ended = True
                 break
             size_bytes = _estimate_bytes(row)

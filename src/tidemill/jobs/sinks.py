@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from tidemill.errors import DataError
-from tidemill.jobs.columns import arrow_schema, build_batch, infer_schema
+from tidemill.jobs.columns import arrow_schema, build_batch, find_no_record, infer_schema
 from tidemill.protocols import Record
 
 CONVERT_RECORDS = 1_000
@@ -34,7 +34,7 @@ class PartWriter(Protocol):
 
 
 class JsonlWriter:
-    """One JSON object a line, as the records are."""
+    """One JSON object a line, as the records are; what JSON has no number for (NaN, infinity) becomes null."""
 
     suffix = ".jsonl"
 
@@ -42,12 +42,14 @@ class JsonlWriter:
         """Write each row that JSON can hold."""
         misfits: dict[int, DataError] = {}
         for index, row in enumerate(rows):
-            try:
-                line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-            except TypeError as exc:
-                misfits[index] = DataError(f"the record cannot be written as JSON: {exc}")
-                continue
-            file.write(line)
+            misfit = find_no_record(row)
+            if misfit is None:
+                try:
+                    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+                    continue
+                except TypeError as exc:
+                    misfit = DataError(f"the record cannot be written as JSON: {exc}")
+            misfits[index] = misfit
         return misfits
 
     def save_schema(self) -> str | None:
@@ -79,7 +81,7 @@ class ParquetWriter:
         """Write the rows as one row group."""
         if self._schema is None:
             self._schema = infer_schema(rows, self._outputs)
-        schema = self._schema
+        schema = pa.schema([]) if self._schema is None else self._schema
         misfits: dict[int, DataError] = {}
         batches = []
         for start in range(0, len(rows), CONVERT_RECORDS):

@@ -14,11 +14,14 @@ from tidemill.resources.scope import Scope
 def find_headers(model: Model, folder: Path) -> dict[str, str]:
     """The headers of every request to `model`, its key among them, which is masked from then on.
 
-    The key is the model's `api_key`, else the provider's usual variable, from the environment or `.env` in `folder`.
+    The key is the model's `api_key`, else the provider's usual variable, from the environment or `.env` in `folder`; an
+    `authorization` among the model's own headers stands instead of one.
 
     Raises:
         ConfigError: the provider needs a key and there is none.
     """
+    if "authorization" in map(str.lower, model.headers):
+        return dict(model.headers)
     provider = PROVIDERS.get(model.provider)
     variables = provider.key_variables if provider else ()
     key = model.api_key.get_secret_value() if model.api_key else find_key(variables, folder)

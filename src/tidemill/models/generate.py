@@ -53,11 +53,13 @@ class Generate(Node):
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:
-        typed = {"model", "messages", "stream", "response_format", *self._typed_options()}
-        for key in {**self.model.params, **self.params}:
-            if key in typed:
+        own = {"model", "messages", "stream", "response_format", *self._typed_options()}
+        for key in {**self.params, **self.model.params}:
+            if key in own:
                 raise PydanticCustomError(
-                    "params_key", "`params` must not set `{key}`: the step itself does", {"key": key}
+                    "params_key",
+                    "`params` must not set `{key}`, which the step itself sets",
+                    {"key": key, "path": ("params", key) if key in self.params else ("model",)},
                 )
         return self
 

@@ -51,15 +51,23 @@ def parse_reply(response: Response) -> Reply:
         body = orjson.loads(response.body)
         choice = body["choices"][0]
         message = choice["message"]
-        usage = body.get("usage")
-        return Reply(
-            message.get("content") or "",
-            choice.get("finish_reason") or "",
-            Usage(usage["prompt_tokens"], usage["completion_tokens"]) if usage else None,
-            message.get("refusal") or "",
-        )
+        text, reason, refusal = message.get("content"), choice.get("finish_reason"), message.get("refusal")
     except (ValueError, LookupError, TypeError, AttributeError) as exc:
         raise _explain_body(response) from exc
+    for part in (text, reason, refusal):
+        if part is not None and type(part) is not str:
+            raise _explain_body(response)
+    return Reply(text or "", reason or "", _parse_usage(body.get("usage")), refusal or "")
+
+
+def _parse_usage(usage: Any) -> Usage | None:
+    """The tokens told; None when there are none, or they are no counts: the budget then counts the call whole."""
+    if type(usage) is not dict:
+        return None
+    tokens, more = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(tokens) is not int or type(more) is not int or tokens < 0 or more < 0:
+        return None
+    return Usage(tokens, more)
 
 
 def _explain_body(response: Response) -> TransientCallError | PermanentCallError:

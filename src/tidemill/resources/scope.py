@@ -35,9 +35,7 @@ class Scope:
 
     async def enter_async(self, resource: AbstractAsyncContextManager[T]) -> T:
         """What entering the async `resource` gives; it is released with the scope, which must be an `async with`."""
-        self._check_open()
-        if self._state != "async":
-            raise ResourceError("an async resource needs `async with Scope()`, this scope is a plain `with`")
+        self._check_async()
         value = await resource.__aenter__()
         self._held.append((type(resource).__qualname__, True, resource.__aexit__))
         return value
@@ -49,7 +47,7 @@ class Scope:
 
     def defer_async(self, release: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Await `release()` at the end of the scope, which must be an `async with`."""
-        self._check_open()
+        self._check_async()
 
         async def run(*_: object) -> bool:
             await release()
@@ -102,6 +100,11 @@ class Scope:
             raise ResourceError(
                 f"expected an entered scope, this one is {self._state}", hint="hold it with `with tm.Scope() as scope:`"
             )
+
+    def _check_async(self) -> None:
+        self._check_open()
+        if self._state != "async":
+            raise ResourceError("an async resource needs `async with Scope()`, this scope is a plain `with`")
 
     def _finish(self, error: BaseException | None, failures: list[BaseException]) -> bool:
         was_suppressed = error is None and self._state != "closed"

@@ -237,8 +237,17 @@ def render_fault(fault: Fault, call: Call, content: str, complete: Callable[...,
             return Answer(render_response(200, complete(spoil(content)), fault.headers))
         case "truncated":
             return Answer(render_response(200, complete(content[: len(content) // 2], "length"), fault.headers))
+        case "refusal":
+            return Answer(render_response(200, refuse(complete(""), content), fault.headers))
         case "reply":
             return Answer(render_response(200, complete(content), fault.headers))
+
+
+def refuse(body: bytes, text: str) -> bytes:
+    """A completion that says no, as OpenAI does: in a field beside the content."""
+    completion = orjson.loads(body)
+    completion["choices"][0]["message"].update(content=None, refusal=text)
+    return orjson.dumps(completion)
 
 
 def spoil(content: str) -> str:

@@ -25,6 +25,7 @@ FaultKind = Literal[
     "garbage",
     "invalid",
     "truncated",
+    "refusal",
 ]
 
 ERROR_KINDS: frozenset[FaultKind] = frozenset({"status", "error", "unauthorized", "redirect", "reset"})
@@ -47,7 +48,8 @@ class Fault:
       `trickle`       the head, then one byte every `interval_s`, for ever;
       `garbage`       status 200 with a body that is no JSON;
       `invalid`       a reply whose content does not fit the schema asked for;
-      `truncated`     half of the content, `finish_reason` `length`.
+      `truncated`     half of the content, `finish_reason` `length`;
+      `refusal`       a reply without content, whose `refusal` says `content`.
 
     Attributes:
         content: the reply's content; of an error, its message.

@@ -1,0 +1,229 @@
+"""`check`: the exact report for whatever is wrong with a job, all at once; nothing is called, nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import tidemill as tm
+from tidemill.testing import FaultServer
+
+STEPS = """\
+def is_wanted(record):
+    return True
+
+
+async def judge(record):
+    return True
+"""
+
+SCHEMAS = """\
+from pydantic import BaseModel
+
+
+class Label(BaseModel):
+    topic: str
+
+
+class Loose(BaseModel):
+    value: int | str
+"""
+
+FILES = {
+    "my_steps.py": STEPS,
+    "my_schemas.py": SCHEMAS,
+    "broken.py": "import my_steps\n\nmy_steps.nothing\n",
+    "prompt.txt": "Label this:\n\n  é {{ text }} of {{ tite }}\n",
+    "reviews/a.jsonl": '{"id": 1, "text": "fine"}\n{"id": 2, "text": "bad", "title": "sparse"}\n',
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job's folder, which is also the working one; no key is set."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def load_cases() -> dict[str, tuple[str, str]]:
+    """`check_reports.txt`: for each case its name, the job file, and the report."""
+    cases = {}
+    for section in (Path(__file__).parent / "check_reports.txt").read_text("utf-8").split("=== ")[1:]:
+        name, _, rest = section.partition("\n")
+        text, _, expected = rest.partition("~~~\n")
+        cases[name] = (text, expected.rstrip("\n"))
+    return cases
+
+
+CASES = load_cases()
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path: path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_report_of(name: str, folder: Path) -> None:
+    text, expected = CASES[name]
+    (folder / "job.yaml").write_text(text)
+    before = files_of(folder)
+    with pytest.raises(tm.ConfigError) as caught:
+        tm.load_job("job.yaml").run()
+    assert caught.value.message.replace(str(folder), "FOLDER") == expected
+    assert files_of(folder) == before
+
+
+def test_every_problem_has_its_place(folder: Path) -> None:
+    """The problems are data, too: file, line, column, key path, message, hint."""
+    (folder / "job.yaml").write_text(CASES["template variable in a file"][0])
+    with pytest.raises(tm.ConfigError, match="no record has a column `tite`") as caught:
+        tm.load_job("job.yaml").check()
+    [problem] = caught.value.problems
+    assert problem.place is not None
+    assert (Path(problem.place.file).name, problem.place.line, problem.place.column) == ("prompt.txt", 3, 22)
+    assert problem.path == ("steps", 1, "generate", "prompt")
+    assert problem.hint == "did you mean `title`?"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+def model_of(server: FaultServer) -> tm.Model:
+    return tm.model("openai/any", base_url=server.base_url, api_key="none")
+
+
+def sparse(folder: Path, at: int) -> tm.Stream[dict[str, Any]]:
+    """A thousand records; from number `at` on they have a title."""
+    lines = ({"id": number} | ({"title": "t"} if number >= at else {}) for number in range(1_000))
+    (folder / "sparse.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tm.read(folder / "sparse.jsonl")
+
+
+def test_a_column_that_only_later_records_have_is_known(folder: Path, server: FaultServer) -> None:
+    sparse(folder, 900).generate(model_of(server), "{{ title }}").job("out").check()
+    with pytest.raises(tm.ConfigError, match=r"step `generate`: no record has a column `title`; columns: `id`"):
+        sparse(folder, 1_000).generate(model_of(server), "{{ title }}").job("out").check()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{{ title | default('none') }}",
+        "{% if title is defined %}{{ title }}{% endif %}",
+        "{% for title in [1] %}{{ title }}{% endfor %}",
+    ],
+)
+def test_a_column_that_the_template_can_do_without_may_be_missing(
+    folder: Path, server: FaultServer, prompt: str
+) -> None:
+    sparse(folder, 1_000).generate(model_of(server), prompt).job("out").check()
+
+
+def test_columns_are_followed_through_the_steps(folder: Path, server: FaultServer) -> None:
+    """What steps add and drop is known; what a function gives is not, and is not complained of."""
+    model = model_of(server)
+    start = sparse(folder, 0).with_columns(length=len)
+    asked = start.generate(model, "{{ title }} {{ length }}", into="first")
+    asked.select("first").generate(model, "{{ first }}", into="second").job("out").check()
+    asked.map(dict).generate(model, "{{ whatever }}", into="second").job("out").check()
+    with pytest.raises(tm.ConfigError, match="no record has a column `length`; columns: `first`"):
+        asked.select("first").generate(model, "{{ length }}", into="second").job("out").check()
+
+
+def test_no_more_of_the_source_is_read_than_it_takes(folder: Path, server: FaultServer) -> None:
+    """A filter that keeps nothing does not make `check` read a source to its end."""
+    seen: list[int] = []
+
+    def keep_none(record: dict[str, Any]) -> bool:
+        seen.append(record["id"])
+        return False
+
+    (folder / "many.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(5_000)))
+    tm.read(folder / "many.jsonl").filter(keep_none).generate(model_of(server), "{{ id }}").job("out").check()
+    assert len(seen) == 1_000
+
+
+def test_records_that_fail_in_the_source_half_are_left_to_the_run(folder: Path, server: FaultServer) -> None:
+    (folder / "bad.jsonl").write_text('{corrupt\n{"id": 1}\n')
+    tm.read(folder / "bad.jsonl").generate(model_of(server), "{{ id }}").job("out").check()
+    with pytest.raises(tm.ConfigError, match="no record has a column `idd`; did you mean `id`"):
+        tm.read(folder / "bad.jsonl").generate(model_of(server), "{{ idd }}").job("out").check()
+
+
+def test_an_iterable_is_not_gone_through(server: FaultServer) -> None:
+    """It may be one that can be gone through only once."""
+    items = iter([{"id": 1}])
+    tm.from_iterable(items).generate(model_of(server), "{{ other }}").job("out").check()
+    assert next(items) == {"id": 1}
+
+
+class Label(BaseModel):
+    topic: str
+
+
+def test_a_chain_is_checked_as_a_file_is(folder: Path, server: FaultServer) -> None:
+    """Everything at once, by step instead of by line, before anything is called or written."""
+    model = model_of(server)
+    stream = (
+        tm.read(folder / "reviews/*.jsonl").generate(model, "{{ txt }}").generate("openai/any", "{{ text }}").take(3)
+    )
+    before = files_of(folder)
+    with pytest.raises(tm.ConfigError) as caught:
+        stream.write(folder / "out", budget=tm.Budget(tokens=100))
+    assert caught.value.message.splitlines() == [
+        "step `take`: `take` looks across records, which a job cannot do after a call; move it before the first call, "
+        "or run it in a second job over this one's output",
+        "step `generate_2`: `openai/any` needs a key, and OPENAI_API_KEY is not set; set it in the environment or in "
+        ".env, or give the model an api_key",
+        "step `generate`: budget.tokens needs a ceiling for every call, and this step has no max_tokens; set "
+        "max_tokens: the most tokens a reply may have",
+        "step `generate_2`: budget.tokens needs a ceiling for every call, and this step has no max_tokens; set "
+        "max_tokens: the most tokens a reply may have",
+        "step `generate_2`: the column `reply` is written by step `generate` already; give each step an `into` of its "
+        "own",
+        "step `generate`: no record has a column `txt`; did you mean `text`?",
+        "6 errors",
+    ]
+    assert files_of(folder) == before
+    assert server.requests == 0
+
+
+def test_arguments_of_write_are_told_as_keys_are(server: FaultServer, tmp_path: Path) -> None:
+    stream = tm.from_iterable([{"id": 1}]).generate(model_of(server), "{{ id }}")
+    with pytest.raises(tm.ConfigError, match='`sink.format`: expected `parquet` or `jsonl`, got "parket"') as caught:
+        stream.write(tmp_path / "out", format="parket", max_errors=-1)
+    assert len(caught.value.problems) == 2
+
+
+def test_a_key_in_the_env_file_of_the_job_is_found(folder: Path) -> None:
+    (folder / "job.yaml").write_text(CASES["missing key variable"][0])
+    (folder / ".env").write_text("OPENAI_API_KEY=sk-0123456789abcdef\n")
+    tm.load_job("job.yaml").check()
+
+
+def test_a_local_model_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(tm.ConfigError, match="step `generate`: .*missing.gguf"):
+        tm.read(folder / "reviews/*.jsonl").generate("local/missing.gguf", "{{ text }}").job("out").check()
+
+
+@pytest.mark.parametrize("run_dir", [None, "my_steps.py"])
+def test_a_file_where_a_folder_is_to_be(folder: Path, server: FaultServer, run_dir: str | None) -> None:
+    stream = tm.read(folder / "reviews/*.jsonl").generate(model_of(server), "{{ text }}")
+    target = "out" if run_dir else "my_steps.py"
+    with pytest.raises(tm.ConfigError, match=r"expected a folder, `my_steps\.py` is a file"):
+        stream.write(target, run_dir=run_dir)

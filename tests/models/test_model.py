@@ -1,0 +1,88 @@
+"""Models by name: what can be said of one, and what is told when it cannot be used."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+import tidemill as tm
+from tidemill.data.fingerprints import describe_value
+from tidemill.models.model import PROVIDERS
+
+
+def test_a_name_is_enough() -> None:
+    model = tm.model("openai/gpt-4.1-mini")
+    assert (model.provider, model.name, model.is_local) == ("openai", "gpt-4.1-mini", False)
+    assert model.lane_limits == tm.Limits()
+    assert tm.model("openrouter/meta/llama-3").name == "meta/llama-3"
+    assert model == tm.model("openai/gpt-4.1-mini")
+
+
+def test_a_local_model_has_as_many_slots_as_it_serves() -> None:
+    assert tm.model("local/smollm2").is_local
+    assert tm.model("local/smollm2").lane_limits.concurrency == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(max_attempts=1)).lane_limits.concurrency == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(concurrency=2)).lane_limits.concurrency == 2
+    assert not tm.model("local/any", base_url="http://localhost:8080/v1").is_local
+
+
+def test_any_provider_may_be_named_with_a_base_url() -> None:
+    assert tm.model("vllm/any", base_url="http://localhost:8000/v1").provider == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"name": "gpt-4.1-mini"}, "unknown model `gpt-4.1-mini`|expected a model as provider/name, got `gpt-4.1-mini`"),
+        ({"name": "openai/"}, "expected a model as provider/name, got `openai/`"),
+        ({"name": "/x"}, "expected a model as provider/name"),
+        ({"name": "opnai/x"}, "unknown provider `opnai` in `opnai/x`, and no base_url; did you mean `openai/x`"),
+        ({"name": "zzz/x"}, "and no base_url; give the endpoint as base_url"),
+        ({"name": "vllm/x", "base_url": "localhost:80/v1"}, "got `localhost:80/v1`; write http://localhost:80/v1"),
+        ({"name": "vllm/x", "base_url": "ftp://far/v1"}, "expected an http or https address, got `ftp://far/v1`"),
+        ({"name": "vllm/x", "base_url": "http:///v1"}, "expected an http or https address"),
+        ({"name": "vllm/x", "base_url": "http://far/v1/chat/completions/"}, "leave out `/chat/completions`"),
+        ({"name": "openai/x", "headers": {"X-Team": 3}}, "`headers.X-Team`: expected text, got 3"),
+    ],
+)
+def test_what_cannot_be_used_is_told(arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(tm.ConfigError, match=told):
+        tm.model(**arguments)
+
+
+def test_an_error_shows_no_key() -> None:
+    with pytest.raises(tm.ConfigError, match="unknown provider") as caught:
+        tm.model("opnai/x", api_key="sk-canary-0123456789", headers={"Authorization": "Bearer canary-0123456789"})
+    assert "canary" not in str(caught.value)
+    assert "canary" not in repr(caught.value.problems)
+    assert "canary" not in str(pickle.loads(pickle.dumps(caught.value)))
+
+
+def test_a_model_shows_no_key() -> None:
+    model = tm.model("openai/x", api_key="sk-canary-0123456789", headers={"Authorization": "Bearer canary-0123456789"})
+    for shown in (repr(model), str(model), str(describe_value(model))):
+        assert "canary" not in shown
+
+
+def test_what_decides_a_reply_is_what_describes_it() -> None:
+    """Not where it answers, how hard it may be asked, what it costs, or the key."""
+    runtime = {
+        "limits": tm.Limits(concurrency=1),
+        "price": tm.Price(1, 2),
+        "base_url": "http://far/v1",
+        "api_key": "sk-0123456789",
+    }
+    plain = describe_value(tm.model("openai/x"))
+    assert describe_value(tm.model("openai/x", **runtime)) == plain  # type: ignore[arg-type]
+    assert describe_value(tm.model("openai/y")) != plain
+    assert describe_value(tm.model("openai/x", params={"top_k": 1})) != plain
+    assert describe_value(tm.model("openai/x", headers={"X-Team": "a"})) != plain
+
+
+def test_every_provider_has_an_address_and_a_key_variable() -> None:
+    for name, provider in PROVIDERS.items():
+        if name != "local":
+            assert provider.base_url.startswith("https://")
+            assert all(variable.endswith("_API_KEY") for variable in provider.key_variables)

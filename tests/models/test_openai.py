@@ -1,0 +1,120 @@
+"""The wire format: the bytes of a request, and what becomes of each kind of response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidemill.calls.wire import Response, Usage
+from tidemill.errors import CallError, PermanentCallError, TransientCallError
+from tidemill.models.messages import Message, Reply
+from tidemill.models.openai import ChatEndpoint, parse_reply
+
+
+def messages(text: str) -> list[Message]:
+    return [{"role": "user", "content": text}]
+
+
+def test_the_request_to_the_letter() -> None:
+    endpoint = ChatEndpoint(
+        "http://far/v1/", "some/model", {"authorization": "Bearer k"}, {"max_tokens": 5, "stop": ["\n"]}
+    )
+    request = endpoint.build_request(messages('say "é"'))
+    assert request.url == "http://far/v1/chat/completions"
+    assert request.headers == {"content-type": "application/json", "authorization": "Bearer k"}
+    assert request.body.decode() == (
+        '{"model":"some/model","messages":[{"role":"user","content":"say \\"é\\""}],"max_tokens":5,"stop":["\\n"]}'
+    )
+    assert request.max_output_tokens == 5
+
+
+@given(
+    text=st.text(),
+    options=st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers(-9, 9) | st.text()),
+)
+def test_equal_inputs_give_equal_bytes(text: str, options: dict[str, Any]) -> None:
+    options = {key: value for key, value in options.items() if key not in ("model", "messages")}
+    options.pop("max_tokens", None)
+    bodies = [ChatEndpoint("http://far/v1", "m", {}, options).build_request(messages(text)).body for _ in range(2)]
+    assert bodies[0] == bodies[1]
+    assert orjson.loads(bodies[0]) == {"model": "m", "messages": messages(text), **options}
+
+
+@pytest.mark.parametrize(
+    ("options", "ceiling"), [({}, None), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 9}, 9)]
+)
+def test_the_ceiling_is_the_request_s_own(options: dict[str, Any], ceiling: int | None) -> None:
+    assert ChatEndpoint("http://far/v1", "m", {}, options).build_request(messages("a")).max_output_tokens == ceiling
+
+
+def response(body: Any) -> Response:
+    return Response(200, {}, body if isinstance(body, bytes) else orjson.dumps(body))
+
+
+def completion(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"role": "assistant", **message}, "finish_reason": "stop"}]}
+
+
+def test_a_reply_with_all_it_can_have() -> None:
+    body = completion(content="fine") | {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}
+    assert parse_reply(response(body)) == Reply("fine", "stop", Usage(3, 2))
+
+
+def test_a_reply_with_as_little_as_it_can_have() -> None:
+    assert parse_reply(response({"choices": [{"message": {"content": None}}]})) == Reply("")
+
+
+def test_a_refusal() -> None:
+    assert parse_reply(response(completion(content=None, refusal="I would rather not."))).refusal == "I would rather not."
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "told"),
+    [
+        (b"<html>busy</html>", TransientCallError, "expected a chat completion as JSON, got 17 bytes starting '<html>"),
+        (b"", TransientCallError, "got 0 bytes"),
+        (b"\xff\xfe", TransientCallError, "got 2 bytes"),
+        ([], TransientCallError, "expected a chat completion"),
+        ({"choices": []}, TransientCallError, "expected a chat completion"),
+        ({"choices": [{"message": "text"}]}, TransientCallError, "expected a chat completion"),
+        ({"error": {"message": "no such model"}}, PermanentCallError, "answered 200 with an error: no such model"),
+        ({"error": "plain text"}, PermanentCallError, "answered 200 with an error: plain text"),
+    ],
+)
+def test_what_is_no_reply(body: Any, kind: type[CallError], told: str) -> None:
+    with pytest.raises(kind, match=told):
+        parse_reply(response(body))
+
+
+@pytest.mark.parametrize("content", [["a", "b"], {"text": "a"}, 3])
+def test_content_that_is_no_text_is_garbage(content: Any) -> None:
+    with pytest.raises(TransientCallError, match="expected a chat completion"):
+        parse_reply(response(completion(content=content)))
+
+
+@pytest.mark.parametrize("tokens", [-1, "3", None, 1.5, True])
+def test_usage_that_is_no_number_of_tokens_is_not_taken(tokens: Any) -> None:
+    """What the budget counts by must be whole numbers; anything else is as if the server had not said."""
+    body = completion(content="fine") | {"usage": {"prompt_tokens": tokens, "completion_tokens": 2}}
+    assert parse_reply(response(body)).usage is None
+    assert parse_reply(response(completion(content="fine") | {"usage": {"prompt": 1}})).usage is None
+    assert parse_reply(response(completion(content="fine") | {"usage": [1, 2]})).usage is None
+
+
+@given(
+    text=st.text(),
+    finish=st.text(),
+    usage=st.none() | st.builds(Usage, st.integers(0, 10**9), st.integers(0, 10**9)),
+    refusal=st.text(),
+)
+def test_rows_keep_replies(text: str, finish: str, usage: Usage | None, refusal: str) -> None:
+    reply = Reply(text, finish, usage, refusal)
+    try:
+        row = orjson.loads(orjson.dumps(reply.to_row()))
+    except TypeError:  # a lone surrogate, which no JSON reply holds
+        return
+    assert Reply.from_row(row) == reply

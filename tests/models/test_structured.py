@@ -1,0 +1,209 @@
+"""Typed replies: the schema a model is asked to follow, and the check of what it wrote."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field, RootModel, ValidationError, field_validator
+
+from tidemill.models.structured import OutputParser, response_format
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Part(BaseModel):
+    name: str
+    size: int | None
+
+
+class Strict(BaseModel):
+    """All that strict mode takes."""
+
+    kind: Literal["a", "b"]
+    only: Literal["x"]
+    colour: Colour
+    count: Annotated[int, Field(ge=0, le=9)]
+    parts: Annotated[list[Part], Field(min_length=1, max_length=3)]
+    choice: Part | int
+
+
+class Title(BaseModel):
+    title: str = Field(title="The title", description="A short one.")
+    properties: dict[str, int] = {}
+
+
+class Tree(BaseModel):
+    value: int
+    children: list[Tree]
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    schema: dict[str, Any] = response_format(model)["json_schema"]["schema"]
+    return schema
+
+
+def test_the_whole_of_a_small_one() -> None:
+    assert response_format(Part) == {
+        "type": "json_schema",
+        "json_schema": {
+            "name": "reply",
+            "strict": True,
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "size": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+                },
+                "required": ["name", "size"],
+                "additionalProperties": False,
+            },
+        },
+    }
+
+
+def test_titles_are_left_out_and_properties_named_title_stay() -> None:
+    schema = schema_of(Title)
+    assert "title" not in schema
+    assert schema["properties"] == {
+        "title": {"type": "string", "description": "A short one."},
+        "properties": {"type": "object", "additionalProperties": {"type": "integer"}, "default": {}},
+    }
+
+
+def test_a_renamed_model_asks_the_same() -> None:
+    renamed = type("Other", (Part,), {"__module__": __name__})
+    assert json.dumps(response_format(renamed)) == json.dumps(response_format(Part))
+
+
+def test_a_model_that_holds_itself_has_an_object_at_its_root() -> None:
+    schema = schema_of(Tree)
+    assert schema["type"] == "object"
+    assert schema["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
+    assert schema["$defs"]["Tree"]["additionalProperties"] is False
+    assert response_format(Tree)["json_schema"]["strict"] is True
+
+
+class Optional(BaseModel):
+    name: str = "none"
+
+
+class Short(BaseModel):
+    name: str = Field(max_length=5)
+
+
+class Mapped(BaseModel):
+    scores: dict[str, int]
+
+
+class Pair(BaseModel):
+    pair: tuple[int, str]
+
+
+class Unique(BaseModel):
+    names: set[str]
+
+
+class Described(BaseModel):
+    part: Part = Field(description="A part.")
+
+
+class Whatever(BaseModel):
+    value: Any
+
+
+@pytest.mark.parametrize(
+    ("model", "strict"),
+    [
+        (Strict, True),
+        (Part, True),
+        (Optional, False),  # not every property is required
+        (Short, False),  # maxLength
+        (Mapped, False),  # any property
+        (Pair, False),  # prefixItems
+        (Unique, False),  # uniqueItems
+        (Described, False),  # a reference with a word beside it
+        (RootModel[list[int]], False),  # no object at the root
+    ],
+)
+def test_strict_only_where_it_loses_nothing(model: type[BaseModel], strict: bool) -> None:
+    assert response_format(model)["json_schema"]["strict"] is strict
+
+
+def test_every_object_is_closed() -> None:
+    def check(part: Any) -> None:
+        if isinstance(part, dict):
+            if part.get("type") == "object" and "properties" in part:
+                assert part["additionalProperties"] is False
+            for value in part.values():
+                check(value)
+        elif isinstance(part, list):
+            for value in part:
+                check(value)
+
+    for model in (Strict, Tree, Described):
+        check(schema_of(model))
+
+
+class Event(BaseModel):
+    day: datetime.date
+    colour: Colour
+    at: str = Field(alias="where", default="here")
+
+
+def test_a_reply_becomes_its_json_form() -> None:
+    parsed = OutputParser(Event).parse('{"day": "2024-02-29", "colour": "red", "where": "there"}')
+    assert parsed == {"day": "2024-02-29", "colour": "red", "at": "there"}
+
+
+class Checked(BaseModel):
+    parts: list[Part]
+    kind: Literal["a", "b"]
+
+    @field_validator("kind")
+    @classmethod
+    def _not_b(cls, value: str) -> str:
+        if value == "b":
+            raise ValueError("b is for later")
+        return value
+
+
+def explain(text: str, model: type[BaseModel] = Checked) -> str:
+    parser = OutputParser(model)
+    with pytest.raises(ValidationError, match="validation error") as caught:
+        parser.parse(text)
+    return parser.explain(caught.value, text)
+
+
+def test_just_the_failing_paths_are_told() -> None:
+    text = '{"parts": [{"name": "x", "size": 1}, {"name": 2, "size": "many"}, {"name": "y"}], "kind": "c"}'
+    assert explain(text).splitlines() == [
+        "These parts of your reply are wrong:",
+        "- $.parts[1].name: Input should be a valid string, got 2",
+        "- $.parts[1].size: Input should be a valid integer, unable to parse string as an integer, got 'many'",
+        "- $.parts[2].size: Field required",
+        "- $.kind: Input should be 'a' or 'b', got 'c'",
+    ]
+
+
+def test_what_a_validator_says_is_told() -> None:
+    assert "- $.kind: Value error, b is for later, got 'b'" in explain('{"parts": [], "kind": "b"}')
+
+
+@pytest.mark.parametrize("text", ["", "Sure! Here it is: {}", '{"parts": [', "null and void"])
+def test_a_text_that_is_no_json_is_told_as_such(text: str) -> None:
+    assert explain(text) == "Your reply is not valid JSON: it is cut off or has text around the object."
+
+
+def test_json_of_another_type_is_told_as_wrong_at_the_root() -> None:
+    assert explain("[1]").splitlines()[1].startswith("- $: Input should be an object")
+
+
+def test_many_failures_are_cut_to_twenty() -> None:
+    text = json.dumps({"parts": [{}] * 50, "kind": "a"})
+    assert len(explain(text).splitlines()) == 21

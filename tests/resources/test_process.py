@@ -1,0 +1,56 @@
+"""Process-wide switches hold for the block, and are put back."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+
+import pytest
+
+from tidemill.resources.process import Terminated, calm_gc, sigterm_as_interrupt
+
+
+def test_the_collector_is_calm_for_the_block_nested_and_counted() -> None:
+    before = gc.get_threshold()
+    with calm_gc():
+        calm = gc.get_threshold()
+        assert gc.get_freeze_count() > 0
+        with calm_gc():
+            assert gc.get_threshold() == calm
+        assert gc.get_threshold() == calm
+    assert calm[0] > before[0]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
+
+
+def test_the_collector_is_put_back_when_the_block_raises() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(ValueError, match="out"), calm_gc():
+        raise ValueError("out")
+    assert gc.get_threshold() == before
+
+
+def test_sigterm_raises_what_ctrl_c_would() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with sigterm_as_interrupt() as signals:
+        assert signals.exit_code(130) == 130
+        with pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert issubclass(Terminated, KeyboardInterrupt)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [signals.exit_code(code) for code in (0, 1, 3, 130)] == [0, 1, 3, 143]
+
+
+def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    inside: list[object] = []
+
+    def work() -> None:
+        with sigterm_as_interrupt():
+            inside.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert inside == [before]
