@@ -75,7 +75,7 @@ def _fail(text: str, code: int) -> int:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 @app.callback(invoke_without_command=True)

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -143,9 +143,12 @@ def test_the_first_two_interrupts_go_to_the_handler_in_the_loop() -> None:
             arrived.clear()
         return "finished"
 
-    handlers: list[object] = []
+    def handle(number: int) -> None:
+        handlers[0](number)
+
+    handlers: list[Callable[[int], None]] = []
     with interrupts_raise(), Bridge() as bridge:
-        assert bridge.run(work(), lambda number: handlers[0](number)) == "finished"  # type: ignore[operator]
+        assert bridge.run(work(), handle) == "finished"
     assert numbers == [(1, "tidemill-loop"), (2, "tidemill-loop")]
 
 
@@ -160,9 +163,9 @@ def test_a_third_interrupt_is_raised() -> None:
         interrupt_main()
         await asyncio.Event().wait()
 
-    handlers: list[object] = []
+    handlers: list[Callable[[], None]] = []
     with interrupts_raise(), Bridge() as bridge, pytest.raises(KeyboardInterrupt):
-        bridge.run(work(), lambda number: handlers[0]())  # type: ignore[operator]
+        bridge.run(work(), lambda number: handlers[0]())
 
 
 def test_a_coroutine_that_is_cancelled_from_within_says_so() -> None:

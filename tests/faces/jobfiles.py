@@ -13,7 +13,8 @@ models:
   fast: {{model: openai/any, base_url: "{base_url}", api_key: none, limits: {{concurrency: 4{limits}}}{model}}}
 steps:
   - filter: my_steps:is_wanted
-  - generate: {{model: fast, prompt: "Label this review: {{{{ text }}}}", output: my_schemas:Label, into: label, max_tokens: 64}}
+  - generate:
+      {{model: fast, prompt: "Label this review: {{{{ text }}}}", output: my_schemas:Label, into: label, max_tokens: 9}}
 sink: {{path: out/labelled, format: {format}, segment: {{records: 10}}}}
 {more}"""
 

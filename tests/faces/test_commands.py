@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobfiles import list_files, read_landed, write_job, write_reviews
 
 from conftest import Command
-from jobfiles import list_files, read_landed, write_job, write_reviews
 from tidemill.testing import Fault, Faults, FaultServer
 
 
@@ -181,9 +181,7 @@ def test_fresh_needs_yes_where_nobody_can_be_asked(
     before = list_files(tmp_path)
     refused = tidemill_command("run", "job.yaml", "--fresh")
     assert refused.code == 2
-    assert refused.err == (
-        "--fresh deletes this run's output in out/labelled\n  add --yes to do it unasked\n"
-    )
+    assert refused.err == ("--fresh deletes this run's output in out/labelled\n  add --yes to do it unasked\n")
     assert list_files(tmp_path) == before
     assert tidemill_command("run", "job.yaml", "--fresh", "--yes").code == 0
     assert fault_server.billed == 36
@@ -226,9 +224,7 @@ def run_on_terminal(command: Command, *arguments: str, answer: str = "") -> tupl
     return os.waitstatus_to_exitcode(status), shown.decode()
 
 
-def test_progress_is_live_on_a_terminal(
-    tidemill_command: Command, fault_server: FaultServer, tmp_path: Path
-) -> None:
+def test_progress_is_live_on_a_terminal(tidemill_command: Command, fault_server: FaultServer, tmp_path: Path) -> None:
     write_job(tmp_path, fault_server.base_url)
     tidemill_command.environment.pop("NO_COLOR")
     code, shown = run_on_terminal(tidemill_command, "run", "job.yaml")
@@ -238,9 +234,7 @@ def test_progress_is_live_on_a_terminal(
     assert "18 landed, 2 dropped, 0 skipped, 0 quarantined → out/labelled" in shown
 
 
-def test_reuse_pays_only_for_what_changed(
-    tidemill_command: Command, fault_server: FaultServer, tmp_path: Path
-) -> None:
+def test_reuse_pays_only_for_what_changed(tidemill_command: Command, fault_server: FaultServer, tmp_path: Path) -> None:
     job = write_job(tmp_path, fault_server.base_url)
     assert tidemill_command("run", "job.yaml").code == 0
     second = "\n  - generate: {model: fast, prompt: 'Why {{ label.topic }}?', into: why}\nsink:"

@@ -75,9 +75,7 @@ async def test_the_sync_form_works_inside_a_running_loop(pipe: tm.Pipeline) -> N
     assert pipe({"text": "fine"}) == await pipe.acall({"text": "fine"})
 
 
-async def test_held_open_it_runs_many_records_at_once_within_its_limits(
-    pipe: tm.Pipeline, server: FaultServer
-) -> None:
+async def test_held_open_it_runs_many_records_at_once_within_its_limits(pipe: tm.Pipeline, server: FaultServer) -> None:
     server.latency_s = 0.02
     async with pipe.aopen() as run:
         results = await asyncio.gather(*(run({"text": f"record {number}"}) for number in range(20)))

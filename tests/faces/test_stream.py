@@ -98,7 +98,9 @@ def test_a_wrong_source_is_told_when_it_is_given(path: Any, options: Any, told: 
 
 def test_preview_shows_requests_replies_tokens_and_cost(server: FaultServer) -> None:
     model = model_of(server, price=tm.Price(1, 2))
-    stream = numbered(9).filter(lambda record: record["id"] % 2).generate(model, "Is {{ id }}?", output=Label, into="label")
+    stream = (
+        numbered(9).filter(lambda record: record["id"] % 2).generate(model, "Is {{ id }}?", output=Label, into="label")
+    )
     first, second = stream.preview(2)
     assert (first.record, second.record) == ({"id": 1}, {"id": 3})
     [exchange] = first.exchanges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,23 @@ from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workbench import FarSide, ask, check_folders, make_job, read_failed, read_output, run_job, write_records
+from workbench import (
+    FarSide,
+    ask,
+    check_folders,
+    describe_failed,
+    make_job,
+    read_failed,
+    read_output,
+    run_job,
+    write_records,
+)
 
 from tidemill.calls.wire import Response
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Take
 from tidemill.jobs.spec import JobSpec
-from tidemill.testing import chat_response, error_response
+from tidemill.testing import Crash, StoppingDisk, chat_response, error_response
+from tidemill.testing.crash import Moment
 
 FIELDS = ("in", "passed", "dropped", "skipped", "quarantined", "emitted")
 
@@ -195,12 +207,18 @@ def far_side(pipeline: Sequence[Plan]) -> FarSide:
     return FarSide(script)
 
 
-def job_of(folder: Path, pipeline: Sequence[Plan], lines: Sequence[Any]) -> JobSpec:
+def write_parts(folder: Path, lines: Sequence[Any]) -> None:
+    """Two files, half of the lines in each."""
     half = len(lines) // 2
     write_records(folder / "in" / "a.jsonl", lines[:half])
     write_records(folder / "in" / "b.jsonl", lines[half:])
+
+
+def job_of(folder: Path, pipeline: Sequence[Plan], source: Path) -> JobSpec:
     nodes = [plan.node(index) for index, plan in enumerate(pipeline)]
-    return make_job(folder, nodes, source="in/*.jsonl", max_errors=10_000, sink={"segment": {"records": 7}})
+    return make_job(
+        folder, nodes, source=str(source / "in/*.jsonl"), max_errors=10_000, sink={"segment": {"records": 7}}
+    )
 
 
 def is_job(pipeline: Sequence[Plan]) -> bool:
@@ -210,13 +228,15 @@ def is_job(pipeline: Sequence[Plan]) -> bool:
     return "take" not in kinds[first:]
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(pipeline=pipelines.filter(is_job), lines=sources, limits=st.lists(st.integers(0, 30), max_size=3))
 async def test_any_pipeline(pipeline: list[Plan], lines: list[Any], limits: list[int]) -> None:
     """In one sitting or several: rows, order and counts are the oracle's; healed and retried, as if nothing failed."""
     Switch.fails = True
-    with tempfile.TemporaryDirectory() as folder:
-        job, far = job_of(Path(folder), pipeline, lines), far_side(pipeline)
+    with tempfile.TemporaryDirectory() as place:
+        folder, far = Path(place), far_side(pipeline)
+        write_parts(folder, lines)
+        job = job_of(folder, pipeline, folder)
         for limit in sorted(limits):
             await run_job(job, far, limit=limit)
         report = await run_job(job, far)
@@ -238,3 +258,35 @@ async def test_any_pipeline(pipeline: list[Plan], lines: list[Any], limits: list
         assert sorted(map(repr, read_output(job.folders))) == sorted(map(repr, expected.landed))
         assert len(read_failed(job.folders)) == sum(isinstance(line, str) for line in lines)
         check_folders(job.folders)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pipeline=pipelines.filter(is_job),
+    lines=sources,
+    at=st.integers(1, 90),
+    moment=st.sampled_from(["before", "half", "after"]),
+    retry=st.booleans(),
+)
+async def test_any_pipeline_that_was_ended(
+    pipeline: list[Plan], lines: list[Any], at: int, moment: Moment, retry: bool
+) -> None:
+    """At some durable operation of the run, or of a retry after it, and resumed: the same rows and books."""
+    retry = retry and not any(plan.kind == "take" for plan in pipeline)
+    with tempfile.TemporaryDirectory() as place:
+        folder, far = Path(place), far_side(pipeline)
+        write_parts(folder, lines)
+        whole, ended = job_of(folder / "whole", pipeline, folder), job_of(folder / "ended", pipeline, folder)
+        Switch.fails = True
+        if retry:
+            await run_job(whole, far)
+            await run_job(ended, far)
+            Switch.fails = False
+        expected = await run_job(whole, far, retry=retry)
+        with contextlib.suppress(Crash):
+            await run_job(ended, far, StoppingDisk(at, moment), retry=retry)
+        report = await run_job(ended, far, retry=retry)
+        assert (report.outcome, report.steps) == (expected.outcome, expected.steps)
+        assert read_output(ended.folders) == read_output(whole.folders)
+        assert describe_failed(read_failed(ended.folders)) == describe_failed(read_failed(whole.folders))
+        check_folders(ended.folders)

@@ -185,27 +185,32 @@ def test_a_chain_is_checked_as_a_file_is(folder: Path, server: FaultServer) -> N
     before = files_of(folder)
     with pytest.raises(tm.ConfigError) as caught:
         stream.write(folder / "out", budget=tm.Budget(tokens=100))
-    assert caught.value.message.splitlines() == [
-        "step `take`: `take` looks across records, which a job cannot do after a call; move it before the first call, "
-        "or run it in a second job over this one's output",
-        "step `generate_2`: `openai/any` needs a key, and OPENAI_API_KEY is not set; set it in the environment or in "
-        ".env, or give the model an api_key",
-        "step `generate`: budget.tokens needs a ceiling for every call, and this step has no max_tokens; set "
-        "max_tokens: the most tokens a reply may have",
-        "step `generate_2`: budget.tokens needs a ceiling for every call, and this step has no max_tokens; set "
-        "max_tokens: the most tokens a reply may have",
-        "step `generate_2`: the column `reply` is written by step `generate` already; give each step an `into` of its "
-        "own",
-        "step `generate`: no record has a column `txt`; did you mean `text`?",
+    ceiling = "budget.tokens needs a ceiling for every call, and this step has no max_tokens; "
+    ceiling += "set max_tokens: the most tokens a reply may have"
+    told = {
+        "take": "`take` looks across records, which a job cannot do after a call; "
+        "move it before the first call, or run it in a second job over this one's output",
+        "generate_2": "`openai/any` needs a key, and OPENAI_API_KEY is not set; "
+        "set it in the environment or in .env, or give the model an api_key",
+        "generate": "no record has a column `txt`; did you mean `text`?",
+    }
+    assert set(caught.value.message.splitlines()) == {
+        *(f"step `{step}`: {problem}" for step, problem in told.items()),
+        f"step `generate`: {ceiling}",
+        f"step `generate_2`: {ceiling}",
+        (
+            "step `generate_2`: the column `reply` is written by step `generate` already; "
+            "give each step an `into` of its own"
+        ),
         "6 errors",
-    ]
+    }
     assert files_of(folder) == before
     assert server.requests == 0
 
 
 def test_arguments_of_write_are_told_as_keys_are(server: FaultServer, tmp_path: Path) -> None:
     stream = tm.from_iterable([{"id": 1}]).generate(model_of(server), "{{ id }}")
-    with pytest.raises(tm.ConfigError, match='`sink.format`: expected `parquet` or `jsonl`, got "parket"') as caught:
+    with pytest.raises(tm.ConfigError, match=r'`sink\.format`: expected `parquet` or `jsonl`, got "parket"') as caught:
         stream.write(tmp_path / "out", format="parket", max_errors=-1)
     assert len(caught.value.problems) == 2
 
@@ -217,7 +222,7 @@ def test_a_key_in_the_env_file_of_the_job_is_found(folder: Path) -> None:
 
 
 def test_a_local_model_that_is_not_there(folder: Path) -> None:
-    with pytest.raises(tm.ConfigError, match="step `generate`: .*missing.gguf"):
+    with pytest.raises(tm.ConfigError, match=r"step `generate`: .*missing\.gguf"):
         tm.read(folder / "reviews/*.jsonl").generate("local/missing.gguf", "{{ text }}").job("out").check()
 
 

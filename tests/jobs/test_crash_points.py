@@ -28,6 +28,7 @@ from workbench import (
     write_records,
 )
 
+from tidemill.calls.limits import Budget
 from tidemill.calls.wire import Response
 from tidemill.data.nodes import Filter, FlatMap
 from tidemill.disk import Disk
@@ -205,6 +206,23 @@ async def test_every_operation_of_a_fresh_start(tmp_path: Path, short: Path) -> 
                     await run_job(job, far)
             report = await run_job(job, far, fresh=not began)
             expected.check(report, job, Counter(far.billed) + (committed & expected.calls))
+
+
+async def test_a_budget_holds_over_every_crash(tmp_path: Path, short: Path) -> None:
+    """What was sent before the crash and after it stays within the budget, which pays for no call twice over."""
+    far = FarSide(latency_s=0.001)
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    disk = CrashDisk(watched, tmp_path / "snapshots", observe=lambda: len(far.billed))
+    bounded = job_in(watched, short).model_copy(update={"budget": Budget(calls=25)})
+    assert (await run_job(bounded, far, disk)).exit_code == 3
+    assert len(far.billed) == 25
+    for snapshot in disk.distinct_snapshots:
+        far.forget()
+        with telling(snapshot):
+            report = await run_job(job_in(snapshot.folder, short).model_copy(update={"budget": Budget(calls=25)}), far)
+            assert report.exit_code == 3
+            assert snapshot.seen + len(far.billed) <= 25
 
 
 async def test_an_operation_that_ends_the_process(tmp_path: Path, short: Path) -> None:

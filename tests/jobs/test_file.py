@@ -18,7 +18,8 @@ models:
   fast: {model: openai/gpt-4.1-mini, limits: {requests_per_minute: 30000}, price: {input: 0.15, output: 0.60}}   # USD
 steps:
   - filter: my_steps:is_english                    # import path; the job file's folder is importable
-  - generate: {model: fast, prompt: "Label this review: {{ text }}", output: my_schemas:Label, into: label, max_tokens: 64}
+  - generate:
+      {model: fast, prompt: "Label this review: {{ text }}", output: my_schemas:Label, into: label, max_tokens: 64}
 budget: {usd: 20}
 sink: {path: out/labelled}
 """

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import hashlib
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -229,6 +231,26 @@ def test_a_function_that_fails_behind_a_call_raises_in_its_place(server: FaultSe
     assert ids(iterator) == [3]
 
 
+async def later(record: Record) -> int:
+    await asyncio.sleep(0)
+    return int(record["id"]) + 1
+
+
+def test_coroutine_functions_behind_a_call_are_awaited(server: FaultServer) -> None:
+    stream = asked(server, 3).with_columns(next=later, same=lambda record: record["id"]).filter(later).map(later)
+    assert list(stream) == [1, 2, 3]
+    records = list(asked(server, 3).with_columns(next=later, same=lambda record: record["id"]))
+    assert [(record["next"], record["same"]) for record in records] == [(1, 0), (2, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("step", ["map", "filter", "flat_map"])
+def test_a_coroutine_function_in_front_of_calls_is_refused(server: FaultServer, step: str) -> None:
+    stream = getattr(numbered(3), step)(later)
+    for each in (stream, stream.generate(model_of(server), "About {{ id }}")):
+        with pytest.raises(tm.ConfigError, match="nothing awaits it before the first call"):
+            list(each)
+
+
 def test_a_failure_of_the_run_ends_the_iteration_for_good(server: FaultServer) -> None:
     """What was finished before it is given; asked again it says the same, and never looks like an end."""
     server.faults = Faults(matching=[("About 2", Fault("unauthorized"))])
@@ -264,6 +286,29 @@ def test_a_missing_key_is_told_at_the_first_record(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         with pytest.raises(tm.ConfigError, match="needs a key, and MISTRAL_API_KEY is not set"):
             next(iterator)
+
+
+def test_an_interrupt_cancels_and_is_never_taken_for_the_end(server: FaultServer) -> None:
+    def script(call: Call) -> Fault | None:
+        if call.message == "About 2" and call.times == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            return Fault("stall")
+        return None
+
+    server.faults = Faults(script=script)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stream = asked(server, 5, concurrency=1)
+    iterator = stream.iterate()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(iterator)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert server.wait_idle()["in_flight"] == 0
+    with pytest.raises(tm.StateError, match="the iteration was interrupted, and its calls in flight cancelled"):
+        next(iterator)
+    rest = ids(stream.iterate(iterator.state()))
+    assert rest == list(range(rest[0], 5))
 
 
 async def test_it_works_inside_a_running_loop(server: FaultServer) -> None:

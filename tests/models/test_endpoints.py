@@ -20,7 +20,9 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_model_s_own_key_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
-    assert find_headers(tm.model("openai/x", api_key="own-key-123"), tmp_path) == {"authorization": "Bearer own-key-123"}
+    assert find_headers(tm.model("openai/x", api_key="own-key-123"), tmp_path) == {
+        "authorization": "Bearer own-key-123"
+    }
 
 
 def test_the_environment_comes_before_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

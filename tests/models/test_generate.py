@@ -100,7 +100,9 @@ def test_equal_inputs_give_equal_requests_byte_for_byte(server: FaultServer) -> 
         ask(server, output=Label, params={"b": 1, "a": {"z": 1, "y": 2}}, model={"api_key": key})
     first, second = server.calls
     assert first.body == second.body
-    assert first.body.startswith(b'{"model":"any","messages":[{"role":"user","content":"About shoes"}],"b":1,"a":{"z":1')
+    assert first.body.startswith(
+        b'{"model":"any","messages":[{"role":"user","content":"About shoes"}],"b":1,"a":{"z":1'
+    )
 
 
 def test_a_reply_that_does_not_fit_is_asked_again_with_just_the_failing_paths(server: FaultServer) -> None:
@@ -135,7 +137,7 @@ def test_it_is_asked_again_at_most_so_often(server: FaultServer, most: int) -> N
     assert server.billed == most + 1
     assert "$.sentiment: Input should be 'positive' or 'negative', got 'fine'" in str(caught.value)
     assert "$.topic: Field required" in str(caught.value)
-    assert "it was: '{\"sentiment\": \"fine\"}'" in str(caught.value)
+    assert 'it was: \'{"sentiment": "fine"}\'' in str(caught.value)
     assert caught.value.of == "record"
 
 
@@ -148,8 +150,10 @@ def test_a_text_around_the_json_is_told_as_such(server: FaultServer) -> None:
 def test_a_reply_cut_at_its_ceiling_is_told_as_such(server: FaultServer) -> None:
     server.faults = Faults(script=lambda call: Fault("truncated") if call.number == 1 else None)
     ask(server, output=Label, max_tokens=9)
-    assert server.calls[1].payload["messages"][2]["content"].startswith(
-        "Your reply was cut off at max_tokens=9: answer more briefly."
+    assert (
+        server.calls[1]
+        .payload["messages"][2]["content"]
+        .startswith("Your reply was cut off at max_tokens=9: answer more briefly.")
     )
 
 

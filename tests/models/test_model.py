@@ -35,7 +35,10 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"name": "gpt-4.1-mini"}, "unknown model `gpt-4.1-mini`|expected a model as provider/name, got `gpt-4.1-mini`"),
+        (
+            {"name": "gpt-4.1-mini"},
+            "unknown model `gpt-4.1-mini`|expected a model as provider/name, got `gpt-4.1-mini`",
+        ),
         ({"name": "openai/"}, "expected a model as provider/name, got `openai/`"),
         ({"name": "/x"}, "expected a model as provider/name"),
         ({"name": "opnai/x"}, "unknown provider `opnai` in `opnai/x`, and no base_url; did you mean `openai/x`"),

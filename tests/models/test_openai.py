@@ -69,7 +69,9 @@ def test_a_reply_with_as_little_as_it_can_have() -> None:
 
 
 def test_a_refusal() -> None:
-    assert parse_reply(response(completion(content=None, refusal="I would rather not."))).refusal == "I would rather not."
+    assert (
+        parse_reply(response(completion(content=None, refusal="I would rather not."))).refusal == "I would rather not."
+    )
 
 
 @pytest.mark.parametrize(

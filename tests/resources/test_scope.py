@@ -1,4 +1,4 @@
-"""A scope releases everything, the last first, on every way out; an error of the block is always the one that leaves."""
+"""A scope releases everything, the last first, on every way out; the block's error is always the one that leaves."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_both_kinds_in_an_async_scope() -> None:
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), asyncio.CancelledError(), SystemExit(3)])
 def test_an_error_of_the_block_is_the_one_that_leaves(error: BaseException) -> None:
     log = Log()
-    with pytest.raises(type(error)) as caught, tm.Scope() as scope:  # noqa: PT012 - the block is what is tested
+    with pytest.raises(type(error)) as caught, tm.Scope() as scope:
         scope.enter(log.sync("a"))
         scope.enter(log.sync("b", fails=True))
         raise error
@@ -86,7 +86,10 @@ def test_the_failure_of_one_release_is_raised_and_the_others_are_released() -> N
 
 def test_the_failures_of_several_releases_come_together() -> None:
     log = Log()
-    with pytest.raises(BaseExceptionGroup, match="several resources could not be released") as caught, tm.Scope() as scope:
+    with (
+        pytest.raises(BaseExceptionGroup, match="several resources could not be released") as caught,
+        tm.Scope() as scope,
+    ):
         for name in "abc":
             scope.enter(log.sync(name, fails=name != "b"))
     assert [str(error) for error in caught.value.exceptions] == ["c will not close", "a will not close"]
@@ -109,14 +112,13 @@ async def test_failures_in_an_async_scope() -> None:
 def test_a_resource_that_does_not_open_leaves_those_before_it_to_be_released() -> None:
     log = Log()
 
-    @contextmanager
-    def broken() -> Iterator[None]:
-        raise OSError("does not open")
-        yield
+    class Broken(nullcontext[None]):
+        def __enter__(self) -> None:
+            raise OSError("does not open")
 
-    with pytest.raises(OSError, match="does not open"), tm.Scope() as scope:  # noqa: PT012 - as above
+    with pytest.raises(OSError, match="does not open"), tm.Scope() as scope:
         scope.enter(log.sync("a"))
-        scope.enter(broken())
+        scope.enter(Broken())
     assert log.events == ["open a", "close a"]
 
 

@@ -13,7 +13,9 @@ from tidemill.resources.worker import WorkerThread
 async def test_functions_run_in_the_order_given_in_one_thread() -> None:
     worker = WorkerThread("test")
     seen: list[tuple[int, str]] = []
-    runs = [worker.run(lambda number=number: seen.append((number, threading.current_thread().name))) for number in range(9)]
+    runs = [
+        worker.run(lambda number=number: seen.append((number, threading.current_thread().name))) for number in range(9)
+    ]
     await asyncio.gather(*runs)
     worker.close()
     assert seen == [(number, "tidemill-test") for number in range(9)]

@@ -12,8 +12,8 @@ from typing import Any, cast
 from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.nodes import Filter, FlatMap, Node, Take, step_names
 from tidemill.data.stages import Stage, open_calls, open_flat_map, open_parts, open_take
-from tidemill.data.steps import RecordFunction, iter_children, record_function, stop_iteration_error
-from tidemill.errors import DataError, StateError, WorkerError
+from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function, stop_iteration_error
+from tidemill.errors import ConfigError, DataError, StateError, WorkerError
 from tidemill.protocols import RecordIterator, Source, State
 
 STATE_VERSION = 1
@@ -123,6 +123,12 @@ def _difference(then: list[str] | None, now: list[str] | None) -> str:
 def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State | None) -> Stage:
     if isinstance(node, Take):
         return open_take(upstream, index, node.count, mark)
+    if is_async(node):
+        raise ConfigError(
+            "the function is a coroutine function, and nothing awaits it before the first call",
+            where=f"step `{name}`",
+            hint="make it a plain function, or move the step behind the first call",
+        )
     function = record_function(node)
     skips = node.on_error == "skip"
     if skips and isinstance(node, FlatMap):

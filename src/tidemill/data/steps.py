@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
 from typing import Any
 
 from tidemill.config.suggest import find_near
-from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, WithColumns
+from tidemill.data.nodes import Filter, FlatMap, FunctionNode, Map, Node, Select, WithColumns
 from tidemill.errors import ConfigError, DataError, WorkerError
 
 RecordFunction = Callable[[Any], Any]
 
 
+def is_async(node: Node) -> bool:
+    """Whether what the step's function gives must be awaited: it is a coroutine function, or one of its columns'."""
+    functions: Iterable[Any] = [node.fn] if isinstance(node, FunctionNode) else []
+    if isinstance(node, WithColumns):
+        functions = node.columns.values()
+    return any(map(_is_coroutine_function, functions))
+
+
+def _is_coroutine_function(fn: Any) -> bool:
+    call = getattr(type(fn), "__call__", None)  # noqa: B004 - the method is looked at, not called
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+
+
 def record_function(node: Node) -> RecordFunction:
     """The function of a `map`, `filter`, `flat_map`, `with_columns` or `select` step, of one record.
+
+    What it gives is awaited where `is_async` says so.
 
     Raises:
         ConfigError: the step is not one function of one record.
@@ -23,7 +39,8 @@ def record_function(node: Node) -> RecordFunction:
     if isinstance(node, (Map, Filter, FlatMap)):
         return node.fn
     if isinstance(node, WithColumns):
-        return functools.partial(_add_columns, tuple(node.columns.items()))
+        add = _await_columns if is_async(node) else _add_columns
+        return functools.partial(add, tuple(node.columns.items()))
     if isinstance(node, Select):
         return functools.partial(_select_columns, node.columns)
     raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")
@@ -61,6 +78,11 @@ def stop_iteration_error(step: str) -> WorkerError:
 
 def _add_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
     return {**record, **{name: fn(record) for name, fn in columns}}
+
+
+async def _await_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
+    values = {name: fn(record) for name, fn in columns}
+    return {**record, **{name: await value if inspect.isawaitable(value) else value for name, value in values.items()}}
 
 
 def _select_columns(columns: tuple[str, ...], record: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from tidemill.config.report import problem_at, raise_problems
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
 from tidemill.data.iteration import Records, iterate
-from tidemill.data.nodes import Filter, FunctionNode, Node, Select, Take, WithColumns, step_names
+from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns, step_names
 from tidemill.data.source import FromIterable, Read
+from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
 from tidemill.jobs.columns import arrow_schema
 from tidemill.jobs.folder import RUN_FOLDER
@@ -143,19 +143,12 @@ def _check_halves(draft: Draft) -> Iterator[Problem]:
                 f"`{node.kind}` looks across records, which a job cannot do after a call",
                 "move it before the first call, or run it in a second job over this one's output",
             )
-        if index < draft.halves_at and _is_coroutine(node):
+        if index < draft.halves_at and is_async(node):
             yield draft.problem(
                 draft.path(index),
                 "the function is a coroutine function, and nothing awaits it before the first call",
                 "make it a plain function, or move the step behind the first call",
             )
-
-
-def _is_coroutine(node: Node) -> bool:
-    functions = [node.fn] if isinstance(node, FunctionNode) else []
-    if isinstance(node, WithColumns):
-        functions += node.columns.values()
-    return any(inspect.iscoroutinefunction(fn) for fn in functions)
 
 
 def _check_models(draft: Draft) -> Iterator[Problem]:
@@ -254,7 +247,7 @@ def _check_records(draft: Draft) -> Iterator[Problem]:
     before = draft.steps[: draft.halves_at]
     nodes = [step.node for step in before if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(map(_is_coroutine, nodes)):
+    if not isinstance(draft.source, Read) or any(map(is_async, nodes)):
         return
     if any(step.node is None and step.kind not in _KEEPING for step in before):
         return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tidemill.data.nodes import Filter, FlatMap, Node
-from tidemill.data.steps import iter_children, record_function, stop_iteration_error
+from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
 
 
 class Shape(enum.Enum):
@@ -50,5 +49,4 @@ def compile_step(node: Node, name: str) -> RecordStep:
     """
     apply = record_function(node)
     shape = Shape.KEEP if isinstance(node, Filter) else Shape.MANY if isinstance(node, FlatMap) else Shape.ONE
-    is_async = inspect.iscoroutinefunction(apply) or inspect.iscoroutinefunction(getattr(type(apply), "__call__", None))  # noqa: B004 - the method is looked at, not called
-    return RecordStep(name, shape, apply, is_async)
+    return RecordStep(name, shape, apply, is_async(node))

@@ -26,13 +26,23 @@ _ENDINGS = {
 def print_report(console: Console, report: Report) -> None:
     """The report of a run: what became of the records, what it cost, and how to go on."""
     if report.before:
-        console.print(f"went on after {report.before:,} records that were done before")
+        _say(console, f"went on after {report.before:,} records that were done before")
     console.print(_step_table(report.steps))
     for line in _summary_lines(report):
-        console.print(line, highlight=False)
+        _say(console, line)
     ending = _ENDINGS[report.outcome]
     style = "green" if report.exit_code == 0 else "yellow" if report.exit_code in (3, 130, 143) else "red"
-    console.print(Text(f"{ending}{f': {report.reason}' if report.reason else ''}", style=style))
+    _say(console, f"{ending}{f': {report.reason}' if report.reason else ''}", style)
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """A line as it is: no markup, and no control characters that a terminal would obey."""
+    console.print(_plain(text, style), soft_wrap=True, highlight=False)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    shown = "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
+    return Text(shown, style=style)
 
 
 def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
@@ -40,7 +50,7 @@ def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
     for name in steps[0]:
         table.add_column(name, justify="left" if name == "step" else "right")
     for step in steps:
-        table.add_row(*(value if isinstance(value, str) else f"{value:,}" for value in step.values()))
+        table.add_row(*(_plain(value if isinstance(value, str) else f"{value:,}") for value in step.values()))
     return table
 
 
@@ -66,55 +76,57 @@ def _summary_lines(report: Report) -> list[str]:
 def print_status(console: Console, status: Mapping[str, Any]) -> None:
     """What a running run last said of itself."""
     outcomes = ", ".join(f"{number:,} {name}" for name, number in status["outcomes"].items())
-    console.print(f"{status['state']} (process {status['pid']}): {outcomes}", highlight=False)
-    console.print(
+    _say(console, f"{status['state']} (process {status['pid']}): {outcomes}")
+    _say(
+        console,
         f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight, {status['calls']:,} calls in "
         f"{status['attempts']:,} attempts, ${status['usd']:,.4f}",
-        highlight=False,
     )
 
 
 def print_trial(console: Console, number: int, trial: Trial) -> None:
     """One tried record: each request as sent, its reply, and what came of it."""
     console.rule(f"record {number}")
-    console.print(_show(trial.record), soft_wrap=True)
+    _say(console, _to_json(trial.record))
     for exchange in trial.exchanges:
         _print_exchange(console, exchange)
     if trial.error is not None:
-        console.print(Text(f"failed: {trial.error['type']}: {trial.error['message']}", style="red"))
+        _say(console, f"failed: {trial.error['type']}: {trial.error['message']}", "red")
     elif trial.result is not None:
-        console.print("[bold]result[/bold]", _show(trial.result), soft_wrap=True)
+        _say(console, "result", "bold")
+        _say(console, _to_json(trial.result))
     elif any(exchange.reply is None for exchange in trial.exchanges):
-        console.print("[dim]not sent[/dim]")
+        _say(console, "not sent", "dim")
     else:
-        console.print("[dim]dropped[/dim]")
+        _say(console, "dropped", "dim")
 
 
 def _print_exchange(console: Console, exchange: Exchange) -> None:
-    console.print(f"[bold]{exchange.step}: request[/bold]", _show(exchange.request), soft_wrap=True)
+    _say(console, f"{exchange.step}: request", "bold")
+    _say(console, _to_json(exchange.request))
     if exchange.reply is None:
         return
-    tokens = f"{exchange.input_tokens} tokens in, {exchange.output_tokens} out" if exchange.input_tokens else ""
+    tokens = f", {exchange.input_tokens} tokens in, {exchange.output_tokens} out" if exchange.input_tokens else ""
     cost = f", ${exchange.cost_usd:.6f}" if exchange.cost_usd is not None else ""
-    console.print(f"[bold]{exchange.step}: reply[/bold] {tokens}{cost}", highlight=False)
-    console.print(Text(exchange.reply), soft_wrap=True)
+    _say(console, f"{exchange.step}: reply{tokens}{cost}", "bold")
+    _say(console, exchange.reply)
 
 
-def _show(value: Any) -> Text:
-    return Text(orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2).decode())
+def _to_json(value: Any) -> str:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def print_records(console: Console, records: Sequence[Mapping[str, Any]], *, width: int = 60) -> None:
     """Records as a table; nested values as JSON, long ones cut."""
     if not records:
-        console.print("no records")
+        _say(console, "no records")
         return
     names = list(dict.fromkeys(name for record in records for name in record))
     table = Table(header_style="bold", show_lines=True)
     for name in names:
-        table.add_column(name, overflow="fold", max_width=width)
+        table.add_column(_plain(name), overflow="fold", max_width=width)
     for record in records:
-        table.add_row(*(Text(_cell(record.get(name), 4 * width)) for name in names))
+        table.add_row(*(_plain(_cell(record[name], 4 * width) if name in record else "") for name in names))
     console.print(table)
 
 

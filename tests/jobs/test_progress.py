@@ -1,0 +1,120 @@
+"""What a running job shows of itself: one line, and a report at the end."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import tidemill as tm
+from tidemill.jobs.progress import describe_status
+from tidemill.jobs.report import Report
+from tidemill.jobs.status import Status
+from tidemill.testing import Fault, Faults, FaultServer
+from tidemill.view.reports import print_records, print_report
+
+
+def status(**fields: Any) -> Status:
+    """A status with nothing in it but `fields`."""
+    outcomes = dict.fromkeys(("landed", "dropped", "skipped", "quarantined"), 0)
+    numbers = dict.fromkeys(("done", "before", "in_flight", "calls", "attempts", "input_tokens", "output_tokens"), 0)
+    given: dict[str, Any] = {"state": "running", "outcomes": outcomes, **numbers, "usd": 0.0, "elapsed_s": 10.0}
+    return Status(**{**given, "total": None, **fields})
+
+
+def test_the_line_says_what_there_is_to_say() -> None:
+    assert describe_status(status()) == "0 landed · 0.0 records/s · 0 in flight · 0 calls · 0 tokens"
+    everything = status(
+        outcomes={"landed": 1_200, "dropped": 30, "skipped": 2, "quarantined": 1},
+        done=1_233,
+        before=233,
+        total=5_000,
+        in_flight=64,
+        calls=1_100,
+        attempts=1_150,
+        input_tokens=90_000,
+        output_tokens=10_500,
+        usd=0.0451,
+    )
+    assert describe_status(everything) == (
+        "1,200 landed · 30 dropped · 2 skipped · 1 quarantined · 100.0 records/s · 64 in flight · 1,100 calls · "
+        "1,150 attempts · 100,500 tokens · $0.0451 · 37s left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"), [(5, "5s left"), (61, "1m 01s left"), (3_600, "1h 00m left"), (90_061, "25h 01m left")]
+)
+def test_what_is_left_is_shown_in_two_units(left: int, shown: str) -> None:
+    assert describe_status(status(done=10, total=10 + left)).endswith(shown)
+
+
+def test_nothing_is_left_of_a_run_that_ended() -> None:
+    assert "left" not in describe_status(status(state="stopped", done=10, total=20))
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+def stream_of(server: FaultServer, count: int) -> tm.Stream[dict[str, Any]]:
+    model = tm.model("openai/any", base_url=server.base_url, api_key="none", price=tm.Price(1_000, 1_000))
+    return tm.from_iterable(lambda: [{"id": number} for number in range(count)]).generate(model, "About {{ id }}")
+
+
+def shown(report: Report) -> str:
+    """The report as it is printed where there is no terminal."""
+    console = Console(width=120, color_system=None, record=True, file=io.StringIO(), highlight=False)
+    print_report(console, report)
+    return console.export_text()
+
+
+def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path: Path) -> None:
+    """Attempts that failed, tokens, cost, latency, memory; the same in `report.json`."""
+    server.faults = Faults(
+        matching=[("About 7", Fault("status", status=400))],
+        script=lambda call: Fault("status", status=503) if call.times == 1 and call.message.endswith("3") else None,
+    )
+    report = stream_of(server, 20).write(tmp_path / "out", max_errors=3)
+    stats, text = server.stats(), shown(report)
+    assert "19 landed, 0 dropped, 0 skipped, 1 quarantined" in text
+    assert "20 calls in 22 attempts, 1 failed" in text
+    assert f"{stats['input_tokens']:,} tokens in, {stats['output_tokens']:,} out, $" in text
+    assert "failed attempts: " in text
+    assert "latency p50 " in text
+    assert " MB" in text
+    assert text.rstrip().endswith("finished")
+    assert json.loads((tmp_path / "out/.run/report.json").read_bytes()) == json.loads(json.dumps(report.to_dict()))
+    assert report.calls["usd"] == pytest.approx((stats["input_tokens"] + stats["output_tokens"]) / 1e3)
+
+
+def test_the_report_of_a_run_that_went_on_says_so(server: FaultServer, tmp_path: Path) -> None:
+    stream = stream_of(server, 9)
+    assert "reached its limit" in shown(stream.write(tmp_path / "out", limit=4))
+    assert shown(stream.write(tmp_path / "out")).startswith("went on after 4 records that were done before")
+
+
+def test_records_are_shown_as_a_table() -> None:
+    """Columns in order of appearance, nested values as JSON, long ones cut, nothing taken for markup or obeyed."""
+    console = Console(width=100, color_system=None, record=True, file=io.StringIO())
+    print_records(console, [{"a": 1, "b": {"c": [1]}}, {"a": "[bold]x[/bold]\x1b[2J", "z": "y" * 500}])
+    text = console.export_text()
+    assert '{"c":[1]}' in text
+    assert "[bold]x[/bold]" in text
+    assert "…" in text
+    assert text.index(" a ") < text.index(" b ") < text.index(" z ")
+    assert "\x1b" not in text
+    assert "null" not in text  # what a record lacks is left empty
+
+
+def test_no_records_are_told() -> None:
+    console = Console(width=100, color_system=None, record=True, file=io.StringIO())
+    print_records(console, [])
+    assert console.export_text() == "no records\n"
