@@ -34,7 +34,7 @@ RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A job file, its output folder or its run folder.", show_default=False)
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A value over what the job file says.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the job file: budget.usd=40.")
 ]
 
 
@@ -123,12 +123,13 @@ def try_(
 def run(
     job: JobArgument,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="End after N records of the source; a later run goes on.")
+        int | None, typer.Option(min=1, help="End after N records that come to the first call; later runs go on.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's own output first, and begin anew.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before deleting.")] = False,
     reuse: Annotated[
-        str | None, typer.Option(metavar="OLD_RUN", help="Use the replies of an earlier run where nothing changed.")
+        str | None,
+        typer.Option(metavar="OLD_RUN", help="An earlier run, whose replies are used where nothing changed."),
     ] = None,
     overrides: SetOption = None,
 ) -> int:
@@ -150,21 +151,43 @@ def _confirm_fresh(spec: JobSpec) -> None:
         return
     if not sys.stdin.isatty():
         raise ConfigError(f"--fresh deletes this run's output in {folders.output}", hint="add --yes to do it unasked")
-    typer.confirm(f"Delete this run's output in {folders.output}?", abort=True)
+    if not typer.confirm(f"Delete this run's output in {folders.output}?"):
+        sys.stderr.write("nothing was deleted\n")
+        raise typer.Exit(1)
 
 
 @app.command()
 def retry(run: RunArgument, overrides: SetOption = None) -> int:
     """Try the quarantined and skipped records of a run again; nothing else is sent anew."""
+    from tidemill.jobs.inspect import read_failures
     from tidemill.jobs.sitting import RunRequest
 
-    return _run(_find_job_file(run), overrides, RunRequest(retry=True))
+    folder = _find_folder(run)
+    if not read_failures(folder, 1):
+        _console().print("nothing to retry: no record stands in quarantine")
+        return 0
+    job, kept = _find_job(run, folder)
+    return _run(job, [*kept, *(overrides or ())], RunRequest(retry=True), before=lambda spec: _check_run(spec, folder))
+
+
+def _check_run(spec: JobSpec, folder: RunFolder) -> None:
+    """Check that the job file still describes the run that was named.
+
+    Raises:
+        ConfigError: it writes to another run folder now.
+    """
+    if spec.folders.ledger.resolve() != folder.ledger.resolve():
+        raise ConfigError(
+            f"the job file's run stands in {spec.folders.run} now, not in {folder.run}",
+            hint="add what made the difference: --set sink.path=…",
+        )
 
 
 def _run(
     job: Path, overrides: list[str] | None, request: RunRequest, *, before: Callable[[JobSpec], None] | None = None
 ) -> int:
     from tidemill.job import load_job
+    from tidemill.jobs.inspect import count_reasons
     from tidemill.jobs.progress import run_with_progress
     from tidemill.view.reports import print_report
 
@@ -172,7 +195,7 @@ def _run(
     if before is not None:
         before(spec)
     report = run_with_progress(spec, request, show=True)
-    print_report(_console(), report)
+    print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
 
 
@@ -204,7 +227,7 @@ def show(
 ) -> None:
     """Show the records a run landed, its replies, or its failures."""
     from tidemill.jobs.inspect import read_failures, read_records, read_replies
-    from tidemill.view.reports import print_records
+    from tidemill.view.reports import print_records, print_rows
 
     folder = _find_folder(run)
     read = read_replies if replies else read_failures if failures else read_records
@@ -212,6 +235,8 @@ def show(
     if as_json:
         for row in rows:
             sys.stdout.write(orjson.dumps(row, default=repr).decode() + "\n")
+    elif replies or failures:
+        print_rows(_console(), rows)
     else:
         print_records(_console(), rows)
 
@@ -223,6 +248,8 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write; by default
 
     for path in write_first_job(folder):
         _console().print(f"wrote {path}")
+    job = folder / "job.yaml"
+    _console().print(f"next: tidemill check {job}; tidemill try {job} -n 1; tidemill run {job}", soft_wrap=True)
 
 
 @app.command()
@@ -242,8 +269,8 @@ def _find_folder(run: Path) -> RunFolder:
     return locate_run(run)
 
 
-def _find_job_file(run: Path) -> Path:
-    """The job file of a run."""
+def _find_job(run: Path, folder: RunFolder) -> tuple[Path, list[str]]:
+    """The job file of a run, and what was put in over it when the run began."""
     from tidemill.jobs.inspect import read_job_file
 
-    return run if run.suffix in (".yaml", ".yml") else read_job_file(_find_folder(run))
+    return (run, []) if run.suffix in (".yaml", ".yml") else read_job_file(folder)

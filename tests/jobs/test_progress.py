@@ -117,4 +117,4 @@ def test_records_are_shown_as_a_table() -> None:
 def test_no_records_are_told() -> None:
     console = Console(width=100, color_system=None, record=True, file=io.StringIO())
     print_records(console, [])
-    assert console.export_text() == "no records\n"
+    assert console.export_text() == "no records are sealed yet\n"

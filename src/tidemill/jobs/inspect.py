@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,9 @@ from tidemill.jobs.report import Report, load_report
 from tidemill.jobs.rows import parse_call
 from tidemill.jobs.segments import iter_calls
 from tidemill.jobs.status import load_status
+
+REASONS_FROM = 1_000
+"""Records in quarantine that are looked at to say why records failed."""
 
 
 def read_status(folder: RunFolder) -> dict[str, Any] | Report:
@@ -53,20 +57,20 @@ def _read_rest(folder: RunFolder, ledger: Ledger) -> dict[str, Any] | Report:
     return Report(**report)
 
 
-def read_job_file(folder: RunFolder) -> Path:
-    """The job file a run was started from.
+def read_job_file(folder: RunFolder) -> tuple[Path, list[str]]:
+    """The job file a run was started from, and what was put in over it.
 
     Raises:
         ConfigError: it was started from Python.
     """
-    job_file = orjson.loads(folder.info.read_bytes())["job_file"]
-    if job_file is None:
+    info = orjson.loads(folder.info.read_bytes())
+    if info["job_file"] is None:
         raise ConfigError(
             "this run was started from Python, and no job file describes it",
             where=str(folder.run),
             hint="call it there: stream.write(…, retry=True)",
         )
-    return Path(job_file)
+    return Path(info["job_file"]), info["overrides"]
 
 
 def read_records(folder: RunFolder, count: int) -> list[dict[str, Any]]:
@@ -96,6 +100,13 @@ def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
             }
             for row in islice(rows, count)
         ]
+
+
+def count_reasons(folder: RunFolder, most: int = 3) -> list[tuple[int, str]]:
+    """The commonest reasons for quarantine among the first records that stand in it, the most frequent first."""
+    rows = read_failures(folder, REASONS_FROM)
+    reasons = Counter(f"{row['step']}: {row['error'].splitlines()[0][:160]}" for row in rows)
+    return [(count, reason) for reason, count in reasons.most_common(most)]
 
 
 def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]:

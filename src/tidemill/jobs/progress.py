@@ -90,7 +90,7 @@ def _render(status: Status) -> Any:
     line = Text(describe_status(status), overflow="fold")
     if not status.total:
         return line
-    return Group(ProgressBar(total=status.total, completed=min(status.done, status.total), width=60), line)
+    return Group(ProgressBar(total=status.total, completed=min(status.done, status.total), width=40), line)
 
 
 class _PlainLines:
@@ -101,8 +101,8 @@ class _PlainLines:
 
     def __call__(self, status: Status) -> None:
         now = time.monotonic()
-        if status.state == "running" and now - self._last < PLAIN_EVERY_S:
-            return
+        if status.state != "running" or now - self._last < PLAIN_EVERY_S:
+            return  # how it ended is for the report to say
         self._last = now
         sys.stderr.write(f"{describe_status(status)}\n")
         sys.stderr.flush()

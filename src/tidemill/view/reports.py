@@ -16,23 +16,32 @@ from tidemill.jobs.trial import Exchange, Trial
 _ENDINGS = {
     "finished": "finished",
     "limit": "reached its limit; run it with a higher one, or without, and it goes on",
-    "errors": "stopped: too many records failed",
-    "raised": "stopped: a record failed at a step with on_error: raise",
+    "errors": "stopped, too many records failed",
+    "raised": "stopped, a record failed at a step with on_error: raise",
     "stopped": "stopped on request; run it again and it goes on",
-    "failed": "stopped; run it again and it goes on",
+    "failed": "stopped; mend that and run it again: what is done is kept",
 }
 
 
-def print_report(console: Console, report: Report) -> None:
-    """The report of a run: what became of the records, what it cost, and how to go on."""
+def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, str]] = ()) -> None:
+    """The report of a run: what became of the records, what it cost, and how to go on.
+
+    Args:
+        reasons: the commonest reasons for quarantine, each with how often it occurs.
+    """
     if report.before:
         _say(console, f"went on after {report.before:,} records that were done before")
     console.print(_step_table(report.steps))
     for line in _summary_lines(report):
         _say(console, line)
-    ending = _ENDINGS[report.outcome]
+    for count, reason in reasons:
+        _say(console, f"{count:,} quarantined: {reason}")
+    if reasons:
+        _say(console, f"  all of them: tidemill show {report.output} --failures; again: tidemill retry {report.output}")
     style = "green" if report.exit_code == 0 else "yellow" if report.exit_code in (3, 130, 143) else "red"
-    _say(console, f"{ending}{f': {report.reason}' if report.reason else ''}", style)
+    if report.reason:
+        _say(console, report.reason, style)
+    _say(console, _ENDINGS[report.outcome], style)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
@@ -67,8 +76,10 @@ def _summary_lines(report: Report) -> list[str]:
         lines.append(f"{calls['input_tokens']:,} tokens in, {calls['output_tokens']:,} out{cost}")
         if calls["failures"]:
             lines.append("failed attempts: " + ", ".join(f"{n:,} {cause}" for cause, n in calls["failures"].items()))
-    if report.recalled or report.reused:
-        lines.append(f"{report.recalled:,} replies kept from before a crash, {report.reused:,} reused from another run")
+    if report.recalled:
+        lines.append(f"{report.recalled:,} replies paid for in an earlier sitting were used")
+    if report.reused:
+        lines.append(f"{report.reused:,} replies of the earlier run were used again")
     lines.append(f"{report.elapsed_s:,.1f} s, peak memory {report.peak_rss_bytes / 1e6:,.0f} MB")
     return lines
 
@@ -116,10 +127,22 @@ def _to_json(value: Any) -> str:
     return orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
+def print_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Failures or replies, a block each: one line a field, empty ones left out."""
+    if not rows:
+        _say(console, "none")
+    for number, row in enumerate(rows):
+        if number:
+            _say(console, "")
+        for name, value in row.items():
+            if value not in ("", None):
+                _say(console, f"{name:>13}  {_cell(value, 600)}")
+
+
 def print_records(console: Console, records: Sequence[Mapping[str, Any]], *, width: int = 60) -> None:
     """Records as a table; nested values as JSON, long ones cut."""
     if not records:
-        _say(console, "no records")
+        _say(console, "no records are sealed yet")
         return
     names = list(dict.fromkeys(name for record in records for name in record))
     table = Table(header_style="bold", show_lines=True)
