@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
@@ -54,14 +54,21 @@ class Stream(Generic[T]):
         self._source = source
         self._nodes = tuple(nodes)
 
-    def map(self, fn: Callable[[T], U], *, name: str | None = None, on_error: OnError | None = None) -> Stream[U]:
-        """Replace each record by `fn(record)`.
+    @overload
+    def map(
+        self, fn: Callable[[T], Awaitable[U]], *, name: str | None = ..., on_error: OnError | None = ...
+    ) -> Stream[U]: ...
+    @overload
+    def map(self, fn: Callable[[T], U], *, name: str | None = ..., on_error: OnError | None = ...) -> Stream[U]: ...
+
+    def map(self, fn: Callable[[T], Any], *, name: str | None = None, on_error: OnError | None = None) -> Stream[Any]:
+        """Replace each record by `fn(record)`; behind a call `fn` may be a coroutine function.
 
         Order: kept.   Memory: one record.
         Failure: the record's, as `on_error` says (iteration raises, a run quarantines).
         Resume: exact.
         """
-        return cast("Stream[U]", self._append(Map, fn=fn, name=name, on_error=on_error))
+        return self._append(Map, fn=fn, name=name, on_error=on_error)
 
     def with_columns(
         self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]

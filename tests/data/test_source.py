@@ -185,3 +185,19 @@ def test_an_error_out_of_an_iterable_is_its_own() -> None:
         next(reader)
     assert reader.state() == {"count": 1}
     reader.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "reads"),
+    [
+        ("data/*.jsonl", "data/part-00001.jsonl", True),
+        ("**/*.jsonl", "out/deep/part-00001.jsonl", True),
+        ("data/**/*.jsonl", "data/part-00001.jsonl", True),
+        ("a.jsonl", "a.jsonl", True),
+        ("data/*.jsonl", "out/part-00001.jsonl", False),
+        ("**/*.jsonl", "out/.run/part-00001.jsonl", False),
+    ],
+)
+def test_a_source_knows_whether_it_would_read_a_file(pattern: str, path: str, reads: bool) -> None:
+    """As glob would: `**` goes down any number of folders, and nothing hidden is found unless it is named."""
+    assert Read(path=pattern).would_read(Path(path)) is reads

@@ -6,6 +6,7 @@ nodes, `jobs/` the record half's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -35,7 +36,11 @@ class Node(Config):
 
 
 class FunctionNode(Node):
-    """A step that is one function; `fn` alone is short for `{fn: …}`."""
+    """A step that is one function; `fn` alone is short for `{fn: …}`.
+
+    In a job the function is given a copy of a dict, one level deep, so that a record which fails stands in quarantine
+    as it came. Lists and dicts inside it are the record's own: a function must not change those in place.
+    """
 
     fn: Function
 
@@ -102,12 +107,16 @@ class Take(Node):
 
 def step_names(nodes: tuple[Node, ...]) -> tuple[str, ...]:
     """The name of each step: `name`, else its kind, numbered from the second (`generate`, `generate_2`)."""
+    return number_names([(node.kind, node.name) for node in nodes])
+
+
+def number_names(steps: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    """The names of steps given as kind and own name."""
     seen: dict[str, int] = {}
     names = []
-    for node in nodes:
-        seen[node.kind] = seen.get(node.kind, 0) + 1
-        number = seen[node.kind]
-        names.append(node.name or (node.kind if number == 1 else f"{node.kind}_{number}"))
+    for kind, name in steps:
+        number = seen[kind] = seen.get(kind, 0) + 1
+        names.append(name or (kind if number == 1 else f"{kind}_{number}"))
     return tuple(names)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from fnmatch import fnmatchcase
 from itertools import compress, islice, repeat
 from operator import length_hint
 from pathlib import Path, PurePosixPath
 from sys import maxsize
 from typing import Any, Literal, cast
 
+import orjson
 from pydantic import Field, PrivateAttr, ValidationInfo, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -80,7 +83,7 @@ class Read(Config):
         """The names of the files that match, in reading order.
 
         Raises:
-            DataError: a pattern matches no file, or a file's format is not known by its suffix.
+            DataError: a pattern matches no file, a file's name is not UTF-8, or its format is not known by its suffix.
         """
         folder = self._shared_folder()
         names: dict[str, None] = {}
@@ -90,8 +93,9 @@ class Read(Config):
                 raise _no_match(self._start(), pattern)
             found = sorted(PurePosixPath(os.path.relpath(path, folder)).as_posix() for path in matches)
             names.update(dict.fromkeys(found))
-        if self.format is None:
-            for name in names:
+        for name in names:
+            _check_name(name)
+            if self.format is None:
                 _check_suffix(folder / name)
         return tuple(names)
 
@@ -123,6 +127,12 @@ class Read(Config):
         except OSError:
             return None
 
+    def would_read(self, path: Path) -> bool:
+        """Whether a file of this path, were it there, would be one of the parts."""
+        wanted = Path(os.path.abspath(path)).parts
+        start = glob.escape(str(self._start()))
+        return any(_would_match(Path(os.path.abspath(Path(start, each))).parts, wanted) for each in self._patterns())
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
         return {"read": self.model_dump(mode="json", exclude_none=True)}
@@ -145,7 +155,9 @@ class FromIterable(Config):
     The items may be anything in plain iteration; a job needs dicts. An iterator can be gone through once only; give
     the function that makes it where the stream is iterated again, or resumed in the same process.
 
-    Resume: the items given before the state are passed over, so the iterable must give the same ones again.
+    Resume: the items given before the state are passed over, so the iterable must give the same ones again. Of a list
+    or tuple a job compares the length, the first item and the next one, and refuses it when they are others; what any
+    other iterable gives is not compared, nor are items that JSON cannot hold.
     """
 
     iterable: Any
@@ -182,15 +194,24 @@ class FromIterable(Config):
         Raises:
             StateError: the iterator was gone through before, or ends in front of `state`.
         """
-        return _open_iterable(self._open(), state["count"] if state else 0)
+        items = self.iterable if isinstance(self.iterable, (list, tuple)) else None
+        return _open_iterable(self._open(), state["count"] if state else 0, items)
 
     def decode_record(self, raw: bytes) -> Any:
         """Not possible: the items of an iterable are objects, and no error about one carries bytes."""
         raise DataError("expected an item of an iterable, which cannot be made from bytes", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """`same`: nothing about an iterable can be compared without going through it."""
-        return "same"
+        """Whether a list or tuple is as it was, as far as its ends tell; `same` for any other iterable."""
+        items = self.iterable
+        if "length" not in state or not isinstance(items, (list, tuple)):
+            return "same"
+        count, length = state["count"], state["length"]
+        if len(items) < count or state["first"] != _compute_crc(items, 0):
+            return "edited"
+        if count < length and state["next"] != _compute_crc(items, count):
+            return "edited"
+        return "grown" if len(items) > length else "same"
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Items given, and how many there are, where the iterable has a length."""
@@ -223,19 +244,35 @@ class _IterableReader(PartReader):
     """Counts what it gives without a step per item: by how many of its ticks are left."""
 
     _ticks: repeat[bool]
+    _items: Sequence[Any] | None
+    _first: int | None
 
     def state(self, back: int = 0) -> State:
-        return {"count": maxsize - length_hint(self._ticks) - back}
+        count = maxsize - length_hint(self._ticks) - back
+        if self._items is None:
+            return {"count": count}
+        following = _compute_crc(self._items, count)
+        return {"count": count, "length": len(self._items), "first": self._first, "next": following}
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def _open_iterable(items: Iterator[Any], count: int) -> PartReader:
+def _compute_crc(items: Sequence[Any], index: int) -> int | None:
+    """A checksum of one item, None where there is none or JSON cannot hold it."""
+    try:
+        return zlib.crc32(orjson.dumps(items[index]))
+    except (IndexError, TypeError):
+        return None
+
+
+def _open_iterable(items: Iterator[Any], count: int, held: Sequence[Any] | None) -> PartReader:
     ticks = repeat(True, maxsize)
     counted = compress(items, ticks)
     reader = cast(_IterableReader, _IterableReader.from_iterable((counted,)))
     reader._ticks = ticks
+    reader._items = held
+    reader._first = None if held is None else _compute_crc(held, 0)
     deque(islice(counted, count), maxlen=0)
     passed = maxsize - length_hint(ticks)
     if passed < count:
@@ -252,6 +289,19 @@ def _match(folder: Path, pattern: str) -> list[str]:
         return [str(folder / pattern)]
     absolute = Path(glob.escape(str(folder))) / pattern
     return [path for path in glob.iglob(str(absolute), recursive=True) if os.path.isfile(path)]
+
+
+def _would_match(pattern: Sequence[str], path: Sequence[str]) -> bool:
+    """Whether glob would find `path` by `pattern`, both in components; hidden names only where they are named."""
+    if not pattern or not path:
+        return not pattern and not path
+    first, rest = pattern[0], pattern[1:]
+    is_hidden = path[0].startswith(".")
+    if first == "**":
+        return _would_match(rest, path) or (not is_hidden and _would_match(pattern, path[1:]))
+    if is_hidden and not first.startswith("."):
+        return False
+    return fnmatchcase(path[0], first) and _would_match(rest, path[1:])
 
 
 def _fixed_folder(folder: Path, pattern: str) -> Path:
@@ -274,6 +324,14 @@ def _no_match(folder: Path, pattern: str) -> DataError:
         return DataError(f"no file matches `{pattern}`: there is no folder `{os.path.abspath(fixed)}`")
     rest = (folder / pattern).relative_to(fixed)
     return DataError(f"no file matches `{rest}` in the folder `{os.path.abspath(fixed)}`")
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        raise DataError(f"expected file names in UTF-8, got `{shown}`", hint="rename the file") from None
 
 
 def _check_suffix(path: Path) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from tidemill.calls.limits import Budget
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import problem_at, raise_problems
-from tidemill.config.suggest import find_near, list_names
+from tidemill.config.suggest import find_near, list_names, suggest
 from tidemill.config.templates import Template
 from tidemill.data.iteration import Records, iterate
-from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns, step_names
+from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns, number_names
 from tidemill.data.source import FromIterable, Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
@@ -81,8 +83,7 @@ class Draft:
     @property
     def step_names(self) -> tuple[str, ...]:
         """The steps' names; of those that cannot be read, their kind."""
-        known = iter(step_names(tuple(step.node for step in self.steps if step.node is not None)))
-        return tuple(next(known) if step.node is not None else step.kind for step in self.steps)
+        return number_names([(step.kind, step.node.name if step.node is not None else None) for step in self.steps])
 
     def find_generates(self) -> list[tuple[int, Generate]]:
         """The steps that call, with their places."""
@@ -231,6 +232,12 @@ def _check_sink(draft: Draft) -> Iterator[Problem]:
     for folder, path in ((output, ("sink", "path")), (run, ("run", "dir"))):
         if folder.exists() and not folder.is_dir():
             yield draft.problem(path, f"expected a folder, `{folder}` is a file")
+    if isinstance(draft.source, Read) and draft.source.would_read(output / f"part-00001.{sink.format}"):
+        yield draft.problem(
+            ("sink", "path"),
+            f"the source would read what the sink writes into `{output}`",
+            "write to a folder that the source's pattern does not match",
+        )
     if sink.record_schema is not None and sink.format == "parquet":
         yield from _check_arrow(draft, sink.record_schema, ("sink", "schema"))
 
@@ -260,6 +267,7 @@ def _check_records(draft: Draft) -> Iterator[Problem]:
 
 
 def _check_columns(draft: Draft, columns: _Columns) -> Iterator[Problem]:
+    outputs: dict[str, type[BaseModel] | None] = {}
     for index, step in enumerate(draft.steps[draft.halves_at :], draft.halves_at):
         node = step.node
         if isinstance(node, Generate):
@@ -267,7 +275,9 @@ def _check_columns(draft: Draft, columns: _Columns) -> Iterator[Problem]:
                 template = getattr(node, field)
                 if template is not None:
                     yield from _check_template(draft, template, columns, draft.path(index, field))
+                    yield from _check_attributes(draft, template, outputs, draft.path(index, field))
             columns.add([node.into])
+            outputs[node.into] = node.output
         elif isinstance(node, WithColumns):
             columns.add(list(node.columns))
         elif isinstance(node, Select):
@@ -290,6 +300,23 @@ def _check_template(draft: Draft, template: Template, columns: _Columns, path: K
             if where["place"] is None:
                 where = {"offset": offset, "length": len(name)}
             yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name), **where)
+
+
+def _check_attributes(
+    draft: Draft, template: Template, outputs: Mapping[str, type[BaseModel] | None], path: KeyPath
+) -> Iterator[Problem]:
+    """Fields of an earlier step's output that its model does not have: `{{ label.topik }}`."""
+    for expression in re.finditer(r"\{\{.*?\}\}|\{%.*?%\}", template.text, re.DOTALL):
+        for found in re.finditer(r"(?<![\w.])(\w+)\.(\w+)(?!\s*\()", expression.group()):
+            model = outputs.get(found[1])
+            if model is None or found[2] in model.model_fields or model.model_config.get("extra") == "allow":
+                continue
+            offset = expression.start() + found.start(2)
+            where: dict[str, Any] = {"place": template.place(offset, len(found[2]))}
+            if where["place"] is None:
+                where = {"offset": offset, "length": len(found[2])}
+            message = f"`{found[1]}` has no field `{found[2]}`"
+            yield draft.problem(path, message, suggest(found[2], model.model_fields), **where)
 
 
 class _Columns:
