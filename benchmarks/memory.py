@@ -15,6 +15,7 @@ import json
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ from typing import Any
 from children import finish_child, run_child, start_child
 from machine import describe_machine
 from tables import Target, render_table
+from tidemill.errors import ResourceError
 from tidemill.testing import FaultProcess
 from workload import JOB, WORK, append_records, override_job, write_records
 
@@ -117,7 +119,7 @@ def measure_resume(server: FaultProcess, source: Path, done: int, *, judged: boo
         server.reset()
         started = time.perf_counter()
         with start_child("client_run.py", JOB, job_of(server, source, f"out-{done}"), records) as process:
-            server.wait_for(requests=1)
+            wait_for_call(server, process)
             waits.append(time.perf_counter() - started)
             found = finish_child(process)
         peaks.append(found["peak_rss_mb"])
@@ -128,6 +130,18 @@ def measure_resume(server: FaultProcess, source: Path, done: int, *, judged: boo
     print(Target("to the first new call", f"{wait:.2f} s", "at most 1 s", wait <= 1 if judged else None))
     print(Target("peak RSS", f"{peak:.0f} MB", "at most 120 MB", peak <= 120 if judged else None), flush=True)
     return faults
+
+
+def wait_for_call(server: FaultProcess, process: subprocess.Popen[str]) -> None:
+    """Return at the first call, or fail as the process did."""
+    while True:
+        try:
+            server.wait_for(requests=1, timeout_s=5)
+        except ResourceError:
+            if process.poll() is not None:
+                sys.exit(f"no call was made: {finish_child(process)}")
+        else:
+            return
 
 
 def job_of(server: FaultProcess, source: Path, output: str) -> str:

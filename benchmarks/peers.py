@@ -22,7 +22,7 @@ def make_peer(name: str) -> Path:
     print(f"installing {wanted.name} into {folder}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", str(wanted)]
+    pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--requirement", str(wanted)]
     subprocess.run(pip, check=True)
     installed.write_text(wanted.read_text())
     return python

@@ -1,16 +1,19 @@
-"""The README is true: its Python runs, its job file is that job, its commands exist, its transcript comes from the code."""
+"""The README is true: its Python runs, its job file is that job, its commands and excerpts are what the code does."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tidemill as tm
+from conftest import Command
 from tidemill.config.functions import import_object
 from tidemill.jobs.report import Report
+from tidemill.testing import FaultServer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -47,7 +50,52 @@ def test_the_python_job_runs_as_printed(folder: Path, capsys: pytest.CaptureFixt
     assert report.outcome == "finished"
     assert report.records["dropped"] == 1
     assert report.records["landed"] + report.records["quarantined"] == 3
-    assert capsys.readouterr().out.startswith(str(report.records["landed"]))
+    assert capsys.readouterr().out.splitlines()[-1].startswith(str(report.records["landed"]))
+
+
+def test_the_paid_job_runs_as_printed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Against a fault server in the place of the paid model."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+    with FaultServer() as server:
+        source = block("python", "paid = ").replace('4.1-mini",', f'4.1-mini", base_url="{server.base_url}",')
+        names: dict[str, Any] = {"__name__": "readme", "tm": tm}
+        exec(compile(source, "README.md", "exec", dont_inherit=True), names)  # noqa: S102 - the README's own code
+        assert server.billed == 3
+    assert names["report"].calls["usd"] > 0
+    assert isinstance(names["pipe"], tm.Pipeline)
+    assert capsys.readouterr().out.startswith("finished 2 ")
+
+
+def test_the_commands_run_in_order(folder: Path, tidemill_command: Command) -> None:
+    """Those that call get a fault server in the place of the embedded model; the longer job has a step more."""
+    text = (folder / "job.yaml").read_text()
+    step = '  - generate: {model: fast, prompt: "{{ label.topic }}", into: note, max_tokens: 8}\n'
+    (folder / "longer.yaml").write_text(
+        text.replace("out/labelled", "out/longer").replace("max_errors", f"{step}max_errors")
+    )
+    lines = [line.partition("#")[0].split() for line in block("console", "tidemill try").splitlines()]
+    with FaultServer() as server:
+        for dollar, program, command, *arguments in lines:
+            assert (dollar, program) == ("$", "tidemill")
+            takes_values = command in ("check", "try", "run", "retry")
+            given = ["--set", f"models.fast.base_url={server.base_url}"] if takes_values else []
+            done = tidemill_command(command, *arguments, *given)
+            assert done.code == 0, done.err
+        assert server.billed == 2 + 3 + 3, "two tried records, two and one more run, and the step more of each"
+
+
+def test_the_report_of_check_is_what_it_prints(folder: Path, tidemill_command: Command) -> None:
+    """For the job file with three words mistyped."""
+    text = (folder / "job.yaml").read_text()
+    for word, typo in (("models:", "modles:"), ("has_text", "has_txt"), ("{{ text }}", "{{ txt }}")):
+        assert word in text
+        text = text.replace(word, typo)
+    (folder / "job.yaml").write_text(text)
+    done = tidemill_command("check", "job.yaml")
+    assert done.code == 2
+    assert block("console", "modles").partition("\n")[2] == done.err
 
 
 def test_the_job_file_is_the_same_job(folder: Path) -> None:

@@ -136,7 +136,7 @@ def test_commit_is_told_how_many_attempts_it_took() -> None:
 
         await lane.call(request(), decode, commit)
         assert committed == [("12", 3)]
-        assert meter.failures == {"5xx": 1, "garbage": 1}
+        assert meter.failures == {"500": 1, "garbage": 1}
         assert (meter.calls, meter.attempts, meter.unknown_usage) == (1, 3, 2)
 
     on_lane(transport, scene)
@@ -294,17 +294,46 @@ def test_retry_after_is_waited_out() -> None:
 
 def test_attempts_are_bounded_and_counted() -> None:
     """After `max_attempts` the record has failed; the error says so."""
-    transport = FarSide(lambda _: error_response(429))
+    transport = FarSide(lambda _: error_response(503))
 
     async def scene(lane: Lane, meter: Meter) -> None:
         with pytest.raises(
             TransientCallError, match=r"scripted error.*\(attempt 3, the last by max_attempts=3\)"
         ) as caught:
             await lane.call(request(), decode)
-        assert (caught.value.attempts, caught.value.status, caught.value.of) == (3, 429, "record")
-        assert (meter.failed, meter.attempts, meter.failures) == (1, 3, {"429": 3})
+        assert (caught.value.attempts, caught.value.status, caught.value.of) == (3, 503, "record")
+        assert (meter.failed, meter.attempts, meter.failures) == (1, 3, {"503": 3})
 
     on_lane(transport, scene, max_attempts=3)
+
+
+def test_a_429_is_waited_out_however_often_it_comes() -> None:
+    """An endpoint that says "not so fast" for a quarter of a minute costs no call its attempts."""
+
+    def reply(_: Request) -> Response:
+        return GOOD if asyncio.get_running_loop().time() >= 15.0 else error_response(429)
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        await asyncio.gather(*(lane.call(request(str(number)), decode) for number in range(200)))
+        assert asyncio.get_running_loop().time() < 120.0
+        assert meter.failed == 0
+        assert meter.attempts < 200 * 10
+
+    on_lane(FarSide(reply), scene, max_attempts=2)
+
+
+def test_a_429_without_end_is_bounded_by_the_deadline() -> None:
+    """The record has failed once `deadline_s` leaves no room for another attempt."""
+    transport = FarSide(lambda _: error_response(429))
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        with pytest.raises(TransientCallError, match=r"answered 429.*the last by deadline_s=600") as caught:
+            await lane.call(request(), decode)
+        assert (caught.value.status, caught.value.of) == (429, "record")
+        assert 500.0 < asyncio.get_running_loop().time() < 600.0
+        assert 30 < meter.attempts < 100
+
+    on_lane(transport, scene)
 
 
 @pytest.mark.parametrize(("status", "of"), [(400, "record"), (422, "record"), (401, "run"), (403, "run"), (404, "run")])

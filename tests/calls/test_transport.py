@@ -116,7 +116,7 @@ async def test_a_refused_connection_is_unreachable(transport: HttpTransport) -> 
     """Nothing was sent."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(UnreachableError, match=r"no connection: Cannot connect to host 127\.0\.0\.1"):
+        with pytest.raises(UnreachableError, match=r"/chat/completions: connection refused$"):
             await transport.send(chat(f"http://127.0.0.1:{taken.getsockname()[1]}"), 10.0)
 
 
@@ -130,7 +130,7 @@ async def test_a_connection_that_hangs_is_unreachable(transport: HttpTransport) 
             waiting = sockets.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        with pytest.raises(UnreachableError, match="no connection in time"):
+        with pytest.raises(UnreachableError, match="no answer in time"):
             await transport.send(chat(f"http://127.0.0.1:{full.getsockname()[1]}"), 60.0)
 
 
@@ -297,7 +297,7 @@ async def test_a_storm_of_faults_loses_no_call(server: FaultServer) -> None:
         assert meter.attempts == server.requests == 100 + sum(meter.failures.values())
         assert meter.max_in_flight <= 32
         assert server.max_in_flight <= 32
-        assert set(meter.failures) == {"429", "5xx", "connection", "garbage"}
+        assert set(meter.failures) == {"429", "500", "connection", "garbage"}
 
 
 @pytest.mark.parametrize("fault", [Fault("unauthorized"), Fault("redirect")])
@@ -318,10 +318,11 @@ async def test_an_endpoint_that_is_not_there_stops_the_run_in_time() -> None:
     """A refused port is the run's failure as soon as `connect_s` is over."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        base_url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        base_url = f"http://{address}/v1"
         async with Engine(HttpTransport(), rng=random.Random(0)) as engine:
             lane = engine.lane("m", limits=Limits(connect_s=0.3), endpoint=base_url)
             calls = [lane.call(chat(base_url), decode) for _ in range(100)]
             errors = await asyncio.gather(*calls, return_exceptions=True)
         assert all(isinstance(error, CallError) and error.of == "run" for error in errors)
-        assert str(errors[0]).startswith(f"{base_url}: no connection since the first try")
+        assert str(errors[0]).startswith(f"no connection to {address} for 0.3 s (connection refused)\n")

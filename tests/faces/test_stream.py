@@ -203,3 +203,26 @@ def test_write_shows_progress_when_told_to(server: FaultServer, tmp_path: Path, 
 def test_streams_join_with_pipelines(server: FaultServer) -> None:
     doubled = numbered(3) | tm.Pipeline([lambda record: {"id": 2 * record["id"]}])
     assert [record["id"] for record in doubled] == [0, 2, 4]
+
+
+def test_a_preview_and_a_report_say_in_a_line_each_what_happened(server: FaultServer, tmp_path: Path) -> None:
+    """What a notebook shows of them: the request's end, the reply, tokens and cost; outcome, counts, folder."""
+    stream = numbered(3).generate(model_of(server, price=tm.Price(1, 2)), "Is {{ id }}?", output=Label, into="label")
+    (trial,) = stream.preview(1)
+    shown = repr(trial)
+    assert "generate: 'Is 0?' → '{" in shown
+    assert "tokens in" in shown
+    assert "$0.0000" in shown
+    assert "result: {'id': 0, 'label': {" in shown
+    report = stream.write(tmp_path / "out")
+    assert repr(report) == f"<Report: finished; 3 landed → {tmp_path / 'out'}>"
+
+
+def test_a_run_that_fails_warns_where_nothing_is_printed(
+    server: FaultServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A script that looks at nothing still learns on stderr, through logging, that its run did not finish."""
+    server.faults = Faults(mixed=[(1.0, Fault("unauthorized"))])
+    report = numbered(3).generate(model_of(server), "Is {{ id }}?").write(tmp_path / "out")
+    assert report.exit_code == 3
+    assert "<Report: failed (" in caplog.text

@@ -34,6 +34,7 @@ from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
 from tidemill.disk import Disk
 from tidemill.errors import DataError, ResourceError
+from tidemill.jobs.report import load_report
 from tidemill.jobs.runner import Runner
 from tidemill.jobs.spec import JobSpec
 from tidemill.testing import FullDisk, error_response
@@ -278,7 +279,7 @@ async def test_an_endpoint_never_reached(folder: Path) -> None:
     model = make_model(limits=Limits(concurrency=8, connect_s=0.05))
     report = await run_job(make_job(folder, [label(model=model)]), far)
     assert (report.outcome, report.exit_code, report.records["quarantined"]) == ("failed", 3, 0)
-    assert "no connection since the first try" in report.reason
+    assert "for 0.05 s (connection refused)" in report.reason
     far.script = refuse()
     report = await run_job(labels(folder), far)
     assert (report.outcome, report.records["landed"]) == ("finished", 60)
@@ -334,6 +335,16 @@ async def test_a_full_disk_says_what_to_do(folder: Path) -> None:
     assert (report.outcome, report.exit_code) == ("failed", 3)
     assert "the run cannot be written" in report.reason
     assert "make room on the disk (or mend it) and run again: everything committed is kept" in report.reason
+
+
+async def test_a_full_disk_keeps_the_last_report(folder: Path) -> None:
+    """A report that cannot be written leaves the one before whole."""
+    job = labels(folder)
+    await run_job(job, FarSide(), limit=5)
+    before = load_report(job.folders)
+    report = await run_job(job, FarSide(), FullDisk(6))
+    assert report.outcome == "failed"
+    assert load_report(job.folders) == before
 
 
 # stopping

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from workbench import write_records
 
@@ -20,6 +20,7 @@ def seal(ledger: Ledger, *, run_pass: int, sealed: int, number: int = 1) -> None
     ledger.seal(SealRecord(number, {"number": number}, {}, [], {}, run_pass, sealed))
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     frames=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), max_size=12),
     run_pass=st.integers(0, 2),

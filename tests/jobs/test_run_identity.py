@@ -26,6 +26,8 @@ from workbench import (
 
 from tidemill.data.nodes import Filter
 from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.jobs.folder import locate_run
+from tidemill.jobs.inspect import read_job_file
 from tidemill.jobs.spec import JobSpec
 from tidemill.testing import FaultProcess
 
@@ -247,3 +249,18 @@ async def test_files_of_a_seal_that_died_are_removed(tmp_path: Path) -> None:
     assert own.exists()
     own.unlink()
     check_folders(job.folders)
+
+
+async def test_commands_find_a_job_that_was_moved(tmp_path: Path) -> None:
+    """The run folder names the job file and the output as they were last run."""
+    write_records(tmp_path / "records.jsonl", numbered(12))
+    far = FarSide()
+    await run_job(labels(tmp_path, file=tmp_path / "old.yaml", run={"dir": "run"}), far, limit=5)
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    job = labels(tmp_path, file=tmp_path / "new.yaml", run={"dir": "run"}, sink={"path": "moved"})
+    await run_job(job, far)
+    assert read_job_file(job.folders) == tmp_path / "new.yaml"
+    assert locate_run(tmp_path / "run").output == tmp_path / "moved"
+    assert locate_run(tmp_path / "moved").run == tmp_path / "run"
+    await run_job(labels(tmp_path, run={"dir": "run"}, sink={"path": "moved"}), far)
+    assert read_job_file(job.folders) == tmp_path / "new.yaml"

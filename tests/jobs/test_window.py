@@ -248,6 +248,18 @@ async def test_a_source_that_breaks_stops_the_run(tmp_path: Path) -> None:
     assert (report.outcome, len(read_output(job.folders)), len(far.billed)) == ("finished", 30, 30)
 
 
+def no_records() -> Iterator[dict[str, Any]]:
+    return next(iter([]))
+
+
+async def test_a_source_function_that_raises_stop_iteration(tmp_path: Path) -> None:
+    """It is an error, never an end, and nothing waits for ever."""
+    job = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=no_records))
+    async with asyncio.timeout(20):
+        report = await run_job(job, FarSide())
+    assert (report.outcome, "the function raised StopIteration" in report.reason) == ("failed", True)
+
+
 async def test_an_iterable_that_ends_before_the_run_stood(tmp_path: Path) -> None:
     """Not the same items again: refused."""
     job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=numbered(20))), FarSide()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,25 @@ def test_an_endpoint_of_one_s_own_needs_no_key(tmp_path: Path) -> None:
 def test_a_key_is_masked_from_then_on(tmp_path: Path) -> None:
     find_headers(tm.model("openai/x", api_key="quite-plain-words"), tmp_path)
     assert mask("it said quite-plain-words again") == "it said *** again"
+
+
+@pytest.mark.parametrize(
+    ("headers", "word"),
+    [
+        ({"Authorization": "Bearer canary-of-bearer"}, "canary-of-bearer"),
+        ({"X-Api-Key": "canary-of-x-api-key"}, "canary-of-x-api-key"),
+        ({"authorization": "Basic " + base64.b64encode(b"user:canary-of-basic").decode()}, "canary-of-basic"),
+        ({"authorization": "Basic canary-that-is-not-basic"}, "canary-that-is-not-basic"),
+    ],
+)
+def test_a_key_in_a_header_is_masked_from_then_on(headers: dict[str, str], word: str, tmp_path: Path) -> None:
+    assert find_headers(tm.model("vllm/x", base_url="http://far/v1", headers=headers), tmp_path) == headers
+    assert mask(f"the word {word} alone") == "the word *** alone"
+
+
+def test_a_password_in_the_address_is_masked_from_then_on(tmp_path: Path) -> None:
+    find_headers(tm.model("vllm/x", base_url="http://user:p%40ss-in-address@far/v1"), tmp_path)
+    assert mask("it was p@ss-in-address, user") == "it was ***, user"
 
 
 def test_headers_of_one_s_own_go_over_the_key(tmp_path: Path) -> None:

@@ -171,6 +171,16 @@ def test_a_refusal_fails_the_record_at_once(server: FaultServer, output: Any) ->
     assert server.billed == 1
 
 
+@pytest.mark.parametrize("kind", ["refusal", "reply", "error"])
+def test_half_a_key_is_in_no_error(server: FaultServer, kind: Any) -> None:
+    """What a model wrote is masked before it is cut: a key across the cut leaves nothing behind."""
+    for place in (60, 70, 185, 195):
+        server.faults = Faults(script=lambda call, n=place: Fault(kind, content=f"{'x' * n}canary-0123456789 it was"))
+        with pytest.raises(tm.CallError, match="xxx") as caught:
+            ask(server, output=Label, max_reasks=0, model={"api_key": "canary-0123456789"})
+        assert "canary" not in str(caught.value)
+
+
 def test_a_missing_column_is_the_record_s_failure(server: FaultServer) -> None:
     with pytest.raises(tm.DataError, match="no column `text`; this record has `texts`"):
         ask(server, {"texts": "shoes"})
@@ -197,7 +207,9 @@ def test_a_failing_attempt_is_no_ask(server: FaultServer) -> None:
         ({"top_p": 0}, "top_p"),
         ({"params": {"messages": []}}, "`params` must not set `messages`"),
         ({"params": {"response_format": {}}}, "`params` must not set `response_format`"),
-        ({"params": {"stream": True}}, "`params` must not set `stream`"),
+        ({"params": {"stream": True}}, "`params` must not set `stream`: a reply is taken whole"),
+        ({"params": {"n": 50}}, "`params` must not set `n`: a call has one reply"),
+        ({"model": tm.model("openai/x", params={"best_of": 2})}, "`params` must not set `best_of`"),
         ({"temperature": 1, "model": tm.model("openai/x", params={"temperature": 0})}, "must not set `temperature`"),
     ],
 )

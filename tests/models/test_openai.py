@@ -45,7 +45,16 @@ def test_equal_inputs_give_equal_bytes(text: str, options: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "ceiling"), [({}, None), ({"max_tokens": 7}, 7), ({"max_completion_tokens": 9}, 9)]
+    ("options", "ceiling"),
+    [
+        ({}, None),
+        ({"max_tokens": 7}, 7),
+        ({"max_completion_tokens": 9}, 9),
+        ({"max_tokens": 7, "max_completion_tokens": 9}, 9),
+        ({"max_tokens": 9, "max_completion_tokens": None}, 9),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": 7, "max_completion_tokens": "9"}, None),
+    ],
 )
 def test_the_ceiling_is_the_request_s_own(options: dict[str, Any], ceiling: int | None) -> None:
     assert ChatEndpoint("http://far/v1", "m", {}, options).build_request(messages("a")).max_output_tokens == ceiling

@@ -31,6 +31,18 @@ def test_the_collector_is_put_back_when_the_block_raises() -> None:
     assert gc.get_threshold() == before
 
 
+def test_what_is_frozen_already_stays_so() -> None:
+    """A process that froze its own objects, as servers do before they fork, finds them frozen afterwards."""
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        with calm_gc():
+            assert gc.get_freeze_count() <= frozen
+        assert frozen / 2 < gc.get_freeze_count() <= frozen
+    finally:
+        gc.unfreeze()
+
+
 def test_sigterm_raises_what_ctrl_c_would() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with sigterm_as_interrupt() as signals:

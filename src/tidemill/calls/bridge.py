@@ -16,6 +16,9 @@ from tidemill.resources.worker import THREAD_PREFIX
 
 T = TypeVar("T")
 
+WAKE_S = 0.2
+"""Seconds between two looks for a signal: one that comes just before a thread begins to wait does not wake it."""
+
 
 class Bridge:
     """A running event loop in a daemon thread: uvloop where it exists. Hold it with `with`.
@@ -48,12 +51,13 @@ class Bridge:
         try:
             while True:
                 try:
+                    running.wait()
                     return running.outcome.result()
                 except KeyboardInterrupt:
                     interrupts += 1
                     if on_interrupt is None or interrupts > 2:
                         running.cancel()
-                        concurrent.futures.wait([running.outcome])
+                        running.wait()
                         raise
                     if not running.outcome.done():
                         self._loop.call_soon_threadsafe(on_interrupt, interrupts)
@@ -82,9 +86,15 @@ class _Running(Generic[T]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
         self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._ended = threading.Event()
         self._loop = loop
         self._task: asyncio.Task[T]
         loop.call_soon_threadsafe(self._start, coroutine)
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        while not self._ended.wait(WAKE_S):
+            pass
 
     def cancel(self) -> None:
         """Cancel it, from any thread."""
@@ -104,6 +114,7 @@ class _Running(Generic[T]):
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(task.result())
+        self._ended.set()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

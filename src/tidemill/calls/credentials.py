@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from tidemill.calls.wire import Request
-from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.config.secrets import MASK, is_secret_key, mask, register_secret
 from tidemill.errors import CallError
 
 _PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "host", "user-agent"})
@@ -39,6 +39,18 @@ def mask_error(error: CallError, request: Request) -> None:
     error.where = mask_request(error.where, request)
     error.hint = mask_request(error.hint, request)
     error.args = (error.message,)
+
+
+def register_credentials(headers: Mapping[str, str], url: str = "") -> None:
+    """Have what `headers` hold under names of secrets, and the password in `url`, masked from then on."""
+    for name, value in headers.items():
+        if not is_secret_key(name):
+            continue
+        token = value.rpartition(" ")[2]
+        pair = next(_iter_basic(token), "") if value.lower().startswith("basic ") else ""
+        for secret in (value, token, pair, pair.partition(":")[2]):
+            register_secret(secret)
+    register_secret(unquote(_split(url).password or ""))
 
 
 def label_endpoint(url: str) -> str:

@@ -81,7 +81,7 @@ class Engine:
             breaker = Breaker(
                 failures=limits.breaker_failures, connect_s=limits.connect_s, outage_s=limits.outage_s, rng=self._rng
             )
-            gate = self._endpoints[label] = EndpointGate(label, breaker, self._loop)
+            gate = self._endpoints[label] = EndpointGate(label, breaker, self._loop, connect_s=limits.connect_s)
         return gate
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
@@ -111,8 +112,9 @@ class QuotaGate:
 class EndpointGate:
     """An endpoint's breaker, and those who wait for it to close or for their turn to probe it."""
 
-    def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop, *, connect_s: float) -> None:
         self.label = label
+        self._connect_s = connect_s
         self.breaker = breaker
         self._loop = loop
         self._line: _Line[int | CallError] = _Line()
@@ -174,8 +176,7 @@ class EndpointGate:
         """The run's failure, once the breaker has given up."""
         if not self.breaker.was_reached():
             return PermanentCallError(
-                f"no connection since the first try: {self._last}",
-                where=self.label,
+                f"no connection to {urlsplit(self.label).netloc or self.label} for {self._connect_s:g} s ({self._last})",
                 hint="check base_url, the network and that the server runs",
                 of="run",
             )

@@ -14,7 +14,7 @@ from tidemill.calls.gates import BudgetGate, EndpointGate, QuotaGate, SlotGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.quota import Quota
-from tidemill.calls.retry import backoff_s, find_cause, is_outage, is_refusal, judge_response
+from tidemill.calls.retry import THROTTLED_FIRST_S, backoff_s, find_cause, is_outage, is_refusal, judge_response
 from tidemill.calls.wire import Request, Response, Transport, UnreachableError, Usage
 from tidemill.errors import CallError, TransientCallError
 
@@ -35,7 +35,7 @@ class _Call:
     """One call on its way: what it holds and what became of its attempts.
 
     Attributes:
-        attempts: attempts sent; `charged` of them count towards `max_attempts`.
+        attempts: attempts sent; `charged` of them count towards `max_attempts`, `throttled` were answered 429.
         ceiling: what it has reserved for the next or current attempt.
         probe: the number of the probe it goes as, 0 for none.
         blamed: the breaker's streak of failures that it has been counted in.
@@ -46,6 +46,7 @@ class _Call:
 
     attempts = 0
     charged = 0
+    throttled = 0
     ceiling: Spend | None = None
     probe = 0
     blamed = -1
@@ -284,12 +285,15 @@ class Lane:
             raise self._gate.failure(status=error.status)
         if not breaker.is_closed:
             return 0.0
-        if not isinstance(error, UnreachableError):
-            call.charged += 1
+        if error.status == 429:
+            call.throttled += 1
+            delay_s = backoff_s(call.throttled, self._rng, retry_after_s=error.retry_after_s, first_s=THROTTLED_FIRST_S)
+        else:
+            call.charged += not isinstance(error, UnreachableError)
             if call.charged >= self._limits.max_attempts:
                 self._give_up(call, error, f"max_attempts={self._limits.max_attempts}")
                 return None
-        delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
+            delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
         if now + delay_s >= call.deadline_at:
             self._give_up(call, error, f"deadline_s={self._limits.deadline_s:g}")
             return None

@@ -20,7 +20,8 @@ class Limits(Config):
         concurrency: calls in flight at once (sent, and their result not yet committed).
         requests_per_minute: attempts sent in any 60 s; None for no such limit.
         max_attempts: attempts a call may make that the far side answered badly, late or not to the end. One that
-            found no connection, or that failed while the endpoint's breaker was open, is not counted.
+            found no connection, that was answered 429, or that failed while the endpoint's breaker was open, is not
+            counted.
         attempt_timeout_s: how long one attempt may take.
         deadline_s: how long a call may take from its first send, retries and back-off included; time that an open
             breaker makes it wait is not counted, which `outage_s` bounds.

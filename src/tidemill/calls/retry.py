@@ -6,7 +6,7 @@ import email.utils
 import random
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -14,10 +14,9 @@ from tidemill.calls.credentials import label_endpoint, mask_request
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
 from tidemill.errors import CallError, FailureOf, PermanentCallError, TransientCallError
 
-Cause = Literal["429", "5xx", "4xx", "timeout", "connection", "garbage"]
-"""Why an attempt failed, as a report counts it; redirects count as 4xx."""
-
 BACKOFF_FIRST_S = 0.5
+THROTTLED_FIRST_S = 1.0
+"""For a 429 that does not say how long to wait: one that clears sooner than a second usually says so."""
 BACKOFF_MAX_S = 30.0
 SHOWN_CHARS = 300
 _SCANNED_BYTES = 65_536
@@ -38,16 +37,18 @@ _HINTS = {
 }
 
 
-def backoff_s(failures: int, rng: random.Random, *, retry_after_s: float | None = None) -> float:
+def backoff_s(
+    failures: int, rng: random.Random, *, retry_after_s: float | None = None, first_s: float = BACKOFF_FIRST_S
+) -> float:
     """Seconds to wait after the `failures`-th failed attempt of a call, counted from 1.
 
-    Full jitter: uniform between 0 and 0.5 s doubled for each failure, at most 30 s ("Exponential Backoff And Jitter",
-    AWS Architecture Blog, 2015). A server's `retry_after_s` is waited out whole, plus up to 0.5 s, so that those told
-    the same do not come back at once.
+    Full jitter: uniform between 0 and `first_s` doubled for each failure, at most 30 s ("Exponential Backoff And
+    Jitter", AWS Architecture Blog, 2015). A server's `retry_after_s` is waited out whole, plus up to 0.5 s, so that
+    those told the same do not come back at once.
     """
     if retry_after_s is not None:
         return retry_after_s + rng.uniform(0.0, BACKOFF_FIRST_S)
-    return rng.uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 16)))
+    return rng.uniform(0.0, min(BACKOFF_MAX_S, first_s * 2.0 ** min(failures - 1, 16)))
 
 
 def parse_retry_after(headers: Mapping[str, str], *, wall_s: float) -> float | None:
@@ -114,13 +115,16 @@ def judge_response(response: Response, request: Request, *, wall_s: float) -> Ca
     )
 
 
-def find_cause(error: CallError, *, answered: bool) -> Cause:
-    """What an attempt's failure counts as; `answered` says that a 200 came and could not be used."""
+def find_cause(error: CallError, *, answered: bool) -> str:
+    """What a report counts an attempt's failure as: its status, `timeout`, `connection` or `garbage`.
+
+    `answered` says that a 200 came and could not be used.
+    """
     status = error.status
     if answered or (status is not None and status < 300):
         return "garbage"
     if status is not None:
-        return "429" if status == 429 else "5xx" if status >= 500 else "4xx"
+        return str(status)
     return "timeout" if isinstance(error, AttemptTimeoutError) else "connection"
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import os
+import re
+import socket
+import ssl
 import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
@@ -123,11 +127,11 @@ def _map_error(exc: Exception, request: Request, timeout_s: float) -> CallError:
     where = label_endpoint(request.url)
     text = mask_request(" ".join(str(exc).split()), request)[:300] or type(exc).__name__
     if isinstance(exc, aiohttp.ConnectionTimeoutError):
-        return UnreachableError("no connection in time", where=where)
+        return UnreachableError("no answer in time", where=where)
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
         return PermanentCallError(f"its certificate is not accepted: {text}", where=where, of="run")
     if isinstance(exc, aiohttp.ClientConnectorError):
-        return UnreachableError(f"no connection: {text}", where=where)
+        return UnreachableError(mask_request(_explain_connect(exc), request)[:300], where=where)
     if isinstance(exc, TimeoutError):
         return AttemptTimeoutError(f"no complete answer within {timeout_s:.3g} s", where=where)
     if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.ClientHttpProxyError)):
@@ -137,6 +141,20 @@ def _map_error(exc: Exception, request: Request, timeout_s: float) -> CallError:
     return PermanentCallError(
         f"the request cannot be sent: {text}", where=where, hint="check base_url and headers", of="run"
     )
+
+
+def _explain_connect(exc: aiohttp.ClientConnectorError) -> str:
+    """Why there is no connection, in the system's words: aiohttp's own repeat the address and its settings."""
+    cause = exc.os_error
+    text = str(cause.strerror or cause)
+    if isinstance(cause, ssl.SSLError):
+        text = f"TLS handshake failed: {(cause.reason or text).replace('_', ' ').lower()}"
+    elif not isinstance(cause, socket.gaierror):
+        code = cause.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", text)), 0)
+        text = os.strerror(code) if code > 0 else text
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        text = f"proxy {exc.host}:{exc.port}: {text}"
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def _find_proxy(url: str) -> str | None:

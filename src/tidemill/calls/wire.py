@@ -44,7 +44,10 @@ class Response:
 
 
 class UnreachableError(TransientCallError):
-    """No connection: the name, the connect or the TLS handshake failed. Nothing was sent, so nothing is billed."""
+    """No connection: the name, the connect or the TLS handshake failed. Nothing was sent, so nothing is billed.
+
+    The message is the reason alone: `connection refused`.
+    """
 
 
 class AttemptTimeoutError(TransientCallError):

@@ -15,6 +15,9 @@ MASK = "***"
 MIN_REGISTERED = 6
 """A shorter value is not masked wherever it occurs: it would hide ordinary words."""
 
+_LOOK_AHEAD = 4096
+"""Characters behind a cut that are looked at, so that a secret standing across it is known: more than one has."""
+
 _NAMES = (
     "apikey",
     "accesskey",
@@ -32,6 +35,8 @@ _NAMES = (
     "secretkey",
     "sessiontoken",
 )
+_COUNTS = frozenset({"max", "min", "n", "num"})
+"""What a number of tokens begins with, which no credential does."""
 _LAST_WORDS = frozenset({"secret", "secrets", "token", "pwd", "cookie", "auth"})
 
 _FORMS = re.compile(
@@ -69,12 +74,12 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
 
     `also` names further ones, which may be mistyped too.
 
-    >>> [is_secret_key(name) for name in ("OPENAI_API_KEY", "token", "max_tokens", "key")]
+    >>> [is_secret_key(name) for name in ("OPENAI_API_KEY", "token", "max_token", "key")]
     [True, True, False, False]
     """
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     folded = "".join(words).casefold()
-    if not words:
+    if not words or (words[0].casefold() in _COUNTS and words[-1].casefold() in ("token", "tokens")):
         return False
     if words[-1].casefold() in _LAST_WORDS or any(known in folded for known in _NAMES):
         return True
@@ -85,6 +90,11 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
 def mask(text: str) -> str:
     """`text` with `***` for every registered secret, for what has a key's form, and for values of secret names."""
     return _cover(text, lambda _: MASK)
+
+
+def mask_start(text: str, max_chars: int) -> str:
+    """The first `max_chars` characters of the masked `text`: cut the other way, half a secret would stay."""
+    return mask(text[: max_chars + _LOOK_AHEAD])[:max_chars]
 
 
 def mask_in_place(text: str) -> str:

@@ -39,7 +39,7 @@ class ErrorCount:
     Args:
         max_errors: the bound.
         first: the place in the counts of the first step of the record half.
-        only_at_end: for a `retry`, whose records failed before and may well fail again.
+        only_at_end: for a `retry`, whose records failed before and may well fail again, also many in a row.
     """
 
     def __init__(self, max_errors: float, *, first: int, only_at_end: bool = False) -> None:
@@ -66,7 +66,7 @@ class ErrorCount:
         """Why the run must stop, None when it need not."""
         if self._only_at_end and not at_end:
             return None
-        if self._in_a_row >= IN_A_ROW:
+        if self._in_a_row >= IN_A_ROW and not self._only_at_end:
             return f"{self._in_a_row} records in a row failed"
         most = self._max_errors
         if most >= 1:
@@ -89,6 +89,10 @@ class Lander:
         skipping, raising: steps whose failures are skipped, or stop the run.
         ledger_thread: where the ledger is written.
         meta: gives what is saved along with each seal (the meter's counts).
+
+    Attributes:
+        finished: records that came to their end in this sitting; all replies of `recalled` ones were there already.
+        result_bytes: what one record comes to, about; a moving average.
     """
 
     def __init__(
@@ -126,6 +130,8 @@ class Lander:
         self.raised: BaseException | None = None
         self.failure: BaseException | None = None
         self.finished = 0
+        self.recalled = 0
+        self.result_bytes = 0
         self._unsealed = dict.fromkeys(("landed", "skipped", "quarantined"), 0)
         self.on_stop: Callable[[], None] = lambda: None
         self.on_room: Callable[[], None] = lambda: None
@@ -141,6 +147,8 @@ class Lander:
         elif not self._is_raised(entry):
             self._judge(entry)
             self.finished += 1
+            self.recalled += bool(entry.rows) and entry.recalled == len(entry.rows)
+            self.result_bytes += (entry.size_bytes - self.result_bytes) // 8
             self._note_unsealed(len(entry.landed), entry.failures, 1)
             self._stretch.add(entry)
 

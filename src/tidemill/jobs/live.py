@@ -25,6 +25,8 @@ from tidemill.errors import StateError
 from tidemill.jobs.counts import new_counts
 from tidemill.jobs.outcomes import Failure
 from tidemill.jobs.reader import CHUNK_SLOW_S, Chunk, SourceTotals
+from tidemill.jobs.record_step import USER_ERRORS, exit_error
+from tidemill.jobs.sizes import estimate_bytes
 from tidemill.jobs.steps import count_slots, open_steps
 from tidemill.jobs.window import Mark, Root, Window, WindowLimits
 from tidemill.protocols import Growth, Source, State
@@ -305,11 +307,13 @@ class _RecordsReader:
         started = time.perf_counter()
         while len(rows) < self._ahead:
             try:
-                rows.append((len(rows), next(self._records), 0))
+                record = next(self._records)
+                rows.append((len(rows), record, estimate_bytes(record)))
             except StopIteration:
                 break
-            except Exception as exc:  # noqa: BLE001 - raised in its place, when the iteration comes to it
-                rows.append((len(rows), Failure(0, exc), 0))
+            except USER_ERRORS as exc:  # raised in its place, when the iteration comes to it
+                error = exc if isinstance(exc, Exception) else exit_error(exc, "before the first call")
+                rows.append((len(rows), Failure(0, error), 0))
             if time.perf_counter() - started > CHUNK_SLOW_S and len(rows) >= self._skip:
                 break
         if not rows:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from tidemill.config.secrets import is_secret_key
 from tidemill.disk import Disk
-from tidemill.errors import StateError
+from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.counts import Counts, new_counts
-from tidemill.jobs.folder import RunFolder, locate_run
+from tidemill.jobs.folder import RUN_FOLDER, RunFolder, locate_run
 from tidemill.jobs.ledger import Ledger, PartPosition, open_ledger
 from tidemill.jobs.reader import SourceTotals
-from tidemill.jobs.segments import build_manifest, is_part_name, remove_unknown
+from tidemill.jobs.segments import build_manifest, find_number, next_number, remove_segments, remove_unsealed
+from tidemill.jobs.source_half import SourceHalf
 from tidemill.jobs.spec import JobSpec, find_differences
 from tidemill.protocols import Source
 from tidemill.resources.scope import Scope
@@ -54,7 +57,7 @@ class OpenRun:
     @property
     def next_segment(self) -> int:
         """The number the next segment takes."""
-        return 1 + max((segment["number"] for segment in self.segments), default=0)
+        return next_number(self.segments)
 
 
 def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
@@ -63,16 +66,19 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     Raises:
         StateError: it runs already, belongs to another job, or its source was edited; says what differs.
         DataError: the source matches nothing.
+        ConfigError: the run folder is the output folder.
     """
     names = job.source.parts()
     folder = job.folders
-    _check_output(folder)
+    _check_run_folder(folder)
+    if not folder.ledger.exists():
+        _check_output(folder, None, fresh=fresh)
     for path in (folder.output, folder.run):
         disk.make_folder(path)
     ledger = scope.enter(open_ledger(folder.ledger, disk))
-    is_half_deleted = bool(ledger.load_meta(DELETING, False))
-    if fresh or is_half_deleted:
-        _delete_run(folder, ledger, disk, goes_on=is_half_deleted)
+    _check_output(folder, ledger.load_meta("run"), fresh=fresh, segments=ledger.load_segments())
+    if fresh or ledger.load_meta(DELETING, False):
+        _delete_run(folder, ledger, disk)
     info = ledger.load_meta("run")
     is_new = info is None
     if info is None:
@@ -82,10 +88,11 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     _check_parts(folder, segments)
     if _describe_place(folder) != {key: info[key] for key in _describe_place(folder)}:
         info = _save_info({**info, **_describe_place(folder)}, folder, ledger, disk)
-    remove_unknown(folder, disk, segments)
+    remove_unsealed(folder, disk, segments)
     folder.save_manifest(disk, build_manifest(info, segments))
-    positions = _plan_parts(job.source, names, ledger)
     totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})
+    half = SourceHalf(job.halves[0], [], totals["taken"])
+    positions = _plan_parts(job.source, names, ledger, can_grow=not half.is_whole or half.is_full())
     return OpenRun(
         folder,
         ledger,
@@ -99,25 +106,76 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     )
 
 
-def _check_output(folder: RunFolder) -> None:
-    """Refuse an output folder that another run writes to, or that holds parts of no known run."""
-    if folder.ledger.exists():
-        return
-    manifest = folder.load_manifest()
-    if manifest is not None:
-        raise StateError(
-            f"the output folder belongs to run {manifest.get('run_id')}, whose run folder is "
-            f"{manifest.get('run_folder')}",
-            where=str(folder.output),
-            hint="write to another folder, name that run folder under run.dir, or start anew with --fresh",
+def _check_run_folder(folder: RunFolder) -> None:
+    """Refuse a run folder that is the output folder, or that holds something else."""
+    if os.path.realpath(folder.run) == os.path.realpath(folder.output):
+        raise ConfigError(
+            "the run folder is the output folder",
+            where=str(folder.run),
+            hint="leave run.dir out, or name another folder in it",
         )
-    foreign = sorted(path.name for path in folder.output.glob("part-*") if is_part_name(path.name))
+    if folder.ledger.exists() or not folder.run.is_dir():
+        return
+    own = (folder.ledger.name, folder.info.name, folder.report.name, folder.status.stem, "quarantine", "calls")
+    if foreign := sorted(path.name for path in folder.run.iterdir() if not path.name.startswith(own)):
+        raise StateError(
+            f"expected a new or empty folder, or a run's, as run folder; this one holds {foreign[0]!r}",
+            where=str(folder.run),
+            hint="name another folder under run.dir",
+        )
+
+
+def _check_output(
+    folder: RunFolder, info: Mapping[str, Any] | None, *, fresh: bool, segments: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Refuse an output folder that another run writes to, or that holds parts this run has not written.
+
+    Args:
+        info: the run that the run folder holds, None when it is new.
+        fresh: whether the output of a run whose run folder is gone may be deleted.
+    """
+    manifest = folder.load_manifest()
+    known: set[str] = set()
+    number: int | None = None
+    if manifest is not None and info is not None and manifest["run_id"] == info["run_id"]:
+        known, number = _part_names(segments), next_number(segments)
+    elif manifest is not None:
+        if info is not None or not fresh or _has_run_folder(manifest, folder):
+            raise _belongs_elsewhere(manifest, info, folder)
+        known = {part["name"] for part in manifest["parts"]}
+    elif info is not None and info["output"] == str(folder.output.absolute()):
+        known, number = _part_names(segments), next_number(segments)
+    found = ((path.name, find_number(path.name)) for path in folder.output.glob("part-*"))
+    foreign = sorted(name for name, found in found if found not in (None, number) and name not in known)
     if foreign:
         raise StateError(
             f"the output folder holds {len(foreign)} parts of no known run, the first {foreign[0]}",
             where=str(folder.output),
             hint="write to another folder, or move them away",
         )
+
+
+def _part_names(segments: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {segment["output"]["name"] for segment in segments if "output" in segment}
+
+
+def _has_run_folder(manifest: Mapping[str, Any], folder: RunFolder) -> bool:
+    """Whether the run that the manifest is of still has its ledger."""
+    run = folder.output / str(manifest.get("run_folder", RUN_FOLDER))
+    return run.resolve() != folder.run.resolve() and (run / folder.ledger.name).exists()
+
+
+def _belongs_elsewhere(manifest: Mapping[str, Any], info: Mapping[str, Any] | None, folder: RunFolder) -> StateError:
+    owner = f"the output folder belongs to run {manifest.get('run_id')}"
+    if info is not None:
+        message, hint = f"{owner}, this run folder is of run {info['run_id']}", "write to another folder"
+    elif _has_run_folder(manifest, folder):
+        message = f"{owner}, whose run folder is {manifest.get('run_folder')}"
+        hint = "write to another folder, or name that run folder under run.dir"
+    else:
+        message = f"{owner}, whose run folder {manifest.get('run_folder')} is gone"
+        hint = "put the run folder back; or write to another folder; or delete that output with --fresh"
+    return StateError(message, where=str(folder.output), hint=hint)
 
 
 def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:
@@ -128,6 +186,7 @@ def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> d
         "description": job.describe(),
         "format": job.sink.format,
         "job_file": str(job.file) if job.file else None,
+        "overrides": [text for text in job.overrides if not is_secret_key(text.partition("=")[0])],
         **_describe_place(folder),
     }
     return _save_info(info, folder, ledger, disk)
@@ -159,19 +218,6 @@ def _check_same(job: JobSpec, info: dict[str, Any], folder: RunFolder) -> None:
             hint="change it back; or keep the paid replies in a new run: another sink.path and "
             f"--reuse {folder.output}; or start anew with --fresh",
         )
-    _check_owner(info, folder)
-
-
-def _check_owner(info: dict[str, Any] | None, folder: RunFolder) -> None:
-    """Refuse an output folder whose manifest is another run's."""
-    manifest = folder.load_manifest()
-    run_id = info["run_id"] if info else "a new run"
-    if manifest is not None and manifest["run_id"] != run_id:
-        raise StateError(
-            f"the output folder belongs to run {manifest['run_id']}, this run folder is of {run_id}",
-            where=str(folder.output),
-            hint="write to another folder",
-        )
 
 
 def _check_parts(folder: RunFolder, segments: Sequence[dict[str, Any]]) -> None:
@@ -188,10 +234,14 @@ def _check_parts(folder: RunFolder, segments: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[PartPosition]:
+def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger, *, can_grow: bool) -> list[PartPosition]:
     """Where to go on in each part: the unfinished in their old order, then new ones, then those that grew.
 
     New and grown parts are given their turns durably before anything of them is read, so that the order stays.
+
+    Args:
+        can_grow: whether what is done may be gone on from when the source grew; a step that looks across records
+            would have seen other ones.
     """
     known = {position.name: position for position in ledger.load_parts()}
     problems: list[str] = []
@@ -200,6 +250,8 @@ def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[Pa
     for name in names:
         position = known.get(name)
         if position is None:
+            if known and not can_grow:
+                problems.append(f"{name}: is new, and a step before the first call looks across records")
             changed.append(PartPosition(name, turn))
             turn += 1
             continue
@@ -207,6 +259,8 @@ def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[Pa
         if growth == "edited":
             problems.append(f"{name}: edited before the point up to which its records are done")
         elif growth == "grown" and position.done:
+            if not can_grow:
+                problems.append(f"{name}: grew, and a step before the first call looks across records")
             changed.append(PartPosition(name, turn, position.ordinal, position.state, position.skip))
             turn += 1
     problems += [f"{name}: gone" for name in known if name not in names]
@@ -214,7 +268,7 @@ def _plan_parts(source: Source, names: Sequence[str], ledger: Ledger) -> list[Pa
         raise StateError(
             "the source changed since this run began:\n    " + "\n    ".join(problems),
             hint="put it back; or run into another sink.path with --reuse, which keeps the paid replies of unchanged "
-            "records; or start anew with --fresh. A source that only grows is continued",
+            "records; or start anew with --fresh. A source that only grows is continued, unless a `take` came first",
         )
     if changed:
         ledger.save_parts(changed)
@@ -235,17 +289,39 @@ def open_old_run(target: str, folder: RunFolder, scope: Scope, disk: Disk) -> tu
     return old, scope.enter(open_ledger(old.ledger, disk))
 
 
-def _delete_run(folder: RunFolder, ledger: Ledger, disk: Disk, *, goes_on: bool) -> None:
+def _delete_run(folder: RunFolder, ledger: Ledger, disk: Disk) -> None:
     """Delete what the run of this ledger has written, and nothing else; the emptied ledger, and its lock, stay.
 
-    Killed on the way, the next run goes on deleting.
+    Where the ledger knows no run, what the manifest lists goes. Killed on the way, the next run goes on deleting.
     """
-    if not goes_on:
-        _check_owner(ledger.load_meta("run"), folder)
-        ledger.save_meta({DELETING: True})
-    remove_unknown(folder, disk, [])
-    for path in (folder.manifest, folder.info, folder.report, folder.status):
-        disk.remove(path)
-    for parent in (folder.output, folder.run):
-        disk.sync_folder(parent)
+    info = ledger.load_meta("run")
+    if info is None:
+        _delete_listed(folder, disk)
+    else:
+        manifest = folder.load_manifest()
+        if manifest is not None:  # it is this run's, wherever the run was when it was saved
+            info = {**info, "output": str(folder.output.absolute())}
+        ledger.save_meta({DELETING: True, "run": info})
+        old = RunFolder(Path(info["output"]), folder.run)
+        manifest = old.load_manifest()
+        is_own = manifest is None or manifest["run_id"] == info["run_id"]
+        segments = ledger.load_segments()
+        if not is_own:
+            segments = [{key: value for key, value in segment.items() if key != "output"} for segment in segments]
+        remove_segments(old, disk, segments)
+        for path in (*([old.manifest] if is_own else []), folder.info, folder.report, folder.status):
+            disk.remove(path)
+        for parent in (old.output, folder.run):
+            if parent.is_dir():
+                disk.sync_folder(parent)
     ledger.clear()
+
+
+def _delete_listed(folder: RunFolder, disk: Disk) -> None:
+    """Delete the output of a run whose run folder is gone."""
+    manifest = folder.load_manifest()
+    for name in [part["name"] for part in manifest["parts"]] if manifest is not None else []:
+        if find_number(name) is not None:
+            disk.remove(folder.output / name)
+    disk.remove(folder.manifest)
+    disk.sync_folder(folder.output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from tidemill.jobs.report import Report
 from tidemill.jobs.runner import Runner
 from tidemill.jobs.sitting import RunRequest
 from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.status import Status
+from tidemill.jobs.status import RUNNING, Status
+
+logger = logging.getLogger(__name__)
 
 PLAIN_EVERY_S = 10.0
 """Seconds between two progress lines where there is no terminal."""
@@ -44,7 +47,10 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
                 sys.stderr.write(f"stopping: calls in flight get {grace}, another signal ends at once\n")
                 sys.stderr.flush()
 
-        return bridge.run(runner.run(), stop)
+        report = bridge.run(runner.run(), stop)
+    if report.exit_code and show is not True:  # a command prints the report; a script would learn nothing
+        logger.warning("%r", report)
+    return report
 
 
 def describe_status(status: Status) -> str:
@@ -60,7 +66,7 @@ def describe_status(status: Status) -> str:
     parts.append(f"{status.input_tokens + status.output_tokens:,} tokens")
     if status.usd:
         parts.append(f"${status.usd:,.4f}")
-    if status.eta_s is not None and status.state == "running":
+    if status.eta_s is not None and status.state == RUNNING:
         parts.append(f"{_show_duration(status.eta_s)} left")
     return " · ".join(parts)
 
@@ -101,8 +107,8 @@ class _PlainLines:
 
     def __call__(self, status: Status) -> None:
         now = time.monotonic()
-        if status.state != "running" or now - self._last < PLAIN_EVERY_S:
-            return  # how it ended is for the report to say
+        if status.state == RUNNING and now - self._last < PLAIN_EVERY_S:
+            return
         self._last = now
         sys.stderr.write(f"{describe_status(status)}\n")
         sys.stderr.flush()

@@ -16,13 +16,20 @@ from tidemill.errors import DataError, StateError
 from tidemill.jobs.counts import EMITTED, IN, PASSED, Counts, new_counts
 from tidemill.jobs.ledger import PartPosition
 from tidemill.jobs.outcomes import Failure
+from tidemill.jobs.sizes import estimate_bytes
 from tidemill.jobs.source_half import SourceHalf
 from tidemill.protocols import RecordIterator, Source, State
 
 CHUNK_RECORDS = 256
 CHUNK_BYTES = 4 << 20
+CHUNK_RESULT_BYTES = 16 << 20
+"""What the records of one chunk come to at the end, about, at most: a segment holds whole chunks."""
+
 CHUNK_SLOW_S = 0.01
 """A chunk ends early when reading it took this long, so that a slow source is handed on record by record."""
+
+FAILURE_BYTES = 256
+"""What a failure takes besides its record."""
 
 _END: Any = object()
 
@@ -69,6 +76,9 @@ class Reader:
         steps: how many steps the job counts (source and sink among them).
         limit: the most records to give, None for all.
         chunk_records: the most records in one chunk.
+
+    Attributes:
+        result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class Reader:
         self._chunk_records = max(1, chunk_records)
         self._ahead = 1
         self._stopping = False
+        self.result_bytes = 0
         self._open: _OpenPart | None = None
 
     def next_chunk(self) -> Chunk | None:
@@ -151,13 +162,13 @@ class Reader:
         rows: list[tuple[int, Any, int]] = []
         started = time.perf_counter()
         size = 0
-        most = min(self._ahead, self._left)
+        most = min(self._ahead, self._left, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
         while len(rows) < most and size < CHUNK_BYTES:
             row = next(part.rows, _END)
             if row is _END:
                 part.ended = True
                 break
-            size_bytes = _estimate_bytes(row)
+            size_bytes = _estimate_row(row)
             size += size_bytes
             rows.append((self._next_ordinal(part), row, size_bytes))
             if time.perf_counter() - started > CHUNK_SLOW_S:
@@ -225,10 +236,7 @@ class _OpenPart:
         return replace(self.position, ordinal=self.ordinal, state=self.iterator.state(), skip=0, done=done)
 
 
-def _estimate_bytes(row: Any) -> int:
-    """About how much memory a record takes, one level deep: what bounds the window."""
+def _estimate_row(row: Any) -> int:
     if isinstance(row, Failure):
-        return len(row.raw) if row.raw else 256
-    if not isinstance(row, dict):
-        return sys.getsizeof(row)
-    return sys.getsizeof(row) + sum(map(sys.getsizeof, row.values()))
+        return FAILURE_BYTES + (len(row.raw) if row.raw else estimate_bytes(row.record))
+    return estimate_bytes(row)

@@ -9,6 +9,10 @@ from typing import Any
 
 from tidemill.data.nodes import Filter, FlatMap, Node
 from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
+from tidemill.errors import WorkerError
+
+USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt)
+"""What a user's function may raise to fail its record; real interrupts never come to the threads of a run."""
 
 
 class Shape(enum.Enum):
@@ -32,13 +36,29 @@ class RecordStep:
         """The children in what a `flat_map` function gave."""
         return iter_children(result, self.name)
 
-    def explain(self, error: Exception) -> Exception:
-        """`error`, or what it means when the function raised StopIteration."""
+    def explain(self, error: BaseException) -> BaseException:
+        """`error`, or what it means when the function raised what would end more than its record."""
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            return exit_error(error, self.name)
         if isinstance(error, StopIteration):
             return stop_iteration_error(self.name)
         if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
             return stop_iteration_error(self.name)
         return error
+
+
+def exit_error(error: BaseException, step: str) -> WorkerError:
+    """What a SystemExit or KeyboardInterrupt out of a function of `step` becomes."""
+    return WorkerError(
+        f"the function raised {type(error).__name__}, which would have ended the process",
+        where=f"step `{step}`",
+        hint="raise an ordinary error to fail the record",
+    )
+
+
+def copy_record(record: Any) -> Any:
+    """What a user's function is given, so that the record stays as it came: a copy, one level deep."""
+    return record.copy() if type(record) is dict else record
 
 
 def compile_step(node: Node, name: str) -> RecordStep:

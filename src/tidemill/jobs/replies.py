@@ -171,6 +171,7 @@ class LedgerReplies:
         known = self._known.pop(key, None)
         if known is not None and known[0] == digest:
             self.recalled += 1
+            root.recalled += 1
             root.rows.append(known[2])
             return Reply.from_row(known[1])
         if self._old is not None:

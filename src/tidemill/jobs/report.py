@@ -19,18 +19,19 @@ from tidemill.jobs.outcomes import explain_error
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """What a run came to.
 
     Attributes:
         outcome: `finished`, `limit` (the limit was reached), `errors` (more than `max_errors`), `raised` (a step with
             `on_error: raise`), `stopped` (Ctrl-C or SIGTERM), `failed` (a failure of the run: budget, endpoint, disk).
-        reason: why, when it did not finish; and the next step.
+        reason: why, when it did not finish, and the next step; or that there was nothing to do.
         exit_code: what the command ends with.
         records: landed, dropped, skipped, quarantined, over the life of the run.
         steps: per step in, passed, dropped, skipped, quarantined, emitted.
-        done, before: source-half records finished, and how many of them in earlier sittings.
+        done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their
+            replies committed.
         recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
         calls: calls, attempts, tokens, cost, latency percentiles over the life of the run.
         peak_rss_bytes: the most memory this process has held.
@@ -51,6 +52,10 @@ class Report:
     calls: Mapping[str, Any]
     elapsed_s: float
     peak_rss_bytes: int
+
+    def __repr__(self) -> str:
+        records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"
+        return f"<Report: {self.outcome}{f' ({self.reason})' if self.reason else ''}; {records} → {self.output}>"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -105,6 +110,12 @@ def save_report(report: Report, folder: RunFolder) -> None:
         folder.report.write_bytes(report.to_json())
     except OSError:
         return
+
+
+def is_told(report: Report, folder: RunFolder) -> bool:
+    """Whether the report in the run folder says the same end of the same run."""
+    known = load_report(folder)
+    return known is not None and (known["run_id"], known["outcome"]) == (report.run_id, report.outcome)
 
 
 def load_report(folder: RunFolder) -> dict[str, Any] | None:

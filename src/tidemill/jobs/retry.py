@@ -12,9 +12,10 @@ from tidemill.jobs.counts import EMITTED, IN, PASSED, QUARANTINED, SKIPPED, new_
 from tidemill.jobs.folder import RunFolder
 from tidemill.jobs.opening import OpenRun
 from tidemill.jobs.outcomes import Failure, Redo
-from tidemill.jobs.reader import CHUNK_RECORDS, Chunk, SourceTotals
+from tidemill.jobs.reader import CHUNK_BYTES, CHUNK_RECORDS, CHUNK_RESULT_BYTES, Chunk, SourceTotals
 from tidemill.jobs.replies import iter_failed
 from tidemill.jobs.rows import FailedRow
+from tidemill.jobs.sizes import estimate_bytes
 from tidemill.jobs.source_half import SourceHalf
 from tidemill.protocols import Source
 
@@ -53,6 +54,9 @@ class RetryReader:
 
     Args:
         upto: the number of the last segment whose rows are tried again.
+
+    Attributes:
+        result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
     """
 
     def __init__(
@@ -76,19 +80,26 @@ class RetryReader:
         self._steps = steps
         self._chunk_records = chunk_records
         self._stopping = False
+        self.result_bytes = 0
 
     def next_chunk(self) -> Chunk | None:
         """The next records to try again, None when there are no more."""
         counts = self._half.counts = new_counts(self._steps)
         rows: list[tuple[int, Any, int]] = []
-        while len(rows) < self._chunk_records and not self._stopping:
+        size = 0
+        most = min(self._chunk_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
+        while len(rows) < most and size < CHUNK_BYTES and not self._stopping:
             row = next(self._rows, None)
             if row is None:
                 break
             outcome = SKIPPED if row.outcome == "skipped" else QUARANTINED
             counts[row.step][outcome] -= 1
             counts[row.step][IN] -= 1
-            rows.append((row.ordinal, Redo(row.part, self._enter(row)), 1024))
+            entered = self._enter(row)
+            held = (each.record if isinstance(each, Failure) else each for _, each, _ in entered)
+            size_bytes = sum(map(estimate_bytes, held))
+            size += size_bytes
+            rows.append((row.ordinal, Redo(row.part, entered), size_bytes))
         if not rows:
             return None
         return Chunk("", rows, None, SourceTotals(self._totals.ordinal, dict(self._half.taken)), counts)

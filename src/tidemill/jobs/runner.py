@@ -10,10 +10,10 @@ from collections.abc import Callable
 from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
 from tidemill.jobs.opening import open_run
-from tidemill.jobs.report import Report, save_report
+from tidemill.jobs.report import Report, is_told, save_report
 from tidemill.jobs.sitting import RunRequest, Sitting, Surroundings
 from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.status import Status, StatusBoard
+from tidemill.jobs.status import RUNNING, Status, StatusBoard
 from tidemill.jobs.window import Window
 from tidemill.resources.scope import Scope
 
@@ -68,18 +68,23 @@ class Runner:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
-            logger.info("run %s opened in %s: %d records done", run.info["run_id"], run.folder.run, sitting.before)
+            logger.info(
+                "run %s opened in %s: %d records done", run.info["run_id"], run.folder.run, sitting.sealed_before
+            )
             error: BaseException | None = None
             try:
                 try:
                     await self._work(sitting, board)
+                    if not self._stops:
+                        sitting.end_reuse()
                 finally:
                     await sitting.close()
             except Exception as exc:  # noqa: BLE001 - what ended the run is told in the report, which says how to go on
                 error = exc
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             report = sitting.report(outcome, reason)
-            save_report(report, run.folder)
+            if sitting.has_worked or not is_told(report, run.folder):
+                save_report(report, run.folder)
             board.remove()
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(sitting.describe(outcome))
@@ -104,7 +109,7 @@ class Runner:
 
     async def _tick(self, sitting: Sitting, board: StatusBoard) -> None:
         while True:
-            status = sitting.describe("running")
+            status = sitting.describe(RUNNING)
             board.publish(status)
             self._on_status(status)
             await asyncio.sleep(TICK_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -25,7 +25,7 @@ from tidemill.jobs.rows import FailedRow
 from tidemill.jobs.sinks import PartWriter
 from tidemill.jobs.stretch import Cut, Failed
 
-_PART_NAME = re.compile(rf"part-\d{{5,}}\.(parquet|jsonl|jsonl\.zst)({re.escape(TEMP_SUFFIX)})?")
+_PART_NAME = re.compile(rf"part-(\d{{5,}})\.(parquet|jsonl|jsonl\.zst)({re.escape(TEMP_SUFFIX)})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,19 +181,37 @@ def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]
     }
 
 
-def remove_unknown(folder: RunFolder, disk: Disk, segments: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Remove the files of a segment that was being sealed when the run died; gives what was removed."""
+def next_number(segments: Iterable[Mapping[str, Any]]) -> int:
+    """The number of the segment that is sealed next, or was being sealed when the run died."""
+    return 1 + max((segment["number"] for segment in segments), default=0)
+
+
+def remove_unsealed(folder: RunFolder, disk: Disk, segments: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Remove the files of the segment that was being sealed when the run died; gives what was removed."""
+    return _remove_parts(folder, disk, {}, next_number(segments))
+
+
+def remove_segments(folder: RunFolder, disk: Disk, segments: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Remove the files of these segments, and of the one that was being sealed; gives what was removed."""
+    names = {
+        kind: {segment[kind]["name"] for segment in segments if kind in segment}
+        for kind in ("output", "quarantine", "calls")
+    }
+    return _remove_parts(folder, disk, names, next_number(segments))
+
+
+def _remove_parts(folder: RunFolder, disk: Disk, names: Mapping[str, Collection[str]], number: int) -> list[Path]:
     removed = []
     folders = {"output": folder.output, "quarantine": folder.run / "quarantine", "calls": folder.run / "calls"}
     for kind, parent in folders.items():
-        known = {segment[kind]["name"] for segment in segments if kind in segment}
         for path in sorted(parent.glob("part-*")):
-            if is_part_name(path.name) and path.name not in known:
+            if path.name in names.get(kind, ()) or find_number(path.name) == number:
                 disk.remove(path)
                 removed.append(path)
     return removed
 
 
-def is_part_name(name: str) -> bool:
-    """Whether a file of this name is one a run writes, finished or not."""
-    return _PART_NAME.fullmatch(name) is not None
+def find_number(name: str) -> int | None:
+    """The segment whose file this is by its name, finished or not; None when it is no name that a run gives."""
+    matched = _PART_NAME.fullmatch(name)
+    return None if matched is None else int(matched[1])

@@ -20,7 +20,7 @@ from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.landing import ErrorCount, Lander
 from tidemill.jobs.opening import SOURCE_PASS, OpenRun, open_old_run
-from tidemill.jobs.reader import CHUNK_RECORDS, Reader
+from tidemill.jobs.reader import CHUNK_RECORDS, Chunk, Reader
 from tidemill.jobs.replies import Journal, LedgerReplies, OldReplies
 from tidemill.jobs.report import (
     EXIT_CODES,
@@ -34,12 +34,21 @@ from tidemill.jobs.report import (
 from tidemill.jobs.retry import RetryReader, RunPass, begin_retry
 from tidemill.jobs.sinks import make_writer
 from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.status import Status
+from tidemill.jobs.status import RUNNING, Status
 from tidemill.jobs.steps import count_slots, open_steps
 from tidemill.jobs.window import Window, WindowLimits
 from tidemill.models.generate import Generate
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+
+NOTHING_TO_DO = "already finished, nothing to do"
+NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
+
+NO_REUSE = "none"
+"""In place of an earlier run: go on without the one that this run began with."""
+
+REUSE_ENDED = "reuse_ended"
+"""What the ledger holds once the source was read to its end: the earlier run is not needed any more."""
 
 READER_CLOSE_S = 1.0
 """How long a run that ends waits for its source to return."""
@@ -52,7 +61,8 @@ class RunRequest:
     Attributes:
         limit: end the source half after this many records, counted over the life of the run.
         fresh: delete this run's own output and run folder first.
-        reuse: an earlier run (its output or run folder) whose replies are used where nothing changed.
+        reuse: an earlier run (its output or run folder) whose replies are used where nothing changed; `none` goes on
+            without the one this run began with.
         retry: try the quarantined and skipped records again, instead of reading on.
     """
 
@@ -85,13 +95,14 @@ class Sitting:
         self.request = request
         self.run = run
         self.surroundings = surroundings
-        self.before = sum(run.sealed.values())
+        self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
         self.run_pass = begin_retry(run) if request.retry else RunPass()
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
         self.started = time.monotonic()
         self._read_before = 0
+        self._first_segment = run.next_segment
         self.window: Window
         self.lander: Lander
         self.reader: Reader | RetryReader
@@ -131,7 +142,7 @@ class Sitting:
         sitting.lander = sitting.make_lander()
         scope.defer(sitting.lander.close, "sealing thread")
         sitting.window = Window(
-            lambda: sitting.reader_thread.run(sitting.reader.next_chunk),
+            sitting.next_chunk,
             steps,
             WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
             sitting.lander.deliver,
@@ -143,6 +154,11 @@ class Sitting:
         sitting.lander.on_stop = sitting.window.stop
         sitting.lander.on_room = sitting.window.make_room
         return sitting
+
+    async def next_chunk(self) -> Chunk | None:
+        """The next chunk read, no larger than what its records come to allows."""
+        self.reader.result_bytes = self.lander.result_bytes
+        return await self.reader_thread.run(self.reader.next_chunk)
 
     def make_engine(self) -> Engine:
         budget = None
@@ -203,6 +219,11 @@ class Sitting:
             meta=self.save_meter,
         )
 
+    @property
+    def before(self) -> int:
+        """Records done in earlier sittings: sealed ones, and those whose replies were all committed then."""
+        return self.sealed_before + self.lander.recalled
+
     def policies(self, policy: str) -> list[int]:
         """The places in the counts of the steps whose `on_error` is `policy`."""
         given = [getattr(self.job.source, "on_error", None), *(node.on_error for node in self.job.steps)]
@@ -233,14 +254,27 @@ class Sitting:
             return "stopped", None
         limit = self.request.limit
         is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
-        return ("limit" if is_limited else "finished"), None
+        if is_limited:
+            return "limit", None
+        return "finished", None if self.has_worked else NOTHING_TO_RETRY if self.request.retry else NOTHING_TO_DO
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether anything came of this sitting."""
+        return self.run.next_segment > self._first_segment
+
+    def end_reuse(self) -> None:
+        """Note that the earlier run may go, when the source was read and sealed to its end."""
+        is_whole = not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished"
+        if is_whole and self.run.ledger.load_meta("reuse") and not self.run.ledger.load_meta(REUSE_ENDED, False):
+            self.run.ledger.save_meta({REUSE_ENDED: True})
 
     def describe(self, state: str) -> Status:
         """How far the run is, now."""
         return Status(
             state=state,
-            outcomes=self.lander.count_outcomes(),
-            done=self.before + self.lander.finished,
+            outcomes=self.lander.count_outcomes() if state == RUNNING else count_outcomes(self.run.counts),
+            done=self.sealed_before + self.lander.finished,
             before=self.before,
             total=self._estimate_total(),
             in_flight=self.meter.in_flight,
@@ -261,7 +295,8 @@ class Sitting:
         if place is None or not place[0] or not self.window.admitted:
             return None
         read, size = place
-        return self.before + round(self.window.admitted * (size - self._read_before) / max(1, read - self._read_before))
+        share = (size - self._read_before) / max(1, read - self._read_before)
+        return self.sealed_before + round(self.window.admitted * share)
 
     def report(self, outcome: str, reason: BaseException | str | None) -> Report:
         """What the run came to."""
@@ -275,8 +310,8 @@ class Sitting:
             run_folder=str(run.folder.run),
             records=count_outcomes(run.counts),
             steps=describe_steps(run.counts, self.job.names),
-            done=sum(run.sealed.values()),
-            before=self.before,
+            done=run.sealed.get(SOURCE_PASS, 0),
+            before=self.sealed_before if self.request.retry else self.before,
             recalled=self.replies.recalled,
             reused=self.replies.reused,
             calls=describe_calls(self.meter),
@@ -286,17 +321,26 @@ class Sitting:
 
 
 def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
-    """The earlier run to reuse: the one asked for now, or when this run began."""
+    """The earlier run to reuse: the one asked for now, or when this run began; none once its source was read whole.
+
+    A retry reuses nothing: what it tries again would be given the very replies that failed.
+    """
     run = sitting.run
     known = run.ledger.load_meta("reuse")
     wanted = sitting.request.reuse or known
-    if wanted is None:
+    if sitting.request.retry or wanted is None:
+        return None
+    if wanted == NO_REUSE:
+        run.ledger.save_meta({"reuse": None})
+        return None
+    if run.ledger.load_meta(REUSE_ENDED, False) and not Path(wanted).exists():
         return None
     if wanted == known and not Path(known).exists():
         raise StateError(
             f"the run whose replies this one reuses is gone: {known}",
             where=str(run.folder.output),
-            hint="put it back; or name where it is now with --reuse; or start anew with --fresh",
+            hint="put it back; or name where it is now with --reuse; or go on without it and pay for the calls that "
+            f"are left: --reuse {NO_REUSE}",
         )
     folder, ledger = open_old_run(wanted, run.folder, scope, sitting.surroundings.disk)
     location = str(folder.run.absolute())

@@ -9,7 +9,7 @@ from typing import Any
 from tidemill.data.nodes import Node, Take, step_names
 from tidemill.jobs.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.outcomes import Failure
-from tidemill.jobs.record_step import RecordStep, Shape, compile_step
+from tidemill.jobs.record_step import USER_ERRORS, RecordStep, Shape, compile_step, copy_record
 
 
 class SourceHalf:
@@ -47,12 +47,14 @@ class SourceHalf:
                 yield from self._flow_children(step, record, index, given if index == start else 0)
                 return
             else:
+                lent = copy_record(record)
                 try:
-                    kept = step.apply(record)
-                except Exception as exc:  # noqa: BLE001 - a user's function may raise anything: the record fails
+                    kept = step.apply(lent)
+                except USER_ERRORS as exc:
                     self.counts[index + 1][IN] += 1
                     yield Failure(index + 1, step.explain(exc), record)
                     return
+                record = lent
                 if step.shape is Shape.ONE:
                     record, kept = kept, True
             if not kept:
@@ -75,7 +77,7 @@ class SourceHalf:
         """Each child of `record`, lazily; the record is counted when its first child comes, or none did."""
         given = 0
         try:
-            for child in islice(step.iter_children(step.apply(record)), skip, None):
+            for child in islice(step.iter_children(step.apply(copy_record(record))), skip, None):
                 if not given:
                     self.count(index + 1, PASSED)
                 given += 1
@@ -83,7 +85,7 @@ class SourceHalf:
                 yield from self.flow(child, index + 1)
                 if self.is_full(index):
                     break
-        except Exception as exc:  # noqa: BLE001 - a user's function may raise anything: the record fails
+        except USER_ERRORS as exc:
             if given:
                 self.counts[index + 1][PASSED] -= 1
             else:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field, InstanceOf
+from pydantic import ConfigDict, Field, InstanceOf, field_validator
+from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
 from tidemill.config.functions import Schema
@@ -18,6 +19,13 @@ from tidemill.jobs.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.stretch import SegmentLimits
 
 MaxErrors = Annotated[float, Field(ge=0)]
+
+
+def check_local(path: str | None) -> str | None:
+    """Check that `path` is one of this machine's: an address would become a folder of that name."""
+    if path is not None and "://" in path:
+        raise PydanticCustomError("local_path", "expected a local folder, got `{path}`", {"path": path})
+    return path
 
 
 class Sink(Config):
@@ -38,6 +46,8 @@ class Sink(Config):
     record_schema: Schema | None = Field(default=None, alias="schema")
     segment: SegmentLimits = SegmentLimits()
 
+    _check_path = field_validator("path")(check_local)
+
 
 class RunOptions(Config):
     """`run:` in a job file.
@@ -49,6 +59,8 @@ class RunOptions(Config):
 
     dir: str | None = None
     grace_s: float = Field(default=10.0, ge=0)
+
+    _check_dir = field_validator("dir")(check_local)
 
 
 class JobSpec(Config):

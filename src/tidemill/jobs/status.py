@@ -12,6 +12,8 @@ import orjson
 
 from tidemill.jobs.folder import RunFolder
 
+RUNNING = "running"
+
 
 @dataclass(frozen=True, slots=True)
 class Status:

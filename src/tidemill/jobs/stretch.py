@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pydantic import Field
+
 from tidemill.config.model import Config
 from tidemill.jobs.counts import Counts, add_counts, new_counts
 from tidemill.jobs.ledger import PartPosition
@@ -15,11 +17,17 @@ from tidemill.jobs.window import Mark, Root
 
 
 class SegmentLimits(Config):
-    """When a stretch is cut and sealed: whichever comes first."""
+    """When a stretch is cut and sealed: whichever comes first.
 
-    records: int = 10_000
-    size_bytes: int = 32 << 20
-    age_s: float = 300.0
+    Attributes:
+        records: records read, or landed where a `flat_map` makes more of them.
+        size_bytes: the memory that landed and failed records and replies take, about.
+        age_s: seconds that what is finished waits.
+    """
+
+    records: int = Field(default=10_000, ge=1)
+    size_bytes: int = Field(default=32 << 20, ge=1)
+    age_s: float = Field(default=300.0, gt=0)
 
 
 class Landed(NamedTuple):
@@ -62,7 +70,7 @@ class Cut:
             self.failed += [Failed(part, ordinal, failure) for failure in root.failures]
         self.calls += root.rows
         self.roots += 1
-        self.size_bytes += root.size_bytes + sum(map(len, root.rows))
+        self.size_bytes += root.size_bytes
         self.next_number = root.number + 1
         span = self.ranges.get(part)
         if span is None:
@@ -124,7 +132,8 @@ class Stretch:
     def is_full(self) -> bool:
         """Whether a segment's worth is ready."""
         ready, limits = self._ready, self._limits
-        return ready.roots >= limits.records or ready.size_bytes >= limits.size_bytes
+        rows = max(ready.roots, len(ready.landed))
+        return rows >= limits.records or ready.size_bytes >= limits.size_bytes
 
     @property
     def is_old(self) -> bool:

@@ -24,6 +24,9 @@ from tidemill.models.generate import Generate
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source
 
+SHOWN_CHARACTERS = 160
+"""Of each value in a trial's `repr`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -45,7 +48,7 @@ class Exchange:
     cost_usd: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Trial:
     """What became of one record.
 
@@ -60,6 +63,26 @@ class Trial:
     exchanges: list[Exchange] = field(default_factory=list)
     result: Any = None
     error: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"<Trial: {_shorten(self.record)}"]
+        for exchange in self.exchanges:
+            asked = exchange.request["messages"][-1]["content"]
+            tokens = (
+                f" ({exchange.input_tokens} tokens in, {exchange.output_tokens} out)" if exchange.input_tokens else ""
+            )
+            cost = f" ${exchange.cost_usd:.6f}" if exchange.cost_usd is not None else ""
+            lines.append(f"   {exchange.step}: {_shorten(asked)} → {_shorten(exchange.reply)}{tokens}{cost}")
+        if self.error is not None:
+            lines.append(f"   failed: {self.error['type']}: {self.error['message']}")
+        else:
+            lines.append(f"   result: {_shorten(self.result)}")
+        return "\n".join(lines) + ">"
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
 
 
 class _NotSent(Exception):  # noqa: N818 - ends a record's trial before its first call, on purpose

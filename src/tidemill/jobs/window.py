@@ -21,7 +21,8 @@ from tidemill.errors import BudgetError, CallError, ResourceError, StateError
 from tidemill.jobs.counts import DROPPED, EMITTED, IN, PASSED, QUARANTINED, SKIPPED
 from tidemill.jobs.outcomes import Failure, Redo
 from tidemill.jobs.reader import Chunk
-from tidemill.jobs.record_step import RecordStep, Shape
+from tidemill.jobs.record_step import USER_ERRORS, RecordStep, Shape, copy_record, exit_error
+from tidemill.jobs.sizes import estimate_bytes
 from tidemill.models.generate import Generator
 from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
@@ -39,7 +40,7 @@ class WindowLimits:
     Attributes:
         workers: records in progress at most.
         records: records between the oldest unfinished and the newest read.
-        size_bytes: their size as read.
+        size_bytes: their size, and that of what the steps make of them until it is delivered.
         demand: the most records wanted out of it, None for all; bounds the calls started.
         grace_s: seconds that calls in flight are given once the window is stopped.
     """
@@ -61,7 +62,7 @@ class FunctionStep:
 
     generator: ClassVar[None] = None
 
-    def explain(self, error: Exception) -> Exception:
+    def explain(self, error: BaseException) -> BaseException:
         """What a failure of the function means."""
         return self.function.explain(error)
 
@@ -77,9 +78,9 @@ class GenerateStep:
 
     shape: ClassVar[Shape] = Shape.ONE
 
-    def explain(self, error: Exception) -> Exception:
-        """The failure as it is."""
-        return error
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a validator of the user's may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
 
 
 WindowStep = FunctionStep | GenerateStep
@@ -90,7 +91,8 @@ class Root:
     """A record at the end of the source half, with all that becomes of it.
 
     `landed` holds `(path, record)`, `rows` the ledger rows of its calls, `pending` the descendants not finished,
-    `dropped` those that were dropped.
+    `dropped` those that were dropped. `size_bytes` is about what it all takes; `recalled` counts the replies that an
+    earlier sitting committed.
     """
 
     chunk: Chunk
@@ -100,6 +102,7 @@ class Root:
     size_bytes: int
     pending: int = 1
     dropped: int = 0
+    recalled: int = 0
     landed: list[tuple[Path, Any]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     rows: list[bytes] = field(default_factory=list)
@@ -163,7 +166,7 @@ class Window:
         self._skipping = frozenset(skipping)
         self._paused = paused
         self._entries: deque[Root | Mark] = deque()
-        self._ready: deque[tuple[Root, Path, Any, int]] = deque()
+        self._ready: deque[tuple[Root, Path, Any, int, int]] = deque()
         self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._room = asyncio.Event()
@@ -296,7 +299,7 @@ class Window:
         if isinstance(record, Redo):
             self._admit_again(root, record)
         else:
-            self._ready.append((root, (), record, 0))
+            self._ready.append((root, (), record, 0, size_bytes))
 
     def _admit_again(self, root: Root, redo: Redo) -> None:
         root.part = redo.part
@@ -306,7 +309,7 @@ class Window:
                 root.pending -= 1
                 self._note_failure(root, record)
             else:
-                self._ready.append((root, path, record, step))
+                self._ready.append((root, path, record, step, estimate_bytes(record)))
         if not root.pending:
             self._unfinished -= 1
 
@@ -329,12 +332,12 @@ class Window:
                 waiter = asyncio.get_running_loop().create_future()
                 self._idle.append(waiter)
                 await waiter
-            root, path, record, step = ready.popleft()
+            root, path, record, step, size_bytes = ready.popleft()
             if len(ready) == self._limits.workers:
                 self._room.set()
             self.in_progress += 1
             try:
-                await self._run_record(root, path, record, step)
+                await self._run_record(root, path, record, step, size_bytes)
             except LaneStopped:
                 pass
             except Exception as exc:  # noqa: BLE001 - a failure of the run: kept, raised once the rest has ended
@@ -342,27 +345,35 @@ class Window:
             finally:
                 self.in_progress -= 1
 
-    async def _run_record(self, root: Root, path: Path, record: Any, start: int) -> None:
-        """One record through the steps from `start` on; its first child goes on here, the others in the window."""
+    async def _run_record(self, root: Root, path: Path, record: Any, start: int, size_bytes: int) -> None:
+        """One record through the steps from `start` on; its first child goes on here, the others in the window.
+
+        Args:
+            size_bytes: what is booked for the record; at its end, what it has become takes the place of that.
+        """
         for position in range(start, len(self._steps)):
             step = self._steps[position]
             counts = root.chunk.counts[step.index]
             counts[IN] += 1
+            lent = copy_record(record) if step.generator is None else record
             try:
-                result = await self._apply(step, root, path, record)
+                result = await self._apply(step, root, path, lent)
             except LaneStopped:
                 raise
-            except Exception as exc:
+            except USER_ERRORS as exc:
                 if is_failure_of_run(exc):
                     raise
                 self._note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
+                self._book(root, estimate_bytes(record) - size_bytes)
                 self._finish(root)
                 return
+            record = lent
             if step.shape is Shape.ONE:
                 record = result
             elif not result:
                 counts[DROPPED] += 1
                 root.dropped += 1
+                self._book(root, -size_bytes)
                 self._finish(root)
                 return
             elif step.shape is Shape.MANY:
@@ -371,7 +382,12 @@ class Window:
             counts[PASSED] += 1
             counts[EMITTED] += 1
         root.landed.append((path, record))
+        self._book(root, estimate_bytes(record) - size_bytes)
         self._finish(root)
+
+    def _book(self, root: Root, size_bytes: int) -> None:
+        root.size_bytes += size_bytes
+        self._held_bytes += size_bytes
 
     async def _apply(self, step: WindowStep, root: Root, path: Path, record: Any) -> Any:
         if step.generator is not None:
@@ -389,7 +405,8 @@ class Window:
     def _share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
         """Put all children but the first into the window; gives the first, with its path."""
         root.pending += len(children) - 1
-        rest = [(root, (*path, index), child, step) for index, child in enumerate(children) if index]
+        rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
+        self._book(root, sum(entry[-1] for entry in rest))
         self._ready.extendleft(reversed(rest))
         self._wake(len(rest))
         return (*path, 0), children[0]
@@ -414,6 +431,8 @@ class Window:
         root.pending -= 1
         if root.pending:
             return
+        if root.rows:
+            self._book(root, sum(map(len, root.rows)))
         self._unfinished -= 1
         self._landed += len(root.landed)
         if self._waiting or self._limits.demand is not None:

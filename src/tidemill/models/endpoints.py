@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError
 from tidemill.models.local import open_local_server
@@ -15,11 +16,13 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
     """The headers of every request to `model`, its key among them, which is masked from then on.
 
     The key is the model's `api_key`, else the provider's usual variable, from the environment or `.env` in `folder`; an
-    `authorization` among the model's own headers stands instead of one.
+    `authorization` among the model's own headers stands instead of one. What its other headers hold under the name of
+    a secret, and a password in its `base_url`, are masked likewise.
 
     Raises:
         ConfigError: the provider needs a key and there is none.
     """
+    register_credentials(model.headers, model.base_url or "")
     if "authorization" in map(str.lower, model.headers):
         return dict(model.headers)
     provider = PROVIDERS.get(model.provider)

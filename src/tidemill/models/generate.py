@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request
 from tidemill.config.functions import Schema
+from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
 from tidemill.errors import PermanentCallError
@@ -21,6 +22,9 @@ from tidemill.protocols import Record
 
 Ask = Callable[[int, Request], Awaitable[Reply]]
 """Sends one request under its call number (0 for the first, then the re-asks) and gives its reply."""
+
+_ONE_REPLY = "a call has one reply, and further ones would be billed and thrown away"
+_REFUSED_PARAMS = {"n": _ONE_REPLY, "best_of": _ONE_REPLY, "stream": "a reply is taken whole"}
 
 
 class Generate(Node):
@@ -53,13 +57,18 @@ class Generate(Node):
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:
-        own = {"model", "messages", "stream", "response_format", *self._typed_options()}
+        own = {"model", "messages", "response_format", *self._typed_options()}
         for key in {**self.params, **self.model.params}:
+            path = ("params", key) if key in self.params else ("model",)
             if key in own:
                 raise PydanticCustomError(
+                    "params_key", "`params` must not set `{key}`, which the step itself sets", {"key": key, "path": path}
+                )
+            if key in _REFUSED_PARAMS:
+                raise PydanticCustomError(
                     "params_key",
-                    "`params` must not set `{key}`, which the step itself sets",
-                    {"key": key, "path": ("params", key) if key in self.params else ("model",)},
+                    "`params` must not set `{key}`: {reason}",
+                    {"key": key, "reason": _REFUSED_PARAMS[key], "path": path},
                 )
         return self
 
@@ -125,7 +134,7 @@ class Generator:
                 if asks > self._node.max_reasks:
                     raise PermanentCallError(
                         f"no reply fitted the output in {asks} asks; the last one: {complaint}\n"
-                        f"  it was: {text[:200]!r}",
+                        f"  it was: {mask_start(text, 200)!r}",
                         hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
                     ) from exc
             again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
@@ -141,5 +150,5 @@ class Generator:
 
 def _check_refusal(reply: Reply) -> Reply:
     if reply.refusal:
-        raise PermanentCallError(f"the model refused: {reply.refusal[:200]}")
+        raise PermanentCallError(f"the model refused: {mask_start(reply.refusal, 200)}")
     return reply

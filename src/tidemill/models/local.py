@@ -28,9 +28,9 @@ PREFIX = "local/"
 EMBEDDED = "local/smollm2"
 HOST = "127.0.0.1"
 
-# On two cores the embedded model's tokens/s grow up to four requests at once and no further; each more takes memory.
+# More gain nothing beyond the noise on two cores, and each takes memory (docs/lab-notes.md).
 MAX_SLOTS = 4
-# A small model is bound by memory bandwidth: more threads than this add nothing.
+# A bound for large machines, not measured there: threads that wait for each other gain less the more they are.
 MAX_THREADS = 8
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tidemill.calls.wire import Request, Response, Usage
+from tidemill.config.secrets import mask_start
 from tidemill.errors import PermanentCallError, TransientCallError
 from tidemill.models.messages import Message, Reply
 
@@ -29,7 +30,7 @@ class ChatEndpoint:
         self.base_url = base_url
         self._url = base_url.rstrip("/") + "/chat/completions"
         self._headers = {"content-type": "application/json", **headers}
-        self._ceiling: int | None = options.get("max_tokens") or options.get("max_completion_tokens")
+        self._ceiling = _find_ceiling(options)
         # Everything around the messages is the same in every request: serialised once.
         self._head = b'{"model":' + orjson.dumps(model) + b',"messages":'
         self._tail = b"," + orjson.dumps(dict(options))[1:] if options else b"}"
@@ -38,6 +39,14 @@ class ChatEndpoint:
         """The request that asks `messages`: equal messages give equal bytes."""
         body = self._head + orjson.dumps(messages) + self._tail
         return Request(self._url, self._headers, body, self._ceiling)
+
+
+def _find_ceiling(options: Mapping[str, Any]) -> int | None:
+    """The most output tokens the options allow, whichever of them an endpoint goes by; None when there is no telling."""
+    given = [options[name] for name in ("max_tokens", "max_completion_tokens") if options.get(name) is not None]
+    if not given or not all(type(value) is int and value > 0 for value in given):
+        return None  # llama.cpp, for one, takes -1 for no bound
+    return max(given)
 
 
 def parse_reply(response: Response) -> Reply:
@@ -74,9 +83,9 @@ def _explain_body(response: Response) -> TransientCallError | PermanentCallError
     try:
         error = orjson.loads(response.body)["error"]
         text = error["message"] if isinstance(error, dict) else error
-        return PermanentCallError(f"the endpoint answered {response.status} with an error: {text!s:.200}")
+        return PermanentCallError(f"the endpoint answered {response.status} with an error: {mask_start(str(text), 200)}")
     except (ValueError, LookupError, TypeError):
-        start = response.body[:80].decode("utf-8", "replace")
+        start = mask_start(response.body.decode("utf-8", "replace"), 80)
         return TransientCallError(
             f"expected a chat completion as JSON, got {len(response.body)} bytes starting {start!r}"
         )

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from tidemill.config.secrets import mask_start
+
 # What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
 _STRUCTURE = "type properties required additionalProperties items enum const anyOf $ref $defs description"
 _CONSTRAINTS = "pattern format multipleOf maximum exclusiveMaximum minimum exclusiveMinimum minItems maxItems"
@@ -105,4 +107,4 @@ def _json_path(loc: tuple[int | str, ...]) -> str:
 
 
 def _sent(item: Any) -> str:
-    return "" if item["type"] == "missing" else f", got {item['input']!r:.80}"
+    return "" if item["type"] == "missing" else f", got {mask_start(repr(item['input']), 80)}"

@@ -1,0 +1,68 @@
+"""What the tests of the documentation share: a page's fenced blocks and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+MODEL = "openai/gpt-4.1-mini"
+"""The paid model the pages name; a test points it at a fault server."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the documentation."""
+
+    name: str
+    text: str
+
+    @classmethod
+    def load(cls, name: str) -> Page:
+        """The page at `name`, relative to the repository."""
+        return cls(name, (ROOT / name).read_text())
+
+    def blocks(self, language: str) -> list[str]:
+        """The fenced blocks in `language`, in order."""
+        return re.findall(rf"^```{language}\n(.*?)^```", self.text, re.DOTALL | re.MULTILINE)
+
+    def table(self, marker: str) -> list[dict[str, str]]:
+        """The rows of the table below `<!-- marker -->`."""
+        found = self.text.partition(f"<!-- {marker} -->\n")[2]
+        assert found.startswith("|"), f"{self.name} has no table marked `{marker}`"
+        head, _, *lines = found.partition("\n\n")[0].splitlines()
+        names = _cells(head)
+        return [dict(zip(names, _cells(line), strict=True)) for line in lines]
+
+    def markers(self, kind: str) -> list[str]:
+        """What the markers `<!-- kind: … -->` name, in order."""
+        return re.findall(rf"<!-- {kind}: (.*?) -->", self.text)
+
+    def write_files(self, folder: Path) -> None:
+        """Write each Python block and template whose first line names its file; of one file, all."""
+        for text in [*self.blocks("python"), *self.blocks("jinja")]:
+            name = re.match(r"(?:# |\{# )([\w/]+\.\w+)( #\})?\n", text)
+            if name:
+                path = folder / name.group(1)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a") as file:
+                    file.write(text)
+
+    def commands(self) -> Iterator[list[str]]:
+        """The arguments of each `$ tidemill …` line, without its comment."""
+        for text in self.blocks("console"):
+            for line in text.splitlines():
+                if line.startswith("$ tidemill "):
+                    yield line.partition("#")[0].split()[2:]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def bare(cell: str) -> str:
+    """A cell without the marks of code."""
+    return cell.strip("`")
