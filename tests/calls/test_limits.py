@@ -1,7 +1,7 @@
 import pytest
-from pydantic import ValidationError
-
+from pydantic import BaseModel, ValidationError
 from tidemill.calls.limits import Budget, Limits, Price
+from tidemill.errors import ConfigError
 
 
 def test_limits_have_defaults_for_every_bound() -> None:
@@ -16,7 +16,7 @@ def test_limits_have_defaults_for_every_bound() -> None:
 )
 def test_a_limit_of_zero_is_refused(field: str) -> None:
     """No limit can be set so that nothing could ever be sent."""
-    with pytest.raises(ValidationError, match=field):
+    with pytest.raises(ConfigError, match=field):
         Limits(**{field: 0})
 
 
@@ -25,10 +25,21 @@ def test_a_price_takes_its_rates_by_place_or_by_name() -> None:
     assert Price(0.15, 0.60) == Price(input=0.15, output=0.60) == Price.model_validate({"input": 0.15, "output": 0.6})
     with pytest.raises(TypeError, match="input and an output rate, got 3"):
         Price(1, 2, 3)
-    with pytest.raises(ValidationError, match="output"):
+    with pytest.raises(ConfigError, match="output"):
         Price(1)
-    with pytest.raises(ValidationError, match="Extra inputs"):
+    with pytest.raises(ConfigError, match="unknown key `cached`"):
         Price(1, 2, cached=3)
+
+
+def test_a_price_within_a_model_is_told_with_the_rest() -> None:
+    """As a part of another model its problems are among that model's."""
+
+    class Held(BaseModel):
+        price: Price
+
+    with pytest.raises(ValidationError, match=r"price\.output\n"):
+        Held(price={"input": 1})  # type: ignore[arg-type]
+    assert Held(price={"input": 1, "output": 2}).price == Price(1, 2)  # type: ignore[arg-type]
 
 
 def test_token_rates_are_exact_and_never_below_the_price() -> None:
@@ -40,7 +51,7 @@ def test_token_rates_are_exact_and_never_below_the_price() -> None:
 
 def test_a_budget_bounds_something() -> None:
     """An empty budget is a mistake, not a budget without bounds."""
-    with pytest.raises(ValidationError, match="at least one of usd, tokens and calls"):
+    with pytest.raises(ConfigError, match="at least one of usd, tokens and calls"):
         Budget()
-    with pytest.raises(ValidationError, match="greater than 0"):
+    with pytest.raises(ConfigError, match="`usd`: expected a number > 0"):
         Budget(usd=0)

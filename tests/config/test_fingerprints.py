@@ -73,6 +73,103 @@ def test_a_function_changes_with_its_own_source_and_values(before: str, after: s
     assert (fingerprint_function(define(before)) == fingerprint_function(define(after))) is same
 
 
+FOLLOWED = """
+import functools, os, re
+LABELS = ["a", "b"]
+PATTERN = re.compile("x+")
+BASE = 1
+TOTAL: int = BASE + 1
+API_KEY = "one"
+_cache = {}
+
+def again(n):
+    return helper(n - 1) if n else "one"
+
+def helper(n):
+    return again(n)
+
+@functools.lru_cache
+def cached(n):
+    return n + 1
+
+class Kept:
+    def value(self):
+        return deep() + 1
+
+def deep():
+    return 1
+
+keep = functools.partial(lambda a, b: a + b, 1)
+
+def unnamed(n):
+    return 1
+
+def fn(r):
+    _cache[r] = [x for x in LABELS if PATTERN.match(x)]
+    return helper(3), TOTAL, cached(3), Kept().value(), (lambda: keep(2))(), os.sep, API_KEY
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "edited", "same"),
+    [
+        ('["a", "b"]', '["a", "c"]', False),
+        ('["a", "b"]', '[  # the labels\n    "a", "b"]', True),
+        ('"x+"', '"y+"', False),
+        ("BASE = 1", "BASE = 2", False),
+        ('else "one"', 'else "two"', False),
+        ("return n + 1", "return n + 2", False),
+        ("def deep():\n    return 1", "def deep():\n    return 2", False),
+        ("a + b, 1)", "a + b, 2)", False),
+        ("def unnamed(n):\n    return 1", "def unnamed(n):\n    return 2", True),
+        ("import functools, os, re", "import os, re, functools\nOTHER = 1", True),
+    ],
+)
+def test_a_function_changes_with_what_it_names_in_its_own_file(part: str, edited: str, same: bool) -> None:
+    assert part in FOLLOWED
+    changed = define(FOLLOWED.replace(part, edited))
+    assert (fingerprint_function(changed) == fingerprint_function(define(FOLLOWED))) is same
+
+
+def test_what_a_run_puts_into_a_global_changes_nothing() -> None:
+    """A cache, a counter, the time of the start: the statement counts, not the value."""
+    source = "import time\ncache, began = {}, time.time()\ndef fn(r):\n    cache[r] = began\n"
+    function = define(source)
+    before = fingerprint_function(function)
+    function(1)
+    assert fingerprint_function(function) == before == fingerprint_function(define(source))
+
+
+def test_a_global_that_no_statement_assigns_counts_by_its_value() -> None:
+    """As in a notebook, whose cells are files of their own."""
+
+    def with_global(**values: Any) -> str:
+        function = define("def fn(r):\n    return LABELS\n")
+        function.__globals__.update(values)
+        return fingerprint_function(function)
+
+    values = [["a"], ["b"], {"a": [1]}, {"a": {1}}, b"a", (), object(), functools]
+    assert len({with_global(LABELS=value) for value in values}) == len(values) - 1
+    assert with_global(LABELS=object()) == with_global(LABELS=object())
+    assert with_global(LABELS=list(range(20_000))) == with_global(LABELS=list(range(20_001)))
+
+
+@pytest.mark.parametrize("name", ["fn", "made", "Kind", "held"])
+def test_a_script_s_function_is_the_same_in_a_module(name: str) -> None:
+    source = (
+        "N = 1\nclass Kind:\n    def __init__(self, n=0): self.n = [Kind]\n    def __call__(self, r): return N\n"
+        "def fn(r):\n    return N, Kind\nmade = (lambda k: lambda r: (k, fn, __name__))(Kind())\nheld = Kind(2)\n"
+    )
+    modules = ("__main__", "steps", "package.steps")
+    assert len({fingerprint_function(define(source, name, module)) for module in modules}) == 1
+
+
+def test_a_default_counts() -> None:
+    """Functions made in a loop differ in just that."""
+    one, two = [lambda r, n=n: r > n for n in (1, 2)]
+    assert fingerprint_function(one) != fingerprint_function(two)
+
+
 def test_a_function_changes_with_its_name() -> None:
     first = define("def one(r):\n    return 1\n", "one")
     assert fingerprint_function(first) != fingerprint_function(define("def two(r):\n    return 1\n", "two"))

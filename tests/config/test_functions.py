@@ -79,7 +79,8 @@ def test_a_path_leads_to_the_object() -> None:
             "did you mean `datetime:datetime.fromisoformat`?",
         ),
         ("oss.path:join", "no module named `oss`", "did you mean `os.path:join`?"),
-        ("xml.don:x", "no module named `xml.don`", "did you mean `xml.dom:x`?"),
+        ("xml.don:Node", "no module named `xml.don`", "did you mean `xml.dom:Node`?"),
+        ("xml.don:x", "no module named `xml.don`", "the package `xml` has no don.py"),
     ],
 )
 def test_a_wrong_path_says_which_part(path: str, message: str, hint: str) -> None:
@@ -96,6 +97,21 @@ def test_a_folders_modules_are_importable_and_suggested(tmp_path: Path) -> None:
     (tmp_path / "own_steps.py").write_text("def keep(record): return True\n")
     assert import_object("own_steps:keep", tmp_path)({}) is True
     assert (failure("own_step:keep", tmp_path).context or {})["hint"] == "did you mean `own_steps:keep`?"
+
+
+@pytest.mark.parametrize("name", ["drop", "return"])
+def test_a_module_without_the_name_is_not_suggested(tmp_path: Path, name: str) -> None:
+    (tmp_path / "own_steps.py").write_text("def keep(record): return True\n")
+    for asked in ("own_step", "myy_steps"):
+        hint = (failure(f"{asked}:{name}", tmp_path).context or {})["hint"]
+        assert hint == f"there is no {asked}.py beside the job file, in {tmp_path}"
+
+
+def test_a_module_is_not_run_to_be_suggested(tmp_path: Path) -> None:
+    (tmp_path / "loud_steps.py").write_text("raise SystemExit\ndef keep(record): return True\n")
+    assert (failure("loud_step:keep", tmp_path).context or {})["hint"] == "did you mean `loud_steps:keep`?"
+    (tmp_path / "torn_steps.py").write_text("def keep(:\n")
+    assert "there is no torn_step.py" in (failure("torn_step:keep", tmp_path).context or {})["hint"]
 
 
 def test_two_folders_may_hold_a_module_of_one_name(tmp_path: Path) -> None:
@@ -186,6 +202,8 @@ def test_a_lambda_is_described_by_name_and_source() -> None:
     [
         ({"fn": 5}, "expected a function or its import path `module:name`, got 5"),
         ({"fn": None}, "expected a function or its import path `module:name`, got null"),
+        ({"fn": "lambda r: r['x']"}, "a step is `module:function`; lambdas only in Python"),
+        ({"fn": "def keep(r): return r"}, "a step is `module:function`; lambdas only in Python"),
         ({"fn": "os:sep"}, "`os:sep` is not a function but \"/\""),
         ({"fn": len, "schema_": "decimal:Decimal"}, "`decimal:Decimal` is not a Pydantic model"),
         ({"fn": len, "schema_": int}, "expected a Pydantic model or its import path `module:name`, got `int`"),
@@ -193,5 +211,5 @@ def test_a_lambda_is_described_by_name_and_source() -> None:
 )  # fmt: skip
 def test_anything_else_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match="1 validation error") as caught:
-        Step(**given)
+        Step.model_validate(given)
     assert caught.value.errors()[0]["msg"] == message

@@ -139,7 +139,6 @@ def test_a_secret_is_masked_elsewhere_in_its_file() -> None:
         ("max_token", False),
         ("n_token", False),
         ("min_new_token", False),
-        ("max_auth_tokne", False),
         ("input_tokens", False),
         ("tokenizer", False),
         ("key", False),

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from resuming import check_resumes_everywhere, outcomes
 
 from tidemill.data.source import FromIterable, Read
-from tidemill.errors import DataError, StateError
+from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Source
 
 
@@ -94,7 +93,7 @@ def test_format_reads_any_suffix(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["", (), ("a.jsonl", ""), "s3://bucket/*.jsonl"])
 def test_a_path_that_cannot_be_one_is_refused(path: Any) -> None:
     """No path, an empty one and an address are told when the description is made."""
-    with pytest.raises(ValidationError, match="expected a path or pattern"):
+    with pytest.raises(ConfigError, match="expected a path or pattern"):
         Read(path=path)
 
 
@@ -150,7 +149,7 @@ def test_an_iterable_shorter_than_the_state_is_refused() -> None:
 )
 def test_what_is_no_iterable_of_records_is_refused(wrong: Any, got: str) -> None:
     """A single record, bytes or a number is a mistake told when the stream is made."""
-    with pytest.raises(ValidationError, match=f"expected an iterable of records .* got {got}"):
+    with pytest.raises(ConfigError, match=f"expected an iterable of records .* got {got}"):
         FromIterable(iterable=wrong)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from workbench import (
+    ONCE,
     FarSide,
     ask,
     check_folders,
@@ -128,17 +129,22 @@ def short(tmp_path: Path) -> Path:
 
 
 async def test_every_operation_of_a_run(tmp_path: Path, source: Path) -> None:
-    """Before, half through and after each durable operation: the same rows in order, no committed call sent again."""
+    """Before, half through and after each durable operation: the same rows in order, no committed call sent again.
+
+    Of the calls sent up to then at most `concurrency` are not committed: those are sent again.
+    """
     far = FarSide(script, latency_s=0.001)
     expected = await expect(job_in(tmp_path / "whole", source), far)
     assert (len(expected.rows), len(expected.failed)) == (86, 5)
     watched = tmp_path / "watched"
     watched.mkdir()
-    disk = CrashDisk(watched, tmp_path / "snapshots")
+    disk = CrashDisk(watched, tmp_path / "snapshots", observe=lambda: Counter(far.billed))
+    far.forget()
     await run_job(job_in(watched, source), far, disk)
     assert len(disk.distinct_snapshots) > 100
     for snapshot in disk.distinct_snapshots:
         committed = committed_in(snapshot, source, tmp_path / "copy")
+        assert (snapshot.seen - committed).total() <= ONCE.concurrency, snapshot
         job = job_in(snapshot.folder, source)
         far.forget()
         with telling(snapshot):

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from workbench import (
-    NEVER,
+    ONCE,
     FarSide,
     ask,
     check_folders,
@@ -390,11 +390,11 @@ async def test_stopped_twice(folder: Path) -> None:
     job, far = labels(folder), Stopper(at=25, times=2, latency_s=0.01)
     report = await far.run(job)
     assert (report.outcome, report.exit_code) == ("stopped", 130)
-    answered = len(far.billed) - NEVER.concurrency
+    answered = len(far.billed) - ONCE.concurrency
     report = await run_job(job, far)
     assert report.outcome == "finished"
     assert report.recalled + report.before >= answered
-    assert len(far.billed) <= 60 + NEVER.concurrency
+    assert len(far.billed) <= 60 + ONCE.concurrency
     check_folders(job.folders)
 
 
@@ -426,7 +426,7 @@ async def test_cancelled(folder: Path) -> None:
     far.script = refuse()
     report = await run_job(job, far)
     assert (report.outcome, report.before > 0) == ("finished", True)
-    assert len(far.billed) <= 60 + NEVER.concurrency
+    assert len(far.billed) <= 60 + ONCE.concurrency
     check_folders(job.folders)
 
 
@@ -467,3 +467,38 @@ async def test_stopped_twice_while_sealing(folder: Path) -> None:
     report = await run_job(job, far)
     assert (report.outcome, ids(job)) == ("finished", list(range(60)))
     check_folders(job.folders)
+
+
+# a user's exits
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_function_that_ends_the_process_fails_its_record(
+    folder: Path, error: BaseException, late: bool
+) -> None:
+    """In both halves, in plain functions: a WorkerError of the record, and the run goes on."""
+
+    def leave(record: dict[str, Any]) -> dict[str, Any]:
+        if record["id"] == 2:
+            raise error
+        return record
+
+    steps = [ask(), Map(fn=leave)] if late else [Map(fn=leave), ask()]
+    job = make_job(folder, steps)
+    report = await run_job(job, FarSide())
+    assert (report.outcome, report.records["landed"]) == ("finished", 59)
+    (row,) = read_failed(job.folders)
+    assert row.error["type"] == "WorkerError"
+    assert f"the function raised {type(error).__name__}" in row.error["message"]
+
+
+async def test_nothing_to_do_keeps_the_report(folder: Path) -> None:
+    """A finished run that is run again says so; its report stays the one of the sitting that did the work."""
+    job, far = labels(folder), FarSide()
+    await run_job(job, far)
+    before = load_report(job.folders)
+    report = await run_job(job, far)
+    assert (report.outcome, report.exit_code, report.reason) == ("finished", 0, "already finished, nothing to do")
+    assert report.calls["calls"] == 60
+    assert load_report(job.folders) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,27 @@ async def test_fresh_does_not_touch_another_runs_output(tmp_path: Path) -> None:
         await run_job(labels(tmp_path, path="other"), FarSide(), fresh=True)
     assert read_output(other.folders) == rows
     assert len(read_output(labels(tmp_path).folders)) == 5
+
+
+async def test_fresh_of_an_output_whose_run_folder_is_gone(tmp_path: Path) -> None:
+    """Without it refused, naming the way; with it what the manifest lists goes, and nothing else."""
+    write_records(tmp_path / "records.jsonl", numbered(15))
+    job, far = labels(tmp_path), FarSide()
+    await run_job(job, far)
+    shutil.rmtree(job.folders.run)
+    own = write_records(tmp_path / "out" / "notes.txt", ["mine"])
+    with pytest.raises(StateError, match=r"whose run folder .* is gone") as refused:
+        await run_job(job, far)
+    assert "--fresh" in str(refused.value)
+    report = await run_job(job, far, fresh=True, limit=5)
+    assert (report.done, report.before, len(read_output(job.folders))) == (5, 0, 5)
+    assert own.exists()
+
+
+async def test_fresh_deletes_the_old_output_where_it_was_written(tmp_path: Path) -> None:
+    """With another sink.path the sealed parts of the old one go, and nothing in the new one."""
+    write_records(tmp_path / "records.jsonl", numbered(15))
+    await run_job(labels(tmp_path), FarSide())
+    await run_job(labels(tmp_path, path="other"), FarSide(), fresh=True)
+    assert list((tmp_path / "out").iterdir()) == []
+    check_folders(labels(tmp_path, path="other").folders)

@@ -22,7 +22,7 @@ from tidemill.jobs.status import Status
 from tidemill.testing import Call, Fault, Faults, FaultServer
 
 KEY = "canary-5e1f0d2c7b9a48368e"
-LIMITS = Limits(concurrency=4, max_attempts=2)
+LIMITS = Limits(concurrency=4, max_attempts=2, deadline_s=1.0)
 
 
 def echo(kind: Any, **fields: Any) -> Faults:

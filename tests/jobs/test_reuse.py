@@ -21,7 +21,7 @@ from workbench import (
 )
 
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Filter
+from tidemill.data.nodes import Filter, Map
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.ledger import open_ledger
@@ -157,3 +157,48 @@ async def test_the_old_run_is_gone_before_the_new_one_is_done(folder: Path) -> N
     await run_job(new(folder), far, reuse=str(folder / "moved"), limit=20)
     await run_job(new(folder), far)
     assert len(far.billed) == 35
+
+
+async def test_the_old_run_may_go_once_the_source_was_read(tmp_path: Path) -> None:
+    """Also when the same command names it again."""
+    write_records(tmp_path / "records.jsonl", numbered(20))
+    far = FarSide()
+    await run_job(make_job(tmp_path, [label()]), far)
+    job = make_job(tmp_path, [label()], sink={"path": "new"})
+    await run_job(job, far, reuse=str(tmp_path / "out"))
+    shutil.rmtree(tmp_path / "out")
+    for request in ({}, {"reuse": str(tmp_path / "out")}, {"retry": True}):
+        assert (await run_job(job, far, **request)).outcome == "finished"
+    assert len(far.billed) == 20
+
+
+async def test_going_on_without_an_old_run_that_is_gone(tmp_path: Path) -> None:
+    """The way is told, and taken: what is left is paid for."""
+    write_records(tmp_path / "records.jsonl", numbered(20))
+    far = FarSide()
+    await run_job(make_job(tmp_path, [label()]), far)
+    job = make_job(tmp_path, [label()], sink={"path": "new"})
+    await run_job(job, far, reuse=str(tmp_path / "out"), limit=10)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(StateError, match="is gone") as refused:
+        await run_job(job, far)
+    assert "--reuse none" in str(refused.value)
+    report = await run_job(job, far, reuse="none")
+    assert (report.outcome, report.done, len(far.billed)) == ("finished", 20, 30)
+
+
+async def test_a_retry_does_not_recall_what_failed(tmp_path: Path) -> None:
+    """The reply that led to the failure stands in the old run: it is not given again."""
+    write_records(tmp_path / "records.jsonl", numbered(4))
+    far = FarSide()
+    await run_job(make_job(tmp_path, [ask()]), far)
+    job = make_job(tmp_path, [ask(), Map(fn=fail_two)], sink={"path": "new"}, max_errors=9)
+    await run_job(job, far, reuse=str(tmp_path / "out"))
+    report = await run_job(job, far, retry=True)
+    assert (report.reused, len(far.billed)) == (0, 4)
+
+
+def fail_two(record: dict[str, Any]) -> dict[str, Any]:
+    if record["id"] == 2:
+        raise ValueError("two")
+    return record

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from victim import BLOCKED, read_line, start
 from workbench import (
     FarSide,
@@ -15,6 +16,7 @@ from workbench import (
     check_folders,
     label,
     load_manifest,
+    load_segments,
     make_job,
     make_model,
     numbered,
@@ -24,8 +26,9 @@ from workbench import (
     write_records,
 )
 
-from tidemill.data.nodes import Filter
-from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.data.nodes import Filter, Take
+from tidemill.data.source import FromIterable
+from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 from tidemill.jobs.folder import locate_run
 from tidemill.jobs.inspect import read_job_file
 from tidemill.jobs.spec import JobSpec
@@ -230,22 +233,22 @@ async def test_a_ledger_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 async def test_files_of_a_seal_that_died_are_removed(tmp_path: Path) -> None:
-    """What the ledger does not know is removed, finished or not, in each of the folders; nothing else is."""
+    """Those of the number that comes next, finished or not, in each of the folders; nothing else is touched."""
     write_records(tmp_path / "records.jsonl", numbered(30))
     job, far = labels(tmp_path), FarSide(refuse("review 3."))
     await run_job(job, far, limit=20)
-    run = job.folders.run
+    run, name = job.folders.run, f"part-{len(load_segments(job.folders)) + 1:05}.jsonl"
     strays = [
-        tmp_path / "out" / "part-00007.jsonl",
-        tmp_path / "out" / "part-00008.jsonl.tmp",
-        run / "quarantine" / "part-00007.jsonl",
-        run / "calls" / "part-00007.jsonl.zst.tmp",
+        tmp_path / "out" / name,
+        tmp_path / "out" / f"{name}.tmp",
+        run / "quarantine" / name,
+        run / "calls" / f"{name}.zst.tmp",
     ]
     for stray in strays:
         write_records(stray, numbered(1))
     own = write_records(tmp_path / "out" / "notes.txt", ["mine"])
-    await run_job(job, far)
-    assert [stray.exists() for stray in strays] == [False] * 4
+    report = await run_job(job, far, limit=20)
+    assert (report.outcome, [stray.exists() for stray in strays]) == ("limit", [False] * 4)
     assert own.exists()
     own.unlink()
     check_folders(job.folders)
@@ -259,8 +262,95 @@ async def test_commands_find_a_job_that_was_moved(tmp_path: Path) -> None:
     shutil.move(tmp_path / "out", tmp_path / "moved")
     job = labels(tmp_path, file=tmp_path / "new.yaml", run={"dir": "run"}, sink={"path": "moved"})
     await run_job(job, far)
-    assert read_job_file(job.folders) == tmp_path / "new.yaml"
+    assert read_job_file(job.folders) == (tmp_path / "new.yaml", [])
     assert locate_run(tmp_path / "run").output == tmp_path / "moved"
     assert locate_run(tmp_path / "moved").run == tmp_path / "run"
     await run_job(labels(tmp_path, run={"dir": "run"}, sink={"path": "moved"}), far)
-    assert read_job_file(job.folders) == tmp_path / "new.yaml"
+    assert read_job_file(job.folders) == (tmp_path / "new.yaml", [])
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+async def test_parts_in_another_output_folder_stay(tmp_path: Path, fresh: bool) -> None:
+    """A named run folder whose sink.path is changed to a folder with somebody's parts: refused, nothing is deleted."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    far = FarSide()
+    await run_job(labels(tmp_path, run={"dir": "run"}), far, limit=10 if fresh else 0)
+    own = [write_records(tmp_path / "data" / f"part-0000{number}.jsonl", numbered(2)) for number in (1, 2)]
+    with pytest.raises(StateError, match=r"holds 2 parts of no known run, the first part-00001\.jsonl"):
+        await run_job(labels(tmp_path, run={"dir": "run"}, sink={"path": "data"}), far, fresh=fresh)
+    assert all(path.exists() for path in own)
+    assert len(read_output(labels(tmp_path, run={"dir": "run"}).folders)) == (10 if fresh else 0)
+
+
+async def test_parts_among_a_runs_own_are_refused(tmp_path: Path) -> None:
+    """A part that the run neither sealed nor was sealing is somebody's."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    await run_job(labels(tmp_path), FarSide(), limit=20)
+    own = write_records(tmp_path / "out" / "part-00007.jsonl", numbered(2))
+    with pytest.raises(StateError, match=r"holds 1 parts of no known run, the first part-00007\.jsonl"):
+        await run_job(labels(tmp_path), FarSide())
+    assert own.exists()
+
+
+async def test_a_run_folder_that_is_the_output_folder_is_refused(tmp_path: Path) -> None:
+    """It would be taken for a run at one time and for an output at another."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    with pytest.raises(ConfigError, match="the run folder is the output folder"):
+        await run_job(labels(tmp_path, run={"dir": "./out"}), FarSide())
+    assert not (tmp_path / "out").exists()
+
+
+async def test_a_run_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    """A folder with files in it is not made a run folder."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    with pytest.raises(StateError, match=r"as run folder; this one holds 'records\.jsonl'"):
+        await run_job(labels(tmp_path, run={"dir": "."}), FarSide())
+    assert os.listdir(tmp_path) == ["records.jsonl"]
+
+
+@pytest.mark.parametrize("fields", [{"sink": {"path": "s3://bucket/out"}}, {"run": {"dir": "s3://bucket/run"}}])
+def test_addresses_are_no_folders(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """They would become folders of that name."""
+    with pytest.raises((ConfigError, ValidationError), match="expected a local folder, got `s3://bucket/"):
+        labels(tmp_path, **fields)
+
+
+async def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """Named as it can be shown, before anything is written."""
+    write_records(tmp_path / "in" / "a.jsonl", numbered(2))
+    os.rename(tmp_path / "in" / "a.jsonl", os.fsencode(tmp_path) + b"/in/a\xff.jsonl")
+    with pytest.raises(DataError, match=r"expected file names in UTF-8, got `a\\xff\.jsonl`"):
+        await run_job(labels(tmp_path, source="in/*.jsonl"), FarSide())
+
+
+async def test_growth_behind_a_take_is_refused(tmp_path: Path) -> None:
+    """Read anew, it would have taken others; once it has all it wants, what comes after does not matter."""
+    source = write_records(tmp_path / "records.jsonl", numbered(5))
+    far = FarSide()
+    job = make_job(tmp_path, [Take(count=8), label()])
+    await run_job(job, far)
+    write_records(source, numbered(10, 5), append=True)
+    with pytest.raises(
+        StateError, match=r"records\.jsonl: grew, and a step before the first call looks across records"
+    ):
+        await run_job(job, far)
+    full = make_job(tmp_path, [Take(count=8), label()], sink={"path": "full"})
+    await run_job(full, far)
+    write_records(source, numbered(15, 10), append=True)
+    assert (await run_job(full, far)).outcome == "finished"
+    assert ids(full) == list(range(8))
+
+
+async def test_another_list_is_refused(tmp_path: Path) -> None:
+    """Its first item or its length tells; one that grew is gone on from."""
+
+    def listed(records: list[Any]) -> JobSpec:
+        return make_job(tmp_path, [label()], source=FromIterable(iterable=records))
+
+    far = FarSide()
+    await run_job(listed(numbered(5)), far)
+    for other in (numbered(15, 10), numbered(4)):
+        with pytest.raises(StateError, match="iterable: edited before the point"):
+            await run_job(listed(other), far)
+    await run_job(listed(numbered(9)), far)
+    assert ids(listed([])) == list(range(9))

@@ -39,7 +39,7 @@ Script = Callable[[str], Reply | None]
 """What a question gets, None for the usual answer."""
 
 FEW = SegmentLimits(records=10)
-NEVER = Limits(concurrency=8, max_attempts=1)
+ONCE = Limits(concurrency=8, max_attempts=1)
 
 
 class Label(BaseModel):
@@ -107,7 +107,7 @@ def refuse(*texts: str) -> Script:
 
 def make_model(**fields: Any) -> Model:
     """A model behind an address that no test reaches."""
-    fields = {"base_url": "http://far.invalid/v1", "limits": NEVER, "price": Price(0.15, 0.60), **fields}
+    fields = {"base_url": "http://far.invalid/v1", "limits": ONCE, "price": Price(0.15, 0.60), **fields}
     return Model(model="openai/any", **fields)
 
 

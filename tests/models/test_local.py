@@ -70,16 +70,6 @@ async def test_schema_constrained_replies_in_parallel(local_url: str) -> None:
         assert reply["usage"]["completion_tokens"] > 0
 
 
-async def test_equal_requests_get_equal_replies(local_url: str) -> None:
-    """At temperature 0 the model is a function of the request."""
-    texts = set()
-    async with aiohttp.ClientSession() as session:
-        for _ in range(2):
-            reply = await ask(session, local_url, LABEL)
-            texts.add(reply["choices"][0]["message"]["content"])
-    assert len(texts) == 1
-
-
 def test_same_arguments_share_a_server() -> None:
     """The second to open gets the first one's server, which runs until both have left."""
     with open_local_server("local/smollm2", context_tokens=256) as first:
@@ -127,7 +117,7 @@ async def test_stops_while_requests_are_in_flight() -> None:
         await asyncio.to_thread(block.__exit__, None, None, None)
         with pytest.raises(aiohttp.ClientPayloadError, match="not completed"):
             await streaming.read()
-        with pytest.raises(aiohttp.ClientConnectionError, match=r"disconnected|reset|Cannot connect"):
+        with pytest.raises(aiohttp.ClientConnectionError, match=r"disconnected|reset|Cannot connect|Can not write"):
             await waiting
     assert not is_open(url)
 
@@ -187,7 +177,7 @@ async def test_a_file_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("local/smolm2", "no local model is called 'local/smolm2'"),
+        ("local/smolm2", r"no local model is called `local/smolm2`\n  did you mean `local/smollm2`\?"),
         ("local/absent.gguf", r"absent\.gguf cannot be read: No such file"),
         ("local/text.gguf", r"text\.gguf is not GGUF: it starts with b'just'"),
     ],

@@ -48,11 +48,34 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
         ({"name": "vllm/x", "base_url": "http:///v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://far/v1/chat/completions/"}, "leave out `/chat/completions`"),
         ({"name": "openai/x", "headers": {"X-Team": 3}}, "`headers.X-Team`: expected text, got 3"),
+        ({"name": "openai/x", "limits": 3}, "`limits`: expected a mapping such as `{concurrency: 16}`, got 3"),
+        ({"name": "openai/x", "price": {1: 2}}, "unknown key `price.1`; known: `input`, `output`"),
+        ({"name": "openai/x", "params": {"a": {1: 2}}}, "`params`: cannot be sent as JSON: Dict key must be str"),
+        ({"name": "openai/x", "params": {"a": {2, 3}}}, "`params`: cannot be sent as JSON"),
     ],
 )
 def test_what_cannot_be_used_is_told(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises(tm.ConfigError, match=told):
         tm.model(**arguments)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["${NOPE}", "$NOPE", "${env:NOPE}", "$(NOPE)", "{{ env.NOPE }}", "{NOPE}", "%NOPE%", "<your key>", "env:NOPE", "os.environ['NOPE']"],
+)  # fmt: skip
+def test_a_variable_is_no_key(key: str) -> None:
+    """It would be sent as it stands, and be refused by the far side, if at all."""
+    with pytest.raises(tm.ConfigError, match=r"`api_key`: variables are not filled in.*OPENAI_API_KEY is read by"):
+        tm.model("openai/x", api_key=key)
+    with pytest.raises(tm.ConfigError, match=r"`headers.X-Api-Key`: variables are not .* as `openai/…`, .*`mistral/…`"):
+        tm.model("vllm/x", base_url="http://far/v1", headers={"X-Api-Key": key})
+    with pytest.raises(tm.ConfigError, match="`headers.Authorization`: variables are not filled in"):
+        tm.model("openai/x", headers={"Authorization": f"Bearer {key}"})
+
+
+@pytest.mark.parametrize("key", ["sk-proj-a$b", "x", "none", "a{b}c", "env-key-1", "pa$$word<3>", "$2b$10$abc/def"])
+def test_what_may_be_a_key_is_taken(key: str) -> None:
+    assert tm.model("openai/x", api_key=key, headers={"X-Team": "$TEAM"}).api_key is not None
 
 
 def test_an_error_shows_no_key() -> None:

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tidemill.errors import WorkerError
 from tidemill.resources.worker import WorkerThread
 
 
@@ -81,3 +82,13 @@ async def test_it_can_be_left_to_end_by_itself() -> None:
     worker.close(wait=False)
     go_on.set()
     assert await task is True
+
+
+async def test_a_function_that_raises_stop_iteration_keeps_nobody_waiting() -> None:
+    """No future takes a StopIteration: it arrives as an error that says so."""
+    worker = WorkerThread("stops")
+    try:
+        with pytest.raises(WorkerError, match="raised StopIteration"):
+            await worker.run(next, iter(()))
+    finally:
+        worker.close()

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price
 from tidemill.calls.wire import Request, Usage
+from tidemill.config.words import plain
 from tidemill.errors import BudgetError, ConfigError
 
 _UNBOUNDED = 1 << 62
@@ -93,7 +94,7 @@ class BudgetLedger:
         durable: False when no one commits leases (nothing outlives the process): the whole budget is leased.
     """
 
-    __slots__ = ("_bound", "_mark", "_open", "_used", "budget", "cap", "lease", "spent")
+    __slots__ = ("_bound", "_calls", "_mark", "_open", "_pico_usd", "_tokens", "budget", "cap", "lease", "spent")
 
     def __init__(self, budget: Budget, spent: Spend = NOTHING, *, durable: bool = True) -> None:
         self.budget = budget
@@ -103,9 +104,13 @@ class BudgetLedger:
             _UNBOUNDED if budget.usd is None else int(Decimal(str(budget.usd)) * PICO_USD_PER_USD),
         )
         self.spent = spent
-        self._used = spent
+        self._calls, self._tokens, self._pico_usd = spent  # spent and reserved: three numbers, moved with every call
         self._open = 0
         self.widen(spent if durable else self.cap)
+
+    @property
+    def _used(self) -> Spend:
+        return Spend(self._calls, self._tokens, self._pico_usd)
 
     @property
     def reserved(self) -> Spend:
@@ -126,17 +131,25 @@ class BudgetLedger:
 
     def reserve(self, ceiling: Spend) -> bool:
         """Whether `ceiling` fits under the lease; it is then reserved, until settled, refused or released."""
-        used = self._used.plus(ceiling)
-        if not used.fits(self._bound):
+        calls, tokens, pico_usd = ceiling
+        calls += self._calls
+        tokens += self._tokens
+        pico_usd += self._pico_usd
+        bound = self._bound
+        if calls > bound[0] or tokens > bound[1] or pico_usd > bound[2]:
             return False
-        self._used = used
+        self._calls, self._tokens, self._pico_usd = calls, tokens, pico_usd
         self._open += 1
         return True
 
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
         """An attempt ended: its reported cost replaces its ceiling, an unknown one counts whole."""
-        cost = ceiling if cost is None else cost
-        self._used = self._used.minus(ceiling).plus(cost)
+        if cost is None:
+            cost = ceiling
+        else:
+            self._calls += cost[0] - ceiling[0]
+            self._tokens += cost[1] - ceiling[1]
+            self._pico_usd += cost[2] - ceiling[2]
         self.spent = self.spent.plus(cost)
         self._open -= 1
 
@@ -161,7 +174,8 @@ class BudgetLedger:
         budget where that is more; it is asked for once half of the last one's slack is gone, so that hardly anyone
         waits for it.
         """
-        if waiting == NOTHING and self._used.fits(self._mark):
+        mark = self._mark
+        if waiting is NOTHING and self._calls <= mark[0] and self._tokens <= mark[1] and self._pico_usd <= mark[2]:
             return None
         wanted = self._used.plus(waiting)
         busy = wanted.minus(self.spent)
@@ -197,8 +211,9 @@ class BudgetLedger:
         texts, fields = [], []
         for i, (name, scale) in enumerate(scales.items()):
             if used[i] > cap[i]:
-                amounts = f"{self.spent[i] / scale:.10g} of {cap[i] / scale:.10g} spent"
-                texts.append(f"{name}: {amounts}, the next call may take {ceiling[i] / scale:.6g}")
+                spent, bound = plain(self.spent[i] / scale, digits=10), plain(cap[i] / scale, digits=10)
+                needed = plain(ceiling[i] / scale, digits=6)
+                texts.append(f"{name}: {spent} of {bound} spent, the next call may take {needed}")
                 fields.append(f"budget.{name}")
         return BudgetError(
             f"the budget allows no further call ({'; '.join(texts)})",

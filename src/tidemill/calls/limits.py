@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tidemill.config.model import Config
 
@@ -30,6 +30,8 @@ class Limits(Config):
         breaker_failures: calls that fail in a row before the breaker of their endpoint opens.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"concurrency": 16}]})
+
     concurrency: int = Field(default=64, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
     max_attempts: int = Field(default=5, ge=1)
@@ -43,6 +45,8 @@ class Limits(Config):
 class Price(Config):
     """What tokens cost, in USD per million: `Price(0.15, 0.60)` or `Price(input=0.15, output=0.60)`."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": 0.15, "output": 0.6}]})
+
     input: float = Field(ge=0)
     output: float = Field(ge=0)
 
@@ -50,6 +54,8 @@ class Price(Config):
         if len(rates) > 2:
             raise TypeError(f"Price takes an input and an output rate, got {len(rates)} rates")
         super().__init__(**dict(zip(("input", "output"), rates, strict=False)), **fields)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as `Config.__init__`
 
     def token_rates(self) -> tuple[int, int]:
         """Pico-dollars a token, input and output, rounded up."""
@@ -68,6 +74,8 @@ class Budget(Config):
         tokens: input and output tokens together.
         calls: requests sent, retries included.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"usd": 5}]})
 
     usd: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
 import inspect
 import json
+import re
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from tidemill.config.secrets import is_secret_key
+from tidemill.config.sources import find_assignments, find_globals, read_source
 from tidemill.errors import ConfigError
 
 VERSION_ATTRIBUTE = "__tidemill_version__"
@@ -24,14 +25,33 @@ VERSION_ATTRIBUTE = "__tidemill_version__"
 MAX_DEPTH = 40
 """How deep held values are described; deeper ones count by their type."""
 
+MAX_NAMED = 500
+"""How many globals are followed; whoever names more of them, in turn, is a library."""
+
+MAX_ITEMS = 10_000
+"""A larger collection under a global name is no constant."""
+
+_CachedFunction = type(functools.lru_cache(int))
+
 
 def fingerprint_function(function: Any) -> str:
     """A hex digest that changes when the function does.
 
-    It covers the qualified name and the own source, of a lambda just its expression; the values a closure, a
-    partial or an instance holds, as far as they are plain data or functions (anything else counts by its type); not
-    what the source calls. `function.__tidemill_version__`, where there is one, replaces source and values. A
-    function written in C counts by its name and its module's version.
+    It covers:
+
+    - the qualified name, without the module's: a script's function is the same one when it stands in a module;
+    - the own source, of a lambda just its expression;
+    - the values that a closure, a partial, an instance or defaults hold, as far as they are plain data or functions
+      (anything else counts by its type);
+    - what the code names at the top of its own file: the source of functions and classes, and the statements that
+      assign other names, not the values at the time; then what those name, in turn. A name that no statement of the
+      file assigns counts if its value is plain data.
+
+    It does not cover functions of other modules, what is reached through an attribute or a call (`helpers.clean`,
+    `self.model`), or files and services: where such a thing changes the result, set `__tidemill_version__`.
+
+    `function.__tidemill_version__`, where there is one, replaces all but the name. A function written in C counts by
+    its name and its module's version.
     """
     return _digest(_Description().of_function(function))
 
@@ -72,12 +92,13 @@ class _Description:
 
     def __init__(self) -> None:
         self.met: dict[int, tuple[int, Any]] = {}  # by identity; what is kept here keeps its identity
+        self.named: set[tuple[int, str]] = set()  # globals told already
         self.depth = 0
 
     def of_function(self, function: Any) -> Any:
         if not self._enter(function):
             return ["again", self.met[id(function)][0]]
-        name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', '')}"
+        name = getattr(function, "__qualname__", "")
         version = getattr(function, VERSION_ATTRIBUTE, None)
         if version is not None:
             return [name, "version", str(version)]
@@ -88,11 +109,14 @@ class _Description:
             held = self.of_value(owner) if isinstance(owner, type) else self._of_instance(owner)
             return ["method", self.of_function(function.__func__), held]
         if isinstance(function, FunctionType):
-            return [name, _read_source(function), [self._of_cell(cell) for cell in function.__closure__ or ()]]
+            held = [self._of_cell(cell) for cell in function.__closure__ or ()]
+            defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+            held += [each for each in defaults if each is None or isinstance(each, (bool, int, float, str))]
+            return [name, read_source(function), held, self._of_globals(function)]
         if isinstance(function, type):
-            return [name, _read_source(function)]
+            return self._of_class(function)
         if type(function).__module__ == "builtins":
-            return [name, "builtin", _find_version(function)]
+            return [f"{getattr(function, '__module__', None)}:{name}", "builtin", _find_version(function)]
         return self._of_instance(function)
 
     def of_value(self, value: Any) -> Any:
@@ -117,6 +141,8 @@ class _Description:
             return sorted(json.dumps(_Description().of_value(item)) for item in value)
         if isinstance(value, tuple):
             return [self.of_value(item) for item in value]
+        if isinstance(value, (bytes, re.Pattern)):
+            return [kind, repr(value)] if isinstance(value, bytes) else [kind, repr(value.pattern), value.flags]
         if not self._enter(value):
             return ["again", self.met[id(value)][0]]
         if isinstance(value, list):
@@ -128,7 +154,42 @@ class _Description:
         return kind
 
     def _of_instance(self, value: Any) -> Any:
-        return [_name_of(type(value)), _read_source(type(value)), self.of_value(getattr(value, "__dict__", {}))]
+        return [self._of_class(type(value)), self.of_value(getattr(value, "__dict__", {}))]
+
+    def _of_class(self, kind: type) -> Any:
+        source = read_source(kind)
+        if not source:
+            return f"{kind.__module__}:{kind.__qualname__}"
+        methods = [each for each in vars(kind).values() if isinstance(each, FunctionType)]
+        own = [self._of_globals(each) for each in methods if each.__module__ == kind.__module__]
+        return [kind.__qualname__, source, own]
+
+    def _of_globals(self, function: FunctionType) -> list[Any]:
+        return self._of_names(function, find_globals(function.__code__))
+
+    def _of_names(self, function: FunctionType, names: Iterable[str]) -> list[Any]:
+        """What the names stand for at the top of the function's file, those of elsewhere left out."""
+        described = []
+        for name in names:
+            place = (id(function.__globals__), name)
+            if place in self.named or name not in function.__globals__ or len(self.named) >= MAX_NAMED:
+                continue
+            if not (name.startswith("__") or is_secret_key(name)):
+                self.named.add(place)
+                described.append([name, self._of_global(function, name)])
+        return described
+
+    def _of_global(self, function: FunctionType, name: str) -> Any:
+        value = function.__globals__[name]
+        target = inspect.unwrap(value) if isinstance(value, (FunctionType, _CachedFunction)) else value
+        if isinstance(target, FunctionType):
+            return self.of_value(value) if target.__globals__ is function.__globals__ else None
+        if isinstance(target, type):
+            return self.of_function(target) if target.__module__ == function.__globals__.get("__name__") else None
+        statements, names = find_assignments(function, name)
+        if statements:
+            return [statements, self._of_names(function, names)]
+        return self.of_value(value) if _is_plain(value) else None
 
     def _of_cell(self, cell: Any) -> Any:
         try:
@@ -145,42 +206,15 @@ class _Description:
 
 
 def _name_of(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
+    return kind.__qualname__
 
 
-def _read_source(target: Any) -> str:
-    """The dedented source; of a lambda its expression; of what has none the compiled code."""
-    try:
-        if isinstance(target, FunctionType) and target.__name__ == "<lambda>":
-            expression = _find_lambda(target.__code__)
-            if expression is not None:
-                return expression
-        return textwrap.dedent(inspect.getsource(target))
-    except (OSError, TypeError, SyntaxError):
-        return repr(_describe_code(target.__code__)) if isinstance(target, FunctionType) else ""
-
-
-def _find_lambda(code: CodeType) -> str | None:
-    """The text of the lambda with this code: several may share a line, so they are told apart by columns."""
-    lines, _ = inspect.findsource(code)
-    text = "".join(lines)
-    spans = set(code.co_positions())
-    for node in ast.walk(_parse(text)):
-        if isinstance(node, ast.Lambda):
-            body = node.body
-            if (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset) in spans:
-                return ast.unparse(node)
-    return None
-
-
-@functools.lru_cache(maxsize=8)
-def _parse(text: str) -> ast.Module:
-    return ast.parse(text)
-
-
-def _describe_code(code: CodeType) -> list[Any]:
-    constants = [_describe_code(item) if isinstance(item, CodeType) else repr(item) for item in code.co_consts]
-    return [code.co_code.hex(), constants, code.co_names, code.co_varnames]
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return depth < 4 and len(value) <= MAX_ITEMS and all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return _is_plain(list(value), depth) and _is_plain(list(value.values()), depth)
+    return value is None or isinstance(value, (bool, int, float, str, bytes, re.Pattern))
 
 
 def _find_version(function: Any) -> str:
@@ -229,7 +263,7 @@ def _source_of(function: Any) -> str:
     if isinstance(function, property):
         function = function.fget
     if isinstance(function, (FunctionType, type)):
-        return _read_source(function)
+        return read_source(function)
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
+import symtable
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -114,6 +117,9 @@ def _describe(target: Any, fingerprint: Callable[[Any], str]) -> str:
 
 
 def _to_function(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str) and re.match(r"\s*(async\s+)?(lambda|def)\b", value):
+        hint = "give the function a name in a module beside the job file, and name it here"
+        raise _path_error("a step is `module:function`; lambdas only in Python", hint)
     found = import_object(value, _folder(info)) if isinstance(value, str) else value
     if callable(found):
         return found
@@ -151,13 +157,32 @@ def _import_module(name: str, path: str, folder: Path | None) -> ModuleType:
 def _missing_module(path: str, missing: str, folder: Path | None) -> PydanticCustomError:
     parent, _, leaf = missing.rpartition(".")
     near = find_near(leaf, _modules_in(parent, folder))
-    whole = f"{parent}.{near}" if parent else near
-    hint = f"did you mean `{whole}{path[len(missing) :]}`?" if near else _where_sought(folder)
+    meant = f"{missing[: len(missing) - len(leaf)]}{near}{path[len(missing) :]}"
+    hint = f"did you mean `{meant}`?" if near and _names_something(meant) else _where_sought(parent, leaf, folder)
     return _path_error(f"no module named `{missing}`", hint, len(missing) - len(leaf), len(leaf))
 
 
-def _where_sought(folder: Path | None) -> str:
-    return f"modules beside the job file in {folder}, and installed ones, can be named" if folder else ""
+def _where_sought(parent: str, leaf: str, folder: Path | None) -> str:
+    if parent:
+        return f"the package `{parent}` has no {leaf}.py"
+    return f"there is no {leaf}.py beside the job file, in {folder}" if folder else ""
+
+
+def _names_something(path: str) -> bool:
+    """Whether the module of an import path has the name at its top; the module is not imported for this."""
+    module, _, attributes = path.partition(":")
+    name = attributes.partition(".")[0]
+    if (loaded := sys.modules.get(module)) is not None:
+        return hasattr(loaded, name)
+    if (package := module.rpartition(".")[0]) and package not in sys.modules:
+        return False
+    try:
+        spec = importlib.util.find_spec(module)
+        text = spec.loader.get_source(module) if spec and isinstance(spec.loader, InspectLoader) else None
+        symbols = symtable.symtable(text or "", module, "exec")
+        return symbols.lookup(name).is_assigned() or symbols.lookup(name).is_imported()
+    except (ImportError, SyntaxError, ValueError, AttributeError, KeyError):  # unreadable, or without the name
+        return False
 
 
 def _modules_in(parent: str, folder: Path | None) -> Iterable[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
+from tidemill.config.report import raise_problems
+from tidemill.config.validation import explain_errors
 
 
 class Config(BaseModel):
@@ -24,6 +26,24 @@ class Config(BaseModel):
         hide_input_in_errors=True,
         protected_namespaces=(),
     )
+
+    def __init__(self, /, **values: Any) -> None:
+        """Made from Python.
+
+        Raises:
+            ConfigError: with every problem there is, and their report as its message; within the validation of
+                another model it stays Pydantic's error.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = explain_errors(error, type(self), values)
+        else:
+            return
+        raise_problems(problems)
+
+    # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.report import join_path, problem_at
@@ -56,7 +56,14 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     return [_to_problem(each, document) for each in settled]
 
 
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[Problem]:
+    """As `problems_from_validation`, for a `value` of `model` that stands in no file."""
+    document, shape = Document.from_value(value), Shape.of(model.__pydantic_core_schema__)
+    document.hide(shape.iter_secrets(value), shape.secret_names)
+    return problems_from_validation(error, document, shape)
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument")
 _RULES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda context: f"> {plain(context['gt'])}",
@@ -98,6 +105,8 @@ def _to_problem(error: _Error, document: Document) -> Problem:
 
 def _unknown_key(error: _Error, document: Document) -> Problem:
     *above, name = error.path
+    if error.kind == "invalid_key":  # no text, which `loc` has only roughly
+        name = describe_value(error.value)
     place = document.place(error.path, key=True)
     known = error.walk.parent.fields if error.walk.parent else {}
     given = document.find_value(tuple(above))

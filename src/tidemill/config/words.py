@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, cast
 
+import yaml
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -71,7 +74,7 @@ def describe_value(value: Any) -> str:
     if isinstance(value, enum.Enum):
         return describe_value(value.value)
     if isinstance(value, (int, float)):
-        return cut(repr(value))
+        return cut(plain(value) if "e" in repr(value) else repr(value))
     if isinstance(value, str):
         size = f" ({len(value):,} characters)" if len(value) > MAX_SHOWN else ""
         return f'"{cut(value)}"{size}'
@@ -84,9 +87,19 @@ def describe_value(value: Any) -> str:
     return f"{'an' if type(value).__name__[:1] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
 
 
-def plain(value: Any) -> str:
-    """A bound as its author wrote it: Pydantic makes a number's bounds floats."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else str(value)
+def plain(value: Any, *, digits: int | None = None) -> str:
+    """A number as a person writes it: `5`, though Pydantic makes a number's bounds floats, and `0.00001`, not `1e-05`.
+
+    Args:
+        digits: how many significant ones are shown at most; None for all.
+    """
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    exact = Decimal(repr(value)) if digits is None else Decimal(f"{value:.{digits}g}")
+    if exact and not -12 <= exact.adjusted() < 15:
+        return str(value)
+    text = f"{exact:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def cut(text: str) -> str:
@@ -114,6 +127,8 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
             return str(layer["metadata"][WORDS])
     core = layers[-1]
     kind = core["type"]
+    if example := _find_example(layers):
+        return f"a mapping such as `{example}`"
     if kind == "literal":
         return describe_choices(core["expected"])
     if kind == "enum":
@@ -129,6 +144,16 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
     for layer in layers:
         rules |= layer.get("metadata", {}).get("pydantic_js_updates", {}) | layer
     return " ".join(filter(None, [_NOUNS.get(kind, ""), describe_rules(kind, rules)]))
+
+
+def _find_example(layers: Sequence[Mapping[str, Any]]) -> str:
+    """The first of a model's `examples` in `json_schema_extra`, as one line of YAML; empty when it gives none."""
+    for layer in layers:
+        if layer["type"] == "model":
+            extra = layer["cls"].model_config.get("json_schema_extra")
+            examples = extra.get("examples") if isinstance(extra, Mapping) else None
+            return yaml.safe_dump(examples[0], default_flow_style=True, width=math.inf, sort_keys=False).strip() if examples else ""
+    return ""
 
 
 def describe_rules(kind: str, rules: Mapping[str, Any]) -> str:

@@ -144,7 +144,7 @@ class Lander:
             self._stretch.add(entry)
             if self._stretch.is_full:
                 self.start_seal()
-        elif not self._is_raised(entry):
+        elif not (entry.failures and self._is_raised(entry)):
             self._judge(entry)
             self.finished += 1
             self.recalled += bool(entry.rows) and entry.recalled == len(entry.rows)

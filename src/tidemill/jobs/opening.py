@@ -86,8 +86,9 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     _check_same(job, info, folder)
     segments = ledger.load_segments()
     _check_parts(folder, segments)
-    if _describe_place(folder) != {key: info[key] for key in _describe_place(folder)}:
-        info = _save_info({**info, **_describe_place(folder)}, folder, ledger, disk)
+    placed = {**info, **_describe_place(job, folder)}
+    if placed != info:
+        info = _save_info(placed, folder, ledger, disk)
     remove_unsealed(folder, disk, segments)
     folder.save_manifest(disk, build_manifest(info, segments))
     totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})
@@ -185,16 +186,23 @@ def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> d
         "fingerprint": job.fingerprint,
         "description": job.describe(),
         "format": job.sink.format,
-        "job_file": str(job.file) if job.file else None,
-        "overrides": [text for text in job.overrides if not is_secret_key(text.partition("=")[0])],
-        **_describe_place(folder),
+        "job_file": None,
+        "overrides": [],
+        **_describe_place(job, folder),
     }
     return _save_info(info, folder, ledger, disk)
 
 
-def _describe_place(folder: RunFolder) -> dict[str, str]:
-    """Where the folders stand, each as the other finds it; they may be moved together."""
-    return {"output": str(folder.output.absolute()), "run_folder": _relative(folder.run, folder.output)}
+def _describe_place(job: JobSpec, folder: RunFolder) -> dict[str, Any]:
+    """Where the folders stand, each as the other finds it, and the job file, if one is run: all may be moved."""
+    place: dict[str, Any] = {
+        "output": str(folder.output.absolute()),
+        "run_folder": _relative(folder.run, folder.output),
+    }
+    if job.file is not None:
+        overrides = [text for text in job.overrides if not is_secret_key(text.partition("=")[0])]
+        place |= {"job_file": str(job.file), "overrides": overrides}
+    return place
 
 
 def _save_info(info: dict[str, Any], folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tidemill.data.nodes import Node
+from tidemill.data.steps import stop_iteration_error
 from tidemill.errors import DataError, StateError
 from tidemill.jobs.counts import EMITTED, IN, PASSED, Counts, new_counts
 from tidemill.jobs.ledger import PartPosition
@@ -143,7 +144,11 @@ class Reader:
             self._open = None
 
     def _open_part(self, position: PartPosition) -> _OpenPart:
-        part = _OpenPart(position, self._source.open_part(position.name, position.state))
+        try:
+            iterator = self._source.open_part(position.name, position.state)
+        except StopIteration as exc:  # no future takes it, and an end it is not
+            raise stop_iteration_error("source") from exc
+        part = _OpenPart(position, iterator)
         part.rows = self._iter_rows(part)
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill.calls.budget import Spend
@@ -28,7 +28,8 @@ CACHED_SEGMENTS = 2
 class Journal:
     """Group commit of replies into the ledger.
 
-    A group goes when the last one returned and either `GROUP_S` passed or half the slots wait. Belongs to one loop.
+    A group goes when the last one returned and either `GROUP_S` passed, or half the slots wait, or every call in
+    flight. Made inside the loop it belongs to.
 
     Args:
         ledger: written only by `thread` while the run goes on.
@@ -36,6 +37,7 @@ class Journal:
         run_pass: the pass its frames belong to.
         slots: how many calls may wait at once.
         totals: gives what is saved along with each group (the meter's counts).
+        in_flight: how many calls are sent and not committed.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class Journal:
         run_pass: int,
         slots: int,
         totals: Callable[[], Mapping[str, Any]],
+        in_flight: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._thread = thread
         self._pass = run_pass
         self._half = max(1, slots // 2)
         self._totals = totals
+        self._in_flight = in_flight
+        self._loop = asyncio.get_running_loop()
         self._rows: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._last = -1
@@ -60,8 +65,8 @@ class Journal:
         self._timer: asyncio.TimerHandle | None = None
         self.commits = 0
 
-    async def commit(self, number: int, row: bytes) -> None:
-        """Return once `row`, of the record `number`, is durable.
+    def commit(self, number: int, row: bytes) -> Awaitable[None]:
+        """Done once `row`, of the record `number`, is durable.
 
         Raises:
             ResourceError: the ledger could not be written.
@@ -69,12 +74,12 @@ class Journal:
         self._rows.append(row)
         if number > self._last:
             self._last = number
-        await self._wait()
+        return self._wait()
 
-    async def commit_lease(self, lease: Spend) -> None:
-        """Return once `lease` is durable."""
+    def commit_lease(self, lease: Spend) -> Awaitable[None]:
+        """Done once `lease` is durable."""
         self._lease = lease
-        await self._wait()
+        return self._wait()
 
     async def drain(self) -> None:
         """Return once nothing waits."""
@@ -84,23 +89,26 @@ class Journal:
             elif not self._busy.done():
                 await asyncio.wait({self._busy})
 
-    async def _wait(self) -> None:
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+    def _wait(self) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(waiter)
         if self._busy is None:
-            if len(self._waiters) >= self._half:
-                self._start()
-            elif self._timer is None:
-                self._timer = loop.call_later(GROUP_S, self._start)
-        await waiter
+            self._start_soon()
+        return waiter
+
+    def _start_soon(self) -> None:
+        """Start the next group now if half the slots wait for it, or all that are taken; else in a while."""
+        if len(self._waiters) >= min(self._half, self._in_flight()):
+            self._start()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(GROUP_S, self._start)
 
     def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._busy is None and self._waiters:
-            self._busy = asyncio.get_running_loop().create_task(self._commit_group())
+            self._busy = self._loop.create_task(self._commit_group())
 
     async def _commit_group(self) -> None:
         rows, self._rows = self._rows, []
@@ -127,10 +135,8 @@ class Journal:
                 waiter.set_exception(error)
         if isinstance(error, asyncio.CancelledError):
             raise error
-        if len(self._waiters) >= self._half:
-            self._start()
-        elif self._waiters and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GROUP_S, self._start)
+        if self._waiters:
+            self._start_soon()
 
 
 def explain_disk(error: Exception) -> ResourceError:
@@ -182,13 +188,13 @@ class LedgerReplies:
                 return Reply.from_row(parse_call(line)[2])
         return None
 
-    async def commit(
+    def commit(
         self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str, reply: Reply, attempts: int
-    ) -> None:
-        """Make the reply durable."""
+    ) -> Awaitable[None]:
+        """Done once the reply is durable."""
         row = pack_call((root.part, root.ordinal, path, step, number), digest, reply.to_row(), attempts)
         root.rows.append(row)
-        await self._journal.commit(root.number, row)
+        return self._journal.commit(root.number, row)
 
 
 class OldReplies:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tidemill.calls.meter import Meter
+from tidemill.disk import Disk
 from tidemill.errors import TidemillError
 from tidemill.jobs.counts import DROPPED, FIELDS, PASSED, QUARANTINED, SKIPPED, Counts
 from tidemill.jobs.folder import RunFolder
@@ -104,10 +105,10 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def save_report(report: Report, folder: RunFolder) -> None:
+def save_report(report: Report, folder: RunFolder, disk: Disk) -> None:
     """Put the report into the run folder; a disk that is full keeps the last one."""
     try:
-        folder.report.write_bytes(report.to_json())
+        disk.write_file(folder.report, report.to_json())
     except OSError:
         return
 

@@ -20,7 +20,8 @@ CallKey = tuple[str, int, tuple[int, ...], str, int]
 
 def pack_call(key: CallKey, digest: str, reply: list[Any], attempts: int) -> bytes:
     """One line of the ledger and the call archive."""
-    return orjson.dumps([*key, digest, reply, attempts])
+    # The slice is a copy of the row's own size: orjson's bytes keep their whole buffer (4 KiB) as long as they live.
+    return orjson.dumps([*key, digest, reply, attempts], option=orjson.OPT_APPEND_NEWLINE)[:-1]
 
 
 def parse_call(line: bytes) -> tuple[CallKey, str, list[Any], int]:

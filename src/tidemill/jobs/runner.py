@@ -84,7 +84,7 @@ class Runner:
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             report = sitting.report(outcome, reason)
             if sitting.has_worked or not is_told(report, run.folder):
-                save_report(report, run.folder)
+                save_report(report, run.folder, disk)
             board.remove()
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(sitting.describe(outcome))

@@ -122,7 +122,12 @@ class Sitting:
         slots = count_slots(record_half)
         first = len(source_half) + 1
         sitting.journal = Journal(
-            run.ledger, sitting.ledger_thread, run_pass=sitting.run_pass.number, slots=slots, totals=sitting.save_meter
+            run.ledger,
+            sitting.ledger_thread,
+            run_pass=sitting.run_pass.number,
+            slots=slots,
+            totals=sitting.save_meter,
+            in_flight=lambda: sitting.meter.in_flight,
         )
         sitting.engine = sitting.make_engine()
         steps = await open_steps(

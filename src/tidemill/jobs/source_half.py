@@ -66,6 +66,8 @@ class SourceHalf:
 
     def is_full(self, after: int = -1) -> bool:
         """Whether a `take` behind the step `after` has all it wants."""
+        if not self._takes:
+            return False
         return any(self.taken.get(str(index), 0) >= most for index, most in self._takes if index > after)
 
     def count(self, step: int, outcome: int) -> None:

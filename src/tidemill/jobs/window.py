@@ -122,10 +122,10 @@ class ReplyStore(Protocol):
         """The reply committed earlier for just this call, noted as the root's again."""
         ...
 
-    async def commit(
+    def commit(
         self, root: Root, path: Path, step: str, number: int, digest: str, reply: Reply, attempts: int
-    ) -> None:
-        """Make the reply durable."""
+    ) -> Awaitable[None]:
+        """Done once the reply is durable."""
         ...
 
 
@@ -356,8 +356,12 @@ class Window:
             counts = root.chunk.counts[step.index]
             counts[IN] += 1
             lent = copy_record(record) if step.generator is None else record
+            result: Any
             try:
-                result = await self._apply(step, root, path, lent)
+                if step.generator is not None:
+                    result = await step.generator.run(lent, partial(self._ask, root, path, step))
+                else:
+                    result = await self._apply(step, lent)
             except LaneStopped:
                 raise
             except USER_ERRORS as exc:
@@ -389,9 +393,7 @@ class Window:
         root.size_bytes += size_bytes
         self._held_bytes += size_bytes
 
-    async def _apply(self, step: WindowStep, root: Root, path: Path, record: Any) -> Any:
-        if step.generator is not None:
-            return await step.generator.run(record, partial(self._ask, root, path, step))
+    async def _apply(self, step: FunctionStep, record: Any) -> Any:
         function = step.function
         result = function.apply(record)
         if function.is_async:

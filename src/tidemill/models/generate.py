@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request
@@ -15,7 +15,7 @@ from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, Reply
-from tidemill.models.model import Model
+from tidemill.models.model import Model, check_json
 from tidemill.models.openai import ChatEndpoint
 from tidemill.models.structured import OutputParser, response_format
 from tidemill.protocols import Record
@@ -54,6 +54,12 @@ class Generate(Node):
     stop: tuple[str, ...] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
+
+    @field_validator("params")
+    @classmethod
+    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)
+        return value
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:

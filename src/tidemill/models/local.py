@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tidemill.config.suggest import find_near
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.models.weights import embedded_weights
 
@@ -84,7 +85,10 @@ def check_local_model(name: str, *, folder: Path | None = None) -> None:
     """
     if not (name == EMBEDDED or (name.startswith(PREFIX) and name.endswith(".gguf"))):
         raise ConfigError(
-            f"no local model is called {name!r}", hint=f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`"
+            f"no local model is called `{name}`",
+            hint=f"did you mean `{EMBEDDED}`?"
+            if find_near(name.removeprefix(PREFIX), [EMBEDDED.removeprefix(PREFIX)])
+            else f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`",
         )
     if not _is_installed():
         raise ResourceError(

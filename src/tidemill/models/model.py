@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, field_validator, model_validator
+import orjson
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
 
 
@@ -43,6 +45,32 @@ LOCAL_SLOTS = 4
 """Requests a local model computes at once: two cores give 120 tokens/s in four slots, 50 in one."""
 
 
+_VARIABLE = re.compile(
+    r"^(?:\w+ )?(?:\$\w+|\$?\{[^}]*\}|\$\([^)]*\)|\{\{.*\}\}|%\w+%|<[^>]*>|(?:os\.)?env(?:iron)?[:./\[].*)$", re.ASCII
+)
+"""Forms in which other tools' files name a variable: no credential looks so."""
+
+
+def check_json(value: Mapping[str, Any]) -> None:
+    """Refuse what cannot be sent as JSON."""
+    try:
+        orjson.dumps(value)
+    except TypeError as exc:
+        raise PydanticCustomError("json", "cannot be sent as JSON: {reason}", {"reason": str(exc)}) from exc
+
+
+def _unfilled(name: str, *path: str) -> PydanticCustomError:
+    """The error for a key that names a variable instead of holding its value."""
+    provider = PROVIDERS.get(name.partition("/")[0])
+    if provider is not None and provider.key_variables:
+        hint = f"leave it out: {' or '.join(provider.key_variables)} is read by itself, from the environment or `.env`"
+    else:
+        usual = ", ".join(f"`{name}/…`" for name in ("openai", "openrouter", "mistral"))
+        hint = f"give the key itself, or name the model as {usual}: then the provider's usual variable is read"
+    message = "variables are not filled in, and this names one instead of being a key"
+    return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})  # type: ignore[arg-type]
+
+
 class Model(Config):
     """A model by name, with where it answers and how hard it may be asked.
 
@@ -58,6 +86,8 @@ class Model(Config):
 
     result_fields: ClassVar[frozenset[str]] = frozenset({"model", "params", "headers"})
     """What decides a reply; the other fields may change between runs of one run folder."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "openai/gpt-4.1-mini"}]})
 
     base_url: str | None = None  # before `model`, whose provider need not be known when there is one
     model: str
@@ -121,6 +151,27 @@ class Model(Config):
                 "unknown provider `{provider}` in `{name}`, and no base_url",
                 {"provider": provider, "name": value, "hint": hint, "offset": 0, "length": len(provider)},
             )
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _check_params(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and _VARIABLE.search(value.get_secret_value()):
+            raise _unfilled(info.data.get("model", ""))
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, text in value.items():
+            if is_secret_key(name) and _VARIABLE.search(text):
+                raise _unfilled(info.data.get("model", ""), name)
         return value
 
     @property

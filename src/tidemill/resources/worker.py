@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from tidemill.errors import WorkerError
+
 T = TypeVar("T")
 
 THREAD_PREFIX = "tidemill-"
@@ -45,9 +47,13 @@ class WorkerThread:
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
             loop, future, fn, args = task
-            value = error = None
+            value: Any = None
+            error: BaseException | None = None
             try:
                 value = fn(*args)
+            except StopIteration as exc:  # no future takes one, and whoever waits would wait for ever
+                error = WorkerError("the function raised StopIteration, which is an error here, never an end")
+                error.__cause__ = exc
             except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
                 error = exc
             try:
