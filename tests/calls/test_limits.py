@@ -1,5 +1,6 @@
 import pytest
 from pydantic import BaseModel, ValidationError
+
 from tidemill.calls.limits import Budget, Limits, Price
 from tidemill.errors import ConfigError
 
@@ -38,8 +39,8 @@ def test_a_price_within_a_model_is_told_with_the_rest() -> None:
         price: Price
 
     with pytest.raises(ValidationError, match=r"price\.output\n"):
-        Held(price={"input": 1})  # type: ignore[arg-type]
-    assert Held(price={"input": 1, "output": 2}).price == Price(1, 2)  # type: ignore[arg-type]
+        Held(price={"input": 1})
+    assert Held(price={"input": 1, "output": 2}).price == Price(1, 2)
 
 
 def test_token_rates_are_exact_and_never_below_the_price() -> None:

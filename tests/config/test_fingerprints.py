@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import linecache
+import subprocess
+import sys
 from collections.abc import Callable
 from enum import Enum
 from itertools import count
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -154,14 +157,33 @@ def test_a_global_that_no_statement_assigns_counts_by_its_value() -> None:
     assert with_global(LABELS=list(range(20_000))) == with_global(LABELS=list(range(20_001)))
 
 
-@pytest.mark.parametrize("name", ["fn", "made", "Kind", "held"])
-def test_a_script_s_function_is_the_same_in_a_module(name: str) -> None:
-    source = (
-        "N = 1\nclass Kind:\n    def __init__(self, n=0): self.n = [Kind]\n    def __call__(self, r): return N\n"
-        "def fn(r):\n    return N, Kind\nmade = (lambda k: lambda r: (k, fn, __name__))(Kind())\nheld = Kind(2)\n"
-    )
-    modules = ("__main__", "steps", "package.steps")
-    assert len({fingerprint_function(define(source, name, module)) for module in modules}) == 1
+SCRIPT = """
+import sys
+from pydantic import BaseModel, field_validator
+from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
+N = 1
+class Kind:
+    def __init__(self, n=0): self.n = [Kind]
+    def __call__(self, r): return N
+class Label(BaseModel):
+    kind: int
+    @field_validator("kind")
+    def check(cls, kind): return kind
+def fn(r):
+    return N, Kind, Label
+made = (lambda k: lambda r: (k, fn, __name__))(Kind())
+held = Kind(2)
+prints = [fingerprint_function(each) for each in (fn, made, Kind, held)] + [fingerprint_schema(Label)]
+if __name__ == "__main__":
+    import script
+    sys.exit(prints != script.prints)
+"""
+
+
+def test_a_script_s_function_is_the_same_in_a_module(tmp_path: Path) -> None:
+    """What a chain in a script fingerprints is what a job file that imports it does."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
 
 
 def test_a_default_counts() -> None:

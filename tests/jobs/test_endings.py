@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from workbench import (
-    ONCE,
     FarSide,
     ask,
     check_folders,
@@ -32,14 +28,12 @@ from workbench import (
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
-from tidemill.disk import Disk
 from tidemill.errors import DataError, ResourceError
 from tidemill.jobs.report import load_report
 from tidemill.jobs.runner import Runner
 from tidemill.jobs.spec import JobSpec
-from tidemill.testing import FullDisk, error_response
-
-T = TypeVar("T")
+from tidemill.jobs.status import Status
+from tidemill.testing import Crash, FullDisk, StoppingDisk, error_response
 
 
 def labels(folder: Path, **fields: Any) -> JobSpec:
@@ -347,128 +341,6 @@ async def test_a_full_disk_keeps_the_last_report(folder: Path) -> None:
     assert load_report(job.folders) == before
 
 
-# stopping
-
-
-class Stopper(FarSide):
-    """A far side that stops the runner when the question with a number comes."""
-
-    def __init__(self, at: int, times: int, latency_s: float = 0.0) -> None:
-        super().__init__(self.stop, latency_s)
-        self.at = at
-        self.times = times
-        self.runner: Runner | None = None
-        self.asked = 0
-
-    def stop(self, question: str) -> None:
-        self.asked += 1
-        if self.asked == self.at:
-            assert self.runner is not None
-            self.runner.stop(self.times)
-
-    async def run(self, job: JobSpec, disk: Disk | None = None) -> Any:
-        self.runner = Runner(job, disk=disk, transport=self.connect)
-        report = await self.runner.run()
-        check_report(report)
-        return report
-
-
-async def test_stopped_once(folder: Path) -> None:
-    """Calls in flight end and are committed, nothing new starts, what is finished is sealed."""
-    job, far = labels(folder), Stopper(at=25, times=1, latency_s=0.01)
-    report = await far.run(job)
-    assert (report.outcome, report.exit_code) == ("stopped", 130)
-    assert far.asked == 25
-    assert len(far.billed) == 25
-    report = await run_job(job, far)
-    assert (report.outcome, len(far.billed)) == ("finished", 60)
-    check_folders(job.folders)
-
-
-async def test_stopped_twice(folder: Path) -> None:
-    """At once: calls in flight are cancelled, what is committed stays, nothing is sealed any more."""
-    job, far = labels(folder), Stopper(at=25, times=2, latency_s=0.01)
-    report = await far.run(job)
-    assert (report.outcome, report.exit_code) == ("stopped", 130)
-    answered = len(far.billed) - ONCE.concurrency
-    report = await run_job(job, far)
-    assert report.outcome == "finished"
-    assert report.recalled + report.before >= answered
-    assert len(far.billed) <= 60 + ONCE.concurrency
-    check_folders(job.folders)
-
-
-async def test_the_grace_period_ends(folder: Path) -> None:
-    """A call that does not end within it is cancelled; the run ends resumable."""
-    job, far = labels(folder, run={"grace_s": 0.0}), Stopper(at=9, times=1, latency_s=0.05)
-    report = await far.run(job)
-    assert (report.outcome, report.exit_code) == ("stopped", 130)
-    report = await run_job(job, far)
-    assert report.outcome == "finished"
-
-
-async def test_stopped_before_it_began(folder: Path) -> None:
-    """Nothing is called."""
-    far = FarSide()
-    runner = Runner(labels(folder), transport=far.connect)
-    runner.stop()
-    assert (await runner.run()).outcome == "stopped"
-    assert far.billed == []
-
-
-async def test_cancelled(folder: Path) -> None:
-    """A cancelled run seals what is finished, leaves no task behind, and can be gone on with."""
-    job, far = labels(folder), FarSide(latency_s=0.002)
-    running = asyncio.ensure_future(Runner(job, transport=far.connect).run())
-    far.script = lambda question: cancel_at(running, far, 30)
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    far.script = refuse()
-    report = await run_job(job, far)
-    assert (report.outcome, report.before > 0) == ("finished", True)
-    assert len(far.billed) <= 60 + ONCE.concurrency
-    check_folders(job.folders)
-
-
-def cancel_at(running: asyncio.Future[Any], far: FarSide, number: int) -> None:
-    if len(far.billed) == number:
-        running.cancel()
-
-
-class HeldDisk(Disk):
-    """A disk on which the first output part is not renamed until `release` is called."""
-
-    def __init__(self, on_reached: Callable[[], object]) -> None:
-        self._on_reached = on_reached
-        self._released = threading.Event()
-
-    def release(self) -> None:
-        self._released.set()
-
-    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
-        if operation == "rename" and path.name.startswith("part-") and not self._released.is_set():
-            self._on_reached()
-            self._released.wait()
-        return act()
-
-
-async def test_stopped_twice_while_sealing(folder: Path) -> None:
-    """The seal under way is left where it is: no task stays behind, and the next run cleans up and goes on."""
-    job, far, loop = labels(folder), FarSide(), asyncio.get_running_loop()
-    disk = HeldDisk(lambda: loop.call_soon_threadsafe(runner.stop, 2))
-    runner = Runner(
-        job,
-        disk=disk,
-        transport=far.connect,
-        on_status=lambda status: None if status.state == "running" else disk.release(),
-    )
-    assert (await runner.run()).outcome == "stopped"
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-    report = await run_job(job, far)
-    assert (report.outcome, ids(job)) == ("finished", list(range(60)))
-    check_folders(job.folders)
-
-
 # a user's exits
 
 
@@ -502,3 +374,16 @@ async def test_nothing_to_do_keeps_the_report(folder: Path) -> None:
     assert (report.outcome, report.exit_code, report.reason) == ("finished", 0, "already finished, nothing to do")
     assert report.calls["calls"] == 60
     assert load_report(job.folders) == before
+
+
+async def test_recalled_records_are_not_this_sittings(folder: Path) -> None:
+    """What was committed before a crash is done before: neither the count nor the rate takes it for new."""
+    seen: list[Status] = []
+    job, far = make_job(folder, [label()], sink={"segment": {"records": 1_000}}), FarSide()
+    with pytest.raises(Crash):
+        await run_job(job, far, StoppingDisk(16))
+    committed = sum(read_committed(job.folders).values())
+    assert 0 < committed < 60
+    report = await Runner(job, transport=far.connect, on_status=seen.append).run()
+    assert (report.before, report.recalled, report.done) == (committed, committed, 60)
+    assert (seen[-1].done - seen[-1].before) == 60 - committed

@@ -61,7 +61,10 @@ def test_what_cannot_be_used_is_told(arguments: dict[str, Any], told: str) -> No
 
 @pytest.mark.parametrize(
     "key",
-    ["${NOPE}", "$NOPE", "${env:NOPE}", "$(NOPE)", "{{ env.NOPE }}", "{NOPE}", "%NOPE%", "<your key>", "env:NOPE", "os.environ['NOPE']"],
+    [
+        "${NOPE}", "$NOPE", "${env:NOPE}", "$(NOPE)", "{{ env.NOPE }}", "{NOPE}", "%NOPE%", "<your key>", "env:NOPE",
+        "os.environ['NOPE']",
+    ],
 )  # fmt: skip
 def test_a_variable_is_no_key(key: str) -> None:
     """It would be sent as it stands, and be refused by the far side, if at all."""
@@ -69,7 +72,7 @@ def test_a_variable_is_no_key(key: str) -> None:
         tm.model("openai/x", api_key=key)
     with pytest.raises(tm.ConfigError, match=r"`headers.X-Api-Key`: variables are not .* as `openai/…`, .*`mistral/…`"):
         tm.model("vllm/x", base_url="http://far/v1", headers={"X-Api-Key": key})
-    with pytest.raises(tm.ConfigError, match="`headers.Authorization`: variables are not filled in"):
+    with pytest.raises(tm.ConfigError, match=r"`headers.Authorization`: variables are not filled in"):
         tm.model("openai/x", headers={"Authorization": f"Bearer {key}"})
 
 

@@ -175,8 +175,9 @@ class EndpointGate:
     def failure(self, *, status: int | None = None) -> CallError:
         """The run's failure, once the breaker has given up."""
         if not self.breaker.was_reached():
+            address = urlsplit(self.label).netloc or self.label
             return PermanentCallError(
-                f"no connection to {urlsplit(self.label).netloc or self.label} for {self._connect_s:g} s ({self._last})",
+                f"no connection to {address} for {self._connect_s:g} s ({self._last})",
                 hint="check base_url, the network and that the server runs",
                 of="run",
             )

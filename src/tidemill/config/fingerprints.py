@@ -157,12 +157,12 @@ class _Description:
         return [self._of_class(type(value)), self.of_value(getattr(value, "__dict__", {}))]
 
     def _of_class(self, kind: type) -> Any:
-        source = read_source(kind)
+        methods = [each for each in vars(kind).values() if isinstance(each, FunctionType)]
+        own = [each for each in methods if each.__module__ == kind.__module__]
+        source = read_source(kind) or [[each.__name__, read_source(each)] for each in own]  # a notebook has no file
         if not source:
             return f"{kind.__module__}:{kind.__qualname__}"
-        methods = [each for each in vars(kind).values() if isinstance(each, FunctionType)]
-        own = [self._of_globals(each) for each in methods if each.__module__ == kind.__module__]
-        return [kind.__qualname__, source, own]
+        return [kind.__qualname__, source, [self._of_globals(each) for each in own]]
 
     def _of_globals(self, function: FunctionType) -> list[Any]:
         return self._of_names(function, find_globals(function.__code__))

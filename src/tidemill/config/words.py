@@ -151,8 +151,9 @@ def _find_example(layers: Sequence[Mapping[str, Any]]) -> str:
     for layer in layers:
         if layer["type"] == "model":
             extra = layer["cls"].model_config.get("json_schema_extra")
-            examples = extra.get("examples") if isinstance(extra, Mapping) else None
-            return yaml.safe_dump(examples[0], default_flow_style=True, width=math.inf, sort_keys=False).strip() if examples else ""
+            if isinstance(extra, Mapping) and extra.get("examples"):
+                text = yaml.safe_dump(extra["examples"][0], default_flow_style=True, width=math.inf, sort_keys=False)
+                return str(text).strip()
     return ""
 
 

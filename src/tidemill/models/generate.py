@@ -68,7 +68,9 @@ class Generate(Node):
             path = ("params", key) if key in self.params else ("model",)
             if key in own:
                 raise PydanticCustomError(
-                    "params_key", "`params` must not set `{key}`, which the step itself sets", {"key": key, "path": path}
+                    "params_key",
+                    "`params` must not set `{key}`, which the step itself sets",
+                    {"key": key, "path": path},
                 )
             if key in _REFUSED_PARAMS:
                 raise PydanticCustomError(

@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import orjson
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Limits, Price
@@ -68,7 +76,7 @@ def _unfilled(name: str, *path: str) -> PydanticCustomError:
         usual = ", ".join(f"`{name}/…`" for name in ("openai", "openrouter", "mistral"))
         hint = f"give the key itself, or name the model as {usual}: then the provider's usual variable is read"
     message = "variables are not filled in, and this names one instead of being a key"
-    return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})  # type: ignore[arg-type]
+    return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})
 
 
 class Model(Config):

@@ -42,11 +42,13 @@ class ChatEndpoint:
 
 
 def _find_ceiling(options: Mapping[str, Any]) -> int | None:
-    """The most output tokens the options allow, whichever of them an endpoint goes by; None when there is no telling."""
-    given = [options[name] for name in ("max_tokens", "max_completion_tokens") if options.get(name) is not None]
+    """The most output tokens the options allow, whichever an endpoint goes by; None when there is no telling."""
+    given: list[Any] = [
+        options[name] for name in ("max_tokens", "max_completion_tokens") if options.get(name) is not None
+    ]
     if not given or not all(type(value) is int and value > 0 for value in given):
         return None  # llama.cpp, for one, takes -1 for no bound
-    return max(given)
+    return int(max(given))
 
 
 def parse_reply(response: Response) -> Reply:
@@ -83,7 +85,8 @@ def _explain_body(response: Response) -> TransientCallError | PermanentCallError
     try:
         error = orjson.loads(response.body)["error"]
         text = error["message"] if isinstance(error, dict) else error
-        return PermanentCallError(f"the endpoint answered {response.status} with an error: {mask_start(str(text), 200)}")
+        shown = mask_start(str(text), 200)
+        return PermanentCallError(f"the endpoint answered {response.status} with an error: {shown}")
     except (ValueError, LookupError, TypeError):
         start = mask_start(response.body.decode("utf-8", "replace"), 80)
         return TransientCallError(
