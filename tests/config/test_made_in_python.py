@@ -36,7 +36,7 @@ def test_every_problem_is_told_at_once() -> None:
         Sink(pth="out", rate=0)  # type: ignore[call-arg]
     told = (
         "`rate`: expected a number > 0.00001, got 0\n"
-        + "unknown key `pth`; did you mean `path`?  (text, required)\n2 errors"
+        "unknown key `pth`; did you mean `path`?  (text, required)\n2 errors"
     )
     assert str(caught.value) == told
     assert [problem.path for problem in caught.value.problems] == [("rate",), ("pth",)]

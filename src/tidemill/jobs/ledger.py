@@ -104,8 +104,8 @@ class Ledger:
 
     def iter_frames(self, run_pass: int | None = None) -> Iterator[bytes]:
         """The rows committed and not sealed, a frame at a time, of one pass or of all."""
-        query = "SELECT body FROM frames WHERE ?1 IS NULL OR pass = ?1 ORDER BY number"
-        for (body,) in self._connection.execute(query, (run_pass,)):
+        query = "SELECT body FROM frames WHERE :pass IS NULL OR pass = :pass ORDER BY number"
+        for (body,) in self._connection.execute(query, {"pass": run_pass}):
             yield body
 
     def append(self, run_pass: int, last: int, body: bytes, meta: Mapping[str, Any]) -> None:
