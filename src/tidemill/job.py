@@ -74,7 +74,8 @@ class Job:
         Args:
             limit: end after this many records of the source half; a later run with more goes on.
             fresh: delete this run's own output and run folder first.
-            reuse: an earlier run whose replies are used where nothing changed.
+            reuse: an earlier run whose replies are used where nothing changed; `none` goes on without the one named
+                before.
             retry: try the quarantined and skipped records again instead of reading on.
             progress: show it; by default when the error output is a terminal.
 

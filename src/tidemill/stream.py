@@ -197,7 +197,8 @@ class Stream(Generic[T]):
             segment: when a finished stretch is sealed.
             run_dir: the run folder, by default `.run` in the output folder.
             fresh: delete this run's own output and run folder first.
-            reuse: an earlier run whose replies are used where nothing changed.
+            reuse: an earlier run whose replies are used where nothing changed; `none` goes on without the one named
+                before.
             retry: try the quarantined and skipped records again instead of reading on.
             progress: show it; by default when the error output is a terminal.
 

@@ -51,15 +51,14 @@ class Bridge:
         try:
             while True:
                 try:
-                    running.wait()
-                    return running.outcome.result()
+                    return running.result()
                 except KeyboardInterrupt:
                     interrupts += 1
                     if on_interrupt is None or interrupts > 2:
                         running.cancel()
                         running.wait()
                         raise
-                    if not running.outcome.done():
+                    if not running.has_ended:
                         self._loop.call_soon_threadsafe(on_interrupt, interrupts)
         finally:
             del running  # an error it holds has this frame in its traceback: no cycle is left for the collector
@@ -82,19 +81,37 @@ class Bridge:
 
 
 class _Running(Generic[T]):
-    """A coroutine started in a loop from another thread; `outcome` is set when it has really ended."""
+    """A coroutine started in a loop from another thread, which waits for it on a bare lock.
+
+    An interrupt within the Python code of a Future or an Event can leave its lock held, and then whoever sets it waits
+    for ever.
+
+    Attributes:
+        has_ended: the coroutine has really ended.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
-        self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._ended = threading.Event()
+        self.has_ended = False
+        self._ended = threading.Lock()  # held until then
+        self._ended.acquire()
         self._loop = loop
         self._task: asyncio.Task[T]
         loop.call_soon_threadsafe(self._start, coroutine)
 
     def wait(self) -> None:
-        """Wait until it has ended."""
-        while not self._ended.wait(WAKE_S):
-            pass
+        """Wait until it has ended; an interrupt breaks the waiting off, and it can be taken up again."""
+        while not self.has_ended:
+            self._ended.acquire(timeout=WAKE_S)
+
+    def result(self) -> T:
+        """What the coroutine gave, when it has ended; raises what it raised."""
+        self.wait()
+        try:
+            if self._task.cancelled():
+                raise concurrent.futures.CancelledError
+            return self._task.result()
+        finally:
+            del self  # what is raised has this frame in its traceback
 
     def cancel(self) -> None:
         """Cancel it, from any thread."""
@@ -108,13 +125,8 @@ class _Running(Generic[T]):
         self._task.add_done_callback(self._end)
 
     def _end(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            self.outcome.set_exception(concurrent.futures.CancelledError())
-        elif (error := task.exception()) is not None:
-            self.outcome.set_exception(error)
-        else:
-            self.outcome.set_result(task.result())
-        self._ended.set()
+        self.has_ended = True
+        self._ended.release()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
 from tidemill.jobs.columns import arrow_schema
 from tidemill.jobs.folder import RUN_FOLDER
+from tidemill.jobs.record_step import USER_ERRORS
 from tidemill.jobs.spec import JobSpec, RunOptions, Sink
 from tidemill.models.endpoints import find_headers
 from tidemill.models.generate import Generate
@@ -169,10 +169,6 @@ def _check_model(model: Model, folder: Path) -> None:
         find_headers(model, folder)
         return
     check_local_model(model.model, folder=folder)
-    if find_spec("xllamacpp") is None:
-        raise ConfigError(
-            f"`{model.model}` runs in process, which needs an extra package", hint='pip install "tidemill[local]"'
-        )
 
 
 def _check_budget(draft: Draft) -> Iterator[Problem]:
@@ -367,7 +363,7 @@ class _Columns:
             record = next(self._records)
         except StopIteration:
             self._left = 0
-        except Exception:  # noqa: BLE001 - a record that fails here fails in the run too, and is quarantined there
+        except USER_ERRORS:  # a record that fails here fails in the run too, and is quarantined there
             return
         else:
             if isinstance(record, dict):
