@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import threading
 
 import pytest
 
-from tidemill.resources.process import Terminated, calm_gc, sigterm_as_interrupt
+from tidemill.resources.process import Terminated, calm_gc, more_open_files, sigterm_as_interrupt
 
 
 def test_the_collector_is_calm_for_the_block_nested_and_counted() -> None:
@@ -66,3 +67,16 @@ def test_outside_of_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert inside == [before]
+
+
+def test_as_many_files_as_allowed_may_be_open_and_the_limit_is_put_back() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        with more_open_files():
+            with more_open_files():
+                assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(soft, 512), hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, Self, TypeVar
 
-from tidemill.resources.process import calm_gc
+from tidemill.resources.process import calm_gc, more_open_files
 from tidemill.resources.worker import THREAD_PREFIX
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Bridge:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        with calm_gc():
+        with calm_gc(), more_open_files():
             try:
                 self._loop.run_forever()
             finally:

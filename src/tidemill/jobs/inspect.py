@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.config.secrets import mask
 from tidemill.data.dataset import dataset
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, StateError
@@ -126,7 +127,7 @@ def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]
                 "record": ".".join(map(str, (ordinal, *path))),
                 "step": step,
                 "call": number,
-                "reply": text or refusal,
+                "reply": mask(text or refusal),
                 "finish_reason": finish_reason,
                 "tokens": tokens,
                 "attempts": attempts,

@@ -39,7 +39,7 @@ class Sink(Config):
         segment: when a finished stretch is sealed.
     """
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [{"path": "out"}]})
 
     path: str
     format: Literal["parquet", "jsonl"] = "parquet"
