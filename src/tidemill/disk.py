@@ -63,7 +63,9 @@ class Disk:
     def make_folder(self, folder: Path) -> None:
         """Create `folder` and its parents, durably; nothing when it is there."""
         if not folder.is_dir():
-            self.perform("make_folder", folder, lambda: _make_folder(folder))
+            self.make_folder(folder.parent)
+            self.perform("make_folder", folder, lambda: folder.mkdir(exist_ok=True))
+            self.sync_folder(folder.parent)
 
     def remove(self, path: Path) -> None:
         """Remove one file; nothing when it is gone."""
@@ -82,14 +84,6 @@ class Disk:
 def _flush(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _make_folder(folder: Path) -> None:
-    """Each missing folder from the top down, its name durable in its parent."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

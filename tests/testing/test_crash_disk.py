@@ -64,10 +64,11 @@ def test_every_operation_has_three_snapshots(disk: CrashDisk, watched: Path) -> 
     disk.sync_folder(watched)
     disk.remove(watched / "part")
     told = [(snapshot.operation, snapshot.moment) for snapshot in disk.snapshots]
-    operations = ["make_folder", "write", "rename", "sync_folder", "remove"]
+    made = ["make_folder", "sync_folder"] * 2
+    operations = [*made, "write", "rename", "sync_folder", "remove"]
     assert told == [(operation, moment) for operation in operations for moment in ("before", "half", "after")]
     assert len({snapshot.folder for snapshot in disk.snapshots}) == len(told)
-    assert str(disk.snapshots[-1]) == "after remove part (operation 5)"
+    assert str(disk.snapshots[-1]) == "after remove part (operation 8)"
 
 
 def test_content_never_synced_is_cut_in_half(disk: CrashDisk, watched: Path) -> None:
@@ -168,14 +169,12 @@ def test_half_a_removal_leaves_every_second_file(disk: CrashDisk, watched: Path)
     assert [len(contents(halves[moment].folder)) for moment in ("before", "half", "after")] == [3, 1, 0]
 
 
-def test_half_a_folder_has_its_parents(disk: CrashDisk, watched: Path) -> None:
-    """A folder is made from the top down."""
+def test_folders_are_made_one_by_one_each_durable_before_the_next(disk: CrashDisk, watched: Path) -> None:
+    """From the top down: a crash in between leaves the upper ones."""
     disk.make_folder(watched / "a" / "b")
-    folders = by_moment(disk, "make_folder")
-    assert not (folders["before"].folder / "a").exists()
-    assert [path.name for path in folders["half"].folder.iterdir()] == ["a"]
-    assert not (folders["half"].folder / "a" / "b").exists()
-    assert (folders["after"].folder / "a" / "b").is_dir()
+    made = [snapshot for snapshot in disk.snapshots if snapshot.operation == "make_folder"]
+    found = [sorted(path.name for path in snapshot.folder.rglob("*")) for snapshot in made]
+    assert found == [[], [], ["a"], ["a"], ["a"], ["a", "b"]]
 
 
 def test_equal_copies_are_known_as_equal(disk: CrashDisk, watched: Path) -> None:
