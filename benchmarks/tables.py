@@ -39,4 +39,4 @@ def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def render_markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The same as a table of a README."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
