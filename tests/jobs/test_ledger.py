@@ -99,7 +99,7 @@ def test_files_that_are_no_ledger(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StateError, match="expected a ledger of format 1, got 99"), open_ledger(path, Disk()):
+    with pytest.raises(StateError, match="expected a ledger of format 2, got 99"), open_ledger(path, Disk()):
         pass
     other = write_records(tmp_path / "other", ["this is no database at all, and more than a hundred bytes long"] * 3)
     with pytest.raises(ResourceError, match="this is not a ledger"), open_ledger(other, Disk()):
