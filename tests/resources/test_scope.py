@@ -123,10 +123,13 @@ def test_a_resource_that_does_not_open_leaves_those_before_it_to_be_released() -
 
 
 def test_a_resource_may_end_the_error_as_with_does() -> None:
+    reached = []
     with tm.Scope() as scope:
         scope.enter(suppress(ValueError))
         scope.enter(nullcontext())
+        reached.append("body")
         raise ValueError("handled")
+    assert reached == ["body"]
 
 
 def test_a_scope_is_entered_once() -> None:
