@@ -13,7 +13,7 @@ loaded = set(sys.modules)
 
 from children import tell  # noqa: E402 - after the clock stopped
 
-HEAVY = ("torch", "pyarrow", "aiohttp", "ray")
+HEAVY = ("torch", "pyarrow", "httptools", "ray")
 
 if __name__ == "__main__":
     tell(wall_s=taken, modules=len(loaded), heavy=sorted(loaded.intersection(HEAVY)))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("tidemill", "aiohttp", "uvloop", "orjson", "pydantic", "pyarrow")
+PACKAGES = ("tidemill", "httptools", "aiohttp", "uvloop", "orjson", "pydantic", "pyarrow")
 
 
 def describe_machine(folder: Path, packages: Sequence[str] = PACKAGES) -> str:

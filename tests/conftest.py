@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import inspect
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 
 from tidemill.models.local import open_local_server
 from tidemill.testing import FaultServer
@@ -32,6 +32,8 @@ THREADS_THAT_STAY = (
 
 COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the process, ends with it
 
+ON_BOTH_LOOPS = ("test_transport.py", "test_connection.py", "test_dialer.py")
+
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU`."""
 
@@ -39,10 +41,7 @@ NO_SKIPS = "TIDEMILL_NO_SKIPS"
 @pytest.fixture(scope="session", autouse=True)
 def opened_once() -> None:
     """Open what a process opens once and keeps: uvloop's pipe for signals."""
-    if importlib.util.find_spec("uvloop") is not None:
-        import uvloop
-
-        uvloop.new_event_loop().close()
+    uvloop.new_event_loop().close()
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +194,12 @@ def tidemill_command(tmp_path: Path) -> Command:
     kept = {"PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH"}
     environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
     return Command(tmp_path, {**environment, "COLUMNS": "120", "NO_COLOR": "1"})
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """What touches sockets is tested on asyncio's own loop and on uvloop, which Tidemill runs on where it exists."""
+    loops = {"asyncio": asyncio.new_event_loop}
+    return {**loops, "uvloop": uvloop.new_event_loop} if item.path.name in ON_BOTH_LOOPS else loops
 
 
 @pytest.hookimpl(wrapper=True)

@@ -150,7 +150,7 @@ async def test_a_header_that_cannot_be_sent_is_the_runs_failure(transport: HttpT
 
 
 async def test_foreign_errors_go_no_further(transport: HttpTransport, server: FaultServer) -> None:
-    """aiohttp's errors hold the request and its key: they are neither cause nor context of ours."""
+    """They may hold the request and its key: they are neither cause nor context of ours."""
     server.faults = Faults(script=lambda call: Fault("cut"))
     with pytest.raises(TransientCallError, match="cut") as caught:
         await transport.send(chat(server.base_url), 10.0)
@@ -225,7 +225,7 @@ async def test_a_request_of_megabytes_is_sent(transport: HttpTransport, server: 
 
 
 async def test_connections_are_bounded_by_the_engine_alone(transport: HttpTransport, server: FaultServer) -> None:
-    """aiohttp's own limit of 100 is off."""
+    """The transport has no limit of its own, as many clients have."""
     server.latency_s = 0.5
     await asyncio.gather(*(transport.send(chat(server.base_url), 30.0) for _ in range(250)))
     assert server.max_in_flight == 250

@@ -18,9 +18,6 @@ from tidemill.calls.retry import THROTTLED_FIRST_S, backoff_s, find_cause, is_ou
 from tidemill.calls.wire import Request, Response, Transport, UnreachableError, Usage
 from tidemill.errors import CallError, TransientCallError
 
-_SHORTEST_TIMEOUT_S = 0.001  # aiohttp takes 0 for no timeout
-
-
 class Reply(Protocol):
     """What a decoded response must tell: the tokens it was billed for, None when the far side did not say."""
 
@@ -218,7 +215,7 @@ class Lane:
         meter, now = self._meter, self._loop.time()
         timeout_s = self._first_timeout_s
         if call.attempts:
-            timeout_s = max(_SHORTEST_TIMEOUT_S, min(timeout_s, call.deadline_at - now))
+            timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
         else:
             meter.begin()
             call.deadline_at = now + self._limits.deadline_s

@@ -1,69 +1,75 @@
-"""How bytes get to the far side over HTTP. The only module that knows aiohttp, and where its errors end."""
+"""How bytes get to the far side over HTTP, and the one edge where foreign errors end."""
 
 from __future__ import annotations
 
-import io
-import ipaddress
+import asyncio
 import os
 import re
 import socket
 import ssl
-import urllib.request
-from typing import Final
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
-import aiohttp
-
+from tidemill.calls.address import Origin, Proxy, find_route
+from tidemill.calls.connection import CutError, OversizeError
 from tidemill.calls.credentials import label_endpoint, mask_request
+from tidemill.calls.dialer import Dialer, ProxyRefusedError
+from tidemill.calls.pool import Pool
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
-KEEP_ALIVE_S: Final = 4.0
-"""Idle connections are closed before the far side does it under a request: uvicorn, which serves vLLM, waits 5 s."""
-DNS_CACHE_S: Final = 60
-_STREAMED_BYTES: Final = 1024 * 1024  # aiohttp wants more than this as a file
+_MAX_KNOWN: Final = 1024
+
+
+class _Known(NamedTuple):
+    """What is known of requests to one address with one set of headers; these are held, so that their id is theirs."""
+
+    headers: Mapping[str, str]
+    head: bytes
+    pool: Pool
 
 
 class HttpTransport:
-    """HTTP/1.1 over aiohttp: no retries, no redirects, no cookies, no bound on connections (the engine has one).
+    """HTTP/1.1 on asyncio: no retries, no redirects, no cookies, no bound on connections (the engine has one).
 
-    Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`) once, and never used for loopback. The session
-    is opened by the first `send`, in the loop that runs it, and belongs to that loop.
+    Connections are kept for the next request to the same origin. Proxies are taken from the environment
+    (`HTTPS_PROXY`, `NO_PROXY`) and never used for loopback; certificates are checked against the system's, or those
+    in `SSL_CERT_FILE`. Belongs to the loop that runs the first `send`.
 
     Args:
-        connect_timeout_s: for name, connect and TLS handshake of a new connection together.
+        connect_timeout_s: for name, connect, proxy and TLS handshake of a new connection together.
         max_body_bytes: the longest response taken, after decompression.
     """
 
     def __init__(self, *, connect_timeout_s: float = 5.0, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._connect_timeout_s = connect_timeout_s
         self._max_body_bytes = max_body_bytes
-        self._session: aiohttp.ClientSession | None = None
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._proxies: dict[str, str | None] = {}
+        self._known: dict[tuple[str, int], _Known] = {}
+        self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
+        self._dialer: Dialer | None = None
 
     async def send(self, request: Request, timeout_s: float) -> Response:
         """The response to `request`, whatever its status, read whole within `timeout_s`; see `Transport`."""
-        session = self._session or self._open()
-        body = request.body
+        body, within_s = request.body, timeout_s
+        is_connected = False
         try:
-            response = await session.post(
-                request.url,
-                data=body if len(body) <= _STREAMED_BYTES else io.BytesIO(body),
-                headers=request.headers,
-                timeout=self._timeout(timeout_s),
-                allow_redirects=False,
-                proxy=self._proxy(request.url),
-            )
+            known = self._known.get((request.url, id(request.headers))) or self._get_to_know(request)
+            connection = known.pool.take()
+            if connection is None:
+                loop = asyncio.get_running_loop()
+                ends_at = loop.time() + timeout_s
+                connection = await known.pool.dial(min(self._connect_timeout_s, timeout_s))
+                timeout_s = ends_at - loop.time()
+            is_connected = True
+            waiter = connection.ask(b"%b%d\r\n\r\n%b" % (known.head, len(body), body), timeout_s)
             try:
-                content = await self._read(response, request)
-            except BaseException:  # cancelled, late or too long: the socket must not go back to the pool
-                response.close()
+                return await waiter
+            except BaseException:  # cancelled, too: nobody reads what is still to come
+                connection.drop(waiter)
                 raise
-            return Response(response.status, response.headers, content)
-        except (aiohttp.ClientError, OSError, ValueError) as exc:
-            failure = _map_error(exc, request, timeout_s)
+        except (OSError, ValueError, CutError, OversizeError, ProxyRefusedError) as exc:
+            failure = self._map_answer(exc, request, within_s) if is_connected else self._map_dial(exc, request)
         # Outside the handler, so that the foreign error, which may hold the request's headers, goes no further.
         try:
             raise failure
@@ -72,101 +78,69 @@ class HttpTransport:
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        pools = list(self._pools.values())
+        self._known.clear()
+        self._pools.clear()
+        if self._dialer is not None:
+            await self._dialer.close()
+            self._dialer = None
+        for pool in pools:
+            await pool.close()
+        await asyncio.sleep(0)  # what was given up while it was dialled is closed in the loop's next round
 
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE_S, keepalive_timeout=KEEP_ALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self._session
+    def _get_to_know(self, request: Request) -> _Known:
+        """The head of such requests and the connections they go by."""
+        origin, proxy, head = find_route(request.url, request.headers)
+        if self._dialer is None:
+            self._dialer = Dialer()
+        pool = self._pools.get((origin, proxy))
+        if pool is None:
+            pool = Pool(origin, proxy, self._dialer, max_body_bytes=self._max_body_bytes)
+            self._pools[origin, proxy] = pool
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        known = self._known[request.url, id(request.headers)] = _Known(request.headers, head, pool)
+        return known
 
-    def _timeout(self, timeout_s: float) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(timeout_s)
-        if timeout is None:
-            if len(self._timeouts) > 64:  # retries near a deadline each bring their own
-                self._timeouts.clear()
-            timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(self._connect_timeout_s, timeout_s))
-            self._timeouts[timeout_s] = timeout
-        return timeout
+    def _map_dial(self, exc: Exception, request: Request) -> CallError:
+        """What it means that no connection came about: nothing was sent."""
+        where = label_endpoint(request.url)
+        text = mask_request(_explain_dial(exc), request)[:300]
+        if isinstance(exc, ssl.SSLCertVerificationError):
+            return PermanentCallError(f"its certificate is not accepted: {text}", where=where, of="run")
+        if isinstance(exc, (OSError, CutError)) or (isinstance(exc, ProxyRefusedError) and exc.status >= 500):
+            return UnreachableError(text, where=where)
+        hint = "check HTTPS_PROXY" if isinstance(exc, ProxyRefusedError) else "check base_url and headers"
+        return PermanentCallError(f"the request cannot be sent: {text}", where=where, hint=hint, of="run")
 
-    def _proxy(self, url: str) -> str | None:
-        try:
-            return self._proxies[url]
-        except KeyError:
-            if len(self._proxies) > 1024:
-                self._proxies.clear()
-            proxy = self._proxies[url] = _find_proxy(url)
-            return proxy
-
-    async def _read(self, response: aiohttp.ClientResponse, request: Request) -> bytes:
-        length = response.content_length
-        if length is not None and length > self._max_body_bytes:
-            raise self._too_long(response, request)
-        if length is not None and "Content-Encoding" not in response.headers:
-            return await response.read()
-        chunks, size = [], 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise self._too_long(response, request)
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    def _too_long(self, response: aiohttp.ClientResponse, request: Request) -> CallError:
-        return TransientCallError(
-            f"answered {response.status} with more than {self._max_body_bytes} bytes",
-            where=label_endpoint(request.url),
-            status=response.status,
-        )
-
-
-def _map_error(exc: Exception, request: Request, timeout_s: float) -> CallError:
-    where = label_endpoint(request.url)
-    text = mask_request(" ".join(str(exc).split()), request)[:300] or type(exc).__name__
-    if isinstance(exc, aiohttp.ConnectionTimeoutError):
-        return UnreachableError("no answer in time", where=where)
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        return PermanentCallError(f"its certificate is not accepted: {text}", where=where, of="run")
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return UnreachableError(mask_request(_explain_connect(exc), request)[:300], where=where)
-    if isinstance(exc, TimeoutError):
-        return AttemptTimeoutError(f"no complete answer within {timeout_s:.3g} s", where=where)
-    if isinstance(exc, (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.ClientHttpProxyError)):
-        return PermanentCallError(f"cannot be called: {text}", where=where, hint="check base_url", of="run")
-    if isinstance(exc, (aiohttp.ClientError, OSError)):
+    def _map_answer(self, exc: Exception, request: Request, timeout_s: float) -> CallError:
+        """What it means that a request was sent and no whole answer came."""
+        where = label_endpoint(request.url)
+        if isinstance(exc, OversizeError):
+            message = f"answered {exc.status} with more than {self._max_body_bytes} bytes"
+            return TransientCallError(message, where=where, status=exc.status)
+        if isinstance(exc, TimeoutError):
+            return AttemptTimeoutError(f"no complete answer within {timeout_s:.3g} s", where=where)
+        text = mask_request(" ".join(str(exc).split()), request)[:300] or type(exc).__name__
         return TransientCallError(f"the connection was cut: {text}", where=where)
-    return PermanentCallError(
-        f"the request cannot be sent: {text}", where=where, hint="check base_url and headers", of="run"
-    )
 
 
-def _explain_connect(exc: aiohttp.ClientConnectorError) -> str:
-    """Why there is no connection, in the system's words: aiohttp's own repeat the address and its settings."""
-    cause = exc.os_error
-    text = str(cause.strerror or cause)
-    if isinstance(cause, ssl.SSLError):
-        text = f"TLS handshake failed: {(cause.reason or text).replace('_', ' ').lower()}"
-    elif not isinstance(cause, socket.gaierror):
-        code = cause.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", text)), 0)
+def _explain_dial(exc: Exception) -> str:
+    """Why there is no connection, in the system's words: libraries' own repeat the address and their settings."""
+    if isinstance(exc, ProxyRefusedError):
+        return f"the proxy answered {exc.status}"
+    if isinstance(exc, CutError):
+        return f"the proxy opened no tunnel: {exc}"
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    if not isinstance(exc, OSError):
+        return " ".join(str(exc).split()) or type(exc).__name__
+    text = str(exc.strerror or exc)
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        text = exc.verify_message
+    elif isinstance(exc, ssl.SSLError):
+        text = f"TLS handshake failed: {(exc.reason or text).replace('_', ' ').lower()}"
+    elif not isinstance(exc, socket.gaierror):
+        code = exc.errno or next(map(int, re.findall(r"\[Errno (\d+)\]", text)), 0)
         text = os.strerror(code) if code > 0 else text
-    if isinstance(exc, aiohttp.ClientProxyConnectionError):
-        text = f"proxy {exc.host}:{exc.port}: {text}"
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
-
-
-def _find_proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if _is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

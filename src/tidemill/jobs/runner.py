@@ -29,7 +29,7 @@ class Runner:
         job: what to run.
         request: how.
         disk: the door to durable operations.
-        transport: makes what requests go through; aiohttp by default.
+        transport: makes what requests go through; HTTP by default.
         rng: where jitter comes from.
         on_status: told how far the run is, about once a second and at the end.
     """
