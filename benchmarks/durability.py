@@ -17,10 +17,10 @@ from typing import Any
 
 import tidemill as tm
 from tidemill.disk import Disk
-from tidemill.jobs.folder import locate_run
-from tidemill.jobs.ledger import open_ledger
-from tidemill.jobs.report import Report
-from tidemill.jobs.segments import iter_calls
+from tidemill.jobs.landing.sealer import iter_calls
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.running.report import Report
 
 FULL_WAL = (2, "wal")
 

@@ -18,8 +18,8 @@ from tidemill.calls.bridge import Bridge
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response
 from tidemill.disk import Disk
-from tidemill.jobs.report import Report
-from tidemill.jobs.runner import Runner
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.runner import Runner
 from tidemill.testing import FaultProcess
 from workload import API_KEY, JOB, MODEL, override_job, render_prompt, write_records
 

@@ -12,7 +12,7 @@ import pytest
 import tidemill as tm
 from conftest import Command
 from tidemill.config.functions import import_object
-from tidemill.jobs.report import Report
+from tidemill.jobs.running.report import Report
 from tidemill.testing import FaultServer
 
 ROOT = Path(__file__).parent.parent

@@ -18,9 +18,9 @@ from tidemill.resources.process import Terminated, sigterm_as_interrupt
 from tidemill.version import __version__
 
 if TYPE_CHECKING:
-    from tidemill.jobs.folder import RunFolder
-    from tidemill.jobs.sitting import RunRequest
-    from tidemill.jobs.spec import JobSpec
+    from tidemill.jobs.ledger.folder import RunFolder
+    from tidemill.jobs.running.sitting import RunRequest
+    from tidemill.jobs.spec.job import JobSpec
 
 app = typer.Typer(
     name="tidemill",
@@ -134,7 +134,7 @@ def run(
     overrides: SetOption = None,
 ) -> int:
     """Run a job durably; run it again after a crash or Ctrl-C and it goes on."""
-    from tidemill.jobs.sitting import RunRequest
+    from tidemill.jobs.running.sitting import RunRequest
 
     request = RunRequest(limit=limit, fresh=fresh, reuse=reuse)
     return _run(job, overrides, request, before=_confirm_fresh if fresh and not yes else None)
@@ -159,8 +159,8 @@ def _confirm_fresh(spec: JobSpec) -> None:
 @app.command()
 def retry(run: RunArgument, overrides: SetOption = None) -> int:
     """Try the quarantined and skipped records of a run again; nothing else is sent anew."""
-    from tidemill.jobs.inspect import read_failures
-    from tidemill.jobs.sitting import RunRequest
+    from tidemill.jobs.running.inspect import read_failures
+    from tidemill.jobs.running.sitting import RunRequest
 
     folder = _find_folder(run)
     if not read_failures(folder, 1):
@@ -187,8 +187,8 @@ def _run(
     job: Path, overrides: list[str] | None, request: RunRequest, *, before: Callable[[JobSpec], None] | None = None
 ) -> int:
     from tidemill.job import load_job
-    from tidemill.jobs.inspect import count_reasons
-    from tidemill.jobs.progress import run_with_progress
+    from tidemill.jobs.running.inspect import count_reasons
+    from tidemill.jobs.running.progress import run_with_progress
     from tidemill.view.reports import print_report
 
     spec = load_job(job, overrides or ()).spec
@@ -204,7 +204,7 @@ def status(
     run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False
 ) -> None:
     """Say what a run is doing, or how its last sitting ended."""
-    from tidemill.jobs.inspect import read_status
+    from tidemill.jobs.running.inspect import read_status
     from tidemill.view.reports import print_report, print_status
 
     found = read_status(_find_folder(run))
@@ -226,7 +226,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show the records a run landed, its replies, or its failures."""
-    from tidemill.jobs.inspect import read_failures, read_records, read_replies
+    from tidemill.jobs.running.inspect import read_failures, read_records, read_replies
     from tidemill.view.reports import print_records, print_rows
 
     folder = _find_folder(run)
@@ -262,7 +262,7 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("
 
 def _find_folder(run: Path) -> RunFolder:
     from tidemill.job import load_job
-    from tidemill.jobs.folder import locate_run
+    from tidemill.jobs.ledger.folder import locate_run
 
     if run.suffix in (".yaml", ".yml"):
         return locate_run(load_job(run).spec.folders.run)
@@ -271,6 +271,6 @@ def _find_folder(run: Path) -> RunFolder:
 
 def _find_job(run: Path, folder: RunFolder) -> tuple[Path, list[str]]:
     """The job file of a run, and what was put in over it when the run began."""
-    from tidemill.jobs.inspect import read_job_file
+    from tidemill.jobs.running.inspect import read_job_file
 
     return (run, []) if run.suffix in (".yaml", ".yml") else read_job_file(folder)

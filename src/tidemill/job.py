@@ -7,14 +7,14 @@ from os import PathLike
 from pathlib import Path
 
 from tidemill.data.iteration import Records
-from tidemill.jobs.checks import check_job
-from tidemill.jobs.file import dump_job, load_job_file
-from tidemill.jobs.live import iterate_all
-from tidemill.jobs.progress import run_with_progress
-from tidemill.jobs.report import Report
-from tidemill.jobs.sitting import RunRequest
-from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.trial import Trial, run_trials
+from tidemill.jobs.live.iteration import iterate_all
+from tidemill.jobs.live.trial import Trial, run_trials
+from tidemill.jobs.running.progress import run_with_progress
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.sitting import RunRequest
+from tidemill.jobs.spec.checks import check_job
+from tidemill.jobs.spec.file import dump_job, load_job_file
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.pipeline import Pipeline
 from tidemill.protocols import State
 

@@ -11,7 +11,7 @@ from tidemill.calls.bridge import Bridge
 from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.nodes import Map, Node, step_names
 from tidemill.errors import ConfigError
-from tidemill.jobs.single import SingleRun
+from tidemill.jobs.live.single import SingleRun
 
 
 class Pipeline:

@@ -17,11 +17,11 @@ from tidemill.data.iteration import Records
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, OnError, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
 from tidemill.job import Job
-from tidemill.jobs.live import iterate_all
-from tidemill.jobs.report import Report
-from tidemill.jobs.spec import JobSpec, MaxErrors, RunOptions, Sink
-from tidemill.jobs.stretch import SegmentLimits
-from tidemill.jobs.trial import Trial, run_trials
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.live.iteration import iterate_all
+from tidemill.jobs.live.trial import Trial, run_trials
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 from tidemill.pipeline import Pipeline

@@ -15,7 +15,7 @@ from docpages import MODEL, Page, bare
 
 import tidemill as tm
 from tidemill.errors import TidemillError
-from tidemill.jobs.report import Report
+from tidemill.jobs.running.report import Report
 from tidemill.testing import FaultServer
 
 PAGE = Page.load("docs/python.md")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from workbench import FarSide, ask, check_folders, make_job, numbered, read_failed, read_output, run_job, write_records
 
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.spec.job import JobSpec
 
 
 def job_over(folder: Path, source: str, **fields: Any) -> JobSpec:

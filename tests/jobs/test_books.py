@@ -26,7 +26,7 @@ from workbench import (
 
 from tidemill.calls.wire import Response
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Take
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, StoppingDisk, chat_response, error_response
 from tidemill.testing.crash import Moment
 

@@ -29,10 +29,10 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
 from tidemill.errors import DataError, ResourceError
-from tidemill.jobs.report import load_report
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.status import Status
+from tidemill.jobs.running.report import load_report
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.running.status import Status
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, FullDisk, StoppingDisk, error_response
 
 

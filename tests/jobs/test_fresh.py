@@ -19,7 +19,7 @@ from workbench import (
 )
 
 from tidemill.errors import StateError
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.spec.job import JobSpec
 
 
 def labels(folder: Path, prompt: str = "Label: {{ text }}", **sink: str) -> JobSpec:

@@ -11,10 +11,10 @@ import pytest
 
 import tidemill as tm
 from tidemill.disk import Disk
-from tidemill.jobs.folder import RunFolder, locate_run
-from tidemill.jobs.inspect import read_failures, read_job_file, read_records, read_replies, read_status
-from tidemill.jobs.ledger import open_ledger
-from tidemill.jobs.report import Report
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import RunFolder, locate_run
+from tidemill.jobs.running.inspect import read_failures, read_job_file, read_records, read_replies, read_status
+from tidemill.jobs.running.report import Report
 from tidemill.testing import Fault, Faults, FaultServer
 
 

@@ -13,12 +13,12 @@ from workbench import check_report, label, make_job, make_model, numbered, read_
 from tidemill.calls.limits import Limits
 from tidemill.disk import Disk
 from tidemill.errors import CallError
-from tidemill.jobs.folder import RunFolder
-from tidemill.jobs.inspect import read_failures, read_replies
-from tidemill.jobs.ledger import open_ledger
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.segments import iter_calls
-from tidemill.jobs.status import Status
+from tidemill.jobs.landing.sealer import iter_calls
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.running.inspect import read_failures, read_replies
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.running.status import Status
 from tidemill.testing import Call, Fault, Faults, FaultServer
 
 KEY = "canary-5e1f0d2c7b9a48368e"

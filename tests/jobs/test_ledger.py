@@ -12,7 +12,7 @@ from workbench import write_records
 
 from tidemill.disk import Disk
 from tidemill.errors import ResourceError, StateError
-from tidemill.jobs.ledger import Ledger, PartPosition, SealRecord, open_ledger
+from tidemill.jobs.ledger.database import Ledger, PartPosition, SealRecord, open_ledger
 from tidemill.testing import FullDisk
 
 

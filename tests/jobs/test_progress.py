@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 import tidemill as tm
-from tidemill.jobs.progress import describe_status
-from tidemill.jobs.report import Report
-from tidemill.jobs.status import Status
+from tidemill.jobs.running.progress import describe_status
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.status import Status
 from tidemill.testing import Fault, Faults, FaultServer
 from tidemill.view.reports import print_records, print_report
 

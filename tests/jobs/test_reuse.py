@@ -24,8 +24,8 @@ from tidemill.calls.wire import Response
 from tidemill.data.nodes import Filter, Map
 from tidemill.disk import Disk
 from tidemill.errors import StateError
-from tidemill.jobs.ledger import open_ledger
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import chat_response
 
 

@@ -29,9 +29,9 @@ from workbench import (
 from tidemill.data.nodes import Filter, Take
 from tidemill.data.source import FromIterable
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
-from tidemill.jobs.folder import locate_run
-from tidemill.jobs.inspect import read_job_file
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.running.inspect import read_job_file
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import FaultProcess
 
 

@@ -29,7 +29,7 @@ from workbench import (
 from tidemill.data.nodes import Map, Select
 from tidemill.data.source import FromIterable
 from tidemill.errors import ConfigError
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.protocols import Record
 
 PARQUET = {"format": "parquet"}

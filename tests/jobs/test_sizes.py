@@ -10,10 +10,10 @@ from workbench import FarSide, ask, check_folders, make_job, numbered, read_outp
 
 from tidemill.data.nodes import FlatMap, Map
 from tidemill.errors import ConfigError
-from tidemill.jobs.segments import find_number
-from tidemill.jobs.sizes import estimate_bytes
-from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.stretch import SegmentLimits
+from tidemill.jobs.landing.sealer import find_number
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.records.sizes import estimate_bytes
+from tidemill.jobs.spec.job import JobSpec
 
 LONG = "x" * 1_000_000
 

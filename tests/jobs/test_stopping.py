@@ -24,8 +24,8 @@ from workbench import (
 )
 
 from tidemill.disk import Disk
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.spec import JobSpec
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.spec.job import JobSpec
 
 T = TypeVar("T")
 

@@ -27,8 +27,8 @@ from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes import FlatMap, Map
 from tidemill.data.source import FromIterable
 from tidemill.errors import StateError
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.stretch import SegmentLimits
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.running.runner import Runner
 from tidemill.testing import chat_response
 
 Waiting = list[tuple[str, asyncio.Future[None]]]

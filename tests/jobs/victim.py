@@ -20,9 +20,9 @@ from tidemill.calls.bridge import Bridge
 from tidemill.calls.limits import Limits
 from tidemill.data.nodes import Filter, FlatMap
 from tidemill.disk import Disk
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.spec import JobSpec
-from tidemill.jobs.stretch import SegmentLimits
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.spec.job import JobSpec
 
 CONCURRENCY = 16
 BLOCKED = "blocked\n"

@@ -19,17 +19,17 @@ from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes import Node
 from tidemill.data.source import FromIterable, Read
 from tidemill.disk import Disk
-from tidemill.jobs.folder import RunFolder
-from tidemill.jobs.ledger import open_ledger
-from tidemill.jobs.opening import DELETING
-from tidemill.jobs.replies import iter_failed
-from tidemill.jobs.report import Report
-from tidemill.jobs.rows import FailedRow, parse_call
-from tidemill.jobs.runner import Runner
-from tidemill.jobs.segments import iter_calls
-from tidemill.jobs.sitting import RunRequest
-from tidemill.jobs.spec import JobSpec, RunOptions, Sink
-from tidemill.jobs.stretch import SegmentLimits
+from tidemill.jobs.landing.sealer import iter_calls
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.replies import iter_failed
+from tidemill.jobs.ledger.rows import FailedRow, parse_call
+from tidemill.jobs.opening.run import DELETING
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.running.sitting import RunRequest
+from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 from tidemill.testing import ScriptedTransport, chat_response, error_response

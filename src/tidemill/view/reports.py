@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.jobs.report import Report
-from tidemill.jobs.trial import Exchange, Trial
+from tidemill.jobs.live.trial import Exchange, Trial
+from tidemill.jobs.running.report import Report
 
 _ENDINGS = {
     "finished": "finished",

@@ -1,0 +1,1 @@
+"""Landing: what the window delivered, sealed into segments that stand."""

@@ -1,0 +1,156 @@
+"""A stretch: what finished, in source order, and is not sealed yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from tidemill.config.model import Config
+from tidemill.jobs.ledger.database import PartPosition
+from tidemill.jobs.reading.reader import SourceTotals
+from tidemill.jobs.records.counts import Counts, add_counts, new_counts
+from tidemill.jobs.records.outcomes import Failure
+from tidemill.jobs.window.window import Mark, Root
+
+
+class SegmentLimits(Config):
+    """When a stretch is cut and sealed: whichever comes first.
+
+    Attributes:
+        records: records read, or landed where a `flat_map` makes more of them.
+        size_bytes: the memory that landed and failed records and replies take, about.
+        age_s: seconds that what is finished waits.
+    """
+
+    records: int = Field(default=10_000, ge=1)
+    size_bytes: int = Field(default=32 << 20, ge=1)
+    age_s: float = Field(default=300.0, gt=0)
+
+
+class Landed(NamedTuple):
+    """A record at the end of its pipeline, with its identity."""
+
+    part: str
+    ordinal: int
+    path: tuple[int, ...]
+    record: Any
+
+
+class Failed(NamedTuple):
+    """A failed record's identity and failure."""
+
+    part: str
+    ordinal: int
+    failure: Failure
+
+
+@dataclass(slots=True)
+class Cut:
+    """A stretch up to an exact position: what one segment holds."""
+
+    counts: Counts
+    landed: list[Landed] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+    calls: list[bytes] = field(default_factory=list)
+    ranges: dict[str, list[int]] = field(default_factory=dict)
+    positions: dict[str, PartPosition] = field(default_factory=dict)
+    totals: SourceTotals | None = None
+    roots: int = 0
+    size_bytes: int = 0
+    next_number: int = 0
+
+    def add_root(self, root: Root) -> None:
+        """Take over a finished record."""
+        part, ordinal = root.part, root.ordinal
+        self.landed += [Landed(part, ordinal, path, record) for path, record in root.landed]
+        if root.failures:
+            self.failed += [Failed(part, ordinal, failure) for failure in root.failures]
+        self.calls += root.rows
+        self.roots += 1
+        self.size_bytes += root.size_bytes
+        self.next_number = root.number + 1
+        span = self.ranges.get(part)
+        if span is None:
+            self.ranges[part] = [ordinal, ordinal]
+        else:
+            span[0] = min(span[0], ordinal)
+            span[1] = max(span[1], ordinal)
+
+    def add_mark(self, mark: Mark) -> None:
+        """Take over the position and the counts of the chunk that ends here."""
+        chunk = mark.chunk
+        add_counts(self.counts, chunk.counts)
+        if chunk.position is not None:
+            self.positions[chunk.position.name] = chunk.position
+        self.totals = chunk.totals
+
+    def extend(self, other: Cut) -> None:
+        """Append a later cut."""
+        add_counts(self.counts, other.counts)
+        self.landed += other.landed
+        self.failed += other.failed
+        self.calls += other.calls
+        self.positions |= other.positions
+        self.totals = other.totals or self.totals
+        self.roots += other.roots
+        self.size_bytes += other.size_bytes
+        self.next_number = max(self.next_number, other.next_number)
+        for part, (low, high) in other.ranges.items():
+            span = self.ranges.setdefault(part, [low, high])
+            self.ranges[part] = [min(span[0], low), max(span[1], high)]
+
+
+class Stretch:
+    """Collects what the window delivers and says when it is time to seal.
+
+    Only whole chunks are sealed, since only there the position is exact; `ready` holds those, what came after the
+    last mark waits in `open`.
+    """
+
+    def __init__(self, steps: int, limits: SegmentLimits) -> None:
+        self._steps = steps
+        self._limits = limits
+        self._ready = Cut(new_counts(steps))
+        self._open = Cut(new_counts(steps))
+        self._started = time.monotonic()
+
+    def add(self, entry: Root | Mark) -> None:
+        """Take over what the window delivers next."""
+        if isinstance(entry, Root):
+            self._open.add_root(entry)
+            return
+        self._open.add_mark(entry)
+        if not self._ready.roots:
+            self._started = time.monotonic()
+        self._ready.extend(self._open)
+        self._open = Cut(new_counts(self._steps))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a segment's worth is ready."""
+        ready, limits = self._ready, self._limits
+        rows = max(ready.roots, len(ready.landed))
+        return rows >= limits.records or ready.size_bytes >= limits.size_bytes
+
+    @property
+    def is_old(self) -> bool:
+        """Whether something has been ready for longer than a segment may wait."""
+        return bool(self._ready.roots) and time.monotonic() - self._started >= self._limits.age_s
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether anything, be it only a position, can be sealed."""
+        return bool(self._ready.roots or self._ready.positions)
+
+    @property
+    def held(self) -> int:
+        """Records collected and not cut."""
+        return self._ready.roots + self._open.roots
+
+    def cut(self) -> Cut:
+        """What can be sealed now; it is the caller's from here on."""
+        ready, self._ready = self._ready, Cut(new_counts(self._steps))
+        return ready

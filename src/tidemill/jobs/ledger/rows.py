@@ -1,0 +1,127 @@
+"""The JSON rows a run folder keeps: one of each call's reply, one of each record that failed."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tidemill.errors import TidemillError
+from tidemill.jobs.records.outcomes import Failure, explain_error
+
+MAX_SHOWN = 2_000
+"""Characters kept of a record that JSON cannot hold."""
+
+CallKey = tuple[str, int, tuple[int, ...], str, int]
+"""(part, ordinal, path, step name, call number): with the request's hash, what a reply belongs to."""
+
+
+def pack_call(key: CallKey, digest: str, reply: list[Any], attempts: int) -> bytes:
+    """One line of the ledger and the call archive."""
+    # The slice is a copy of the row's own size: orjson's bytes keep their whole buffer (4 KiB) as long as they live.
+    return orjson.dumps([*key, digest, reply, attempts], option=orjson.OPT_APPEND_NEWLINE)[:-1]
+
+
+def parse_call(line: bytes) -> tuple[CallKey, str, list[Any], int]:
+    """The key, request hash, reply and attempts of a line of `pack_call`."""
+    part, ordinal, path, step, number, digest, reply, attempts = orjson.loads(line)
+    return (part, ordinal, tuple(path), step, number), digest, reply, attempts
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRow:
+    """One record in quarantine.
+
+    Attributes:
+        part, ordinal, path: its identity.
+        step: the failed step's place in the counts; `name` its name.
+        outcome: `quarantined` or `skipped`.
+        error: type and message, secrets masked.
+        record: the record as it came to the step; None when the source could not make one.
+        raw: the source's bytes when it could not.
+        given: children a `flat_map` gave before it failed.
+        restorable: whether `record` came through JSON unchanged, so that `retry` can use it.
+    """
+
+    part: str
+    ordinal: int
+    path: tuple[int, ...]
+    step: int
+    name: str
+    outcome: str
+    error: dict[str, str]
+    record: Any = None
+    raw: bytes | None = None
+    given: int = 0
+    restorable: bool = True
+
+    @classmethod
+    def from_failure(cls, part: str, ordinal: int, failure: Failure, name: str, outcome: str) -> FailedRow:
+        """The row of a failure."""
+        record, restorable = _to_json(failure.record)
+        return cls(
+            part,
+            ordinal,
+            failure.path,
+            failure.step,
+            name,
+            outcome,
+            describe_error(failure.error),
+            record,
+            failure.raw,
+            failure.given,
+            restorable and failure.restorable,
+        )
+
+    def to_line(self) -> bytes:
+        """The row as one JSON line."""
+        row: dict[str, Any] = {
+            "part": self.part,
+            "ordinal": self.ordinal,
+            "path": self.path,
+            "step": self.step,
+            "name": self.name,
+            "outcome": self.outcome,
+            "error": self.error,
+            "record": self.record,
+        }
+        if self.raw is not None:
+            row["raw_base64"] = base64.b64encode(self.raw).decode()
+        if self.given:
+            row["given"] = self.given
+        if not self.restorable:
+            row["restorable"] = False
+        return orjson.dumps(row) + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> FailedRow:
+        """The row of `to_line`."""
+        row = orjson.loads(line)
+        raw = row.pop("raw_base64", None)
+        return cls(**{**row, "path": tuple(row["path"]), "raw": base64.b64decode(raw) if raw is not None else None})
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """An error as JSON: its type and its text, secrets masked."""
+    described = {"type": type(error).__name__, "message": explain_error(error)}
+    if isinstance(error, TidemillError) and error.where:
+        described["where"] = error.where
+    return described
+
+
+def _to_json(record: Any) -> tuple[Any, bool]:
+    """The record as JSON values, and whether it comes back the same; else its `repr`."""
+    try:
+        restored = orjson.loads(orjson.dumps(record))
+        return restored, restored == record
+    except Exception as exc:  # noqa: BLE001 - a user's object may fail at being compared and shown, too
+        return _show(record, exc), False
+
+
+def _show(record: Any, error: Exception) -> str:
+    try:
+        return ascii(record)[:MAX_SHOWN]
+    except Exception:  # noqa: BLE001 - as above
+        return f"a {type(record).__name__} that cannot be shown: {explain_error(error)}"

@@ -1,0 +1,146 @@
+"""One record through a pipeline: what calling a pipeline does, and what `try` and `preview` show."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from tidemill.calls.engine import Engine
+from tidemill.calls.transport import HttpTransport
+from tidemill.calls.wire import Request
+from tidemill.data.nodes import Node, step_names
+from tidemill.errors import ConfigError
+from tidemill.jobs.records.step import Shape
+from tidemill.jobs.window.steps import open_steps
+from tidemill.jobs.window.window import FunctionStep, GenerateStep, WindowStep
+from tidemill.models.messages import Reply
+from tidemill.models.openai import parse_reply
+from tidemill.resources.scope import Scope
+
+OnCall = Callable[[str, Request, Reply | None], None]
+"""Told of each request before it is sent (with no reply yet) and of its reply: step name, request, reply."""
+
+
+def check_record_wise(nodes: Sequence[Node]) -> None:
+    """Check that no step looks across records: one record has no others to look at.
+
+    Raises:
+        ConfigError: one does; names it.
+    """
+    for node, name in zip(nodes, step_names(tuple(nodes)), strict=True):
+        if not node.record_wise:
+            raise ConfigError(
+                f"step `{name}` looks across records, and the pipeline was called on one",
+                hint="give the pipeline a stream, or leave the step out",
+            )
+
+
+class SingleRun:
+    """A pipeline held open for one record after another. Belongs to the loop it was opened in; `async with`.
+
+    Args:
+        nodes: record-wise steps.
+        names: the steps' names; by default as if these nodes were the whole pipeline.
+        folder: where `.env` and relative model paths are looked for.
+        send: False where `on_call` ends each record before its first request is sent: no model is opened.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], *, folder: Path, names: Sequence[str] | None = None, send: bool = True
+    ) -> None:
+        check_record_wise(nodes)
+        self._nodes = tuple(nodes)
+        self._names = step_names(self._nodes) if names is None else names
+        self._folder = folder
+        self._send = send
+        self._scope = Scope()
+        self._steps: Sequence[WindowStep] = ()
+        self._has_children = False
+
+    async def __aenter__(self) -> Self:
+        await self._scope.__aenter__()
+        try:
+            engine = Engine(HttpTransport(), rng=random.Random())
+            self._scope.defer_async(engine.close, "engine")
+            self._steps = await open_steps(
+                self._nodes,
+                self._names,
+                first=0,
+                engine=engine,
+                scope=self._scope,
+                folder=self._folder,
+                send=self._send,
+            )
+        except BaseException as exc:
+            await self._scope.__aexit__(type(exc), exc, exc.__traceback__)
+            raise
+        self._has_children = any(step.shape is Shape.MANY for step in self._steps)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._scope.__aexit__(*error)
+
+    async def run(self, record: Any, on_call: OnCall | None = None) -> Any:
+        """The record's result, None when it was dropped, a list behind a `flat_map`.
+
+        Raises:
+            TidemillError, Exception: as the steps fail; what else was in flight for the record is cancelled.
+        """
+        results = await self._flow(record, 0, on_call)
+        if self._has_children:
+            return results
+        return results[0] if results else None
+
+    async def _flow(self, record: Any, start: int, on_call: OnCall | None) -> list[Any]:
+        for index in range(start, len(self._steps)):
+            step = self._steps[index]
+            if isinstance(step, GenerateStep):
+                record = await step.generator.run(record, partial(self._ask, step, on_call))
+                continue
+            result = await _apply(step, record)
+            if step.shape is Shape.MANY:
+                flows = await _gather(self._flow(child, index + 1, on_call) for child in result)
+                return [found for flow in flows for found in flow]
+            if step.shape is Shape.ONE:
+                record = result
+            elif not result:
+                return []
+        return [record]
+
+    async def _ask(self, step: GenerateStep, on_call: OnCall | None, number: int, request: Request) -> Reply:
+        if on_call is None:
+            return await step.lane.call(request, parse_reply)
+        on_call(step.name, request, None)
+        reply = await step.lane.call(request, parse_reply)
+        on_call(step.name, request, reply)
+        return reply
+
+
+async def _apply(step: FunctionStep, record: Any) -> Any:
+    """What the step's function gives; of a `flat_map` the list of children."""
+    try:
+        result = step.function.apply(record)
+        if step.function.is_async:
+            result = await result
+        return list(step.function.iter_children(result)) if step.shape is Shape.MANY else result
+    except Exception as exc:
+        explained = step.explain(exc)
+        if explained is exc:
+            raise
+        raise explained from exc
+
+
+async def _gather(flows: Iterable[Coroutine[Any, Any, list[Any]]]) -> list[list[Any]]:
+    """The results of all; when one fails, the others are cancelled before its error is raised."""
+    tasks = [asyncio.create_task(flow) for flow in flows]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,172 @@
+"""Trials: a few records through a pipeline with every request and reply laid open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.calls.bridge import Bridge
+from tidemill.calls.budget import Pricing
+from tidemill.calls.wire import Request
+from tidemill.config.secrets import mask
+from tidemill.data.iteration import iterate
+from tidemill.data.nodes import Node, Take, split_halves, step_names
+from tidemill.jobs.ledger.rows import describe_error
+from tidemill.jobs.live.single import OnCall, SingleRun
+from tidemill.jobs.window.window import is_failure_of_run
+from tidemill.models.generate import Generate
+from tidemill.models.messages import Reply
+from tidemill.protocols import Source
+
+SHOWN_CHARACTERS = 160
+"""Of each value in a trial's `repr`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call of a trial.
+
+    Attributes:
+        step: the step that made it.
+        request: the body as sent, without credentials.
+        reply: the text that came back, None when nothing was sent.
+        input_tokens, output_tokens: as the server counted, None when it did not say.
+        cost_usd: at the model's price, None without one.
+    """
+
+    step: str
+    request: Any
+    reply: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(slots=True, repr=False)
+class Trial:
+    """What became of one record.
+
+    Attributes:
+        record: as it came out of the source half; None when it failed there.
+        exchanges: its calls, in order.
+        result: the record at the end, None when it was dropped; a list behind a `flat_map`.
+        error: type and message when it failed, secrets masked.
+    """
+
+    record: Any
+    exchanges: list[Exchange] = field(default_factory=list)
+    result: Any = None
+    error: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"<Trial: {_shorten(self.record)}"]
+        for exchange in self.exchanges:
+            asked = exchange.request["messages"][-1]["content"]
+            tokens = (
+                f" ({exchange.input_tokens} tokens in, {exchange.output_tokens} out)" if exchange.input_tokens else ""
+            )
+            cost = f" ${exchange.cost_usd:.6f}" if exchange.cost_usd is not None else ""
+            lines.append(f"   {exchange.step}: {_shorten(asked)} → {_shorten(exchange.reply)}{tokens}{cost}")
+        if self.error is not None:
+            lines.append(f"   failed: {self.error['type']}: {self.error['message']}")
+        else:
+            lines.append(f"   result: {_shorten(self.result)}")
+        return "\n".join(lines) + ">"
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+class _NotSent(Exception):  # noqa: N818 - ends a record's trial before its first call, on purpose
+    pass
+
+
+def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Path, call: bool = True) -> list[Trial]:
+    """The first `count` records of the source half, tried; nothing is written.
+
+    A step behind a call that looks across records ends the trial: it has only these few to look at.
+
+    Args:
+        call: False stops each record before its first request is sent and shows that request.
+
+    Raises:
+        ConfigError, DataError: nothing can be tried.
+        CallError: the run would stop: credentials, an unknown model, an endpoint that is not there.
+    """
+    before, rest = split_halves(tuple(nodes))
+    end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
+    steps, tail = rest[:end], rest[end:]
+    if tail and isinstance(tail[0], Take):
+        count = min(count, tail[0].count)
+    names = step_names(tuple(nodes))[len(before) :][:end]
+    prices = {
+        name: Pricing(node.model.price)
+        for name, node in zip(names, steps, strict=True)
+        if isinstance(node, Generate) and node.model.price is not None
+    }
+    trials = list(islice(_iter_trials(source, before), count))
+    with Bridge() as bridge:
+        bridge.run(_try_all(trials, SingleRun(steps, folder=folder, names=names, send=call), prices, call))
+    return trials
+
+
+def _iter_trials(source: Source, before: Sequence[Node]) -> Iterator[Trial]:
+    """A trial for each record at the end of the source half; one that failed there has its error."""
+    records = iterate(source, before)
+    try:
+        while True:
+            try:
+                yield Trial(next(records))
+            except StopIteration:
+                return
+            except Exception as exc:  # noqa: BLE001 - what a record fails with is what a trial is there to show
+                yield Trial(None, error=describe_error(exc))
+    finally:
+        records.close()
+
+
+async def _try_all(trials: Sequence[Trial], run: SingleRun, prices: Mapping[str, Pricing], call: bool) -> None:
+    async with run:
+        for trial in trials:
+            if trial.error is None:
+                await _try(trial, run, partial(_note, trial, prices, call))
+
+
+async def _try(trial: Trial, run: SingleRun, on_call: OnCall) -> None:
+    try:
+        trial.result = await run.run(trial.record, on_call)
+    except _NotSent:
+        return
+    except Exception as exc:
+        if is_failure_of_run(exc):
+            raise
+        trial.error = describe_error(exc)
+
+
+def _note(
+    trial: Trial, prices: Mapping[str, Pricing], call: bool, step: str, request: Request, reply: Reply | None
+) -> None:
+    body = orjson.loads(request.body)
+    if reply is None:
+        trial.exchanges.append(Exchange(step, body))
+        if not call:
+            raise _NotSent
+        return
+    usage = reply.usage
+    asked = next(i for i in reversed(range(len(trial.exchanges))) if trial.exchanges[i].request == body)
+    trial.exchanges[asked] = Exchange(
+        step,
+        body,
+        mask(reply.text or reply.refusal),
+        input_tokens=usage.input_tokens if usage else None,
+        output_tokens=usage.output_tokens if usage else None,
+        cost_usd=prices[step].cost(usage).usd if usage and step in prices else None,
+    )

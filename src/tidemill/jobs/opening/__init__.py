@@ -1,0 +1,1 @@
+"""Opening a run: whose folders these are, what is done already, and where to go on."""

@@ -1,0 +1,155 @@
+"""Retry: the quarantined and skipped records of a run as something to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tidemill.data.nodes import Node
+from tidemill.errors import DataError
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.replies import iter_failed
+from tidemill.jobs.ledger.rows import FailedRow
+from tidemill.jobs.opening.run import OpenRun
+from tidemill.jobs.reading.reader import CHUNK_BYTES, CHUNK_RECORDS, CHUNK_RESULT_BYTES, Chunk, SourceTotals
+from tidemill.jobs.reading.source_half import SourceHalf
+from tidemill.jobs.records.counts import EMITTED, IN, PASSED, QUARANTINED, SKIPPED, new_counts
+from tidemill.jobs.records.outcomes import Failure, Redo
+from tidemill.jobs.records.sizes import estimate_bytes
+from tidemill.protocols import Source
+
+NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPass:
+    """One pass of a run: number 0 over the source, each later one a retry of what stood in segments up to `upto`."""
+
+    number: int = 0
+    upto: int = 0
+
+
+def begin_retry(run: OpenRun) -> RunPass:
+    """The retry that was cut short, while rows it took up still stand; else a new one over all that stands now."""
+    saved = run.ledger.load_meta("retry")
+    last = RunPass(saved["number"], saved["upto"]) if saved else RunPass()
+    if any(_stands(segment) for segment in run.segments if segment["number"] <= last.upto):
+        return last
+    begun = RunPass(last.number + 1, run.next_segment - 1)
+    run.ledger.save_meta({"retry": {"number": begun.number, "upto": begun.upto}})
+    return begun
+
+
+def _stands(segment: dict[str, Any]) -> bool:
+    part = segment.get("quarantine")
+    return part is not None and part["rows"] > part["retired"]
+
+
+class RetryReader:
+    """Gives the records that stand in quarantine, oldest first, each at the step where it failed.
+
+    A record that failed in the source half goes through the rest of it here; one of the record half enters there.
+    The counts take back the failed outcome, since the record gets a new one.
+
+    Args:
+        upto: the number of the last segment whose rows are tried again.
+
+    Attributes:
+        result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        segments: Sequence[dict[str, Any]],
+        source: Source,
+        source_nodes: Sequence[Node],
+        *,
+        upto: int,
+        totals: SourceTotals,
+        steps: int,
+        chunk_records: int = CHUNK_RECORDS,
+    ) -> None:
+        taken_up = [segment for segment in segments if segment["number"] <= upto]
+        self._rows = (row for segment in taken_up for row in iter_failed(folder, segment, standing=True))
+        self._source = source
+        self._totals = totals
+        self._half = SourceHalf(source_nodes, new_counts(steps), totals.taken)
+        self._first = len(source_nodes) + 1
+        self._steps = steps
+        self._chunk_records = chunk_records
+        self._stopping = False
+        self.result_bytes = 0
+
+    def next_chunk(self) -> Chunk | None:
+        """The next records to try again, None when there are no more."""
+        counts = self._half.counts = new_counts(self._steps)
+        rows: list[tuple[int, Any, int]] = []
+        size = 0
+        most = min(self._chunk_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
+        while len(rows) < most and size < CHUNK_BYTES and not self._stopping:
+            row = next(self._rows, None)
+            if row is None:
+                break
+            outcome = SKIPPED if row.outcome == "skipped" else QUARANTINED
+            counts[row.step][outcome] -= 1
+            counts[row.step][IN] -= 1
+            entered = self._enter(row)
+            held = (each.record if isinstance(each, Failure) else each for _, each, _ in entered)
+            size_bytes = sum(map(estimate_bytes, held))
+            size += size_bytes
+            rows.append((row.ordinal, Redo(row.part, entered), size_bytes))
+        if not rows:
+            return None
+        return Chunk("", rows, None, SourceTotals(self._totals.ordinal, dict(self._half.taken)), counts)
+
+    def stop(self) -> None:
+        """Give nothing more, from any thread."""
+        self._stopping = True
+
+    def measure(self) -> tuple[int, int] | None:
+        """Unknown: how many stand in quarantine is not counted beforehand."""
+        return None
+
+    def close(self) -> None:
+        """Close the quarantine part that is being read."""
+        self._rows.close()
+
+    def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
+        if not row.restorable:
+            self._half.counts[row.step][IN] += 1
+            return [(row.path, _fail_again(row), 0)]
+        if row.step >= self._first:
+            return [(row.path, row.record, row.step - self._first)]
+        entered = list(self._flow(row))
+        if len(entered) == 1 and not row.given:
+            return [_place(row.path, entered[0])]
+        return [_place((*row.path, row.given + index), record) for index, record in enumerate(entered)]
+
+    def _flow(self, row: FailedRow) -> Iterator[Any]:
+        """What the record gives at the end of the source half: records and failures."""
+        half = self._half
+        if row.step:
+            yield from half.flow(row.record, row.step - 1, row.given)
+            return
+        try:
+            record = self._source.decode_record(row.raw or b"")
+        except DataError as exc:
+            half.counts[0][IN] += 1
+            yield Failure(0, exc, raw=row.raw)
+            return
+        half.count(0, PASSED)
+        half.counts[0][EMITTED] += 1
+        yield from half.flow(record)
+
+
+def _place(path: tuple[int, ...], entered: Any) -> tuple[tuple[int, ...], Any, int]:
+    """What enters the record half, at its first step, under the identity it has from now on."""
+    return path, replace(entered, path=path) if isinstance(entered, Failure) else entered, 0
+
+
+def _fail_again(row: FailedRow) -> Failure:
+    """The failure that `row` stays: its record is not what it was any more."""
+    message = row.error["message"].removesuffix(NOT_RETRIED) + NOT_RETRIED
+    return Failure(row.step, DataError(message), row.record, path=row.path, restorable=False)

@@ -1,0 +1,103 @@
+"""The source half of a job applied to one source record at a time, with its books kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from tidemill.data.nodes import Node, Take, step_names
+from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
+from tidemill.jobs.records.outcomes import Failure
+from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step, copy_record
+
+
+class SourceHalf:
+    """Takes source records through the nodes before the first call.
+
+    Attributes:
+        counts: where records are counted, by step; its owner exchanges it as it likes.
+        taken: records each `take` has passed, by its place.
+        has_children: whether one source record can become several.
+        is_whole: whether it looks across records, so that the source is one part.
+    """
+
+    def __init__(self, nodes: Sequence[Node], counts: Counts, taken: Mapping[str, int]) -> None:
+        self._steps: list[RecordStep | int] = [
+            node.count if isinstance(node, Take) else compile_step(node, name)
+            for node, name in zip(nodes, step_names(tuple(nodes)), strict=True)
+        ]
+        self._takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
+        self.counts = counts
+        self.taken = dict(taken)
+        self.has_children = any(not isinstance(step, int) and step.shape is Shape.MANY for step in self._steps)
+        self.is_whole = not all(node.record_wise for node in nodes)
+
+    def flow(self, record: Any, start: int = 0, given: int = 0) -> Iterator[Any]:
+        """The records and failures that `record` becomes, from step `start` on; at each one the counts add up.
+
+        Args:
+            given: children of the `flat_map` at `start` to leave out, since they were given earlier.
+        """
+        for index in range(start, len(self._steps)):
+            step = self._steps[index]
+            if isinstance(step, int):
+                kept: Any = self._take(index, step)
+            elif step.shape is Shape.MANY:
+                yield from self._flow_children(step, record, index, given if index == start else 0)
+                return
+            else:
+                lent = copy_record(record)
+                try:
+                    kept = step.apply(lent)
+                except USER_ERRORS as exc:
+                    self.counts[index + 1][IN] += 1
+                    yield Failure(index + 1, step.explain(exc), record)
+                    return
+                record = lent
+                if step.shape is Shape.ONE:
+                    record, kept = kept, True
+            if not kept:
+                self.count(index + 1, DROPPED)
+                return
+            self.count(index + 1, PASSED)
+            self.counts[index + 1][EMITTED] += 1
+        yield record
+
+    def is_full(self, after: int = -1) -> bool:
+        """Whether a `take` behind the step `after` has all it wants."""
+        if not self._takes:
+            return False
+        return any(self.taken.get(str(index), 0) >= most for index, most in self._takes if index > after)
+
+    def count(self, step: int, outcome: int) -> None:
+        """One record into the step with this place in the counts, and its outcome."""
+        self.counts[step][IN] += 1
+        self.counts[step][outcome] += 1
+
+    def _flow_children(self, step: RecordStep, record: Any, index: int, skip: int) -> Iterator[Any]:
+        """Each child of `record`, lazily; the record is counted when its first child comes, or none did."""
+        given = 0
+        try:
+            for child in islice(step.iter_children(step.apply(copy_record(record))), skip, None):
+                if not given:
+                    self.count(index + 1, PASSED)
+                given += 1
+                self.counts[index + 1][EMITTED] += 1
+                yield from self.flow(child, index + 1)
+                if self.is_full(index):
+                    break
+        except USER_ERRORS as exc:
+            if given:
+                self.counts[index + 1][PASSED] -= 1
+            else:
+                self.counts[index + 1][IN] += 1
+            yield Failure(index + 1, step.explain(exc), record, given=skip + given)
+            return
+        if not given:
+            self.count(index + 1, PASSED if skip else DROPPED)
+
+    def _take(self, index: int, most: int) -> bool:
+        taken = self.taken.get(str(index), 0)
+        self.taken[str(index)] = min(taken + 1, most)
+        return taken < most

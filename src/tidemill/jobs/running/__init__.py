@@ -1,0 +1,1 @@
+"""Running a job: one sitting from an opened run to a sealed one, and what it says of itself."""

@@ -1,0 +1,134 @@
+"""Looking into a run from outside: its status, its records, its replies, its failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.config.secrets import mask
+from tidemill.data.dataset import dataset
+from tidemill.disk import Disk
+from tidemill.errors import ConfigError, StateError
+from tidemill.jobs.landing.sealer import iter_calls
+from tidemill.jobs.ledger.database import Ledger, open_ledger
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.replies import iter_failed
+from tidemill.jobs.ledger.rows import parse_call
+from tidemill.jobs.running.report import Report, load_report
+from tidemill.jobs.running.status import load_status
+
+REASONS_FROM = 1_000
+"""Records in quarantine that are looked at to say why records failed."""
+
+
+def read_status(folder: RunFolder) -> dict[str, Any] | Report:
+    """What a running run last published; of one at rest, the report of its last sitting.
+
+    Raises:
+        StateError: it was killed before it could report anything.
+    """
+    try:
+        with open_ledger(folder.ledger, Disk()) as ledger:
+            return _read_rest(folder, ledger)
+    except StateError:
+        status = load_status(folder)
+        if status is None:
+            raise
+        return status
+
+
+def _read_rest(folder: RunFolder, ledger: Ledger) -> dict[str, Any] | Report:
+    """A run that nobody runs: its report, unless a sitting after it was killed."""
+    status = load_status(folder)
+    if status is not None:
+        return {**status, "state": "killed; run it again and it goes on"}
+    report = load_report(folder)
+    if report is None:
+        sealed = sum(ledger.load_meta("sealed", {}).values())
+        raise StateError(
+            f"the run was killed before its first report; {sealed} records are sealed",
+            where=str(folder.run),
+            hint="run it again and it goes on",
+        )
+    return Report(**report)
+
+
+def read_job_file(folder: RunFolder) -> tuple[Path, list[str]]:
+    """The job file a run was started from, and what was put in over it.
+
+    Raises:
+        ConfigError: it was started from Python.
+    """
+    info = orjson.loads(folder.info.read_bytes())
+    if info["job_file"] is None:
+        raise ConfigError(
+            "this run was started from Python, and no job file describes it",
+            where=str(folder.run),
+            hint="call it there: stream.write(…, retry=True)",
+        )
+    return Path(info["job_file"]), info["overrides"]
+
+
+def read_records(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    """The first landed records; of a running run, those sealed so far."""
+    return list(islice(dataset(folder.output), count))
+
+
+def read_replies(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    """The first replies as archived: identity, step, call number, reply, attempts."""
+    with open_ledger(folder.ledger, Disk()) as ledger:
+        return list(islice(_iter_replies(folder, ledger), count))
+
+
+def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    """The first records that stand in quarantine: identity, step, why, and the record."""
+    with open_ledger(folder.ledger, Disk()) as ledger:
+        rows = (row for segment in ledger.load_segments() for row in iter_failed(folder, segment, standing=True))
+        return [
+            {
+                "part": row.part,
+                "record": ".".join(map(str, (row.ordinal, *row.path))),
+                "step": row.name,
+                "outcome": row.outcome,
+                "error": f"{row.error['type']}: {row.error['message']}",
+                "where": row.error.get("where", ""),
+                "value": row.record if row.raw is None else row.raw.decode("utf-8", "backslashreplace"),
+            }
+            for row in islice(rows, count)
+        ]
+
+
+def count_reasons(folder: RunFolder, most: int = 3) -> list[tuple[int, str]]:
+    """The commonest reasons for quarantine among the first records that stand in it, the most frequent first."""
+    rows = read_failures(folder, REASONS_FROM)
+    reasons = Counter(f"{row['step']}: {row['error'].splitlines()[0][:160]}" for row in rows)
+    return [(count, reason) for reason, count in reasons.most_common(most)]
+
+
+def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]:
+    archived = (
+        line
+        for segment in ledger.load_segments()
+        if "calls" in segment
+        for line in iter_calls(folder.call_part(segment["number"]))
+    )
+    waiting = (line for frame in ledger.iter_frames() for line in frame.split(b"\n"))
+    for lines in (archived, waiting):
+        for line in lines:
+            (part, ordinal, path, step, number), _, reply, attempts = parse_call(line.rstrip(b"\n"))
+            text, finish_reason, tokens, refusal = reply
+            yield {
+                "part": part,
+                "record": ".".join(map(str, (ordinal, *path))),
+                "step": step,
+                "call": number,
+                "reply": mask(text or refusal),
+                "finish_reason": finish_reason,
+                "tokens": tokens,
+                "attempts": attempts,
+            }

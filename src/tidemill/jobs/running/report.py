@@ -1,0 +1,134 @@
+"""The report of a run: what became of every record, what it cost, and how to go on."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.calls.meter import Meter
+from tidemill.disk import Disk
+from tidemill.errors import TidemillError
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.records.counts import DROPPED, FIELDS, PASSED, QUARANTINED, SKIPPED, Counts
+from tidemill.jobs.records.outcomes import explain_error
+
+EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """What a run came to.
+
+    Attributes:
+        outcome: `finished`, `limit` (the limit was reached), `errors` (more than `max_errors`), `raised` (a step with
+            `on_error: raise`), `stopped` (Ctrl-C or SIGTERM), `failed` (a failure of the run: budget, endpoint, disk).
+        reason: why, when it did not finish, and the next step; or that there was nothing to do.
+        exit_code: what the command ends with.
+        records: landed, dropped, skipped, quarantined, over the life of the run.
+        steps: per step in, passed, dropped, skipped, quarantined, emitted.
+        done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their
+            replies committed.
+        recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
+        calls: calls, attempts, tokens, cost, latency percentiles over the life of the run.
+        peak_rss_bytes: the most memory this process has held.
+    """
+
+    run_id: str
+    outcome: str
+    reason: str
+    exit_code: int
+    output: str
+    run_folder: str
+    records: Mapping[str, int]
+    steps: Sequence[Mapping[str, int | str]]
+    done: int
+    before: int
+    recalled: int
+    reused: int
+    calls: Mapping[str, Any]
+    elapsed_s: float
+    peak_rss_bytes: int
+
+    def __repr__(self) -> str:
+        records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"
+        return f"<Report: {self.outcome}{f' ({self.reason})' if self.reason else ''}; {records} → {self.output}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return asdict(self)
+
+    def to_json(self) -> bytes:
+        """The report as a JSON file's bytes."""
+        return orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2)
+
+
+def count_outcomes(counts: Counts) -> dict[str, int]:
+    """Records by outcome over all steps; landed ones are those the sink passed."""
+    return {
+        "landed": counts[-1][PASSED],
+        "dropped": sum(row[DROPPED] for row in counts),
+        "skipped": sum(row[SKIPPED] for row in counts),
+        "quarantined": sum(row[QUARANTINED] for row in counts),
+    }
+
+
+def describe_steps(counts: Counts, names: Sequence[str]) -> list[dict[str, int | str]]:
+    """The counts as JSON rows, one a step."""
+    return [{"step": name, **dict(zip(FIELDS, row, strict=True))} for name, row in zip(names, counts, strict=True)]
+
+
+def explain_reason(reason: BaseException | str | None) -> str:
+    """Why a run ended, in the user's words, secrets masked."""
+    if reason is None:
+        return ""
+    if isinstance(reason, str):
+        return reason
+    text = explain_error(reason)
+    return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
+
+
+def describe_calls(meter: Meter) -> dict[str, Any]:
+    """The meter as the report shows it."""
+    described = meter.to_dict()
+    described.pop("latencies", None)
+    return described
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held, in bytes."""
+    try:
+        # What getrusage says on Linux may be what the parent held before this program began.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def save_report(report: Report, folder: RunFolder, disk: Disk) -> None:
+    """Put the report into the run folder; a disk that is full keeps the last one."""
+    try:
+        disk.write_file(folder.report, report.to_json())
+    except OSError:
+        return
+
+
+def is_told(report: Report, folder: RunFolder) -> bool:
+    """Whether the report in the run folder says the same end of the same run."""
+    known = load_report(folder)
+    return known is not None and (known["run_id"], known["outcome"]) == (report.run_id, report.outcome)
+
+
+def load_report(folder: RunFolder) -> dict[str, Any] | None:
+    """The report of the last sitting, None when there is none."""
+    try:
+        report: dict[str, Any] = orjson.loads(folder.report.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return report

@@ -1,0 +1,122 @@
+"""Running a job: from an opened run to a sealed one, whatever ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from tidemill.calls.wire import Transport
+from tidemill.disk import Disk
+from tidemill.jobs.opening.run import open_run
+from tidemill.jobs.running.report import Report, is_told, save_report
+from tidemill.jobs.running.sitting import RunRequest, Sitting, Surroundings
+from tidemill.jobs.running.status import RUNNING, Status, StatusBoard
+from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.window.window import Window
+from tidemill.resources.scope import Scope
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+
+
+class Runner:
+    """Runs one job once. `run` belongs to one loop; `stop` may be called from that loop while it goes on.
+
+    Args:
+        job: what to run.
+        request: how.
+        disk: the door to durable operations.
+        transport: makes what requests go through; HTTP by default.
+        rng: where jitter comes from.
+        on_status: told how far the run is, about once a second and at the end.
+    """
+
+    def __init__(
+        self,
+        job: JobSpec,
+        request: RunRequest = RunRequest(),  # noqa: B008 - frozen
+        *,
+        disk: Disk | None = None,
+        transport: Callable[[], Transport] | None = None,
+        rng: random.Random | None = None,
+        on_status: Callable[[Status], None] = lambda status: None,
+    ) -> None:
+        self.job = job
+        self.request = request
+        self._surroundings = Surroundings(disk or Disk(), transport or _http_transport, rng or random.Random())
+        self._on_status = on_status
+        self._window: Window | None = None
+        self._stops = 0
+
+    def stop(self, times: int = 1) -> None:
+        """Once: start nothing new, give calls in flight the grace period, seal. Twice: end at once. Both resumable."""
+        self._stops = max(self._stops, times)
+        if self._window is not None:
+            self._window.stop(now=self._stops > 1)
+
+    async def run(self) -> Report:
+        """Run until the source ends, or something ends the run; what is finished is sealed.
+
+        Raises:
+            ConfigError, DataError, StateError: the run cannot begin; nothing was called.
+        """
+        disk = self._surroundings.disk
+        async with Scope() as scope:
+            run = open_run(self.job, scope, disk, fresh=self.request.fresh)
+            sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
+            board = StatusBoard(run.folder)
+            logger.info(
+                "run %s opened in %s: %d records done", run.info["run_id"], run.folder.run, sitting.sealed_before
+            )
+            error: BaseException | None = None
+            try:
+                try:
+                    await self._work(sitting, board)
+                    if not self._stops:
+                        sitting.end_reuse()
+                finally:
+                    await sitting.close()
+            except Exception as exc:  # noqa: BLE001 - what ended the run is told in the report, which says how to go on
+                error = exc
+            outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
+            report = sitting.report(outcome, reason)
+            if sitting.has_worked or not is_told(report, run.folder):
+                save_report(report, run.folder, disk)
+            board.remove()
+            logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
+            self._on_status(sitting.describe(outcome))
+        return report
+
+    async def _work(self, sitting: Sitting, board: StatusBoard) -> None:
+        self._window = window = sitting.window
+        ticks = asyncio.create_task(self._tick(sitting, board))
+        try:
+            if self._stops:
+                window.stop(now=self._stops > 1)
+            if sitting.lander.errors.find_breach() is None:
+                await window.run()
+        finally:
+            ticks.cancel()
+            sitting.reader.stop()
+            try:
+                if self._stops < 2:
+                    await sitting.lander.finish()
+            finally:
+                await sitting.lander.abandon()
+
+    async def _tick(self, sitting: Sitting, board: StatusBoard) -> None:
+        while True:
+            status = sitting.describe(RUNNING)
+            board.publish(status)
+            self._on_status(status)
+            await asyncio.sleep(TICK_S)
+            sitting.lander.tick()
+
+
+def _http_transport() -> Transport:
+    from tidemill.calls.transport import HttpTransport
+
+    return HttpTransport()

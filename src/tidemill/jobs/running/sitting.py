@@ -1,0 +1,360 @@
+"""One sitting of a run: everything it holds open, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidemill.calls.budget import BudgetLedger, Spend
+from tidemill.calls.engine import Engine
+from tidemill.calls.meter import Meter
+from tidemill.calls.wire import Transport
+from tidemill.data.nodes import Node
+from tidemill.disk import Disk
+from tidemill.errors import StateError
+from tidemill.jobs.landing.lander import ErrorCount, Lander
+from tidemill.jobs.landing.sinks import make_writer
+from tidemill.jobs.ledger.replies import Journal, LedgerReplies, OldReplies
+from tidemill.jobs.opening.run import SOURCE_PASS, OpenRun, open_old_run
+from tidemill.jobs.reading.reader import CHUNK_RECORDS, Chunk, Reader
+from tidemill.jobs.reading.retry import RetryReader, RunPass, begin_retry
+from tidemill.jobs.running.report import (
+    EXIT_CODES,
+    Report,
+    count_outcomes,
+    describe_calls,
+    describe_steps,
+    explain_reason,
+    peak_rss_bytes,
+)
+from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.window import Window, WindowLimits
+from tidemill.models.generate import Generate
+from tidemill.resources.scope import Scope
+from tidemill.resources.worker import WorkerThread
+
+NOTHING_TO_DO = "already finished, nothing to do"
+NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
+
+NO_REUSE = "none"
+"""In place of an earlier run: go on without the one that this run began with."""
+
+REUSE_ENDED = "reuse_ended"
+"""What the ledger holds once the source was read to its end: the earlier run is not needed any more."""
+
+READER_CLOSE_S = 1.0
+"""How long a run that ends waits for its source to return."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """How a job is to be run this time.
+
+    Attributes:
+        limit: end the source half after this many records, counted over the life of the run.
+        fresh: delete this run's own output and run folder first.
+        reuse: an earlier run (its output or run folder) whose replies are used where nothing changed; `none` goes on
+            without the one this run began with.
+        retry: try the quarantined and skipped records again, instead of reading on.
+    """
+
+    limit: int | None = None
+    fresh: bool = False
+    reuse: str | None = None
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run takes from outside, so that a test can hand in its own.
+
+    Attributes:
+        disk: the door to durable operations.
+        transport: makes what requests go through.
+        rng: where jitter comes from.
+    """
+
+    disk: Disk
+    transport: Callable[[], Transport]
+    rng: random.Random
+
+
+class Sitting:
+    """Everything one `run` holds open, wired together."""
+
+    def __init__(self, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings) -> None:
+        self.job = job
+        self.request = request
+        self.run = run
+        self.surroundings = surroundings
+        self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
+        self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
+        self.run_pass = begin_retry(run) if request.retry else RunPass()
+        self.ledger_thread = WorkerThread("ledger")
+        self.reader_thread = WorkerThread("reader")
+        self.started = time.monotonic()
+        self._read_before = 0
+        self._first_segment = run.next_segment
+        self.window: Window
+        self.lander: Lander
+        self.reader: Reader | RetryReader
+        self.replies: LedgerReplies
+        self.journal: Journal
+        self.engine: Engine
+
+    @classmethod
+    async def open(
+        cls, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings, scope: Scope
+    ) -> Sitting:
+        """The sitting, models opened, nothing read or called yet."""
+        sitting = cls(job, request, run, surroundings)
+        scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
+        scope.defer(sitting.ledger_thread.close, "ledger thread")
+        source_half, record_half = job.halves
+        slots = count_slots(record_half)
+        first = len(source_half) + 1
+        sitting.journal = Journal(
+            run.ledger,
+            sitting.ledger_thread,
+            run_pass=sitting.run_pass.number,
+            slots=slots,
+            totals=sitting.save_meter,
+            in_flight=lambda: sitting.meter.in_flight,
+        )
+        sitting.engine = sitting.make_engine()
+        steps = await open_steps(
+            record_half,
+            job.names[first:-1],
+            first=first,
+            engine=sitting.engine,
+            scope=scope,
+            folder=job.folder,
+        )
+        sitting.replies = LedgerReplies(
+            run.ledger.iter_frames(sitting.run_pass.number), sitting.journal, _open_reuse(sitting, scope)
+        )
+        sitting.reader = sitting.make_reader(source_half)
+        place = sitting.reader.measure()
+        sitting._read_before = place[0] if place else 0
+        sitting.lander = sitting.make_lander()
+        scope.defer(sitting.lander.close, "sealing thread")
+        sitting.window = Window(
+            sitting.next_chunk,
+            steps,
+            WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
+            sitting.lander.deliver,
+            store=sitting.replies,
+            first_number=run.sealed.get(sitting.run_pass.number, 0),
+            skipping=sitting.policies("skip"),
+            paused=sitting.lander.is_behind,
+        )
+        sitting.lander.on_stop = sitting.window.stop
+        sitting.lander.on_room = sitting.window.make_room
+        return sitting
+
+    async def next_chunk(self) -> Chunk | None:
+        """The next chunk read, no larger than what its records come to allows."""
+        self.reader.result_bytes = self.lander.result_bytes
+        return await self.reader_thread.run(self.reader.next_chunk)
+
+    def make_engine(self) -> Engine:
+        budget = None
+        if self.job.budget is not None:
+            lease = self.run.ledger.load_meta("lease")
+            budget = BudgetLedger(self.job.budget, Spend.from_dict(lease) if lease else Spend())
+        return Engine(
+            self.surroundings.transport(),
+            rng=self.surroundings.rng,
+            budget=budget,
+            commit_lease=self.journal.commit_lease,
+            meter=self.meter,
+        )
+
+    def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
+        run, job, limit = self.run, self.job, self.request.limit
+        chunk_records = min(CHUNK_RECORDS, job.sink.segment.records)
+        if self.request.retry:
+            return RetryReader(
+                run.folder,
+                run.segments,
+                job.source,
+                source_half,
+                upto=self.run_pass.upto,
+                totals=run.totals,
+                steps=len(job.names),
+                chunk_records=chunk_records,
+            )
+        done = run.sealed.get(SOURCE_PASS, 0)
+        return Reader(
+            job.source,
+            source_half,
+            run.parts,
+            totals=run.totals,
+            steps=len(job.names),
+            limit=None if limit is None else limit - done,
+            chunk_records=chunk_records,
+        )
+
+    def make_lander(self) -> Lander:
+        run, job = self.run, self.job
+        outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
+        writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
+        errors = ErrorCount(job.max_errors, first=len(job.halves[0]) + 1, only_at_end=self.request.retry)
+        errors.recount(run.counts)
+        return Lander(
+            run,
+            self.run_pass.number,
+            writer,
+            retried=self.run_pass.upto,
+            names=job.names,
+            skipping=self.policies("skip"),
+            raising=self.policies("raise"),
+            limits=job.sink.segment,
+            errors=errors,
+            disk=self.surroundings.disk,
+            ledger_thread=self.ledger_thread,
+            meta=self.save_meter,
+        )
+
+    @property
+    def before(self) -> int:
+        """Records done in earlier sittings: sealed ones, and those whose replies were all committed then."""
+        return self.sealed_before + self.lander.recalled
+
+    def policies(self, policy: str) -> list[int]:
+        """The places in the counts of the steps whose `on_error` is `policy`."""
+        given = [getattr(self.job.source, "on_error", None), *(node.on_error for node in self.job.steps)]
+        return [index for index, on_error in enumerate(given) if on_error == policy]
+
+    def save_meter(self) -> dict[str, Any]:
+        return {"meter": self.meter.to_dict()}
+
+    async def close(self) -> None:
+        """End the reader, the engine and the journal; what is committed is durable."""
+        with suppress(TimeoutError):  # a source that blocks keeps its thread, and what it holds open
+            async with asyncio.timeout(READER_CLOSE_S):
+                await self.reader_thread.run(self.reader.close)
+        try:
+            await self.engine.close()
+        finally:
+            await self.journal.drain()
+
+    def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
+        """How the sitting ended, and why."""
+        error = error or self.lander.raised
+        if error is not None:
+            return ("raised" if error is self.lander.raised else "failed"), error
+        breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
+        if breach is not None:
+            return "errors", breach
+        if stopped:
+            return "stopped", None
+        limit = self.request.limit
+        is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
+        if is_limited:
+            return "limit", None
+        return "finished", None if self.has_worked else NOTHING_TO_RETRY if self.request.retry else NOTHING_TO_DO
+
+    @property
+    def has_worked(self) -> bool:
+        """Whether anything came of this sitting."""
+        return self.run.next_segment > self._first_segment
+
+    def end_reuse(self) -> None:
+        """Note that the earlier run may go, when the source was read and sealed to its end."""
+        is_whole = not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished"
+        if is_whole and self.run.ledger.load_meta("reuse") and not self.run.ledger.load_meta(REUSE_ENDED, False):
+            self.run.ledger.save_meta({REUSE_ENDED: True})
+
+    def describe(self, state: str) -> Status:
+        """How far the run is, now."""
+        return Status(
+            state=state,
+            outcomes=self.lander.count_outcomes() if state == RUNNING else count_outcomes(self.run.counts),
+            done=self.sealed_before + self.lander.finished,
+            before=self.before,
+            total=self._estimate_total(),
+            in_flight=self.meter.in_flight,
+            calls=self.meter.calls,
+            attempts=self.meter.attempts,
+            input_tokens=self.meter.input_tokens,
+            output_tokens=self.meter.output_tokens,
+            usd=self.meter.usd,
+            elapsed_s=time.monotonic() - self.started,
+            recalled=self.replies.recalled,
+        )
+
+    def _estimate_total(self) -> int | None:
+        """Records there will be in all: the limit's number, else as many as the source's size lets expect."""
+        if self.request.limit is not None and not self.request.retry:
+            return self.request.limit
+        place = self.reader.measure()
+        if place is None or not place[0] or not self.window.admitted:
+            return None
+        read, size = place
+        share = (size - self._read_before) / max(1, read - self._read_before)
+        return self.sealed_before + round(self.window.admitted * share)
+
+    def report(self, outcome: str, reason: BaseException | str | None) -> Report:
+        """What the run came to."""
+        run = self.run
+        return Report(
+            run_id=run.info["run_id"],
+            outcome=outcome,
+            reason=explain_reason(reason),
+            exit_code=EXIT_CODES[outcome],
+            output=str(run.folder.output),
+            run_folder=str(run.folder.run),
+            records=count_outcomes(run.counts),
+            steps=describe_steps(run.counts, self.job.names),
+            done=run.sealed.get(SOURCE_PASS, 0),
+            before=self.sealed_before if self.request.retry else self.before,
+            recalled=self.replies.recalled,
+            reused=self.replies.reused,
+            calls=describe_calls(self.meter),
+            elapsed_s=time.monotonic() - self.started,
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+
+
+def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
+    """The earlier run to reuse: the one asked for now, or when this run began; none once its source was read whole.
+
+    A retry reuses nothing: what it tries again would be given the very replies that failed.
+    """
+    run = sitting.run
+    known = run.ledger.load_meta("reuse")
+    wanted = sitting.request.reuse or known
+    if sitting.request.retry or wanted is None:
+        return None
+    if wanted == NO_REUSE:
+        run.ledger.save_meta({"reuse": None})
+        return None
+    if run.ledger.load_meta(REUSE_ENDED, False) and not Path(wanted).exists():
+        return None
+    if wanted == known and not Path(known).exists():
+        raise StateError(
+            f"the run whose replies this one reuses is gone: {known}",
+            where=str(run.folder.output),
+            hint="put it back; or name where it is now with --reuse; or go on without it and pay for the calls that "
+            f"are left: --reuse {NO_REUSE}",
+        )
+    folder, ledger = open_old_run(wanted, run.folder, scope, sitting.surroundings.disk)
+    location = str(folder.run.absolute())
+    if known is None and run.segments:
+        raise StateError(
+            "--reuse is for a new run, and this one has sealed records",
+            where=str(run.folder.output),
+            hint="run without --reuse to go on, or write the new run to another sink.path",
+        )
+    if location != known:
+        run.ledger.save_meta({"reuse": location})
+    return OldReplies(folder, ledger.load_segments(), ledger.iter_frames())

@@ -1,0 +1,90 @@
+"""What a running run says of itself: `status.json`, rewritten once a second, and what progress is drawn from."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from tidemill.jobs.ledger.folder import RunFolder
+
+RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a run is.
+
+    Attributes:
+        state: `running`, or how it ended (`finished`, `limit`, `errors`, `stopped`, `failed`, `raised`).
+        outcomes: records by outcome (landed, dropped, skipped, quarantined) over the life of the run.
+        done: records of the source half finished over the life of the run, `before` of them in earlier sittings.
+        total: records there are in all, from `--limit` or as far as the source can tell by its size; None when unknown.
+        in_flight: calls sent and not committed.
+        elapsed_s: seconds of this sitting.
+    """
+
+    state: str
+    outcomes: Mapping[str, int]
+    done: int
+    before: int
+    total: int | None
+    in_flight: int
+    calls: int
+    attempts: int
+    input_tokens: int
+    output_tokens: int
+    usd: float
+    elapsed_s: float
+    recalled: int = 0
+    pid: int = field(default_factory=os.getpid)
+    written_at: float = field(default_factory=time.time)
+
+    @property
+    def records_per_s(self) -> float:
+        """Records finished a second in this sitting."""
+        return (self.done - self.before) / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the end, None when unknown."""
+        if self.total is None or self.records_per_s == 0:
+            return None
+        return max(0.0, (self.total - self.done) / self.records_per_s)
+
+    def to_json(self) -> bytes:
+        """The status as a JSON file's bytes."""
+        return orjson.dumps(asdict(self) | {"records_per_s": round(self.records_per_s, 2), "eta_s": self.eta_s})
+
+
+class StatusBoard:
+    """Publishes a run's status for other processes: a rename, so that a reader never sees half of it."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.status
+
+    def publish(self, status: Status) -> None:
+        """Put `status` in place of the last one; a disk that is full is for the ledger to report."""
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            temporary.write_bytes(status.to_json())
+            os.replace(temporary, self._path)
+        except OSError:
+            return
+
+    def remove(self) -> None:
+        """Take the status away: the run is at rest and its report says how it ended."""
+        self._path.unlink(missing_ok=True)
+
+
+def load_status(folder: RunFolder) -> dict[str, Any] | None:
+    """The status last published, None when there is none."""
+    try:
+        status: dict[str, Any] = orjson.loads(folder.status.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return status

@@ -1,0 +1,143 @@
+"""`JobSpec`: a source, steps and a sink as frozen data, and what makes two of them the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import ConfigDict, Field, InstanceOf, field_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.calls.limits import Budget
+from tidemill.config.functions import Schema
+from tidemill.config.model import Config
+from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
+from tidemill.data.nodes import Node, split_halves, step_names
+from tidemill.data.source import FromIterable, Read
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
+
+MaxErrors = Annotated[float, Field(ge=0)]
+
+
+def check_local(path: str | None) -> str | None:
+    """Check that `path` is one of this machine's: an address would become a folder of that name."""
+    if path is not None and "://" in path:
+        raise PydanticCustomError("local_path", "expected a local folder, got `{path}`", {"path": path})
+    return path
+
+
+class Sink(Config):
+    """Where landed records go: a folder of sealed parts.
+
+    Attributes:
+        path: the folder; it belongs to one run.
+        format: `parquet` (zstd, one row group a part) or `jsonl`.
+        record_schema: `schema:` in a job file, a Pydantic model of whole records; without it the columns are those of
+            the first segment, outputs typed by their models.
+        segment: when a finished stretch is sealed.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [{"path": "out"}]})
+
+    path: str
+    format: Literal["parquet", "jsonl"] = "parquet"
+    record_schema: Schema | None = Field(default=None, alias="schema")
+    segment: SegmentLimits = SegmentLimits()
+
+    _check_path = field_validator("path")(check_local)
+
+
+class RunOptions(Config):
+    """`run:` in a job file.
+
+    Attributes:
+        dir: the run folder; by default `.run` in the output folder.
+        grace_s: seconds that calls in flight are given after the first Ctrl-C.
+    """
+
+    dir: str | None = None
+    grace_s: float = Field(default=10.0, ge=0)
+
+    _check_dir = field_validator("dir")(check_local)
+
+
+class JobSpec(Config):
+    """A whole job.
+
+    Attributes:
+        source: where records come from.
+        steps: what is done with each, in order.
+        sink: where they land.
+        budget: the most that may be spent over the life of the run.
+        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
+            count.
+        run: where the run folder is, and how the run ends.
+        folder: what relative paths start from; a job file's own folder.
+        file: the job file it was read from.
+        overrides: what was put in over what the file says, as `key.path=value`.
+    """
+
+    source: Read | InstanceOf[FromIterable]
+    steps: tuple[InstanceOf[Node], ...]
+    sink: Sink
+    budget: Budget | None = None
+    max_errors: MaxErrors = 0.05
+    run: RunOptions = RunOptions()
+    folder: Path = Path()
+    file: Path | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the counts are kept by: the source, each step, the sink."""
+        return ("source", *step_names(self.steps), "sink")
+
+    @property
+    def halves(self) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """The source half and the record half."""
+        return split_halves(self.steps)
+
+    @property
+    def folders(self) -> RunFolder:
+        """Where the output and the run stand."""
+        output = self.folder / self.sink.path
+        return RunFolder(output, self.folder / self.run.dir if self.run.dir else output / RUN_FOLDER)
+
+    def describe(self) -> dict[str, Any]:
+        """What decides the result, as JSON: source, steps, prompts, schemas, models, parameters, functions."""
+        steps = [
+            {"name": name, **describe_node(node)} for node, name in zip(self.steps, step_names(self.steps), strict=True)
+        ]
+        sink = describe_value(self.sink)
+        return {
+            "source": self.source.describe(),
+            "steps": steps,
+            "sink": {key: value for key, value in sink.items() if key not in ("path", "segment")},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """A hex digest of `describe()`: equal for a chain and a job file that say the same."""
+        return fingerprint_json(self.describe())
+
+
+def find_differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two descriptions differ, one line a field."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in [*old, *(key for key in new if key not in old)]:
+            lines += find_differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        return lines
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [line for i, (a, b) in pairs for line in find_differences(a, b, f"{path}[{i}]")]
+    if old == new:
+        return []
+    return [f"{path}: was {_show(old)}, is {_show(new)}"]
+
+
+def _show(value: Any) -> str:
+    text = "not there" if value is None else orjson.dumps(value).decode()
+    return text if len(text) <= 100 else f"{text[:97]}…"

@@ -1,0 +1,1 @@
+"""The record half: many records at a time through their steps, delivered in source order."""

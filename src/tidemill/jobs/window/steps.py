@@ -1,0 +1,80 @@
+"""Opening the steps of a record half: functions compiled, models opened, each with its lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane
+from tidemill.data.nodes import Node
+from tidemill.jobs.records.step import compile_step
+from tidemill.jobs.window.window import FunctionStep, GenerateStep, WindowStep
+from tidemill.models.endpoints import find_headers, open_base_url
+from tidemill.models.generate import Generate, Generator
+from tidemill.models.model import Model
+from tidemill.models.openai import ChatEndpoint
+from tidemill.resources.scope import Scope
+
+
+async def open_steps(
+    nodes: Sequence[Node],
+    names: Sequence[str],
+    *,
+    first: int,
+    engine: Engine,
+    scope: Scope,
+    folder: Path,
+    send: bool = True,
+) -> list[WindowStep]:
+    """The steps of `nodes`, in order; local models run until `scope` ends.
+
+    Args:
+        names: the steps' names.
+        first: the place in the counts of the first of them.
+        folder: where `.env` and relative model paths are looked for.
+        send: False where requests are only built: no local model is started and no key is needed.
+
+    Raises:
+        ConfigError: a key is missing, a model is not there.
+        ResourceError: a local model does not start.
+    """
+    opened: list[tuple[Model, str, Mapping[str, str], Lane]] = []
+    steps: list[WindowStep] = []
+    for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
+        if not isinstance(node, Generate):
+            function = compile_step(node, name)
+            steps.append(FunctionStep(index, function, function.shape))
+            continue
+        known = next((entry for entry in opened if entry[0] == node.model), None)
+        if known is None:
+            base_url = await _open_model(node.model, scope, folder) if send else ""
+            headers: Mapping[str, str] = find_headers(node.model, folder) if send else {}
+            key = f"{node.model.model}#{len(opened)}"
+            lane = engine.lane(key, limits=node.model.lane_limits, endpoint=base_url, price=node.model.price)
+            known = (node.model, base_url, headers, lane)
+            opened.append(known)
+        _, base_url, headers, lane = known
+        endpoint = ChatEndpoint(base_url, node.model.name, headers, node.options())
+        steps.append(GenerateStep(index, name, Generator(node, endpoint), lane))
+    return steps
+
+
+async def _open_model(model: Model, scope: Scope, folder: Path) -> str:
+    """The base URL, opened beside the loop; cancelled, it is waited for, so that `scope` releases what was opened."""
+    opening = asyncio.ensure_future(asyncio.to_thread(open_base_url, model, scope, folder))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        raise
+
+
+def count_slots(nodes: Sequence[Node]) -> int:
+    """Calls that may be in flight at once over all models of `nodes`; 1 when there is none."""
+    models: list[Model] = []
+    for node in nodes:
+        if isinstance(node, Generate) and node.model not in models:
+            models.append(node.model)
+    return sum(model.lane_limits.concurrency for model in models) or 1
