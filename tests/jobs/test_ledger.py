@@ -12,7 +12,8 @@ from workbench import write_records
 
 from tidemill.disk import Disk
 from tidemill.errors import ResourceError, StateError
-from tidemill.jobs.ledger.database import Ledger, PartPosition, SealRecord, open_ledger
+from tidemill.jobs.ledger.database import Ledger, SealRecord, open_ledger
+from tidemill.jobs.records.chunk import PartPosition
 from tidemill.testing import FullDisk
 
 

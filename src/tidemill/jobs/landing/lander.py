@@ -15,10 +15,18 @@ from tidemill.jobs.landing.stretch import Cut, SegmentLimits, Stretch
 from tidemill.jobs.ledger.database import SealRecord
 from tidemill.jobs.ledger.replies import explain_disk
 from tidemill.jobs.opening.run import OpenRun
-from tidemill.jobs.records.counts import DROPPED, PASSED, QUARANTINED, SKIPPED, Counts, add_counts, check_counts
+from tidemill.jobs.records.counts import (
+    DROPPED,
+    PASSED,
+    QUARANTINED,
+    SKIPPED,
+    Counts,
+    add_counts,
+    check_counts,
+    count_outcomes,
+)
 from tidemill.jobs.records.outcomes import Failure
-from tidemill.jobs.running.report import count_outcomes
-from tidemill.jobs.window.window import Mark, Root
+from tidemill.jobs.records.root import Mark, Root
 from tidemill.resources.worker import WorkerThread
 
 logger = logging.getLogger(__name__)

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from tidemill.config.model import Config
-from tidemill.jobs.ledger.database import PartPosition
-from tidemill.jobs.reading.reader import SourceTotals
+from tidemill.jobs.records.chunk import PartPosition, SourceTotals
 from tidemill.jobs.records.counts import Counts, add_counts, new_counts
 from tidemill.jobs.records.outcomes import Failure
-from tidemill.jobs.window.window import Mark, Root
+from tidemill.jobs.records.root import Mark, Root
 
 
 class SegmentLimits(Config):

@@ -18,7 +18,7 @@ import orjson
 
 from tidemill.disk import Disk
 from tidemill.errors import ResourceError, StateError
-from tidemill.protocols import State
+from tidemill.jobs.records.chunk import PartPosition
 
 FORMAT = 2
 
@@ -38,27 +38,6 @@ CREATE TRIGGER keep_group INSTEAD OF INSERT ON grouped BEGIN
         FROM json_each(NEW.meta);
 END;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class PartPosition:
-    """How far one source part is sealed.
-
-    Attributes:
-        name: the part.
-        turn: its place in reading order; a part that grew after it was done gets a later one.
-        ordinal: the ordinal its next record takes.
-        state: where its iterator stands, None at the start.
-        skip: records of the source record at `state` that are sealed already (behind a `flat_map`).
-        done: whether its end was reached.
-    """
-
-    name: str
-    turn: int
-    ordinal: int = 0
-    state: State | None = None
-    skip: int = 0
-    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)

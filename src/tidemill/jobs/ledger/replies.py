@@ -14,7 +14,7 @@ from tidemill.jobs.landing.sealer import iter_calls
 from tidemill.jobs.ledger.database import Ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import CallKey, FailedRow, pack_call, parse_call
-from tidemill.jobs.window.window import Root
+from tidemill.jobs.records.root import Root
 from tidemill.models.messages import Reply
 from tidemill.resources.worker import WorkerThread
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.errors import TidemillError
-from tidemill.jobs.records.outcomes import Failure, explain_error
+from tidemill.jobs.records.outcomes import Failure, describe_error, explain_error
 
 MAX_SHOWN = 2_000
 """Characters kept of a record that JSON cannot hold."""
@@ -101,14 +100,6 @@ class FailedRow:
         row = orjson.loads(line)
         raw = row.pop("raw_base64", None)
         return cls(**{**row, "path": tuple(row["path"]), "raw": base64.b64decode(raw) if raw is not None else None})
-
-
-def describe_error(error: BaseException) -> dict[str, str]:
-    """An error as JSON: its type and its text, secrets masked."""
-    described = {"type": type(error).__name__, "message": explain_error(error)}
-    if isinstance(error, TidemillError) and error.where:
-        described["where"] = error.where
-    return described
 
 
 def _to_json(record: Any) -> tuple[Any, bool]:

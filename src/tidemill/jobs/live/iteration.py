@@ -22,13 +22,14 @@ from tidemill.data.fingerprints import describe_node
 from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes import Node, Take, split_halves, step_names
 from tidemill.errors import StateError
-from tidemill.jobs.reading.reader import CHUNK_SLOW_S, Chunk, SourceTotals
+from tidemill.jobs.records.chunk import CHUNK_SLOW_S, Chunk, SourceTotals
 from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
+from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS, exit_error
 from tidemill.jobs.window.steps import count_slots, open_steps
-from tidemill.jobs.window.window import Mark, Root, Window, WindowLimits
+from tidemill.jobs.window.window import Window, WindowLimits
 from tidemill.protocols import Growth, Source, State
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import THREAD_PREFIX, WorkerThread

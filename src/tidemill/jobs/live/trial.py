@@ -17,9 +17,8 @@ from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes import Node, Take, split_halves, step_names
-from tidemill.jobs.ledger.rows import describe_error
 from tidemill.jobs.live.single import OnCall, SingleRun
-from tidemill.jobs.window.window import is_failure_of_run
+from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
 from tidemill.models.generate import Generate
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source

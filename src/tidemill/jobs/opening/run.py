@@ -16,10 +16,10 @@ from tidemill.config.secrets import is_secret_key
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.landing.sealer import build_manifest, find_number, next_number, remove_segments, remove_unsealed
-from tidemill.jobs.ledger.database import Ledger, PartPosition, open_ledger
+from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder, locate_run
-from tidemill.jobs.reading.reader import SourceTotals
 from tidemill.jobs.reading.source_half import SourceHalf
+from tidemill.jobs.records.chunk import PartPosition, SourceTotals
 from tidemill.jobs.records.counts import Counts, new_counts
 from tidemill.jobs.spec.job import JobSpec, find_differences
 from tidemill.protocols import Source

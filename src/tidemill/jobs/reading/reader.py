@@ -14,20 +14,20 @@ from typing import Any
 from tidemill.data.nodes import Node
 from tidemill.data.steps import stop_iteration_error
 from tidemill.errors import DataError, StateError
-from tidemill.jobs.ledger.database import PartPosition
 from tidemill.jobs.reading.source_half import SourceHalf
-from tidemill.jobs.records.counts import EMITTED, IN, PASSED, Counts, new_counts
+from tidemill.jobs.records.chunk import (
+    CHUNK_BYTES,
+    CHUNK_RECORDS,
+    CHUNK_RESULT_BYTES,
+    CHUNK_SLOW_S,
+    Chunk,
+    PartPosition,
+    SourceTotals,
+)
+from tidemill.jobs.records.counts import EMITTED, IN, PASSED, new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.protocols import RecordIterator, Source, State
-
-CHUNK_RECORDS = 256
-CHUNK_BYTES = 4 << 20
-CHUNK_RESULT_BYTES = 16 << 20
-"""What the records of one chunk come to at the end, about, at most: a segment holds whole chunks."""
-
-CHUNK_SLOW_S = 0.01
-"""A chunk ends early when reading it took this long, so that a slow source is handed on record by record."""
 
 FAILURE_BYTES = 256
 """What a failure takes besides its record."""
@@ -36,34 +36,6 @@ _END: Any = object()
 
 WHOLE = ""
 """The part of every record when the source half looks across records: there is only one then."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceTotals:
-    """What the source half has done over all parts: kept when it looks across records.
-
-    Attributes:
-        ordinal: records given, when the whole source is one part.
-        taken: records each `take` has passed, by its place.
-    """
-
-    ordinal: int = 0
-    taken: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Records read together: the stretch of source between two exact positions.
-
-    `rows` holds `(ordinal, record or Failure or Redo, size in bytes)`. `position` stands behind the last row, and is
-    None where no source is read (a retry).
-    """
-
-    part: str
-    rows: list[tuple[int, Any, int]]
-    position: PartPosition | None
-    totals: SourceTotals
-    counts: Counts
 
 
 class Reader:

@@ -40,3 +40,18 @@ def check_counts(counts: Counts, names: Sequence[str]) -> None:
                 f"step `{name}` emitted {row[EMITTED]} records and `{names[position + 1]}` took "
                 f"{counts[position + 1][IN]}"
             )
+
+
+def count_outcomes(counts: Counts) -> dict[str, int]:
+    """Records by outcome over all steps; landed ones are those the sink passed."""
+    return {
+        "landed": counts[-1][PASSED],
+        "dropped": sum(row[DROPPED] for row in counts),
+        "skipped": sum(row[SKIPPED] for row in counts),
+        "quarantined": sum(row[QUARANTINED] for row in counts),
+    }
+
+
+def describe_steps(counts: Counts, names: Sequence[str]) -> list[dict[str, int | str]]:
+    """The counts as JSON rows, one a step."""
+    return [{"step": name, **dict(zip(FIELDS, row, strict=True))} for name, row in zip(names, counts, strict=True)]

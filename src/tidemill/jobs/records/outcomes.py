@@ -1,4 +1,4 @@
-"""What becomes of a record that did not land, and what is tried again."""
+"""What becomes of a record that did not land, and what its error says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.config.secrets import mask
+from tidemill.errors import BudgetError, CallError, ResourceError, StateError, TidemillError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,18 @@ def explain_error(error: BaseException) -> str:
     except Exception as exc:  # noqa: BLE001 - a user's exception may fail at this too
         text = f"{type(error).__name__}, whose own text fails with {type(exc).__name__}"
     return mask(text.encode("utf-8", "backslashreplace").decode()) or type(error).__name__
+
+
+def describe_error(error: BaseException) -> dict[str, str]:
+    """An error as JSON: its type and its text, secrets masked."""
+    described = {"type": type(error).__name__, "message": explain_error(error)}
+    if isinstance(error, TidemillError) and error.where:
+        described["where"] = error.where
+    return described
+
+
+def is_failure_of_run(error: BaseException) -> bool:
+    """Whether `error` stops the run instead of failing its record: disk, budget, credentials, an endpoint gone."""
+    if isinstance(error, CallError):
+        return error.of == "run"
+    return isinstance(error, (BudgetError, ResourceError, StateError))

@@ -15,7 +15,6 @@ from tidemill.calls.meter import Meter
 from tidemill.disk import Disk
 from tidemill.errors import TidemillError
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.records.counts import DROPPED, FIELDS, PASSED, QUARANTINED, SKIPPED, Counts
 from tidemill.jobs.records.outcomes import explain_error
 
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
@@ -66,21 +65,6 @@ class Report:
     def to_json(self) -> bytes:
         """The report as a JSON file's bytes."""
         return orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2)
-
-
-def count_outcomes(counts: Counts) -> dict[str, int]:
-    """Records by outcome over all steps; landed ones are those the sink passed."""
-    return {
-        "landed": counts[-1][PASSED],
-        "dropped": sum(row[DROPPED] for row in counts),
-        "skipped": sum(row[SKIPPED] for row in counts),
-        "quarantined": sum(row[QUARANTINED] for row in counts),
-    }
-
-
-def describe_steps(counts: Counts, names: Sequence[str]) -> list[dict[str, int | str]]:
-    """The counts as JSON rows, one a step."""
-    return [{"step": name, **dict(zip(FIELDS, row, strict=True))} for name, row in zip(names, counts, strict=True)]
 
 
 def explain_reason(reason: BaseException | str | None) -> str:

@@ -22,17 +22,11 @@ from tidemill.jobs.landing.lander import ErrorCount, Lander
 from tidemill.jobs.landing.sinks import make_writer
 from tidemill.jobs.ledger.replies import Journal, LedgerReplies, OldReplies
 from tidemill.jobs.opening.run import SOURCE_PASS, OpenRun, open_old_run
-from tidemill.jobs.reading.reader import CHUNK_RECORDS, Chunk, Reader
+from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader, RunPass, begin_retry
-from tidemill.jobs.running.report import (
-    EXIT_CODES,
-    Report,
-    count_outcomes,
-    describe_calls,
-    describe_steps,
-    explain_reason,
-    peak_rss_bytes,
-)
+from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
+from tidemill.jobs.records.counts import count_outcomes, describe_steps
+from tidemill.jobs.running.report import EXIT_CODES, Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.steps import count_slots, open_steps

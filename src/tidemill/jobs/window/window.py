@@ -10,24 +10,22 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, ClassVar, Protocol
 
 from tidemill.calls.lane import Lane, LaneStopped
 from tidemill.calls.wire import Request
-from tidemill.errors import BudgetError, CallError, ResourceError, StateError
-from tidemill.jobs.reading.reader import Chunk
+from tidemill.jobs.records.chunk import Chunk
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, QUARANTINED, SKIPPED
-from tidemill.jobs.records.outcomes import Failure, Redo
+from tidemill.jobs.records.outcomes import Failure, Redo, is_failure_of_run
+from tidemill.jobs.records.root import Mark, Path, Root
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, copy_record, exit_error
 from tidemill.models.generate import Generator
 from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
-
-Path = tuple[int, ...]
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
@@ -84,35 +82,6 @@ class GenerateStep:
 
 
 WindowStep = FunctionStep | GenerateStep
-
-
-@dataclass(slots=True, eq=False)
-class Root:
-    """A record at the end of the source half, with all that becomes of it.
-
-    `landed` holds `(path, record)`, `rows` the ledger rows of its calls, `pending` the descendants not finished,
-    `dropped` those that were dropped. `size_bytes` is about what it all takes; `recalled` counts the replies that an
-    earlier sitting committed.
-    """
-
-    chunk: Chunk
-    number: int
-    part: str
-    ordinal: int
-    size_bytes: int
-    pending: int = 1
-    dropped: int = 0
-    recalled: int = 0
-    landed: list[tuple[Path, Any]] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    rows: list[bytes] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The exact position behind all roots before it: where a segment may end."""
-
-    chunk: Chunk
 
 
 class ReplyStore(Protocol):
@@ -463,13 +432,6 @@ class Window:
         if self._failure is None:
             self._failure = error
         self.stop()
-
-
-def is_failure_of_run(error: BaseException) -> bool:
-    """Whether `error` stops the run instead of failing its record: disk, budget, credentials, an endpoint gone."""
-    if isinstance(error, CallError):
-        return error.of == "run"
-    return isinstance(error, (BudgetError, ResourceError, StateError))
 
 
 def _path_of(landed: tuple[Path, Any]) -> Path:
