@@ -17,9 +17,9 @@ from typing import Any
 
 import tidemill as tm
 from tidemill.disk import Disk
-from tidemill.jobs.landing.sealer import iter_calls
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.ledger.segments import iter_calls
 from tidemill.jobs.running.report import Report
 
 FULL_WAL = (2, "wal")

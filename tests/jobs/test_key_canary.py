@@ -13,9 +13,9 @@ from workbench import check_report, label, make_job, make_model, numbered, read_
 from tidemill.calls.limits import Limits
 from tidemill.disk import Disk
 from tidemill.errors import CallError
-from tidemill.jobs.landing.sealer import iter_calls
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.segments import iter_calls
 from tidemill.jobs.running.inspect import read_failures, read_replies
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status

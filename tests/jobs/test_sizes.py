@@ -10,8 +10,8 @@ from workbench import FarSide, ask, check_folders, make_job, numbered, read_outp
 
 from tidemill.data.nodes import FlatMap, Map
 from tidemill.errors import ConfigError
-from tidemill.jobs.landing.sealer import find_number
 from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.ledger.segments import find_number
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.spec.job import JobSpec
 

@@ -19,12 +19,11 @@ from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes import Node
 from tidemill.data.source import FromIterable, Read
 from tidemill.disk import Disk
-from tidemill.jobs.landing.sealer import iter_calls
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.replies import iter_failed
 from tidemill.jobs.ledger.rows import FailedRow, parse_call
+from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.opening.run import DELETING
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.runner import Runner

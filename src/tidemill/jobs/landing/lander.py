@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tidemill.disk import Disk
-from tidemill.jobs.landing.sealer import Sealer, build_manifest
+from tidemill.jobs.landing.sealer import Sealer
 from tidemill.jobs.landing.sinks import PartWriter
 from tidemill.jobs.landing.stretch import Cut, SegmentLimits, Stretch
-from tidemill.jobs.ledger.database import SealRecord
-from tidemill.jobs.ledger.replies import explain_disk
-from tidemill.jobs.opening.run import OpenRun
+from tidemill.jobs.ledger.database import SealRecord, explain_disk
+from tidemill.jobs.ledger.run import OpenRun
+from tidemill.jobs.ledger.segments import build_manifest
 from tidemill.jobs.records.counts import (
     DROPPED,
     PASSED,

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-
-from tidemill.data.dataset import MANIFEST_VERSION
-from tidemill.disk import TEMP_SUFFIX, Disk
+from tidemill.disk import Disk
 from tidemill.jobs.landing.sinks import PartWriter
 from tidemill.jobs.landing.stretch import Cut, Failed
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow
+from tidemill.jobs.ledger.segments import write_calls
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, QUARANTINED, Counts
 from tidemill.jobs.records.outcomes import Failure
-
-_PART_NAME = re.compile(rf"part-(\d{{5,}})\.(parquet|jsonl|jsonl\.zst)({re.escape(TEMP_SUFFIX)})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ class Sealer:
             path = self._folder.call_part(number)
             self._disk.make_folder(path.parent)
             body = b"\n".join(cut.calls)
-            info["calls"] = {**self._write(path, lambda file: _write_zstd(file, body)), "rows": len(cut.calls)}
+            info["calls"] = {**self._write(path, lambda file: write_calls(file, body)), "rows": len(cut.calls)}
             self._disk.sync_folder(path.parent)
         self._count_sink(cut, len(misfits))
         return SealedFiles(info, cut.counts, len(misfits))
@@ -148,70 +143,3 @@ class _HashingFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self.size_bytes
-
-
-def _write_zstd(file: BinaryIO, body: bytes) -> None:
-    with pa.CompressedOutputStream(pa.PythonFile(cast(io.IOBase, file), "w"), "zstd") as stream:
-        stream.write(body)
-
-
-def iter_calls(path: Path) -> Iterator[bytes]:
-    """The lines of a call archive."""
-    with pa.CompressedInputStream(pa.OSFile(str(path), "r"), "zstd") as stream:
-        yield from io.BufferedReader(cast(io.RawIOBase, stream))
-
-
-def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The manifest of a run: the parts readers follow, and which quarantine rows still stand."""
-    parts = [segment["output"] for segment in segments if "output" in segment]
-    quarantine = [segment["quarantine"] for segment in segments if "quarantine" in segment]
-    return {
-        "version": MANIFEST_VERSION,
-        "run_id": run["run_id"],
-        "fingerprint": run["fingerprint"],
-        "run_folder": run["run_folder"],
-        "format": run["format"],
-        "rows": sum(part["rows"] for part in parts),
-        "parts": parts,
-        "quarantine": [
-            {"name": part["name"], "rows": part["rows"], "retired": part["retired"]}
-            for part in quarantine
-            if part["rows"] > part["retired"]
-        ],
-    }
-
-
-def next_number(segments: Iterable[Mapping[str, Any]]) -> int:
-    """The number of the segment that is sealed next, or was being sealed when the run died."""
-    return 1 + max((segment["number"] for segment in segments), default=0)
-
-
-def remove_unsealed(folder: RunFolder, disk: Disk, segments: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Remove the files of the segment that was being sealed when the run died; gives what was removed."""
-    return _remove_parts(folder, disk, {}, next_number(segments))
-
-
-def remove_segments(folder: RunFolder, disk: Disk, segments: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Remove the files of these segments, and of the one that was being sealed; gives what was removed."""
-    names = {
-        kind: {segment[kind]["name"] for segment in segments if kind in segment}
-        for kind in ("output", "quarantine", "calls")
-    }
-    return _remove_parts(folder, disk, names, next_number(segments))
-
-
-def _remove_parts(folder: RunFolder, disk: Disk, names: Mapping[str, Collection[str]], number: int) -> list[Path]:
-    removed = []
-    folders = {"output": folder.output, "quarantine": folder.run / "quarantine", "calls": folder.run / "calls"}
-    for kind, parent in folders.items():
-        for path in sorted(parent.glob("part-*")):
-            if path.name in names.get(kind, ()) or find_number(path.name) == number:
-                disk.remove(path)
-                removed.append(path)
-    return removed
-
-
-def find_number(name: str) -> int | None:
-    """The segment whose file this is by its name, finished or not; None when it is no name that a run gives."""
-    matched = _PART_NAME.fullmatch(name)
-    return None if matched is None else int(matched[1])

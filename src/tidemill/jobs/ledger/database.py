@@ -205,3 +205,13 @@ def _split_statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def explain_disk(error: Exception) -> ResourceError:
+    """What a failed durable operation means for the user."""
+    explained = ResourceError(
+        f"the run cannot be written: {error}",
+        hint="make room on the disk (or mend it) and run again: everything committed is kept",
+    )
+    explained.__cause__ = error
+    return explained

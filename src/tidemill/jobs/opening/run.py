@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ import orjson
 from tidemill.config.secrets import is_secret_key
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, StateError
-from tidemill.jobs.landing.sealer import build_manifest, find_number, next_number, remove_segments, remove_unsealed
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder, locate_run
+from tidemill.jobs.ledger.run import OpenRun
+from tidemill.jobs.ledger.segments import build_manifest, find_number, next_number, remove_segments, remove_unsealed
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import PartPosition, SourceTotals
-from tidemill.jobs.records.counts import Counts, new_counts
+from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.spec.job import JobSpec, find_differences
 from tidemill.protocols import Source
 from tidemill.resources.scope import Scope
@@ -30,34 +30,6 @@ DELETING = "deleting"
 
 SOURCE_PASS = 0
 """The pass over the source; each `retry` is a pass of its own, numbered from 1."""
-
-
-@dataclass(slots=True)
-class OpenRun:
-    """A run whose lock is held: what the ledger says, and what changes as it goes on.
-
-    Attributes:
-        counts: sealed records by step and outcome.
-        sealed: sealed records of each pass, which is the number the next one takes.
-        totals: where the source half stands over all parts.
-        parts: where each part stands, in reading order.
-        is_new: whether nothing of the run was there before.
-    """
-
-    folder: RunFolder
-    ledger: Ledger
-    info: dict[str, Any]
-    segments: list[dict[str, Any]]
-    parts: list[PartPosition]
-    counts: Counts
-    sealed: dict[int, int]
-    totals: SourceTotals
-    is_new: bool
-
-    @property
-    def next_segment(self) -> int:
-        """The number the next segment takes."""
-        return next_number(self.segments)
 
 
 def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:

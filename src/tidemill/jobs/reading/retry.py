@@ -9,9 +9,9 @@ from typing import Any
 from tidemill.data.nodes import Node
 from tidemill.errors import DataError
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.replies import iter_failed
 from tidemill.jobs.ledger.rows import FailedRow
-from tidemill.jobs.opening.run import OpenRun
+from tidemill.jobs.ledger.run import OpenRun
+from tidemill.jobs.ledger.segments import iter_failed
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import CHUNK_BYTES, CHUNK_RECORDS, CHUNK_RESULT_BYTES, Chunk, SourceTotals
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, QUARANTINED, SKIPPED, new_counts

@@ -14,11 +14,10 @@ from tidemill.config.secrets import mask
 from tidemill.data.dataset import dataset
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, StateError
-from tidemill.jobs.landing.sealer import iter_calls
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.replies import iter_failed
 from tidemill.jobs.ledger.rows import parse_call
+from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import load_status
 

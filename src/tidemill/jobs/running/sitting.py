@@ -20,8 +20,10 @@ from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.landing.lander import ErrorCount, Lander
 from tidemill.jobs.landing.sinks import make_writer
-from tidemill.jobs.ledger.replies import Journal, LedgerReplies, OldReplies
-from tidemill.jobs.opening.run import SOURCE_PASS, OpenRun, open_old_run
+from tidemill.jobs.ledger.journal import Journal
+from tidemill.jobs.ledger.replies import LedgerReplies, OldReplies
+from tidemill.jobs.ledger.run import OpenRun
+from tidemill.jobs.opening.run import SOURCE_PASS, open_old_run
 from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader, RunPass, begin_retry
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
