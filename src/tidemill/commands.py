@@ -19,7 +19,7 @@ from tidemill.version import __version__
 
 if TYPE_CHECKING:
     from tidemill.jobs.ledger.folder import RunFolder
-    from tidemill.jobs.running.sitting import RunRequest
+    from tidemill.jobs.running.request import RunRequest
     from tidemill.jobs.spec.job import JobSpec
 
 app = typer.Typer(
@@ -134,7 +134,7 @@ def run(
     overrides: SetOption = None,
 ) -> int:
     """Run a job durably; run it again after a crash or Ctrl-C and it goes on."""
-    from tidemill.jobs.running.sitting import RunRequest
+    from tidemill.jobs.running.request import RunRequest
 
     request = RunRequest(limit=limit, fresh=fresh, reuse=reuse)
     return _run(job, overrides, request, before=_confirm_fresh if fresh and not yes else None)
@@ -160,7 +160,7 @@ def _confirm_fresh(spec: JobSpec) -> None:
 def retry(run: RunArgument, overrides: SetOption = None) -> int:
     """Try the quarantined and skipped records of a run again; nothing else is sent anew."""
     from tidemill.jobs.running.inspect import read_failures
-    from tidemill.jobs.running.sitting import RunRequest
+    from tidemill.jobs.running.request import RunRequest
 
     folder = _find_folder(run)
     if not read_failures(folder, 1):

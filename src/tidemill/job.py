@@ -11,7 +11,7 @@ from tidemill.jobs.live.iteration import iterate_all
 from tidemill.jobs.live.trial import Trial, run_trials
 from tidemill.jobs.running.progress import run_with_progress
 from tidemill.jobs.running.report import Report
-from tidemill.jobs.running.sitting import RunRequest
+from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.file import dump_job, load_job_file
 from tidemill.jobs.spec.job import JobSpec

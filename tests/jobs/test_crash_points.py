@@ -35,7 +35,7 @@ from tidemill.data.nodes import Filter, FlatMap
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.ledger.database import open_ledger
-from tidemill.jobs.opening.run import DELETING
+from tidemill.jobs.opening.deletion import DELETING
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, CrashDisk, Snapshot, StoppingDisk, chat_response, error_response

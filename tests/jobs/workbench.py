@@ -24,10 +24,10 @@ from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow, parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
-from tidemill.jobs.opening.run import DELETING
+from tidemill.jobs.opening.deletion import DELETING
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
-from tidemill.jobs.running.sitting import RunRequest
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tidemill.data.nodes import Node
 from tidemill.errors import DataError
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow
-from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.ledger.segments import iter_failed
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import CHUNK_BYTES, CHUNK_RECORDS, CHUNK_RESULT_BYTES, Chunk, SourceTotals
@@ -20,30 +19,6 @@ from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.protocols import Source
 
 NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
-
-
-@dataclass(frozen=True, slots=True)
-class RunPass:
-    """One pass of a run: number 0 over the source, each later one a retry of what stood in segments up to `upto`."""
-
-    number: int = 0
-    upto: int = 0
-
-
-def begin_retry(run: OpenRun) -> RunPass:
-    """The retry that was cut short, while rows it took up still stand; else a new one over all that stands now."""
-    saved = run.ledger.load_meta("retry")
-    last = RunPass(saved["number"], saved["upto"]) if saved else RunPass()
-    if any(_stands(segment) for segment in run.segments if segment["number"] <= last.upto):
-        return last
-    begun = RunPass(last.number + 1, run.next_segment - 1)
-    run.ledger.save_meta({"retry": {"number": begun.number, "upto": begun.upto}})
-    return begun
-
-
-def _stands(segment: dict[str, Any]) -> bool:
-    part = segment.get("quarantine")
-    return part is not None and part["rows"] > part["retired"]
 
 
 class RetryReader:

@@ -11,8 +11,8 @@ from typing import Any
 
 from tidemill.calls.bridge import Bridge
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
-from tidemill.jobs.running.sitting import RunRequest
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec

@@ -11,7 +11,8 @@ from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.report import Report, is_told, save_report
-from tidemill.jobs.running.sitting import RunRequest, Sitting, Surroundings
+from tidemill.jobs.running.request import RunRequest, Surroundings
+from tidemill.jobs.running.sitting import Sitting
 from tidemill.jobs.running.status import RUNNING, Status, StatusBoard
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.window import Window

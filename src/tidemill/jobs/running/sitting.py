@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tidemill.calls.budget import BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
-from tidemill.calls.wire import Transport
 from tidemill.data.nodes import Node
-from tidemill.disk import Disk
-from tidemill.errors import StateError
 from tidemill.jobs.landing.lander import ErrorCount, Lander
 from tidemill.jobs.landing.sinks import make_writer
 from tidemill.jobs.ledger.journal import Journal
-from tidemill.jobs.ledger.replies import LedgerReplies, OldReplies
+from tidemill.jobs.ledger.replies import LedgerReplies
 from tidemill.jobs.ledger.run import OpenRun
-from tidemill.jobs.opening.run import SOURCE_PASS, open_old_run
+from tidemill.jobs.opening.passes import SOURCE_PASS, RunPass, begin_retry
+from tidemill.jobs.opening.reuse import end_reuse, open_reuse
 from tidemill.jobs.reading.reader import Reader
-from tidemill.jobs.reading.retry import RetryReader, RunPass, begin_retry
+from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.running.report import EXIT_CODES, Report, describe_calls, explain_reason, peak_rss_bytes
+from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.steps import count_slots, open_steps
@@ -40,47 +36,8 @@ from tidemill.resources.worker import WorkerThread
 NOTHING_TO_DO = "already finished, nothing to do"
 NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
 
-NO_REUSE = "none"
-"""In place of an earlier run: go on without the one that this run began with."""
-
-REUSE_ENDED = "reuse_ended"
-"""What the ledger holds once the source was read to its end: the earlier run is not needed any more."""
-
 READER_CLOSE_S = 1.0
 """How long a run that ends waits for its source to return."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunRequest:
-    """How a job is to be run this time.
-
-    Attributes:
-        limit: end the source half after this many records, counted over the life of the run.
-        fresh: delete this run's own output and run folder first.
-        reuse: an earlier run (its output or run folder) whose replies are used where nothing changed; `none` goes on
-            without the one this run began with.
-        retry: try the quarantined and skipped records again, instead of reading on.
-    """
-
-    limit: int | None = None
-    fresh: bool = False
-    reuse: str | None = None
-    retry: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a run takes from outside, so that a test can hand in its own.
-
-    Attributes:
-        disk: the door to durable operations.
-        transport: makes what requests go through.
-        rng: where jitter comes from.
-    """
-
-    disk: Disk
-    transport: Callable[[], Transport]
-    rng: random.Random
 
 
 class Sitting:
@@ -134,9 +91,9 @@ class Sitting:
             scope=scope,
             folder=job.folder,
         )
-        sitting.replies = LedgerReplies(
-            run.ledger.iter_frames(sitting.run_pass.number), sitting.journal, _open_reuse(sitting, scope)
-        )
+        # A retry reuses nothing: what it tries again would be given the very replies that failed.
+        old = None if request.retry else open_reuse(run, request.reuse, scope, surroundings.disk)
+        sitting.replies = LedgerReplies(run.ledger.iter_frames(sitting.run_pass.number), sitting.journal, old)
         sitting.reader = sitting.make_reader(source_half)
         place = sitting.reader.measure()
         sitting._read_before = place[0] if place else 0
@@ -266,9 +223,8 @@ class Sitting:
 
     def end_reuse(self) -> None:
         """Note that the earlier run may go, when the source was read and sealed to its end."""
-        is_whole = not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished"
-        if is_whole and self.run.ledger.load_meta("reuse") and not self.run.ledger.load_meta(REUSE_ENDED, False):
-            self.run.ledger.save_meta({REUSE_ENDED: True})
+        if not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished":
+            end_reuse(self.run)
 
     def describe(self, state: str) -> Status:
         """How far the run is, now."""
@@ -319,38 +275,3 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )
-
-
-def _open_reuse(sitting: Sitting, scope: Scope) -> OldReplies | None:
-    """The earlier run to reuse: the one asked for now, or when this run began; none once its source was read whole.
-
-    A retry reuses nothing: what it tries again would be given the very replies that failed.
-    """
-    run = sitting.run
-    known = run.ledger.load_meta("reuse")
-    wanted = sitting.request.reuse or known
-    if sitting.request.retry or wanted is None:
-        return None
-    if wanted == NO_REUSE:
-        run.ledger.save_meta({"reuse": None})
-        return None
-    if run.ledger.load_meta(REUSE_ENDED, False) and not Path(wanted).exists():
-        return None
-    if wanted == known and not Path(known).exists():
-        raise StateError(
-            f"the run whose replies this one reuses is gone: {known}",
-            where=str(run.folder.output),
-            hint="put it back; or name where it is now with --reuse; or go on without it and pay for the calls that "
-            f"are left: --reuse {NO_REUSE}",
-        )
-    folder, ledger = open_old_run(wanted, run.folder, scope, sitting.surroundings.disk)
-    location = str(folder.run.absolute())
-    if known is None and run.segments:
-        raise StateError(
-            "--reuse is for a new run, and this one has sealed records",
-            where=str(run.folder.output),
-            hint="run without --reuse to go on, or write the new run to another sink.path",
-        )
-    if location != known:
-        run.ledger.save_meta({"reuse": location})
-    return OldReplies(folder, ledger.load_segments(), ledger.iter_frames())
