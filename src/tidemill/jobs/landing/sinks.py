@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from tidemill.errors import DataError
-from tidemill.jobs.landing.columns import arrow_schema, build_batch, find_no_record, infer_schema
+from tidemill.jobs.landing.arrow import arrow_schema, build_batch, find_no_record, infer_schema
 from tidemill.protocols import Record
 
 CONVERT_RECORDS = 1_000

@@ -12,7 +12,8 @@ from tidemill.calls.budget import BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
 from tidemill.data.nodes import Node
-from tidemill.jobs.landing.lander import ErrorCount, Lander
+from tidemill.jobs.landing.errors import ErrorCount
+from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.landing.sinks import make_writer
 from tidemill.jobs.ledger.journal import Journal
 from tidemill.jobs.ledger.replies import LedgerReplies

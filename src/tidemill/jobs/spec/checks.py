@@ -3,103 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.calls.limits import Budget
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.loading import apply_overrides
-from tidemill.config.report import problem_at, raise_problems
-from tidemill.config.suggest import find_near, list_names, suggest
+from tidemill.config.report import raise_problems
+from tidemill.config.suggest import suggest
 from tidemill.config.templates import Template
-from tidemill.data.iteration import Records, iterate
-from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns, number_names
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes import Filter, Select, Take, WithColumns
+from tidemill.data.source import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
-from tidemill.jobs.landing.columns import arrow_schema
+from tidemill.jobs.landing.arrow import arrow_schema
 from tidemill.jobs.ledger.folder import RUN_FOLDER
-from tidemill.jobs.records.step import USER_ERRORS
-from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
+from tidemill.jobs.spec.columns import Columns
+from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers
 from tidemill.models.generate import Generate
 from tidemill.models.local import check_local_model
 from tidemill.models.model import Model
 
-SAMPLED = 1_000
-"""Records read at most before a column that none of them has counts as missing."""
-
-SHOWN = 8
-"""Records read to name the columns there are."""
-
 _KEEPING = (Filter.kind, Take.kind)
 """Steps behind which a record has the columns it had."""
-
-UNREADABLE = Model(model="unreadable/model", base_url="http://unreadable.invalid")
-"""Stands for a model of a job file that cannot be read, which is told where it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class DraftStep:
-    """A step as far as it could be read.
-
-    Attributes:
-        kind: its kind as written.
-        node: None when nothing of it can be read.
-        is_whole: False when fields that were wrong are left out of `node`.
-    """
-
-    kind: str
-    node: Node | None
-    is_whole: bool = True
-
-    @property
-    def calls(self) -> bool:
-        """Whether the record half begins here."""
-        return self.kind == Generate.kind
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A job as far as it could be read; what could not is None, and its problems are told elsewhere."""
-
-    source: Read | FromIterable | None
-    steps: tuple[DraftStep, ...]
-    sink: Sink | None
-    budget: Budget | None
-    run: RunOptions
-    folder: Path
-    document: Document | None
-
-    @property
-    def halves_at(self) -> int:
-        """The place of the first step of the record half."""
-        return next((index for index, step in enumerate(self.steps) if step.calls), len(self.steps))
-
-    @property
-    def step_names(self) -> tuple[str, ...]:
-        """The steps' names; of those that cannot be read, their kind."""
-        return number_names([(step.kind, step.node.name if step.node is not None else None) for step in self.steps])
-
-    def find_generates(self) -> list[tuple[int, Generate]]:
-        """The steps that call, with their places."""
-        return [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, Generate)]
-
-    def problem(self, path: KeyPath, message: str, hint: str = "", **place: Any) -> Problem:
-        """A problem at `path`: with its place in the job file, else with the step's name."""
-        if self.document is not None:
-            return problem_at(self.document, path, message, hint=hint, **place)
-        if path[0] == "steps" and isinstance(path[1], int):
-            message = f"step `{self.step_names[path[1]]}`: {message}"
-        return Problem(message, place.get("place"), path, hint)
-
-    def path(self, index: int, *fields: str | int) -> KeyPath:
-        """The key path of a field of a step."""
-        return ("steps", index, self.steps[index].kind, *fields)
 
 
 def check_job(job: JobSpec) -> None:
@@ -254,7 +184,7 @@ def _check_records(draft: Draft) -> Iterator[Problem]:
         return
     if any(step.node is None and step.kind not in _KEEPING for step in before):
         return
-    columns = _Columns(draft.source, nodes)
+    columns = Columns(draft.source, nodes)
     try:
         if columns.are_known:
             yield from _check_columns(draft, columns)
@@ -262,7 +192,7 @@ def _check_records(draft: Draft) -> Iterator[Problem]:
         columns.close()
 
 
-def _check_columns(draft: Draft, columns: _Columns) -> Iterator[Problem]:
+def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
     outputs: dict[str, type[BaseModel] | None] = {}
     for index, step in enumerate(draft.steps[draft.halves_at :], draft.halves_at):
         node = step.node
@@ -288,7 +218,7 @@ def _check_columns(draft: Draft, columns: _Columns) -> Iterator[Problem]:
             return  # nor what a step gives that cannot be read whole
 
 
-def _check_template(draft: Draft, template: Template, columns: _Columns, path: KeyPath) -> Iterator[Problem]:
+def _check_template(draft: Draft, template: Template, columns: Columns, path: KeyPath) -> Iterator[Problem]:
     for name, offset in template.variables.items():
         guarded = rf"\b{name}\s*(is\s+(not\s+)?defined|\|\s*default)"
         if name not in columns and not re.search(guarded, template.text):
@@ -313,60 +243,3 @@ def _check_attributes(
                 where = {"offset": offset, "length": len(found[2])}
             message = f"`{found[1]}` has no field `{found[2]}`"
             yield draft.problem(path, message, suggest(found[2], model.model_fields), **where)
-
-
-class _Columns:
-    """The columns of the records at the end of the source half, read as far as it takes to find one."""
-
-    def __init__(self, source: Read, before: Sequence[Node]) -> None:
-        self._records: Records = iterate(source, (Take(count=SAMPLED), *before))
-        self._left = SAMPLED
-        self._names: dict[str, None] = {}
-        self._kept: tuple[str, ...] | None = None
-        self.are_known = True
-        for _ in range(SHOWN):
-            self._read()
-        self.are_known = self.are_known and bool(self._names)
-
-    def __contains__(self, name: str) -> bool:
-        if self._kept is not None:
-            return name in self._kept
-        while name not in self._names and self._left:
-            self._read()
-        return name in self._names
-
-    def add(self, names: Sequence[str]) -> None:
-        """What a step adds."""
-        if self._kept is not None:
-            self._kept += tuple(names)
-        self._names |= dict.fromkeys(names)
-
-    def keep(self, names: tuple[str, ...]) -> None:
-        """All that a step leaves."""
-        self._kept = names
-
-    def suggest(self, name: str) -> str:
-        """The column that was meant, or those there are."""
-        known = list(self._names if self._kept is None else self._kept)
-        near = find_near(name, known)
-        return f"did you mean `{near}`?" if near else f"columns: {list_names(known)}"
-
-    def close(self) -> None:
-        """Close the source."""
-        self._records.close()
-
-    def _read(self) -> None:
-        if not self._left:
-            return
-        self._left -= 1
-        try:
-            record = next(self._records)
-        except StopIteration:
-            self._left = 0
-        except USER_ERRORS:  # a record that fails here fails in the run too, and is quarantined there
-            return
-        else:
-            if isinstance(record, dict):
-                self._names |= dict.fromkeys(record)
-            else:
-                self.are_known = False

@@ -33,7 +33,8 @@ from tidemill.config.templates import Template
 from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
 from tidemill.data.source import FromIterable, Read
 from tidemill.errors import ConfigError
-from tidemill.jobs.spec.checks import UNREADABLE, Draft, DraftStep, find_problems
+from tidemill.jobs.spec.checks import find_problems
+from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model

@@ -1,0 +1,79 @@
+"""A job as far as it could be read: what checks look at, so that one fault does not hide the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidemill.calls.limits import Budget
+from tidemill.config.document import Document, KeyPath
+from tidemill.config.report import problem_at
+from tidemill.data.nodes import Node, number_names
+from tidemill.data.source import FromIterable, Read
+from tidemill.errors import Problem
+from tidemill.jobs.spec.job import RunOptions, Sink
+from tidemill.models.generate import Generate
+from tidemill.models.model import Model
+
+UNREADABLE = Model(model="unreadable/model", base_url="http://unreadable.invalid")
+"""Stands for a model of a job file that cannot be read, which is told where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftStep:
+    """A step as far as it could be read.
+
+    Attributes:
+        kind: its kind as written.
+        node: None when nothing of it can be read.
+        is_whole: False when fields that were wrong are left out of `node`.
+    """
+
+    kind: str
+    node: Node | None
+    is_whole: bool = True
+
+    @property
+    def calls(self) -> bool:
+        """Whether the record half begins here."""
+        return self.kind == Generate.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job as far as it could be read; what could not is None, and its problems are told elsewhere."""
+
+    source: Read | FromIterable | None
+    steps: tuple[DraftStep, ...]
+    sink: Sink | None
+    budget: Budget | None
+    run: RunOptions
+    folder: Path
+    document: Document | None
+
+    @property
+    def halves_at(self) -> int:
+        """The place of the first step of the record half."""
+        return next((index for index, step in enumerate(self.steps) if step.calls), len(self.steps))
+
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """The steps' names; of those that cannot be read, their kind."""
+        return number_names([(step.kind, step.node.name if step.node is not None else None) for step in self.steps])
+
+    def find_generates(self) -> list[tuple[int, Generate]]:
+        """The steps that call, with their places."""
+        return [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, Generate)]
+
+    def problem(self, path: KeyPath, message: str, hint: str = "", **place: Any) -> Problem:
+        """A problem at `path`: with its place in the job file, else with the step's name."""
+        if self.document is not None:
+            return problem_at(self.document, path, message, hint=hint, **place)
+        if path[0] == "steps" and isinstance(path[1], int):
+            message = f"step `{self.step_names[path[1]]}`: {message}"
+        return Problem(message, place.get("place"), path, hint)
+
+    def path(self, index: int, *fields: str | int) -> KeyPath:
+        """The key path of a field of a step."""
+        return ("steps", index, self.steps[index].kind, *fields)
