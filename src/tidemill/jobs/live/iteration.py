@@ -28,8 +28,9 @@ from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS, exit_error
+from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import count_slots, open_steps
-from tidemill.jobs.window.window import Window, WindowLimits
+from tidemill.jobs.window.window import Window
 from tidemill.protocols import Growth, Source, State
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import THREAD_PREFIX, WorkerThread

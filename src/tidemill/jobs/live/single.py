@@ -15,8 +15,7 @@ from tidemill.calls.wire import Request
 from tidemill.data.nodes import Node, step_names
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
-from tidemill.jobs.window.steps import open_steps
-from tidemill.jobs.window.window import FunctionStep, GenerateStep, WindowStep
+from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep, open_steps
 from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
 from tidemill.resources.scope import Scope

@@ -28,8 +28,9 @@ from tidemill.jobs.running.report import EXIT_CODES, Report, describe_calls, exp
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import count_slots, open_steps
-from tidemill.jobs.window.window import Window, WindowLimits
+from tidemill.jobs.window.window import Window
 from tidemill.models.generate import Generate
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread

@@ -1,21 +1,56 @@
-"""Opening the steps of a record half: functions compiled, models opened, each with its lane."""
+"""The steps of a record half: functions compiled, models opened, each with its lane."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
 from tidemill.data.nodes import Node
-from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.window import FunctionStep, GenerateStep, WindowStep
+from tidemill.jobs.records.step import RecordStep, Shape, compile_step, exit_error
 from tidemill.models.endpoints import find_headers, open_base_url
 from tidemill.models.generate import Generate, Generator
 from tidemill.models.model import Model
 from tidemill.models.openai import ChatEndpoint
 from tidemill.resources.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStep:
+    """A step of the record half that is a function of the record; `index` is its place in the counts."""
+
+    index: int
+    function: RecordStep
+    shape: Shape
+
+    generator: ClassVar[None] = None
+
+    def explain(self, error: BaseException) -> BaseException:
+        """What a failure of the function means."""
+        return self.function.explain(error)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateStep:
+    """A `generate` step with the lane its calls go through; `index` is its place in the counts."""
+
+    index: int
+    name: str
+    generator: Generator
+    lane: Lane
+
+    shape: ClassVar[Shape] = Shape.ONE
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a validator of the user's may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+
+WindowStep = FunctionStep | GenerateStep
 
 
 async def open_steps(

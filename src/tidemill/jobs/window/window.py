@@ -8,80 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
-from tidemill.calls.lane import Lane, LaneStopped
+from tidemill.calls.lane import LaneStopped
 from tidemill.calls.wire import Request
 from tidemill.jobs.records.chunk import Chunk
-from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, QUARANTINED, SKIPPED
-from tidemill.jobs.records.outcomes import Failure, Redo, is_failure_of_run
+from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED
+from tidemill.jobs.records.outcomes import Failure, is_failure_of_run
 from tidemill.jobs.records.root import Mark, Path, Root
 from tidemill.jobs.records.sizes import estimate_bytes
-from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, copy_record, exit_error
-from tidemill.models.generate import Generator
+from tidemill.jobs.records.step import USER_ERRORS, Shape, copy_record
+from tidemill.jobs.window.entries import Entries
+from tidemill.jobs.window.limits import WindowLimits
+from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep
 from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
-
-
-@dataclass(frozen=True, slots=True)
-class WindowLimits:
-    """How much the window may hold, and how many records are worked on at once.
-
-    Attributes:
-        workers: records in progress at most.
-        records: records between the oldest unfinished and the newest read.
-        size_bytes: their size, and that of what the steps make of them until it is delivered.
-        demand: the most records wanted out of it, None for all; bounds the calls started.
-        grace_s: seconds that calls in flight are given once the window is stopped.
-    """
-
-    workers: int = 64
-    records: int = 2_000
-    size_bytes: int = 64 << 20
-    demand: int | None = None
-    grace_s: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionStep:
-    """A step of the record half that is a function of the record; `index` is its place in the counts."""
-
-    index: int
-    function: RecordStep
-    shape: Shape
-
-    generator: ClassVar[None] = None
-
-    def explain(self, error: BaseException) -> BaseException:
-        """What a failure of the function means."""
-        return self.function.explain(error)
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateStep:
-    """A `generate` step with the lane its calls go through; `index` is its place in the counts."""
-
-    index: int
-    name: str
-    generator: Generator
-    lane: Lane
-
-    shape: ClassVar[Shape] = Shape.ONE
-
-    def explain(self, error: BaseException) -> BaseException:
-        """The failure as it is; a validator of the user's may raise anything."""
-        return error if isinstance(error, Exception) else exit_error(error, self.name)
-
-
-WindowStep = FunctionStep | GenerateStep
 
 
 class ReplyStore(Protocol):
@@ -130,20 +77,16 @@ class Window:
         self._steps = steps
         self._lanes = [step.lane for step in steps if isinstance(step, GenerateStep)]
         self._limits = limits
-        self._deliver = deliver
         self._store = store
-        self._skipping = frozenset(skipping)
-        self._paused = paused
-        self._entries: deque[Root | Mark] = deque()
-        self._ready: deque[tuple[Root, Path, Any, int, int]] = deque()
-        self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._room = asyncio.Event()
-        self._number = self._first_number = first_number
-        self._held = 0
-        self._held_bytes = 0
-        self._unfinished = 0
-        self._landed = 0
+        self._first_number = first_number
+        self._entries = Entries(
+            limits,
+            deliver,
+            first_number=first_number,
+            skipping=skipping,
+            paused=paused,
+            on_enough=self.stop,
+        )
         self._ended = False
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
@@ -184,126 +127,54 @@ class Window:
             lane.stop()
         if now:
             self._stop_now.set()
-        self._ready.clear()
-        self._room.set()
-        self._wake(len(self._idle))
+        self._entries.close()
+
+    def make_room(self) -> None:
+        """Say that what paused the reading may be over."""
+        if not self._entries.is_full():
+            self._entries.room.set()
+
+    @property
+    def admitted(self) -> int:
+        """Records taken in so far."""
+        return self._entries.number - self._first_number
 
     def _is_awaited(self) -> bool:
         """Whether a call is on its way, or a user's coroutine at work: all that a grace period is for."""
         return bool(self._awaiting) or any(lane.sending for lane in self._lanes)
 
-    def make_room(self) -> None:
-        """Say that what paused the reading may be over."""
-        if not self._is_full():
-            self._room.set()
-
-    @property
-    def admitted(self) -> int:
-        """Records taken in so far."""
-        return self._number - self._first_number
-
-    # reading
-
     async def _feed(self) -> None:
+        entries = self._entries
         try:
             while not self._stop.is_set():
-                if self._is_full():
-                    self._room.clear()
-                    await self._room.wait()
+                if entries.is_full():
+                    entries.room.clear()
+                    await entries.room.wait()
                     continue
                 chunk = await self._next_chunk()
                 if chunk is None:
                     break
-                self._admit(chunk)
+                entries.admit(chunk)
         except Exception as exc:  # noqa: BLE001 - whatever the source raised stops the run, after what is in flight
             self._fail(exc)
         finally:
             self._ended = True
-            self._wake(len(self._idle))
-
-    def _is_full(self) -> bool:
-        limits = self._limits
-        if len(self._ready) > limits.workers or self._paused():
-            return True
-        if self._waiting:
-            return True
-        return self._held >= limits.records or self._held_bytes >= limits.size_bytes
-
-    def _admit(self, chunk: Chunk) -> None:
-        rows, chunk.rows = chunk.rows, []  # a record goes when its work is done, not when its chunk does
-        self._waiting.extend((chunk, row) for row in rows)
-        self._waiting.append((chunk, None))
-        self._admit_waiting()
-
-    def _admit_waiting(self) -> None:
-        """Take in what was read, as far as it is in demand."""
-        demand = self._limits.demand
-        started = 0
-        while self._waiting:
-            chunk, row = self._waiting[0]
-            if row is not None and demand is not None and self._unfinished + self._landed >= demand:
-                break
-            self._waiting.popleft()
-            if row is None:
-                self._entries.append(Mark(chunk))
-            else:
-                self._admit_row(chunk, *row)
-                started += 1
-        self._wake(started)
-        self._advance()
-        if demand is not None and self._landed >= demand and not self._unfinished:
-            self.stop()
-
-    def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
-        root = Root(chunk, self._number, chunk.part, ordinal, size_bytes)
-        self._number += 1
-        self._held += 1
-        self._held_bytes += size_bytes
-        self._entries.append(root)
-        if isinstance(record, Failure):
-            root.pending = 0
-            self._note_failure(root, record)
-            return
-        self._unfinished += 1
-        if isinstance(record, Redo):
-            self._admit_again(root, record)
-        else:
-            self._ready.append((root, (), record, 0, size_bytes))
-
-    def _admit_again(self, root: Root, redo: Redo) -> None:
-        root.part = redo.part
-        root.pending = len(redo.records)
-        for path, record, step in redo.records:
-            if isinstance(record, Failure):
-                root.pending -= 1
-                self._note_failure(root, record)
-            else:
-                self._ready.append((root, path, record, step, estimate_bytes(record)))
-        if not root.pending:
-            self._unfinished -= 1
-
-    def _wake(self, count: int) -> None:
-        while count > 0 and self._idle:
-            waiter = self._idle.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                count -= 1
-
-    # working
+            entries.wake(len(entries.idle))
 
     async def _work(self) -> None:
-        ready = self._ready
+        entries = self._entries
+        ready = entries.ready
         while True:
             while not ready:
                 if self._stop.is_set() or (self._ended and not self.in_progress):
-                    self._wake(len(self._idle))
+                    entries.wake(len(entries.idle))
                     return
                 waiter = asyncio.get_running_loop().create_future()
-                self._idle.append(waiter)
+                entries.idle.append(waiter)
                 await waiter
             root, path, record, step, size_bytes = ready.popleft()
             if len(ready) == self._limits.workers:
-                self._room.set()
+                entries.room.set()
             self.in_progress += 1
             try:
                 await self._run_record(root, path, record, step, size_bytes)
@@ -320,6 +191,7 @@ class Window:
         Args:
             size_bytes: what is booked for the record; at its end, what it has become takes the place of that.
         """
+        entries = self._entries
         for position in range(start, len(self._steps)):
             step = self._steps[position]
             counts = root.chunk.counts[step.index]
@@ -336,9 +208,9 @@ class Window:
             except USER_ERRORS as exc:
                 if is_failure_of_run(exc):
                     raise
-                self._note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
-                self._book(root, estimate_bytes(record) - size_bytes)
-                self._finish(root)
+                entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
+                entries.book(root, estimate_bytes(record) - size_bytes)
+                entries.finish(root)
                 return
             record = lent
             if step.shape is Shape.ONE:
@@ -346,21 +218,17 @@ class Window:
             elif not result:
                 counts[DROPPED] += 1
                 root.dropped += 1
-                self._book(root, -size_bytes)
-                self._finish(root)
+                entries.book(root, -size_bytes)
+                entries.finish(root)
                 return
             elif step.shape is Shape.MANY:
-                path, record = self._share_out(root, path, result, position + 1)
+                path, record = entries.share_out(root, path, result, position + 1)
                 counts[EMITTED] += len(result) - 1
             counts[PASSED] += 1
             counts[EMITTED] += 1
         root.landed.append((path, record))
-        self._book(root, estimate_bytes(record) - size_bytes)
-        self._finish(root)
-
-    def _book(self, root: Root, size_bytes: int) -> None:
-        root.size_bytes += size_bytes
-        self._held_bytes += size_bytes
+        entries.book(root, estimate_bytes(record) - size_bytes)
+        entries.finish(root)
 
     async def _apply(self, step: FunctionStep, record: Any) -> Any:
         function = step.function
@@ -373,15 +241,6 @@ class Window:
                 self._awaiting -= 1
         return list(function.iter_children(result)) if function.shape is Shape.MANY else result
 
-    def _share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
-        """Put all children but the first into the window; gives the first, with its path."""
-        root.pending += len(children) - 1
-        rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
-        self._book(root, sum(entry[-1] for entry in rest))
-        self._ready.extendleft(reversed(rest))
-        self._wake(len(rest))
-        return (*path, 0), children[0]
-
     async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
         lane = step.lane
         if self._store is None:
@@ -392,47 +251,7 @@ class Window:
             return reply
         return await lane.call(request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest))
 
-    # finishing
-
-    def _note_failure(self, root: Root, failure: Failure) -> None:
-        root.failures.append(failure)
-        root.chunk.counts[failure.step][SKIPPED if failure.step in self._skipping else QUARANTINED] += 1
-
-    def _finish(self, root: Root) -> None:
-        root.pending -= 1
-        if root.pending:
-            return
-        if root.rows:
-            self._book(root, sum(map(len, root.rows)))
-        self._unfinished -= 1
-        self._landed += len(root.landed)
-        if self._waiting or self._limits.demand is not None:
-            self._admit_waiting()
-        elif self._entries[0] is root:
-            self._advance()
-
-    def _advance(self) -> None:
-        """Deliver what is finished from the oldest on."""
-        entries = self._entries
-        while entries:
-            entry = entries[0]
-            if isinstance(entry, Root):
-                if entry.pending:
-                    break
-                self._held -= 1
-                self._held_bytes -= entry.size_bytes
-                if len(entry.landed) > 1:
-                    entry.landed.sort(key=_path_of)
-            entries.popleft()
-            self._deliver(entry)
-        if not self._room.is_set() and not self._is_full():
-            self._room.set()
-
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
         self.stop()
-
-
-def _path_of(landed: tuple[Path, Any]) -> Path:
-    return landed[0]

@@ -1,0 +1,193 @@
+"""What a window holds: the records from the oldest unfinished to the newest read, in source order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any
+
+from tidemill.jobs.records.chunk import Chunk
+from tidemill.jobs.records.counts import QUARANTINED, SKIPPED
+from tidemill.jobs.records.outcomes import Failure, Redo
+from tidemill.jobs.records.root import Mark, Path, Root
+from tidemill.jobs.records.sizes import estimate_bytes
+from tidemill.jobs.window.limits import WindowLimits
+
+
+class Entries:
+    """The records of a window: taken in, handed to the workers, delivered in source order. Waits for nothing.
+
+    Args:
+        limits: how much may be held.
+        deliver: called in source order with each finished `Root` and each `Mark`.
+        first_number: the number of the first record.
+        skipping: the steps whose failures are skipped instead of quarantined.
+        paused: whether something outside wants nothing more to be read for now.
+        on_enough: called once all that is in demand has landed.
+
+    Attributes:
+        ready: what workers take up next: root, path, record, step, and the size booked for it.
+        idle: the workers that wait for more of it.
+        room: set when reading may go on.
+        number: the number the next record takes.
+
+    Belongs to one loop.
+    """
+
+    def __init__(
+        self,
+        limits: WindowLimits,
+        deliver: Callable[[Root | Mark], None],
+        *,
+        first_number: int,
+        skipping: Collection[int],
+        paused: Callable[[], bool],
+        on_enough: Callable[[], None],
+    ) -> None:
+        self._limits = limits
+        self._deliver = deliver
+        self._skipping = frozenset(skipping)
+        self._paused = paused
+        self._on_enough = on_enough
+        self._entries: deque[Root | Mark] = deque()
+        self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
+        self._held = 0
+        self._held_bytes = 0
+        self._unfinished = 0
+        self._landed = 0
+        self.ready: deque[tuple[Root, Path, Any, int, int]] = deque()
+        self.idle: deque[asyncio.Future[None]] = deque()
+        self.room = asyncio.Event()
+        self.number = first_number
+
+    def is_full(self) -> bool:
+        """Whether nothing more may be read for now."""
+        limits = self._limits
+        if len(self.ready) > limits.workers or self._paused():
+            return True
+        if self._waiting:
+            return True
+        return self._held >= limits.records or self._held_bytes >= limits.size_bytes
+
+    def admit(self, chunk: Chunk) -> None:
+        """Take in what was read."""
+        rows, chunk.rows = chunk.rows, []  # a record goes when its work is done, not when its chunk does
+        self._waiting.extend((chunk, row) for row in rows)
+        self._waiting.append((chunk, None))
+        self._admit_waiting()
+
+    def share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
+        """Put all children but the first into the window; gives the first, with its path."""
+        root.pending += len(children) - 1
+        rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
+        self.book(root, sum(entry[-1] for entry in rest))
+        self.ready.extendleft(reversed(rest))
+        self.wake(len(rest))
+        return (*path, 0), children[0]
+
+    def book(self, root: Root, size_bytes: int) -> None:
+        """Note that what `root` takes changed by so much."""
+        root.size_bytes += size_bytes
+        self._held_bytes += size_bytes
+
+    def note_failure(self, root: Root, failure: Failure) -> None:
+        """Note that a descendant of `root` failed."""
+        root.failures.append(failure)
+        root.chunk.counts[failure.step][SKIPPED if failure.step in self._skipping else QUARANTINED] += 1
+
+    def finish(self, root: Root) -> None:
+        """Note that one descendant of `root` came to its end; deliver what is finished then."""
+        root.pending -= 1
+        if root.pending:
+            return
+        if root.rows:
+            self.book(root, sum(map(len, root.rows)))
+        self._unfinished -= 1
+        self._landed += len(root.landed)
+        if self._waiting or self._limits.demand is not None:
+            self._admit_waiting()
+        elif self._entries[0] is root:
+            self._advance()
+
+    def close(self) -> None:
+        """Hand out nothing more: forget what nobody has taken up, and let all that wait look again."""
+        self.ready.clear()
+        self.room.set()
+        self.wake(len(self.idle))
+
+    def wake(self, count: int) -> None:
+        """Let so many idle workers look again."""
+        while count > 0 and self.idle:
+            waiter = self.idle.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    def _admit_waiting(self) -> None:
+        """Take in what was read, as far as it is in demand."""
+        demand = self._limits.demand
+        started = 0
+        while self._waiting:
+            chunk, row = self._waiting[0]
+            if row is not None and demand is not None and self._unfinished + self._landed >= demand:
+                break
+            self._waiting.popleft()
+            if row is None:
+                self._entries.append(Mark(chunk))
+            else:
+                self._admit_row(chunk, *row)
+                started += 1
+        self.wake(started)
+        self._advance()
+        if demand is not None and self._landed >= demand and not self._unfinished:
+            self._on_enough()
+
+    def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
+        root = Root(chunk, self.number, chunk.part, ordinal, size_bytes)
+        self.number += 1
+        self._held += 1
+        self._held_bytes += size_bytes
+        self._entries.append(root)
+        if isinstance(record, Failure):
+            root.pending = 0
+            self.note_failure(root, record)
+            return
+        self._unfinished += 1
+        if isinstance(record, Redo):
+            self._admit_again(root, record)
+        else:
+            self.ready.append((root, (), record, 0, size_bytes))
+
+    def _admit_again(self, root: Root, redo: Redo) -> None:
+        root.part = redo.part
+        root.pending = len(redo.records)
+        for path, record, step in redo.records:
+            if isinstance(record, Failure):
+                root.pending -= 1
+                self.note_failure(root, record)
+            else:
+                self.ready.append((root, path, record, step, estimate_bytes(record)))
+        if not root.pending:
+            self._unfinished -= 1
+
+    def _advance(self) -> None:
+        """Deliver what is finished from the oldest on."""
+        entries = self._entries
+        while entries:
+            entry = entries[0]
+            if isinstance(entry, Root):
+                if entry.pending:
+                    break
+                self._held -= 1
+                self._held_bytes -= entry.size_bytes
+                if len(entry.landed) > 1:
+                    entry.landed.sort(key=_path_of)
+            entries.popleft()
+            self._deliver(entry)
+        if not self.room.is_set() and not self.is_full():
+            self.room.set()
+
+
+def _path_of(landed: tuple[Path, Any]) -> Path:
+    return landed[0]
