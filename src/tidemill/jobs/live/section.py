@@ -1,0 +1,29 @@
+"""A section of a pipeline: record-wise steps from a call on, and what stands in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidemill.data.nodes import Node
+from tidemill.protocols import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Record-wise steps with calls over a source.
+
+    Attributes:
+        source: where records come from.
+        before: the steps in front of the first call, as plain iterators.
+        steps: the first call, and the record-wise steps from there on.
+        demand: the most records wanted out of it, None for all; bounds the calls.
+        folder: where `.env` and relative model paths are looked for.
+    """
+
+    source: Source
+    before: Sequence[Node]
+    steps: Sequence[Node]
+    demand: int | None
+    folder: Path

@@ -1,0 +1,145 @@
+"""A session: what runs behind a live iterator, from its first record to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from tidemill.calls.bridge import Bridge
+from tidemill.calls.engine import Engine
+from tidemill.calls.transport import HttpTransport
+from tidemill.data.nodes import step_names
+from tidemill.jobs.live.reader import LiveChunk, RecordsReader
+from tidemill.jobs.live.section import Section
+from tidemill.jobs.records.root import Mark, Root
+from tidemill.jobs.window.limits import WindowLimits
+from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.window import Window
+from tidemill.protocols import State
+from tidemill.resources.scope import Scope
+from tidemill.resources.worker import THREAD_PREFIX, WorkerThread
+
+CLOSE_S = 5.0
+"""Seconds a source may take to give the record at hand when the iteration is closed; then it is left behind."""
+
+
+class Result(NamedTuple):
+    """One record given, or the error in its place, and where the iterator then stands."""
+
+    value: Any
+    error: BaseException | None
+    before: State
+    rows: int
+    children: int
+
+
+class Session:
+    """What runs behind a `LiveIterator`, on a loop of its own; knows nothing of the iterator, so that it can go."""
+
+    def __init__(self, section: Section, state: State | None) -> None:
+        self._section = section
+        self._state = state
+        self._held = ExitStack()
+        self._bridge: Bridge | None = None
+        self._scope = Scope()
+        self._results: deque[Result] = deque()
+        self._skipping = {index for index, node in enumerate(section.steps, 1) if node.on_error == "skip"}
+        self._slots = count_slots(section.steps)
+        self._arrived: asyncio.Event
+        self._window: Window
+        self._running: asyncio.Task[None] | None = None
+        self._chunk: LiveChunk | None = None
+        self._rows = 0
+        self._skip_children: int = state["children"] if state else 0
+
+    def open(self) -> Iterator[Result]:
+        """Start; the results as they come in order."""
+        self._bridge = self._held.enter_context(Bridge())
+        return self._bridge.iterate(self._next_batch)
+
+    def close(self) -> None:
+        """Cancel and release; from any thread but its own."""
+        if self._bridge is not None:
+            bridge, self._bridge = self._bridge, None
+            with self._held:
+                bridge.run(self._stop())
+
+    def abandon(self) -> None:
+        """Release what nobody holds any more: the collector may call this in any thread, also in one of its own."""
+        if threading.current_thread().name.startswith(THREAD_PREFIX):
+            threading.Thread(target=self.close, name=f"{THREAD_PREFIX}close").start()
+        else:
+            self.close()
+
+    async def _start(self) -> None:
+        section = self._section
+        await self._scope.__aenter__()
+        thread = WorkerThread("reader")
+        self._scope.defer(lambda: thread.close(wait=False), "reader thread")
+        reader = await thread.run(RecordsReader, section, self._state)
+        self._scope.defer_async(partial(_close_reader, reader, thread), "source")
+        engine = Engine(HttpTransport(), rng=random.Random())
+        self._scope.defer_async(engine.close, "engine")
+        names = step_names((*section.before, *section.steps))[len(section.before) :]
+        steps = await open_steps(section.steps, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
+        self._arrived = asyncio.Event()
+        self._window = Window(
+            lambda: thread.run(reader.next_chunk),
+            steps,
+            WindowLimits(workers=self._slots, records=8 * self._slots, demand=section.demand, grace_s=0.0),
+            self._deliver,
+            paused=lambda: len(self._results) >= self._slots,
+        )
+        self._running = asyncio.create_task(self._window.run())
+        self._running.add_done_callback(lambda _: self._arrived.set())
+
+    async def _stop(self) -> None:
+        if self._running is not None:
+            self._window.stop(now=True)
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.exception()
+        await self._scope.__aexit__(None, None, None)
+
+    async def _next_batch(self) -> list[Result]:
+        if self._running is None:
+            await self._start()
+        assert self._running is not None
+        while not self._results and not self._running.done():
+            self._arrived.clear()
+            await self._arrived.wait()
+        if not self._results:
+            self._running.result()
+        batch = [self._results.popleft() for _ in range(min(len(self._results), self._slots))]
+        self._window.make_room()
+        return batch
+
+    def _deliver(self, entry: Root | Mark) -> None:
+        if isinstance(entry, Mark):
+            return
+        chunk = cast(LiveChunk, entry.chunk)
+        if chunk is not self._chunk:
+            self._chunk, self._rows = chunk, chunk.skipped
+        self._rows += 1
+        given: list[tuple[Any, BaseException | None]] = [(record, None) for _, record in entry.landed]
+        given += [(None, failure.error) for failure in entry.failures if failure.step not in self._skipping]
+        for number, (value, error) in enumerate(given, 1):
+            if self._skip_children:
+                self._skip_children -= 1
+                continue
+            rows, children = (self._rows, 0) if number == len(given) else (self._rows - 1, number)
+            self._results.append(Result(value, error, chunk.before, rows, children))
+        self._arrived.set()
+
+
+async def _close_reader(reader: RecordsReader, thread: WorkerThread) -> None:
+    """Close the source in the thread that reads it, unless that is stuck in it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_S):
+            await thread.run(reader.close)
