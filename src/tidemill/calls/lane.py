@@ -18,6 +18,7 @@ from tidemill.calls.retry import THROTTLED_FIRST_S, backoff_s, find_cause, is_ou
 from tidemill.calls.wire import Request, Response, Transport, UnreachableError, Usage
 from tidemill.errors import CallError, TransientCallError
 
+
 class Reply(Protocol):
     """What a decoded response must tell: the tokens it was billed for, None when the far side did not say."""
 
