@@ -42,7 +42,7 @@ class RecordStep:
             return exit_error(error, self.name)
         if isinstance(error, StopIteration):
             return stop_iteration_error(self.name)
-        if isinstance(error, RuntimeError) and isinstance(error.__cause__, StopIteration):
+        if isinstance(error, (RuntimeError, WorkerError)) and isinstance(error.__cause__, StopIteration):
             return stop_iteration_error(self.name)
         return error
 

@@ -22,8 +22,9 @@ from tidemill.jobs.records.root import Mark, Path, Root
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS, Shape, copy_record
 from tidemill.jobs.window.entries import Entries
+from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep
+from tidemill.jobs.window.steps import GenerateStep, WindowStep
 from tidemill.models.messages import Reply
 from tidemill.models.openai import parse_reply
 
@@ -91,7 +92,7 @@ class Window:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._awaiting = 0
+        self._functions = Functions(self._stop.is_set)
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -117,6 +118,7 @@ class Window:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, work, return_exceptions=True)
+            self._functions.close()
         if self._failure is not None:
             raise self._failure
 
@@ -140,8 +142,8 @@ class Window:
         return self._entries.number - self._first_number
 
     def _is_awaited(self) -> bool:
-        """Whether a call is on its way, or a user's coroutine at work: all that a grace period is for."""
-        return bool(self._awaiting) or any(lane.sending for lane in self._lanes)
+        """Whether a call is on its way, or a function at work: all that a grace period is for."""
+        return bool(self._functions.working) or any(lane.sending for lane in self._lanes)
 
     async def _feed(self) -> None:
         entries = self._entries
@@ -202,7 +204,7 @@ class Window:
                 if step.generator is not None:
                     result = await step.generator.run(lent, partial(self._ask, root, path, step))
                 else:
-                    result = await self._apply(step, lent)
+                    result = await self._functions.apply(step.index, step.function, lent)
             except LaneStopped:
                 raise
             except USER_ERRORS as exc:
@@ -229,17 +231,6 @@ class Window:
         root.landed.append((path, record))
         entries.book(root, estimate_bytes(record) - size_bytes)
         entries.finish(root)
-
-    async def _apply(self, step: FunctionStep, record: Any) -> Any:
-        function = step.function
-        result = function.apply(record)
-        if function.is_async:
-            self._awaiting += 1
-            try:
-                result = await result
-            finally:
-                self._awaiting -= 1
-        return list(function.iter_children(result)) if function.shape is Shape.MANY else result
 
     async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
         lane = step.lane
