@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+from isal import igzip_lib, isal_zlib
 
 from tidemill.errors import ResourceError, StateError
 from tidemill.protocols import Growth, State
@@ -14,6 +16,7 @@ BLOCK_BYTES = 64 * 1024
 """Read, and decompressed, at a time; measured: records parsed from larger blocks leave the second-level cache."""
 
 _CHECKSUM_BLOCK_BYTES = 1024 * 1024
+_GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW_BITS = 31  # zlib's number for a 32 KiB window inside a gzip header and trailer (RFC 1952)
 
 
@@ -57,7 +60,7 @@ class PartFile:
         if self._crc is None:
             self._frontier = max(self._frontier, self.position)
         elif self.position > self._frontier:
-            self._crc = zlib.crc32(data[max(self._frontier - start, 0) :], self._crc)
+            self._crc = isal_zlib.crc32(data[max(self._frontier - start, 0) :], self._crc)
             self._frontier = self.position
         return data
 
@@ -108,13 +111,16 @@ class GzipText:
     """The text of a gzip file of one or more members.
 
     A file that is cut or corrupt gives all the text in front of that point, then ends with `failure` set.
+    Decompressed by ISA-L, at 2.6 times the speed of zlib (measured: docs/lab-notes.md).
     """
 
     def __init__(self, file: PartFile) -> None:
         self.failure = ""
         self._file = file
-        self._decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        self._decoder = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
         self._in_member = False
+        self._member_start = 0
+        self._member_text_bytes = 0
         self._compressed = b""
         self._ahead = b""
 
@@ -152,14 +158,20 @@ class GzipText:
             self._compressed = self._compressed.lstrip(b"\0")  # padding between members is allowed
             if not self._compressed:
                 return b""
-            self._decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+            if self._compressed[:2] != _GZIP_MAGIC[: len(self._compressed)]:  # ISA-L would wait for a whole header
+                self.failure = "the gzip stream is corrupt (incorrect header check)"
+                return b""
+            self._decoder = isal_zlib.decompressobj(_GZIP_WINDOW_BITS)
             self._in_member = True
-        untouched = self._decoder.copy()
+            self._member_start = self._file.position - len(self._compressed)
+            self._member_text_bytes = 0
         try:
             text = self._decoder.decompress(self._compressed, BLOCK_BYTES)
-        except zlib.error as error:
-            self.failure = f"the gzip stream is corrupt ({_cause(error)})"
-            return _decode_until_error(untouched, self._compressed)
+        except igzip_lib.IsalError:  # type: ignore[misc] # its stubs call the class an instance
+            text, cause = _decode_until_error(self._file.path, self._member_start, self._member_text_bytes)
+            self.failure = f"the gzip stream is corrupt ({cause})"
+            return text
+        self._member_text_bytes += len(text)
         if self._decoder.eof:
             self._in_member = False
             self._compressed = self._decoder.unused_data
@@ -208,26 +220,42 @@ def compute_crc(path: Path, size_bytes: int) -> int:
     try:
         with open(path, "rb", buffering=0) as file:
             while size_bytes and (data := file.read(min(size_bytes, _CHECKSUM_BLOCK_BYTES))):
-                crc = zlib.crc32(data, crc)
+                crc = isal_zlib.crc32(data, crc)
                 size_bytes -= len(data)
     except OSError as error:
         raise _resource_error(path, error) from error
     return crc
 
 
-def _decode_until_error(decoder: Any, compressed: bytes) -> bytes:
-    """The text in front of the error: zlib drops what a failing call had decoded, so go byte by byte."""
-    texts = []
+def _decode_until_error(path: Path, start: int, given: int) -> tuple[bytes, str]:
+    """The text of the member at `start` from its byte `given` up to the error in it, and what the error is.
+
+    ISA-L drops what a failing call had decoded; zlib does too, but can be put back to where it was, and then be fed
+    byte by byte.
+    """
+    decoder = zlib.decompressobj(_GZIP_WINDOW_BITS)
+    texts: list[bytes] = []
+
+    def take(text: bytes) -> None:
+        nonlocal given
+        texts.append(text[given:])
+        given = max(0, given - len(text))
+
     try:
-        for index in range(len(compressed)):
-            texts.append(decoder.decompress(compressed[index : index + 1]))  # noqa: PERF401 - kept when a later one fails
-    except zlib.error:
-        pass
-    return b"".join(texts)
-
-
-def _cause(error: zlib.error) -> str:
-    return str(error).rpartition(": ")[2]
+        with open(path, "rb", buffering=0) as file:
+            file.seek(start)
+            while block := file.read(BLOCK_BYTES):
+                untouched = decoder.copy()
+                try:
+                    take(decoder.decompress(block))
+                except zlib.error:
+                    for index in range(len(block)):
+                        take(untouched.decompress(block[index : index + 1]))
+    except zlib.error as error:
+        return b"".join(texts), str(error).rpartition(": ")[2]
+    except OSError as error:
+        raise _resource_error(path, error) from error
+    return b"".join(texts), "ISA-L cannot read it"
 
 
 def _resource_error(path: Path, error: OSError) -> ResourceError:
