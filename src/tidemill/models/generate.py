@@ -55,9 +55,9 @@ class Generate(Node):
     params: dict[str, Any] = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
 
-    @field_validator("params")
+    @field_validator("max_tokens", "seed", "params")
     @classmethod
-    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _check_json(cls, value: Any) -> Any:
         check_json(value)
         return value
 
