@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request
 from tidemill.config.functions import Schema
+from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
@@ -55,9 +56,11 @@ class Generate(Node):
     params: dict[str, Any] = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
 
-    @field_validator("max_tokens", "seed", "params")
+    _check_int64 = field_validator("max_tokens", "seed", "max_reasks")(check_int64)
+
+    @field_validator("params")
     @classmethod
-    def _check_json(cls, value: Any) -> Any:
+    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
         check_json(value)
         return value
 
