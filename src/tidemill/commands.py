@@ -110,10 +110,11 @@ def try_(
 ) -> None:
     """Put a few records through a job: request as sent, tokens, cost, reply, parsed value. Nothing is written."""
     from tidemill.job import load_job
+    from tidemill.jobs.spec.checks import check_job
     from tidemill.view.reports import print_trial
 
     loaded = load_job(job, overrides or ())
-    loaded.check()
+    check_job(loaded.spec, call=not no_call)
     console = _console()
     for number, trial in enumerate(loaded.preview(count, call=not no_call), 1):
         print_trial(console, number, trial)

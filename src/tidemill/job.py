@@ -9,10 +9,10 @@ from pathlib import Path
 from tidemill.data.iteration import Records
 from tidemill.jobs.live.iteration import iterate_all
 from tidemill.jobs.live.trial import Trial, run_trials
+from tidemill.jobs.opening.refusal import check_opening
 from tidemill.jobs.running.progress import run_with_progress
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
-from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.file import dump_job, load_job_file
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.pipeline import Pipeline
@@ -42,12 +42,12 @@ class Job:
         return self.spec.fingerprint
 
     def check(self) -> None:
-        """Check all that can be known before a call.
+        """Check all that can be known before a call, what lies in the job's folders included.
 
         Raises:
             ConfigError: everything wrong, each with its place. Nothing was called or written.
         """
-        check_job(self.spec)
+        check_opening(self.spec)
 
     def iterate(self, state: State | None = None) -> Records:
         """Its records in plain iteration, from the start or from a `state()`; nothing is written."""

@@ -136,6 +136,45 @@ def test_a_syntax_error_is_marked(text: str, message: str, marked: str, hint: st
     assert context["hint"] == hint
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a\r\n{% include 'x' ignore missing %}", "include"),
+        ("{% if a %}{% import 'x' as b %}{% endif %}", "import"),
+        ("{% from 'x' import b %}", "from"),
+        ("{% extends 'x' %}", "extends"),
+    ],
+)
+def test_another_template_is_refused_where_it_is_named(text: str, word: str) -> None:
+    """There is none to be found: each record would fail."""
+    with pytest.raises(PydanticCustomError, match="names another template, and a prompt stands alone") as caught:
+        Template(text)
+    context = caught.value.context or {}
+    assert text[context["offset"] :][: context["length"]] == word
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [
+        ("{{ a }}{{ a }}{{ b if c else d }}", ["a", "b", "c", "d"]),
+        ("{{ a.b }} {{ a\n.\n c }} {{ a['d'] }} {{ a[0] }}", ["a", "b", "c", "d"]),
+        ("{{ a.items() }}", ["a", "items"]),
+        ("{{ a | d }}{{ a }}{{ b.c is defined }}{{ b.c }}", ["b"]),
+        ("{% for a in a if a.x %}{{ loop.index }}{{ a.y }}{% else %}{{ a.z }}{% endfor %}", ["a", "z"]),
+        ("{% macro m(a, b=c) %}{{ a }}{{ varargs }}{% endmacro %}{{ m(d) }}", ["c", "d"]),
+        ("{% call(a) m() %}{{ a }}{% endcall %}{% filter upper %}{{ b }}{% endfilter %}", ["m", "b"]),
+        ("{% set a | upper %}{{ b }}{% endset %}{{ a }}{% set c, d = e %}{{ c }}{{ d }}", ["b", "e"]),
+        ("{% with a = b %}{{ a }}{% endwith %}{{ a }}\r\n{{ namespace(x=1).x }}", ["b", "a"]),
+        ("é\r\n{{- 'a.b' }}{# c #}{% raw %}{{ d }}{% endraw %}\r\n{{ e }}", ["e"]),
+    ],
+)
+def test_what_a_template_needs_is_told_with_its_place(text: str, needs: list[str]) -> None:
+    """Columns and fields, at their first use; not what it binds itself or has a default for."""
+    found = Template(text).needs
+    assert [text[need.offset :][: need.length] for need in found] == needs
+    assert [need.column if need.field is None else need.field for need in found] == needs
+
+
 def test_templates_are_equal_and_pickle_by_text() -> None:
     template = Template("{{ a }}!")
     copy = pickle.loads(pickle.dumps(template))

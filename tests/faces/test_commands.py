@@ -42,6 +42,20 @@ def test_check_says_what_would_run(tidemill_command: Command, fault_server: Faul
     assert fault_server.requests == 0
 
 
+def test_check_tells_that_the_run_is_of_another_job(
+    tidemill_command: Command, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    """What differs stands below; `try` shows the changed job all the same, since it writes nothing there."""
+    write_job(tmp_path, fault_server.base_url)
+    assert tidemill_command("run", "job.yaml", "--limit", "5").code == 0
+    changed = ("job.yaml", "--set", "steps.1.generate.max_tokens=8")
+    done = tidemill_command("check", *changed)
+    assert (done.code, done.out) == (2, "")
+    assert "job.yaml:8:14  `sink.path`: out/labelled/.run: this run folder belongs to another job" in done.err
+    assert "steps[1].max_tokens: was 9, is 8" in done.err
+    assert tidemill_command("try", *changed, "--no-call").code == 0
+
+
 @pytest.mark.parametrize("command", ["check", "try", "run", "retry", "status", "show"])
 def test_a_faulty_job_file_calls_and_writes_nothing(
     tidemill_command: Command, fault_server: FaultServer, tmp_path: Path, command: str
@@ -84,6 +98,19 @@ def test_try_without_calls_stops_before_the_first_request(
     assert done.out.count("generate: request") == 3
     assert done.out.count("not sent") == 3
     assert fault_server.stats()["connections"] == 1  # this look at the counters
+
+
+def test_try_needs_no_key_where_nothing_is_called(
+    tidemill_command: Command, fault_server: FaultServer, tmp_path: Path
+) -> None:
+    job = write_job(tmp_path, fault_server.base_url)
+    job.write_text(job.read_text().replace(f'base_url: "{fault_server.base_url}", api_key: none, ', ""))
+    done = tidemill_command("try", "job.yaml", "-n", "1", "--no-call")
+    assert (done.code, done.err) == (0, "")
+    assert "not sent" in done.out
+    refused = tidemill_command("try", "job.yaml", "-n", "1")
+    assert refused.code == 2
+    assert "OPENAI_API_KEY is not set" in refused.err
 
 
 def test_try_shows_what_a_record_fails_with(

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 import tidemill as tm
+from tidemill.config.templates import Template
+from tidemill.errors import DataError
 from tidemill.testing import FaultServer
 
 STEPS = """\
@@ -20,9 +22,15 @@ def is_wanted(record):
 
 async def judge(record):
     return True
+
+
+def is_long(record):
+    return len(record["txet"]) > 10
 """
 
 SCHEMAS = """\
+from collections.abc import Callable
+
 from pydantic import BaseModel
 
 
@@ -32,6 +40,17 @@ class Label(BaseModel):
 
 class Loose(BaseModel):
     value: int | str
+
+
+class Hooked(BaseModel):
+    hook: Callable[[], int]
+
+
+class Landed(BaseModel):
+    id: int
+    title: str | None = None
+    label: Label
+    lable: str
 """
 
 FILES = {
@@ -134,6 +153,67 @@ def test_a_column_that_the_template_can_do_without_may_be_missing(
     sparse(folder, 1_000).generate(model_of(server), prompt).job("out").check()
 
 
+class Label(BaseModel):
+    topic: str
+
+
+class Narrow(BaseModel):
+    id: int
+    label: str
+
+
+class Asked(BaseModel):
+    topic: str
+
+    @computed_field
+    def shout(self) -> str:
+        return self.topic.upper()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "{% for key, value in label.items() %}{{ key }}{% endfor %}",
+        "{{ label.keys() | list }} {{ label.get('other', '') }}",
+        "{% for label in [{'a': 1}] %}{{ label.a }}{% endfor %}{{ label.topic }}",
+        "{% set label = {'a': 1} %}{{ label.a }}",
+        "{% with label = {'a': 1} %}{{ label.a }}{% endwith %}",
+        "{% macro show(label) %}{{ label.a }}{% endmacro %}{{ show({'a': 1}) }}",
+        "{{ 'label.x' }} {# label.x {{ nope }} #}{% raw %}{{ label.x }}{{ nope }}{% endraw %}",
+        "{{ nope | d('') }}{{ nope | default('') | upper }}{{ label.nope | d('') }}{{ label['nope'] | d('') }}",
+        "{% if nope is undefined %}a{% else %}{{ nope }}{% endif %}",
+        "{% if label.nope is defined %}{{ label.nope }}{% endif %}",
+        "{{ label.shout }}",
+    ],
+)
+def test_a_template_is_read_as_jinja_reads_it(folder: Path, server: FaultServer, prompt: str) -> None:
+    """Names that it binds itself, texts, calls, tests and defaults are no columns or fields that lack."""
+    Template(prompt)({"text": "fine", "label": {"topic": "a", "shout": "A"}})
+    asked = tm.read(folder / "reviews/*.jsonl").generate(model_of(server), "{{ text }}", output=Asked, into="label")
+    asked.generate(model_of(server), prompt, into="more").job("out").check()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ("{% for label in [1] %}{% endfor %}{{ label.x }}", "`label` has no field `x`"),
+        ("{{ label.itms() }}", "`label` has no field `itms`"),
+        ("{{ label.x.y | d('') }}", "`label` has no field `x`"),
+        ("{% for x in x %}{{ x }}{% endfor %}", "no record has a column `x`"),
+        ("{% set x = x %}{{ x }}", "no record has a column `x`"),
+        ("{% set label = label.x %}{{ label }}", "`label` has no field `x`"),
+        ("{{ x.y | d('') }}", "no record has a column `x`"),
+    ],
+)
+def test_what_a_template_cannot_do_without_is_told(folder: Path, server: FaultServer, prompt: str, told: str) -> None:
+    with pytest.raises(DataError, match=r"not in the dict|no column"):
+        Template(prompt)({"text": "fine", "label": {"topic": "a", "shout": "A"}})
+    asked = tm.read(folder / "reviews/*.jsonl").generate(model_of(server), "{{ text }}", output=Asked, into="label")
+    with pytest.raises(tm.ConfigError, match=told) as caught:
+        asked.generate(model_of(server), prompt, into="more").job("out").check()
+    assert len(caught.value.problems) == 1
+
+
 def test_columns_are_followed_through_the_steps(folder: Path, server: FaultServer) -> None:
     """What steps add and drop is known; what a function gives is not, and is not complained of."""
     model = model_of(server)
@@ -165,15 +245,62 @@ def test_records_that_fail_in_the_source_half_are_left_to_the_run(folder: Path, 
         tm.read(folder / "bad.jsonl").generate(model_of(server), "{{ idd }}").job("out").check()
 
 
+def test_a_source_in_which_every_line_fails_is_told(folder: Path, server: FaultServer) -> None:
+    (folder / "bad.jsonl").write_text("{corrupt\n" * 3)
+    with pytest.raises(tm.ConfigError, match=r"all 3 records read fail here.*bad\.jsonl, byte \d+: not JSON"):
+        tm.read(folder / "bad.jsonl").generate(model_of(server), "{{ id }}").job("out").check()
+
+
+def test_a_step_at_which_all_fail_is_told_behind_others_that_fail_some(folder: Path, server: FaultServer) -> None:
+    """The source's own corrupt line and what a filter drops are not that step's."""
+    (folder / "bad.jsonl").write_text('{corrupt\n{"id": 1}\n{"id": 2}\n{"id": 3}\n')
+    kept = tm.read(folder / "bad.jsonl").filter(lambda record: record["id"] > 1)
+    failing = kept.with_columns(size=lambda record: len(record["id"]))
+    with pytest.raises(
+        tm.ConfigError, match=r"step `with_columns`: all 2 records read fail here: TypeError: object of"
+    ):
+        failing.generate(model_of(server), "{{ id }}").job("out").check()
+    some = kept.with_columns(size=lambda record: 1 / (record["id"] - 2))
+    none = kept.filter(lambda record: False).with_columns(size=lambda record: len(record["id"]))
+    for stream in (some, none):
+        stream.generate(model_of(server), "{{ id }}").job("out").check()
+
+
+def test_records_that_fit_the_schema_are_let_through(folder: Path, server: FaultServer) -> None:
+    """A column that only some records have may be lacking in it: that is a failure of those."""
+    asked = tm.read(folder / "reviews/*.jsonl").generate(model_of(server), "{{ text }}", into="label")
+    asked.select("id", "label").job("out", schema=Narrow).check()
+    sparse(folder, 900).generate(model_of(server), "{{ id }}", into="label").job("out", schema=Narrow).check()
+    asked.map(dict).job("out", schema=Label).check()
+    with pytest.raises(tm.ConfigError, match=r"every record has `text`, which `Narrow` lacks; .*select"):
+        asked.select("id", "label", "text").job("out", schema=Narrow).check()
+    with pytest.raises(tm.ConfigError, match=r"no record has a column `id`, which `Narrow` requires"):
+        asked.select("label").job("out", schema=Narrow).check()
+
+
+@pytest.mark.parametrize("pattern", ["work/**/*.jsonl", "work/*/*.zst", "work/*.json", "out/_manifest.*"])
+def test_the_source_reads_nothing_that_a_run_keeps(folder: Path, server: FaultServer, pattern: str) -> None:
+    """Quarantine, archive, run.json and manifest: no file of a run may become one of its records."""
+    for place in ("work/a.jsonl", "work/a/b.zst", "work/a.json", "out/_manifest.old"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text('{"text": "fine"}\n')
+    stream = tm.read(pattern, format="jsonl").generate(model_of(server), "{{ text }}")
+    with pytest.raises(tm.ConfigError, match=r"the source would read what the (sink writes into|run keeps in)"):
+        stream.job("out", run_dir="work").check()
+
+
+def test_a_key_that_no_header_can_hold_is_told(folder: Path, server: FaultServer) -> None:
+    model = tm.model("openai/any", base_url=server.base_url, api_key="first-half-0123\nsecond-half-0123")
+    with pytest.raises(tm.ConfigError, match=r"the key of `openai/any` cannot be sent: .* line break") as caught:
+        tm.read(folder / "reviews/*.jsonl").generate(model, "{{ text }}").job("out").check()
+    assert "half" not in str(caught.value)
+
+
 def test_an_iterable_is_not_gone_through(server: FaultServer) -> None:
     """It may be one that can be gone through only once."""
     items = iter([{"id": 1}])
     tm.from_iterable(items).generate(model_of(server), "{{ other }}").job("out").check()
     assert next(items) == {"id": 1}
-
-
-class Label(BaseModel):
-    topic: str
 
 
 def test_a_chain_is_checked_as_a_file_is(folder: Path, server: FaultServer) -> None:

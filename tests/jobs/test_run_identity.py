@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,10 @@ from workbench import (
 
 from tidemill.data.nodes import Filter, Take
 from tidemill.data.source import FromIterable
+from tidemill.disk import Disk
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
+from tidemill.job import Job
+from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import locate_run
 from tidemill.jobs.running.inspect import read_job_file
 from tidemill.jobs.spec.job import JobSpec
@@ -95,6 +99,55 @@ async def test_another_job_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert "--reuse" in text
     assert "--fresh" in text
     assert far.billed == []
+
+
+async def test_check_tells_what_the_next_run_would_refuse(tmp_path: Path) -> None:
+    """In the same words, as a problem of the key that names the folder; and lets through what would go on."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    await run_job(labels(tmp_path), FarSide(), limit=20)
+    Job(labels(tmp_path, max_errors=3)).check()
+    changed = make_job(tmp_path, [label(max_tokens=65)])
+    for refused in (
+        changed,
+        labels(tmp_path, run={"dir": "run"}),
+        labels(tmp_path, run={"dir": "."}),
+        labels(tmp_path, run={"dir": "out"}),
+    ):
+        with pytest.raises((StateError, ConfigError), match=r"belongs to|holds|is the output folder") as told:
+            await run_job(refused, FarSide())
+        with pytest.raises(ConfigError, match=re.escape(told.value.message.splitlines()[0])) as caught:
+            Job(refused).check()
+        [problem] = caught.value.problems
+        assert problem.message == f"{told.value.where}: {told.value.message}"
+        assert problem.hint == told.value.hint
+    with pytest.raises(ConfigError, match=r"what differs:\n +steps\[0\]\.max_tokens: was 64, is 65"):
+        Job(changed).check()
+    part = tmp_path / "out" / "part-00001.jsonl"
+    part.write_bytes(part.read_bytes()[:-10])
+    with pytest.raises(ConfigError, match=r"part-00001\.jsonl has \d+ bytes, and was sealed with \d+"):
+        Job(labels(tmp_path)).check()
+
+
+async def test_check_of_a_new_job_tells_whose_output_stands_there(tmp_path: Path) -> None:
+    """Parts of no known run, and those of a run whose folder is gone."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    await run_job(labels(tmp_path), FarSide())
+    shutil.rmtree(tmp_path / "out" / ".run")
+    with pytest.raises(ConfigError, match=r"the output folder belongs to run \w+, whose run folder \.run is gone"):
+        Job(labels(tmp_path)).check()
+    (tmp_path / "out" / "_manifest.json").unlink()
+    with pytest.raises(ConfigError, match=r"holds 1 parts of no known run, the first part-00001\.jsonl"):
+        Job(labels(tmp_path)).check()
+
+
+async def test_check_takes_no_lock(tmp_path: Path) -> None:
+    """While the run goes on it finds what there is to find, and disturbs nothing."""
+    write_records(tmp_path / "records.jsonl", numbered(30))
+    await run_job(labels(tmp_path), FarSide(), limit=20)
+    with open_ledger(labels(tmp_path).folders.ledger, Disk()):
+        Job(labels(tmp_path)).check()
+        with pytest.raises(ConfigError, match="this run folder belongs to another job"):
+            Job(make_job(tmp_path, [label(max_tokens=65)])).check()
 
 
 async def test_runtime_fields_may_change(tmp_path: Path) -> None:

@@ -32,6 +32,14 @@ def test_the_request_to_the_letter() -> None:
     assert request.max_output_tokens == 5
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_query_of_the_address_stays_behind_the_path(slash: str) -> None:
+    """Azure's `api-version`, for one."""
+    endpoint = ChatEndpoint(f"https://me:pw@far:8443/openai/v1{slash}?api-version=2024&a=b%20c", "m", {}, {})
+    url = "https://me:pw@far:8443/openai/v1/chat/completions?api-version=2024&a=b%20c"
+    assert endpoint.build_request(messages("a")).url == url
+
+
 @given(
     text=st.text(),
     options=st.dictionaries(st.text(min_size=1), st.none() | st.booleans() | st.integers(-9, 9) | st.text()),

@@ -76,6 +76,30 @@ def find_route(url: str, headers: Mapping[str, str]) -> Route:
     return Route(origin, proxy, _render_head(f"POST {target}", known, headers) + b"content-length: ")
 
 
+def check_address(url: str) -> None:
+    """Check that requests to `url` can be sent.
+
+    Raises:
+        ValueError: it is none that can be called; the message holds no values.
+    """
+    _parse_origin(_split(url))
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Check that `headers` can be sent with a request.
+
+    Raises:
+        ValueError: one cannot; the message holds no values.
+    """
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError("a header's name has characters that no name may have")
+        if name.lower() in _FRAMING:
+            raise ValueError(f"the header {name} follows from the body and cannot be set")
+        if any(character in value for character in "\r\n\0"):
+            raise ValueError(f"the header {name} has a line break in its value")
+
+
 def render_connect(origin: Origin, proxy: Proxy) -> bytes:
     """The request that asks `proxy` for a tunnel to `origin`."""
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
@@ -88,16 +112,10 @@ def render_connect(origin: Origin, proxy: Proxy) -> bytes:
 
 def _render_head(request: str, known: Mapping[str, str], given: Mapping[str, str]) -> bytes:
     """The request line and the headers; a given one stands instead of a known one of its name."""
+    check_headers(given)
     names = set(map(str.lower, given))
-    lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in known.items() if name not in names)]
-    for name, value in given.items():
-        if not _NAME.fullmatch(name):
-            raise ValueError("a header's name has characters that no name may have")
-        if name.lower() in _FRAMING:
-            raise ValueError(f"the header {name} follows from the body and cannot be set")
-        if any(character in value for character in "\r\n\0"):
-            raise ValueError(f"the header {name} has a line break in its value")
-        lines.append(f"{name}: {value}")
+    own = {name: value for name, value in known.items() if name not in names}
+    lines = [f"{request} HTTP/1.1", *(f"{name}: {value}" for name, value in {**own, **given}.items())]
     return ("\r\n".join(lines) + "\r\n").encode()
 
 

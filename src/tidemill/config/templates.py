@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import jinja2
-from jinja2 import meta, nodes
+from jinja2 import nodes
+from jinja2.lexer import TokenStream
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
+from tidemill.config.references import Reference, find_references, iter_needed
 from tidemill.config.secrets import mask
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.words import WORDS, describe_value
@@ -63,21 +67,25 @@ class Template:
         text: the template as written.
         file: where it was read from, None when it stood in the job file or in code.
         variables: the columns it uses, each with the offset of its first use in `text`.
+        needs: the columns, and fields of what stands in them, that it cannot do without, each at its first use.
 
     Raises (constructor): PydanticCustomError, a ValueError, of type `template`: the text is no valid template; its
     context has `hint`, `offset` and `length`.
     """
 
-    __slots__ = ("_render", "file", "text", "variables")
+    __slots__ = ("_render", "file", "needs", "text", "variables")
 
     text: str
     file: str | None
     variables: Mapping[str, int]
+    needs: tuple[Reference, ...]
 
     def __init__(self, text: str, *, file: str | None = None) -> None:
         self.text = text
         self.file = file
-        self._render, self.variables = _compile(text)
+        self._render, references = _compile(text)
+        self.variables = {each.column: each.offset for each in reversed(references) if each.field is None}
+        self.needs = tuple(iter_needed(references))
 
     def render(self, record: dict[str, Any]) -> str:
         """The text for `record`.
@@ -168,14 +176,17 @@ def _file_error(message: str, hint: str) -> PydanticCustomError:
 
 
 @lru_cache(maxsize=256)
-def _compile(text: str) -> tuple[Render, Mapping[str, int]]:
+def _compile(text: str) -> tuple[Render, Sequence[Reference]]:
     try:
         tree = _ENVIRONMENT.parse(text)
         render = _compile_plain(tree) or _compile_whole(text)
     except jinja2.TemplateSyntaxError as error:
         raise _syntax_error(error, text) from None
-    used = meta.find_undeclared_variables(tree) - set(_ENVIRONMENT.globals)
-    return render, _find_variables(text, used)
+    plain = _with_plain_breaks(text)
+    placed = _parse_placed(plain)
+    _check_alone(placed, text)
+    references = find_references(placed, plain, _ENVIRONMENT.globals)
+    return render, [replace(each, offset=_with_breaks(text, each.offset)) for each in references]
 
 
 def _compile_whole(text: str) -> Render:
@@ -235,15 +246,27 @@ def _iter_tokens(text: str) -> Iterator[tuple[int, str, str]]:
         position += len(value)
 
 
-def _find_variables(text: str, used: set[str]) -> Mapping[str, int]:
-    found: dict[str, int] = {}
-    previous = ""
-    for offset, kind, value in _iter_tokens(_with_plain_breaks(text)):
-        if kind == "name" and value in used and previous not in (".", "|"):
-            found.setdefault(value, offset)
-        if kind != "whitespace":
-            previous = value
-    return {name: _with_breaks(text, offset) for name, offset in found.items()}
+def _parse_placed(text: str) -> nodes.Template:
+    """The parsed template; where Jinja2 has the line of a token, its offset stands, which tells lines and columns."""
+    parser = Parser(_ENVIRONMENT, text)
+    parser.stream = TokenStream(_ENVIRONMENT.lexer.wrap(_iter_tokens(text)), None, None)
+    return parser.parse()
+
+
+_ELSEWHERE = {nodes.Include: "include", nodes.Import: "import", nodes.FromImport: "from", nodes.Extends: "extends"}
+
+
+def _check_alone(placed: nodes.Template, text: str) -> None:
+    """Refuse what names another template: there is none to be found, so each record would fail."""
+    for node in placed.find_all(tuple(_ELSEWHERE)):
+        word = _ELSEWHERE[type(node)]
+        context = {
+            "message": f"`{{% {word} %}}` names another template, and a prompt stands alone",
+            "hint": "write its text here",
+            "offset": _with_breaks(text, node.lineno),
+            "length": len(word),
+        }
+        raise PydanticCustomError("template", "{message}", context)
 
 
 def _with_plain_breaks(text: str) -> str:

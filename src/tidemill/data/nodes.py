@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tidemill.config.functions import Function
 from tidemill.config.model import Config
+from tidemill.config.numbers import check_int64
 
 OnError = Literal["raise", "quarantine", "skip"]
 
@@ -98,6 +99,8 @@ class Take(Node):
     kind = "take"
     record_wise = False
     count: int = Field(ge=0)
+
+    _check_int64 = field_validator("count")(check_int64)
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.functions import fingerprint_function, import_object, to_import_path
 from tidemill.config.model import Config
+from tidemill.config.numbers import check_int64
 from tidemill.data.formats.jsonl import MAX_LINE_BYTES, compare_jsonl, open_jsonl, parse_line
 from tidemill.data.nodes import OnError
 from tidemill.data.reader import PartReader
@@ -53,6 +54,8 @@ class Read(Config):
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
 
     _folder: Path | None = PrivateAttr(default=None)
+
+    _check_int64 = field_validator("max_line_bytes")(check_int64)
 
     @field_validator("path", mode="before")
     @classmethod

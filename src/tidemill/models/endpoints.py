@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError
@@ -20,7 +21,7 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
     a secret, and a password in its `base_url`, are masked likewise.
 
     Raises:
-        ConfigError: the provider needs a key and there is none.
+        ConfigError: the provider needs a key and there is none, or it is none that a header can hold.
     """
     register_credentials(model.headers, model.base_url or "")
     if "authorization" in map(str.lower, model.headers):
@@ -36,7 +37,12 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
             )
         return dict(model.headers)
     register_secret(key)
-    return {"authorization": f"Bearer {key}", **model.headers}
+    headers = {"authorization": f"Bearer {key}", **model.headers}
+    try:
+        check_headers(headers)
+    except ValueError as exc:
+        raise ConfigError(f"the key of `{model.model}` cannot be sent: {exc}") from None
+    return headers
 
 
 def open_base_url(model: Model, scope: Scope, folder: Path) -> str:

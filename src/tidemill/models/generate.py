@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request
 from tidemill.config.functions import Schema
+from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
@@ -54,6 +55,8 @@ class Generate(Node):
     stop: tuple[str, ...] | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
+
+    _check_int64 = field_validator("max_tokens", "seed", "max_reasks")(check_int64)
 
     @field_validator("params")
     @classmethod

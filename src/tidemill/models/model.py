@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tidemill.calls.address import check_address, check_headers
 from tidemill.calls.limits import Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
@@ -59,8 +60,8 @@ _VARIABLE = re.compile(
 """Forms in which other tools' files name a variable: no credential looks so."""
 
 
-def check_json(value: Mapping[str, Any]) -> None:
-    """Refuse what cannot be sent as JSON."""
+def check_json(value: Any) -> None:
+    """Refuse what cannot be sent as JSON: other types than it has, whole numbers beyond 64 bits."""
     try:
         orjson.dumps(value)
     except TypeError as exc:
@@ -127,13 +128,21 @@ class Model(Config):
     def _check_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            check_address(value)
+        except ValueError:
             hint = (
                 f"write http://{value}" if re.match(r"[\w.-]+:\d+", value) else "for example http://localhost:8000/v1"
             )
             raise PydanticCustomError(
                 "base_url", "expected an http or https address, got `{url}`", {"url": value, "hint": hint}
+            ) from None
+        parts = urlsplit(value)
+        if "#" in value:
+            raise PydanticCustomError(
+                "base_url",
+                "expected an address without a fragment, which is never sent",
+                {"hint": "leave out `#` and what follows"},
             )
         if parts.path.rstrip("/").endswith("/chat/completions"):
             raise PydanticCustomError(
@@ -180,6 +189,11 @@ class Model(Config):
         for name, text in value.items():
             if is_secret_key(name) and _VARIABLE.search(text):
                 raise _unfilled(info.data.get("model", ""), name)
+            try:
+                check_headers({name: text})
+            except ValueError as exc:
+                message = "cannot be sent: {reason}"
+                raise PydanticCustomError("header", message, {"reason": str(exc), "path": (name,)}) from None
         return value
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -20,7 +21,7 @@ class ChatEndpoint:
     """Where one model is asked, and how.
 
     Args:
-        base_url: up to and including the version (`https://api.openai.com/v1`).
+        base_url: up to and including the version (`https://api.openai.com/v1`), with a query where one belongs.
         model: the name the endpoint knows it by.
         headers: as sent with every request, the credentials among them.
         options: the body's fields besides the messages (`max_tokens`, `response_format`, …).
@@ -28,7 +29,8 @@ class ChatEndpoint:
 
     def __init__(self, base_url: str, model: str, headers: Mapping[str, str], options: Mapping[str, Any]) -> None:
         self.base_url = base_url
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        parts = urlsplit(base_url)  # a query, such as Azure's `api-version`, stays behind the path
+        self._url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/chat/completions"))
         self._headers = {"content-type": "application/json", **headers}
         self._ceiling = _find_ceiling(options)
         # Everything around the messages is the same in every request: serialised once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import from_json
 
 from tidemill.config.secrets import mask_start
@@ -29,6 +29,18 @@ def response_format(model: type[BaseModel]) -> dict[str, Any]:
         schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
     strict = schema.get("type") == "object" and all(_is_strict(part) for part in _iter_schemas(schema))
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}}
+
+
+def find_fields(model: type[BaseModel]) -> list[str] | None:
+    """The names in the JSON form of `model`; None where they cannot be told: it may have others, or is no object."""
+    is_free = model.model_config.get("extra") == "allow" or model.__pydantic_decorators__.model_serializers
+    if is_free or issubclass(model, RootModel):
+        return None
+    by_alias = model.model_config.get("serialize_by_alias")
+    fields = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    names = [(field.serialization_alias if by_alias else None) or name for name, field in fields.items()]
+    computed = model.model_computed_fields
+    return names + [(field.alias if by_alias else None) or name for name, field in computed.items()]
 
 
 def _close_schema(schema: Any) -> Any:

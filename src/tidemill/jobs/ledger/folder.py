@@ -66,24 +66,45 @@ class RunFolder:
         """The landed records of one segment."""
         return self.output / f"part-{number:05d}{suffix}"
 
+    def list_output_files(self, suffix: str) -> tuple[Path, ...]:
+        """One file of each kind that stands in the output folder."""
+        return (self.output_part(1, suffix), self.manifest)
+
+    def list_run_files(self) -> tuple[Path, ...]:
+        """One file of each kind that stands in the run folder."""
+        parts = (self.quarantine_part(1), self.call_part(1))
+        return (*parts, self.ledger, self.info, self.status, self.report)
+
+    def load_info(self) -> dict[str, Any] | None:
+        """The run's own description, None when there is none.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        return _load_json(self.info, "run's description")
+
     def load_manifest(self) -> dict[str, Any] | None:
         """The manifest, None when there is none.
 
         Raises:
             StateError: it cannot be read.
         """
-        try:
-            manifest: dict[str, Any] = orjson.loads(self.manifest.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as exc:
-            raise StateError(f"the manifest cannot be read: {exc}", where=str(self.manifest)) from exc
-        return manifest
+        return _load_json(self.manifest, "manifest")
 
     def save_manifest(self, disk: Disk, manifest: Mapping[str, Any]) -> None:
         """Rewrite the manifest, durably."""
         disk.write_file(self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         disk.sync_folder(self.output)
+
+
+def _load_json(path: Path, name: str) -> dict[str, Any] | None:
+    try:
+        loaded: dict[str, Any] = orjson.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as exc:
+        raise StateError(f"the {name} cannot be read: {exc}", where=str(path)) from exc
+    return loaded
 
 
 def locate_run(target: str | Path) -> RunFolder:

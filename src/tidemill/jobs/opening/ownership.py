@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number
+from tidemill.jobs.spec.job import JobSpec, find_differences
 
 
 def check_run_folder(folder: RunFolder) -> None:
@@ -31,17 +32,25 @@ def check_run_folder(folder: RunFolder) -> None:
 
 
 def check_output(
-    folder: RunFolder, info: Mapping[str, Any] | None, *, fresh: bool, segments: Sequence[Mapping[str, Any]] = ()
+    folder: RunFolder,
+    info: Mapping[str, Any] | None,
+    *,
+    fresh: bool,
+    segments: Sequence[Mapping[str, Any]] | None = (),
 ) -> None:
     """Refuse an output folder that another run writes to, or that holds parts this run has not written.
 
     Args:
         info: the run that the run folder holds, None when it is new.
         fresh: whether the output of a run whose run folder is gone may be deleted.
+        segments: what the run has sealed; None when that is not known, and which parts are its own cannot be told.
     """
     manifest = folder.load_manifest()
     known: set[str] = set()
     number: int | None = None
+    if segments is None and (manifest is None or (info is not None and manifest["run_id"] == info["run_id"])):
+        return
+    segments = segments or ()
     if manifest is not None and info is not None and manifest["run_id"] == info["run_id"]:
         known, number = _part_names(segments), next_number(segments)
     elif manifest is not None:
@@ -61,7 +70,7 @@ def check_output(
 
 
 def _part_names(segments: Sequence[Mapping[str, Any]]) -> set[str]:
-    return {segment["output"]["name"] for segment in segments if "output" in segment}
+    return {part["name"] for part in list_parts(segments)}
 
 
 def _has_run_folder(manifest: Mapping[str, Any], folder: RunFolder) -> bool:
@@ -83,9 +92,26 @@ def _belongs_elsewhere(manifest: Mapping[str, Any], info: Mapping[str, Any] | No
     return StateError(message, where=str(folder.output), hint=hint)
 
 
-def check_parts(folder: RunFolder, segments: Sequence[dict[str, Any]]) -> None:
+def check_same(job: JobSpec, info: Mapping[str, Any], folder: RunFolder) -> None:
+    """Refuse a run folder that is of a job with another result; says what differs, field by field."""
+    if info["fingerprint"] != job.fingerprint:
+        lines = find_differences(info["description"], job.describe())
+        raise StateError(
+            "this run folder belongs to another job; what differs:\n    " + "\n    ".join(lines),
+            where=str(folder.run),
+            hint="change it back; or keep the paid replies in a new run: another sink.path and "
+            f"--reuse {folder.output}; or start anew with --fresh",
+        )
+
+
+def list_parts(segments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The sealed output parts of these segments, as the manifest lists them."""
+    return [segment["output"] for segment in segments if "output" in segment]
+
+
+def check_parts(folder: RunFolder, parts: Sequence[Mapping[str, Any]]) -> None:
     """Refuse an output folder in which a sealed part is missing or of another size than it was sealed with."""
-    for part in (segment["output"] for segment in segments if "output" in segment):
+    for part in parts:
         path = folder.output / part["name"]
         size_bytes = path.stat().st_size if path.exists() else None
         if size_bytes != part["bytes"]:

@@ -11,18 +11,17 @@ import orjson
 
 from tidemill.config.secrets import is_secret_key
 from tidemill.disk import Disk
-from tidemill.errors import StateError
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.ledger.segments import build_manifest, remove_unsealed
 from tidemill.jobs.opening.deletion import DELETING, delete_run
-from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder
+from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same, list_parts
 from tidemill.jobs.opening.plan import plan_parts
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import SourceTotals
 from tidemill.jobs.records.counts import new_counts
-from tidemill.jobs.spec.job import JobSpec, find_differences
+from tidemill.jobs.spec.job import JobSpec
 from tidemill.resources.scope import Scope
 
 
@@ -49,9 +48,9 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     is_new = info is None
     if info is None:
         info = _start_run(job, folder, ledger, disk)
-    _check_same(job, info, folder)
+    check_same(job, info, folder)
     segments = ledger.load_segments()
-    check_parts(folder, segments)
+    check_parts(folder, list_parts(segments))
     placed = {**info, **_describe_place(job, folder)}
     if placed != info:
         info = _save_info(placed, folder, ledger, disk)
@@ -109,14 +108,3 @@ def _save_info(info: dict[str, Any], folder: RunFolder, ledger: Ledger, disk: Di
 def _relative(run: Path, output: Path) -> str:
     run, output = run.absolute(), output.absolute()
     return str(run.relative_to(output)) if run.is_relative_to(output) else str(run)
-
-
-def _check_same(job: JobSpec, info: dict[str, Any], folder: RunFolder) -> None:
-    if info["fingerprint"] != job.fingerprint:
-        lines = find_differences(info["description"], job.describe())
-        raise StateError(
-            "this run folder belongs to another job; what differs:\n    " + "\n    ".join(lines),
-            where=str(folder.run),
-            hint="change it back; or keep the paid replies in a new run: another sink.path and "
-            f"--reuse {folder.output}; or start anew with --fresh",
-        )

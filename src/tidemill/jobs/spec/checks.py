@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tidemill.config.document import Document, KeyPath
+from tidemill.config.functions import fingerprint_schema
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import raise_problems
-from tidemill.config.suggest import suggest
-from tidemill.config.templates import Template
-from tidemill.data.nodes import Filter, Select, Take, WithColumns
-from tidemill.data.source import Read
 from tidemill.data.steps import is_async
-from tidemill.errors import ConfigError, DataError, Problem, TidemillError
+from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.landing.arrow import arrow_schema
-from tidemill.jobs.ledger.folder import RUN_FOLDER
-from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
+from tidemill.jobs.spec.flow import check_records
+from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers
-from tidemill.models.generate import Generate
 from tidemill.models.local import check_local_model
 from tidemill.models.model import Model
 
-_KEEPING = (Filter.kind, Take.kind)
-"""Steps behind which a record has the columns it had."""
 
-
-def check_job(job: JobSpec) -> None:
+def check_job(job: JobSpec, *, call: bool = True) -> None:
     """Check that `job` can run.
+
+    Args:
+        call: whether its models are to be called; a look at its requests needs neither their keys nor their weights.
 
     Raises:
         ConfigError: it cannot; `problems` holds everything found.
     """
+    raise_problems(find_problems(draft_job(job), call=call))
+
+
+def draft_job(job: JobSpec) -> Draft:
+    """The whole of a job, with the document it was read from."""
     document = None
     if job.file is not None:
         document, _ = apply_overrides(Document.load(job.file), job.overrides)
     steps = tuple(DraftStep(node.kind, node) for node in job.steps)
-    raise_problems(find_problems(Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, document)))
+    return Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, document)
 
 
-def find_problems(draft: Draft) -> list[Problem]:
+def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
-    checks = (_check_names, _check_halves, _check_models, _check_budget, _check_outputs, _check_sink, _check_records)
+    models = [_check_models] if call else []
+    checks = (_check_names, _check_halves, *models, _check_budget, _check_outputs, check_folders, check_records)
     return [problem for check in checks for problem in check(draft)]
 
 
@@ -138,108 +137,19 @@ def _check_outputs(draft: Draft) -> Iterator[Problem]:
                 "give each step an `into` of its own",
             )
         seen.setdefault(node.into, draft.step_names[index])
-        if node.output is not None and sink is not None and sink.format == "parquet" and sink.record_schema is None:
-            yield from _check_arrow(draft, node.output, draft.path(index, "output"))
+        if node.output is not None:
+            in_columns = sink is not None and sink.format == "parquet" and sink.record_schema is None
+            yield from _check_schema(draft, node.output, draft.path(index, "output"), in_columns=in_columns)
+    if sink is not None and sink.record_schema is not None:
+        in_columns = sink.format == "parquet"
+        yield from _check_schema(draft, sink.record_schema, ("sink", "schema"), in_columns=in_columns)
 
 
-def _check_arrow(draft: Draft, model: Any, path: KeyPath) -> Iterator[Problem]:
+def _check_schema(draft: Draft, model: Any, path: KeyPath, *, in_columns: bool) -> Iterator[Problem]:
+    """A model is told from others by its JSON schema; in Parquet its fields need a type as well."""
     try:
-        arrow_schema(model)
+        fingerprint_schema(model)
+        if in_columns:
+            arrow_schema(model)
     except ConfigError as exc:
         yield draft.problem(path, exc.message, exc.hint)
-
-
-def _check_sink(draft: Draft) -> Iterator[Problem]:
-    sink = draft.sink
-    if sink is None:
-        return
-    output = draft.folder / sink.path
-    run = draft.folder / draft.run.dir if draft.run.dir else output / RUN_FOLDER
-    for folder, path in ((output, ("sink", "path")), (run, ("run", "dir"))):
-        if folder.exists() and not folder.is_dir():
-            yield draft.problem(path, f"expected a folder, `{folder}` is a file")
-    if isinstance(draft.source, Read) and draft.source.would_read(output / f"part-00001.{sink.format}"):
-        yield draft.problem(
-            ("sink", "path"),
-            f"the source would read what the sink writes into `{output}`",
-            "write to a folder that the source's pattern does not match",
-        )
-    if sink.record_schema is not None and sink.format == "parquet":
-        yield from _check_arrow(draft, sink.record_schema, ("sink", "schema"))
-
-
-def _check_records(draft: Draft) -> Iterator[Problem]:
-    """The source's files, and the columns that the record half names, as far as they can be followed."""
-    if draft.source is None:
-        return
-    try:
-        draft.source.parts()
-    except (DataError, ConfigError) as exc:
-        yield draft.problem(("source",), f"{exc.where}: {exc.message}" if exc.where else exc.message, exc.hint)
-        return
-    before = draft.steps[: draft.halves_at]
-    nodes = [step.node for step in before if step.node is not None]
-    # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(map(is_async, nodes)):
-        return
-    if any(step.node is None and step.kind not in _KEEPING for step in before):
-        return
-    columns = Columns(draft.source, nodes)
-    try:
-        if columns.are_known:
-            yield from _check_columns(draft, columns)
-    finally:
-        columns.close()
-
-
-def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
-    outputs: dict[str, type[BaseModel] | None] = {}
-    for index, step in enumerate(draft.steps[draft.halves_at :], draft.halves_at):
-        node = step.node
-        if isinstance(node, Generate):
-            for field in ("prompt", "system"):
-                template = getattr(node, field)
-                if template is not None:
-                    yield from _check_template(draft, template, columns, draft.path(index, field))
-                    yield from _check_attributes(draft, template, outputs, draft.path(index, field))
-            columns.add([node.into])
-            outputs[node.into] = node.output
-        elif isinstance(node, WithColumns):
-            columns.add(list(node.columns))
-        elif isinstance(node, Select):
-            for position, name in enumerate(node.columns):
-                if name not in columns:
-                    path = draft.path(index, "columns", position)
-                    yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name))
-            columns.keep(node.columns)
-        elif step.kind not in _KEEPING:
-            return  # what a function gives cannot be known
-        if not step.is_whole and step.kind not in _KEEPING:
-            return  # nor what a step gives that cannot be read whole
-
-
-def _check_template(draft: Draft, template: Template, columns: Columns, path: KeyPath) -> Iterator[Problem]:
-    for name, offset in template.variables.items():
-        guarded = rf"\b{name}\s*(is\s+(not\s+)?defined|\|\s*default)"
-        if name not in columns and not re.search(guarded, template.text):
-            where: dict[str, Any] = {"place": template.place(offset, len(name))}
-            if where["place"] is None:
-                where = {"offset": offset, "length": len(name)}
-            yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name), **where)
-
-
-def _check_attributes(
-    draft: Draft, template: Template, outputs: Mapping[str, type[BaseModel] | None], path: KeyPath
-) -> Iterator[Problem]:
-    """Fields of an earlier step's output that its model does not have: `{{ label.topik }}`."""
-    for expression in re.finditer(r"\{\{.*?\}\}|\{%.*?%\}", template.text, re.DOTALL):
-        for found in re.finditer(r"(?<![\w.])(\w+)\.(\w+)(?!\s*\()", expression.group()):
-            model = outputs.get(found[1])
-            if model is None or found[2] in model.model_fields or model.model_config.get("extra") == "allow":
-                continue
-            offset = expression.start() + found.start(2)
-            where: dict[str, Any] = {"place": template.place(offset, len(found[2]))}
-            if where["place"] is None:
-                where = {"offset": offset, "length": len(found[2])}
-            message = f"`{found[1]}` has no field `{found[2]}`"
-            yield draft.problem(path, message, suggest(found[2], model.model_fields), **where)

@@ -8,7 +8,6 @@ from tidemill.config.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes import Node, Take
 from tidemill.data.source import Read
-from tidemill.jobs.records.step import USER_ERRORS
 
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""
@@ -18,57 +17,79 @@ SHOWN = 8
 
 
 class Columns:
-    """The columns of the records at the end of the source half, read as far as it takes to find one."""
+    """The columns of the records at the end of the source half, read as far as it takes to find one.
+
+    Attributes:
+        passed: sampled records that came to the end of the source half.
+        errors: what the others failed with.
+        are_known: False where there is no record, or one that is no dict.
+    """
 
     def __init__(self, source: Read, before: Sequence[Node]) -> None:
         self._records: Records = iterate(source, (Take(count=SAMPLED), *before))
         self._left = SAMPLED
         self._names: dict[str, None] = {}
+        self._common: set[str] = set()
+        self._added: dict[str, None] = {}
         self._kept: tuple[str, ...] | None = None
+        self.passed = 0
+        self.errors: list[BaseException] = []
         self.are_known = True
-        for _ in range(SHOWN):
+        while self._left and (not self.passed or self._left > SAMPLED - SHOWN):
             self._read()
         self.are_known = self.are_known and bool(self._names)
 
     def __contains__(self, name: str) -> bool:
         if self._kept is not None:
             return name in self._kept
-        while name not in self._names and self._left:
+        while name not in self._names and name not in self._added and self._left:
             self._read()
-        return name in self._names
+        return name in self._names or name in self._added
 
     def add(self, names: Sequence[str]) -> None:
         """What a step adds."""
         if self._kept is not None:
             self._kept += tuple(names)
-        self._names |= dict.fromkeys(names)
+        self._added |= dict.fromkeys(names)
 
     def keep(self, names: tuple[str, ...]) -> None:
         """All that a step leaves."""
         self._kept = names
 
+    def list_common(self) -> list[str]:
+        """The columns that every record has, as far as the whole sample tells."""
+        self.read_all()
+        if self._kept is not None:
+            return list(dict.fromkeys(self._kept))
+        return list(dict.fromkeys([*filter(self._common.__contains__, self._names), *self._added]))
+
     def suggest(self, name: str) -> str:
         """The column that was meant, or those there are."""
-        known = list(self._names if self._kept is None else self._kept)
+        known = list(self._names | self._added if self._kept is None else self._kept)
         near = find_near(name, known)
         return f"did you mean `{near}`?" if near else f"columns: {list_names(known)}"
+
+    def read_all(self) -> None:
+        """Read what is left of the sample."""
+        while self._left:
+            self._read()
 
     def close(self) -> None:
         """Close the source."""
         self._records.close()
 
     def _read(self) -> None:
-        if not self._left:
-            return
         self._left -= 1
         try:
             record = next(self._records)
         except StopIteration:
             self._left = 0
-        except USER_ERRORS:  # a record that fails here fails in the run too, and is quarantined there
-            return
+        except (Exception, SystemExit) as exc:  # noqa: BLE001 - a record that fails here fails in the run too
+            self.errors.append(exc)
         else:
+            self.passed += 1
             if isinstance(record, dict):
+                self._common = set(record) if self.passed == 1 else self._common & record.keys()
                 self._names |= dict.fromkeys(record)
             else:
                 self.are_known = False

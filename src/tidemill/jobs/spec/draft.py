@@ -12,7 +12,8 @@ from tidemill.config.report import problem_at
 from tidemill.data.nodes import Node, number_names
 from tidemill.data.source import FromIterable, Read
 from tidemill.errors import Problem
-from tidemill.jobs.spec.job import RunOptions, Sink
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 
@@ -61,6 +62,11 @@ class Draft:
     def step_names(self) -> tuple[str, ...]:
         """The steps' names; of those that cannot be read, their kind."""
         return number_names([(step.kind, step.node.name if step.node is not None else None) for step in self.steps])
+
+    @property
+    def folders(self) -> RunFolder | None:
+        """Where the output and the run stand, if the sink can be read."""
+        return None if self.sink is None else find_folders(self.folder, self.sink, self.run)
 
     def find_generates(self) -> list[tuple[int, Generate]]:
         """The steps that call, with their places."""

@@ -169,7 +169,8 @@ def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
     if kind not in _KINDS:
         return DraftStep(str(kind), None, is_whole=False)
     fields = value[kind]
-    for is_whole in (True, False):
+    is_whole = True
+    for _ in range(2):
         try:
             return DraftStep(kind, _KINDS[kind].model_validate(fields, context=dict(context)), is_whole=is_whole)
         except ValidationError as error:
@@ -177,6 +178,9 @@ def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
             if not isinstance(fields, dict):
                 break
             fields = {key: held for key, held in fields.items() if key not in wrong}
+            if kind == Generate.kind and "model" in wrong:
+                fields["model"] = UNREADABLE  # the rest of the step says as much with any model
+            is_whole = wrong == {"model"}
     return DraftStep(kind, None, is_whole=False)
 
 

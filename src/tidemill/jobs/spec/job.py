@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field, InstanceOf, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
@@ -18,11 +18,26 @@ from tidemill.data.source import FromIterable, Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 
-MaxErrors = Annotated[float, Field(ge=0)]
+
+def _check_max_errors(value: float) -> float:
+    """Check that a bound from 1 on, which is a count, is whole."""
+    if value >= 1 and not value.is_integer():
+        raise PydanticCustomError(
+            "max_errors",
+            "expected a ratio below 1 or a whole number of records, got {value}",
+            {"value": value, "hint": f"for {value:g} % write {value / 100:g}" if value < 100 else ""},
+        )
+    return value
+
+
+MaxErrors = Annotated[float, Field(ge=0), AfterValidator(_check_max_errors)]
+"""The quarantined records at which a run stops: below 1 a ratio of the records finished, else a count."""
 
 
 def check_local(path: str | None) -> str | None:
-    """Check that `path` is one of this machine's: an address would become a folder of that name."""
+    """Check that `path` names a folder of this machine: an address would become a folder of that name."""
+    if path == "":
+        raise PydanticCustomError("local_path", "expected a folder, got an empty text", {"hint": "for example `out`"})
     if path is not None and "://" in path:
         raise PydanticCustomError("local_path", "expected a local folder, got `{path}`", {"path": path})
     return path
@@ -61,6 +76,12 @@ class RunOptions(Config):
     grace_s: float = Field(default=10.0, ge=0)
 
     _check_dir = field_validator("dir")(check_local)
+
+
+def find_folders(folder: Path, sink: Sink, run: RunOptions) -> RunFolder:
+    """Where the output and the run of a job in `folder` stand."""
+    output = folder / sink.path
+    return RunFolder(output, folder / run.dir if run.dir else output / RUN_FOLDER)
 
 
 class JobSpec(Config):
@@ -102,8 +123,7 @@ class JobSpec(Config):
     @property
     def folders(self) -> RunFolder:
         """Where the output and the run stand."""
-        output = self.folder / self.sink.path
-        return RunFolder(output, self.folder / self.run.dir if self.run.dir else output / RUN_FOLDER)
+        return find_folders(self.folder, self.sink, self.run)
 
     def describe(self) -> dict[str, Any]:
         """What decides the result, as JSON: source, steps, prompts, schemas, models, parameters, functions."""

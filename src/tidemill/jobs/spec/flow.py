@@ -1,0 +1,178 @@
+"""The records of a job as far as a sample tells: whether any comes through, and the columns that each step names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
+from pydantic.fields import FieldInfo
+
+from tidemill.config.references import Reference
+from tidemill.config.suggest import list_names, suggest
+from tidemill.config.templates import Template
+from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns
+from tidemill.data.source import Read
+from tidemill.data.steps import is_async
+from tidemill.errors import ConfigError, DataError, Problem, TidemillError
+from tidemill.jobs.records.outcomes import explain_error
+from tidemill.jobs.spec.columns import Columns
+from tidemill.jobs.spec.draft import Draft
+from tidemill.models.generate import Generate
+from tidemill.models.structured import find_fields
+
+Outputs = dict[str, type[BaseModel] | None]
+"""The columns that steps have written, with the model of what stands in them."""
+
+Failures = Counter[tuple[str, str]]
+"""How often records fail with each message and hint."""
+
+_KEEPING = (Filter.kind, Take.kind)
+"""Steps behind which a record has the columns it had."""
+
+_MAX_ERROR = 300
+"""Characters of a record's error that are shown."""
+
+
+def check_records(draft: Draft) -> Iterator[Problem]:
+    """The source's files, and the records and columns that steps find, as far as they can be followed."""
+    if draft.source is None:
+        return
+    try:
+        draft.source.parts()
+    except (DataError, ConfigError) as exc:
+        yield draft.problem(("source",), f"{exc.where}: {exc.message}" if exc.where else exc.message, exc.hint)
+        return
+    before = draft.steps[: draft.halves_at]
+    nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
+    # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
+    if not isinstance(draft.source, Read) or any(is_async(node) for _, node in nodes):
+        return
+    if any(step.node is None and step.kind not in _KEEPING for step in before):
+        return
+    columns = Columns(draft.source, [node for _, node in nodes])
+    try:
+        if columns.errors and not columns.passed:
+            yield from _find_dead_end(draft, draft.source, nodes)
+        elif columns.are_known:
+            yield from _check_columns(draft, columns)
+    finally:
+        columns.close()
+
+
+def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
+    """The step of the source half at which every record that comes to it fails, if there is one."""
+    before, told = _sample(source, [])
+    if not before.passed:
+        yield draft.problem(("source",), *_explain_all(told))
+        return
+    for place, (index, node) in enumerate(nodes, 1):
+        after, all_told = _sample(source, [node for _, node in nodes[:place]])
+        here = all_told - told
+        if before.passed and not after.passed and here.total() == before.passed:
+            missing = list(_check_select(draft, node, before, index)) if isinstance(node, Select) else []
+            yield from missing or [draft.problem(draft.path(index), *_explain_all(here))]
+            return
+        before, told = after, all_told
+
+
+def _sample(source: Read, nodes: Sequence[Node]) -> tuple[Columns, Failures]:
+    """The whole sample behind these steps, and what it fails with up to there."""
+    columns = Columns(source, nodes)
+    try:
+        columns.read_all()
+    finally:
+        columns.close()
+    return columns, Counter(map(_explain, columns.errors))
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, TidemillError):
+        return f"{error.where}: {error.message}" if error.where else error.message, error.hint
+    return f"{type(error).__name__}: {explain_error(error)}"[:_MAX_ERROR], ""
+
+
+def _explain_all(failures: Failures) -> tuple[str, str]:
+    """What most of them say, as message and hint."""
+    text, hint = failures.most_common(1)[0][0]
+    count = failures.total()
+    records = "the one record read fails" if count == 1 else f"all {count:,} records read fail"
+    return f"{records} here{', most of them' if len(failures) > 1 else ''}: {text}", hint
+
+
+def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
+    outputs: Outputs = {}
+    for index, step in enumerate(draft.steps[draft.halves_at :], draft.halves_at):
+        node = step.node
+        if isinstance(node, Generate):
+            yield from _check_templates(draft, node, columns, outputs, index)
+            columns.add([node.into])
+            outputs[node.into] = node.output
+        elif isinstance(node, WithColumns):
+            columns.add(list(node.columns))
+            outputs = {name: model for name, model in outputs.items() if name not in node.columns}
+        elif isinstance(node, Select):
+            yield from _check_select(draft, node, columns, index)
+            columns.keep(node.columns)
+        elif step.kind not in _KEEPING:
+            return  # what a function gives cannot be known
+        if not step.is_whole and step.kind not in _KEEPING:
+            return  # nor what a step gives that cannot be read whole
+    yield from _check_schema(draft, columns)
+
+
+def _check_select(draft: Draft, node: Select, columns: Columns, index: int) -> Iterator[Problem]:
+    for position, name in enumerate(node.columns):
+        if name not in columns:
+            path = draft.path(index, "columns", position)
+            yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name))
+
+
+def _check_templates(draft: Draft, node: Generate, columns: Columns, outputs: Outputs, index: int) -> Iterator[Problem]:
+    for field in ("prompt", "system"):
+        template: Template | None = getattr(node, field)
+        for need in template.needs if template is not None else ():
+            wrong = _check_need(need, columns, outputs)
+            if template is not None and wrong is not None:
+                where: dict[str, Any] = {"place": template.place(need.offset, need.length)}
+                if where["place"] is None:
+                    where = {"offset": need.offset, "length": need.length}
+                yield draft.problem(draft.path(index, field), *wrong, **where)
+
+
+def _check_need(need: Reference, columns: Columns, outputs: Outputs) -> tuple[str, str] | None:
+    """What is wrong with what a template asks for, as message and hint."""
+    if need.field is None:
+        if need.column in columns:
+            return None
+        return f"no record has a column `{need.column}`", columns.suggest(need.column)
+    model = outputs.get(need.column)
+    fields = find_fields(model) if model is not None else None
+    if fields is None or need.field in fields or (need.is_called and hasattr(dict, need.field)):
+        return None
+    return f"`{need.column}` has no field `{need.field}`", suggest(need.field, fields)
+
+
+def _check_schema(draft: Draft, columns: Columns) -> Iterator[Problem]:
+    """Columns that every record has and `sink.schema` lacks, and those it requires and no record has."""
+    schema = draft.sink.record_schema if draft.sink is not None else None
+    if schema is None or issubclass(schema, RootModel):
+        return
+    path = ("sink", "schema")
+    named = {name: _names_of(name, field) for name, field in schema.model_fields.items()}
+    known = set().union(*named.values())
+    if extra := [name for name in columns.list_common() if name not in known]:
+        message = f"every record has {list_names(extra, ' and ')}, which `{schema.__name__}` lacks"
+        yield draft.problem(path, message, "add what is lacking to the schema, or leave it out with a `select`")
+    for name, field in schema.model_fields.items():
+        if field.is_required() and not any(each in columns for each in named[name]):
+            message = f"no record has a column `{name}`, which `{schema.__name__}` requires"
+            yield draft.problem(path, message, columns.suggest(name))
+
+
+def _names_of(name: str, field: FieldInfo) -> set[str]:
+    """The columns that may hold a field."""
+    choices = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else ()
+    paths = [each.path[0] if isinstance(each, AliasPath) else each for each in (field.validation_alias, *choices)]
+    return {each for each in (name, field.alias, field.serialization_alias, *paths) if isinstance(each, str)}
