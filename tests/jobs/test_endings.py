@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+import errno
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from workbench import (
@@ -28,12 +30,15 @@ from workbench import (
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
-from tidemill.errors import DataError, ResourceError
+from tidemill.disk import Disk
+from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.jobs.running.report import load_report
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, FullDisk, StoppingDisk, error_response
+
+T = TypeVar("T")
 
 
 def labels(folder: Path, **fields: Any) -> JobSpec:
@@ -299,7 +304,7 @@ async def test_what_every_call_would_fail_with(folder: Path, status: int, messag
 
 @pytest.mark.parametrize("budget", [None, {"calls": 1_000}])
 async def test_a_full_disk(folder: Path, budget: Any) -> None:
-    """However many operations had room: a clear error, exit 3, resumable; no committed call is sent again."""
+    """However many operations had room, also to open the run: a clear error, exit 3, resumable; no call twice."""
     far, room, outcome = FarSide(), 0, ""
     job = labels(folder, budget=budget)
     while outcome != "finished":
@@ -308,7 +313,7 @@ async def test_a_full_disk(folder: Path, budget: Any) -> None:
         runner = Runner(job, disk=FullDisk(room), transport=far.connect)
         try:
             report = await runner.run()
-        except (OSError, sqlite3.Error, ResourceError) as error:
+        except ResourceError as error:
             assert far.billed == []
             told = str(error)
         else:
@@ -317,10 +322,28 @@ async def test_a_full_disk(folder: Path, budget: Any) -> None:
             told = report.reason
             assert (outcome, report.exit_code) in (("failed", 3), ("finished", 0))
         assert outcome == "finished" or "disk is full" in told or "No space left" in told
+        assert outcome == "finished" or "make room on the disk (or mend it) and run again" in told
         assert before & Counter(far.billed) == Counter()
         room += 5
     assert ids(job) == list(range(60))
     check_folders(job.folders)
+
+
+class ForbiddenDisk(Disk):
+    """A disk on which no folder may be made."""
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        if operation == "make_folder":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return act()
+
+
+async def test_a_folder_that_cannot_be_made(folder: Path) -> None:
+    """The author's to mend: the folder is named, and nothing was written or called."""
+    far = FarSide()
+    with pytest.raises(ConfigError, match=r"out: the folder cannot be made: Permission denied\n  name another one"):
+        await run_job(labels(folder), far, ForbiddenDisk())
+    assert (far.transports, os.listdir(folder)) == ([], ["records.jsonl"])
 
 
 async def test_a_full_disk_says_what_to_do(folder: Path) -> None:

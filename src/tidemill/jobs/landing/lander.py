@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -174,7 +173,7 @@ class Lander:
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001 - kept: `finish` raises it, and the run stops now
-            self.failure = explain_disk(exc) if isinstance(exc, (OSError, sqlite3.Error)) else exc
+            self.failure = explain_disk(exc) if isinstance(exc, OSError) else exc
             self.on_stop()
         finally:
             self._sealing = None
