@@ -14,7 +14,7 @@ from rich.console import Console
 from tidemill.config.report import render_report
 from tidemill.config.secrets import mask
 from tidemill.errors import ConfigError, DataError, StateError, TidemillError
-from tidemill.resources.process import Terminated, sigterm_as_interrupt
+from tidemill.resources.process import find_exit_code, sigterm_as_interrupt
 from tidemill.version import __version__
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def run_command(command: Callable[[], Any]) -> int:
     SIGTERM ends it as Ctrl-C does, with 143.
     """
     try:
-        with sigterm_as_interrupt() as signals:
+        with sigterm_as_interrupt():
             code = command()
-            return signals.exit_code(code) if isinstance(code, int) else 0
+            return code if isinstance(code, int) else 0
     except ConfigError as exc:
         text = render_report(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
         return _fail(text, 2)
@@ -61,9 +61,10 @@ def run_command(command: Callable[[], Any]) -> int:
         return _fail(str(exc), 3)
     except typer.Exit as exc:
         return exc.exit_code
-    except Terminated:
-        return _fail("terminated", 143)
-    except (typer.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt as exc:
+        code = find_exit_code(type(exc))
+        return _fail("terminated" if code == 143 else "interrupted", code)
+    except typer.Abort:
         return _fail("interrupted", 130)
     except typer.TyperException as exc:
         return _fail(exc.format_message(), 2)

@@ -362,7 +362,7 @@ def test_the_first_signal_drains_and_seals(
     landed = landed_ids(tmp_path)
     assert landed
     assert landed == wanted(len(landed))
-    assert report_of(tmp_path)["exit_code"] == 130
+    assert report_of(tmp_path)["exit_code"] == code
     fault_server.latency_s = 0
     assert tidemill_command("run", "job.yaml").code == 0
     assert landed_ids(tmp_path) == wanted(20)

@@ -16,6 +16,7 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.resources.process import find_exit_code
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
     with _open_display(live) if show or (show is None and live) else _no_display() as display, Bridge() as bridge:
         runner = Runner(job, request, on_status=display)
 
-        def stop(times: int) -> None:
-            runner.stop(times)
+        def stop(times: int, interrupt: type[KeyboardInterrupt]) -> None:
+            runner.stop(times, exit_code=find_exit_code(interrupt))
             if times == 1 and show is not False:
                 grace = _show_duration(job.run.grace_s)
                 sys.stderr.write(f"stopping: calls in flight get {grace}, another signal ends at once\n")

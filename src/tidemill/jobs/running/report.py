@@ -28,7 +28,7 @@ class Report:
         outcome: `finished`, `limit` (the limit was reached), `errors` (more than `max_errors`), `raised` (a step with
             `on_error: raise`), `stopped` (Ctrl-C or SIGTERM), `failed` (a failure of the run: budget, endpoint, disk).
         reason: why, when it did not finish, and the next step; or that there was nothing to do.
-        exit_code: what the command ends with.
+        exit_code: what the command ends with; of a run that SIGTERM stopped 143, else as `EXIT_CODES` says.
         records: landed, dropped, skipped, quarantined, over the life of the run.
         steps: per step in, passed, dropped, skipped, quarantined, emitted.
         done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their

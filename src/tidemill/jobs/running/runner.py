@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
-from tidemill.jobs.running.report import Report, is_told, save_report
+from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
 from tidemill.jobs.running.status import RUNNING, Status, StatusBoard
@@ -51,10 +51,16 @@ class Runner:
         self._on_status = on_status
         self._window: Window | None = None
         self._stops = 0
+        self._stopped_with = EXIT_CODES["stopped"]
 
-    def stop(self, times: int = 1) -> None:
-        """Once: start nothing new, give calls in flight the grace period, seal. Twice: end at once. Both resumable."""
+    def stop(self, times: int = 1, *, exit_code: int = EXIT_CODES["stopped"]) -> None:
+        """Once: start nothing new, give calls in flight the grace period, seal. Twice: end at once. Both resumable.
+
+        Args:
+            exit_code: what the report says that the command ends with, if nothing else has ended the run before.
+        """
         self._stops = max(self._stops, times)
+        self._stopped_with = exit_code
         if self._window is not None:
             self._window.stop(now=self._stops > 1)
 
@@ -83,7 +89,8 @@ class Runner:
             except Exception as exc:  # noqa: BLE001 - what ended the run is told in the report, which says how to go on
                 error = exc
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
-            report = sitting.report(outcome, reason)
+            code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
+            report = sitting.report(outcome, reason, exit_code=code)
             if sitting.has_worked or not is_told(report, run.folder):
                 save_report(report, run.folder, disk)
             board.remove()

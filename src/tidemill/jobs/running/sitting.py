@@ -24,7 +24,7 @@ from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
-from tidemill.jobs.running.report import EXIT_CODES, Report, describe_calls, explain_reason, peak_rss_bytes
+from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
@@ -257,14 +257,14 @@ class Sitting:
         share = (size - self._read_before) / max(1, read - self._read_before)
         return self.sealed_before + round(self.window.admitted * share)
 
-    def report(self, outcome: str, reason: BaseException | str | None) -> Report:
+    def report(self, outcome: str, reason: BaseException | str | None, *, exit_code: int) -> Report:
         """What the run came to."""
         run = self.run
         return Report(
             run_id=run.info["run_id"],
             outcome=outcome,
             reason=explain_reason(reason),
-            exit_code=EXIT_CODES[outcome],
+            exit_code=exit_code,
             output=str(run.folder.output),
             run_folder=str(run.folder.run),
             records=count_outcomes(run.counts),
