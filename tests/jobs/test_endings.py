@@ -32,7 +32,8 @@ from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, DataError, ResourceError
-from tidemill.jobs.running.report import load_report
+from tidemill.jobs.running.inspect import read_status
+from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.jobs.spec.job import JobSpec
@@ -362,6 +363,27 @@ async def test_a_full_disk_keeps_the_last_report(folder: Path) -> None:
     report = await run_job(job, FarSide(), FullDisk(6))
     assert report.outcome == "failed"
     assert load_report(job.folders) == before
+
+
+@pytest.mark.parametrize("has_room_for_status", [True, False])
+async def test_without_room_for_a_report_the_status_tells(folder: Path, has_room_for_status: bool) -> None:
+    """How the sitting ended and why, also where no new file can be made; the next report takes its place."""
+    job, far = labels(folder), FarSide()
+    await run_job(job, far, limit=5)
+
+    def block(status: Status) -> None:
+        if not has_room_for_status:
+            job.folders.status.with_suffix(".tmp").mkdir(exist_ok=True)
+
+    await Runner(job, disk=FullDisk(6), transport=far.connect, on_status=block).run()
+    status = read_status(job.folders)
+    assert isinstance(status, dict)
+    assert (status["state"], "the run cannot be written" in status["reason"]) == ("failed", True)
+    if not has_room_for_status:
+        job.folders.status.with_suffix(".tmp").rmdir()
+    await run_job(job, far)
+    assert isinstance(read_status(job.folders), Report)
+    check_folders(job.folders)
 
 
 # a user's exits

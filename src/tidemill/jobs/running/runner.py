@@ -91,11 +91,14 @@ class Runner:
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
             report = sitting.report(outcome, reason, exit_code=code)
-            if sitting.has_worked or not is_told(report, run.folder):
-                save_report(report, run.folder, disk)
-            board.remove()
+            status = sitting.describe(outcome, report.reason)
+            is_known = not sitting.has_worked and is_told(report, run.folder)
+            if is_known or save_report(report, run.folder, disk):
+                board.remove()
+            else:
+                board.keep(status)
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
-            self._on_status(sitting.describe(outcome))
+            self._on_status(status)
         return report
 
     async def _work(self, sitting: Sitting, board: StatusBoard) -> None:

@@ -228,8 +228,24 @@ class Sitting:
         if not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished":
             end_reuse(self.run)
 
-    def describe(self, state: str) -> Status:
-        """How far the run is, now."""
+    def describe_start(self) -> str:
+        """Where a run that was begun before goes on, in a line; empty for a new one."""
+        run = self.run
+        if self.request.retry:
+            parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
+            standing = sum(part["rows"] - part["retired"] for part in parts)
+            return f"trying again {standing:,} records that were quarantined or skipped"
+        if run.is_new:
+            return ""
+        if not self.sealed_before:
+            return "going on: no record is sealed yet, what was paid for is used"
+        done = f"going on after {self.sealed_before:,} records that are done"
+        if not run.parts:
+            return f"{done}: nothing is left in the source"
+        return f"{done}, in {run.parts[0].name} at record {run.parts[0].ordinal:,}"
+
+    def describe(self, state: str, reason: str = "") -> Status:
+        """How far the run is, now; `reason` says why it ended."""
         return Status(
             state=state,
             outcomes=self.lander.count_outcomes() if state == RUNNING else count_outcomes(self.run.counts),
@@ -244,6 +260,7 @@ class Sitting:
             usd=self.meter.usd,
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
+            reason=reason,
         )
 
     def _estimate_total(self) -> int | None:
