@@ -1,4 +1,4 @@
-"""The command line: `tidemill check | try | run | status | show | retry | init | demo`."""
+"""The command line: `tidemill check | try | run | stop | status | show | retry | init | demo`."""
 
 from __future__ import annotations
 
@@ -198,6 +198,19 @@ def _run(
     report = run_with_progress(spec, request, show=True)
     print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
+
+
+@app.command()
+def stop(
+    run: RunArgument,
+    now: Annotated[bool, typer.Option("--now", help="At once: calls in flight are not waited for.")] = False,
+) -> None:
+    """Stop a running run from elsewhere, as Ctrl-C does: what is finished is sealed, and running again goes on."""
+    from tidemill.jobs.running.control import send_stop
+
+    found = send_stop(_find_folder(run), now=now)
+    end = "ends at once" if now else "starts nothing new and seals what is finished"
+    _console().print(f"asked process {found['pid']} to stop: it {end}")
 
 
 @app.command()

@@ -56,6 +56,8 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> Ope
     for path in (folder.output, folder.run):
         _make_folder(path, disk)
     ledger = scope.enter(open_ledger(folder.ledger, disk))
+    if folder.control.exists():  # meant for a sitting that has ended
+        disk.remove(folder.control)
     check_output(folder, ledger.load_meta("run"), fresh=fresh, segments=ledger.load_segments())
     if fresh or ledger.load_meta(DELETING, False):
         delete_run(folder, ledger, disk)
