@@ -154,10 +154,16 @@ class Reader:
         self._ahead = 1 if slow else min(self._ahead * 2, self._chunk_records)
         self._left -= len(rows)
         position = part.save_position(done=part.ended and not self._stopping)
-        self._places[position.name] = self._source.measure_part(position.name, position.state)
+        self._measure_part(position)
         taken = self._half.taken if part.before is None else part.taken
         name = WHOLE if self._half.is_whole else part.position.name
         return Chunk(name, rows, position, SourceTotals(self._ordinal, dict(taken)), self._half.counts)
+
+    def _measure_part(self, position: PartPosition) -> None:
+        place = self._source.measure_part(position.name, position.state)
+        if place is not None and position.done:
+            place = place[1], place[1]  # whatever else stands at its end
+        self._places[position.name] = place
 
     def _next_ordinal(self, part: _OpenPart) -> int:
         if self._half.is_whole:
