@@ -116,8 +116,9 @@ class Sitting:
         return sitting
 
     async def next_chunk(self) -> Chunk | None:
-        """The next chunk read, no larger than what its records come to allows."""
+        """The next chunk read, no larger than what its records come to, and how fast they finish, allows."""
         self.reader.result_bytes = self.lander.result_bytes
+        self.reader.due_records = self.lander.due_records
         return await self.reader_thread.run(self.reader.next_chunk)
 
     def make_engine(self) -> Engine:
