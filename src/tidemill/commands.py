@@ -1,4 +1,4 @@
-"""The command line: `tidemill check | try | run | status | show | retry | init | demo`."""
+"""The command line: `tidemill check | try | run | stop | status | show | retry | init | demo`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from tidemill.config.report import render_report
 from tidemill.config.secrets import mask
 from tidemill.errors import ConfigError, DataError, StateError, TidemillError
-from tidemill.resources.process import Terminated, sigterm_as_interrupt
+from tidemill.resources.process import find_exit_code, sigterm_as_interrupt
 from tidemill.version import __version__
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def run_command(command: Callable[[], Any]) -> int:
     SIGTERM ends it as Ctrl-C does, with 143.
     """
     try:
-        with sigterm_as_interrupt() as signals:
+        with sigterm_as_interrupt():
             code = command()
-            return signals.exit_code(code) if isinstance(code, int) else 0
+            return code if isinstance(code, int) else 0
     except ConfigError as exc:
         text = render_report(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
         return _fail(text, 2)
@@ -61,9 +61,10 @@ def run_command(command: Callable[[], Any]) -> int:
         return _fail(str(exc), 3)
     except typer.Exit as exc:
         return exc.exit_code
-    except Terminated:
-        return _fail("terminated", 143)
-    except (typer.Abort, KeyboardInterrupt):
+    except KeyboardInterrupt as exc:
+        code = find_exit_code(type(exc))
+        return _fail("terminated" if code == 143 else "interrupted", code)
+    except typer.Abort:
         return _fail("interrupted", 130)
     except typer.TyperException as exc:
         return _fail(exc.format_message(), 2)
@@ -198,6 +199,19 @@ def _run(
     report = run_with_progress(spec, request, show=True)
     print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
+
+
+@app.command()
+def stop(
+    run: RunArgument,
+    now: Annotated[bool, typer.Option("--now", help="At once: calls in flight are not waited for.")] = False,
+) -> None:
+    """Stop a running run from elsewhere, as Ctrl-C does: what is finished is sealed, and running again goes on."""
+    from tidemill.jobs.running.control import send_stop
+
+    found = send_stop(_find_folder(run), now=now)
+    end = "ends at once" if now else "starts nothing new and seals what is finished"
+    _console().print(f"asked process {found['pid']} to stop: it {end}")
 
 
 @app.command()

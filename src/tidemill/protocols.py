@@ -14,7 +14,8 @@ Record = dict[str, Any]
 State = dict[str, Any]
 """Where an iterator stands: JSON, holding no records."""
 
-Growth = Literal["same", "grown", "edited"]
+Growth = Literal["same", "grown", "cut", "edited"]
+"""What became of a part: unchanged, longer, longer within the last line that was read, changed before that."""
 
 
 @runtime_checkable
@@ -52,7 +53,7 @@ class Source(Protocol):
         ...
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """Whether `part`, up to `state`, is unchanged: `same`, `grown` behind it, or `edited` before it."""
+        """Whether `part`, up to `state`, is unchanged: `same` or `grown` behind it, else `cut` or `edited`."""
         ...
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:

@@ -143,7 +143,8 @@ def test_the_first_two_interrupts_go_to_the_handler_in_the_loop() -> None:
             arrived.clear()
         return "finished"
 
-    def handle(number: int) -> None:
+    def handle(number: int, kind: type[KeyboardInterrupt]) -> None:
+        assert kind is KeyboardInterrupt
         handlers[0](number)
 
     handlers: list[Callable[[int], None]] = []
@@ -165,7 +166,7 @@ def test_a_third_interrupt_is_raised() -> None:
 
     handlers: list[Callable[[], None]] = []
     with interrupts_raise(), Bridge() as bridge, pytest.raises(KeyboardInterrupt):
-        bridge.run(work(), lambda number: handlers[0]())
+        bridge.run(work(), lambda number, kind: handlers[0]())
 
 
 def test_a_coroutine_that_is_cancelled_from_within_says_so() -> None:

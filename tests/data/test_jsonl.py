@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import random
 import threading
@@ -254,15 +255,53 @@ def test_growth_is_told_from_edits(tmp_path: Path, packed: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "growth"), [(b'\n{"n": 2}\n', "grown"), (b'\r\n{"n": 2}\n', "grown"), (b'1}\n{"n": 2}\n', "edited")]
+    ("more", "growth"), [(b'\n{"n": 2}\n', "grown"), (b'\r\n{"n": 2}\n', "grown"), (b'1}\n{"n": 2}\n', "cut")]
 )
-def test_growth_within_the_last_line_is_an_edit(tmp_path: Path, more: bytes, growth: str) -> None:
+def test_growth_within_the_last_line_is_told(tmp_path: Path, more: bytes, growth: str) -> None:
     """A last line without its end was read as it stood; what goes on in that line changes it."""
     path = save(tmp_path, b'{"n": 1}')
     reader = open_jsonl(path)
     outcomes(reader)
     path.write_bytes(b'{"n": 1}' + more)
     assert compare_jsonl(path, reader.state()) == growth
+    if growth == "cut":
+        with pytest.raises(StateError, match="cut in the middle of the line that ended at byte 8"):
+            open_jsonl(path, reader.state())
+
+
+def test_an_edit_behind_the_state_is_none(tmp_path: Path) -> None:
+    """Of a plain file what was read ahead of the records given does not count."""
+    lines = [b'{"n": %d}\n' % n for n in range(60)]
+    path = save(tmp_path, b"".join(lines))
+    reader = open_jsonl(path)
+    outcomes(reader, 20)
+    state = reader.state()
+    reader.close()
+    lines[43] = b'{"n": "other"}\n'
+    save(tmp_path, b"".join(lines))
+    assert compare_jsonl(path, state) == "grown"
+    assert outcomes(open_jsonl(path, state))[23] == ("record", {"n": "other"})
+    lines[19] = b'{"n": "other"}\n'
+    save(tmp_path, b"".join(lines))
+    assert compare_jsonl(path, state) == "edited"
+
+
+@pytest.mark.parametrize("torn", [True, False])
+def test_a_gzip_file_that_was_cut_may_become_whole(tmp_path: Path, torn: bool) -> None:
+    """The line that the cut fell into is read as a whole one then, behind the error; of the same file nothing more."""
+    rows = [{"n": n, "text": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(2_000)]
+    text = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    whole = gzip.compress(text[:50_000], mtime=0) + gzip.compress(text[50_000:], mtime=0)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2] if torn else gzip.compress(text[:50_000], mtime=0)[:-8])
+    reader = open_jsonl(path)
+    *good, last = outcomes(reader)
+    state = reader.state()
+    assert last[1] == "the gzip stream ends early: the file is cut"
+    assert outcomes(open_jsonl(path, state)) == []
+    path.write_bytes(whole)
+    assert compare_jsonl(path, state) == "grown"
+    assert [*good, *outcomes(open_jsonl(path, state))] == [("record", row) for row in rows]
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

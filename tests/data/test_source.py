@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from resuming import check_resumes_everywhere, outcomes
 
+from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.source import FromIterable, Read
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Source
@@ -118,6 +119,20 @@ def test_a_raw_line_and_growth_go_through_the_source(tmp_path: Path) -> None:
         file.write(b"{}\n")
     os.utime(tmp_path / "a.jsonl", ns=(0, 0))
     assert source.compare_part("a.jsonl", reader.state()) == "grown"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_how_much_of_a_file_is_read_is_told_by_its_records(tmp_path: Path, name: str) -> None:
+    """Not by the block that was read ahead, which may be the whole file."""
+    save_jsonl([{"n": f"{n:05}"} for n in range(400)], tmp_path / name)
+    source = Read(path=f"{tmp_path}/a.jsonl*")
+    size = (tmp_path / name).stat().st_size
+    assert source.measure_part(name, None) == (0, size)
+    reader = source.open_part(name)
+    outcomes(reader, 100)
+    assert source.measure_part(name, reader.state()) == (round(size / 4), size)
+    outcomes(reader)
+    assert source.measure_part(name, reader.state()) == (size, size)
 
 
 @pytest.mark.parametrize("iterable", [range(5), make_numbers, (0, 1, 2, 3, 4), lambda: iter(range(5))])

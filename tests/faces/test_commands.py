@@ -132,13 +132,16 @@ def test_run_goes_on_from_a_limit(tidemill_command: Command, fault_server: Fault
     assert first.code == 0
     assert "reached its limit" in first.out
     assert landed_ids(tmp_path) == wanted(7)
+    assert "going on" not in first.err
     second = tidemill_command("run", "job.yaml")
     assert second.code == 0
+    assert second.err.startswith("going on after 7 records that are done, in a.jsonl at record 7\n")
     assert "went on after 7 records that were done before" in second.out
     assert landed_ids(tmp_path) == wanted(20)
     assert fault_server.billed == 18
     third = tidemill_command("run", "job.yaml")
     assert third.code == 0
+    assert third.err.startswith("going on after 18 records that are done: nothing is left in the source\n")
     assert fault_server.billed == 18
 
 
@@ -389,7 +392,7 @@ def test_the_first_signal_drains_and_seals(
     landed = landed_ids(tmp_path)
     assert landed
     assert landed == wanted(len(landed))
-    assert report_of(tmp_path)["exit_code"] == 130
+    assert report_of(tmp_path)["exit_code"] == code
     fault_server.latency_s = 0
     assert tidemill_command("run", "job.yaml").code == 0
     assert landed_ids(tmp_path) == wanted(20)
@@ -416,6 +419,31 @@ def test_the_second_signal_ends_at_once(
     assert tidemill_command("run", "job.yaml").code == 0
     assert landed_ids(tmp_path) == wanted(20)
     assert fault_server.billed == 18 + 4
+
+
+@pytest.mark.parametrize("options", [(), ("--now",)])
+def test_a_run_is_stopped_from_elsewhere(
+    tidemill_command: Command, fault_server: FaultServer, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """As a first signal would, or with `--now` a second one; where nothing runs, that is said."""
+    fault_server.faults = Faults(matching=[(f"review {n}.", Fault("stall")) for n in range(3, 10)])
+    write_job(tmp_path, fault_server.base_url, more=f"run: {{grace_s: {3600 if options else 0}}}\n")
+    process = tidemill_command.start("run", "job.yaml")
+    fault_server.wait_for(requests=7)
+    asked = tidemill_command("stop", "job.yaml", *options)
+    assert (asked.code, asked.out.startswith(f"asked process {process.pid} to stop: ")) == (0, True)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, shown
+    assert f"stopping, as `tidemill stop` asked: {'at once' if options else 'calls in flight get 0 s'}" in shown
+    assert "stopped on request; run it again and it goes on" in shown
+    refused = tidemill_command("stop", "job.yaml")
+    assert (refused.code, "no process is running here" in refused.err) == (2, True)
+    control = tmp_path / "out/labelled/.run/control.json"
+    assert not control.exists()
+    control.write_text('{"stop": "now"}')  # of a run that ended before it looked
+    fault_server.faults = None
+    assert tidemill_command("run", "job.yaml").code == 0
+    assert (landed_ids(tmp_path), control.exists()) == (wanted(20), False)
 
 
 def test_a_refused_key_stops_the_run_at_once(

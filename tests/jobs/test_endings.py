@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+import errno
+import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from workbench import (
@@ -28,12 +30,16 @@ from workbench import (
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import UnreachableError
 from tidemill.data.nodes import Filter, FlatMap, Map, Take
-from tidemill.errors import DataError, ResourceError
-from tidemill.jobs.running.report import load_report
+from tidemill.disk import Disk
+from tidemill.errors import ConfigError, DataError, ResourceError
+from tidemill.jobs.running.inspect import read_status
+from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, FullDisk, StoppingDisk, error_response
+
+T = TypeVar("T")
 
 
 def labels(folder: Path, **fields: Any) -> JobSpec:
@@ -299,7 +305,7 @@ async def test_what_every_call_would_fail_with(folder: Path, status: int, messag
 
 @pytest.mark.parametrize("budget", [None, {"calls": 1_000}])
 async def test_a_full_disk(folder: Path, budget: Any) -> None:
-    """However many operations had room: a clear error, exit 3, resumable; no committed call is sent again."""
+    """However many operations had room, also to open the run: a clear error, exit 3, resumable; no call twice."""
     far, room, outcome = FarSide(), 0, ""
     job = labels(folder, budget=budget)
     while outcome != "finished":
@@ -308,7 +314,7 @@ async def test_a_full_disk(folder: Path, budget: Any) -> None:
         runner = Runner(job, disk=FullDisk(room), transport=far.connect)
         try:
             report = await runner.run()
-        except (OSError, sqlite3.Error, ResourceError) as error:
+        except ResourceError as error:
             assert far.billed == []
             told = str(error)
         else:
@@ -317,10 +323,28 @@ async def test_a_full_disk(folder: Path, budget: Any) -> None:
             told = report.reason
             assert (outcome, report.exit_code) in (("failed", 3), ("finished", 0))
         assert outcome == "finished" or "disk is full" in told or "No space left" in told
+        assert outcome == "finished" or "make room on the disk (or mend it) and run again" in told
         assert before & Counter(far.billed) == Counter()
         room += 5
     assert ids(job) == list(range(60))
     check_folders(job.folders)
+
+
+class ForbiddenDisk(Disk):
+    """A disk on which no folder may be made."""
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        if operation == "make_folder":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return act()
+
+
+async def test_a_folder_that_cannot_be_made(folder: Path) -> None:
+    """The author's to mend: the folder is named, and nothing was written or called."""
+    far = FarSide()
+    with pytest.raises(ConfigError, match=r"out: the folder cannot be made: Permission denied\n  name another one"):
+        await run_job(labels(folder), far, ForbiddenDisk())
+    assert (far.transports, os.listdir(folder)) == ([], ["records.jsonl"])
 
 
 async def test_a_full_disk_says_what_to_do(folder: Path) -> None:
@@ -339,6 +363,27 @@ async def test_a_full_disk_keeps_the_last_report(folder: Path) -> None:
     report = await run_job(job, FarSide(), FullDisk(6))
     assert report.outcome == "failed"
     assert load_report(job.folders) == before
+
+
+@pytest.mark.parametrize("has_room_for_status", [True, False])
+async def test_without_room_for_a_report_the_status_tells(folder: Path, has_room_for_status: bool) -> None:
+    """How the sitting ended and why, also where no new file can be made; the next report takes its place."""
+    job, far = labels(folder), FarSide()
+    await run_job(job, far, limit=5)
+
+    def block(status: Status) -> None:
+        if not has_room_for_status:
+            job.folders.status.with_suffix(".tmp").mkdir(exist_ok=True)
+
+    await Runner(job, disk=FullDisk(6), transport=far.connect, on_status=block).run()
+    status = read_status(job.folders)
+    assert isinstance(status, dict)
+    assert (status["state"], "the run cannot be written" in status["reason"]) == ("failed", True)
+    if not has_room_for_status:
+        job.folders.status.with_suffix(".tmp").rmdir()
+    await run_job(job, far)
+    assert isinstance(read_status(job.folders), Report)
+    check_folders(job.folders)
 
 
 # a user's exits

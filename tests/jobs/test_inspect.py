@@ -81,7 +81,7 @@ def test_a_run_that_was_killed_before_its_first_report(stream: tm.Stream[Any], t
     stream.write(tmp_path / "out", max_errors=3)
     folder = locate_run(tmp_path / "out")
     folder.report.unlink()
-    with pytest.raises(tm.StateError, match="killed before its first report; 7 records are sealed"):
+    with pytest.raises(tm.StateError, match="ended before its first report; 7 records are sealed"):
         read_status(folder)
 
 

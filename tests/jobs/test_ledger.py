@@ -84,7 +84,7 @@ def test_a_commit_that_fails_leaves_what_was(tmp_path: Path) -> None:
     disk = FullDisk(2)
     with open_ledger(tmp_path / "ledger.sqlite", disk) as ledger:
         ledger.append(0, 1, b"kept", {"meter": 1})
-        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        with pytest.raises(ResourceError, match="the run cannot be written: database or disk is full"):
             ledger.append(0, 2, b"lost", {"meter": 2})
         disk.make_room()
         assert (list(ledger.iter_frames()), ledger.load_meta("meter")) == ([b"kept"], 1)

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from workbench import FarSide, label, make_job, numbered
 
 import tidemill as tm
+from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.jobs.running.progress import describe_status
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.testing import Fault, Faults, FaultServer
 from tidemill.view.reports import print_records, print_report
@@ -56,6 +59,18 @@ def test_what_is_left_is_shown_in_two_units(left: int, shown: str) -> None:
 
 def test_nothing_is_left_of_a_run_that_ended() -> None:
     assert "left" not in describe_status(status(state="stopped", done=10, total=20))
+
+
+@pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.gz"])
+async def test_how_many_there_will_be_is_told_by_what_is_read(tmp_path: Path, name: str) -> None:
+    """Also of a file smaller than the blocks it is read in."""
+    save_jsonl(numbered(400), tmp_path / name)
+    seen: list[Status] = []
+    job, far = make_job(tmp_path, [label()], source=name, budget={"calls": 50}), FarSide()
+    report = await Runner(job, transport=far.connect, on_status=seen.append).run()
+    assert report.done <= 50
+    assert seen[-1].total is not None
+    assert 380 < seen[-1].total < 440
 
 
 @pytest.fixture

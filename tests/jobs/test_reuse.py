@@ -172,6 +172,20 @@ async def test_the_old_run_may_go_once_the_source_was_read(tmp_path: Path) -> No
     assert len(far.billed) == 20
 
 
+async def test_a_mistyped_old_run_is_told_at_any_time(tmp_path: Path) -> None:
+    """Also when this run has read its source once, and the source grew: what was asked for is never passed over."""
+    source = write_records(tmp_path / "records.jsonl", numbered(20))
+    far = FarSide()
+    await run_job(make_job(tmp_path, [label()]), far)
+    job = make_job(tmp_path, [label()], sink={"path": "new"})
+    await run_job(job, far, reuse=str(tmp_path / "out"))
+    write_records(source, numbered(30, 20), append=True)
+    far.forget()
+    with pytest.raises(StateError, match="no-such-typo: expected a run"):
+        await run_job(job, far, reuse=str(tmp_path / "no-such-typo"))
+    assert far.billed == []
+
+
 async def test_going_on_without_an_old_run_that_is_gone(tmp_path: Path) -> None:
     """The way is told, and taken: what is left is paid for."""
     write_records(tmp_path / "records.jsonl", numbered(20))

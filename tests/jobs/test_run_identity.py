@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from workbench import (
     write_records,
 )
 
+from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.nodes import Filter, Take
 from tidemill.data.source import FromIterable
 from tidemill.disk import Disk
@@ -250,12 +252,44 @@ async def test_an_edited_source_is_refused(tmp_path: Path) -> None:
     await run_job(job, far, limit=20)
     whole = source.read_bytes()
     source.write_bytes(whole.replace(b"review 3.", b"review X."))
-    with pytest.raises(StateError, match=r"records\.jsonl: edited before the point up to which") as refused:
+    with pytest.raises(StateError, match=r"records\.jsonl: edited before the point it was read to") as refused:
         await run_job(job, far)
     assert "--reuse" in str(refused.value)
     source.write_bytes(whole)
     await run_job(job, far)
     assert len(far.billed) == 30
+
+
+async def test_an_edit_behind_what_is_done_is_taken(tmp_path: Path) -> None:
+    """What was read ahead of it does not count: the record is asked as it is now."""
+    source = write_records(tmp_path / "records.jsonl", numbered(60))
+    job, far = labels(tmp_path), FarSide()
+    await run_job(job, far, limit=20)
+    source.write_bytes(source.read_bytes().replace(b"review 42.", b"review X."))
+    report = await run_job(job, far)
+    assert (report.outcome, report.before, len(far.billed)) == ("finished", 20, 60)
+    assert read_output(job.folders)[42]["text"] == "review X."
+
+
+@pytest.mark.parametrize("packed", [True, False])
+async def test_a_file_that_was_cut_and_is_whole_now(tmp_path: Path, packed: bool) -> None:
+    """A `.gz` is gone on with, the line that was cut included; of a plain file it is said, with the ways out."""
+    source = tmp_path / ("records.jsonl.gz" if packed else "records.jsonl")
+    save_jsonl([{"id": n, "text": hashlib.sha256(b"%d" % n).hexdigest()} for n in range(200)], source)
+    whole = source.read_bytes()
+    source.write_bytes(whole[: len(whole) // 2])
+    job, far = labels(tmp_path, source=source.name), FarSide()
+    cut = await run_job(job, far)
+    assert (cut.outcome, cut.records["quarantined"], cut.done < 150) == ("finished", 1, True)
+    source.write_bytes(whole)
+    if not packed:
+        with pytest.raises(StateError, match="was cut in the middle of a line when it was read") as refused:
+            await run_job(job, far)
+        assert "--reuse" in str(refused.value)
+        return
+    report = await run_job(job, far)
+    assert (report.outcome, report.before, len(far.billed)) == ("finished", cut.done, 200)
+    assert ids(job) == list(range(200))
 
 
 async def test_a_removed_file_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from workbench import (
 )
 
 from tidemill.disk import Disk
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.running.control import KNOWN, take_stop
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
 
@@ -108,6 +110,30 @@ async def test_stopped_before_it_began(folder: Path) -> None:
     runner.stop()
     assert (await runner.run()).outcome == "stopped"
     assert far.billed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "warning"),
+    [
+        ('{"stop": "gently"}', 1, ""),
+        ('{"stop": "now"}', 2, ""),
+        ("{}", 0, ""),
+        ('{"stop": "soon"}', 0, "`stop` cannot be 'soon'"),
+        ('{"stop": ["now"]}', 0, "`stop` cannot be"),
+        ('{"stop": "now", "concurrency": 9}', 2, "there is nothing called `concurrency`"),
+        ("stop!", 0, "expected a JSON object"),
+        ('["stop"]', 0, "expected a JSON object"),
+    ],
+)
+def test_what_is_asked_of_a_run_is_taken_or_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, stops: int, warning: str
+) -> None:
+    """The file goes whatever it holds; what is not understood is a warning that names what is known."""
+    folder = RunFolder(tmp_path, tmp_path)
+    folder.control.write_text(text)
+    assert (take_stop(folder), folder.control.exists(), take_stop(folder)) == (stops, False, 0)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [warning in message and message.endswith(KNOWN) for message in messages] == ([True] if warning else [])
 
 
 async def test_cancelled(folder: Path) -> None:

@@ -266,6 +266,6 @@ async def test_an_iterable_that_ends_before_the_run_stood(tmp_path: Path) -> Non
     job, far = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=numbered(20))), FarSide()
     await run_job(job, far, limit=15)
     shorter = make_job(tmp_path, [ask("{{ text }}")], source=FromIterable(iterable=numbered(10)))
-    with pytest.raises(StateError, match="iterable: edited before the point up to which its records are done"):
+    with pytest.raises(StateError, match="iterable: edited before the point it was read to"):
         await run_job(shorter, far)
     assert len(far.billed) == 15

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tidemill.resources.process import Terminated, calm_gc, more_open_files, sigterm_as_interrupt
+from tidemill.resources.process import Terminated, calm_gc, find_exit_code, more_open_files, sigterm_as_interrupt
 
 
 def test_the_collector_is_calm_for_the_block_nested_and_counted() -> None:
@@ -46,13 +46,11 @@ def test_what_is_frozen_already_stays_so() -> None:
 
 def test_sigterm_raises_what_ctrl_c_would() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with sigterm_as_interrupt() as signals:
-        assert signals.exit_code(130) == 130
-        with pytest.raises(Terminated):
-            os.kill(os.getpid(), signal.SIGTERM)
+    with sigterm_as_interrupt(), pytest.raises(Terminated):
+        os.kill(os.getpid(), signal.SIGTERM)
     assert issubclass(Terminated, KeyboardInterrupt)
     assert signal.getsignal(signal.SIGTERM) == before
-    assert [signals.exit_code(code) for code in (0, 1, 3, 130)] == [0, 1, 3, 143]
+    assert [find_exit_code(interrupt) for interrupt in (KeyboardInterrupt, Terminated)] == [130, 143]
 
 
 def test_outside_of_the_main_thread_signals_are_left_alone() -> None:

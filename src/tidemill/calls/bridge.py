@@ -16,6 +16,9 @@ from tidemill.resources.worker import THREAD_PREFIX
 
 T = TypeVar("T")
 
+OnInterrupt = Callable[[int, type[KeyboardInterrupt]], None]
+"""Told of an interrupt: which one it is, counted from 1, and its type (a subclass stands for another signal)."""
+
 WAKE_S = 0.2
 """Seconds between two looks for a signal: one that comes just before a thread begins to wait does not wake it."""
 
@@ -39,12 +42,12 @@ class Bridge:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: Callable[[int], None] | None = None) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: OnInterrupt | None = None) -> T:
         """The result of `coroutine`, run on the bridge's loop.
 
         The first and the second KeyboardInterrupt in the waiting thread go to `on_interrupt`, which is called in the
-        loop with their number, and the waiting goes on. A third one, or any without `on_interrupt`, cancels the
-        coroutine and is raised once that has ended; one more is raised at once.
+        loop, and the waiting goes on. A third one, or any without `on_interrupt`, cancels the coroutine and is raised
+        once that has ended; one more is raised at once.
         """
         running = _Running(self._loop, coroutine)
         interrupts = 0
@@ -52,14 +55,14 @@ class Bridge:
             while True:
                 try:
                     return running.result()
-                except KeyboardInterrupt:
+                except KeyboardInterrupt as exc:
                     interrupts += 1
                     if on_interrupt is None or interrupts > 2:
                         running.cancel()
                         running.wait()
                         raise
                     if not running.has_ended:
-                        self._loop.call_soon_threadsafe(on_interrupt, interrupts)
+                        self._loop.call_soon_threadsafe(on_interrupt, interrupts, type(exc))
         finally:
             del running  # an error it holds has this frame in its traceback: no cycle is left for the collector
 

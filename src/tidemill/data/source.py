@@ -124,9 +124,9 @@ class Read(Config):
         return compare_jsonl(self._shared_folder() / part, state)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
-        """Bytes read of the file as it lies on the disk, and its size."""
+        """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""
         try:
-            return state["crc"][0] if state else 0, (self._shared_folder() / part).stat().st_size
+            return state.get("read", state["crc"][0]) if state else 0, (self._shared_folder() / part).stat().st_size
         except OSError:
             return None
 

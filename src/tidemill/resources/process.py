@@ -76,34 +76,26 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, handled as Ctrl-C is."""
 
 
-class Signals:
-    """Whether SIGTERM came in the block of `sigterm_as_interrupt`."""
-
-    def __init__(self) -> None:
-        self.terminated = False
-
-    def exit_code(self, code: int) -> int:
-        """The code a command ends with: 143 instead of 130 where SIGTERM stopped it."""
-        return 143 if self.terminated and code == 130 else code
+def find_exit_code(interrupt: type[KeyboardInterrupt]) -> int:
+    """What a command ends with that `interrupt` stopped: 143 for SIGTERM, else 130."""
+    return 143 if issubclass(interrupt, Terminated) else 130
 
 
 @contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[Signals]:
+def sigterm_as_interrupt() -> Iterator[None]:
     """For the length of the block, SIGTERM raises in the main thread what Ctrl-C would; put back afterwards.
 
     Outside of the main thread, where signals cannot be handled, nothing changes.
     """
-    signals = Signals()
     if threading.current_thread() is not threading.main_thread():
-        yield signals
+        yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        signals.terminated = True
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        yield signals
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -85,7 +85,7 @@ def _summary_lines(report: Report) -> list[str]:
 
 
 def print_status(console: Console, status: Mapping[str, Any]) -> None:
-    """What a running run last said of itself."""
+    """What a run last said of itself, and why it ended, if it said that."""
     outcomes = ", ".join(f"{number:,} {name}" for name, number in status["outcomes"].items())
     _say(console, f"{status['state']} (process {status['pid']}): {outcomes}")
     _say(
@@ -93,6 +93,8 @@ def print_status(console: Console, status: Mapping[str, Any]) -> None:
         f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight, {status['calls']:,} calls in "
         f"{status['attempts']:,} attempts, ${status['usd']:,.4f}",
     )
+    if status.get("reason"):
+        _say(console, status["reason"], "yellow")
 
 
 def print_trial(console: Console, number: int, trial: Trial) -> None:

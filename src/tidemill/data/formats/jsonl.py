@@ -73,12 +73,14 @@ class JsonlReader(PartReader):
     """
 
     _file: PartFile
+    _text: TextFile
     _place: _Place
 
     def state(self, back: int = 0) -> State:
         run = self._place.run
         given = run.given() - back
-        state = {"offset": run.offset(given), **self._file.state()}
+        offset = run.offset(given)
+        state = {"offset": offset, **self._text.state(offset)}
         if run.failed and given == run.count:
             state["failed"] = True
         return state
@@ -94,9 +96,11 @@ def open_jsonl(path: Path, state: State | None = None, *, max_line_bytes: int = 
         ResourceError: the file cannot be opened.
         StateError: the file was edited before the place where `state` stands.
     """
-    if state is not None and compare_jsonl(path, state) == "edited":
+    growth = "same" if state is None else compare_jsonl(path, state)
+    if state is not None and growth in ("cut", "edited"):
+        what = "edited before" if growth == "edited" else "cut in the middle of the line that ended at"
         raise StateError(
-            f"the file was edited before byte {state['offset']}, where the state stands",
+            f"the file was {what} byte {state['offset']}, where the state stands",
             where=str(path),
             hint="put the file back as it was, or start without a state",
         )
@@ -108,12 +112,17 @@ def open_jsonl(path: Path, state: State | None = None, *, max_line_bytes: int = 
     place = _Place(offset, failed=failed)
     reader = cast(JsonlReader, JsonlReader.from_iterable(_iter_runs(path, file, text, place, max_line_bytes)))
     reader._file = file
+    reader._text = text
     reader._place = place
     return reader
 
 
 def compare_jsonl(path: Path, state: State) -> Growth:
-    """Whether the file is unchanged up to `state`; growth that goes on in the last line read is an edit."""
+    """Whether the file is unchanged up to `state`; growth that goes on in the last line read makes it `cut`.
+
+    The last line of a gzip file that was cut is none of it: it failed, and a file that is whole now has it as a line
+    of its own.
+    """
     growth = compare_file(path, state)
     if growth != "grown" or not state["offset"]:
         return growth
@@ -125,7 +134,7 @@ def compare_jsonl(path: Path, state: State) -> Growth:
         around += text.read()
     file.close()
     line_ended = around[:1] == b"\n" or around[1:2] in (b"", b"\n") or around[1:3] == b"\r\n"
-    return "grown" if line_ended else "edited"
+    return "grown" if line_ended else "cut"
 
 
 def parse_line(line: bytes, *, where: str = "", offset: int | None = None) -> Record:
@@ -233,8 +242,10 @@ def _index_lines(file: BinaryIO) -> array[int]:
 
 def _iter_runs(path: Path, file: PartFile, text: TextFile, place: _Place, limit: int) -> Iterator[Iterator[Any]]:
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
-    reported = place.run.failed
+    reported, told_at = place.run.failed, place.run.end
     for start, end, body in _iter_bodies(text, place.run.end, limit):
+        if reported and text.failure and start == told_at and not body.endswith(b"\n"):
+            break  # the start of a line, which the error that stands for the end of a cut file was about
         reported = False
         if start == 0 and body.startswith(_BOM):
             start, body = len(_BOM), body[len(_BOM) :]
@@ -315,6 +326,7 @@ def _iter_careful(path: Path, start: int, end: int, body: bytes, limit: int, tex
                 failed = bool(text.failure) and not line.endswith(b"\n")
                 if failed:
                     error = DataError(text.failure, where=wrong.where, raw=content, offset=offset)
+                    after = offset  # where the line is found once the file is whole
         if error or not content.strip():
             if records:
                 yield _Run(first, offset, body[first - start : offset - start], records)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -72,7 +71,8 @@ class Lander:
         self._ledger_thread = ledger_thread
         self._seal_thread = WorkerThread("seal")
         self._meta = meta
-        self._stretch = Stretch(len(names), limits)
+        self._loop = asyncio.get_running_loop()
+        self._stretch = Stretch(len(names), limits, self._loop.time())
         self._sealing: asyncio.Task[None] | None = None
         self.errors = errors
         self.breach: str | None = None
@@ -90,16 +90,23 @@ class Lander:
         if self.raised is not None:
             return  # what comes after a record that stops the run is left for the next run, as the record itself is
         if isinstance(entry, Mark):
-            self._stretch.add(entry)
+            self._stretch.add(entry, self._loop.time())
             if self._stretch.is_full:
                 self.start_seal()
+            else:
+                self.tick()
         elif not (entry.failures and self._is_raised(entry)):
             self._judge(entry)
             self.finished += 1
             self.recalled += bool(entry.rows) and entry.recalled == len(entry.rows)
             self.result_bytes += (entry.size_bytes - self.result_bytes) // 8
             self._note_unsealed(len(entry.landed), entry.failures, 1)
-            self._stretch.add(entry)
+            self._stretch.add(entry, self._loop.time())
+
+    @property
+    def due_records(self) -> int:
+        """How many records may be read together, so that none waits for the others longer than it may to be sealed."""
+        return self._stretch.due_records(self._loop.time())
 
     def is_behind(self) -> bool:
         """Whether a whole segment waits for the one being sealed: reading pauses meanwhile."""
@@ -107,13 +114,13 @@ class Lander:
 
     def tick(self) -> None:
         """Seal what has waited long enough; called now and then."""
-        if self._stretch.is_old:
+        if self._stretch.is_old(self._loop.time()):
             self.start_seal()
 
     def start_seal(self) -> None:
         """Seal what is ready, unless a seal is under way."""
         if self._sealing is None and self.failure is None:
-            self._sealing = asyncio.get_running_loop().create_task(self._seal_ready())
+            self._sealing = self._loop.create_task(self._seal_ready())
 
     async def finish(self) -> None:
         """Seal everything that is ready.
@@ -174,7 +181,7 @@ class Lander:
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001 - kept: `finish` raises it, and the run stops now
-            self.failure = explain_disk(exc) if isinstance(exc, (OSError, sqlite3.Error)) else exc
+            self.failure = explain_disk(exc) if isinstance(exc, OSError) else exc
             self.on_stop()
         finally:
             self._sealing = None

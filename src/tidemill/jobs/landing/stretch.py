@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from tidemill.config.model import Config
+from tidemill.jobs.landing.pace import Pace
 from tidemill.jobs.records.chunk import PartPosition, SourceTotals
 from tidemill.jobs.records.counts import Counts, add_counts, new_counts
 from tidemill.jobs.records.outcomes import Failure
@@ -21,7 +21,7 @@ class SegmentLimits(Config):
     Attributes:
         records: records read, or landed where a `flat_map` makes more of them.
         size_bytes: the memory that landed and failed records and replies take, about.
-        age_s: seconds that what is finished waits.
+        age_s: seconds that what is finished, in source order, waits.
     """
 
     records: int = Field(default=10_000, ge=1)
@@ -103,29 +103,39 @@ class Cut:
 
 
 class Stretch:
-    """Collects what the window delivers and says when it is time to seal.
+    """Collects what the window delivers and says when it is time to seal; times are the loop's, handed in.
 
     Only whole chunks are sealed, since only there the position is exact; `ready` holds those, what came after the
-    last mark waits in `open`.
+    last mark waits in `open`. So that none waits for the rest of its chunk for longer than it may, `due_records` says
+    how large a chunk may be.
     """
 
-    def __init__(self, steps: int, limits: SegmentLimits) -> None:
+    def __init__(self, steps: int, limits: SegmentLimits, now: float) -> None:
         self._steps = steps
         self._limits = limits
         self._ready = Cut(new_counts(steps))
         self._open = Cut(new_counts(steps))
-        self._started = time.monotonic()
+        self._ready_since = self._open_since = now  # when the first record of each came
+        self._pace = Pace(now, memory_s=limits.age_s)
 
-    def add(self, entry: Root | Mark) -> None:
+    def add(self, entry: Root | Mark, now: float) -> None:
         """Take over what the window delivers next."""
         if isinstance(entry, Root):
+            if not self._open.roots:
+                self._open_since = now
+            if not entry.recalled:
+                self._pace.note()
             self._open.add_root(entry)
             return
         self._open.add_mark(entry)
         if not self._ready.roots:
-            self._started = time.monotonic()
+            self._ready_since = self._open_since
         self._ready.extend(self._open)
         self._open = Cut(new_counts(self._steps))
+
+    def due_records(self, now: float) -> int:
+        """Records that finish in half the time that one may wait, at the pace of late; the pace may halve, then."""
+        return max(1, int(self._pace.estimate(now) * self._limits.age_s / 2))
 
     @property
     def is_full(self) -> bool:
@@ -134,10 +144,9 @@ class Stretch:
         rows = max(ready.roots, len(ready.landed))
         return rows >= limits.records or ready.size_bytes >= limits.size_bytes
 
-    @property
-    def is_old(self) -> bool:
-        """Whether something has been ready for longer than a segment may wait."""
-        return bool(self._ready.roots) and time.monotonic() - self._started >= self._limits.age_s
+    def is_old(self, now: float) -> bool:
+        """Whether what is ready began to wait as long ago as it may."""
+        return bool(self._ready.roots) and now - self._ready_since >= self._limits.age_s
 
     @property
     def has_ready(self) -> bool:

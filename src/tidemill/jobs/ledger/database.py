@@ -22,6 +22,8 @@ from tidemill.jobs.records.chunk import PartPosition
 
 FORMAT = 2
 
+DISK_HINT = "make room on the disk (or mend it) and run again: everything committed is kept"
+
 # A commit group is one statement, an INSERT into the view `grouped`: each statement gives up the interpreter lock, and
 # a busy loop is slow to yield it (measured: half the context switches of four statements).
 SCHEMA = """
@@ -54,7 +56,10 @@ class SealRecord:
 
 
 class Ledger:
-    """The open ledger of one run. Use from one thread at a time; `open_ledger` makes and closes it."""
+    """The open ledger of one run. Use from one thread at a time; `open_ledger` makes and closes it.
+
+    Raises (all methods that write): ResourceError, with the next step, when the disk is full or fails.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, disk: Disk) -> None:
         self._connection = connection
@@ -99,7 +104,8 @@ class Ledger:
         """Commit one group: a frame whose youngest record is `last` (none when `body` is empty), and `meta`."""
         group = (run_pass, last, body, orjson.dumps(meta).decode())
         insert = "INSERT INTO grouped (pass, last, body, meta) VALUES (?, ?, ?, ?)"
-        self._disk.perform("commit", self._path, lambda: self._connection.execute(insert, group))
+        with explaining_disk():
+            self._disk.perform("commit", self._path, lambda: self._connection.execute(insert, group))
 
     def seal(self, record: SealRecord) -> None:
         """Commit a segment: its names, the positions, and the end of the rows it sealed."""
@@ -131,14 +137,15 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._disk.commit(self._connection, self._path)
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            raise
+        with explaining_disk():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._disk.commit(self._connection, self._path)
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.rollback()
+                raise
 
 
 @contextlib.contextmanager
@@ -147,7 +154,7 @@ def open_ledger(path: Path, disk: Disk) -> Iterator[Ledger]:
 
     Raises:
         StateError: another process runs on it, or it is of another format.
-        ResourceError: the file cannot be opened or is no ledger.
+        ResourceError: the file cannot be opened or made, or is no ledger.
     """
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=0, check_same_thread=False)
@@ -156,7 +163,8 @@ def open_ledger(path: Path, disk: Disk) -> Iterator[Ledger]:
     with contextlib.closing(connection):
         _take_lock(connection, path)
         if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            _create(connection, path, disk)
+            with explaining_disk():
+                _create(connection, path, disk)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT:
             raise StateError(
@@ -183,7 +191,7 @@ def _take_lock(connection: sqlite3.Connection, path: Path) -> None:
                 where=str(path.parent),
                 hint="wait for it or stop it; `tidemill status` shows what it is doing",
             ) from exc
-        raise ResourceError(f"the ledger cannot be opened: {exc}", where=str(path)) from exc
+        raise ResourceError(f"the ledger cannot be opened: {exc}", where=str(path), hint=DISK_HINT) from exc
     except sqlite3.DatabaseError as exc:
         raise ResourceError(f"this is not a ledger: {exc}", where=str(path)) from exc
 
@@ -209,9 +217,19 @@ def _split_statements(script: str) -> Iterator[str]:
 
 def explain_disk(error: Exception) -> ResourceError:
     """What a failed durable operation means for the user."""
-    explained = ResourceError(
-        f"the run cannot be written: {error}",
-        hint="make room on the disk (or mend it) and run again: everything committed is kept",
-    )
+    explained = ResourceError(f"the run cannot be written: {error}", hint=DISK_HINT)
     explained.__cause__ = error
     return explained
+
+
+@contextlib.contextmanager
+def explaining_disk() -> Iterator[None]:
+    """A block of durable operations in which a failed one is told as what it means for the user.
+
+    Raises:
+        ResourceError: in place of an `OSError` or `sqlite3.Error`.
+    """
+    try:
+        yield
+    except (OSError, sqlite3.Error) as exc:
+        raise explain_disk(exc) from exc

@@ -45,6 +45,11 @@ class RunFolder:
         return self.run / "status.json"
 
     @property
+    def control(self) -> Path:
+        """What a running run is asked to do; it looks about once a second, and takes the file away."""
+        return self.run / "control.json"
+
+    @property
     def report(self) -> Path:
         """What the last run came to."""
         return self.run / "report.json"

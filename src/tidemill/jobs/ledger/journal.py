@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tidemill.calls.budget import Spend
-from tidemill.jobs.ledger.database import Ledger, explain_disk
+from tidemill.jobs.ledger.database import Ledger
 from tidemill.resources.worker import WorkerThread
 
 GROUP_S = 0.01
@@ -113,7 +112,7 @@ class Journal:
             await self._thread.run(self._ledger.append, self._pass, last, b"\n".join(rows), meta)
             self.commits += 1
         except BaseException as exc:  # noqa: BLE001 - handed to those who wait for the commit
-            error = explain_disk(exc) if isinstance(exc, (sqlite3.Error, OSError)) else exc
+            error = exc
         finally:
             self._busy = None
         for waiter in waiters:

@@ -22,7 +22,8 @@ def check_run_folder(folder: RunFolder) -> None:
         )
     if folder.ledger.exists() or not folder.run.is_dir():
         return
-    own = (folder.ledger.name, folder.info.name, folder.report.name, folder.status.stem, "quarantine", "calls")
+    files = (folder.ledger.name, folder.info.name, folder.report.name, folder.status.stem, folder.control.stem)
+    own = (*files, "quarantine", "calls")
     if foreign := sorted(path.name for path in folder.run.iterdir() if not path.name.startswith(own)):
         raise StateError(
             f"expected a new or empty folder, or a run's, as run folder; this one holds {foreign[0]!r}",

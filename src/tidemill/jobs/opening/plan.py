@@ -33,7 +33,9 @@ def plan_parts(source: Source, names: Sequence[str], ledger: Ledger, *, can_grow
             continue
         growth = "same" if position.state is None else source.compare_part(name, position.state)
         if growth == "edited":
-            problems.append(f"{name}: edited before the point up to which its records are done")
+            problems.append(f"{name}: edited before the point it was read to")
+        elif growth == "cut":
+            problems.append(f"{name}: was cut in the middle of a line when it was read, and goes on there now")
         elif growth == "grown" and position.done:
             if not can_grow:
                 problems.append(f"{name}: grew, and a step before the first call looks across records")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.ledger.database import Ledger, open_ledger
-from tidemill.jobs.ledger.folder import RunFolder, locate_run
+from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder, locate_run
 from tidemill.jobs.ledger.replies import OldReplies
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.resources.scope import Scope
@@ -22,21 +23,21 @@ REUSE_ENDED = "reuse_ended"
 def open_reuse(run: OpenRun, asked: str | None, scope: Scope, disk: Disk) -> OldReplies | None:
     """The replies of the earlier run that `asked` names, or that this run began with; locked until `scope` ends.
 
-    None once the source was read whole and the earlier run is gone.
+    None once the source was read whole and the earlier run, which may then go, is gone.
 
     Raises:
-        StateError: there is none, it is running, or this run is too far to begin with one.
+        StateError: there is none where `asked` says, it is running, or this run is too far to begin with one.
     """
     known = run.ledger.load_meta("reuse")
-    wanted = asked or known
-    if wanted is None:
-        return None
-    if wanted == NO_REUSE:
+    if asked == NO_REUSE:
         run.ledger.save_meta({"reuse": None})
         return None
-    if run.ledger.load_meta(REUSE_ENDED, False) and not Path(wanted).exists():
+    wanted = known if asked is None or _names(asked, known) else asked
+    if wanted is None:
         return None
     if wanted == known and not Path(known).exists():
+        if run.ledger.load_meta(REUSE_ENDED, False):
+            return None
         raise StateError(
             f"the run whose replies this one reuses is gone: {known}",
             where=str(run.folder.output),
@@ -60,6 +61,14 @@ def end_reuse(run: OpenRun) -> None:
     """Note that the source was read and sealed to its end: the earlier run may go."""
     if run.ledger.load_meta("reuse") and not run.ledger.load_meta(REUSE_ENDED, False):
         run.ledger.save_meta({REUSE_ENDED: True})
+
+
+def _names(asked: str, known: str | None) -> bool:
+    """Whether `asked` is the folder that this run began with, or the output folder around it; both may be gone."""
+    return known is not None and Path(os.path.abspath(known)) in (
+        Path(os.path.abspath(asked)),
+        Path(os.path.abspath(asked), RUN_FOLDER),
+    )
 
 
 def _open_old_run(target: str, folder: RunFolder, scope: Scope, disk: Disk) -> tuple[RunFolder, Ledger]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import uuid
 from pathlib import Path
@@ -11,7 +12,8 @@ import orjson
 
 from tidemill.config.secrets import is_secret_key
 from tidemill.disk import Disk
-from tidemill.jobs.ledger.database import Ledger, open_ledger
+from tidemill.errors import ConfigError
+from tidemill.jobs.ledger.database import Ledger, explaining_disk, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.ledger.segments import build_manifest, remove_unsealed
@@ -24,6 +26,9 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.resources.scope import Scope
 
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Why a folder cannot be made through no fault of its name."""
+
 
 def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
     """The run of `job`, its ledger locked until `scope` ends; a new one when there is none, or with `fresh`.
@@ -31,16 +36,28 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     Raises:
         StateError: it runs already, belongs to another job, or its source was edited; says what differs.
         DataError: the source matches nothing.
-        ConfigError: the run folder is the output folder.
+        ConfigError: the run folder is the output folder, or a folder cannot be made.
+        ResourceError: the disk is full or fails; what was committed is kept, and opening again goes on.
     """
     names = job.source.parts()
+    with explaining_disk():
+        run = _open_folders(job, scope, disk, fresh=fresh)
+    half = SourceHalf(job.halves[0], [], run.totals.taken)
+    run.parts = plan_parts(job.source, names, run.ledger, can_grow=not half.is_whole or half.is_full())
+    return run
+
+
+def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> OpenRun:
+    """The run without the plan of its parts: its folders checked, and as its ledger says."""
     folder = job.folders
     check_run_folder(folder)
     if not folder.ledger.exists():
         check_output(folder, None, fresh=fresh)
     for path in (folder.output, folder.run):
-        disk.make_folder(path)
+        _make_folder(path, disk)
     ledger = scope.enter(open_ledger(folder.ledger, disk))
+    if folder.control.exists():  # meant for a sitting that has ended
+        disk.remove(folder.control)
     check_output(folder, ledger.load_meta("run"), fresh=fresh, segments=ledger.load_segments())
     if fresh or ledger.load_meta(DELETING, False):
         delete_run(folder, ledger, disk)
@@ -57,19 +74,30 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     remove_unsealed(folder, disk, segments)
     folder.save_manifest(disk, build_manifest(info, segments))
     totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})
-    half = SourceHalf(job.halves[0], [], totals["taken"])
-    positions = plan_parts(job.source, names, ledger, can_grow=not half.is_whole or half.is_full())
     return OpenRun(
         folder,
         ledger,
         info,
         segments,
-        positions,
+        [],
         ledger.load_meta("counts") or new_counts(len(job.names)),
         {int(key): number for key, number in ledger.load_meta("sealed", {}).items()},
         SourceTotals(totals["ordinal"], totals["taken"]),
         is_new,
     )
+
+
+def _make_folder(path: Path, disk: Disk) -> None:
+    try:
+        disk.make_folder(path)
+    except OSError as exc:
+        if exc.errno in DISK_FAULTS:
+            raise
+        raise ConfigError(
+            f"the folder cannot be made: {exc.strerror or exc}",
+            where=str(path),
+            hint="name another one as sink.path or run.dir, or mend what is in the way",
+        ) from exc
 
 
 def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:

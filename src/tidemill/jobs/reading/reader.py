@@ -52,6 +52,8 @@ class Reader:
 
     Attributes:
         result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
+        due_records: how many records may be read together at most, for those that finish first to wait for the last;
+            likewise.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Reader:
         self._ahead = 1
         self._stopping = False
         self.result_bytes = 0
+        self.due_records = chunk_records
         self._open: _OpenPart | None = None
 
     def next_chunk(self) -> Chunk | None:
@@ -139,7 +142,7 @@ class Reader:
         rows: list[tuple[int, Any, int]] = []
         started = time.perf_counter()
         size = 0
-        most = min(self._ahead, self._left, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
+        most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
         while len(rows) < most and size < CHUNK_BYTES:
             row = next(part.rows, _END)
             if row is _END:
@@ -154,10 +157,16 @@ class Reader:
         self._ahead = 1 if slow else min(self._ahead * 2, self._chunk_records)
         self._left -= len(rows)
         position = part.save_position(done=part.ended and not self._stopping)
-        self._places[position.name] = self._source.measure_part(position.name, position.state)
+        self._measure_part(position)
         taken = self._half.taken if part.before is None else part.taken
         name = WHOLE if self._half.is_whole else part.position.name
         return Chunk(name, rows, position, SourceTotals(self._ordinal, dict(taken)), self._half.counts)
+
+    def _measure_part(self, position: PartPosition) -> None:
+        place = self._source.measure_part(position.name, position.state)
+        if place is not None and position.done:
+            place = place[1], place[1]  # whatever else stands at its end
+        self._places[position.name] = place
 
     def _next_ordinal(self, part: _OpenPart) -> int:
         if self._half.is_whole:

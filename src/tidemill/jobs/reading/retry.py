@@ -32,6 +32,8 @@ class RetryReader:
 
     Attributes:
         result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
+        due_records: how many records may be read together at most, for those that finish first to wait for the last;
+            likewise.
     """
 
     def __init__(
@@ -56,13 +58,14 @@ class RetryReader:
         self._chunk_records = chunk_records
         self._stopping = False
         self.result_bytes = 0
+        self.due_records = chunk_records
 
     def next_chunk(self) -> Chunk | None:
         """The next records to try again, None when there are no more."""
         counts = self._half.counts = new_counts(self._steps)
         rows: list[tuple[int, Any, int]] = []
         size = 0
-        most = min(self._chunk_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
+        most = min(self._chunk_records, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
         while len(rows) < most and size < CHUNK_BYTES and not self._stopping:
             row = next(self._rows, None)
             if row is None:

@@ -19,7 +19,7 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.running.report import Report, load_report
-from tidemill.jobs.running.status import load_status
+from tidemill.jobs.running.status import RUNNING, load_status
 
 REASONS_FROM = 1_000
 """Records in quarantine that are looked at to say why records failed."""
@@ -28,8 +28,10 @@ REASONS_FROM = 1_000
 def read_status(folder: RunFolder) -> dict[str, Any] | Report:
     """What a running run last published; of one at rest, the report of its last sitting.
 
+    Of a sitting that was killed, or had no room for its report, what it published last.
+
     Raises:
-        StateError: it was killed before it could report anything.
+        StateError: it ended before it could report anything.
     """
     try:
         with open_ledger(folder.ledger, Disk()) as ledger:
@@ -42,15 +44,15 @@ def read_status(folder: RunFolder) -> dict[str, Any] | Report:
 
 
 def _read_rest(folder: RunFolder, ledger: Ledger) -> dict[str, Any] | Report:
-    """A run that nobody runs: its report, unless a sitting after it was killed."""
+    """A run that nobody runs: its report, unless a sitting after it left none."""
     status = load_status(folder)
     if status is not None:
-        return {**status, "state": "killed; run it again and it goes on"}
+        return {**status, "state": "killed; run it again and it goes on"} if status["state"] == RUNNING else status
     report = load_report(folder)
     if report is None:
         sealed = sum(ledger.load_meta("sealed", {}).values())
         raise StateError(
-            f"the run was killed before its first report; {sealed} records are sealed",
+            f"the run ended before its first report; {sealed} records are sealed",
             where=str(folder.run),
             hint="run it again and it goes on",
         )

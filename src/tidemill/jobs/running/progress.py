@@ -16,6 +16,7 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.resources.process import find_exit_code
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +38,15 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
     """
     check_job(job)
     live = sys.stderr.isatty()
-    with _open_display(live) if show or (show is None and live) else _no_display() as display, Bridge() as bridge:
-        runner = Runner(job, request, on_status=display)
+    is_shown = live if show is None else show
+    with _open_display(live) if is_shown else _no_display() as display, Bridge() as bridge:
+        runner = Runner(job, request, on_status=display, on_note=_write_line if is_shown else _say_nothing)
 
-        def stop(times: int) -> None:
-            runner.stop(times)
+        def stop(times: int, interrupt: type[KeyboardInterrupt]) -> None:
+            runner.stop(times, exit_code=find_exit_code(interrupt))
             if times == 1 and show is not False:
                 grace = _show_duration(job.run.grace_s)
-                sys.stderr.write(f"stopping: calls in flight get {grace}, another signal ends at once\n")
-                sys.stderr.flush()
+                _write_line(f"stopping: calls in flight get {grace}, another signal ends at once")
 
         report = bridge.run(runner.run(), stop)
     if report.exit_code and show is not True:  # a command prints the report; a script would learn nothing
@@ -69,6 +70,15 @@ def describe_status(status: Status) -> str:
     if status.eta_s is not None and status.state == RUNNING:
         parts.append(f"{_show_duration(status.eta_s)} left")
     return " · ".join(parts)
+
+
+def _write_line(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 @contextmanager
@@ -110,8 +120,7 @@ class _PlainLines:
         if status.state == RUNNING and now - self._last < PLAIN_EVERY_S:
             return
         self._last = now
-        sys.stderr.write(f"{describe_status(status)}\n")
-        sys.stderr.flush()
+        _write_line(describe_status(status))
 
 
 def _show_duration(seconds: float) -> str:

@@ -28,7 +28,7 @@ class Report:
         outcome: `finished`, `limit` (the limit was reached), `errors` (more than `max_errors`), `raised` (a step with
             `on_error: raise`), `stopped` (Ctrl-C or SIGTERM), `failed` (a failure of the run: budget, endpoint, disk).
         reason: why, when it did not finish, and the next step; or that there was nothing to do.
-        exit_code: what the command ends with.
+        exit_code: what the command ends with; of a run that SIGTERM stopped 143, else as `EXIT_CODES` says.
         records: landed, dropped, skipped, quarantined, over the life of the run.
         steps: per step in, passed, dropped, skipped, quarantined, emitted.
         done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their
@@ -95,18 +95,21 @@ def peak_rss_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def save_report(report: Report, folder: RunFolder, disk: Disk) -> None:
-    """Put the report into the run folder; a disk that is full keeps the last one."""
+def save_report(report: Report, folder: RunFolder, disk: Disk) -> bool:
+    """Put the report into the run folder, and say whether it stands there; a disk that is full keeps the last one."""
     try:
         disk.write_file(folder.report, report.to_json())
     except OSError:
-        return
+        return False
+    return True
 
 
 def is_told(report: Report, folder: RunFolder) -> bool:
-    """Whether the report in the run folder says the same end of the same run."""
+    """Whether the report in the run folder says the same end of the same run, and why it did not finish."""
     known = load_report(folder)
-    return known is not None and (known["run_id"], known["outcome"]) == (report.run_id, report.outcome)
+    if known is None or (known["run_id"], known["outcome"]) != (report.run_id, report.outcome):
+        return False
+    return report.exit_code == 0 or known["reason"] == report.reason
 
 
 def load_report(folder: RunFolder) -> dict[str, Any] | None:

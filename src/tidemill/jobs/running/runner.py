@@ -10,7 +10,8 @@ from collections.abc import Callable
 from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
-from tidemill.jobs.running.report import Report, is_told, save_report
+from tidemill.jobs.running.control import take_stop
+from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
 from tidemill.jobs.running.status import RUNNING, Status, StatusBoard
@@ -33,6 +34,7 @@ class Runner:
         transport: makes what requests go through; HTTP by default.
         rng: where jitter comes from.
         on_status: told how far the run is, about once a second and at the end.
+        on_note: told in a line where the run goes on, once it is open, and that it was asked to stop from outside.
     """
 
     def __init__(
@@ -44,17 +46,25 @@ class Runner:
         transport: Callable[[], Transport] | None = None,
         rng: random.Random | None = None,
         on_status: Callable[[Status], None] = lambda status: None,
+        on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
         self.job = job
         self.request = request
         self._surroundings = Surroundings(disk or Disk(), transport or _http_transport, rng or random.Random())
         self._on_status = on_status
+        self._on_note = on_note
         self._window: Window | None = None
         self._stops = 0
+        self._stopped_with = EXIT_CODES["stopped"]
 
-    def stop(self, times: int = 1) -> None:
-        """Once: start nothing new, give calls in flight the grace period, seal. Twice: end at once. Both resumable."""
+    def stop(self, times: int = 1, *, exit_code: int = EXIT_CODES["stopped"]) -> None:
+        """Once: start nothing new, give calls in flight the grace period, seal. Twice: end at once. Both resumable.
+
+        Args:
+            exit_code: what the report says that the command ends with, if nothing else has ended the run before.
+        """
         self._stops = max(self._stops, times)
+        self._stopped_with = exit_code
         if self._window is not None:
             self._window.stop(now=self._stops > 1)
 
@@ -69,9 +79,10 @@ class Runner:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
-            logger.info(
-                "run %s opened in %s: %d records done", run.info["run_id"], run.folder.run, sitting.sealed_before
-            )
+            start = sitting.describe_start()
+            logger.info("run %s opened in %s: %s", run.info["run_id"], run.folder.run, start or "new")
+            if start:
+                self._on_note(start)
             error: BaseException | None = None
             try:
                 try:
@@ -83,12 +94,16 @@ class Runner:
             except Exception as exc:  # noqa: BLE001 - what ended the run is told in the report, which says how to go on
                 error = exc
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
-            report = sitting.report(outcome, reason)
-            if sitting.has_worked or not is_told(report, run.folder):
-                save_report(report, run.folder, disk)
-            board.remove()
+            code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
+            report = sitting.report(outcome, reason, exit_code=code)
+            status = sitting.describe(outcome, report.reason)
+            is_known = not sitting.has_worked and is_told(report, run.folder)
+            if is_known or save_report(report, run.folder, disk):
+                board.remove()
+            else:
+                board.keep(status)
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
-            self._on_status(sitting.describe(outcome))
+            self._on_status(status)
         return report
 
     async def _work(self, sitting: Sitting, board: StatusBoard) -> None:
@@ -114,7 +129,16 @@ class Runner:
             board.publish(status)
             self._on_status(status)
             await asyncio.sleep(TICK_S)
+            self._obey(take_stop(sitting.run.folder))
             sitting.lander.tick()
+
+    def _obey(self, stops: int) -> None:
+        """Stop as so many signals would, if that is more than what has come so far."""
+        if stops > self._stops:
+            grace = f"calls in flight get {self.job.run.grace_s:g} s" if stops == 1 else "at once"
+            logger.info("asked to stop by control.json: %s", grace)
+            self._on_note(f"stopping, as `tidemill stop` asked: {grace}")
+            self.stop(stops)
 
 
 def _http_transport() -> Transport:

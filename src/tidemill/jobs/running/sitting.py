@@ -24,7 +24,7 @@ from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
-from tidemill.jobs.running.report import EXIT_CODES, Report, describe_calls, explain_reason, peak_rss_bytes
+from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
@@ -116,8 +116,9 @@ class Sitting:
         return sitting
 
     async def next_chunk(self) -> Chunk | None:
-        """The next chunk read, no larger than what its records come to allows."""
+        """The next chunk read, no larger than what its records come to, and how fast they finish, allows."""
         self.reader.result_bytes = self.lander.result_bytes
+        self.reader.due_records = self.lander.due_records
         return await self.reader_thread.run(self.reader.next_chunk)
 
     def make_engine(self) -> Engine:
@@ -228,8 +229,24 @@ class Sitting:
         if not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished":
             end_reuse(self.run)
 
-    def describe(self, state: str) -> Status:
-        """How far the run is, now."""
+    def describe_start(self) -> str:
+        """Where a run that was begun before goes on, in a line; empty for a new one."""
+        run = self.run
+        if self.request.retry:
+            parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
+            standing = sum(part["rows"] - part["retired"] for part in parts)
+            return f"trying again {standing:,} records that were quarantined or skipped"
+        if run.is_new:
+            return ""
+        if not self.sealed_before:
+            return "going on: no record is sealed yet, what was paid for is used"
+        done = f"going on after {self.sealed_before:,} records that are done"
+        if not run.parts:
+            return f"{done}: nothing is left in the source"
+        return f"{done}, in {run.parts[0].name} at record {run.parts[0].ordinal:,}"
+
+    def describe(self, state: str, reason: str = "") -> Status:
+        """How far the run is, now; `reason` says why it ended."""
         return Status(
             state=state,
             outcomes=self.lander.count_outcomes() if state == RUNNING else count_outcomes(self.run.counts),
@@ -244,6 +261,7 @@ class Sitting:
             usd=self.meter.usd,
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
+            reason=reason,
         )
 
     def _estimate_total(self) -> int | None:
@@ -257,14 +275,14 @@ class Sitting:
         share = (size - self._read_before) / max(1, read - self._read_before)
         return self.sealed_before + round(self.window.admitted * share)
 
-    def report(self, outcome: str, reason: BaseException | str | None) -> Report:
+    def report(self, outcome: str, reason: BaseException | str | None, *, exit_code: int) -> Report:
         """What the run came to."""
         run = self.run
         return Report(
             run_id=run.info["run_id"],
             outcome=outcome,
             reason=explain_reason(reason),
-            exit_code=EXIT_CODES[outcome],
+            exit_code=exit_code,
             output=str(run.folder.output),
             run_folder=str(run.folder.run),
             records=count_outcomes(run.counts),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ class Status:
         total: records there are in all, from `--limit` or as far as the source can tell by its size; None when unknown.
         in_flight: calls sent and not committed.
         elapsed_s: seconds of this sitting.
+        reason: why it ended.
     """
 
     state: str
@@ -41,6 +43,7 @@ class Status:
     usd: float
     elapsed_s: float
     recalled: int = 0
+    reason: str = ""
     pid: int = field(default_factory=os.getpid)
     written_at: float = field(default_factory=time.time)
 
@@ -67,14 +70,27 @@ class StatusBoard:
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.status
 
-    def publish(self, status: Status) -> None:
-        """Put `status` in place of the last one; a disk that is full is for the ledger to report."""
+    def publish(self, status: Status) -> bool:
+        """Put `status` in place of the last one, and say whether it stands; a full disk is for the ledger to report."""
         temporary = self._path.with_suffix(".tmp")
         try:
             temporary.write_bytes(status.to_json())
             os.replace(temporary, self._path)
         except OSError:
-            return
+            with suppress(OSError):
+                temporary.unlink()
+            return False
+        return True
+
+    def keep(self, status: Status) -> None:
+        """Leave `status` as the last word of a run whose report cannot be saved.
+
+        On a disk without room for a new file it takes the place of the last one's bytes, which needs none.
+        """
+        if not self.publish(status):
+            with suppress(OSError), open(self._path, "r+b") as file:
+                file.write(status.to_json())
+                file.truncate()
 
     def remove(self) -> None:
         """Take the status away: the run is at rest and its report says how it ended."""
