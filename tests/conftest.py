@@ -191,7 +191,7 @@ class FinishedCommand:
 @pytest.fixture
 def tidemill_command(tmp_path: Path) -> Command:
     """Runs `tidemill` in the test's own folder."""
-    kept = {"PATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH"}
+    kept = {"PATH", "PYTHONPATH", "HOME", "LANG", "TMPDIR", "XDG_CACHE_HOME", "LD_LIBRARY_PATH"}
     environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
     return Command(tmp_path, {**environment, "COLUMNS": "120", "NO_COLOR": "1"})
 

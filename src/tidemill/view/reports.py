@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
 from tidemill.jobs.running.report import Report
 
@@ -124,7 +125,8 @@ def _print_exchange(console: Console, exchange: Exchange) -> None:
 
 
 def _to_json(value: Any) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    """`value` as indented JSON, secrets masked."""
+    return mask(orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
 
 
 def print_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
