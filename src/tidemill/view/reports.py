@@ -75,6 +75,8 @@ def _summary_lines(report: Report) -> list[str]:
         )
         cost = f", ${calls['usd']:,.4f}" if calls["usd"] else ""
         lines.append(f"{calls['input_tokens']:,} tokens in, {calls['output_tokens']:,} out{cost}")
+        if calls["cut"]:
+            lines.append(f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound")
         if calls["failures"]:
             lines.append("failed attempts: " + ", ".join(f"{n:,} {cause}" for cause, n in calls["failures"].items()))
     if report.recalled:
