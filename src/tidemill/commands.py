@@ -168,8 +168,8 @@ def retry(run: RunArgument, overrides: SetOption = None) -> int:
     if not read_failures(folder, 1):
         _console().print("nothing to retry: no record stands in quarantine")
         return 0
-    job, kept = _find_job(run, folder)
-    return _run(job, [*kept, *(overrides or ())], RunRequest(retry=True), before=lambda spec: _check_run(spec, folder))
+    job, overrides = _find_job(run, folder, overrides or [])
+    return _run(job, overrides, RunRequest(retry=True), before=lambda spec: _check_run(spec, folder))
 
 
 def _check_run(spec: JobSpec, folder: RunFolder) -> None:
@@ -284,8 +284,8 @@ def _find_folder(run: Path) -> RunFolder:
     return locate_run(run)
 
 
-def _find_job(run: Path, folder: RunFolder) -> tuple[Path, list[str]]:
-    """The job file of a run, and what was put in over it when the run began."""
+def _find_job(run: Path, folder: RunFolder, overrides: list[str]) -> tuple[Path, list[str]]:
+    """The job file of a run; and what is put in over it: of a folder what was when the run began, then `overrides`."""
     from tidemill.jobs.running.inspect import read_job_file
 
-    return (run, []) if run.suffix in (".yaml", ".yml") else read_job_file(folder)
+    return (run, overrides) if run.suffix in (".yaml", ".yml") else read_job_file(folder, overrides)

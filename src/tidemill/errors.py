@@ -100,14 +100,23 @@ class DataError(TidemillError):
     Attributes:
         raw: the bytes as they stood in the source, None when there were none.
         offset: where they stood, in bytes from the start of the (decompressed) file, None when unknown.
+        is_cut: whether `raw` is not all that stood there, so that nothing can be decoded from it.
     """
 
     def __init__(
-        self, message: str, *, where: str = "", hint: str = "", raw: bytes | None = None, offset: int | None = None
+        self,
+        message: str,
+        *,
+        where: str = "",
+        hint: str = "",
+        raw: bytes | None = None,
+        offset: int | None = None,
+        is_cut: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.raw = raw
         self.offset = offset
+        self.is_cut = is_cut
 
 
 class CallError(TidemillError):

@@ -25,6 +25,7 @@ GOOD = Response(200, {}, b"12")
 class Answer:
     text: str
     usage: Usage | None
+    is_cut: bool = False
 
 
 def request(text: str = "hello") -> Request:

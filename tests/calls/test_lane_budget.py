@@ -30,6 +30,7 @@ SMALL = Request(ENDPOINT, {}, b"x" * 10, 10)
 @dataclass
 class Answer:
     usage: Usage | None
+    is_cut: bool = False
 
 
 def decode(response: Response) -> Answer:

@@ -27,6 +27,7 @@ GOOD = Response(200, {}, b"12")
 @dataclass
 class Answer:
     usage: Usage | None
+    is_cut: bool = False
 
 
 class Endpoint(ScriptedTransport):

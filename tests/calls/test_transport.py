@@ -267,6 +267,7 @@ async def test_closing_twice_is_allowed() -> None:
 @dataclass
 class Answer:
     usage: Usage | None
+    is_cut: bool = False
 
 
 def decode(response: Response) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,31 @@ async def test_a_line_that_is_no_record(
     outcomes = [(await run_job(job, far, limit=limit)).outcome for limit in limits]
     assert (outcomes[-1], ids(job), len(far.billed)) == ("finished", list(range(30)), 30)
     (row,) = read_failed(job.folders)
-    offset = sum(len(before) + 1 for before in lines[:10])
+    where = f"{tmp_path / 'records.jsonl'}, byte {sum(len(before) + 1 for before in lines[:10])}"
     assert (row.part, row.ordinal, row.name, row.raw) == ("records.jsonl", 10, "source", line[:1_000])
-    assert row.error["message"].startswith(f"{tmp_path / 'records.jsonl'}, byte {offset}: {cause}")
+    assert row.error["message"].startswith(f"{where}: {cause}")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_whole"),
+    [
+        (b'{"text": "\xff"}', True),
+        (b"[1, 2]", True),
+        (b'{"id": 99, "text": "' + b"x" * 2_000 + b'"}', False),
+    ],
+)
+async def test_a_retried_line_keeps_its_place_bytes_and_cause(tmp_path: Path, line: bytes, is_whole: bool) -> None:
+    """However often; one of which only the head was kept is not taken for that head."""
+    (tmp_path / "records.jsonl").write_bytes(b'{"id": 0, "text": "fine"}\n' + line)
+    job, far = job_over(tmp_path, "records.jsonl", read={"max_line_bytes": 1_000}), FarSide()
+    await run_job(job, far)
+    (first,) = read_failed(job.folders)
+    note = "" if is_whole else " (not tried again: of what stood there, not all was kept)"
+    for _ in range(2):
+        await run_job(job, far, retry=True)
+        (row,) = read_failed(job.folders)
+        assert row == replace(first, error={**first.error, "message": first.error["message"] + note})
+    check_folders(job.folders)
 
 
 @pytest.mark.parametrize("limits", [(None,), (3, 20, None)])
@@ -62,6 +85,10 @@ async def test_a_gzip_file_that_is_cut(tmp_path: Path, limits: tuple[int | None,
     assert (row.part, "the gzip stream ends early" in row.error["message"]) == ("a.jsonl.gz", True)
     assert outcomes[-1] == "finished"
     check_folders(job.folders)
+    await run_job(job, far, retry=True)
+    (again,) = read_failed(job.folders)
+    assert (again.raw, again.error["where"]) == (row.raw, row.error["where"])
+    assert again.error["message"].startswith(row.error["message"])
 
 
 async def test_gzip_goes_on_where_it_stood(tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     assert report.calls["usd"] == pytest.approx((stats["input_tokens"] + stats["output_tokens"]) / 1e3)
 
 
+def test_the_report_counts_replies_that_were_cut(server: FaultServer, tmp_path: Path) -> None:
+    """Over the life of the run; of none it says nothing."""
+    server.faults = Faults(matching=[("About 3", Fault("truncated")), ("About 7", Fault("truncated"))])
+    stream = stream_of(server, 9)
+    first, last = stream.write(tmp_path / "out", limit=5), stream.write(tmp_path / "out")
+    assert (first.calls["cut"], last.calls["cut"], last.records["landed"]) == (1, 2, 9)
+    assert "2 replies were cut at max_tokens, or at the endpoint's own bound" in shown(last)
+    server.faults = None
+    assert "were cut" not in shown(stream.write(tmp_path / "whole"))
+
+
 def test_the_report_of_a_run_that_went_on_says_so(server: FaultServer, tmp_path: Path) -> None:
     stream = stream_of(server, 9)
     assert "reached its limit" in shown(stream.write(tmp_path / "out", limit=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import enum
 import fractions
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 from workbench import (
     FarSide,
     ask,
@@ -177,7 +178,73 @@ async def test_a_given_schema(tmp_path: Path) -> None:
         {"id": 1, "kind": None, "score": None, "tags": ["x"]},
         {"id": 2, "kind": None, "score": 1.0, "tags": None},
     ]
-    assert failed == [(2, "column `id` is int64, got '3'")]
+    assert failed == [(2, "the record is not of sink.schema: $.id: Input should be a valid integer, got '3'")]
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Strict(BaseModel):
+    """A schema that says more than types."""
+
+    id: int
+    text: str = Field(max_length=9)
+    label: Literal["a", "b"]
+    day: datetime.date | None = None
+    price: decimal.Decimal = decimal.Decimal(0)
+    colour: Colour = Field(default=Colour.RED, serialization_alias="color")
+    score: float = 0.0
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize(
+    ("misfit", "told"),
+    [
+        ({"label": None}, "$.label: Input should be 'a' or 'b', got None"),
+        ({"label": "c"}, "$.label: Input should be 'a' or 'b', got 'c'"),
+        ({"text": "far too long"}, "$.text: String should have at most 9 characters, got 'far too long'"),
+        ({"id": "1"}, "$.id: Input should be a valid integer, got '1'"),
+        ({"id": 1.0}, "$.id: Input should be a valid integer, got 1.0"),
+        ({"score": True}, "$.score: Input should be a valid number, got True"),
+        ({"day": "tomorrow"}, "$.day: Input should be a valid date in the format YYYY-MM-DD"),
+        ({"color": "blue"}, "$.colour: Input should be 'red', got 'blue'"),
+        ({"id": "1", "label": "c"}, "$.id: Input should be a valid integer, got '1'; $.label: Input should be 'a'"),
+        (["text"], "$.text: Field required"),
+        (["id", "text", "label"], "$.id: Field required; $.text: Field required; $.label: Field required"),
+        ("a string", "expected a record (a dict), got a str"),
+    ],
+)
+async def test_a_record_that_is_not_of_the_schema(tmp_path: Path, kind: str, misfit: Any, told: str) -> None:
+    """It fails at the sink with the failing paths; the others land as they came."""
+    whole = {"id": 1, "text": "fine", "label": "a", "day": "2026-01-02", "price": "1.5", "color": "red", "score": 2}
+    good: list[Any] = [whole, {**whole, "score": float("inf")}, {**whole, "id": 2, "day": None}]
+    wrong = {**whole, **misfit} if isinstance(misfit, dict) else misfit
+    if isinstance(misfit, list):
+        wrong = {name: value for name, value in whole.items() if name not in misfit}
+    rows, failed, _ = await land(tmp_path, [good[0], wrong, *good[1:]], schema=Strict, format=kind)
+    assert [row["id"] for row in rows] == [1, 1, 2]
+    assert rows[0] == whole
+    assert [(ordinal, told in message) for ordinal, message in failed] == [(1, True)], failed
+
+
+class Touchy(BaseModel):
+    """A schema whose validator fails as no validator should."""
+
+    id: int
+
+    @field_validator("id")
+    @classmethod
+    def _divide(cls, value: int) -> int:
+        return 1 // value and value
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+async def test_a_schema_whose_validator_breaks(tmp_path: Path, kind: str) -> None:
+    """That is the failure of the record it broke on."""
+    rows, failed, _ = await land(tmp_path, [{"id": 1}, {"id": 0}, {"id": 1}], schema=Touchy, format=kind)
+    assert (len(rows), [ordinal for ordinal, _ in failed]) == (2, [1])
+    assert failed[0][1].startswith("sink.schema fails on the record: ZeroDivisionError")
 
 
 class Odd(BaseModel):
@@ -239,10 +306,6 @@ async def test_parts_are_sealed_by_size(tmp_path: Path) -> None:
 
 class Size(enum.IntEnum):
     SMALL = 1
-
-
-class Colour(enum.StrEnum):
-    RED = "red"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl"])

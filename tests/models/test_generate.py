@@ -147,14 +147,13 @@ def test_a_text_around_the_json_is_told_as_such(server: FaultServer) -> None:
     assert "not valid JSON" in server.calls[1].payload["messages"][2]["content"]
 
 
-def test_a_reply_cut_at_its_ceiling_is_told_as_such(server: FaultServer) -> None:
+@pytest.mark.parametrize(("bound", "where"), [({"max_tokens": 9}, "at max_tokens=9"), ({}, "for its length")])
+def test_a_reply_cut_at_its_ceiling_is_told_as_such(server: FaultServer, bound: dict[str, Any], where: str) -> None:
+    """The bound is named where the step set one."""
     server.faults = Faults(script=lambda call: Fault("truncated") if call.number == 1 else None)
-    ask(server, output=Label, max_tokens=9)
-    assert (
-        server.calls[1]
-        .payload["messages"][2]["content"]
-        .startswith("Your reply was cut off at max_tokens=9: answer more briefly.")
-    )
+    ask(server, output=Label, **bound)
+    complaint = server.calls[1].payload["messages"][2]["content"]
+    assert complaint.startswith(f"Your reply was cut off {where}: answer more briefly.")
 
 
 def test_a_text_cut_at_its_ceiling_is_kept(server: FaultServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
@@ -17,6 +18,8 @@ _MIN_PLAIN_LENGTH = 8
 """A shorter value of a header that is not named like a secret is taken for an ordinary word."""
 _MIN_LENGTH = 4
 """No credential is shorter; local servers are often given `x`."""
+_NO_KEY = re.compile(r".{,7}|[A-Za-z_ -]{,19}", re.DOTALL)
+"""What local servers are given in place of a key (`none`, `ollama`, `sk-no-key-required`): a reply may well hold it."""
 
 
 def mask_request(text: str, request: Request, *, max_chars: int | None = None) -> str:
@@ -42,15 +45,17 @@ def mask_error(error: CallError, request: Request) -> None:
 
 
 def register_credentials(headers: Mapping[str, str], url: str = "") -> None:
-    """Have what `headers` hold under names of secrets, and the password in `url`, masked from then on."""
-    for name, value in headers.items():
-        if not is_secret_key(name):
-            continue
-        token = value.rpartition(" ")[2]
-        pair = next(_iter_basic(token), "") if value.lower().startswith("basic ") else ""
-        for secret in (value, token, pair, pair.partition(":")[2]):
-            register_secret(secret)
-    register_secret(unquote(_split(url).password or ""))
+    """Have what `headers` hold under names of secrets, and password and keys in `url`, masked from then on."""
+    for secret in _iter_credentials(headers, url):
+        register_secret(secret)
+
+
+def find_keys(headers: Mapping[str, str], url: str = "") -> tuple[str, ...]:
+    """The keys that requests with these headers carry, as a reply may repeat them; what may be a plain word is none."""
+    found = {secret for secret in _iter_credentials(headers, url) if not _NO_KEY.fullmatch(secret)}
+    found |= {json.dumps(secret)[1:-1] for secret in found}
+    # One that holds another goes with it: "Bearer KEY" with KEY.
+    return tuple(sorted(key for key in found if not any(other in key for other in found - {key})))
 
 
 def label_endpoint(url: str) -> str:
@@ -58,6 +63,19 @@ def label_endpoint(url: str) -> str:
     parts = _split(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}".rstrip("/") if host else ""
+
+
+def _iter_credentials(headers: Mapping[str, str], url: str) -> Iterator[str]:
+    """What `headers` hold under names of secrets, whole and by its parts; password and keys in `url`."""
+    for name, value in headers.items():
+        if not is_secret_key(name):
+            continue
+        token = value.rpartition(" ")[2]
+        pair = next(_iter_basic(token), "") if value.lower().startswith("basic ") else ""
+        yield from (value, token, pair, pair.partition(":")[2])
+    parts = _split(url)
+    yield unquote(parts.password or "")
+    yield from (value for name, value in parse_qsl(parts.query) if is_secret_key(name) or name == "key")
 
 
 def _iter_secrets(request: Request) -> Iterator[str]:

@@ -20,10 +20,18 @@ from tidemill.errors import CallError, TransientCallError
 
 
 class Reply(Protocol):
-    """What a decoded response must tell: the tokens it was billed for, None when the far side did not say."""
+    """What a decoded response must tell.
+
+    Attributes:
+        usage: the tokens it was billed for, None when the far side did not say.
+        is_cut: whether it ended at a bound on its tokens.
+    """
 
     @property
     def usage(self) -> Usage | None: ...
+
+    @property
+    def is_cut(self) -> bool: ...
 
 
 R = TypeVar("R", bound=Reply)
@@ -236,6 +244,8 @@ class Lane:
         usage = value.usage
         cost = None if usage is None else self._pricing.cost(usage)
         meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd)
+        if value.is_cut:
+            meter.cut += 1
         if call.ceiling is not None and self._budget is not None:
             self._budget.settle(call.ceiling, cost)
             call.ceiling = None

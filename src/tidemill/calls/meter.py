@@ -20,6 +20,7 @@ class Meter:
         calls: calls begun (their first attempt was sent).
         failed: of those, the ones that ended with an error.
         attempts: requests sent; `failures` counts the ones that gave no usable answer, by cause.
+        cut: answers that ended at a bound on their tokens.
         unknown_usage: attempts that may have been billed without saying how much.
         input_tokens, output_tokens, pico_usd: as reported by the far side.
         in_flight, max_in_flight: calls sent and not yet committed, now and at most.
@@ -29,6 +30,7 @@ class Meter:
     __slots__ = (
         "attempts",
         "calls",
+        "cut",
         "failed",
         "failures",
         "in_flight",
@@ -40,12 +42,13 @@ class Meter:
         "unknown_usage",
     )
 
-    _COUNTS = ("calls", "failed", "attempts", "unknown_usage", "input_tokens", "output_tokens", "pico_usd")
+    _COUNTS = ("calls", "failed", "attempts", "cut", "unknown_usage", "input_tokens", "output_tokens", "pico_usd")
 
     def __init__(self) -> None:
         self.calls = 0
         self.failed = 0
         self.attempts = 0
+        self.cut = 0
         self.unknown_usage = 0
         self.input_tokens = 0
         self.output_tokens = 0

@@ -6,9 +6,10 @@ import difflib
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 MASK = "***"
 
@@ -90,6 +91,23 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
 def mask(text: str) -> str:
     """`text` with `***` for every registered secret, for what has a key's form, and for values of secret names."""
     return _cover(text, lambda _: MASK)
+
+
+def mask_value(value: Any, *, hidden: bool = False) -> Any:
+    """JSON as it may be shown: texts masked, and texts and numbers below a secret name hidden; equal where none is.
+
+    >>> mask_value({"auth": {"user": "me", "retries": 2, "on": True}, "team": "search"})
+    {'auth': {'user': '***', 'retries': '***', 'on': True}, 'team': 'search'}
+    """
+    if isinstance(value, Mapping):
+        return {key: mask_value(item, hidden=hidden or is_secret_key(str(key))) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mask_value(item, hidden=hidden) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if hidden:
+        return MASK
+    return mask(value) if isinstance(value, str) else value
 
 
 def mask_start(text: str, max_chars: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidemill.config.functions import fingerprint_function, fingerprint_schema
-from tidemill.config.secrets import is_secret_key
+from tidemill.config.secrets import is_secret_key, mask
 from tidemill.config.templates import Template
 from tidemill.data.nodes import Node
 
@@ -51,6 +51,18 @@ def _describe_fields(value: BaseModel) -> dict[str, Any]:
         if name != "name" and held != describe_value(fields[name].get_default(call_default_factory=True)):
             described[name] = held
     return described
+
+
+def conceal_description(description: Any) -> Any:
+    """A description as a file may hold it: a text with a secret in it is masked, and has its digest behind it."""
+    if isinstance(description, dict):
+        return {key: conceal_description(item) for key, item in description.items()}
+    if isinstance(description, list):
+        return [conceal_description(item) for item in description]
+    if not isinstance(description, str):
+        return description
+    shown = mask(description)
+    return description if shown == description else f"{shown} (sha256 {fingerprint_json(description)[:16]})"
 
 
 def fingerprint_json(description: Any) -> str:

@@ -154,8 +154,10 @@ class Generator:
             asks += 1
 
     def _complain(self, parser: OutputParser, reply: Reply, error: ValidationError) -> str:
-        if reply.finish_reason == "length":
-            return f"Your reply was cut off at max_tokens={self._node.max_tokens}: answer more briefly."
+        if reply.is_cut:
+            bound = self._node.max_tokens
+            where = "for its length" if bound is None else f"at max_tokens={bound}"
+            return f"Your reply was cut off {where}: answer more briefly."
         return parser.explain(error, reply.text)
 
 

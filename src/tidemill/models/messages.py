@@ -29,6 +29,11 @@ class Reply(NamedTuple):
     usage: Usage | None = None
     refusal: str = ""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended at a bound on its tokens: `max_tokens`, or the endpoint's own."""
+        return self.finish_reason == "length"
+
     def to_row(self) -> list[Any]:
         """The reply as the JSON list the ledger and the call archive keep."""
         usage = self.usage

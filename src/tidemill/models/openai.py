@@ -11,10 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from tidemill.calls.credentials import find_keys
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import MASK, mask_start
 from tidemill.errors import PermanentCallError, TransientCallError
 from tidemill.models.messages import Message, Reply
+
+_TEXT_OR_NONE = {str, type(None)}
 
 
 class ChatEndpoint:
@@ -32,6 +35,7 @@ class ChatEndpoint:
         parts = urlsplit(base_url)  # a query, such as Azure's `api-version`, stays behind the path
         self._url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/chat/completions"))
         self._headers = {"content-type": "application/json", **headers}
+        self._keys = find_keys(headers, base_url)
         self._ceiling = _find_ceiling(options)
         # Everything around the messages is the same in every request: serialised once.
         self._head = b'{"model":' + orjson.dumps(model) + b',"messages":'
@@ -41,6 +45,20 @@ class ChatEndpoint:
         """The request that asks `messages`: equal messages give equal bytes."""
         body = self._head + orjson.dumps(messages) + self._tail
         return Request(self._url, self._headers, body, self._ceiling)
+
+    def parse_reply(self, response: Response) -> Reply:
+        """The reply in a successful response to one of the requests, with `***` where it repeats their key.
+
+        Raises:
+            TransientCallError, PermanentCallError: as the function `parse_reply`.
+        """
+        reply = parse_reply(response)
+        for key in self._keys:
+            if key in reply.text or key in reply.finish_reason or key in reply.refusal:
+                shown = (text.replace(key, MASK) for text in (reply.text, reply.finish_reason, reply.refusal))
+                text, reason, refusal = shown
+                reply = Reply(text, reason, reply.usage, refusal)
+        return reply
 
 
 def _find_ceiling(options: Mapping[str, Any]) -> int | None:
@@ -65,12 +83,12 @@ def parse_reply(response: Response) -> Reply:
         choice = body["choices"][0]
         message = choice["message"]
         text, reason, refusal = message.get("content"), choice.get("finish_reason"), message.get("refusal")
-    except (ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise _explain_body(response) from exc
-    for part in (text, reason, refusal):
-        if part is not None and type(part) is not str:
-            raise _explain_body(response)
-    return Reply(text or "", reason or "", _parse_usage(body.get("usage")), refusal or "")
+        if {type(text), type(reason), type(refusal)} <= _TEXT_OR_NONE:
+            return Reply(text or "", reason or "", _parse_usage(body.get("usage")), refusal or "")
+    except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
+        pass
+    # Outside the handler: the parser's own error holds the whole body, which may repeat the request's key.
+    raise _explain_body(response)
 
 
 def _parse_usage(usage: Any) -> Usage | None:

@@ -110,8 +110,12 @@ class OutputParser:
             from_json(text)
         except ValueError:
             return "Your reply is not valid JSON: it is cut off or has text around the object."
-        lines = [f"- {_json_path(item['loc'])}: {item['msg']}{_sent(item)}" for item in error.errors()]
-        return "These parts of your reply are wrong:\n" + "\n".join(lines[:20])
+        return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in explain_misfits(error)[:20])
+
+
+def explain_misfits(error: ValidationError) -> list[str]:
+    """A line for each failing path: what was expected and what there was, secrets masked."""
+    return [f"{_json_path(item['loc'])}: {item['msg']}{_sent(item)}" for item in error.errors()]
 
 
 def _json_path(loc: tuple[int | str, ...]) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
 from tidemill.jobs.running.report import Report
 
@@ -74,6 +75,8 @@ def _summary_lines(report: Report) -> list[str]:
         )
         cost = f", ${calls['usd']:,.4f}" if calls["usd"] else ""
         lines.append(f"{calls['input_tokens']:,} tokens in, {calls['output_tokens']:,} out{cost}")
+        if calls["cut"]:
+            lines.append(f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound")
         if calls["failures"]:
             lines.append("failed attempts: " + ", ".join(f"{n:,} {cause}" for cause, n in calls["failures"].items()))
     if report.recalled:
@@ -126,7 +129,8 @@ def _print_exchange(console: Console, exchange: Exchange) -> None:
 
 
 def _to_json(value: Any) -> str:
-    return orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
+    """`value` as indented JSON, secrets masked."""
+    return mask(orjson.dumps(value, default=repr, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode())
 
 
 def print_rows(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:

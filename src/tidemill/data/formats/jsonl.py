@@ -256,7 +256,8 @@ def _iter_runs(path: Path, file: PartFile, text: TextFile, place: _Place, limit:
             yield run.ahead if run.body else raise_each(run.ahead)
     if text.failure and not reported:
         end = place.run.end
-        place.run = _error_run(DataError(text.failure, where=_where(path, end), raw=b"", offset=end), end, end, True)
+        cut = DataError(text.failure, where=_where(path, end), raw=b"", offset=end, is_cut=True)
+        place.run = _error_run(cut, end, end, True)
         yield raise_each(place.run.ahead)
     file.close()
 
@@ -325,7 +326,7 @@ def _iter_careful(path: Path, start: int, end: int, body: bytes, limit: int, tex
                 error = wrong
                 failed = bool(text.failure) and not line.endswith(b"\n")
                 if failed:
-                    error = DataError(text.failure, where=wrong.where, raw=content, offset=offset)
+                    error = DataError(text.failure, where=wrong.where, raw=content, offset=offset, is_cut=True)
                     after = offset  # where the line is found once the file is whole
         if error or not content.strip():
             if records:
@@ -350,6 +351,7 @@ def _over_limit(path: Path, start: int, end: int, line: bytes, limit: int) -> Da
         hint="raise max_line_bytes if such lines are meant",
         raw=_head(line, limit),
         offset=start,
+        is_cut=True,
     )
 
 

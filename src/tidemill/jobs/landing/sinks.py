@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from tidemill.errors import DataError
 from tidemill.jobs.landing.arrow import arrow_schema, build_batch, find_no_record, infer_schema
+from tidemill.jobs.landing.judge import Judge
 from tidemill.protocols import Record
 
 CONVERT_RECORDS = 1_000
@@ -98,6 +99,26 @@ class ParquetWriter:
         return None if self._schema is None else base64.b64encode(self._schema.serialize()).decode()
 
 
+class JudgedWriter:
+    """Writes, by another writer, the rows that `judge` finds to fit, each as it came."""
+
+    def __init__(self, writer: PartWriter, judge: Judge) -> None:
+        self._writer = writer
+        self._judge = judge
+        self.suffix = writer.suffix
+
+    def write_part(self, file: BinaryIO, rows: Sequence[Record]) -> dict[int, DataError]:
+        """Write the rows that fit both."""
+        misfits = {index: error for index, row in enumerate(rows) if (error := self._judge.find_misfit(row))}
+        fitting = [index for index in range(len(rows)) if index not in misfits]
+        wrong = self._writer.write_part(file, [rows[index] for index in fitting])
+        return misfits | {fitting[place]: error for place, error in wrong.items()}
+
+    def save_schema(self) -> str | None:
+        """The other writer's."""
+        return self._writer.save_schema()
+
+
 def _convert(rows: Sequence[Record], schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, DataError]]:
     """The rows that fit as one batch, and the others by index."""
     try:
@@ -121,9 +142,10 @@ def make_writer(
     outputs: dict[str, type[BaseModel] | None],
     saved: str | None,
 ) -> PartWriter:
-    """The writer of a format by name, going on with the schema saved earlier."""
+    """The writer of a format by name, going on with the schema saved earlier; with `schema` it judges each row."""
     writers: dict[str, Callable[[], PartWriter]] = {
         "parquet": lambda: ParquetWriter(schema, outputs, saved),
         "jsonl": JsonlWriter,
     }
-    return writers[kind]()
+    writer = writers[kind]()
+    return writer if schema is None else JudgedWriter(writer, Judge(schema))

@@ -41,7 +41,7 @@ class FailedRow:
         record: the record as it came to the step; None when the source could not make one.
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed.
-        restorable: whether `record` came through JSON unchanged, so that `retry` can use it.
+        restorable: whether `record` came through JSON unchanged, or `raw` is whole, so that `retry` can use it.
     """
 
     part: str

@@ -17,7 +17,6 @@ from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep, open_steps
 from tidemill.models.messages import Reply
-from tidemill.models.openai import parse_reply
 from tidemill.resources.scope import Scope
 
 OnCall = Callable[[str, Request, Reply | None], None]
@@ -112,9 +111,9 @@ class SingleRun:
 
     async def _ask(self, step: GenerateStep, on_call: OnCall | None, number: int, request: Request) -> Reply:
         if on_call is None:
-            return await step.lane.call(request, parse_reply)
+            return await step.lane.call(request, step.decode)
         on_call(step.name, request, None)
-        reply = await step.lane.call(request, parse_reply)
+        reply = await step.lane.call(request, step.decode)
         on_call(step.name, request, reply)
         return reply
 

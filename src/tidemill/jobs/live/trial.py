@@ -14,7 +14,7 @@ import orjson
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request
-from tidemill.config.secrets import mask
+from tidemill.config.secrets import mask, mask_value
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes import Node, Take, split_halves, step_names
 from tidemill.jobs.live.single import OnCall, SingleRun
@@ -33,8 +33,8 @@ class Exchange:
 
     Attributes:
         step: the step that made it.
-        request: the body as sent, without credentials.
-        reply: the text that came back, None when nothing was sent.
+        request: the body as sent, secrets masked.
+        reply: the text that came back, secrets masked; None when nothing was sent.
         input_tokens, output_tokens: as the server counted, None when it did not say.
         cost_usd: at the model's price, None without one.
     """
@@ -80,7 +80,7 @@ class Trial:
 
 
 def _shorten(value: Any) -> str:
-    text = repr(value)
+    text = mask(repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
 
 
@@ -153,7 +153,7 @@ async def _try(trial: Trial, run: SingleRun, on_call: OnCall) -> None:
 def _note(
     trial: Trial, prices: Mapping[str, Pricing], call: bool, step: str, request: Request, reply: Reply | None
 ) -> None:
-    body = orjson.loads(request.body)
+    body = mask_value(orjson.loads(request.body))
     if reply is None:
         trial.exchanges.append(Exchange(step, body))
         if not call:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tidemill.data.fingerprints import conceal_description
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number
@@ -96,7 +97,7 @@ def _belongs_elsewhere(manifest: Mapping[str, Any], info: Mapping[str, Any] | No
 def check_same(job: JobSpec, info: Mapping[str, Any], folder: RunFolder) -> None:
     """Refuse a run folder that is of a job with another result; says what differs, field by field."""
     if info["fingerprint"] != job.fingerprint:
-        lines = find_differences(info["description"], job.describe())
+        lines = find_differences(info["description"], conceal_description(job.describe()))
         raise StateError(
             "this run folder belongs to another job; what differs:\n    " + "\n    ".join(lines),
             where=str(folder.run),

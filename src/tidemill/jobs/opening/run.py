@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.config.secrets import is_secret_key
+from tidemill.data.fingerprints import conceal_description
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.database import Ledger, explaining_disk, open_ledger
@@ -18,6 +18,7 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.ledger.segments import build_manifest, remove_unsealed
 from tidemill.jobs.opening.deletion import DELETING, delete_run
+from tidemill.jobs.opening.overrides import split_overrides
 from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same, list_parts
 from tidemill.jobs.opening.plan import plan_parts
 from tidemill.jobs.reading.source_half import SourceHalf
@@ -105,10 +106,11 @@ def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> d
         "run_id": uuid.uuid4().hex,
         "created_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "fingerprint": job.fingerprint,
-        "description": job.describe(),
+        "description": conceal_description(job.describe()),
         "format": job.sink.format,
         "job_file": None,
         "overrides": [],
+        "left_out": [],
         **_describe_place(job, folder),
     }
     return _save_info(info, folder, ledger, disk)
@@ -121,8 +123,8 @@ def _describe_place(job: JobSpec, folder: RunFolder) -> dict[str, Any]:
         "run_folder": _relative(folder.run, folder.output),
     }
     if job.file is not None:
-        overrides = [text for text in job.overrides if not is_secret_key(text.partition("=")[0])]
-        place |= {"job_file": str(job.file), "overrides": overrides}
+        overrides, left_out = split_overrides(job.overrides)
+        place |= {"job_file": str(job.file), "overrides": overrides, "left_out": left_out}
     return place
 
 

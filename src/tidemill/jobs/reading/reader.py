@@ -190,7 +190,7 @@ class Reader:
             except DataError as exc:
                 half.counts[0][IN] += 1
                 part.emitted += 1
-                yield Failure(0, exc, raw=exc.raw)
+                yield Failure(0, exc, raw=exc.raw, restorable=exc.raw is not None and not exc.is_cut)
                 continue
             half.count(0, PASSED)
             half.counts[0][EMITTED] += 1

@@ -19,6 +19,7 @@ from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.protocols import Source
 
 NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
+NOT_WHOLE = " (not tried again: of what stood there, not all was kept)"
 
 
 class RetryReader:
@@ -115,6 +116,7 @@ class RetryReader:
             record = self._source.decode_record(row.raw or b"")
         except DataError as exc:
             half.counts[0][IN] += 1
+            exc.where = exc.where or row.error.get("where", "")  # the bytes alone do not say where they stood
             yield Failure(0, exc, raw=row.raw)
             return
         half.count(0, PASSED)
@@ -128,6 +130,8 @@ def _place(path: tuple[int, ...], entered: Any) -> tuple[tuple[int, ...], Any, i
 
 
 def _fail_again(row: FailedRow) -> Failure:
-    """The failure that `row` stays: its record is not what it was any more."""
-    message = row.error["message"].removesuffix(NOT_RETRIED) + NOT_RETRIED
-    return Failure(row.step, DataError(message), row.record, path=row.path, restorable=False)
+    """The failure that `row` stays, with its place and cause: its record or its bytes are not what they were."""
+    reason = NOT_RETRIED if row.step else NOT_WHOLE
+    where = row.error.get("where", "")
+    message = row.error["message"].removesuffix(reason).removeprefix(f"{where}: ") + reason
+    return Failure(row.step, DataError(message, where=where), row.record, row.raw, path=row.path, restorable=False)

@@ -20,7 +20,8 @@ class Failure:
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed; they stand on their own.
         path: child index at each `flat_map` passed after the source half.
-        restorable: whether `record` is still what came to the step, and not a description of it.
+        restorable: whether `record` is still what came to the step, and not a description of it; of what the source
+            could not read, whether `raw` is all of it.
     """
 
     step: int
@@ -53,7 +54,7 @@ def describe_error(error: BaseException) -> dict[str, str]:
     """An error as JSON: its type and its text, secrets masked."""
     described = {"type": type(error).__name__, "message": explain_error(error)}
     if isinstance(error, TidemillError) and error.where:
-        described["where"] = error.where
+        described["where"] = mask(error.where)
     return described
 
 

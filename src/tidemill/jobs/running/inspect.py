@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,12 @@ def _read_rest(folder: RunFolder, ledger: Ledger) -> dict[str, Any] | Report:
     return Report(**report)
 
 
-def read_job_file(folder: RunFolder) -> tuple[Path, list[str]]:
-    """The job file a run was started from, and what was put in over it.
+def read_job_file(folder: RunFolder, overrides: Sequence[str] = ()) -> tuple[Path, list[str]]:
+    """The job file a run was started from, and what was put in over it then, followed by `overrides`.
 
     Raises:
-        ConfigError: it was started from Python.
+        ConfigError: it was started from Python; or with an override that no file keeps, since it holds a secret, and
+            `overrides` does not give it again.
     """
     info = orjson.loads(folder.info.read_bytes())
     if info["job_file"] is None:
@@ -72,7 +73,16 @@ def read_job_file(folder: RunFolder) -> tuple[Path, list[str]]:
             where=str(folder.run),
             hint="call it there: stream.write(…, retry=True)",
         )
-    return Path(info["job_file"]), info["overrides"]
+    given = {override.partition("=")[0].strip() for override in overrides}
+    missing = [label for label in info.get("left_out", ()) if label not in given]
+    if missing:
+        again = " ".join(f"--set {label}=…" for label in missing)
+        raise ConfigError(
+            f"this run was started with {again}, which may hold a secret and was not kept",
+            where=str(folder.run),
+            hint=f"give it again: {again}; or name the job file instead of the folder",
+        )
+    return Path(info["job_file"]), [*info["overrides"], *overrides]
 
 
 def read_records(folder: RunFolder, count: int) -> list[dict[str, Any]]:

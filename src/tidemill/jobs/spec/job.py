@@ -49,8 +49,8 @@ class Sink(Config):
     Attributes:
         path: the folder; it belongs to one run.
         format: `parquet` (zstd, one row group a part) or `jsonl`.
-        record_schema: `schema:` in a job file, a Pydantic model of whole records; without it the columns are those of
-            the first segment, outputs typed by their models.
+        record_schema: `schema:` in a job file, a Pydantic model that every landing record must be of; it gives Parquet
+            its columns, which without it are those of the first segment, outputs typed by their models.
         segment: when a finished stretch is sealed.
     """
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
+from tidemill.calls.wire import Response
 from tidemill.data.nodes import Node
 from tidemill.jobs.records.step import RecordStep, Shape, compile_step, exit_error
 from tidemill.models.endpoints import find_headers, open_base_url
 from tidemill.models.generate import Generate, Generator
+from tidemill.models.messages import Reply
 from tidemill.models.model import Model
 from tidemill.models.openai import ChatEndpoint
 from tidemill.resources.scope import Scope
@@ -36,12 +38,16 @@ class FunctionStep:
 
 @dataclass(frozen=True, slots=True)
 class GenerateStep:
-    """A `generate` step with the lane its calls go through; `index` is its place in the counts."""
+    """A `generate` step with the lane its calls go through; `index` is its place in the counts.
+
+    `decode` makes replies of the responses to its requests.
+    """
 
     index: int
     name: str
     generator: Generator
     lane: Lane
+    decode: Callable[[Response], Reply]
 
     shape: ClassVar[Shape] = Shape.ONE
 
@@ -92,7 +98,7 @@ async def open_steps(
             opened.append(known)
         _, base_url, headers, lane = known
         endpoint = ChatEndpoint(base_url, node.model.name, headers, node.options())
-        steps.append(GenerateStep(index, name, Generator(node, endpoint), lane))
+        steps.append(GenerateStep(index, name, Generator(node, endpoint), lane, endpoint.parse_reply))
     return steps
 
 

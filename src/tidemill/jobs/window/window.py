@@ -26,7 +26,6 @@ from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import GenerateStep, WindowStep
 from tidemill.models.messages import Reply
-from tidemill.models.openai import parse_reply
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
@@ -235,12 +234,12 @@ class Window:
     async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
         lane = step.lane
         if self._store is None:
-            return await lane.call(request, parse_reply)
+            return await lane.call(request, step.decode)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         reply = self._store.recall(root, path, step.name, number, digest)
         if reply is not None:
             return reply
-        return await lane.call(request, parse_reply, partial(self._store.commit, root, path, step.name, number, digest))
+        return await lane.call(request, step.decode, partial(self._store.commit, root, path, step.name, number, digest))
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
