@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
@@ -14,7 +14,29 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
-from tidemill.data.nodes import Filter, FlatMap, Map, Node, OnError, Select, Take, WithColumns
+from tidemill.data.nodes import (
+    Batch,
+    Drop,
+    Every,
+    Filter,
+    FlatMap,
+    Map,
+    Node,
+    Observe,
+    OnError,
+    Rename,
+    Repeat,
+    Sample,
+    Select,
+    Shard,
+    Shuffle,
+    Skip,
+    Sliding,
+    Split,
+    Take,
+    Unbatch,
+    WithColumns,
+)
 from tidemill.data.source import FromIterable, Read
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -105,12 +127,150 @@ class Stream(Generic[T]):
         """
         return self._append(Select, columns=columns, name=name, on_error=on_error)
 
+    def rename(
+        self, columns: Mapping[str, str], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Give columns other names, old to new; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Rename, columns=dict(columns), name=name, on_error=on_error)
+
+    def drop(self, *columns: str, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
+        """Leave these columns out; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Drop, columns=columns, name=name, on_error=on_error)
+
+    def observe(
+        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Call `fn(record)` for what it does (log, count); the record stays as it is.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.
+        Resume: exact; records read again by a resume are observed again.
+        """
+        return self._append(Observe, fn=fn, name=name, on_error=on_error)
+
     def take(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Keep the first `count` records; what is behind them is not read, and no call is made for it.
 
         Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
         """
         return self._append(Take, count=count, name=name)
+
+    def skip(self, count: int, *, name: str | None = None) -> Stream[T]:
+        """Pass over the first `count` records.
+
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        """
+        return self._append(Skip, count=count, name=name)
+
+    def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Stream[T]:
+        """Keep one record of every `count`, beginning with the one numbered `offset`.
+
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        """
+        return self._append(Every, count=count, offset=offset, name=name)
+
+    def sample(self, ratio: float, *, seed: int = 0, name: str | None = None) -> Stream[T]:
+        """Keep about `ratio` (0-1) of the records, each chosen by its number and `seed`.
+
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        """
+        return self._append(Sample, ratio=ratio, seed=seed, name=name)
+
+    def shard(
+        self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
+    ) -> Stream[T]:
+        """Keep the records of one rank of `world`: every `world`-th, beginning with the one numbered `rank`.
+
+        Together the ranks give each record once. Their numbers differ by one at most; `even="drop"` leaves out the
+        last records that do not go round, `even="pad"` goes through the last round again from its start.
+
+        Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact. In a job only before
+        the first call.
+        """
+        return self._append(Shard, rank=rank, world=world, even=even, name=name)
+
+    def split(self, by: str | None = None, *, seed: int = 0, **ratios: float) -> dict[str, Stream[T]]:
+        """Streams that share the records out: `split("id", train=0.9, test=0.1)["test"]`.
+
+        A record's share follows from its value in the column `by` (all of the record without one) and `seed` alone: it
+        stays where it is when the data grows, and records of one value stay together.
+
+        Order: kept.   Memory: one record.   Failure: the record's, when it has no such column or no JSON form.
+        Resume: exact.
+
+        Args:
+            by: the column that decides.
+            ratios: names of the shares and how much each gets; they need not sum to 1.
+        """
+        return {
+            share: self._append(Split, by=by, seed=seed, ratios=tuple(ratios.values()), share=number, name=None)
+            for number, share in enumerate(ratios)
+        }
+
+    def batch(
+        self,
+        size: int | None = None,
+        *,
+        size_bytes: int | None = None,
+        tokens: int | None = None,
+        length_of: str = "input_ids",
+        form: Literal["records", "columns", "arrow", "numpy"] = "records",
+        drop_last: bool = False,
+        name: str | None = None,
+    ) -> Stream[Any]:
+        """Gather records into batches of `size`, or as many as `size_bytes` or padded `tokens` hold.
+
+        Order: kept.   Memory: one batch.
+        Failure: records whose columns do not go together fail their batch; iteration goes on with the next.
+        Resume: exact; reads at most a batch and 1,024 records again. In a job only before the first call.
+
+        Args:
+            size_bytes: of the records as JSON; a larger record stands alone.
+            tokens: lengths of the column `length_of`, each counted as the longest of its batch.
+            form: the list of `records`, a dict of `columns` (lists), an `arrow` table, or a dict of `numpy` arrays
+                (numbers `(batch, …)` in their own dtype, everything else as objects).
+            drop_last: leave out a last batch that is not full.
+        """
+        bounds = {"size": size, "size_bytes": size_bytes, "tokens": tokens}
+        return self._append(Batch, **bounds, length_of=length_of, form=form, drop_last=drop_last, name=name)
+
+    def unbatch(self, *, name: str | None = None, on_error: OnError | None = None) -> Stream[Any]:
+        """Take batches apart again: lists, dicts of columns, Arrow tables.
+
+        Order: kept.   Memory: one batch.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Unbatch, name=name, on_error=on_error)
+
+    def sliding(self, size: int, *, step: int = 1, name: str | None = None) -> Stream[list[T]]:
+        """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones.
+
+        Order: kept.   Memory: `size` records.   Failure: none.
+        Resume: exact; reads at most `size` and 1,024 records again. In a job only before the first call.
+        """
+        return cast("Stream[list[T]]", self._append(Sliding, size=size, step=step, name=name))
+
+    def shuffle(self, seed: int = 0, *, buffer: int = 10_000, name: str | None = None) -> Stream[T]:
+        """Give the records block by block, the `buffer` records of each in an order that follows from `seed`.
+
+        In front of a `repeat` each epoch has orders of its own.
+
+        Order: a function of `seed`, epoch and number.   Memory: one block.   Failure: none.
+        Resume: exact; reads one block again. In a job only before the first call.
+        """
+        return self._append(Shuffle, seed=seed, buffer=buffer, name=name)
+
+    def repeat(self, epochs: int | None = None, *, name: str | None = None) -> Stream[T]:
+        """Go through all in front of it `epochs` times, without end by default; what shuffles there does so anew.
+
+        Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch. In a job
+        only before the first call.
+        """
+        return self._append(Repeat, epochs=epochs, name=name)
 
     def generate(
         self,

@@ -10,8 +10,12 @@ from itertools import chain, zip_longest
 from typing import Any, cast
 
 from tidemill.data.fingerprints import describe_node, fingerprint_json
-from tidemill.data.nodes import Filter, FlatMap, Node, Take, step_names
-from tidemill.data.stages import Stage, open_calls, open_flat_map, open_parts, open_take
+from tidemill.data.nodes import Node, Repeat, step_names
+from tidemill.data.stages.children import open_flat_map
+from tidemill.data.stages.crossing import open_crossing
+from tidemill.data.stages.epochs import open_epochs
+from tidemill.data.stages.parts import open_parts
+from tidemill.data.stages.stage import Stage, open_calls
 from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function, stop_iteration_error
 from tidemill.errors import ConfigError, DataError, StateError, WorkerError
 from tidemill.protocols import RecordIterator, Source, State
@@ -77,10 +81,11 @@ def iterate(
         check_state(state, describe())
     names = tuple(source.parts() if parts is None else parts)
     skips = getattr(source, "on_error", None) == "skip"
-    stage = open_parts(source, names, state, wrap=_iter_good if skips else iter)
-    marks = state["steps"] if state else {}
-    for index, (node, name) in enumerate(zip(nodes, step_names(nodes), strict=True)):
-        stage = _open_step(stage, node, index, name, marks.get(str(index)))
+
+    def start(state: State | None) -> Stage:
+        return open_parts(source, names, state, wrap=_iter_good if skips else iter)
+
+    stage = _open_steps(start, tuple(zip(nodes, step_names(nodes), strict=True)), state, ())
     records = cast(Records, Records.from_iterable(_iter_closing(stage)))
     records._last = stage
     records._describe = describe
@@ -120,9 +125,36 @@ def _difference(then: list[str] | None, now: list[str] | None) -> str:
     return "the source changed" if now[0] == "source" else f"step `{now[0]}` changed"
 
 
-def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State | None) -> Stage:
-    if isinstance(node, Take):
-        return open_take(upstream, index, node.count, mark)
+def _open_steps(
+    start: Callable[[State | None], Stage],
+    steps: tuple[tuple[Node, str], ...],
+    state: State | None,
+    epoch: tuple[int, ...],
+) -> Stage:
+    """The stages of `steps`; those in front of the last `repeat` are opened anew for each of its epochs.
+
+    Args:
+        epoch: the numbers of the epochs around, the outermost first.
+    """
+    repeated = max((index for index, (node, _) in enumerate(steps) if isinstance(node, Repeat)), default=None)
+    if repeated is None:
+        stage, first = start(state), 0
+    else:
+        epochs, first = cast(Repeat, steps[repeated][0]).epochs, repeated + 1
+
+        def open_epoch(state: State | None, number: int) -> Stage:
+            return _open_steps(start, steps[:repeated], state, (*epoch, number))
+
+        stage = open_epochs(open_epoch, repeated, epochs, state)
+    marks = state["steps"] if state else {}
+    for index, (node, name) in enumerate(steps[first:], first):
+        stage = _open_step(stage, node, index, name, marks.get(str(index)), epoch)
+    return stage
+
+
+def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State | None, epoch: tuple[int, ...]) -> Stage:
+    if not node.record_wise:
+        return open_crossing(upstream, node, index, name, mark, epoch)
     if is_async(node):
         raise ConfigError(
             "the function is a coroutine function, and nothing awaits it before the first call",
@@ -131,14 +163,14 @@ def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State |
         )
     function = record_function(node)
     skips = node.on_error == "skip"
-    if skips and isinstance(node, FlatMap):
+    if skips and node.gives_many:
         function = functools.partial(_iter_or_skip, function, name)
     elif skips:
-        function = functools.partial(_call_or_skip, function, name, False if isinstance(node, Filter) else _SKIPPED)
-    if isinstance(node, FlatMap):
+        function = functools.partial(_call_or_skip, function, name, False if node.keeps else _SKIPPED)
+    if node.gives_many:
         return open_flat_map(upstream, function, index, name, mark)
-    make: Callable[[Stage], Iterator[Any]] = functools.partial(filter if isinstance(node, Filter) else map, function)
-    if skips and not isinstance(node, Filter):
+    make: Callable[[Stage], Iterator[Any]] = functools.partial(filter if node.keeps else map, function)
+    if skips and not node.keeps:
         return open_calls(upstream, lambda stage: filter(_is_kept, make(stage)), name)
     return open_calls(upstream, make, name)
 

@@ -9,7 +9,22 @@ from types import GeneratorType
 from typing import Any
 
 from tidemill.config.suggest import find_near
-from tidemill.data.nodes import Filter, FlatMap, FunctionNode, Map, Node, Select, WithColumns
+from tidemill.data.batches import iter_batch
+from tidemill.data.nodes import (
+    Drop,
+    Filter,
+    FlatMap,
+    FunctionNode,
+    Map,
+    Node,
+    Observe,
+    Rename,
+    Select,
+    Split,
+    Unbatch,
+    WithColumns,
+)
+from tidemill.data.order import find_share
 from tidemill.errors import ConfigError, DataError, WorkerError
 
 RecordFunction = Callable[[Any], Any]
@@ -43,6 +58,16 @@ def record_function(node: Node) -> RecordFunction:
         return functools.partial(add, tuple(node.columns.items()))
     if isinstance(node, Select):
         return functools.partial(_select_columns, node.columns)
+    if isinstance(node, Rename):
+        return functools.partial(_rename_columns, node.columns)
+    if isinstance(node, Drop):
+        return functools.partial(_drop_columns, frozenset(node.columns))
+    if isinstance(node, Observe):
+        return functools.partial(_observe, node.fn)
+    if isinstance(node, Split):
+        return functools.partial(_is_in_share, node.by, node.ratios, node.seed, node.share)
+    if isinstance(node, Unbatch):
+        return iter_batch
     raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")
 
 
@@ -89,12 +114,48 @@ def _select_columns(columns: tuple[str, ...], record: Any) -> Any:
     try:
         return {name: record[name] for name in columns}
     except KeyError as error:
-        missing = str(error.args[0])
-        near = find_near(missing, list(record))
-        raise DataError(
-            f"expected a column `{missing}`, got {', '.join(f'`{name}`' for name in record) or 'none'}",
-            hint=f"did you mean `{near}`?" if near else "",
-        ) from None
+        raise _missing_column(str(error.args[0]), record) from None
+
+
+def _rename_columns(columns: dict[str, str], record: Any) -> Any:
+    for name in columns:
+        if name not in record:
+            raise _missing_column(name, record)
+    renamed = {columns.get(name, name): value for name, value in record.items()}
+    if len(renamed) < len(record):
+        raise DataError(f"two columns would be one: {', '.join(f'`{columns.get(name, name)}`' for name in record)}")
+    return renamed
+
+
+def _drop_columns(columns: frozenset[str], record: Any) -> Any:
+    kept = {name: value for name, value in record.items() if name not in columns}
+    if len(kept) + len(columns) > len(record):
+        raise _missing_column(next(name for name in columns if name not in record), record)
+    return kept
+
+
+def _observe(fn: RecordFunction, record: Any) -> Any:
+    fn(record)
+    return record
+
+
+def _is_in_share(by: str | None, ratios: tuple[float, ...], seed: int, share: int, record: Any) -> bool:
+    try:
+        value = record if by is None else record[by]
+    except (KeyError, TypeError):
+        raise _missing_column(str(by), record if isinstance(record, dict) else {}) from None
+    try:
+        return find_share(value, ratios, seed) == share
+    except TypeError as error:
+        raise DataError(f"the value that decides the share is not JSON: {error}") from error
+
+
+def _missing_column(missing: str, record: Any) -> DataError:
+    near = find_near(missing, list(record))
+    return DataError(
+        f"expected a column `{missing}`, got {', '.join(f'`{name}`' for name in record) or 'none'}",
+        hint=f"did you mean `{near}`?" if near else "",
+    )
 
 
 def _each(items: Iterable[Any]) -> Iterator[Any]:

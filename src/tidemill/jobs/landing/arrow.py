@@ -178,7 +178,7 @@ def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[B
 def _infer_type(values: Sequence[Any]) -> pa.DataType | None:
     """The type that holds each of `values` as it is, None when there is none."""
     try:
-        kind = _widen(pa.infer_type(values, None))
+        kind = _widen(pa.infer_type(values))  # type: ignore[call-arg] # the stubs want a mask
         pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.data.nodes import Filter, FlatMap, Node
+from tidemill.data.nodes import Node
 from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
 from tidemill.errors import WorkerError
 
@@ -68,5 +68,5 @@ def compile_step(node: Node, name: str) -> RecordStep:
         ConfigError: the step is not one function of one record.
     """
     apply = record_function(node)
-    shape = Shape.KEEP if isinstance(node, Filter) else Shape.MANY if isinstance(node, FlatMap) else Shape.ONE
+    shape = Shape.KEEP if node.keeps else Shape.MANY if node.gives_many else Shape.ONE
     return RecordStep(name, shape, apply, is_async(node))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tidemill.config.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
@@ -31,6 +31,7 @@ class Columns:
         self._names: dict[str, None] = {}
         self._common: set[str] = set()
         self._added: dict[str, None] = {}
+        self._gone: set[str] = set()
         self._kept: tuple[str, ...] | None = None
         self.passed = 0
         self.errors: list[BaseException] = []
@@ -42,6 +43,8 @@ class Columns:
     def __contains__(self, name: str) -> bool:
         if self._kept is not None:
             return name in self._kept
+        if name in self._gone:
+            return False
         while name not in self._names and name not in self._added and self._left:
             self._read()
         return name in self._names or name in self._added
@@ -51,6 +54,15 @@ class Columns:
         if self._kept is not None:
             self._kept += tuple(names)
         self._added |= dict.fromkeys(names)
+        self._gone -= set(names)
+
+    def drop(self, names: Collection[str]) -> None:
+        """What a step takes away."""
+        if self._kept is not None:
+            self._kept = tuple(name for name in self._kept if name not in names)
+        for name in names:
+            self._added.pop(name, None)
+            self._gone.add(name)
 
     def keep(self, names: tuple[str, ...]) -> None:
         """All that a step leaves."""
@@ -61,11 +73,13 @@ class Columns:
         self.read_all()
         if self._kept is not None:
             return list(dict.fromkeys(self._kept))
-        return list(dict.fromkeys([*filter(self._common.__contains__, self._names), *self._added]))
+        common = [*filter(self._common.__contains__, self._names), *self._added]
+        return [name for name in dict.fromkeys(common) if name not in self._gone]
 
     def suggest(self, name: str) -> str:
         """The column that was meant, or those there are."""
-        known = list(self._names | self._added if self._kept is None else self._kept)
+        known = [name for name in self._names | self._added if name not in self._gone]
+        known = known if self._kept is None else list(self._kept)
         near = find_near(name, known)
         return f"did you mean `{near}`?" if near else f"columns: {list_names(known)}"
 

@@ -30,7 +30,7 @@ from tidemill.config.report import raise_problems
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
-from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
+from tidemill.data.nodes import DATA_NODES, Node
 from tidemill.data.source import FromIterable, Read
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
@@ -39,7 +39,7 @@ from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 
-NODES: tuple[type[Node], ...] = (Map, WithColumns, Filter, FlatMap, Select, Take, Generate)
+NODES: tuple[type[Node], ...] = (*DATA_NODES, Generate)
 """Every step a job file can name."""
 
 C = TypeVar("C", bound=Config)

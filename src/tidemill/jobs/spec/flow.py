@@ -12,7 +12,23 @@ from pydantic.fields import FieldInfo
 from tidemill.config.references import Reference
 from tidemill.config.suggest import list_names, suggest
 from tidemill.config.templates import Template
-from tidemill.data.nodes import Filter, Node, Select, Take, WithColumns
+from tidemill.data.nodes import (
+    Drop,
+    Every,
+    Filter,
+    Node,
+    Observe,
+    Rename,
+    Repeat,
+    Sample,
+    Select,
+    Shard,
+    Shuffle,
+    Skip,
+    Split,
+    Take,
+    WithColumns,
+)
 from tidemill.data.source import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
@@ -28,7 +44,7 @@ Outputs = dict[str, type[BaseModel] | None]
 Failures = Counter[tuple[str, str]]
 """How often records fail with each message and hint."""
 
-_KEEPING = (Filter.kind, Take.kind)
+_KEEPING = tuple(node.kind for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat))
 """Steps behind which a record has the columns it had."""
 
 _MAX_ERROR = 300
@@ -71,7 +87,7 @@ def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]
         after, all_told = _sample(source, [node for _, node in nodes[:place]])
         here = all_told - told
         if before.passed and not after.passed and here.total() == before.passed:
-            missing = list(_check_select(draft, node, before, index)) if isinstance(node, Select) else []
+            missing = list(_check_named(draft, node, before, index)) if isinstance(node, (Select, Drop, Rename)) else []
             yield from missing or [draft.problem(draft.path(index), *_explain_all(here))]
             return
         before, told = after, all_told
@@ -113,8 +129,13 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
             columns.add(list(node.columns))
             outputs = {name: model for name, model in outputs.items() if name not in node.columns}
         elif isinstance(node, Select):
-            yield from _check_select(draft, node, columns, index)
+            yield from _check_named(draft, node, columns, index)
             columns.keep(node.columns)
+        elif isinstance(node, (Drop, Rename)):
+            yield from _check_named(draft, node, columns, index)
+            columns.drop(node.columns)
+            columns.add(list(node.columns.values()) if isinstance(node, Rename) else [])
+            outputs = {name: model for name, model in outputs.items() if name in columns}
         elif step.kind not in _KEEPING:
             return  # what a function gives cannot be known
         if not step.is_whole and step.kind not in _KEEPING:
@@ -122,10 +143,11 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
     yield from _check_schema(draft, columns)
 
 
-def _check_select(draft: Draft, node: Select, columns: Columns, index: int) -> Iterator[Problem]:
+def _check_named(draft: Draft, node: Select | Drop | Rename, columns: Columns, index: int) -> Iterator[Problem]:
+    """The columns that the step names and no record has."""
     for position, name in enumerate(node.columns):
         if name not in columns:
-            path = draft.path(index, "columns", position)
+            path = draft.path(index, "columns", name if isinstance(node, Rename) else position)
             yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name))
 
 

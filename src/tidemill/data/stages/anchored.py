@@ -1,0 +1,131 @@
+"""Stages that hold records between what they give: a batch being filled, a block being shuffled, a window.
+
+Their state holds none of these. It is the state of the stage in front at an *anchor*, a place from which what follows
+can be made again, and how many outcomes (records and errors) were given since. Going on reads again from the anchor
+and passes over that many: at most `ANCHOR_RECORDS` records and one buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from operator import length_hint
+from typing import Any, cast
+
+from tidemill.data.reader import raise_each
+from tidemill.data.stages.stage import Stage
+from tidemill.errors import StateError
+from tidemill.protocols import State
+
+ANCHOR_RECORDS = 1024
+"""Records read between two anchors at least: asking the stages in front for their state takes about 12 us."""
+
+
+class Anchor:
+    """The place a stage's state counts from; shared by the stage and the generator that feeds it.
+
+    Attributes:
+        own: what the step itself must know there: JSON.
+        given: outcomes given since, those of the link at hand left out.
+        pending: outcomes to be passed over before anything is given, once the stage is asked.
+    """
+
+    def __init__(self, upstream: Stage, own: Any, pending: int) -> None:
+        self.upstream = upstream
+        self.own = own
+        self.given = 0
+        self.pending = pending
+        self._marks = upstream.marks(0)
+        self._link: Iterator[Any] = iter(())
+        self._length = 0
+
+    def move(self, own: Any, *, back: int = 0) -> None:
+        """Put the anchor here: nothing is held that was read before this, or with `back=1` before the last record."""
+        self.move_to(self.upstream.marks(back), own)
+
+    def move_to(self, marks: State, own: Any) -> None:
+        """Put the anchor where the stage in front had the state `marks`."""
+        self._marks = marks
+        self.own = own
+        self.given = self._length = 0
+
+    def link(self, outcomes: list[Any]) -> Iterator[Any]:
+        """The outcomes as the next link of the chain, counted as they are taken."""
+        return self._follow(iter(outcomes), len(outcomes))
+
+    def error(self, error: BaseException) -> Iterator[Any]:
+        """An error as the next link."""
+        self.given += self._length
+        self._length = 0
+        self.given += 1
+        return raise_each((error,))
+
+    def _follow(self, link: Iterator[Any], length: int) -> Iterator[Any]:
+        self.given += self._length
+        self._link, self._length = link, length
+        return link
+
+    def marks(self, index: int, back: int) -> State:
+        given = max(self.pending, self.given + self._length - length_hint(self._link) - back)
+        steps = dict(self._marks["steps"])
+        if given or self.own is not None:
+            steps[str(index)] = {"own": self.own, "given": given}
+        return {**self._marks, "steps": steps}
+
+
+class AnchoredStage(Stage):
+    """A stage whose state is an anchor's."""
+
+    index: int
+    anchor: Anchor
+
+    def marks(self, back: int) -> State:
+        return self.anchor.marks(self.index, back)
+
+
+Feed = Callable[[Stage, Anchor], Iterator[Iterator[Any]]]
+"""Reads the stage in front and gives links made by the anchor, which it moves where it holds nothing."""
+
+
+def open_anchored(upstream: Stage, index: int, step: str, feed: Feed, mark: State | None, own: Any = None) -> Stage:
+    """The stage that `feed` feeds, going on from its `mark`; `own` is what the step knows at the start."""
+    anchor = Anchor(upstream, mark["own"] if mark else own, mark["given"] if mark else 0)
+    links = feed(upstream, anchor)
+    if anchor.pending:
+        links = _pass_over(links, anchor, step)
+    stage = cast(AnchoredStage, AnchoredStage.from_iterable(links))
+    stage.upstream = upstream
+    stage.index = index
+    stage.anchor = anchor
+    return stage
+
+
+def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Iterator[Iterator[Any]]:
+    """The links without the outcomes that were given before."""
+    given = anchor.pending
+    for link in links:
+        while given:
+            try:
+                next(link)
+            except StopIteration:
+                break
+            except Exception:  # noqa: BLE001 - it was raised when it was given before
+                given -= 1
+            except BaseException as error:  # noqa: BLE001 - an interrupt: raised by the chain, which it would end here
+                yield raise_each((error,))
+            else:
+                given -= 1
+        if not given:
+            anchor.pending = 0
+            yield link
+            break
+    if given:
+        yield raise_each(
+            (
+                StateError(
+                    f"the state stands {given} records behind the end of what there is now",
+                    where=f"step `{step}`",
+                    hint="the source and its functions must give the same records each time; start without a state",
+                ),
+            )
+        )
+    yield from links

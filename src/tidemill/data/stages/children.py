@@ -1,0 +1,95 @@
+"""The stage of a `flat_map`: each record's children."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import compress, islice, repeat
+from operator import length_hint
+from sys import maxsize
+from types import GeneratorType
+from typing import Any, cast
+
+from tidemill.data.reader import raise_each
+from tidemill.data.stages.stage import Stage
+from tidemill.data.steps import RecordFunction, iter_children, stop_iteration_error
+from tidemill.errors import StateError
+from tidemill.protocols import State
+
+
+class FlatMapStage(Stage):
+    """The children of each record; its state is that in front of the parent, and how many children were given."""
+
+    index: int
+    parents: _Parents
+
+    def marks(self, back: int) -> State:
+        given = self.parents.given()
+        marks = self.upstream.marks(0 if given is None else 1)
+        emitted = self.parents.pending if given is None else given - back
+        if emitted:
+            marks["steps"][str(self.index)] = {"emitted": emitted}
+        return marks
+
+
+def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: str, mark: State | None) -> Stage:
+    """The stage of a `flat_map` step, going on from its `mark`."""
+    parents = _Parents(upstream, function, step, mark["emitted"] if mark else 0)
+    stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
+    stage.upstream = upstream
+    stage.index = index
+    stage.parents = parents
+    return stage
+
+
+class _Parents:
+    """Feeds a `flat_map` chain: for each record of `upstream` the iterator of its children."""
+
+    def __init__(self, upstream: Stage, function: RecordFunction, step: str, emitted: int) -> None:
+        self._upstream = upstream
+        self._function = function
+        self._step = step
+        self.pending = emitted  # children of the parent to come that were given before the state was taken
+        self._children: Iterator[Any] | None = None
+        self._ticks = repeat(True, maxsize)
+
+    def given(self) -> int | None:
+        """How many children of the current parent were given, None when none is being gone through."""
+        children = self._children
+        if children is None or (isinstance(children, GeneratorType) and children.gi_frame is None):
+            return None
+        return maxsize - length_hint(self._ticks)
+
+    def __iter__(self) -> Iterator[Iterator[Any]]:
+        return self
+
+    def __next__(self) -> Iterator[Any]:
+        self._children = None
+        emitted, self.pending = self.pending, 0
+        try:
+            parent = next(self._upstream)
+        except StopIteration:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
+            return raise_each((error,))
+        try:
+            return self._open_children(parent, emitted)
+        except StopIteration:
+            return raise_each((stop_iteration_error(self._step),))
+        except BaseException as error:  # noqa: BLE001 - as above
+            return raise_each((error,))
+
+    def _open_children(self, parent: Any, emitted: int) -> Iterator[Any]:
+        children = iter_children(self._function(parent), self._step)
+        ticks = repeat(True, maxsize)
+        counted = compress(children, ticks)
+        deque(islice(counted, emitted), maxlen=0)
+        passed = maxsize - length_hint(ticks)
+        if passed < emitted:
+            raise StateError(
+                f"the state stands behind child {emitted} of a record that now has {passed}",
+                where=f"step `{self._step}`",
+                hint="its function must give the same children each time; start without a state",
+            )
+        self._children, self._ticks = children, ticks
+        return counted

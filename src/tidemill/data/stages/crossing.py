@@ -1,0 +1,96 @@
+"""Which stage each step that looks across records is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import chain, cycle, islice, repeat
+from typing import Any, cast
+
+import orjson
+
+from tidemill.data.batches import make_form
+from tidemill.data.nodes import Batch, Every, Node, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.order import iter_samples
+from tidemill.data.stages.anchored import Feed, open_anchored
+from tidemill.data.stages.counted import Picks, open_pick, open_take
+from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
+from tidemill.data.stages.stage import Stage
+from tidemill.errors import ConfigError, DataError
+from tidemill.protocols import State
+
+
+def open_crossing(
+    upstream: Stage, node: Node, index: int, name: str, mark: State | None, epoch: tuple[int, ...]
+) -> Stage:
+    """The stage of a step that looks across records.
+
+    Raises:
+        ConfigError: there is none for such a step.
+    """
+    match node:
+        case Take():
+            return open_take(upstream, index, node.count, mark)
+        case Skip() | Every() | Sample() | Shard(even=None):
+            return open_pick(upstream, index, find_picks(node), mark)
+        case Shuffle():
+            return open_anchored(upstream, index, name, feed_blocks(node.buffer, node.seed, epoch), mark, own=0)
+        case Batch() | Sliding() | Shard():
+            return open_anchored(upstream, index, name, find_feed(node), mark)
+    raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
+
+
+def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
+    """Whether each record from a number on is given."""
+    match node:
+        case Skip():
+            return lambda start: chain(repeat(False, max(0, node.count - start)), repeat(True))
+        case Every():
+            return partial(_iter_turns, node.offset, node.count)
+        case Sample():
+            return partial(iter_samples, node.ratio, node.seed)
+        case Shard():
+            return partial(_iter_turns, node.rank, node.world)
+
+
+def find_feed(node: Batch | Sliding | Shard) -> Feed:
+    """What gathers the records."""
+    match node:
+        case Sliding():
+            return feed_windows(node.size, node.step)
+        case Shard():
+            return feed_rounds(node.rank, node.world, pad=node.even == "pad")
+        case Batch(size=int(size)):
+            return feed_batches(size, make_form(node.form), drop_last=node.drop_last)
+        case Batch(size_bytes=int(limit)):
+            return feed_sized_batches(limit, _count_bytes, make_form(node.form), padded=False)
+        case Batch():
+            return feed_sized_batches(
+                cast(int, node.tokens), _make_length(node.length_of), make_form(node.form), padded=True
+            )
+
+
+def _iter_turns(first: int, every: int, start: int) -> Any:
+    """True for the numbers `first`, `first + every`, …, from number `start` on."""
+    if start < first:
+        return chain(repeat(False, first - start), _iter_turns(first, every, first))
+    return islice(cycle([True, *[False] * (every - 1)]), (start - first) % every, None)
+
+
+def _count_bytes(record: Any) -> int:
+    try:
+        return len(orjson.dumps(record))
+    except TypeError as error:
+        raise DataError(f"the record has no size as JSON: {error}") from error
+
+
+def _make_length(column: str) -> Callable[[Any], int]:
+    def measure(record: Any) -> int:
+        try:
+            return len(record[column])
+        except (KeyError, TypeError, IndexError):
+            raise DataError(
+                f"expected a column `{column}` with a length", hint="name another one with length_of"
+            ) from None
+
+    return measure

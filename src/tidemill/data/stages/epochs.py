@@ -1,0 +1,94 @@
+"""The stage of a `repeat`: all in front of it, gone through again and again, each epoch in orders of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import compress, repeat
+from operator import length_hint
+from sys import maxsize
+from typing import Any, cast
+
+from tidemill.data.reader import raise_each
+from tidemill.data.stages.stage import Stage
+from tidemill.protocols import State
+
+OpenEpoch = Callable[[State | None, int], Stage]
+"""Opens the stages in front for one epoch, at their start or at a state."""
+
+
+class EpochStage(Stage):
+    """The records of each epoch; its state is that within the epoch, its number, and how many it gave."""
+
+    index: int
+    turn: _Turn
+
+    def ended(self) -> bool:
+        return self.turn.is_over
+
+    def marks(self, back: int) -> State:
+        marks = self.turn.upstream.marks(back)
+        given = self.turn.given() - back
+        if self.turn.epoch or given:
+            marks["steps"][str(self.index)] = {"epoch": self.turn.epoch, "given": given}
+        return marks
+
+    def close(self) -> None:
+        self.turn.upstream.close()
+
+
+class _Turn:
+    """Which epoch it is, and its stages; shared by the stage and the generator that feeds it."""
+
+    def __init__(self, upstream: Stage, mark: State | None, epochs: int | None) -> None:
+        self.upstream = upstream
+        self.epoch: int = mark["epoch"] if mark else 0
+        self.epochs = epochs
+        self.is_over = False
+        self._given_before: int = mark["given"] if mark else 0
+        self._ticks = repeat(True, maxsize)
+
+    def given(self) -> int:
+        """Records given in this epoch."""
+        return self._given_before + maxsize - length_hint(self._ticks)
+
+    def begin(self) -> Iterator[Any]:
+        """The records of the epoch, from where it stands, counted by the ticks they take."""
+        return compress(self.upstream, self._ticks)
+
+    def go_on(self, upstream: Stage) -> None:
+        """The next epoch, from its start."""
+        self.upstream = upstream
+        self.epoch += 1
+        self._given_before = 0
+        self._ticks = repeat(True, maxsize)
+
+    @property
+    def is_last(self) -> bool:
+        return self.epochs is not None and self.epoch >= self.epochs - 1
+
+
+def open_epochs(open_epoch: OpenEpoch, index: int, epochs: int | None, state: State | None) -> Stage:
+    """The stage of a `repeat` step; `epochs` None goes on for ever.
+
+    An epoch without any record is the last: an empty stream repeated stays empty.
+    """
+    mark = state["steps"].get(str(index)) if state else None
+    turn = _Turn(open_epoch(state, mark["epoch"] if mark else 0), mark, epochs)
+    stage = cast(EpochStage, EpochStage.from_iterable(_iter_epochs(open_epoch, turn)))
+    stage.index = index
+    stage.turn = turn
+    return stage
+
+
+def _iter_epochs(open_epoch: OpenEpoch, turn: _Turn) -> Iterator[Iterator[Any]]:
+    while turn.epochs != 0:
+        yield turn.begin()
+        if turn.is_last or not turn.given():
+            break
+        turn.upstream.close()
+        try:
+            turn.go_on(open_epoch(None, turn.epoch + 1))
+        except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
+            yield raise_each((error,))
+            break
+    turn.is_over = True

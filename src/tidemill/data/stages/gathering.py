@@ -1,0 +1,152 @@
+"""Stages that gather records: batches, sliding windows, the rounds of a shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from tidemill.data.order import derive_seed, permute_block
+from tidemill.data.stages.anchored import ANCHOR_RECORDS, Anchor, Feed
+from tidemill.data.stages.stage import Stage
+from tidemill.protocols import State
+
+Form = Callable[[list[Any]], Any]
+"""What is given for a list of records."""
+
+
+def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
+    """Lists of `size` records; the last may be shorter, unless it is dropped."""
+
+    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+        batch: list[Any] = []
+        since = 0
+        while True:
+            if not batch and since >= ANCHOR_RECORDS:
+                anchor.move(None)
+                since = 0
+            held = len(batch)
+            try:
+                batch.extend(islice(upstream, size - held))
+            except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
+                since += len(batch) - held
+                yield anchor.error(error)
+                continue
+            since += len(batch) - held
+            ended = len(batch) < size
+            if batch and not (ended and drop_last):
+                yield _form(anchor, form, batch)
+            if ended:
+                return
+            batch = []
+
+    return feed
+
+
+def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *, padded: bool) -> Feed:
+    """Lists of records whose sizes come to `limit` at most; a larger one stands alone.
+
+    With `padded`, each counts as the largest of its batch: what a batch takes once it is padded.
+    """
+
+    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+        batch: list[Any] = []
+        total = largest = since = 0
+        while True:
+            try:
+                record = next(upstream)
+                size = measure(record)
+            except StopIteration:
+                if batch:
+                    yield _form(anchor, form, batch)
+                return
+            except BaseException as error:  # noqa: BLE001 - as above
+                yield anchor.error(error)
+                continue
+            since += 1
+            larger = max(largest, size)
+            if batch and (larger * (len(batch) + 1) if padded else total + size) > limit:
+                yield _form(anchor, form, batch)
+                batch, total, larger = [], 0, size
+                if since >= ANCHOR_RECORDS:
+                    anchor.move(None, back=1)
+                    since = 0
+            batch.append(record)
+            total, largest = total + size, larger
+
+    return feed
+
+
+def feed_windows(size: int, step: int) -> Feed:
+    """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones."""
+
+    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+        window: list[Any] = []
+        skip = anchor.own or 0  # records until the next window begins
+        since = 0
+        ahead: tuple[State, int] | None = None  # a place further on, and how many records held were read before it
+        while True:
+            if ahead is not None and ahead[1] <= 0:
+                anchor.move_to(ahead[0], -ahead[1])
+                ahead = None
+            elif ahead is None and since >= max(ANCHOR_RECORDS, size):
+                ahead, since = (upstream.marks(0), len(window) - skip), 0
+            try:
+                for _ in islice(upstream, skip):
+                    skip -= 1
+                window.extend(islice(upstream, size - len(window)))
+            except BaseException as error:  # noqa: BLE001 - as above
+                yield anchor.error(error)
+                continue
+            if len(window) < size:
+                return
+            yield anchor.link([list(window)])
+            since += step
+            skip = max(0, step - size)
+            del window[:step]
+            if ahead is not None:
+                ahead = (ahead[0], ahead[1] - step)
+
+    return feed
+
+
+def feed_rounds(rank: int, world: int, *, pad: bool) -> Feed:
+    """Of every `world` records the one of `rank`, so that all ranks are given equally many.
+
+    The last round, when it is not whole, is dropped, or with `pad` gone through again from its start.
+    """
+
+    def choose(round_: list[Any]) -> Any:
+        return round_[rank % len(round_)]
+
+    return feed_batches(world, choose, drop_last=not pad)
+
+
+def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
+    """The records block by block, each block in an order that follows from the seed, the epoch and its number."""
+
+    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+        number = anchor.own
+        block: list[Any] = []
+        while True:
+            try:
+                block.extend(islice(upstream, size - len(block)))
+            except BaseException as error:  # noqa: BLE001 - as above
+                yield anchor.error(error)
+                continue
+            if block:
+                yield anchor.link(permute_block(block, derive_seed(seed, epoch, number)))
+            if len(block) < size:
+                return
+            number += 1
+            block = []
+            anchor.move(number)
+
+    return feed
+
+
+def _form(anchor: Anchor, form: Form, batch: list[Any]) -> Iterator[Any]:
+    try:
+        return anchor.link([form(batch)])
+    except BaseException as error:  # noqa: BLE001 - as above
+        return anchor.error(error)

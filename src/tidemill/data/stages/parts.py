@@ -1,0 +1,114 @@
+"""The stage at the start of every chain: a source's parts, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+from tidemill.data.reader import PartReader
+from tidemill.data.stages.stage import Stage
+from tidemill.errors import StateError
+from tidemill.protocols import RecordIterator, Source, State
+
+
+class PartsStage(Stage):
+    """The records of a source's parts, one part after the other."""
+
+    cursor: _PartCursor
+
+    def ended(self) -> bool:
+        return self.cursor.ended
+
+    def marks(self, back: int) -> State:
+        cursor = self.cursor
+        state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
+        return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
+
+    def close(self) -> None:
+        if self.cursor.reader is not None:
+            self.cursor.reader.close()
+
+
+class _PartCursor:
+    """Which part is being read; shared by the stage and the generator that feeds it."""
+
+    def __init__(self, state: State | None) -> None:
+        self.part: str | None = state["part"] if state else None
+        self.index: int = state["index"] if state else 0
+        self.state: State | None = state["source"] if state else None
+        self.reader: RecordIterator | None = None
+        self.ended = False
+
+
+def open_parts(
+    source: Source, names: tuple[str, ...], state: State | None, *, wrap: Callable[[RecordIterator], Iterator[Any]]
+) -> Stage:
+    """The stage that reads the parts `names`, each reader gone through as `wrap` says.
+
+    Raises:
+        StateError: the part that `state` stands in is not where it was.
+    """
+    cursor = _PartCursor(state)
+    if cursor.part is not None and names[cursor.index : cursor.index + 1] != (cursor.part,):
+        raise StateError(
+            f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
+            hint="put the source's files back as they were, or start without a state",
+        )
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, names, cursor, wrap)))
+    stage.cursor = cursor
+    return stage
+
+
+def _iter_parts(
+    source: Source, names: tuple[str, ...], cursor: _PartCursor, wrap: Callable[[RecordIterator], Iterator[Any]]
+) -> Iterator[Iterator[Any]]:
+    for index in range(cursor.index, len(names)):
+        if cursor.reader is not None:
+            cursor.reader.close()
+        try:
+            reader = source.open_part(names[index], cursor.state)
+        except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
+            yield _Broken(error)
+            return
+        cursor.part, cursor.index, cursor.state = names[index], index, None
+        cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
+        yield wrap(cursor.reader)
+    cursor.ended = True
+
+
+class _Broken:
+    """Raises the same error for ever: nothing behind a part that cannot be opened may be read as if it were next."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self._error
+
+
+class _Remembering:
+    """A user's own `RecordIterator`, with its state one record back."""
+
+    def __init__(self, reader: RecordIterator) -> None:
+        self._reader = reader
+        self._before = reader.state()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        self._before = self._reader.state()
+        return next(self._reader)
+
+    def state(self, back: int = 0) -> State:
+        return self._before if back else self._reader.state()
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _reader_state(reader: RecordIterator, back: int) -> State:
+    return cast(PartReader, reader).state(back)
