@@ -223,6 +223,12 @@ def test_columns_are_followed_through_the_steps(folder: Path, server: FaultServe
     asked.map(dict).generate(model, "{{ whatever }}", into="second").job("out").check()
     with pytest.raises(tm.ConfigError, match="no record has a column `length`; columns: `first`"):
         asked.select("first").generate(model, "{{ length }}", into="second").job("out").check()
+    asked.rename({"first": "one"}).drop("length").generate(model, "{{ one }}", into="second").job("out").check()
+    for changed, gone in ((asked.rename({"first": "one"}), "first"), (asked.drop("length"), "length")):
+        with pytest.raises(tm.ConfigError, match=f"no record has a column `{gone}`"):
+            changed.generate(model, f"{{{{ {gone} }}}}", into="second").job("out").check()
+    with pytest.raises(tm.ConfigError, match="no record has a column `lenght`; did you mean `length`"):
+        asked.drop("lenght").job("out").check()
 
 
 def test_no_more_of_the_source_is_read_than_it_takes(folder: Path, server: FaultServer) -> None:
