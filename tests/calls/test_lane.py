@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, LaneStopped
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
+from tidemill.errors import CallError, ConfigError, PermanentCallError, ResourceError, TransientCallError
 from tidemill.testing.clock import run_virtual
 from tidemill.testing.scripted import STALL, ScriptedTransport, error_response
 
@@ -94,6 +94,50 @@ def test_a_call_gives_the_decoded_value_and_is_counted() -> None:
         assert meter.latency_s(0.5) == pytest.approx(1.5, rel=0.13)
 
     on_lane(FarSide(lambda _: GOOD, latency_s=1.5), scene)
+
+
+def test_a_lane_may_have_to_find_its_address() -> None:
+    """Asked for by a call that is to be sent, which is charged no time for it; stopped, nothing is looked for."""
+    transport = FarSide(lambda _: GOOD)
+    asked: list[float] = []
+
+    async def locate() -> str:
+        asked.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(3_600)
+        return "http://found:1/v1"
+
+    async def main() -> None:
+        async with Engine(transport, rng=random.Random(0)) as engine:
+            lane = engine.lane("m", limits=Limits(deadline_s=5), endpoint="local://m", locate=locate)
+            assert asked == []
+            relative = request()._replace(url="/chat/completions")
+            assert (await lane.call(relative, decode)).text == "12"
+            assert [sent.url for sent in transport.requests] == ["http://found:1/v1/chat/completions"]
+            assert engine.meter.latency_s(0.5) < 0.001
+            lane.stop()
+            with pytest.raises(LaneStopped):
+                await lane.call(relative, decode)
+            assert len(asked) == 1
+
+    run_virtual(main())
+
+
+def test_a_lane_that_finds_no_address_says_why() -> None:
+    """To each call, and each slot is given back."""
+    transport = FarSide(lambda _: GOOD)
+
+    async def locate() -> str:
+        raise ResourceError("no server starts here")
+
+    async def main() -> None:
+        async with Engine(transport, rng=random.Random(0)) as engine:
+            lane = engine.lane("m", limits=Limits(concurrency=1), endpoint="local://m", locate=locate)
+            for _ in range(3):
+                with pytest.raises(ResourceError, match="no server starts here"):
+                    await lane.call(request(), decode)
+            assert (transport.requests, engine.meter.attempts) == ([], 0)
+
+    run_virtual(main())
 
 
 def test_slots_are_given_in_order_and_never_exceeded() -> None:

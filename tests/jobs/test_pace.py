@@ -101,7 +101,7 @@ async def measure_waits(slots: int, latency_s: float, age_s: float, folder: Path
 
     node = ask(model=make_model(limits=Limits(concurrency=slots)))
     async with Engine(FarSide(latency_s=latency_s).connect(), rng=random.Random(1)) as engine, Scope() as scope:
-        steps = await open_steps([node], ["generate"], first=1, engine=engine, scope=scope, folder=folder)
+        steps = open_steps([node], ["generate"], first=1, engine=engine, scope=scope, folder=folder)
         ticks = asyncio.create_task(tick())
         await Window(next_chunk, steps, WindowLimits(workers=slots), deliver).run()
         ticks.cancel()

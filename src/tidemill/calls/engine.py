@@ -10,7 +10,7 @@ from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.credentials import label_endpoint
 from tidemill.calls.gates import BudgetGate, CommitLease, EndpointGate
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, Locate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.wire import Transport
@@ -48,11 +48,15 @@ class Engine:
         self._lanes: dict[str, Lane] = {}
         self._endpoints: dict[str, EndpointGate] = {}
 
-    def lane(self, key: str, *, limits: Limits, endpoint: str, price: Price | None = None) -> Lane:
+    def lane(
+        self, key: str, *, limits: Limits, endpoint: str, price: Price | None = None, locate: Locate | None = None
+    ) -> Lane:
         """The lane of one model: the same one for the same `key`.
 
         Args:
             endpoint: the base URL; lanes with the same one share a breaker, as the first of them sets it.
+            locate: asked for the base URL by each call that is about to be sent, where it is not known before; what
+                it raises is what the call raises.
 
         Raises:
             ConfigError: the budget cannot be held against this model, or `key` names a lane with other limits.
@@ -69,6 +73,7 @@ class Engine:
                 rng=self._rng,
                 gate=self._endpoint(endpoint, limits),
                 budget=self._budget,
+                locate=locate,
             )
         elif lane.terms != terms:
             raise ConfigError(f"model {key!r} is used twice with different limits, endpoint or price")

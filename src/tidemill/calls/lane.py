@@ -36,6 +36,9 @@ class Reply(Protocol):
 
 R = TypeVar("R", bound=Reply)
 
+Locate = Callable[[], Awaitable[str]]
+"""Gives a base URL, and opens what answers there if that has not been asked for before."""
+
 
 class _Call:
     """One call on its way: what it holds and what became of its attempts.
@@ -85,6 +88,7 @@ class Lane:
         rng: random.Random,
         gate: EndpointGate,
         budget: BudgetGate | None,
+        locate: Locate | None,
     ) -> None:
         limits, _, price = self.terms = terms
         self._limits = limits
@@ -95,6 +99,7 @@ class Lane:
         self._gate = gate
         self._breaker = gate.breaker
         self._budget = budget
+        self._locate = locate
         self._pricing = Pricing(price)
         self._slots = SlotGate(limits.concurrency)
         rate = limits.requests_per_minute
@@ -120,6 +125,8 @@ class Lane:
         commit: Callable[[R, int], Awaitable[object]] | None = None,
     ) -> R:
         """What `decode` makes of the answer to `request`, after `commit` has returned.
+
+        Of a lane that has to find its base URL, the request's URL is what follows it.
 
         Waits, each first in first out, for a slot, the endpoint, the budget and the quota, and sends attempts until one
         is answered. The wait for the first send is charged to no deadline, nor is one for an open breaker.
@@ -161,6 +168,8 @@ class Lane:
 
     async def _answer(self, call: _Call, decode: Callable[[Response], R]) -> R:
         """Attempts, until one is answered."""
+        if self._locate is not None:
+            await self._address(call, self._locate)
         while True:
             if self._is_bounded or not self._breaker.is_closed:
                 await self._admit(call)
@@ -178,6 +187,13 @@ class Lane:
                     raise
             if delay_s > 0.0:
                 await asyncio.sleep(delay_s)
+
+    async def _address(self, call: _Call, locate: Locate) -> None:
+        """Put the base URL in front of the request's; the lane's first call may have to wait until there is one."""
+        if self._is_stopped:
+            raise LaneStopped
+        base_url = await locate()
+        call.request = call.request._replace(url=base_url + call.request.url)
 
     async def _admit(self, call: _Call) -> None:
         """Wait until the next attempt may be sent; `call` then holds its reservation, and the probe if it is one."""

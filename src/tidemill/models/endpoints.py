@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import find_key, register_secret
-from tidemill.errors import ConfigError
-from tidemill.models.local import open_local_server
+from tidemill.errors import ConfigError, ResourceError
+from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
-from tidemill.resources.scope import Scope
+from tidemill.resources.demand import OnDemand
 
 
 def find_headers(model: Model, folder: Path) -> dict[str, str]:
@@ -45,10 +47,31 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
     return headers
 
 
-def open_base_url(model: Model, scope: Scope, folder: Path) -> str:
-    """Where `model` answers; a local one is started, and stopped with `scope`. Blocks while it loads."""
+def find_base_url(model: Model) -> str:
+    """Where `model` answers; of a local one nothing comes before the path until its server runs."""
     if model.is_local:
-        return scope.enter(open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder))
-    if model.base_url is not None:
-        return model.base_url
-    return PROVIDERS[model.provider].base_url
+        return ""
+    return PROVIDERS[model.provider].base_url if model.base_url is None else model.base_url
+
+
+def open_server(model: Model, folder: Path) -> OnDemand[str]:
+    """The base URL of a local `model`: its server is started by the first call that asks for it, if there is one.
+
+    Raises:
+        ConfigError, ResourceError: what can be known without loading it says that it cannot start.
+    """
+    check_local_model(model.model, folder=folder)
+    return OnDemand(lambda: _serve(model, folder))
+
+
+@contextmanager
+def _serve(model: Model, folder: Path) -> Iterator[str]:
+    with ExitStack() as held:
+        try:
+            server = open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder)
+            base_url = held.enter_context(server)
+        except ResourceError:
+            raise
+        except Exception as exc:  # whatever it is, no record is to blame: the run's failure
+            raise ResourceError(f"{model.model} cannot be started: {exc}") from exc
+        yield base_url

@@ -87,7 +87,7 @@ class Session:
         engine = Engine(HttpTransport(), rng=random.Random())
         self._scope.defer_async(engine.close, "engine")
         names = step_names((*section.before, *section.steps))[len(section.before) :]
-        steps = await open_steps(section.steps, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
+        steps = open_steps(section.steps, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
         self._arrived = asyncio.Event()
         self._window = Window(
             lambda: thread.run(reader.next_chunk),

@@ -64,7 +64,7 @@ class SingleRun:
         try:
             engine = Engine(HttpTransport(), rng=random.Random())
             self._scope.defer_async(engine.close, "engine")
-            self._steps = await open_steps(
+            self._steps = open_steps(
                 self._nodes,
                 self._names,
                 first=0,

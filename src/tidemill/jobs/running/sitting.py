@@ -85,7 +85,7 @@ class Sitting:
             in_flight=lambda: sitting.meter.in_flight,
         )
         sitting.engine = sitting.make_engine()
-        steps = await open_steps(
+        steps = open_steps(
             record_half,
             job.names[first:-1],
             first=first,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from tidemill.calls.lane import Lane
 from tidemill.calls.wire import Response
 from tidemill.data.nodes import Node
 from tidemill.jobs.records.step import RecordStep, Shape, compile_step, exit_error
-from tidemill.models.endpoints import find_headers, open_base_url
+from tidemill.models.endpoints import find_base_url, find_headers, open_server
 from tidemill.models.generate import Generate, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
@@ -59,7 +58,7 @@ class GenerateStep:
 WindowStep = FunctionStep | GenerateStep
 
 
-async def open_steps(
+def open_steps(
     nodes: Sequence[Node],
     names: Sequence[str],
     *,
@@ -69,19 +68,19 @@ async def open_steps(
     folder: Path,
     send: bool = True,
 ) -> list[WindowStep]:
-    """The steps of `nodes`, in order; local models run until `scope` ends.
+    """The steps of `nodes`, in order; a local model is started by the first call to it, and runs until `scope` ends.
 
     Args:
         names: the steps' names.
         first: the place in the counts of the first of them.
         folder: where `.env` and relative model paths are looked for.
-        send: False where requests are only built: no local model is started and no key is needed.
+        send: False where requests are only built: no key and no local model is needed.
 
     Raises:
         ConfigError: a key is missing, a model is not there.
-        ResourceError: a local model does not start.
+        ResourceError: what a local model needs is not installed.
     """
-    opened: list[tuple[Model, str, Mapping[str, str], Lane]] = []
+    opened: list[tuple[Model, Mapping[str, str], Lane]] = []
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         if not isinstance(node, Generate):
@@ -90,26 +89,27 @@ async def open_steps(
             continue
         known = next((entry for entry in opened if entry[0] == node.model), None)
         if known is None:
-            base_url = await _open_model(node.model, scope, folder) if send else ""
             headers: Mapping[str, str] = find_headers(node.model, folder) if send else {}
-            key = f"{node.model.model}#{len(opened)}"
-            lane = engine.lane(key, limits=node.model.lane_limits, endpoint=base_url, price=node.model.price)
-            known = (node.model, base_url, headers, lane)
+            lane = _open_lane(node.model, f"{node.model.model}#{len(opened)}", engine, scope, folder if send else None)
+            known = (node.model, headers, lane)
             opened.append(known)
-        _, base_url, headers, lane = known
-        endpoint = ChatEndpoint(base_url, node.model.name, headers, node.options())
+        _, headers, lane = known
+        endpoint = ChatEndpoint(find_base_url(node.model), node.model.name, headers, node.options())
         steps.append(GenerateStep(index, name, Generator(node, endpoint), lane, endpoint.parse_reply))
     return steps
 
 
-async def _open_model(model: Model, scope: Scope, folder: Path) -> str:
-    """The base URL, opened beside the loop; cancelled, it is waited for, so that `scope` releases what was opened."""
-    opening = asyncio.ensure_future(asyncio.to_thread(open_base_url, model, scope, folder))
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        await asyncio.wait([opening])
-        raise
+def _open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> Lane:
+    """The lane of `model`; without a folder to look for a local one in, of what is never sent."""
+    limits, price = model.lane_limits, model.price
+    if not model.is_local:
+        return engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
+    locate = None
+    if folder is not None:
+        server = open_server(model, folder)
+        scope.defer_async(server.close, model.model)
+        locate = server.get
+    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
 
 
 def count_slots(nodes: Sequence[Node]) -> int:
