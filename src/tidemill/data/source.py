@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from fnmatch import fnmatchcase
-from itertools import compress, islice, repeat
-from operator import length_hint
 from pathlib import Path, PurePosixPath
-from sys import maxsize
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import orjson
 from pydantic import Field, PrivateAttr, ValidationInfo, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -22,6 +16,7 @@ from tidemill.config.functions import fingerprint_function, import_object, to_im
 from tidemill.config.model import Config
 from tidemill.config.numbers import check_int64
 from tidemill.data.formats.jsonl import MAX_LINE_BYTES, compare_jsonl, open_jsonl, parse_line
+from tidemill.data.items import compare_items, open_items
 from tidemill.data.nodes import OnError
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, StateError
@@ -158,9 +153,9 @@ class FromIterable(Config):
     The items may be anything in plain iteration; a job needs dicts. An iterator can be gone through once only; give
     the function that makes it where the stream is iterated again, or resumed in the same process.
 
-    Resume: the items given before the state are passed over, so the iterable must give the same ones again. Of a list
-    or tuple a job compares the length, the first item and the next one, and refuses it when they are others; what any
-    other iterable gives is not compared, nor are items that JSON cannot hold.
+    Resume: the items given before the state are passed over, so the iterable must give the same ones again. A list,
+    tuple or other `Sequence` that gives others is refused: their JSON is compared, by a checksum; of a value that JSON
+    has no form for, the type alone. What an iterator or a function gives is not compared.
     """
 
     iterable: Any
@@ -195,26 +190,19 @@ class FromIterable(Config):
         """The items, from the first or from `state`.
 
         Raises:
-            StateError: the iterator was gone through before, or ends in front of `state`.
+            StateError: the iterator was gone through before, or ends in front of `state`, or an item before it changed.
         """
-        items = self.iterable if isinstance(self.iterable, (list, tuple)) else None
-        return _open_iterable(self._open(), state["count"] if state else 0, items)
+        return open_items(self._open(), state, self.iterable if isinstance(self.iterable, Sequence) else None)
 
     def decode_record(self, raw: bytes) -> Any:
         """Not possible: the items of an iterable are objects, and no error about one carries bytes."""
         raise DataError("expected an item of an iterable, which cannot be made from bytes", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """Whether a list or tuple is as it was, as far as its ends tell; `same` for any other iterable."""
-        items = self.iterable
-        if "length" not in state or not isinstance(items, (list, tuple)):
+        """Whether a sequence, up to `state`, is as it was; `same` for any other iterable."""
+        if "crc" not in state or not isinstance(self.iterable, Sequence):
             return "same"
-        count, length = state["count"], state["length"]
-        if len(items) < count or state["first"] != _compute_crc(items, 0):
-            return "edited"
-        if count < length and state["next"] != _compute_crc(items, count):
-            return "edited"
-        return "grown" if len(items) > length else "same"
+        return compare_items(self.iterable, state)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Items given, and how many there are, where the iterable has a length."""
@@ -241,49 +229,6 @@ class FromIterable(Config):
                 )
             self._spent = True
         return iterator
-
-
-class _IterableReader(PartReader):
-    """Counts what it gives without a step per item: by how many of its ticks are left."""
-
-    _ticks: repeat[bool]
-    _items: Sequence[Any] | None
-    _first: int | None
-
-    def state(self, back: int = 0) -> State:
-        count = maxsize - length_hint(self._ticks) - back
-        if self._items is None:
-            return {"count": count}
-        following = _compute_crc(self._items, count)
-        return {"count": count, "length": len(self._items), "first": self._first, "next": following}
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
-def _compute_crc(items: Sequence[Any], index: int) -> int | None:
-    """A checksum of one item, None where there is none or JSON cannot hold it."""
-    try:
-        return zlib.crc32(orjson.dumps(items[index]))
-    except (IndexError, TypeError):
-        return None
-
-
-def _open_iterable(items: Iterator[Any], count: int, held: Sequence[Any] | None) -> PartReader:
-    ticks = repeat(True, maxsize)
-    counted = compress(items, ticks)
-    reader = cast(_IterableReader, _IterableReader.from_iterable((counted,)))
-    reader._ticks = ticks
-    reader._items = held
-    reader._first = None if held is None else _compute_crc(held, 0)
-    deque(islice(counted, count), maxlen=0)
-    passed = maxsize - length_hint(ticks)
-    if passed < count:
-        raise StateError(
-            f"the state stands behind item {count}, but the iterable ends after {passed}",
-            hint="give the iterable the state was taken from, or start without a state",
-        )
-    return reader
 
 
 def _match(folder: Path, pattern: str) -> list[str]:

@@ -123,6 +123,7 @@ class Reader:
             iterator = self._source.open_part(position.name, position.state)
         except StopIteration as exc:  # no future takes it, and an end it is not
             raise stop_iteration_error("source") from exc
+        iterator.state()  # a source that keeps track only where it is asked to does so from the first record on
         part = _OpenPart(position, iterator)
         part.rows = self._iter_rows(part)
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
