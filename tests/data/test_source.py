@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,55 @@ def test_an_error_out_of_an_iterable_is_its_own() -> None:
 def test_a_source_knows_whether_it_would_read_a_file(pattern: str, path: str, reads: bool) -> None:
     """As glob would: `**` goes down any number of folders, and nothing hidden is found unless it is named."""
     assert Read(path=pattern).would_read(Path(path)) is reads
+
+
+def go_on_with(items: list[Any], edit: Callable[[list[Any]], None], *, after: int = 5) -> str:
+    """What a list is said to be that was read up to `after` and then edited."""
+    source = FromIterable(iterable=items)
+    reader = source.open_part("iterable")
+    reader.state()  # as a job does: from then on what is given is kept track of
+    for _ in range(after):
+        next(reader)
+    state = json.loads(json.dumps(reader.state()))
+    edit(items)
+    return source.compare_part("iterable", state)
+
+
+def make_items() -> list[Any]:
+    return [{"id": number, "tags": {"a": number, "b": [number]}} for number in range(10)]
+
+
+def test_any_edit_of_a_list_before_the_state_is_noticed() -> None:
+    """Another value in any item given, an item more or less; not what is still to come, nor another order of keys."""
+    for index in range(5):
+        assert go_on_with(make_items(), lambda items, at=index: items[at].update(id=-1)) == "edited"
+        assert go_on_with(make_items(), lambda items, at=index: items[at]["tags"]["b"].append(1)) == "edited"
+    assert go_on_with(make_items(), lambda items: items.insert(2, {"id": 99})) == "edited"
+    assert go_on_with(make_items(), lambda items: items.pop(0) and None) == "edited"
+    assert go_on_with(make_items(), lambda items: items[7].update(id=-1)) == "same"
+    assert go_on_with(make_items(), lambda items: items.append({"id": 10})) == "grown"
+    turned = {"tags": {"b": [0], "a": 0}, "id": 0}
+    assert go_on_with(make_items(), lambda items: items.__setitem__(0, turned)) == "same"
+
+
+def test_an_edited_list_is_not_gone_on_with() -> None:
+    """By whoever opens it, too."""
+    items = make_items()
+    source = FromIterable(iterable=items)
+    reader = source.open_part("iterable")
+    next(reader)
+    state = reader.state()
+    items[0]["id"] = -1
+    with pytest.raises(StateError, match="an item was edited before item 1, where the state stands"):
+        source.open_part("iterable", state)
+
+
+def test_values_without_json_are_compared_by_their_type() -> None:
+    """Objects of a user's own: a job needs dicts, plain iteration takes anything."""
+
+    def put(value: Any) -> Callable[[list[Any]], None]:
+        return lambda items: items.__setitem__(0, value)
+
+    assert go_on_with([object() for _ in range(8)], put(object())) == "same"
+    assert go_on_with([object() for _ in range(8)], put(1)) == "edited"
+    assert go_on_with([{"n": 2**70 + n} for n in range(8)], lambda items: items.__setitem__(2, {"n": 1})) == "edited"

@@ -85,7 +85,7 @@ def test_streams_pipelines_and_previews_start_it_with_the_first_call(
         if len(steps) == 2:
             assert pipeline({"id": 1}) is None
             assert list(stream) == []
-            assert [trial.result for trial in stream.preview(2)] == [None, None]
+            assert stream.preview(2) == []
             continue
         for act in (lambda: pipeline({"id": 1}), lambda: list(stream), lambda: stream.preview(2)):  # noqa: B023
             with pytest.raises(tm.ResourceError, match=r"llama\.cpp could not load"):
