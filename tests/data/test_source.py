@@ -237,8 +237,15 @@ def make_items() -> list[Any]:
 def test_any_edit_of_a_list_before_the_state_is_noticed() -> None:
     """Another value in any item given, an item more or less; not what is still to come, nor another order of keys."""
     for index in range(5):
-        assert go_on_with(make_items(), lambda items, at=index: items[at].update(id=-1)) == "edited"
-        assert go_on_with(make_items(), lambda items, at=index: items[at]["tags"]["b"].append(1)) == "edited"
+
+        def edit(items: list[Any], at: int = index) -> None:
+            items[at].update(id=-1)
+
+        def edit_within(items: list[Any], at: int = index) -> None:
+            items[at]["tags"]["b"].append(1)
+
+        assert go_on_with(make_items(), edit) == "edited"
+        assert go_on_with(make_items(), edit_within) == "edited"
     assert go_on_with(make_items(), lambda items: items.insert(2, {"id": 99})) == "edited"
     assert go_on_with(make_items(), lambda items: items.pop(0) and None) == "edited"
     assert go_on_with(make_items(), lambda items: items[7].update(id=-1)) == "same"
