@@ -163,21 +163,21 @@ class Stream(Generic[T]):
     def skip(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Pass over the first `count` records.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
         """
         return self._append(Skip, count=count, name=name)
 
     def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Stream[T]:
         """Keep one record of every `count`, beginning with the one numbered `offset`.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
         """
         return self._append(Every, count=count, offset=offset, name=name)
 
     def sample(self, ratio: float, *, seed: int = 0, name: str | None = None) -> Stream[T]:
         """Keep about `ratio` (0-1) of the records, each chosen by its number and `seed`.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
         """
         return self._append(Sample, ratio=ratio, seed=seed, name=name)
 
@@ -189,8 +189,7 @@ class Stream(Generic[T]):
         Together the ranks give each record once. Their numbers differ by one at most; `even="drop"` leaves out the
         last records that do not go round, `even="pad"` goes through the last round again from its start.
 
-        Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact. In a job only before
-        the first call.
+        Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact. Not in a job.
         """
         return self._append(Shard, rank=rank, world=world, even=even, name=name)
 
@@ -227,7 +226,7 @@ class Stream(Generic[T]):
 
         Order: kept.   Memory: one batch.
         Failure: records whose columns do not go together fail their batch; iteration goes on with the next.
-        Resume: exact; reads at most a batch and 1,024 records again. In a job only before the first call.
+        Resume: exact; reads at most a batch and 1,024 records again. Not in a job.
 
         Args:
             size_bytes: of the records as JSON; a larger record stands alone.
@@ -250,7 +249,7 @@ class Stream(Generic[T]):
         """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones.
 
         Order: kept.   Memory: `size` records.   Failure: none.
-        Resume: exact; reads at most `size` and 1,024 records again. In a job only before the first call.
+        Resume: exact; reads at most `size` and 1,024 records again. Not in a job.
         """
         return cast("Stream[list[T]]", self._append(Sliding, size=size, step=step, name=name))
 
@@ -260,15 +259,15 @@ class Stream(Generic[T]):
         In front of a `repeat` each epoch has orders of its own.
 
         Order: a function of `seed`, epoch and number.   Memory: one block.   Failure: none.
-        Resume: exact; reads one block again. In a job only before the first call.
+        Resume: exact; reads one block again. Not in a job.
         """
         return self._append(Shuffle, seed=seed, buffer=buffer, name=name)
 
     def repeat(self, epochs: int | None = None, *, name: str | None = None) -> Stream[T]:
         """Go through all in front of it `epochs` times, without end by default; what shuffles there does so anew.
 
-        Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch. In a job
-        only before the first call.
+        Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch. Not in a
+        job.
         """
         return self._append(Repeat, epochs=epochs, name=name)
 

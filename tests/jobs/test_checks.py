@@ -302,6 +302,21 @@ def test_a_key_that_no_header_can_hold_is_told(folder: Path, server: FaultServer
     assert "half" not in str(caught.value)
 
 
+@pytest.mark.parametrize("step", ["shuffle", "batch", "skip", "repeat"])
+def test_a_step_across_records_is_refused_with_the_way_round_it(step: str, folder: Path, server: FaultServer) -> None:
+    """Nothing is called or written; saved to a file, the same stream is a job's source."""
+    ordered = getattr(tm.read(folder / "reviews/*.jsonl"), step)(*([] if step == "shuffle" else [2]))
+    before = files_of(folder)
+    with pytest.raises(
+        tm.ConfigError, match=f"`{step}` looks across records, and of such steps a job takes `take` alone"
+    ):
+        ordered.generate(model_of(server), "Hello", max_tokens=5).write(folder / "out")
+    assert files_of(folder) == before
+    if step != "batch":
+        ordered.take(4).save(folder / "ordered.jsonl")
+        tm.read(folder / "ordered.jsonl").generate(model_of(server), "Hello").job("out").check()
+
+
 def test_an_iterable_is_not_gone_through(server: FaultServer) -> None:
     """It may be one that can be gone through only once."""
     items = iter([{"id": 1}])

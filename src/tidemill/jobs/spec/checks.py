@@ -10,6 +10,7 @@ from tidemill.config.document import Document, KeyPath
 from tidemill.config.functions import fingerprint_schema
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import raise_problems
+from tidemill.data.nodes import Take
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.landing.arrow import arrow_schema
@@ -72,6 +73,12 @@ def _check_halves(draft: Draft) -> Iterator[Problem]:
                 draft.path(index),
                 f"`{node.kind}` looks across records, which a job cannot do after a call",
                 "move it before the first call, or run it in a second job over this one's output",
+            )
+        elif not (node.record_wise or isinstance(node, Take)):
+            yield draft.problem(
+                draft.path(index),
+                f"`{node.kind}` looks across records, and of such steps a job takes `take` alone",
+                'save the stream up to here to a file (`stream.save("ordered.jsonl")`), and run the job over that',
             )
         if index < draft.halves_at and is_async(node):
             yield draft.problem(
