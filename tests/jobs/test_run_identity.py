@@ -429,7 +429,7 @@ async def test_growth_behind_a_take_is_refused(tmp_path: Path) -> None:
 
 
 async def test_another_list_is_refused(tmp_path: Path) -> None:
-    """Its first item or its length tells; one that grew is gone on from."""
+    """Any edit in front of what is done tells; one that grew is gone on from."""
 
     def listed(records: list[Any]) -> JobSpec:
         return make_job(tmp_path, [label()], source=FromIterable(iterable=records))
