@@ -88,16 +88,21 @@ class WithColumns(Node):
         return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
 
 
-class Select(Node):
-    """Keep these columns, in this order; a record that lacks one fails."""
+class ColumnsNode(Node):
+    """A step over named columns; the list of their names is short for it."""
 
-    kind = "select"
     columns: tuple[str, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _from_columns(cls, value: Any) -> Any:
         return {"columns": value} if isinstance(value, (list, tuple)) else value
+
+
+class Select(ColumnsNode):
+    """Keep these columns, in this order; a record that lacks one fails."""
+
+    kind = "select"
 
 
 class Rename(Node):
@@ -112,16 +117,10 @@ class Rename(Node):
         return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
 
 
-class Drop(Node):
+class Drop(ColumnsNode):
     """Leave these columns out; a record that lacks one fails."""
 
     kind = "drop"
-    columns: tuple[str, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_columns(cls, value: Any) -> Any:
-        return {"columns": value} if isinstance(value, (list, tuple)) else value
 
 
 class Observe(FunctionNode):
