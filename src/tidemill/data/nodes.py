@@ -76,16 +76,20 @@ class FlatMap(FunctionNode):
     gives_many = True
 
 
-class WithColumns(Node):
-    """Add columns: each the value of its function of the record as it came in."""
-
-    kind = "with_columns"
-    columns: dict[str, Function]
+class MappingNode(Node):
+    """A step whose `columns` are a mapping by name; the mapping alone is short for it."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_columns(cls, value: Any) -> Any:
         return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
+
+
+class WithColumns(MappingNode):
+    """Add columns: each the value of its function of the record as it came in."""
+
+    kind = "with_columns"
+    columns: dict[str, Function]
 
 
 class ColumnsNode(Node):
@@ -105,16 +109,11 @@ class Select(ColumnsNode):
     kind = "select"
 
 
-class Rename(Node):
+class Rename(MappingNode):
     """Give columns other names, old to new; a record that lacks one fails."""
 
     kind = "rename"
     columns: dict[str, str]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_columns(cls, value: Any) -> Any:
-        return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
 
 
 class Drop(ColumnsNode):
