@@ -9,7 +9,8 @@ from typing import Any
 
 from tidemill.calls.bridge import Bridge
 from tidemill.data.fingerprints import describe_node, fingerprint_json
-from tidemill.data.nodes import Map, Node, step_names
+from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.nodes.single import Map
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 

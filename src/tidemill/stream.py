@@ -14,30 +14,11 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
-from tidemill.data.nodes import (
-    Batch,
-    Drop,
-    Every,
-    Filter,
-    FlatMap,
-    Map,
-    Node,
-    Observe,
-    OnError,
-    Rename,
-    Repeat,
-    Sample,
-    Select,
-    Shard,
-    Shuffle,
-    Skip,
-    Sliding,
-    Split,
-    Take,
-    Unbatch,
-    WithColumns,
-)
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.across import Batch, Every, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Select, Split, Unbatch, WithColumns
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.live.iteration import iterate_all
@@ -422,7 +403,7 @@ def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: A
 
     Args:
         path: a file, a pattern (`*`, `?`, `[…]`, `**`) or several.
-        **options: `format`, `on_error`, `max_line_bytes`; see `tidemill.data.source.Read`.
+        **options: `format`, `on_error`, `max_line_bytes`; see `tidemill.data.sources.read.Read`.
 
     Raises:
         ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.

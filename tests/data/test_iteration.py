@@ -11,8 +11,11 @@ from resuming import check_resumes_everywhere, outcomes, through_json
 
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes import Filter, FlatMap, Map, Node, Select, Take, WithColumns
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Filter, FlatMap, Map, Select, WithColumns
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.data.steps import record_function
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, WorkerError
 from tidemill.protocols import Growth, RecordIterator, Source, State

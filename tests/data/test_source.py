@@ -10,7 +10,8 @@ import pytest
 from resuming import check_resumes_everywhere, outcomes
 
 from tidemill.data.formats.jsonl import save_jsonl
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Source
 

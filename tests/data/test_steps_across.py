@@ -11,27 +11,11 @@ from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes, through_json
 
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes import (
-    Batch,
-    Drop,
-    Every,
-    Filter,
-    FlatMap,
-    Map,
-    Node,
-    Observe,
-    Rename,
-    Repeat,
-    Sample,
-    Shard,
-    Shuffle,
-    Skip,
-    Sliding,
-    Take,
-    Unbatch,
-)
+from tidemill.data.nodes.across import Batch, Every, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Unbatch
 from tidemill.data.order import Permutation
-from tidemill.data.source import FromIterable
+from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.stages import anchored
 from tidemill.errors import ConfigError, DataError, StateError
 

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 import tidemill as tm
 from tidemill.commands import app, run_command
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.jobs.running.report import EXIT_CODES
 from tidemill.jobs.spec.file import NODES, JobFile, Step, load_job_file
 from tidemill.models.model import PROVIDERS

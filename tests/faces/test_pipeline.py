@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 import tidemill as tm
-from tidemill.data.nodes import Filter, FlatMap, Map, Select, Take
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.single import Filter, FlatMap, Map, Select
 from tidemill.models.generate import Generate
 from tidemill.testing import Fault, Faults, FaultServer
 

@@ -25,7 +25,9 @@ from workbench import (
 )
 
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Filter, FlatMap, Map, Node, Take
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Filter, FlatMap, Map
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, StoppingDisk, chat_response, error_response
 from tidemill.testing.crash import Moment

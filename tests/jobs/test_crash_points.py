@@ -31,7 +31,7 @@ from workbench import (
 
 from tidemill.calls.limits import Budget
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Filter, FlatMap
+from tidemill.data.nodes.single import Filter, FlatMap
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.ledger.database import open_ledger

@@ -29,7 +29,8 @@ from workbench import (
 
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import UnreachableError
-from tidemill.data.nodes import Filter, FlatMap, Map, Take
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.single import Filter, FlatMap, Map
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.jobs.running.inspect import read_status

@@ -22,7 +22,7 @@ from workbench import (
 )
 
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Filter, FlatMap, Map
+from tidemill.data.nodes.single import Filter, FlatMap, Map
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import chat_response
 

@@ -11,7 +11,8 @@ import pytest
 from workbench import FarSide, ask, label, make_job, make_model, numbered, read_output, run_job, write_records
 
 import tidemill as tm
-from tidemill.data.nodes import Filter, Node
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Filter
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.weights import embedded_weights
 

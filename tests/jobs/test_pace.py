@@ -12,7 +12,7 @@ from workbench import FarSide, ask, make_job, make_model, numbered, run_job
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
-from tidemill.data.source import FromIterable
+from tidemill.data.sources.iterable import FromIterable
 from tidemill.jobs.landing.pace import FIRST_PER_S, Pace
 from tidemill.jobs.landing.stretch import SegmentLimits, Stretch
 from tidemill.jobs.reading.reader import Reader

@@ -21,7 +21,7 @@ from workbench import (
 )
 
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Filter, Map
+from tidemill.data.nodes.single import Filter, Map
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 from tidemill.jobs.ledger.database import open_ledger

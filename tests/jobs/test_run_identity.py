@@ -29,8 +29,9 @@ from workbench import (
 )
 
 from tidemill.data.formats.jsonl import save_jsonl
-from tidemill.data.nodes import Filter, Take
-from tidemill.data.source import FromIterable
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.single import Filter
+from tidemill.data.sources.iterable import FromIterable
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 from tidemill.job import Job

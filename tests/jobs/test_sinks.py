@@ -27,8 +27,8 @@ from workbench import (
     write_records,
 )
 
-from tidemill.data.nodes import Map, Select
-from tidemill.data.source import FromIterable
+from tidemill.data.nodes.single import Map, Select
+from tidemill.data.sources.iterable import FromIterable
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.protocols import Record

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from workbench import FarSide, ask, check_folders, make_job, numbered, read_output, run_job, write_records
 
-from tidemill.data.nodes import FlatMap, Map
+from tidemill.data.nodes.single import FlatMap, Map
 from tidemill.errors import ConfigError
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.segments import find_number

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from workbench import FarSide, ask, make_job, numbered, read_failed, read_output, run_job, write_records
 
-from tidemill.data.nodes import Filter, FlatMap, Map, Node
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Filter, FlatMap, Map
 
 
 class Pulse:

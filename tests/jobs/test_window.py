@@ -24,8 +24,8 @@ from workbench import (
 
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import Request, Response
-from tidemill.data.nodes import FlatMap, Map
-from tidemill.data.source import FromIterable
+from tidemill.data.nodes.single import FlatMap, Map
+from tidemill.data.sources.iterable import FromIterable
 from tidemill.errors import StateError
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.running.runner import Runner

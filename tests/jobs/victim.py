@@ -18,7 +18,7 @@ from workbench import ask, label, make_job, make_model
 
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.limits import Limits
-from tidemill.data.nodes import Filter, FlatMap
+from tidemill.data.nodes.single import Filter, FlatMap
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.running.runner import Runner

@@ -16,8 +16,9 @@ from pydantic import BaseModel, Field
 
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.wire import Request, Response
-from tidemill.data.nodes import Node
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.database import open_ledger

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tidemill.config.functions import fingerprint_function, fingerprint_schema
 from tidemill.config.secrets import is_secret_key, mask
 from tidemill.config.templates import Template
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 
 
 def describe_node(node: Node) -> dict[str, Any]:

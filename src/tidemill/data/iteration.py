@@ -10,7 +10,8 @@ from itertools import chain, zip_longest
 from typing import Any, cast
 
 from tidemill.data.fingerprints import describe_node, fingerprint_json
-from tidemill.data.nodes import Node, Repeat, step_names
+from tidemill.data.nodes.across import Repeat
+from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
 from tidemill.data.stages.epochs import open_epochs

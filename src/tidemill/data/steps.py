@@ -10,20 +10,8 @@ from typing import Any
 
 from tidemill.config.suggest import find_near
 from tidemill.data.batches import iter_batch
-from tidemill.data.nodes import (
-    Drop,
-    Filter,
-    FlatMap,
-    FunctionNode,
-    Map,
-    Node,
-    Observe,
-    Rename,
-    Select,
-    Split,
-    Unbatch,
-    WithColumns,
-)
+from tidemill.data.nodes.node import FunctionNode, Node
+from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Select, Split, Unbatch, WithColumns
 from tidemill.data.order import find_share
 from tidemill.errors import ConfigError, DataError, WorkerError
 

@@ -13,7 +13,7 @@ from tidemill.config.functions import Schema
 from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model, check_json

@@ -10,7 +10,8 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.batches import make_form
-from tidemill.data.nodes import Batch, Every, Node, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.stages.anchored import Feed, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take

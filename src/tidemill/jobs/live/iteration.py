@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
-from tidemill.data.nodes import Node, Take, split_halves
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node, split_halves
 from tidemill.errors import StateError
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.live.session import Result, Session

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.protocols import Source
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
-from tidemill.data.nodes import step_names
+from tidemill.data.nodes.node import step_names
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.root import Mark, Root

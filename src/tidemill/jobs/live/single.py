@@ -12,7 +12,7 @@ from typing import Any, Self
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request
-from tidemill.data.nodes import Node, step_names
+from tidemill.data.nodes.node import Node, step_names
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep, open_steps

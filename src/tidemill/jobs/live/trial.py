@@ -16,7 +16,8 @@ from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask, mask_value
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes import Node, Take, split_halves, step_names
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.jobs.live.single import OnCall, SingleRun
 from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
 from tidemill.models.generate import Generate

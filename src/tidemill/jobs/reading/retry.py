@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.errors import DataError
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from tidemill.data.nodes import Node, Take, step_names
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node, step_names
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step, copy_record

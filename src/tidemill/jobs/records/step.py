@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
 from tidemill.errors import WorkerError
 

@@ -11,7 +11,7 @@ from typing import Any
 from tidemill.calls.budget import BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.landing.sinks import make_writer

@@ -10,7 +10,7 @@ from tidemill.config.document import Document, KeyPath
 from tidemill.config.functions import fingerprint_schema
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import raise_problems
-from tidemill.data.nodes import Take
+from tidemill.data.nodes.across import Take
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.landing.arrow import arrow_schema

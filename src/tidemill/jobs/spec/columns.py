@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 
 from tidemill.config.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
-from tidemill.data.nodes import Node, Take
-from tidemill.data.source import Read
+from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.read import Read
 
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""

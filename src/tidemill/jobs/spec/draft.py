@@ -9,8 +9,9 @@ from typing import Any
 from tidemill.calls.limits import Budget
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.report import problem_at
-from tidemill.data.nodes import Node, number_names
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.node import Node, number_names
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.errors import Problem
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders

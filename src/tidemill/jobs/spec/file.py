@@ -30,8 +30,10 @@ from tidemill.config.report import raise_problems
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
-from tidemill.data.nodes import DATA_NODES, Node
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.table import DATA_NODES
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep

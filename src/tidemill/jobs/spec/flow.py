@@ -12,24 +12,10 @@ from pydantic.fields import FieldInfo
 from tidemill.config.references import Reference
 from tidemill.config.suggest import list_names, suggest
 from tidemill.config.templates import Template
-from tidemill.data.nodes import (
-    Drop,
-    Every,
-    Filter,
-    Node,
-    Observe,
-    Rename,
-    Repeat,
-    Sample,
-    Select,
-    Shard,
-    Shuffle,
-    Skip,
-    Split,
-    Take,
-    WithColumns,
-)
-from tidemill.data.source import Read
+from tidemill.data.nodes.across import Every, Repeat, Sample, Shard, Shuffle, Skip, Take
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Drop, Filter, Observe, Rename, Select, Split, WithColumns
+from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
 from tidemill.jobs.records.outcomes import explain_error

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tidemill.config.document import KeyPath
-from tidemill.data.source import Read
+from tidemill.data.sources.read import Read
 from tidemill.errors import Problem
 from tidemill.jobs.spec.draft import Draft
 

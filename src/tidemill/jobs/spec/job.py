@@ -13,8 +13,9 @@ from tidemill.calls.limits import Budget
 from tidemill.config.functions import Schema
 from tidemill.config.model import Config
 from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
-from tidemill.data.nodes import Node, split_halves, step_names
-from tidemill.data.source import FromIterable, Read
+from tidemill.data.nodes.node import Node, split_halves, step_names
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
 from tidemill.calls.wire import Response
-from tidemill.data.nodes import Node
+from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import RecordStep, Shape, compile_step, exit_error
 from tidemill.models.endpoints import find_base_url, find_headers, open_server
 from tidemill.models.generate import Generate, Generator

@@ -1,0 +1,1 @@
+"""The frozen descriptions of steps: what a chain, a `Pipeline` and a job file all hold."""

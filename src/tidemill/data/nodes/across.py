@@ -1,0 +1,126 @@
+"""The steps that look across records: they pick by number, gather, or order."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.numbers import check_int64
+from tidemill.data.nodes.node import CountNode, Node
+
+
+class Take(Node):
+    """Keep the first `count` records."""
+
+    kind = "take"
+    record_wise = False
+    count: int = Field(ge=0)
+
+    _check_int64 = field_validator("count")(check_int64)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_count(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"count": value}
+
+
+class Skip(CountNode):
+    """Pass over the first `count` records."""
+
+    kind = "skip"
+    count: int = Field(ge=0)
+
+
+class Every(CountNode):
+    """Keep one record of every `count`, beginning with the one numbered `offset`."""
+
+    kind = "every"
+    count: int = Field(ge=1)
+    offset: int = Field(default=0, ge=0)
+
+
+class Sample(CountNode):
+    """Keep about `ratio` of the records, each chosen by its number and `seed`."""
+
+    kind = "sample"
+    ratio: float = Field(ge=0, le=1)
+    seed: int = 0
+
+
+class Shard(Node):
+    """Keep the records of one rank of `world`: every `world`-th, beginning with the one numbered `rank`.
+
+    Attributes:
+        even: `drop` leaves out the last records that do not go round all ranks, `pad` gives some of them again; None
+            lets ranks differ by one.
+    """
+
+    kind = "shard"
+    record_wise = False
+    rank: int = Field(ge=0)
+    world: int = Field(ge=1)
+    even: Literal["drop", "pad"] | None = None
+
+    @model_validator(mode="after")
+    def _check_rank(self) -> Shard:
+        if self.rank >= self.world:
+            raise PydanticCustomError(
+                "rank", "expected a rank below world, {world}, got {rank}", {"world": self.world, "rank": self.rank}
+            )
+        return self
+
+
+class Batch(CountNode):
+    """Gather records into batches of `size`, or as many as `size_bytes` or `tokens` hold.
+
+    Attributes:
+        form: what a batch is: the list of `records`, a dict of `columns` (lists), an `arrow` table, or a dict of
+            `numpy` arrays.
+        drop_last: leave out a last batch that is not full.
+        size_bytes: bytes of the records as JSON.
+        tokens: lengths of the column `length_of`, each counted as the longest of its batch.
+    """
+
+    kind = "batch"
+    size: int | None = Field(default=None, ge=1)
+    form: Literal["records", "columns", "arrow", "numpy"] = "records"
+    drop_last: bool = False
+    size_bytes: int | None = Field(default=None, ge=1)
+    tokens: int | None = Field(default=None, ge=1)
+    length_of: str = "input_ids"
+
+    @model_validator(mode="after")
+    def _check_bound(self) -> Batch:
+        given = [name for name in ("size", "size_bytes", "tokens") if getattr(self, name) is not None]
+        if len(given) != 1:
+            text = f"got {' and '.join(given)}" if given else "got none"
+            raise PydanticCustomError("batch", "expected one of size, size_bytes and tokens, {text}", {"text": text})
+        if self.drop_last and self.size is None:
+            raise PydanticCustomError("batch", "drop_last needs `size`: no other batch is ever full")
+        return self
+
+
+class Sliding(CountNode):
+    """Give lists of `size` records in a row, each beginning `step` records after the last."""
+
+    kind = "sliding"
+    size: int = Field(ge=1)
+    step: int = Field(default=1, ge=1)
+
+
+class Shuffle(Node):
+    """Give the records block by block, the `buffer` records of each in an order that follows from `seed`."""
+
+    kind = "shuffle"
+    record_wise = False
+    seed: int = 0
+    buffer: int = Field(default=10_000, ge=1)
+
+
+class Repeat(CountNode):
+    """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time."""
+
+    kind = "repeat"
+    epochs: int | None = Field(default=None, ge=0)

@@ -1,0 +1,107 @@
+"""What every step's description is made of.
+
+A node says what a step does and knows nothing of how it runs; `data/iteration.py` interprets the source half's
+nodes, `jobs/` the record half's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from tidemill.config.functions import Function
+from tidemill.config.model import Config
+
+OnError = Literal["raise", "quarantine", "skip"]
+
+
+class Node(Config):
+    """A step's frozen description.
+
+    Attributes:
+        name: the step's name; by default its kind, numbered from the second of that kind.
+        on_error: what a failing record gets; None takes the run's default (`quarantine`; iteration raises).
+    """
+
+    kind: ClassVar[str]
+    record_wise: ClassVar[bool] = True
+    """True when the step turns one record into 0..n and looks at no other."""
+    calls: ClassVar[bool] = False
+    """True when the step starts a job's record half: it makes outside calls or runs a model."""
+    keeps: ClassVar[bool] = False
+    """True when the step's function says whether the record is kept."""
+    gives_many: ClassVar[bool] = False
+    """True when the step's function gives any number of records for one."""
+
+    name: str | None = None
+    on_error: OnError | None = None
+
+
+class FunctionNode(Node):
+    """A step that is one function; `fn` alone is short for `{fn: …}`.
+
+    In a job the function is given a copy of a dict, one level deep, so that a record which fails stands in quarantine
+    as it came. Lists and dicts inside it are the record's own: a function must not change those in place.
+    """
+
+    fn: Function
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_function(cls, value: Any) -> Any:
+        return {"fn": value} if isinstance(value, str) or callable(value) else value
+
+
+class MappingNode(Node):
+    """A step whose `columns` are a mapping by name; the mapping alone is short for it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_columns(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
+
+
+class ColumnsNode(Node):
+    """A step over named columns; the list of their names is short for it."""
+
+    columns: tuple[str, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_columns(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, (list, tuple)) else value
+
+
+class CountNode(Node):
+    """A step that is one number; the number alone is short for it."""
+
+    record_wise = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        field = next(name for name in cls.model_fields if name not in Node.model_fields)
+        return value if isinstance(value, dict) else {field: value}
+
+
+def step_names(nodes: tuple[Node, ...]) -> tuple[str, ...]:
+    """The name of each step: `name`, else its kind, numbered from the second (`generate`, `generate_2`)."""
+    return number_names([(node.kind, node.name) for node in nodes])
+
+
+def number_names(steps: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    """The names of steps given as kind and own name."""
+    seen: dict[str, int] = {}
+    names = []
+    for kind, name in steps:
+        number = seen[kind] = seen.get(kind, 0) + 1
+        names.append(name or (kind if number == 1 else f"{kind}_{number}"))
+    return tuple(names)
+
+
+def split_halves(nodes: tuple[Node, ...]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The source half and the record half: the record half starts at the first step that calls."""
+    start = next((i for i, node in enumerate(nodes) if node.calls), len(nodes))
+    return nodes[:start], nodes[start:]

@@ -1,0 +1,95 @@
+"""The steps that look at one record and turn it into 0..n."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.functions import Function
+from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
+
+
+class Map(FunctionNode):
+    """Replace the record by `fn(record)`."""
+
+    kind = "map"
+
+
+class Filter(FunctionNode):
+    """Keep the records for which `fn(record)` is true."""
+
+    kind = "filter"
+    keeps = True
+
+
+class FlatMap(FunctionNode):
+    """Replace the record by each of `fn(record)`, any iterable; an empty one drops it."""
+
+    kind = "flat_map"
+    gives_many = True
+
+
+class WithColumns(MappingNode):
+    """Add columns: each the value of its function of the record as it came in."""
+
+    kind = "with_columns"
+    columns: dict[str, Function]
+
+
+class Select(ColumnsNode):
+    """Keep these columns, in this order; a record that lacks one fails."""
+
+    kind = "select"
+
+
+class Rename(MappingNode):
+    """Give columns other names, old to new; a record that lacks one fails."""
+
+    kind = "rename"
+    columns: dict[str, str]
+
+
+class Drop(ColumnsNode):
+    """Leave these columns out; a record that lacks one fails."""
+
+    kind = "drop"
+
+
+class Observe(FunctionNode):
+    """Call `fn(record)` for what it does; the record stays as it is."""
+
+    kind = "observe"
+
+
+class Split(Node):
+    """Keep the records of one of several shares; which is a record's follows from its value in a column alone.
+
+    Attributes:
+        ratios: how much each share gets; they need not sum to 1.
+        share: the number of the share that is kept.
+        by: the column that decides; None takes the whole record.
+    """
+
+    kind = "split"
+    keeps = True
+    ratios: tuple[float, ...] = Field(min_length=1)
+    share: int = Field(ge=0)
+    by: str | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Split:
+        if self.share >= len(self.ratios):
+            raise PydanticCustomError(
+                "share", "expected a share below {count}, got {share}", {"count": len(self.ratios), "share": self.share}
+            )
+        if min(self.ratios) < 0 or not sum(self.ratios):
+            raise PydanticCustomError("ratios", "expected ratios of at least 0, and one above")
+        return self
+
+
+class Unbatch(Node):
+    """Take batches apart: lists, dicts of columns, Arrow tables or NumPy columns give their records again."""
+
+    kind = "unbatch"
+    gives_many = True
