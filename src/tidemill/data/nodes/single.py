@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -93,3 +95,20 @@ class Unbatch(Node):
 
     kind = "unbatch"
     gives_many = True
+
+
+class Catch(Node):
+    """Keep failures of the source and of all steps in front from ending the iteration.
+
+    Attributes:
+        to: the file that failing records go to, whole, with step, place and cause; None counts them and passes over.
+    """
+
+    kind = "catch"
+    record_wise = False
+    to: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str) else value

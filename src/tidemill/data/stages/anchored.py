@@ -7,12 +7,15 @@ and passes over that many: at most `ANCHOR_RECORDS` records and one buffer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
 from operator import length_hint
 from typing import Any, cast
 
+from tidemill.data.origin import Origin, gather_origins
 from tidemill.data.reader import raise_each
-from tidemill.data.stages.stage import Stage
+from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State
 
@@ -25,6 +28,7 @@ class Anchor:
 
     Attributes:
         own: what the step itself must know there: JSON.
+        place: the state of the stage in front there.
         given: outcomes given since, those of the link at hand left out.
         pending: outcomes to be passed over before anything is given, once the stage is asked.
     """
@@ -34,7 +38,7 @@ class Anchor:
         self.own = own
         self.given = 0
         self.pending = pending
-        self._marks = upstream.marks(0)
+        self.place = upstream.marks(0)
         self._link: Iterator[Any] = iter(())
         self._length = 0
 
@@ -44,7 +48,7 @@ class Anchor:
 
     def move_to(self, marks: State, own: Any) -> None:
         """Put the anchor where the stage in front had the state `marks`."""
-        self._marks = marks
+        self.place = marks
         self.own = own
         self.given = self._length = 0
 
@@ -64,42 +68,81 @@ class Anchor:
         self._link, self._length = link, length
         return link
 
+    def count_given(self) -> int:
+        """Outcomes given since."""
+        return max(self.pending, self.given + self._length - length_hint(self._link))
+
     def marks(self, index: int, back: int) -> State:
-        given = max(self.pending, self.given + self._length - length_hint(self._link) - back)
-        steps = dict(self._marks["steps"])
+        given = max(self.pending, self.count_given() - back)
+        steps = dict(self.place["steps"])
         if given or self.own is not None:
             steps[str(index)] = {"own": self.own, "given": given}
-        return {**self._marks, "steps": steps}
+        return {**self.place, "steps": steps}
 
 
-class AnchoredStage(Stage):
+Feed = Callable[[Stage, Anchor], Generator[Iterator[Any]]]
+"""Reads the stage in front and gives links made by the anchor, which it moves where it holds nothing."""
+
+Reopen = Callable[[State | None], Stage]
+"""Opens the stage in front anew, at a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """How a step gathers records.
+
+    Attributes:
+        feed: reads the stage in front and gives what the step gives.
+        trace: the same over records in boxes: gives the boxes that each outcome is made from, in a list or one alone.
+        own: what the step knows at the start.
+    """
+
+    feed: Feed
+    trace: Feed | None = None
+    own: Any = None
+
+
+class AnchoredStage(FedStage):
     """A stage whose state is an anchor's."""
 
     index: int
     anchor: Anchor
+    trace: Feed | None
+    reopen: Reopen
 
     def marks(self, back: int) -> State:
         return self.anchor.marks(self.index, back)
 
+    def origin(self) -> Origin:
+        return self.upstream.origin().through(self.step)
 
-Feed = Callable[[Stage, Anchor], Iterator[Iterator[Any]]]
-"""Reads the stage in front and gives links made by the anchor, which it moves where it holds nothing."""
+    def explain(self) -> Origin:
+        given = self.anchor.count_given()
+        if self.trace is None or not given:
+            return self.origin()
+        return trace_origin(self.reopen(self.anchor.place), self.trace, self.anchor.own, given, self.step)
 
 
-def open_anchored(upstream: Stage, index: int, step: str, feed: Feed, mark: State | None, own: Any = None) -> Stage:
-    """The stage that `feed` feeds, going on from its `mark`; `own` is what the step knows at the start."""
-    anchor = Anchor(upstream, mark["own"] if mark else own, mark["given"] if mark else 0)
-    links = feed(upstream, anchor)
+def open_anchored(
+    upstream: Stage, index: int, step: str, gathering: Gathering, mark: State | None, reopen: Reopen
+) -> Stage:
+    """The stage of a step that gathers, going on from its `mark`."""
+    anchor = Anchor(upstream, mark["own"] if mark else gathering.own, mark["given"] if mark else 0)
+    links = gathering.feed(upstream, anchor)
     if anchor.pending:
         links = _pass_over(links, anchor, step)
     stage = cast(AnchoredStage, AnchoredStage.from_iterable(links))
+    stage.feeder = links
     stage.upstream = upstream
+    stage.step = step
     stage.index = index
     stage.anchor = anchor
+    stage.trace = gathering.trace
+    stage.reopen = reopen
     return stage
 
 
-def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Iterator[Iterator[Any]]:
+def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Generator[Iterator[Any]]:
     """The links without the outcomes that were given before."""
     given = anchor.pending
     for link in links:
@@ -129,3 +172,55 @@ def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Ite
             )
         )
     yield from links
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A record with where it came from."""
+
+    record: Any
+    origin: Origin
+
+
+class _BoxStage(Stage):
+    """Records in boxes, in front of a feed that is gone through once more to see which of them it used."""
+
+    def ended(self) -> bool:
+        return self.upstream.ended()
+
+    def marks(self, back: int) -> State:
+        return {"steps": {}}
+
+
+def trace_origin(upstream: Stage, trace: Feed, own: Any, given: int, step: str) -> Origin:
+    """Where the records of outcome number `given` since the anchor came from."""
+    boxes = cast(_BoxStage, _BoxStage.from_iterable(_iter_boxes(upstream)))
+    boxes.upstream = upstream
+    outcomes = chain.from_iterable(map(_iter_outcomes, trace(boxes, Anchor(boxes, own, 0))))
+    outcome = next(islice(outcomes, given - 1, None), None)
+    upstream.close()
+    found = outcome if isinstance(outcome, list) else [outcome]
+    return gather_origins(tuple(box.origin for box in found if isinstance(box, Box)), step)
+
+
+def _iter_boxes(upstream: Stage) -> Iterator[Iterator[Any]]:
+    while True:
+        try:
+            record = next(upstream)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - an outcome at its place, as it was then
+            link = raise_each((error,))
+        else:
+            link = iter([Box(record, upstream.explain())])
+        yield link
+
+
+def _iter_outcomes(link: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            yield next(link)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            yield error

@@ -13,7 +13,7 @@ from tidemill.data.batches import make_form
 from tidemill.data.nodes.across import Batch, Every, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
-from tidemill.data.stages.anchored import Feed, open_anchored
+from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
 from tidemill.data.stages.stage import Stage
@@ -22,7 +22,13 @@ from tidemill.protocols import State
 
 
 def open_crossing(
-    upstream: Stage, node: Node, index: int, name: str, mark: State | None, epoch: tuple[int, ...]
+    upstream: Stage,
+    node: Node,
+    index: int,
+    name: str,
+    mark: State | None,
+    epoch: tuple[int, ...],
+    reopen: Reopen,
 ) -> Stage:
     """The stage of a step that looks across records.
 
@@ -31,13 +37,11 @@ def open_crossing(
     """
     match node:
         case Take():
-            return open_take(upstream, index, node.count, mark)
+            return open_take(upstream, index, name, node.count, mark)
         case Skip() | Every() | Sample() | Shard(even=None):
-            return open_pick(upstream, index, find_picks(node), mark)
-        case Shuffle():
-            return open_anchored(upstream, index, name, feed_blocks(node.buffer, node.seed, epoch), mark, own=0)
-        case Batch() | Sliding() | Shard():
-            return open_anchored(upstream, index, name, find_feed(node), mark)
+            return open_pick(upstream, index, name, find_picks(node), mark)
+        case Shuffle() | Batch() | Sliding() | Shard():
+            return open_anchored(upstream, index, name, find_gathering(node, epoch), mark, reopen)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
 
 
@@ -54,21 +58,34 @@ def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
             return partial(_iter_turns, node.rank, node.world)
 
 
-def find_feed(node: Batch | Sliding | Shard) -> Feed:
-    """What gathers the records."""
+def find_gathering(node: Shuffle | Batch | Sliding | Shard, epoch: tuple[int, ...]) -> Gathering:
+    """How the step gathers records."""
     match node:
+        case Shuffle():
+            feed = feed_blocks(node.buffer, node.seed, epoch)
+            return Gathering(feed, feed, own=0)
         case Sliding():
-            return feed_windows(node.size, node.step)
+            feed = feed_windows(node.size, node.step)
+            return Gathering(feed, feed)
         case Shard():
-            return feed_rounds(node.rank, node.world, pad=node.even == "pad")
+            feed = feed_rounds(node.rank, node.world, pad=node.even == "pad")
+            return Gathering(feed, feed)
         case Batch(size=int(size)):
-            return feed_batches(size, make_form(node.form), drop_last=node.drop_last)
-        case Batch(size_bytes=int(limit)):
-            return feed_sized_batches(limit, _count_bytes, make_form(node.form), padded=False)
-        case Batch():
-            return feed_sized_batches(
-                cast(int, node.tokens), _make_length(node.length_of), make_form(node.form), padded=True
+            feed, trace = (
+                feed_batches(size, make_form(form), drop_last=node.drop_last) for form in (node.form, "records")
             )
+            return Gathering(feed, trace)
+        case Batch(size_bytes=int(limit)):
+            return _gather_sized(node, limit, _count_bytes, padded=False)
+        case Batch():
+            return _gather_sized(node, cast(int, node.tokens), _make_length(node.length_of), padded=True)
+
+
+def _gather_sized(node: Batch, limit: int, measure: Callable[[Any], int], *, padded: bool) -> Gathering:
+    return Gathering(
+        feed_sized_batches(limit, measure, make_form(node.form), padded=padded),
+        feed_sized_batches(limit, lambda box: measure(box.record), make_form("records"), padded=padded),
+    )
 
 
 def _iter_turns(first: int, every: int, start: int) -> Any:

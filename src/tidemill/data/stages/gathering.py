@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ Form = Callable[[list[Any]], Any]
 def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
     """Lists of `size` records; the last may be shorter, unless it is dropped."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         since = 0
         while True:
@@ -49,7 +49,7 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
     With `padded`, each counts as the largest of its batch: what a batch takes once it is padded.
     """
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         total = largest = since = 0
         while True:
@@ -80,7 +80,7 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
 def feed_windows(size: int, step: int) -> Feed:
     """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         window: list[Any] = []
         skip = anchor.own or 0  # records until the next window begins
         since = 0
@@ -125,7 +125,7 @@ def feed_rounds(rank: int, world: int, *, pad: bool) -> Feed:
 def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
     """The records block by block, each block in an order that follows from the seed, the epoch and its number."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         number = anchor.own
         block: list[Any] = []
         while True:
