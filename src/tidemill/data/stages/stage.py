@@ -55,7 +55,7 @@ class FedStage(Stage):
     feeder: Generator[Iterator[Any]]
 
     def ended(self) -> bool:
-        return cast(GeneratorType[Any, Any, Any], self.feeder).gi_frame is None
+        return cast("GeneratorType[Any, Any, Any]", self.feeder).gi_frame is None
 
 
 def open_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: str) -> Stage:
