@@ -162,7 +162,7 @@ def _open_step(upstream: Stage, node: Node, index: int, name: str, mark: State |
             where=f"step `{name}`",
             hint="make it a plain function, or move the step behind the first call",
         )
-    function = record_function(node)
+    function = record_function(node, name)
     skips = node.on_error == "skip"
     if skips and node.gives_many:
         function = functools.partial(_iter_or_skip, function, name)

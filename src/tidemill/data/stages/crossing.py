@@ -10,12 +10,13 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.batches import make_form
-from tidemill.data.nodes.across import Batch, Every, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Pack, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.stages.anchored import Feed, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
+from tidemill.data.stages.packing import feed_packed
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
@@ -36,6 +37,8 @@ def open_crossing(
             return open_pick(upstream, index, find_picks(node), mark)
         case Shuffle():
             return open_anchored(upstream, index, name, feed_blocks(node.buffer, node.seed, epoch), mark, own=0)
+        case Pack():
+            return open_anchored(upstream, index, name, feed_packed(node, name), mark)
         case Batch() | Sliding() | Shard():
             return open_anchored(upstream, index, name, find_feed(node), mark)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
