@@ -278,7 +278,7 @@ class Stream(Generic[T]):
         max_tokens: int,
         *,
         column: str = "input_ids",
-        also: Sequence[str] = (),
+        also: Sequence[str] | None = None,
         how: Literal["first_fit", "concat_and_split"] = "first_fit",
         buffer: int | None = None,
         split: bool = False,
@@ -306,7 +306,7 @@ class Stream(Generic[T]):
             split: cut a longer sequence into pieces of `max_tokens` instead of failing it.
             drop_last: of `concat_and_split`, leave out a last record that is not full.
         """
-        chosen = {"column": column, "also": tuple(also), "how": how, "buffer": buffer}
+        chosen = {"column": column, "also": also, "how": how, "buffer": buffer}
         packed = self._append(
             Pack, max_tokens=max_tokens, **chosen, split=split, drop_last=drop_last, name=name, on_error=on_error
         )

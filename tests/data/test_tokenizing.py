@@ -184,8 +184,9 @@ def test_a_wrong_file_is_told_when_it_is_given(file: Path) -> None:
     file.write_text('{"version": "1.0"}')
     with pytest.raises(tm.ConfigError, match="expected a tokenizer's JSON file"):
         tm.from_iterable([]).tokenize(file)
+    unsaved: Any = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
     with pytest.raises(tm.ConfigError, match=r"(?s)expected a function or a file, got a Tokenizer.*tokenizer\.save"):
-        tm.from_iterable([]).tokenize(Tokenizer(models.WordLevel({"a": 0}, unk_token="a")))
+        tm.from_iterable([]).tokenize(unsaved)
     with pytest.raises(tm.ConfigError, match="the tokenizer has no token `<eos>`"):
         tm.from_iterable([]).tokenize(save_tokenizer(file), append_eos="<eos>")
 

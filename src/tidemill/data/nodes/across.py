@@ -144,7 +144,7 @@ class Pack(CountNode):
     kind = "pack"
     max_tokens: int = Field(ge=1)
     column: str = "input_ids"
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...] | None = None
     how: Literal["first_fit", "concat_and_split"] = "first_fit"
     buffer: int = Field(default=128, ge=1)
     split: bool = False
@@ -156,7 +156,12 @@ class Pack(CountNode):
             raise PydanticCustomError("pack", "drop_last needs `how: concat_and_split`: no other record is ever full")
         if self.how == "concat_and_split" and self.split:
             raise PydanticCustomError("pack", "split needs `how: first_fit`: the other way cuts any sequence")
-        names = [self.column, *self.also, SEGMENT_IDS, POSITIONS]
+        names = [*self.packed, SEGMENT_IDS, POSITIONS]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise PydanticCustomError("pack", "two columns would be one: `{name}`", {"name": twice})
         return self
+
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """The columns that are packed, the tokens first."""
+        return self.column, *(self.also or ())

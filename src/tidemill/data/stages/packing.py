@@ -35,7 +35,7 @@ class _Packer:
 
     def __init__(self, node: Pack, step: str, upstream: Stage, anchor: Anchor) -> None:
         self._limit = node.max_tokens
-        self._names = (node.column, *node.also)
+        self._names = node.packed
         self._bins = OpenBins(node.max_tokens, node.buffer)
         self._bound = None if node.split or node.how == "concat_and_split" else node.max_tokens
         self._drops_last = node.drop_last
