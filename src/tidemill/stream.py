@@ -14,9 +14,21 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
-from tidemill.data.nodes.across import Batch, Every, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Pack, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node, OnError
-from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Select, Split, Unbatch, WithColumns
+from tidemill.data.nodes.single import (
+    Drop,
+    Filter,
+    FlatMap,
+    Map,
+    Observe,
+    Rename,
+    Select,
+    Split,
+    Tokenize,
+    Unbatch,
+    WithColumns,
+)
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.job import Job
@@ -134,6 +146,33 @@ class Stream(Generic[T]):
         """
         return self._append(Observe, fn=fn, name=name, on_error=on_error)
 
+    def tokenize(
+        self,
+        tokenizer: Callable[[str], Any] | str | PathLike[str],
+        *,
+        column: str = "text",
+        into: str = "input_ids",
+        append_eos: bool | int | str = False,
+        max_tokens: int | None = None,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Put the token ids of the text in `column` into the column `into`.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+
+        Args:
+            tokenizer: a function from a text to its ids (a list, or `{"input_ids": …}` as those of transformers give),
+                or a `tokenizers` JSON file, which needs `tidemill[tokenizers]`. A file's content belongs to the
+                pipeline; the truncation and padding it may ask for are left out.
+            append_eos: end with this token, by id or text, unless the tokenizer did; True takes its `eos_token_id`.
+            max_tokens: keep so many ids: the first, and special ones at the end.
+        """
+        given = {"tokenizer": tokenizer, "column": column, "into": into}
+        return self._append(
+            Tokenize, **given, append_eos=append_eos, max_tokens=max_tokens, name=name, on_error=on_error
+        )
+
     def take(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Keep the first `count` records; what is behind them is not read, and no call is made for it.
 
@@ -233,6 +272,45 @@ class Stream(Generic[T]):
         Resume: exact; reads at most `size` and 1,024 records again. Not in a job.
         """
         return cast("Stream[list[T]]", self._append(Sliding, size=size, step=step, name=name))
+
+    def pack(
+        self,
+        max_tokens: int,
+        *,
+        column: str = "input_ids",
+        also: Sequence[str] | None = None,
+        how: Literal["first_fit", "concat_and_split"] = "first_fit",
+        buffer: int | None = None,
+        split: bool = False,
+        drop_last: bool = False,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[dict[str, list[Any]]]:
+        """Pack token sequences into records of at most `max_tokens` tokens.
+
+        A packed record has the tokens, the columns in `also`, and of each token in `segment_ids` which of its
+        sequences it belongs to (1, 2, …) and in `positions` its place in that (from 0); what else the records had is
+        left out. `first_fit` keeps sequences whole, each in the first open bin with room for it; once `buffer` bins
+        were opened, the next that fits in none closes them all. `concat_and_split` puts sequences in a row and cuts it
+        every `max_tokens`. An empty sequence adds nothing.
+
+        Order: bins as they fill, then as they were opened; sequences within one, and tokens, as they come.
+        Memory: `buffer` bins, or one record.
+        Failure: the record's, when it has no such list, or with `first_fit` one that is too long.
+        Resume: exact; reads at most the sequences of `buffer` bins and 1,024 records again. Not in a job.
+
+        Args:
+            column: the column of the tokens.
+            also: columns with a value for each token, as `labels`.
+            buffer: 128 bins by default, which are about 99 % full where most sequences are short.
+            split: cut a longer sequence into pieces of `max_tokens` instead of failing it.
+            drop_last: of `concat_and_split`, leave out a last record that is not full.
+        """
+        chosen = {"column": column, "also": also, "how": how, "buffer": buffer}
+        packed = self._append(
+            Pack, max_tokens=max_tokens, **chosen, split=split, drop_last=drop_last, name=name, on_error=on_error
+        )
+        return cast("Stream[dict[str, list[Any]]]", packed)
 
     def shuffle(self, seed: int = 0, *, buffer: int = 10_000, name: str | None = None) -> Stream[T]:
         """Give the records block by block, the `buffer` records of each in an order that follows from `seed`.

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.functions import Function
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
+from tidemill.data.tokenizing import Tokenizer, find_eos
 
 
 class Map(FunctionNode):
@@ -112,3 +113,30 @@ class Catch(Node):
     @classmethod
     def _from_path(cls, value: Any) -> Any:
         return {"to": value} if isinstance(value, str) else value
+
+
+class Tokenize(Node):
+    """Put the token ids of the text in `column` into the column `into`.
+
+    Attributes:
+        tokenizer: a function from a text to token ids, or a `tokenizers` JSON file; alone it is short for the step.
+        append_eos: end with this token, by id or text; true takes the tokenizer's own `eos_token_id`.
+        max_tokens: the ids that are kept, the appended one among them.
+    """
+
+    kind = "tokenize"
+    tokenizer: Tokenizer
+    column: str = "text"
+    into: str = "input_ids"
+    append_eos: bool | int | str = False
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_tokenizer(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"tokenizer": value}
+
+    @model_validator(mode="after")
+    def _check_eos(self) -> Tokenize:
+        find_eos(self.tokenizer, self.append_eos)
+        return self

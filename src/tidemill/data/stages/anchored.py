@@ -13,7 +13,9 @@ from itertools import chain, islice
 from operator import length_hint
 from typing import Any, cast
 
+from tidemill.data.failures import explain_failure
 from tidemill.data.origin import Origin, gather_origins
+from tidemill.data.policy import Losses, Policy, find_step
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
@@ -33,8 +35,10 @@ class Anchor:
         pending: outcomes to be passed over before anything is given, once the stage is asked.
     """
 
-    def __init__(self, upstream: Stage, own: Any, pending: int) -> None:
+    def __init__(self, upstream: Stage, own: Any, pending: int, step: str, policy: Policy) -> None:
         self.upstream = upstream
+        self._step = step
+        self._policy = policy
         self.own = own
         self.given = 0
         self.pending = pending
@@ -57,11 +61,14 @@ class Anchor:
         return self._follow(iter(outcomes), len(outcomes))
 
     def error(self, error: BaseException) -> Iterator[Any]:
-        """An error as the next link."""
+        """An error as the next link: of the stage in front as it came, of the step itself as its policy says."""
+        explained = explain_failure(error, self._step, self.upstream.origin().location)
+        if find_step(explained) == self._step and self._policy.takes(explained):
+            return iter(())
         self.given += self._length
         self._length = 0
         self.given += 1
-        return raise_each((error,))
+        return raise_each((explained,))
 
     def _follow(self, link: Iterator[Any], length: int) -> Iterator[Any]:
         self.given += self._length
@@ -109,6 +116,7 @@ class AnchoredStage(FedStage):
     anchor: Anchor
     trace: Feed | None
     reopen: Reopen
+    skips: bool
 
     def marks(self, back: int) -> State:
         return self.anchor.marks(self.index, back)
@@ -120,14 +128,17 @@ class AnchoredStage(FedStage):
         given = self.anchor.count_given()
         if self.trace is None or not given:
             return self.origin()
-        return trace_origin(self.reopen(self.anchor.place), self.trace, self.anchor.own, given, self.step)
+        return trace_origin(
+            self.reopen(self.anchor.place), self.trace, self.anchor.own, given, self.step, skips=self.skips
+        )
 
 
 def open_anchored(
-    upstream: Stage, index: int, step: str, gathering: Gathering, mark: State | None, reopen: Reopen
+    upstream: Stage, index: int, step: str, gathering: Gathering, mark: State | None, reopen: Reopen, policy: Policy
 ) -> Stage:
     """The stage of a step that gathers, going on from its `mark`."""
-    anchor = Anchor(upstream, mark["own"] if mark else gathering.own, mark["given"] if mark else 0)
+    own, given = (mark["own"], mark["given"]) if mark else (gathering.own, 0)
+    anchor = Anchor(upstream, own, given, step, policy)
     links = gathering.feed(upstream, anchor)
     if anchor.pending:
         links = _pass_over(links, anchor, step)
@@ -139,6 +150,7 @@ def open_anchored(
     stage.anchor = anchor
     stage.trace = gathering.trace
     stage.reopen = reopen
+    stage.skips = policy.skips
     return stage
 
 
@@ -192,11 +204,13 @@ class _BoxStage(Stage):
         return {"steps": {}}
 
 
-def trace_origin(upstream: Stage, trace: Feed, own: Any, given: int, step: str) -> Origin:
+def trace_origin(upstream: Stage, trace: Feed, own: Any, given: int, step: str, *, skips: bool) -> Origin:
     """Where the records of outcome number `given` since the anchor came from."""
     boxes = cast(_BoxStage, _BoxStage.from_iterable(_iter_boxes(upstream)))
     boxes.upstream = upstream
-    outcomes = chain.from_iterable(map(_iter_outcomes, trace(boxes, Anchor(boxes, own, 0))))
+    policy = Policy(skips=skips, keeps=False, losses=Losses())
+    links = trace(boxes, Anchor(boxes, own, 0, step, policy))
+    outcomes = chain.from_iterable(map(_iter_outcomes, links))
     outcome = next(islice(outcomes, given - 1, None), None)
     upstream.close()
     found = outcome if isinstance(outcome, list) else [outcome]

@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 
 from tidemill.data.order import derive_seed, permute_block
-from tidemill.data.stages.anchored import ANCHOR_RECORDS, Anchor, Feed
+from tidemill.data.stages import anchored
+from tidemill.data.stages.anchored import Anchor, Feed
 from tidemill.data.stages.stage import Stage
 from tidemill.protocols import State
 
@@ -22,7 +23,7 @@ def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
         batch: list[Any] = []
         since = 0
         while True:
-            if not batch and since >= ANCHOR_RECORDS:
+            if not batch and since >= anchored.ANCHOR_RECORDS:
                 anchor.move(None)
                 since = 0
             held = len(batch)
@@ -68,7 +69,7 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
             if batch and (larger * (len(batch) + 1) if padded else total + size) > limit:
                 yield _form(anchor, form, batch)
                 batch, total, larger = [], 0, size
-                if since >= ANCHOR_RECORDS:
+                if since >= anchored.ANCHOR_RECORDS:
                     anchor.move(None, back=1)
                     since = 0
             batch.append(record)
@@ -89,7 +90,7 @@ def feed_windows(size: int, step: int) -> Feed:
             if ahead is not None and ahead[1] <= 0:
                 anchor.move_to(ahead[0], -ahead[1])
                 ahead = None
-            elif ahead is None and since >= max(ANCHOR_RECORDS, size):
+            elif ahead is None and since >= max(anchored.ANCHOR_RECORDS, size):
                 ahead, since = (upstream.marks(0), len(window) - skip), 0
             try:
                 for _ in islice(upstream, skip):

@@ -71,7 +71,8 @@ class Opening:
         if isinstance(node, Catch):
             return open_catch(upstream, node, index, name, mark, self.losses)
         if not node.record_wise:
-            return open_crossing(upstream, node, index, name, mark, epoch, partial(self._reopen, index, epoch))
+            reopen = partial(self._reopen, index, epoch)
+            return open_crossing(upstream, node, index, name, mark, epoch, reopen, self._find_policy(node, index))
         if is_async(node):
             raise ConfigError(
                 "the function is a coroutine function, and nothing awaits it before the first call",
@@ -108,7 +109,7 @@ def _open_single(upstream: Stage, node: Node, policy: Policy, name: str) -> Stag
 
 def _apply_policy(node: Node, policy: Policy, step: str) -> RecordFunction:
     """The step's function, with what its failures get."""
-    function = record_function(node)
+    function = record_function(node, step)
     if policy.skips and node.gives_many:
         return partial(_iter_or_skip, function, policy, step)
     if policy.skips:

@@ -68,6 +68,6 @@ def compile_step(node: Node, name: str) -> RecordStep:
     Raises:
         ConfigError: the step is not one function of one record.
     """
-    apply = record_function(node)
+    apply = record_function(node, name)
     shape = Shape.KEEP if node.keeps else Shape.MANY if node.gives_many else Shape.ONE
     return RecordStep(name, shape, apply, is_async(node))
