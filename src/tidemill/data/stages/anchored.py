@@ -50,11 +50,12 @@ class Anchor:
         """Put the anchor here: nothing is held that was read before this, or with `back=1` before the last record."""
         self.move_to(self.upstream.marks(back), own)
 
-    def move_to(self, marks: State, own: Any) -> None:
-        """Put the anchor where the stage in front had the state `marks`."""
+    def move_to(self, marks: State, own: Any, *, given: int = 0) -> None:
+        """Put the anchor where the stage in front had the state `marks`; so many outcomes were `given` since then."""
         self.place = marks
         self.own = own
-        self.given = self._length = 0
+        self.given = given
+        self._length = 0
 
     def link(self, outcomes: list[Any]) -> Iterator[Any]:
         """The outcomes as the next link of the chain, counted as they are taken."""

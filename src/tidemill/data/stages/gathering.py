@@ -86,17 +86,19 @@ def feed_windows(size: int, step: int) -> Feed:
         skip = anchor.own or 0  # records until the next window begins
         since = 0
         ahead: tuple[State, int] | None = None  # a place further on, and how many records held were read before it
+        errors = 0  # given since then
         while True:
             if ahead is not None and ahead[1] <= 0:
-                anchor.move_to(ahead[0], -ahead[1])
+                anchor.move_to(ahead[0], -ahead[1], given=errors)
                 ahead = None
             elif ahead is None and since >= max(anchored.ANCHOR_RECORDS, size):
-                ahead, since = (upstream.marks(0), len(window) - skip), 0
+                ahead, since, errors = (upstream.marks(0), len(window) - skip), 0, 0
             try:
                 for _ in islice(upstream, skip):
                     skip -= 1
                 window.extend(islice(upstream, size - len(window)))
             except BaseException as error:  # noqa: BLE001 - as above
+                errors += 1
                 yield anchor.error(error)
                 continue
             if len(window) < size:
