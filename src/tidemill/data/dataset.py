@@ -14,6 +14,7 @@ from typing import Any, Protocol, overload
 import orjson
 
 from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.parquet import PARQUET
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Record
 
@@ -197,9 +198,7 @@ _PICKLED = ("path", "folder", "_format", "_names", "_rows")
 def _make_part(file_format: str, path: Path) -> _Part:
     if file_format == "jsonl":
         return JSONL.open_rows(path)
-    from tidemill.data.formats.parquet import ParquetPart
-
-    return ParquetPart(path)
+    return PARQUET.open_rows(path)
 
 
 def _load_parts(path: Path) -> _Parts:
