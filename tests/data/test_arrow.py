@@ -104,6 +104,19 @@ def test_a_corrupt_batch_costs_itself(tmp_path: Path, form: Arrow) -> None:
 
 
 @forms
+@FEW
+@given(flips=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(1, 255)), min_size=1, max_size=3))
+def test_any_turned_bytes_are_taken_or_told(tmp_path: Path, form: Arrow, flips: list[tuple[int, int]]) -> None:
+    """Wherever a file is corrupt, reading raises data errors only, comes to an end, and resumes everywhere."""
+    path = save(tmp_path / "a", rows_of(12), form, batch=5)
+    raw = bytearray(path.read_bytes())
+    for place, flip in flips:
+        raw[place % len(raw)] ^= flip
+    path.write_bytes(raw)
+    assert {outcome[0] for outcome in read(path, form)} <= {"record", "DataError"}
+
+
+@forms
 def test_text_that_is_no_utf8_is_told(tmp_path: Path, form: Arrow) -> None:
     """It costs the batch it stands in."""
     path = save(tmp_path / "a", rows_of(30), form)

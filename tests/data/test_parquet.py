@@ -4,6 +4,7 @@ import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
-from tidemill.data.formats.format import Options
+from tidemill.data.formats.format import Options, Rows
 from tidemill.data.formats.parquet import PARQUET
 from tidemill.errors import DataError, ResourceError, StateError
 
@@ -106,6 +107,18 @@ def test_a_corrupt_row_group_costs_itself(tmp_path: Path, checked: bool) -> None
     with pytest.raises(DataError, match=r"a\.parquet, row group 1: row group 1 is corrupt"):
         next(reader)
     reader.close()
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(1, 255)), min_size=1, max_size=3))
+def test_any_turned_bytes_are_taken_or_told(tmp_path: Path, flips: list[tuple[int, int]]) -> None:
+    """Wherever a file is corrupt, reading raises data errors only, comes to an end, and resumes everywhere."""
+    path = save(tmp_path / "a.parquet", rows_of(12), group=5)
+    raw = bytearray(path.read_bytes())
+    for place, flip in flips:
+        raw[place % len(raw)] ^= flip
+    path.write_bytes(raw)
+    assert {outcome[0] for outcome in read(path)} <= {"record", "DataError"}
 
 
 def test_text_that_is_no_utf8_costs_its_row(tmp_path: Path) -> None:
@@ -219,6 +232,28 @@ def test_threads_share_rows(tmp_path: Path) -> None:
     data = PARQUET.open_rows(save(tmp_path / "a.parquet", rows, group=7))
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(data.read_row, range(399, -1, -1))) == rows[::-1]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # from Python 3.12 on, of any fork here
+def test_a_forked_process_shares_rows(tmp_path: Path) -> None:
+    """The file that the parent opened is read by both, each at places of its own."""
+    rows = rows_of(400)
+    data = PARQUET.open_rows(save(tmp_path / "a.parquet", rows, group=7))
+    assert data.read_row(0) == rows[0]
+    context = get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=_send_rows, args=(data, send))
+    child.start()
+    send.close()
+    assert list(map(data.read_row, range(400))) == rows
+    assert receive.recv() == rows[::-1]
+    child.join()
+    child.close()
+    receive.close()
+
+
+def _send_rows(data: Rows, send: Any) -> None:
+    send.send(list(map(data.read_row, range(399, -1, -1))))
 
 
 def test_types_widen_over_all_records() -> None:

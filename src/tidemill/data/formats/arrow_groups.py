@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.data.files import PartFile, stat_file
-from tidemill.data.formats.columnar import BATCH_ROWS, check_names, choose_columns, explain_cause
+from tidemill.data.formats.columnar import BATCH_ROWS, check_names, choose_columns, corrupt_errors, explain_cause
 from tidemill.data.formats.native import open_native, sum_footer
 from tidemill.data.reader import raise_each
 from tidemill.errors import DataError
@@ -40,7 +40,7 @@ class FileGroups:
             schema = pa.ipc.open_file(self._source).schema
             check_names(path, schema.names, columns)
             self._reader = pa.ipc.open_file(self._source, options=_read_options(schema, columns))
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             self.close()
             raise DataError(f"expected an Arrow file: {explain_cause(path, error)}", where=str(path)) from error
         except DataError:
@@ -106,7 +106,7 @@ class StreamGroups:
             check_names(path, schema.names, columns)
             self._source.seek(0)
             self._reader = pa.ipc.open_stream(self._source, options=_read_options(schema, columns))
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             raise DataError(
                 f"expected an Arrow file or stream: {explain_cause(path, error)}", where=str(path)
             ) from error
@@ -123,11 +123,9 @@ class StreamGroups:
 
     def iter_batches(self, number: int) -> Iterator[pa.RecordBatch]:
         """The batch that comes next, which is `number`; one that cannot be read is the last."""
-        import pyarrow as pa
-
         try:
             batch = self._read_next()
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             self._ended = True
             self._failed_at = number
             return raise_each((error,))
@@ -250,14 +248,12 @@ def load_by_number(path: Path) -> FileGroups | StreamByNumber:
     Raises:
         DataError: one of them cannot be read.
     """
-    import pyarrow as pa
-
     try:
         if not is_file(path):
             return StreamByNumber(path)
         groups = FileGroups(path)
         groups.count_all()
-    except (OSError, pa.ArrowException) as error:
+    except corrupt_errors() as error:
         raise DataError(f"a record batch is corrupt: {explain_cause(path, error)}", where=str(path)) from error
     return groups
 

@@ -176,6 +176,13 @@ def choose_columns(schema: pa.Schema, columns: tuple[str, ...] | None) -> pa.Sch
     return schema if columns is None else pa.schema([field for field in schema if field.name in columns])
 
 
+def corrupt_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises of a file that is not what it says it is; the last, of names."""
+    import pyarrow as pa
+
+    return OSError, pa.ArrowException, UnicodeDecodeError
+
+
 def explain_cause(path: Path, error: BaseException) -> str:
     """What pyarrow says is wrong with data, in a line.
 
@@ -205,13 +212,11 @@ def iter_group(
     path: Path, groups: Groups, group: int, row: int, batches: Iterator[pa.RecordBatch], stop: int | None = None
 ) -> Iterator[_Run]:
     """The runs of one group from `row` up to `stop`."""
-    import pyarrow as pa
-
     at = 0
     while True:
         try:
             batch = next(batches, None)
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             yield _lost(path, groups, group, max(row, at), error)
             return
         if batch is None or (stop is not None and at >= stop):

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tidemill.data.formats.columnar import Groups, explain_cause, explain_value, iter_group
+from tidemill.data.formats.columnar import Groups, corrupt_errors, explain_cause, explain_value, iter_group
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
@@ -96,7 +96,6 @@ class GroupRows:
         return self._open().ends[group - 1] if group else 0
 
     def _read_group(self, number: int) -> Any:
-        import pyarrow as pa
 
         recent = self._recent
         for kept, table in recent:
@@ -105,7 +104,7 @@ class GroupRows:
         groups = self._open()
         try:
             table = groups.read_group(number)
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             cause = explain_cause(self._path, error)
             raise DataError(f"{groups.word} {number} is corrupt: {cause}", where=str(self._path)) from error
         self._recent = ((number, table), *recent[: _GROUPS_KEPT - 1])

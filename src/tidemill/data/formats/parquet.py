@@ -12,6 +12,7 @@ from tidemill.data.formats.columnar import (
     BATCH_ROWS,
     check_names,
     choose_columns,
+    corrupt_errors,
     explain_cause,
     open_broken,
     open_groups,
@@ -96,7 +97,6 @@ class ParquetGroups:
     word = "row group"
 
     def __init__(self, path: Path, columns: tuple[str, ...] | None = None) -> None:
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._stamp = stat_file(path)
@@ -108,7 +108,7 @@ class ParquetGroups:
             )
             schema = self._file.schema_arrow
             check_names(path, schema.names, columns)
-        except (OSError, pa.ArrowException) as error:
+        except corrupt_errors() as error:
             self.close()
             raise DataError(f"expected a Parquet file: {explain_cause(path, error)}", where=str(path)) from error
         except DataError:
