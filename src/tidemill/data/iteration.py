@@ -80,11 +80,10 @@ def iterate(
     describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
     if state is not None:
         check_state(state, describe())
-    names = tuple(source.parts() if parts is None else parts)
     skips = getattr(source, "on_error", None) == "skip"
 
     def start(state: State | None) -> Stage:
-        return open_parts(source, names, state, wrap=_iter_good if skips else iter)
+        return open_parts(source, parts, state, wrap=_iter_good if skips else iter)
 
     stage = _open_steps(start, tuple(zip(nodes, step_names(nodes), strict=True)), state, ())
     records = cast(Records, Records.from_iterable(_iter_closing(stage)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, cast
 
 from tidemill.data.reader import PartReader
@@ -41,38 +42,60 @@ class _PartCursor:
 
 
 def open_parts(
-    source: Source, names: tuple[str, ...], state: State | None, *, wrap: Callable[[RecordIterator], Iterator[Any]]
+    source: Source,
+    parts: Sequence[str] | None,
+    state: State | None,
+    *,
+    wrap: Callable[[RecordIterator], Iterator[Any]],
 ) -> Stage:
-    """The stage that reads the parts `names`, each reader gone through as `wrap` says.
+    """The stage that reads `parts`, each reader gone through as `wrap` says; None reads all that the source has.
+
+    Parts are asked for as they are come to. A state's part must be the first of those from it on; what a source lists
+    in front of it is not looked at, unless the state stands in the first part.
 
     Raises:
+        DataError: the source has no parts.
         StateError: the part that `state` stands in is not where it was.
     """
     cursor = _PartCursor(state)
-    if cursor.part is not None and names[cursor.index : cursor.index + 1] != (cursor.part,):
+    names = _iter_names(source, parts, cursor)
+    ahead = list(islice(names, 1))
+    if cursor.part is not None and ahead != [cursor.part]:
         raise StateError(
             f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
             hint="put the source's files back as they were, or start without a state",
         )
-    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, names, cursor, wrap)))
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, wrap)))
     stage.cursor = cursor
     return stage
 
 
+def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor) -> Iterator[str]:
+    """The names from the cursor's part on."""
+    if parts is None:
+        return iter(source.parts(cursor.part if cursor.index else None))
+    return iter(parts[cursor.index :])
+
+
 def _iter_parts(
-    source: Source, names: tuple[str, ...], cursor: _PartCursor, wrap: Callable[[RecordIterator], Iterator[Any]]
+    source: Source, names: Iterator[str], cursor: _PartCursor, wrap: Callable[[RecordIterator], Iterator[Any]]
 ) -> Iterator[Iterator[Any]]:
-    for index in range(cursor.index, len(names)):
-        if cursor.reader is not None:
-            cursor.reader.close()
+    index = cursor.index
+    while True:
         try:
-            reader = source.open_part(names[index], cursor.state)
+            name = next(names, None)
+            if name is None:
+                break
+            if cursor.reader is not None:
+                cursor.reader.close()
+            reader = source.open_part(name, cursor.state)
         except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
             yield _Broken(error)
             return
-        cursor.part, cursor.index, cursor.state = names[index], index, None
+        cursor.part, cursor.index, cursor.state = name, index, None
         cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
         yield wrap(cursor.reader)
+        index += 1
     cursor.ended = True
 
 
