@@ -11,7 +11,7 @@ from tidemill.data.files.part import (
     open_random,
     stat_file,
 )
-from tidemill.data.files.path import AnyPath, RemotePath, parse_path
+from tidemill.data.files.path import AnyPath, RemotePath, find_local, is_url, parse_path, split_url
 from tidemill.data.files.text import PackedText, PlainText, TextFile, open_text
 from tidemill.data.files.writing import create_file, create_text
 
@@ -30,10 +30,13 @@ __all__ = [
     "create_file",
     "create_text",
     "find_codec",
+    "find_local",
+    "is_url",
     "measure_file",
     "open_random",
     "open_text",
     "parse_path",
+    "split_url",
     "stat_file",
     "strip_codec",
 ]

@@ -181,7 +181,7 @@ def compare_file(path: AnyPath, state: State) -> Growth:
 
 
 def open_random(path: AnyPath) -> BinaryIO:
-    """The file opened for reading at any place.
+    """The bytes of a file as they are stored, seekable; each read of a local one goes to the system.
 
     Raises:
         ResourceError: it cannot be opened.
@@ -192,7 +192,7 @@ def open_random(path: AnyPath) -> BinaryIO:
 
         return open_remote(cast(RemotePath, path))
     try:
-        return open(local, "rb", buffering=BLOCK_BYTES)
+        return open(local, "rb", buffering=0)
     except OSError as error:
         raise _resource_error(local, error) from error
 

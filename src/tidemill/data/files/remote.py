@@ -61,7 +61,7 @@ def explaining(path: RemotePath, verb: str = "read") -> Iterator[None]:
         yield
     except TidemillError:
         raise
-    except Exception as error:  # noqa: BLE001 - the edge to libraries that each have their own errors
+    except Exception as error:
         raise ResourceError(f"cannot be {verb}: {_explain(error)}", where=str(path)) from error
 
 

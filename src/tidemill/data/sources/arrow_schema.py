@@ -41,7 +41,8 @@ def _value(kind: Any, name: str) -> CoreSchema:
     types = pa.types
     for is_one, make in _PLAIN:
         if getattr(types, is_one)(kind):
-            return make()
+            plain: CoreSchema = make()
+            return plain
     if types.is_integer(kind):
         signed = types.is_signed_integer(kind)
         top = 1 << (kind.bit_width - signed)

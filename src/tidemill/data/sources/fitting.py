@@ -8,15 +8,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, cast
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, PlainSerializer, TypeAdapter, ValidationError, ValidationInfo
-from pydantic import WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, SchemaValidator
 
-from tidemill.config.words import Says
 from tidemill.config.functions import fingerprint_schema, import_object, to_import_path
 from tidemill.config.secrets import mask_start
+from tidemill.config.words import Says
 from tidemill.data.files import AnyPath, find_codec, open_random
-from tidemill.data.formats.jsonl import RAW_KEPT_BYTES
+from tidemill.data.formats.lines import RAW_KEPT_BYTES
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.protocols import State
@@ -165,13 +172,13 @@ def _checking(fit: Callable[[Any], Any], reader: PartReader, path: AnyPath, is_j
 def _show_place(path: AnyPath, place: State) -> str:
     if "offset" in place:
         return f"{path}, byte {place['offset']}"
-    shown = [f"{name.replace('_', ' ')} {place[name]}" for name in ("group", "row_group", "batch", "row") if name in place]
+    shown = [
+        f"{name.replace('_', ' ')} {place[name]}" for name in ("group", "row_group", "batch", "row") if name in place
+    ]
     return ", ".join([str(path), *shown])
 
 
-def _find_raw(
-    reader: PartReader, path: AnyPath, place: State, record: Any, is_json: bool
-) -> tuple[bytes | None, bool]:
+def _find_raw(reader: PartReader, path: AnyPath, place: State, record: Any, is_json: bool) -> tuple[bytes | None, bool]:
     """The bytes of the record given last: as they stand in a plain file, of packed JSON Lines the record as JSON."""
     if "offset" not in place:
         return None, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tidemill.data.files.folders import find_kind, iter_files
@@ -20,8 +20,9 @@ class Listing:
     found as they are asked for.
     """
 
-    def __init__(self, patterns: Sequence[Pattern]) -> None:
+    def __init__(self, patterns: Sequence[Pattern], is_known: Callable[[str], bool]) -> None:
         self._patterns = patterns
+        self._is_known = is_known  # which files of a folder named as a whole can be read
         self.root = _share([pattern.root for pattern in patterns])
         self._before = [_relate(pattern.root, self.root) for pattern in patterns]
 
@@ -32,6 +33,17 @@ class Listing:
     def find(self, name: str) -> Pattern | None:
         """The first pattern that matches a file of this name."""
         return next((self._patterns[number] for number in range(len(self._patterns)) if self._has(number, name)), None)
+
+    def would_have(self, path: Path) -> bool:
+        """Whether a local file of this path, were it there, would be one of them."""
+        wanted = os.path.abspath(path)
+        for pattern in self._patterns:
+            root = find_local(pattern.root)
+            if root is not None and Path(wanted).is_relative_to(root):
+                name = Path(wanted).relative_to(root).as_posix()
+                if self._has_below(pattern, name):
+                    return True
+        return False
 
     def iter_names(self, start: str | None = None) -> Iterator[str]:
         """The names, from `start` on.
@@ -59,14 +71,18 @@ class Listing:
 
     def _has(self, number: int, name: str) -> bool:
         before = self._before[number]
-        return name.startswith(before) and self._patterns[number].matches(name.removeprefix(before))
+        return name.startswith(before) and self._has_below(self._patterns[number], name.removeprefix(before))
+
+    def _has_below(self, pattern: Pattern, name: str) -> bool:
+        return pattern.matches(name) and (pattern.kind != "folder" or self._is_known(name))
 
     def _iter_pattern(self, pattern: Pattern, start: str) -> Iterator[str]:
         if pattern.kind == "file":
             is_there = find_kind(pattern.root / pattern.components[0]) == "file"
             return iter(pattern.components if is_there else ())
         enters = pattern.enters if pattern.is_deep else None
-        return filter(pattern.matches, iter_files(pattern.root, prefix=pattern.prefix, start=start, enters=enters))
+        names = iter_files(pattern.root, prefix=pattern.prefix, start=start, enters=enters)
+        return (name for name in names if self._has_below(pattern, name))
 
 
 def _share(roots: Sequence[AnyPath]) -> AnyPath:
@@ -99,7 +115,7 @@ def _relate(folder: AnyPath, shared: AnyPath) -> str:
 def _no_match(pattern: Pattern) -> DataError:
     shown = str(pattern.root)
     if pattern.kind == "folder":
-        return DataError(f"expected files, got the folder `{shown}` without one that can be read")
+        return DataError("expected files of a known format in the folder, got none", where=shown)
     rest = "/".join(pattern.components)
     if find_local(pattern.root) is not None and find_kind(pattern.root) != "folder":
         return DataError(f"no file matches `{pattern.text}`: there is no folder `{shown}`")

@@ -198,4 +198,3 @@ def _misfit(message: str, name: str) -> DataError:
 def _is_integer(value: str | None) -> bool:
     """Whether a text is an integer as Python would write it: `007` is a text."""
     return value is None or (value.lstrip("-").isdecimal() and str(int(value)) == value)
-

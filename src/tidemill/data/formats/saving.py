@@ -1,0 +1,32 @@
+"""Writing records to one file, in any format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tidemill.data.files import AnyPath, create_file, create_text
+from tidemill.data.formats.format import PLAIN, Format, Options
+from tidemill.disk import Disk
+
+
+def save_records(
+    records: Iterable[Any],
+    path: AnyPath,
+    file_format: Format,
+    options: Options = PLAIN,
+    *,
+    disk: Disk | None = None,
+) -> int:
+    """Write `records` to the file `path`, packed as its suffix says, and return how many.
+
+    The file is there whole or not at all, and the same records give the same bytes.
+
+    Raises:
+        DataError: a record has no form in this format; names its number, counted from 0.
+    """
+    with create_file(path, disk=disk) as file:
+        if not file_format.compressible:
+            return file_format.save(records, file, options)
+        with create_text(path, file) as text:
+            return file_format.save(records, text, options)
