@@ -11,7 +11,7 @@ from tidemill.data.files.part import (
     open_random,
     stat_file,
 )
-from tidemill.data.files.path import AnyPath, RemotePath, find_local, is_url, parse_path, split_url
+from tidemill.data.files.path import AnyPath, RemotePath, find_local, is_url, parse_path, split_url, strip_local
 from tidemill.data.files.text import PackedText, PlainText, TextFile, open_text
 from tidemill.data.files.writing import create_file, create_text
 
@@ -39,4 +39,5 @@ __all__ = [
     "split_url",
     "stat_file",
     "strip_codec",
+    "strip_local",
 ]

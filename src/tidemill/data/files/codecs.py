@@ -156,7 +156,7 @@ CODECS: tuple[Codec, ...] = (
         (b"\xfd7zXZ\x00",),
         padded=True,
         make_decoder=lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
-        wrap=lambda file: cast(BinaryIO, lzma.LZMAFile(file, "wb")),
+        wrap=lambda file: cast(BinaryIO, lzma.LZMAFile(file, "wb")),  # noqa: SIM115 - `create_text` closes it
         decode_until_error=decode_until_error,
     ),
 )

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 from tidemill.config.secrets import mask
 
@@ -72,6 +71,16 @@ def split_url(url: str) -> tuple[str, list[str]]:
     return protocol, [part for part in rest.split("/") if part]
 
 
+def strip_local(text: str) -> str:
+    """`text` without the protocol of local files.
+
+    >>> strip_local("file:///data/a.jsonl")
+    '/data/a.jsonl'
+    """
+    protocol, found, rest = text.partition("://")
+    return rest if found and protocol in _LOCAL else text
+
+
 def is_url(text: str) -> bool:
     """Whether `text` is an address, not a local path."""
     return "://" in text
@@ -83,12 +92,9 @@ def parse_path(
     """The path that `path` names; an address of a local file becomes a plain path."""
     if isinstance(path, RemotePath):
         return path
-    text = os.fspath(path)
+    text = strip_local(os.fspath(path))
     if is_url(text):
-        protocol, rest = text.split("://", 1)
-        if protocol not in _LOCAL:
-            return RemotePath(text, options or {}, codec)
-        text = unquote(rest) if "%" in rest else rest
+        return RemotePath(text, options or {}, codec)
     return Path(text) if codec is None else RemotePath(text, codec=codec)
 
 

@@ -84,6 +84,7 @@ class RemoteFile(io.RawIOBase):
 
     def __init__(self, path: RemotePath, block_bytes: int = READ_AHEAD_BYTES) -> None:
         self._path = path
+        self._position = 0  # of this reader: fsspec's files in memory are one object for all that open them
         with explaining(path):
             filesystem, name = open_filesystem(path)
             filesystem.invalidate_cache(name)
@@ -99,16 +100,22 @@ class RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         with explaining(self._path), memoryview(buffer) as view:
+            if self._file.tell() != self._position:
+                self._file.seek(self._position)
             data = self._file.read(len(view))
             view[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         with explaining(self._path):
-            return cast(int, self._file.seek(position, whence))
+            if whence == io.SEEK_END:
+                position = self._file.seek(position, whence)
+            self._position = position + (self._position if whence == io.SEEK_CUR else 0)
+        return self._position
 
     def tell(self) -> int:
-        return cast(int, self._file.tell())
+        return self._position
 
     def readable(self) -> bool:
         return True

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.data.files.folders import find_kind
-from tidemill.data.files.path import AnyPath, RemotePath, is_url, split_url
+from tidemill.data.files.path import AnyPath, RemotePath, is_url, split_url, strip_local
 
 _WEB = ("http", "https")  # a question mark begins the query of such an address
 _PARTITION = re.compile(r"[^=/._][^=/]*=.*")
@@ -104,6 +104,7 @@ def open_pattern(text: str, folder: Path, options: dict[str, Any], codec: str | 
         options: what remote file systems are opened with.
         codec: what files are packed with, whatever their suffix.
     """
+    text = strip_local(text)
     if is_url(text):
         return _open_remote(text, options, codec)
     text = os.path.expanduser(text)

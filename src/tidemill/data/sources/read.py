@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.model import Config
 from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import is_secret_key, mask_value, register_secret
-from tidemill.data.files import CODECS, is_url, split_url
+from tidemill.data.files import CODECS, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format
 from tidemill.data.nodes.node import OnError
@@ -128,7 +128,7 @@ class Read(Config):
         patterns = (value,) if isinstance(value, str) else value
         if not patterns or not all(patterns):
             raise PydanticCustomError("source_path", "expected a path or pattern, got none")
-        systems = {split_url(pattern)[0] if is_url(pattern) else "local files" for pattern in patterns}
+        systems = {split_url(each)[0] if is_url(each) else "local files" for each in map(strip_local, patterns)}
         if len(systems) > 1:
             message = "expected a path or pattern of one file system, got those of {systems}"
             raise PydanticCustomError("source_path", message, {"systems": " and ".join(sorted(systems))})
