@@ -23,19 +23,26 @@ BOM = b"\xef\xbb\xbf"
 class Run:
     """Records of consecutive lines with nothing between them, or one error: what the reader is giving now."""
 
-    __slots__ = ("ahead", "body", "count", "end", "failed", "start")
+    __slots__ = ("_items", "body", "count", "end", "failed", "is_error", "start")
 
-    def __init__(self, start: int, end: int, body: bytes, items: list[Any], *, failed: bool = False) -> None:
+    def __init__(
+        self, start: int, end: int, body: bytes, items: list[Any], *, is_error: bool = False, failed: bool = False
+    ) -> None:
         self.start = start
         self.end = end
         self.body = body
         self.count = len(items)
-        self.ahead = iter(items)
+        self.is_error = is_error
         self.failed = failed
         """True for an error that stands for the end of the file: the rest cannot be read."""
+        self._items = iter(items)
+
+    def link(self) -> Iterator[Any]:
+        """What the reader's chain goes through."""
+        return raise_each(self._items) if self.is_error else self._items
 
     def given(self) -> int:
-        return self.count - length_hint(self.ahead)
+        return self.count - length_hint(self._items)
 
     def offset(self, given: int) -> int:
         """Where the text goes on after `given` of the items."""
@@ -87,14 +94,23 @@ ReadRuns = Callable[[TextFile, Place], Iterator[Run]]
 """Gives the runs of a text from where `place` stands; the text was brought there."""
 
 
-def open_lines(path: Path, state: State | None, read_runs: ReadRuns) -> LineReader:
+def open_lines(
+    path: Path,
+    state: State | None,
+    read_runs: ReadRuns,
+    *,
+    compare: Callable[[Path, State], Growth] | None = None,
+) -> LineReader:
     """A reader of the file at `path` from its start or from `state`, its runs made by `read_runs`.
+
+    Args:
+        compare: what tells whether the file is as it was; None takes `compare_lines`.
 
     Raises:
         ResourceError: the file cannot be opened.
         StateError: the file was edited before the place where `state` stands.
     """
-    growth = "same" if state is None else compare_lines(path, state)
+    growth = "same" if state is None else (compare or compare_lines)(path, state)
     if state is not None and growth in ("cut", "edited"):
         what = "edited before" if growth == "edited" else "cut in the middle of the line that ended at"
         raise StateError(
@@ -267,18 +283,18 @@ def _iter_links(
     try:
         for run in runs:
             place.run = run
-            yield run.ahead if run.body else raise_each(run.ahead)
+            yield run.link()
     except ResourceError as error:
         yield raise_each(repeat(error))  # what lies behind must not be read as if it were next
     if text.failure and not place.run.failed:
         place.run = cut_run(path, place.run.end, b"", text)
-        yield raise_each(place.run.ahead)
+        yield place.run.link()
     file.close()
 
 
 def error_run(error: DataError, start: int, end: int, *, failed: bool = False) -> Run:
     """The run that raises `error`, about the text from `start` to `end`."""
-    return Run(start, end, b"", [error], failed=failed)
+    return Run(start, end, b"", [error], is_error=True, failed=failed)
 
 
 def cut_run(path: Path, offset: int, raw: bytes, text: TextFile) -> Run:
@@ -288,26 +304,20 @@ def cut_run(path: Path, offset: int, raw: bytes, text: TextFile) -> Run:
     return error_run(error, offset, offset, failed=True)
 
 
-def over_limit(path: Path, start: int, end: int, line: bytes, limit: int) -> DataError:
-    """That a line is longer than `limit`."""
+def over_limit(path: Path, start: int, end: int, line: bytes, limit: int, *, of: str = "line") -> DataError:
+    """That a line, or the file, is longer than `limit`."""
     return DataError(
-        f"expected at most {limit:,} bytes in a line, got {end - start:,}",
+        f"expected at most {limit:,} bytes in a {of}, got {end - start:,}",
         where=where_at(path, start),
-        hint="raise max_line_bytes if such lines are meant",
+        hint=f"raise max_line_bytes if such {of}s are meant",
         raw=_head(line, limit),
         offset=start,
         is_cut=True,
     )
 
 
-def explain_encoding(error: UnicodeDecodeError, encoding: str, of: str) -> str:
-    """That bytes are not text in `encoding`, and where in the line, row or file (`of`)."""
-    name = "UTF-8" if encoding.lower() in ("utf-8", "utf8") else encoding
-    return f"invalid {name}: {error.reason} at byte {error.start} of the {of}"
-
-
 def strip_line_end(line: bytes) -> bytes:
-    """The line without `\\n` or `\\r\\n`."""
+    """The line without its end, LF or CRLF."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tidemill.data.files import strip_codec
+from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import Format
 from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.text import TEXT
 
-FORMATS: dict[str, Format] = {each.name: each for each in (JSONL,)}
+FORMATS: dict[str, Format] = {each.name: each for each in (JSONL, CSV, TEXT)}
 
 
 def find_format(name: str) -> Format | None:

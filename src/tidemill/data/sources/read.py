@@ -218,7 +218,7 @@ class Read(Config):
         """Whether the file, up to `state`, is as it was."""
         if MISFIT in state:
             return "same"
-        return self._find_format(part).compare(_locate(self._list(), part), state)
+        return self._find_format(part).compare(_locate(self._list(), part), state, self._options())
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Bytes of the file as it is stored that the records before `state` take, and its size."""
