@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check format lint types layers bench ideas lock
+.PHONY: demo test check format lint types layers bench ideas proof lock
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -37,6 +37,10 @@ bench: $(INSTALLED)
 
 ideas: $(INSTALLED)
 	@$(BIN)/python benchmarks/ideas.py
+
+# What takes minutes and a server of its own: fails beyond its bounds.
+proof: $(INSTALLED)
+	@$(BIN)/python benchmarks/proofs/s3_listing.py
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)

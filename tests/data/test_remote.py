@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import pickle
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 import s3fs
 from fsspec.asyn import get_loop, sync
 from fsspec.implementations.memory import MemoryFileSystem
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import S3Backend, s3_backends
 from moto.server import ThreadedMotoServer
 from resuming import check_resumes_everywhere, outcomes
@@ -77,7 +78,7 @@ def test_a_remote_file_resumes_everywhere(memory: Any) -> None:
         with create_file(path) as file, create_text(path, file) as packed:
             packed.write(text)
         source = Read(path=f"memory://in/{name}")
-        whole = check_resumes_everywhere(lambda state, source=source: iterate(source, (), state))
+        whole = check_resumes_everywhere(functools.partial(iterate, source, ()))
         assert [outcome[0] for outcome in whole] == ["record", "DataError", *["record"] * 5]
         assert whole[1][2:] == (b"{", 9)
 
@@ -146,7 +147,7 @@ def test_a_file_system_that_cannot_be_opened_says_why() -> None:
         PartFile(parse_path("s4://bucket/a.jsonl"))
     with pytest.raises(ConfigError, match="`gcs://` needs a package that is missing"):
         PartFile(parse_path("gcs://bucket/a.jsonl"))
-    with pytest.raises(ConfigError, match="cannot be opened: .*missing 1 required positional argument: 'repo'"):
+    with pytest.raises(ConfigError, match=r"cannot be opened: .*missing 1 required positional argument: 'repo'"):
         PartFile(parse_path("github://a.jsonl", {"org": "me"}))
 
 
@@ -232,7 +233,7 @@ def test_what_stands_on_s3_is_known(s3: dict[str, Any]) -> None:
         file.seek(2)
         assert file.read(3) == b'n":'
     missing = parse_path("s3://data/in/b.jsonl", s3)
-    kinds = [find_kind(each) for each in (path, path.parent, missing, parse_path("s3://none/b", s3))]  # type: ignore[arg-type]
+    kinds = [find_kind(each) for each in (path, path.parent, missing, parse_path("s3://none/b", s3))]
     assert kinds == ["file", "folder", None, None]
     with pytest.raises(ResourceError, match=r"s3://data/in/b\.jsonl: cannot be read: there is no such file"):
         PartFile(missing)
@@ -271,7 +272,7 @@ def test_s3_is_listed_page_by_page(s3: dict[str, Any]) -> None:
     put("in/00000a.jsonl", {"n": "new"})  # in front of the state's part, which is not looked at again
     assert list(islice(stream.iterate(state), 2)) == [{"n": 3}, {"n": 4}]
     root = parse_path("s3://data/in", s3)
-    assert list(iter_files(root, start="01008.jsonl", enters=lambda _: True)) == [  # type: ignore[arg-type]
+    assert list(iter_files(root, start="01008.jsonl", enters=lambda _: True)) == [
         "01008.jsonl",
         "01009.jsonl",
         "deep/x.jsonl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ def make_validator(schema: pa.Schema) -> SchemaValidator:
     Raises:
         ConfigError: a type that records are not checked for.
     """
-    return SchemaValidator(_record(list(schema)), core_schema.CoreConfig(coerce_numbers_to_str=True))
+    return SchemaValidator(_record(list(schema)))
 
 
 def _record(fields: list[Any]) -> CoreSchema:
@@ -69,13 +70,15 @@ def _item(kind: Any, name: str) -> CoreSchema:
     return core_schema.nullable_schema(value) if kind.value_field.nullable else value
 
 
+_text = functools.partial(core_schema.str_schema, coerce_numbers_to_str=True)
+
 _PLAIN: tuple[tuple[str, Any], ...] = (
     ("is_null", core_schema.none_schema),
     ("is_boolean", core_schema.bool_schema),
     ("is_floating", core_schema.float_schema),
-    ("is_string", core_schema.str_schema),
-    ("is_large_string", core_schema.str_schema),
-    ("is_string_view", core_schema.str_schema),
+    ("is_string", _text),
+    ("is_large_string", _text),
+    ("is_string_view", _text),
     ("is_binary", core_schema.bytes_schema),
     ("is_large_binary", core_schema.bytes_schema),
     ("is_fixed_size_binary", core_schema.bytes_schema),
