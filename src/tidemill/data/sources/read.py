@@ -156,6 +156,9 @@ class Read(Config):
         for name, value in super().__repr_args__():
             yield name, _mask_options(value) if name == "storage_options" else value
 
+    def __hash__(self) -> int:
+        return hash((self.path, self.format, self._folder))
+
     def model_post_init(self, context: Any) -> None:
         folder = context.get("folder") if isinstance(context, Mapping) else None
         self._folder = None if folder is None else Path(folder)
@@ -305,6 +308,12 @@ def _each_secret(value: Any, *, hidden: bool) -> None:
             _each_secret(item, hidden=hidden)
     elif hidden and isinstance(value, str):
         register_secret(value)
+
+
+def leave_out_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options as a file may hold them: without what is secret."""
+    left = {key: item for key, item in options.items() if key not in _KEYS and not is_secret_key(str(key))}
+    return {key: leave_out_secrets(item) if isinstance(item, Mapping) else item for key, item in left.items()}
 
 
 def _mask_options(options: Any) -> Any:
