@@ -9,11 +9,12 @@ from itertools import accumulate
 from os import PathLike
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import orjson
 
-from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.format import Rows
+from tidemill.data.formats.table import get_format
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Record
 
@@ -100,16 +101,6 @@ def dataset(path: str | PathLike[str]) -> Dataset:
     return Dataset(_Parts(place, _find_format(place), (place.name,), None))
 
 
-class _Part(Protocol):
-    """One file: what a format's module gives."""
-
-    def count_rows(self) -> int: ...
-    def columns(self) -> tuple[str, ...]: ...
-    def read_row(self, index: int) -> Record: ...
-    def iter_rows(self, start: int, stop: int) -> Iterator[Record]: ...
-    def release(self) -> None: ...
-
-
 class _Parts:
     """The parts of a dataset and its views, opened when used, the least recently used one let go of."""
 
@@ -123,7 +114,7 @@ class _Parts:
 
     def _prepare(self) -> None:
         self._ends: list[int] | None = None
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[int, Rows] = {}
         self._recent: OrderedDict[int, None] = OrderedDict()
         self._lock = Lock()  # guards the two above
 
@@ -169,7 +160,7 @@ class _Parts:
             self._ends = list(accumulate(self._rows))
         return self._ends
 
-    def _open_checked(self, number: int) -> _Part:
+    def _open_checked(self, number: int) -> Rows:
         part = self._open(number)
         if self._rows is not None and part.count_rows() != self._rows[number]:
             raise StateError(
@@ -179,11 +170,11 @@ class _Parts:
             )
         return part
 
-    def _open(self, number: int) -> _Part:
+    def _open(self, number: int) -> Rows:
         with self._lock:
             part = self._parts.get(number)
             if part is None:
-                self._parts[number] = part = _make_part(self._format, self.folder / self._names[number])
+                self._parts[number] = part = get_format(self._format).open_rows(self.folder / self._names[number])
             self._recent[number] = None
             self._recent.move_to_end(number)
             if len(self._recent) > MAX_OPEN_PARTS:
@@ -192,14 +183,6 @@ class _Parts:
 
 
 _PICKLED = ("path", "folder", "_format", "_names", "_rows")
-
-
-def _make_part(file_format: str, path: Path) -> _Part:
-    if file_format == "jsonl":
-        return JSONL.open_rows(path)
-    from tidemill.data.formats.parquet import ParquetPart
-
-    return ParquetPart(path)
 
 
 def _load_parts(path: Path) -> _Parts:

@@ -105,11 +105,11 @@ class _Parser:
             text = body.decode(self._encoding)
         except UnicodeDecodeError:
             return None
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").removesuffix("\r")
         lines = text.removesuffix("\n").split("\n") if body else []
         if len(lines) != body.count(b"\n") + (not body.endswith(b"\n") and body != b""):
             return None  # an encoding such as UTF-7 has other ways to write a line end
+        if "\r" in text:
+            return [{"text": line.removesuffix("\r")} for line in lines]
         return [{"text": line} for line in lines]
 
     def parse_line(self, line: bytes, where: str, offset: int) -> Record:

@@ -17,7 +17,7 @@ from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import is_secret_key, mask_value, register_secret
 from tidemill.data.files import CODECS, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
-from tidemill.data.formats.table import FORMATS, find_format
+from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
 from tidemill.data.reader import PartReader
 from tidemill.data.sources.fitting import (
@@ -36,6 +36,7 @@ from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, f
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
 
+_NAMES = tuple(each.name for each in FORMATS)
 _KEYS = frozenset({"key", "account_key", "sas_token", "connection_string"})
 """Storage options that are secret under a name that does not say so."""
 
@@ -137,9 +138,9 @@ class Read(Config):
     @field_validator("format")
     @classmethod
     def _check_format(cls, value: str | None) -> str | None:
-        if value is not None and value not in FORMATS:
+        if value is not None and value not in _NAMES:
             message = "expected one of {known}, got `{value}`"
-            raise PydanticCustomError("format", message, {"known": ", ".join(FORMATS), "value": value})
+            raise PydanticCustomError("format", message, {"known": ", ".join(_NAMES), "value": value})
         return value
 
     @field_validator("storage_options")
@@ -211,7 +212,7 @@ class Read(Config):
             DataError: it is still not a record.
         """
         text = self.path if isinstance(self.path, str) else self.path[0]
-        by_suffix = find_format(text) if self.format is None else FORMATS[self.format]
+        by_suffix = find_format(text) if self.format is None else get_format(self.format)
         file_format = by_suffix or self._find_format(next(self.parts()))
         record = file_format.decode(raw, self._options())
         fit = self._fit()
@@ -252,7 +253,7 @@ class Read(Config):
         return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns)
 
     def _find_format(self, name: str) -> Format:
-        found = FORMATS[self.format] if self.format is not None else find_format(name)
+        found = get_format(self.format) if self.format is not None else find_format(name)
         if found is None:
             raise _unknown_format(name)
         return found
@@ -333,11 +334,11 @@ def _check_one_format(formats: dict[str, str], known: Format, name: str, folder:
 
 
 def _unknown_format(name: str) -> DataError:
-    suffixes = ", ".join(suffix for each in FORMATS.values() for suffix in each.suffixes)
+    suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
     packed = ", ".join(codec.suffix for codec in CODECS)
     return DataError(
         "expected a file of a known format, got one of another suffix",
         where=name,
-        hint=f"say format: {' or '.join(FORMATS)}; known by their suffix are {suffixes}, those of text also with "
+        hint=f"say format: {' or '.join(_NAMES)}; known by their suffix are {suffixes}, those of text also with "
         f"{packed} behind",
     )
