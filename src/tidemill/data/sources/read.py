@@ -233,6 +233,10 @@ class Read(Config):
         """Whether a file of this path, were it there, would be one of the parts."""
         return self._list().would_have(path)
 
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+        return f"read({self.path!r})"
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
         described = self.model_dump(mode="json", exclude_none=True, exclude={"storage_options", "record_schema"})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
-from tidemill.data.reader import PartReader
+from tidemill.data.failures import explain_failure
+from tidemill.data.origin import Origin, describe_position
+from tidemill.data.policy import SOURCE, Policy
+from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.stages.stage import Stage
-from tidemill.errors import StateError
+from tidemill.errors import DataError, StateError
 from tidemill.protocols import RecordIterator, Source, State
 
 
@@ -25,9 +28,24 @@ class PartsStage(Stage):
         state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
         return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
 
+    def origin(self) -> Origin:
+        return self._find_origin("origin")
+
+    def explain(self) -> Origin:
+        return self._find_origin("explain")
+
     def close(self) -> None:
         if self.cursor.reader is not None:
             self.cursor.reader.close()
+
+    def _find_origin(self, how: str) -> Origin:
+        cursor = self.cursor
+        part = cursor.part or ""
+        if cursor.reader is None:
+            return Origin(part)
+        find = getattr(cursor.reader, how, None)  # a reader over other streams knows more
+        found: Origin = find() if find else Origin(part, describe_position(_reader_state(cursor.reader, 1)))
+        return found
 
 
 class _PartCursor:
@@ -40,15 +58,13 @@ class _PartCursor:
         self.reader: RecordIterator | None = None
         self.ended = False
 
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
 
-def open_parts(
-    source: Source,
-    parts: Sequence[str] | None,
-    state: State | None,
-    *,
-    wrap: Callable[[RecordIterator], Iterator[Any]],
-) -> Stage:
-    """The stage that reads `parts`, each reader gone through as `wrap` says; None reads all that the source has.
+
+def open_parts(source: Source, parts: Sequence[str] | None, state: State | None, *, policy: Policy) -> Stage:
+    """The stage that reads `parts`, all that the source has for None; `policy` says what an error of it gets.
 
     Parts are asked for as they are come to. A state's part must be the first of those from it on; what a source lists
     in front of it is not looked at, unless the state stands in the first part.
@@ -65,38 +81,70 @@ def open_parts(
             f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
             hint="put the source's files back as they were, or start without a state",
         )
-    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, wrap)))
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy)))
     stage.cursor = cursor
     return stage
 
 
 def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor) -> Iterator[str]:
     """The names from the cursor's part on."""
-    if parts is None:
-        return iter(source.parts(cursor.part if cursor.index else None))
-    return iter(parts[cursor.index :])
+    if parts is not None:
+        return iter(parts[cursor.index :])
+    if cursor.part is None:  # the one in front could not be opened
+        return islice(source.parts(), cursor.index, None)
+    return iter(source.parts(cursor.part if cursor.index else None))
 
 
-def _iter_parts(
-    source: Source, names: Iterator[str], cursor: _PartCursor, wrap: Callable[[RecordIterator], Iterator[Any]]
-) -> Iterator[Iterator[Any]]:
-    index = cursor.index
+def _iter_parts(source: Source, names: Iterator[str], cursor: _PartCursor, policy: Policy) -> Iterator[Iterator[Any]]:
+    index = cursor.index - 1
+    name = ""
     while True:
         try:
-            name = next(names, None)
-            if name is None:
+            name = next(names, "")
+            if not name:
                 break
-            if cursor.reader is not None:
-                cursor.reader.close()
+            index += 1
+            cursor.close()
             reader = source.open_part(name, cursor.state)
+        except DataError as error:  # nothing of the part can be read: it is told once, and the next one follows
+            cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
+            error.step = error.step or SOURCE
+            if not policy.takes(error):
+                yield raise_each((error,))
+            continue
         except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
-            yield _Broken(error)
+            yield _Broken(explain_failure(error, SOURCE, name))
             return
         cursor.part, cursor.index, cursor.state = name, index, None
         cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
-        yield wrap(cursor.reader)
-        index += 1
+        link = _Link(cursor.reader)
+        while not link.ended:
+            yield link.read(name, policy)
     cursor.ended = True
+
+
+class _Link:
+    """A reader as a link of the chain, taken up again behind each error."""
+
+    def __init__(self, reader: RecordIterator) -> None:
+        self._reader = reader
+        self.ended = False
+
+    def read(self, part: str, policy: Policy) -> Iterator[Any]:
+        while not self.ended:
+            try:
+                for record in self._reader:  # noqa: UP028 - `yield from` would close the reader in whatever thread drops it
+                    yield record
+                self.ended = True
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                explained = explain_failure(error, SOURCE, part)
+                if policy.takes(explained):
+                    continue
+                if explained is error:
+                    raise
+                raise explained from error
 
 
 class _Broken:

@@ -35,6 +35,7 @@ from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read, leave_out_secrets
+from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
@@ -225,6 +226,8 @@ class _Dumper:
             return self._name_model(value)
         if isinstance(value, Template):
             return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
+        if isinstance(value, TokenizerFile):
+            return os.path.relpath(value.path, self.folder)
         if isinstance(value, BaseModel):
             return self.dump_fields(value)
         if isinstance(value, dict):
