@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check format lint types layers bench ideas lock
+.PHONY: demo test check format lint types layers bench ideas proof lock
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -38,9 +38,13 @@ bench: $(INSTALLED)
 ideas: $(INSTALLED)
 	@$(BIN)/python benchmarks/ideas.py
 
+# What takes minutes and a server of its own: fails beyond its bounds.
+proof: $(INSTALLED)
+	@$(BIN)/python benchmarks/proofs/s3_listing.py
+
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --extra=tokenizers --output-file=$(LOCK) \
+	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --extra=s3 --extra=tokenizers --output-file=$(LOCK) \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--no-header pyproject.toml requirements/dev.in
 

@@ -28,6 +28,7 @@ FDS = Path("/proc/self/fd")
 THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end
     "tqdm_monitor",  # one for the process, of a library
+    "fsspecIO",  # as that: the loop of its file systems
 )
 
 COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the process, ends with it

@@ -94,7 +94,7 @@ def check(job: JobArgument, overrides: SetOption = None) -> None:
     loaded = load_job(job, overrides or ())
     loaded.check()
     spec = loaded.spec
-    parts, before = len(spec.source.parts()), spec.halves[0]
+    parts, before = len(tuple(spec.source.parts())), spec.halves[0]
     console = _console()
     console.print(f"{job}: nothing wrong; {parts} source part{'' if parts == 1 else 's'} → {spec.folders.output}")
     names = spec.names[1:-1]

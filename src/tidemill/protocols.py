@@ -5,7 +5,7 @@ Each protocol is small, checked by one contract suite in `tidemill.testing`, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Protocol, runtime_checkable
 
 Record = dict[str, Any]
@@ -36,11 +36,11 @@ class RecordIterator(Protocol):
 class Source(Protocol):
     """Where records come from: named parts, each read in order."""
 
-    def parts(self) -> Sequence[str]:
-        """The names of the parts in reading order.
+    def parts(self, start: str | None = None) -> Iterable[str]:
+        """The names of the parts in reading order, from `start` on; they may be found as they are asked for.
 
         Raises:
-            DataError: there is none; names the pattern and the folder.
+            DataError: there is none; names the pattern and the folder. Told when the first is asked for.
         """
         ...
 

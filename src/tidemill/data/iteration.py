@@ -94,7 +94,6 @@ def iterate(
     describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
     if state is not None:
         check_state(state, describe())
-    names = tuple(source.parts() if parts is None else parts)
     skips = getattr(source, "on_error", None) == "skip"
 
     losses = Losses()
@@ -104,7 +103,7 @@ def iterate(
 
     def start(state: State | None, epoch: Epoch) -> Stage:
         chosen = [nodes[index] for index in sorted(folded)]
-        return open_parts(choose_rows(source, chosen, epoch), names, state, policy=policy)
+        return open_parts(choose_rows(source, chosen, epoch), parts, state, policy=policy)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
     stage = Opening(start, steps, losses, folded).open(len(nodes), state, epoch)

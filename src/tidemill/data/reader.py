@@ -39,15 +39,14 @@ class _Raising:
 
     def __init__(self, errors: Iterable[BaseException]) -> None:
         self._errors = iter(errors)
+        self._ahead: BaseException | None = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> NoReturn:
-        error = next(self._errors)
-        following = next(self._errors, None)  # an iterator at its end lets go of what it went through
-        if following is not None:
-            self._errors = chain((following,), self._errors)
+        error = self._ahead or next(self._errors)
+        self._ahead = next(self._errors, None)  # an iterator at its end lets go of what it went through
         try:
             raise error
         finally:

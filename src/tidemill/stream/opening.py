@@ -23,8 +23,9 @@ def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: A
     """The records of files as a stream; touches nothing until it is iterated.
 
     Args:
-        path: a file, a pattern (`*`, `?`, `[…]`, `**`) or several.
-        **options: `format`, `on_error`, `max_line_bytes`; see `tidemill.data.sources.read.Read`.
+        path: a file, a folder, a pattern (`*`, `?`, `[…]`, `**`) or several; local, or addresses that fsspec opens.
+        **options: `format`, `on_error`, `schema`, `compression`, `storage_options` and more; see
+            `tidemill.data.sources.read.Read`.
 
     Raises:
         ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.

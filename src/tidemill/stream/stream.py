@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.data.files import parse_path
 from tidemill.data.flow import Flow, show_source
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
@@ -74,12 +75,16 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
         """
         return run_trials(self._source, self._nodes, count, folder=Path(), call=call)
 
-    def save(self, path: str | PathLike[str]) -> int:
-        """Write the records as JSON lines to one file, gzip by suffix, whole or not at all; gives their number.
+    def save(self, path: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> int:
+        """Write the records as JSON lines to one file, packed by suffix, whole or not at all; gives their number.
 
         Not a job: nothing is resumed.
+
+        Args:
+            path: of a local file, or an address that fsspec opens: `s3://bucket/a.jsonl.zst`.
+            storage_options: what fsspec opens the file system with.
         """
-        return save_jsonl(self, Path(path))
+        return save_jsonl(self, parse_path(path, storage_options))
 
     def write(
         self,

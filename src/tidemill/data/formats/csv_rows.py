@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from threading import Lock
 from typing import Any, BinaryIO
 
-from tidemill.data.files import BLOCK_BYTES
+from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import COMPRESSED, Options
 from tidemill.data.formats.runs import Run, error_run, over_limit, strip_line_end, where_at
@@ -40,7 +40,7 @@ class CsvLayout:
         return csv.reader(lines, delimiter=self.delimiter, strict=True)
 
 
-def find_layout(path: Path | None, options: Options) -> CsvLayout:
+def find_layout(path: AnyPath | None, options: Options) -> CsvLayout:
     """The layout that options and the suffix of `path` say.
 
     Raises:

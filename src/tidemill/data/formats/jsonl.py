@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tidemill.data.files import BLOCK_BYTES
+from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
 from tidemill.data.formats.jsonl_rows import JsonlRows
@@ -83,8 +83,8 @@ def open_jsonl(path: Path, state: State | None = None, *, max_line_bytes: int = 
     return JSONL.open(path, state, Options(max_line_bytes=max_line_bytes))
 
 
-def save_jsonl(records: Iterable[Any], path: Path, *, disk: Disk | None = None) -> int:
-    """Write `records` to one file, gzip when `path` ends in `.gz`, and return how many: `save_records`, for JSON Lines.
+def save_jsonl(records: Iterable[Any], path: AnyPath, *, disk: Disk | None = None) -> int:
+    """Write `records` to one file, packed as its suffix says, and return how many: `save_records`, for JSON Lines.
 
     Raises:
         DataError: a record is not JSON; names its number, counted from 0.

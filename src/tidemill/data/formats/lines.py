@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.files import PartFile, TextFile, compare_file, open_text, stat_file
+from tidemill.data.files import PartFile, TextFile, compare_file, measure_file, open_text
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
-from tidemill.data.reader import PartReader
+from tidemill.data.reader import PartReader, raise_each
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Growth, State
 
@@ -108,11 +109,7 @@ def compare_lines(path: Path, state: State) -> Growth:
 
 def measure_lines(path: Path, state: State | None) -> tuple[int, int] | None:
     """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""
-    try:
-        size: int = stat_file(path)["size"]
-    except ResourceError:
-        return None
-    return state.get("read", state["crc"][0]) if state else 0, size
+    return measure_file(path, state)
 
 
 def iter_bodies(text: TextFile, start: int, limit: int) -> Iterator[tuple[int, int, bytes]]:
@@ -238,9 +235,12 @@ def _iter_links(
     path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run]
 ) -> Iterator[Iterator[Any]]:
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
-    for run in runs:
-        place.run = run
-        yield run.link()
+    try:
+        for run in runs:
+            place.run = run
+            yield run.link()
+    except ResourceError as error:
+        yield raise_each(repeat(error))  # what lies behind must not be read as if it were next
     if text.failure and not place.run.failed:
         place.run = cut_run(path, place.run.end, b"", text)
         yield place.run.link()

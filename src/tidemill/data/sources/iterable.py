@@ -55,7 +55,7 @@ class FromIterable(Config):
         except ConfigError:
             return f"the function {getattr(value, '__qualname__', type(value).__qualname__)}"
 
-    def parts(self) -> Sequence[str]:
+    def parts(self, start: str | None = None) -> Sequence[str]:
         """The one part."""
         return (ITERABLE_PART,)
 

@@ -2,49 +2,115 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
+import functools
 import os
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.numbers import check_int64
-from tidemill.data.formats.format import MAX_LINE_BYTES
-from tidemill.data.formats.jsonl import JSONL, open_jsonl, parse_line
+from tidemill.config.secrets import is_secret_key, mask_value, register_secret
+from tidemill.data.files import CODECS, is_url, split_url, strip_local
+from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
+from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
 from tidemill.data.reader import PartReader
-from tidemill.errors import DataError
+from tidemill.data.sources.fitting import (
+    MISFIT,
+    RecordSchema,
+    completing,
+    fail_once,
+    fingerprint_record_schema,
+    fit_reader,
+    fit_record,
+    make_fit,
+)
+from tidemill.data.sources.listing import Listing
+from tidemill.data.sources.pattern import open_pattern
+from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, find_misfit, sample_shape
+from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
 
-SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
-"""Of files that are read as JSON Lines without being told to."""
+_NAMES = tuple(each.name for each in FORMATS)
+_KEYS = frozenset({"key", "account_key", "sas_token", "connection_string"})
+"""Storage options that are secret under a name that does not say so."""
+
+_LATER = ("compression", "delimiter", "encoding", "whole", "columns")
+"""Fields that are described only where they are set, so that they change no older fingerprint."""
+
+
+class _Found:
+    """What a source has found out; it makes no difference between two that say the same, and none is pickled."""
+
+    def __init__(self) -> None:
+        self.shape: Shape | None = None
+        self.fit: Any = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Found)
+
+    def __hash__(self) -> int:
+        return hash(_Found)
+
+    def __reduce__(self) -> tuple[type[_Found], tuple[()]]:
+        return _Found, ()
+
+    def __deepcopy__(self, memo: object) -> _Found:
+        return _Found()
 
 
 class Read(Config):
-    """Files of JSON Lines, plain or gzip, as a source; making one touches nothing.
+    """Files as a source, local or on any file system of fsspec; making one touches nothing.
 
-    A pattern takes `*`, `?`, `[…]` and `**`. The files that match it are the parts, sorted; a list of patterns
-    keeps its order, and a file stands where it matched first. A part is named by its path from the folder all
-    patterns share: the parts of `reviews/*.jsonl` are `a.jsonl`, `b.jsonl`.
+    A pattern takes `*`, `?`, `[…]` and `**`. The files that match it are the parts, sorted by their whole names; a
+    list of patterns keeps its order, and a file stands where it matched first. They are listed as they are come to. A
+    part is named by its path from the folder all patterns share: the parts of `reviews/*.jsonl` are `a.jsonl`,
+    `b.jsonl`. A folder stands for its files, those in folders named `key=value` too, which give columns then; names
+    that begin with a dot or underscore are passed over.
+
+    Of files with columns at most 16, spread over the first 1,000, say what the columns are: one that some of these
+    lack is None there. A file with another column, or another kind of values, gives one `DataError`, and the next file
+    is read.
 
     Attributes:
-        path: one pattern or several; relative ones start at the job file's folder, else the current one.
-        format: `jsonl` reads files of any suffix; None asks for one of `SUFFIXES`.
-        on_error: what a corrupt line gets; None takes the run's default (`quarantine`; iteration raises).
+        path: one pattern or several; relative ones start at the job file's folder, else the current one. An address
+            (`s3://bucket/reviews/*.jsonl.gz`) is opened by fsspec.
+        format: what the files are, whatever their suffix; None lets it say.
+        on_error: what a corrupt record gets; None takes the run's default (`quarantine`; iteration raises).
         max_line_bytes: a longer line is an error; it is passed over without being held in memory.
+        storage_options: what fsspec opens the file system with: credentials, an endpoint. No part of the fingerprint,
+            and secrets among them are never shown or written.
+        compression: how the files are packed, whatever their suffix: `gzip`, `zstd`, `bz2`, `xz`, or `none`.
+        record_schema: `schema` in calls and job files: a Pydantic model, which each record becomes an instance of, or
+            a `pyarrow.Schema`, to whose types its values are cast where nothing is lost. A record that does not fit
+            is an error.
+        delimiter: of CSV; None takes a tab for `.tsv` and a comma for all else.
+        encoding: of text and CSV, a name Python knows.
+        whole: of text: a file is one record, not each of its lines.
+        columns: of Parquet and Arrow: only these are read.
     """
 
+    model_config = ConfigDict(populate_by_name=True)
+
     path: str | tuple[str, ...]
-    format: Literal["jsonl"] | None = None
+    format: str | None = None
     on_error: OnError | None = None
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
+    storage_options: dict[str, Any] = Field(default_factory=dict)
+    compression: Literal["gzip", "zstd", "bz2", "xz", "none"] | None = None
+    record_schema: RecordSchema | None = Field(default=None, alias="schema")
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+    whole: bool = False
+    columns: tuple[str, ...] | None = None
 
     _folder: Path | None = PrivateAttr(default=None)
+    _found: _Found = PrivateAttr(default_factory=_Found)
 
     _check_int64 = field_validator("max_line_bytes")(check_int64)
 
@@ -63,35 +129,58 @@ class Read(Config):
         patterns = (value,) if isinstance(value, str) else value
         if not patterns or not all(patterns):
             raise PydanticCustomError("source_path", "expected a path or pattern, got none")
-        for pattern in patterns:
-            if "://" in pattern:
-                message = "expected a path or pattern of local files, got `{pattern}`"
-                raise PydanticCustomError("source_path", message, {"pattern": pattern})
+        systems = {split_url(each)[0] if is_url(each) else "local files" for each in map(strip_local, patterns)}
+        if len(systems) > 1:
+            message = "expected a path or pattern of one file system, got those of {systems}"
+            raise PydanticCustomError("source_path", message, {"systems": " and ".join(sorted(systems))})
         return value
+
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, value: str | None) -> str | None:
+        if value is not None and value not in _NAMES:
+            message = "expected one of {known}, got `{value}`"
+            raise PydanticCustomError("format", message, {"known": ", ".join(_NAMES), "value": value})
+        return value
+
+    @field_validator("storage_options")
+    @classmethod
+    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _each_secret(value, hidden=False)
+        return value
+
+    @field_serializer("storage_options")
+    def _show_options(self, value: dict[str, Any]) -> Any:
+        return _mask_options(value)
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            yield name, _mask_options(value) if name == "storage_options" else value
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.format, self._folder))
 
     def model_post_init(self, context: Any) -> None:
         folder = context.get("folder") if isinstance(context, Mapping) else None
         self._folder = None if folder is None else Path(folder)
 
-    def parts(self) -> Sequence[str]:
-        """The names of the files that match, in reading order.
+    def parts(self, start: str | None = None) -> Iterator[str]:
+        """The names of the files that match, in reading order, from `start` on; found as they are asked for.
 
         Raises:
             DataError: a pattern matches no file, a file's name is not UTF-8, or its format is not known by its suffix.
+            ResourceError: a folder cannot be listed.
         """
-        folder = self._shared_folder()
-        names: dict[str, None] = {}
-        for pattern in self._patterns():
-            matches = _match(self._start(), pattern)
-            if not matches:
-                raise _no_match(self._start(), pattern)
-            found = sorted(PurePosixPath(os.path.relpath(path, folder)).as_posix() for path in matches)
-            names.update(dict.fromkeys(found))
-        for name in names:
-            _check_name(name)
-            if self.format is None:
-                _check_suffix(folder / name)
-        return tuple(names)
+        listing = self._list()
+        formats: dict[str, str] = {}
+        for name in listing.iter_names(start):
+            pattern = listing.find(name)
+            known = find_format(name)
+            if self.format is None and known is None:
+                raise _unknown_format(str(listing.locate(name)))
+            if self.format is None and known is not None and pattern is not None and pattern.kind == "folder":
+                _check_one_format(formats, known, name, str(listing.root))
+            yield name
 
     def open_part(self, part: str, state: State | None = None) -> PartReader:
         """The records of one file, from its start or from `state`.
@@ -100,32 +189,49 @@ class Read(Config):
             ResourceError: the file cannot be opened.
             StateError: the file was edited before `state`.
         """
-        return open_jsonl(self._shared_folder() / part, state, max_line_bytes=self.max_line_bytes)
+        listing = self._list()
+        path, file_format, options = _locate(listing, part), self._find_format(part), self._options()
+        misfit, complete = None, None
+        if state is None or MISFIT in state:
+            check_options(file_format, options)
+        try:
+            complete = self._complete(listing, part, file_format)
+        except DataError as error:
+            misfit = error
+        if misfit is not None and (state is None or MISFIT in state):
+            return fail_once(misfit, state)
+        if state is not None and MISFIT in state:
+            state = None
+        reader = file_format.open(path, state, options)
+        return fit_reader(reader, path, complete=complete, fit=self._fit(), is_json=file_format.name == "jsonl")
 
     def decode_record(self, raw: bytes) -> Any:
-        """The record on a line that was refused before.
+        """The record in the bytes that were refused before.
 
         Raises:
             DataError: it is still not a record.
         """
-        return parse_line(raw)
+        text = self.path if isinstance(self.path, str) else self.path[0]
+        by_suffix = find_format(text) if self.format is None else get_format(self.format)
+        file_format = by_suffix or self._find_format(next(self.parts()))
+        record = file_format.decode(raw, self._options())
+        fit = self._fit()
+        return record if fit is None else fit_record(fit, record, raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
         """Whether the file, up to `state`, is as it was."""
-        return JSONL.compare(self._shared_folder() / part, state)
+        if MISFIT in state:
+            return "same"
+        return self._find_format(part).compare(_locate(self._list(), part), state, self._options())
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
-        """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""
-        try:
-            return state.get("read", state["crc"][0]) if state else 0, (self._shared_folder() / part).stat().st_size
-        except OSError:
-            return None
+        """Bytes of the file as it is stored that the records before `state` take, and its size."""
+        known = None if state is None or MISFIT in state else state
+        return self._find_format(part).measure(_locate(self._list(), part), known)
 
     def would_read(self, path: Path) -> bool:
         """Whether a file of this path, were it there, would be one of the parts."""
-        wanted = Path(os.path.abspath(path)).parts
-        start = glob.escape(str(self._start()))
-        return any(_would_match(Path(os.path.abspath(Path(start, each))).parts, wanted) for each in self._patterns())
+        return self._list().would_have(path)
 
     def show(self) -> str:
         """The source in a line, as its user would write it."""
@@ -133,75 +239,110 @@ class Read(Config):
 
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
-        return {"read": self.model_dump(mode="json", exclude_none=True)}
+        described = self.model_dump(mode="json", exclude_none=True, exclude={"storage_options", "record_schema"})
+        for name in _LATER:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                described.pop(name, None)
+        if self.record_schema is not None:
+            described["schema"] = fingerprint_record_schema(self.record_schema)
+        return {"read": described}
 
-    def _patterns(self) -> tuple[str, ...]:
-        patterns = (self.path,) if isinstance(self.path, str) else self.path
-        return tuple(os.path.expanduser(pattern) for pattern in patterns)
+    def _list(self) -> Listing:
+        texts = (self.path,) if isinstance(self.path, str) else self.path
+        folder = self._folder or Path.cwd()
+        patterns = [open_pattern(text, folder, self.storage_options, self.compression) for text in texts]
+        return Listing(patterns, lambda name: self.format is not None or find_format(name) is not None)
 
-    def _start(self) -> Path:
-        return self._folder or Path.cwd()
+    def _options(self) -> Options:
+        return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns)
 
-    def _shared_folder(self) -> Path:
-        folders = [os.path.abspath(_fixed_folder(self._start(), pattern)) for pattern in self._patterns()]
-        return Path(os.path.commonpath(folders))
+    def _find_format(self, name: str) -> Format:
+        found = get_format(self.format) if self.format is not None else find_format(name)
+        if found is None:
+            raise _unknown_format(name)
+        return found
 
+    def _fit(self) -> Any:
+        if self.record_schema is not None and self._found.fit is None:
+            self._found.fit = make_fit(self.record_schema)
+        return self._found.fit
 
-def _match(folder: Path, pattern: str) -> list[str]:
-    """The files one pattern names; a file of just that name comes before the pattern's wildcards."""
-    if (folder / pattern).is_file():
-        return [str(folder / pattern)]
-    absolute = Path(glob.escape(str(folder))) / pattern
-    return [path for path in glob.iglob(str(absolute), recursive=True) if os.path.isfile(path)]
+    def _complete(self, listing: Listing, part: str, file_format: Format) -> Any:
+        """What completes the records of a file; None where nothing does.
 
+        Raises:
+            DataError: its columns are not those of the source's other files.
+        """
+        schema = None
+        if self.record_schema is None:
+            with contextlib.suppress(DataError):  # a file that is none of its format says so when it is read
+                schema = file_format.read_schema(_locate(listing, part), self._options())
+        pattern = listing.find(part)
+        has_keys = pattern is not None and pattern.kind == "folder"
+        if schema is None and not has_keys:
+            return None
+        if self._found.shape is None:
+            read = None if self.record_schema is not None else functools.partial(self._read_schema, listing)
+            self._found.shape = sample_shape(self.parts(), read, has_keys=has_keys)
+        shape = self._found.shape
+        misfit = find_misfit(shape, part, schema)
+        if misfit is not None:
+            raise misfit
+        return completing(find_lacking(shape, schema), find_key_values(shape, part))
 
-def _would_match(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Whether glob would find `path` by `pattern`, both in components; hidden names only where they are named."""
-    if not pattern or not path:
-        return not pattern and not path
-    first, rest = pattern[0], pattern[1:]
-    is_hidden = path[0].startswith(".")
-    if first == "**":
-        return _would_match(rest, path) or (not is_hidden and _would_match(pattern, path[1:]))
-    if is_hidden and not first.startswith("."):
-        return False
-    return fnmatchcase(path[0], first) and _would_match(rest, path[1:])
-
-
-def _fixed_folder(folder: Path, pattern: str) -> Path:
-    """The folder in front of the first component with a wildcard, or around a file named outright."""
-    path = Path(pattern)
-    fixed = path.parent
-    if not (folder / path).is_file():
-        for parent in path.parents:
-            if glob.has_magic(parent.name):
-                fixed = parent.parent
-    return folder / fixed
-
-
-def _no_match(folder: Path, pattern: str) -> DataError:
-    if (folder / pattern).is_dir():
-        hint = f"name its files: `{pattern.rstrip('/')}/*.jsonl`"
-        return DataError(f"expected files, got the folder `{pattern}`", hint=hint)
-    fixed = _fixed_folder(folder, pattern)
-    if not fixed.is_dir():
-        return DataError(f"no file matches `{pattern}`: there is no folder `{os.path.abspath(fixed)}`")
-    rest = (folder / pattern).relative_to(fixed)
-    return DataError(f"no file matches `{rest}` in the folder `{os.path.abspath(fixed)}`")
-
-
-def _check_name(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = os.fsencode(name).decode(errors="backslashreplace")
-        raise DataError(f"expected file names in UTF-8, got `{shown}`", hint="rename the file") from None
+    def _read_schema(self, listing: Listing, name: str) -> Any:
+        """The schema of one file of the sample; None when it has none, or cannot be read, which its turn tells."""
+        try:
+            return self._find_format(name).read_schema(_locate(listing, name), self._options())
+        except (DataError, ResourceError):
+            return None
 
 
-def _check_suffix(path: Path) -> None:
-    if path.name.endswith(SUFFIXES):
-        return
-    hint = f"say format: jsonl if each line is one JSON object; known by their suffix are {', '.join(SUFFIXES)}"
-    if path.suffix == ".parquet":
-        hint = f"open it as a dataset: tidemill.dataset({str(path)!r})"
-    raise DataError("expected JSON Lines, got a file of another suffix", where=str(path), hint=hint)
+def _locate(listing: Listing, name: str) -> Path:
+    """The file as a format is given it, which hands it on to `data.files` as it is, local or not."""
+    return cast(Path, listing.locate(name))
+
+
+def _each_secret(value: Any, *, hidden: bool) -> None:
+    """Register every text under a secret name, so that no error shows it."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _each_secret(item, hidden=hidden or key in _KEYS or is_secret_key(str(key)))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _each_secret(item, hidden=hidden)
+    elif hidden and isinstance(value, str):
+        register_secret(value)
+
+
+def leave_out_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options as a file may hold them: without what is secret."""
+    left = {key: item for key, item in options.items() if key not in _KEYS and not is_secret_key(str(key))}
+    return {key: leave_out_secrets(item) if isinstance(item, Mapping) else item for key, item in left.items()}
+
+
+def _mask_options(options: Any) -> Any:
+    return mask_value({key: "***" if key in _KEYS else item for key, item in options.items()})
+
+
+def _check_one_format(formats: dict[str, str], known: Format, name: str, folder: str) -> None:
+    """Check that the files of a folder are of one format; keeps the first one's name."""
+    formats.setdefault(known.name, name)
+    if len(formats) > 1:
+        first, second = formats
+        raise DataError(
+            f"expected files of one format, got {first} (`{formats[first]}`) and {second} (`{name}`)",
+            where=folder,
+            hint="name those that are meant by a pattern",
+        )
+
+
+def _unknown_format(name: str) -> DataError:
+    suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
+    packed = ", ".join(codec.suffix for codec in CODECS)
+    return DataError(
+        "expected a file of a known format, got one of another suffix",
+        where=name,
+        hint=f"say format: {' or '.join(_NAMES)}; known by their suffix are {suffixes}, those of text also with "
+        f"{packed} behind",
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Any, cast
 
 from tidemill.data.failures import explain_failure, raise_explained
@@ -62,28 +63,49 @@ class _PartCursor:
             self.reader.close()
 
 
-def open_parts(source: Source, names: tuple[str, ...], state: State | None, *, policy: Policy) -> Stage:
-    """The stage that reads the parts `names`; `policy` says what an error of the source gets.
+def open_parts(source: Source, parts: Sequence[str] | None, state: State | None, *, policy: Policy) -> Stage:
+    """The stage that reads `parts`, all that the source has for None; `policy` says what an error of it gets.
+
+    Parts are asked for as they are come to. A state's part must be the first of those from it on; what a source lists
+    in front of it is not looked at, unless the state stands in the first part.
 
     Raises:
+        DataError: the source has no parts.
         StateError: the part that `state` stands in is not where it was.
     """
     cursor = _PartCursor(state)
-    if cursor.part is not None and names[cursor.index : cursor.index + 1] != (cursor.part,):
+    names = _iter_names(source, parts, cursor)
+    ahead = list(islice(names, 1))
+    if cursor.part is not None and ahead != [cursor.part]:
         raise StateError(
             f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
             hint="put the source's files back as they were, or start without a state",
         )
-    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, names, cursor, policy)))
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy)))
     stage.cursor = cursor
     return stage
 
 
-def _iter_parts(source: Source, names: tuple[str, ...], cursor: _PartCursor, policy: Policy) -> Iterator[Iterator[Any]]:
-    for index in range(cursor.index, len(names)):
-        cursor.close()
+def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor) -> Iterator[str]:
+    """The names from the cursor's part on."""
+    if parts is not None:
+        return iter(parts[cursor.index :])
+    if cursor.part is None:  # the one in front could not be opened
+        return islice(source.parts(), cursor.index, None)
+    return iter(source.parts(cursor.part if cursor.index else None))
+
+
+def _iter_parts(source: Source, names: Iterator[str], cursor: _PartCursor, policy: Policy) -> Iterator[Iterator[Any]]:
+    index = cursor.index - 1
+    name = ""
+    while True:
         try:
-            reader = source.open_part(names[index], cursor.state)
+            name = next(names, "")
+            if not name:
+                break
+            index += 1
+            cursor.close()
+            reader = source.open_part(name, cursor.state)
         except DataError as error:  # nothing of the part can be read: it is told once, and the next one follows
             cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
             error.step = error.step or SOURCE
@@ -91,13 +113,13 @@ def _iter_parts(source: Source, names: tuple[str, ...], cursor: _PartCursor, pol
                 yield raise_each((error,))
             continue
         except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
-            yield _Broken(explain_failure(error, SOURCE, names[index]))
+            yield _Broken(explain_failure(error, SOURCE, name))
             return
-        cursor.part, cursor.index, cursor.state = names[index], index, None
+        cursor.part, cursor.index, cursor.state = name, index, None
         cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
         link = _Link(cursor.reader)
         while not link.ended:
-            yield link.read(names[index], policy)
+            yield link.read(name, policy)
     cursor.ended = True
 
 

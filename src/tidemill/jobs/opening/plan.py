@@ -41,7 +41,8 @@ def plan_parts(source: Source, names: Sequence[str], ledger: Ledger, *, can_grow
                 problems.append(f"{name}: grew, and a step before the first call looks across records")
             changed.append(PartPosition(name, turn, position.ordinal, position.state, position.skip))
             turn += 1
-    problems += [f"{name}: gone" for name in known if name not in names]
+    there = set(names)
+    problems += [f"{name}: gone" for name in known if name not in there]
     if problems:
         raise StateError(
             "the source changed since this run began:\n    " + "\n    ".join(problems),

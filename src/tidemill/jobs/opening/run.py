@@ -40,7 +40,7 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
         ConfigError: the run folder is the output folder, or a folder cannot be made.
         ResourceError: the disk is full or fails; what was committed is kept, and opening again goes on.
     """
-    names = job.source.parts()
+    names = tuple(job.source.parts())
     with explaining_disk():
         run = _open_folders(job, scope, disk, fresh=fresh)
     half = SourceHalf(job.halves[0], [], run.totals.taken)

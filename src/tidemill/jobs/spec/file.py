@@ -32,8 +32,9 @@ from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
+from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.read import Read
+from tidemill.data.sources.read import Read, leave_out_secrets
 from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
@@ -233,7 +234,7 @@ class _Dumper:
             return {key: self.dump(item) for key, item in value.items() if not is_secret_key(key)}
         if isinstance(value, (list, tuple)):
             return [self.dump(item) for item in value]
-        return to_import_path(value) if callable(value) else value
+        return to_import_path(value) if callable(value) or is_arrow_schema(value) else value
 
     def dump_step(self, node: Node) -> Any:
         """A step, in its short form where it has one: a function alone, columns alone."""
@@ -248,6 +249,7 @@ class _Dumper:
         for name, field in type(value).model_fields.items():
             held = getattr(value, name)
             if held != field.get_default(call_default_factory=True) and not isinstance(held, SecretStr):
+                held = leave_out_secrets(held) if name == "storage_options" else held
                 dumped[field.alias or name] = self.dump(held)
         return dumped
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +17,7 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
-from tidemill.errors import ConfigError, DataError, Problem, TidemillError
+from tidemill.errors import ConfigError, DataError, Problem, ResourceError, TidemillError
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
@@ -42,8 +42,8 @@ def check_records(draft: Draft) -> Iterator[Problem]:
     if draft.source is None:
         return
     try:
-        draft.source.parts()
-    except (DataError, ConfigError) as exc:
+        deque(draft.source.parts(), maxlen=0)  # each file's name is looked at
+    except (DataError, ConfigError, ResourceError) as exc:
         yield draft.problem(("source",), f"{exc.where}: {exc.message}" if exc.where else exc.message, exc.hint)
         return
     before = draft.steps[: draft.halves_at]

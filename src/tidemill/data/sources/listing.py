@@ -1,0 +1,130 @@
+"""The files that patterns name, in reading order, found as they are asked for."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tidemill.data.files.folders import find_kind, iter_files
+from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
+from tidemill.data.sources.pattern import Pattern
+from tidemill.errors import DataError
+
+
+class Listing:
+    """The files of several patterns, each named by its path from the folder that all patterns share.
+
+    They come pattern by pattern, sorted within one, and a file where it matched first. Nothing is kept: names are
+    found as they are asked for.
+    """
+
+    def __init__(self, patterns: Sequence[Pattern], is_known: Callable[[str], bool]) -> None:
+        self._patterns = patterns
+        self._is_known = is_known  # which files of a folder named as a whole can be read
+        self.root = _share([pattern.root for pattern in patterns])
+        self._before = [_relate(pattern.root, self.root) for pattern in patterns]
+
+    def locate(self, name: str) -> AnyPath:
+        """The file of this name."""
+        return self.root / name
+
+    def find(self, name: str) -> Pattern | None:
+        """The first pattern that matches a file of this name."""
+        return next((self._patterns[number] for number in range(len(self._patterns)) if self._has(number, name)), None)
+
+    def would_have(self, path: Path) -> bool:
+        """Whether a local file of this path, were it there, would be one of them."""
+        wanted = os.path.abspath(path)
+        for pattern in self._patterns:
+            root = find_local(pattern.root)
+            if root is not None and Path(wanted).is_relative_to(root):
+                name = Path(wanted).relative_to(root).as_posix()
+                if self._has_below(pattern, name):
+                    return True
+        return False
+
+    def iter_names(self, start: str | None = None) -> Iterator[str]:
+        """The names, from `start` on.
+
+        Raises:
+            DataError: a pattern matches no file, or a file's name is not UTF-8.
+            ResourceError: a folder cannot be listed.
+        """
+        begun = start is None
+        for number, pattern in enumerate(self._patterns):
+            first = ""
+            if not begun:
+                if not self._has(number, start or ""):
+                    continue
+                begun, first = True, (start or "").removeprefix(self._before[number])
+            found = bool(first)
+            for name in self._iter_pattern(pattern, first):
+                found = True
+                name = self._before[number] + name
+                if not any(self._has(earlier, name) for earlier in range(number)):
+                    _check_name(name)
+                    yield name
+            if not found:
+                raise _no_match(pattern)
+
+    def _has(self, number: int, name: str) -> bool:
+        before = self._before[number]
+        return name.startswith(before) and self._has_below(self._patterns[number], name.removeprefix(before))
+
+    def _has_below(self, pattern: Pattern, name: str) -> bool:
+        return pattern.matches(name) and (pattern.kind != "folder" or self._is_known(name))
+
+    def _iter_pattern(self, pattern: Pattern, start: str) -> Iterator[str]:
+        if pattern.kind == "file":
+            is_there = find_kind(pattern.root / pattern.components[0]) == "file"
+            return iter(pattern.components if is_there else ())
+        enters = pattern.enters if pattern.is_deep else None
+        names = iter_files(pattern.root, prefix=pattern.prefix, start=start, enters=enters)
+        return (name for name in names if self._has_below(pattern, name))
+
+
+def _share(roots: Sequence[AnyPath]) -> AnyPath:
+    """The folder that all `roots` are in."""
+    first = roots[0]
+    if find_local(first) is not None:
+        shared = os.path.commonpath([str(find_local(root)) for root in roots])
+        return RemotePath(shared, codec=first.codec) if isinstance(first, RemotePath) else Path(shared)
+    assert isinstance(first, RemotePath)
+    protocol, common = split_url(first.url)
+    for root in roots[1:]:
+        _, parts = split_url(str(root.url) if isinstance(root, RemotePath) else str(root))
+        same = next((at for at, pair in enumerate(zip(common, parts, strict=False)) if pair[0] != pair[1]), None)
+        common = common[: min(len(common), len(parts)) if same is None else same]
+    return RemotePath(f"{protocol}://{'/'.join(common)}", first.options, first.codec)
+
+
+def _relate(folder: AnyPath, shared: AnyPath) -> str:
+    """What the names below `folder` have in front, seen from `shared`."""
+    local, start = find_local(folder), find_local(shared)
+    if local is not None and start is not None:
+        before = posixpath.relpath(str(local), str(start))
+        return "" if before == "." else before + "/"
+    assert isinstance(folder, RemotePath)
+    assert isinstance(shared, RemotePath)
+    parts = split_url(folder.url)[1][len(split_url(shared.url)[1]) :]
+    return "".join(part + "/" for part in parts)
+
+
+def _no_match(pattern: Pattern) -> DataError:
+    shown = str(pattern.root)
+    if pattern.kind == "folder":
+        return DataError("expected files of a known format in the folder, got none", where=shown)
+    rest = "/".join(pattern.components)
+    if find_local(pattern.root) is not None and find_kind(pattern.root) != "folder":
+        return DataError(f"no file matches `{pattern.text}`: there is no folder `{shown}`")
+    return DataError(f"no file matches `{rest}` in the folder `{shown}`")
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        raise DataError(f"expected file names in UTF-8, got `{shown}`", hint="rename the file") from None
