@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
 from tidemill.data.formats.jsonl import JSONL, open_jsonl, parse_line, save_jsonl
-from tidemill.data.formats.lines import RAW_KEPT_BYTES, LineReader
+from tidemill.data.formats.lines import LineReader
+from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import State
 

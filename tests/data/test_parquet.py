@@ -93,6 +93,20 @@ def test_a_resume_within_a_long_group_gives_the_tail(tmp_path: Path) -> None:
         again.close()
 
 
+def test_a_resume_reads_no_group_in_front(tmp_path: Path) -> None:
+    """What is corrupt there is not come to."""
+    path = save(tmp_path / "a.parquet", rows_of(40), group=10)
+    reader = PARQUET.open(path)
+    outcomes(reader, 25)
+    state = reader.state()
+    reader.close()
+    stat = path.stat()
+    corrupt(path, 0)
+    corrupt(path, 1)
+    os.utime(path, ns=(0, stat.st_mtime_ns))
+    assert [outcome[1]["n"] for outcome in outcomes(PARQUET.open(path, state))] == list(range(25, 40))
+
+
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_corrupt_row_group_costs_itself(tmp_path: Path, checked: bool) -> None:
     """One error that says which and how many rows; the groups around it are read, from every position."""

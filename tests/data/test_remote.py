@@ -296,7 +296,8 @@ def test_a_text_of_many_blocks_is_read_in_few_requests(s3: dict[str, Any]) -> No
 
 def test_columns_on_s3_are_read_and_unified(s3: dict[str, Any]) -> None:
     """Parquet in partition folders: footers of a sample say what the columns are; every position resumes."""
-    for year, table in ((2023, {"n": [1, 2]}), (2024, {"n": [3], "text": ["x"]})):
+    tables: dict[int, dict[str, list[Any]]] = {2023: {"n": [1, 2]}, 2024: {"n": [3], "text": ["x"]}}
+    for year, table in tables.items():
         file = io.BytesIO()
         pq.write_table(pa.table(table), file)
         backend().put_object("data", f"in/year={year}/a.parquet", file.getvalue())

@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, PartFile, TextFile, open_text
 from tidemill.data.formats.csv_rows import CsvLayout, Table, find_layout, write_rows
 from tidemill.data.formats.format import PLAIN, Options, Rows, refuse_rows
-from tidemill.data.formats.lines import (
-    LineReader,
-    Place,
-    Run,
-    compare_lines,
-    cut_run,
-    error_run,
-    iter_bodies,
-    measure_lines,
-    open_lines,
-    over_limit,
-    strip_line_end,
-    where_at,
-)
+from tidemill.data.formats.lines import LineReader, compare_lines, iter_bodies, measure_lines, open_lines
+from tidemill.data.formats.runs import Place, Run, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 

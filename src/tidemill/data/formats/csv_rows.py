@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import COMPRESSED, Options
-from tidemill.data.formats.lines import Run, error_run, over_limit, strip_line_end, where_at
+from tidemill.data.formats.runs import Run, error_run, over_limit, strip_line_end, where_at
 from tidemill.errors import ConfigError, DataError
 
 _OPEN_QUOTE = "unexpected end of data"  # what `csv` says, strict, of a quote that is not closed

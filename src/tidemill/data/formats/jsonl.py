@@ -14,13 +14,7 @@ from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
 from tidemill.data.formats.jsonl_rows import JsonlRows
-from tidemill.data.formats.lines import (
-    LineReader,
-    compare_lines,
-    iter_line_runs,
-    measure_lines,
-    open_lines,
-)
+from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
 from tidemill.data.formats.saving import save_records
 from tidemill.disk import Disk
 from tidemill.errors import DataError

@@ -10,21 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, TextFile
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import PLAIN, Options, Rows, refuse_rows
-from tidemill.data.formats.lines import (
-    BOM,
-    RAW_KEPT_BYTES,
-    LineReader,
-    Place,
-    Run,
-    compare_lines,
-    cut_run,
-    error_run,
-    iter_line_runs,
-    measure_lines,
-    open_lines,
-    over_limit,
-    where_at,
-)
+from tidemill.data.formats.lines import BOM, LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
+from tidemill.data.formats.runs import RAW_KEPT_BYTES, Place, Run, cut_run, error_run, over_limit, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 

@@ -23,7 +23,7 @@ from tidemill.config.functions import fingerprint_schema, import_object, to_impo
 from tidemill.config.secrets import mask_start
 from tidemill.config.words import Says
 from tidemill.data.files import AnyPath, find_codec, open_random
-from tidemill.data.formats.lines import RAW_KEPT_BYTES
+from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.protocols import State
