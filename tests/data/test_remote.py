@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import json
 import pickle
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from itertools import islice
 from typing import Any
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import s3fs
 from fsspec.asyn import get_loop, sync
@@ -289,3 +292,24 @@ def test_a_text_of_many_blocks_is_read_in_few_requests(s3: dict[str, Any]) -> No
     file = PartFile(path)
     assert sum(len(block) for block in iter(open_text(path, file).read, b"")) == 3_000_000
     file.close()
+
+
+def test_columns_on_s3_are_read_and_unified(s3: dict[str, Any]) -> None:
+    """Parquet in partition folders: footers of a sample say what the columns are; every position resumes."""
+    tables: dict[int, dict[str, list[Any]]] = {2023: {"n": [1, 2]}, 2024: {"n": [3], "text": ["x"]}}
+    for year, table in tables.items():
+        file = io.BytesIO()
+        pq.write_table(pa.table(table), file)
+        backend().put_object("data", f"in/year={year}/a.parquet", file.getvalue())
+    source = Read(path="s3://data/in", storage_options=s3)
+    whole = check_resumes_everywhere(functools.partial(iterate, source, ()))
+    assert [outcome[1] for outcome in whole] == [
+        {"n": 1, "text": None, "year": 2023},
+        {"n": 2, "text": None, "year": 2023},
+        {"n": 3, "text": "x", "year": 2024},
+    ]
+    assert list(tm.read("s3://data/in", columns=["n"], storage_options=s3)) == [
+        {"n": 1, "year": 2023},
+        {"n": 2, "year": 2023},
+        {"n": 3, "year": 2024},
+    ]
