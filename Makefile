@@ -40,7 +40,7 @@ ideas: $(INSTALLED)
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --output-file=$(LOCK) \
+	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --extra=tokenizers --output-file=$(LOCK) \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--no-header pyproject.toml requirements/dev.in
 

@@ -93,3 +93,7 @@ class Permutation:
             index = left << half_bits | right
             if index < self.size:
                 return index
+
+    def read(self, places: Sequence[int]) -> list[int]:
+        """The numbers at `places`."""
+        return [self[place] for place in places]

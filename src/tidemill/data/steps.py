@@ -8,11 +8,24 @@ from collections.abc import Callable, Iterable, Iterator
 from types import GeneratorType
 from typing import Any
 
-from tidemill.config.suggest import find_near
 from tidemill.data.batches import iter_batch
+from tidemill.data.columns import missing_column
 from tidemill.data.nodes.node import FunctionNode, Node
-from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Select, Split, Unbatch, WithColumns
+from tidemill.data.nodes.single import (
+    Drop,
+    Filter,
+    FlatMap,
+    Map,
+    Observe,
+    Rename,
+    Select,
+    Split,
+    Tokenize,
+    Unbatch,
+    WithColumns,
+)
 from tidemill.data.order import find_share
+from tidemill.data.tokenizing import Tokenization, find_eos
 from tidemill.errors import ConfigError, DataError, WorkerError
 
 RecordFunction = Callable[[Any], Any]
@@ -31,10 +44,13 @@ def _is_coroutine_function(fn: Any) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
 
-def record_function(node: Node) -> RecordFunction:
+def record_function(node: Node, step: str = "") -> RecordFunction:
     """The function of a `map`, `filter`, `flat_map`, `with_columns` or `select` step, of one record.
 
     What it gives is awaited where `is_async` says so.
+
+    Args:
+        step: the step's name, for errors.
 
     Raises:
         ConfigError: the step is not one function of one record.
@@ -54,6 +70,9 @@ def record_function(node: Node) -> RecordFunction:
         return functools.partial(_observe, node.fn)
     if isinstance(node, Split):
         return functools.partial(_is_in_share, node.by, node.ratios, node.seed, node.share)
+    if isinstance(node, Tokenize):
+        eos = find_eos(node.tokenizer, node.append_eos)
+        return Tokenization(node.tokenizer, node.column, node.into, eos=eos, max_tokens=node.max_tokens, step=step)
     if isinstance(node, Unbatch):
         return iter_batch
     raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")
@@ -80,15 +99,6 @@ def iter_children(result: Any, step: str) -> Iterator[Any]:
     return _each(result)
 
 
-def stop_iteration_error(step: str) -> WorkerError:
-    """What a `StopIteration` out of the function of `step` becomes."""
-    return WorkerError(
-        "the function raised StopIteration, which would have ended the stream",
-        where=f"step `{step}`",
-        hint="was it a next() on an empty iterator? next(iterator, None) gives None instead",
-    )
-
-
 def _add_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
     return {**record, **{name: fn(record) for name, fn in columns}}
 
@@ -102,13 +112,13 @@ def _select_columns(columns: tuple[str, ...], record: Any) -> Any:
     try:
         return {name: record[name] for name in columns}
     except KeyError as error:
-        raise _missing_column(str(error.args[0]), record) from None
+        raise missing_column(str(error.args[0]), record) from None
 
 
 def _rename_columns(columns: dict[str, str], record: Any) -> Any:
     for name in columns:
         if name not in record:
-            raise _missing_column(name, record)
+            raise missing_column(name, record)
     renamed = {columns.get(name, name): value for name, value in record.items()}
     if len(renamed) < len(record):
         raise DataError(f"two columns would be one: {', '.join(f'`{columns.get(name, name)}`' for name in record)}")
@@ -118,7 +128,7 @@ def _rename_columns(columns: dict[str, str], record: Any) -> Any:
 def _drop_columns(columns: frozenset[str], record: Any) -> Any:
     kept = {name: value for name, value in record.items() if name not in columns}
     if len(kept) + len(columns) > len(record):
-        raise _missing_column(next(name for name in columns if name not in record), record)
+        raise missing_column(next(name for name in columns if name not in record), record)
     return kept
 
 
@@ -131,19 +141,11 @@ def _is_in_share(by: str | None, ratios: tuple[float, ...], seed: int, share: in
     try:
         value = record if by is None else record[by]
     except (KeyError, TypeError):
-        raise _missing_column(str(by), record if isinstance(record, dict) else {}) from None
+        raise missing_column(str(by), record) from None
     try:
         return find_share(value, ratios, seed) == share
     except TypeError as error:
         raise DataError(f"the value that decides the share is not JSON: {error}") from error
-
-
-def _missing_column(missing: str, record: Any) -> DataError:
-    near = find_near(missing, list(record))
-    return DataError(
-        f"expected a column `{missing}`, got {', '.join(f'`{name}`' for name in record) or 'none'}",
-        hint=f"did you mean `{near}`?" if near else "",
-    )
 
 
 def _each(items: Iterable[Any]) -> Iterator[Any]:

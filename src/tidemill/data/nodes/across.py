@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.numbers import check_int64
 from tidemill.data.nodes.node import CountNode, Node
+from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 
 
 class Take(Node):
@@ -110,13 +111,35 @@ class Sliding(CountNode):
     step: int = Field(default=1, ge=1)
 
 
+class Slice(Node):
+    """Keep the records of a dataset that `[start:stop:step]` names."""
+
+    kind = "slice"
+    record_wise = False
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+
+
+class Pick(Node):
+    """Keep the records of a dataset at these places, in this order; negative ones count from the end."""
+
+    kind = "pick"
+    record_wise = False
+    places: tuple[int, ...]
+
+
 class Shuffle(Node):
-    """Give the records block by block, the `buffer` records of each in an order that follows from `seed`."""
+    """Give the records block by block, the `buffer` records of each in an order that follows from `seed`.
+
+    Attributes:
+        buffer: None orders all records of a dataset at once, in no memory.
+    """
 
     kind = "shuffle"
     record_wise = False
     seed: int = 0
-    buffer: int = Field(default=10_000, ge=1)
+    buffer: int | None = Field(default=10_000, ge=1)
 
 
 class Repeat(CountNode):
@@ -124,3 +147,43 @@ class Repeat(CountNode):
 
     kind = "repeat"
     epochs: int | None = Field(default=None, ge=0)
+
+
+class Pack(CountNode):
+    """Pack token sequences into records of at most `max_tokens` tokens, with `segment_ids` and `positions`.
+
+    Attributes:
+        max_tokens: tokens a packed record holds at most.
+        column: the column of the tokens.
+        also: columns with a value for each token, packed along with them.
+        how: `first_fit` keeps sequences whole, each in the first open bin with room for it; `concat_and_split` puts
+            them in a row and cuts it every `max_tokens`.
+        buffer: of `first_fit`, bins opened before all are given.
+        split: of `first_fit`, a longer sequence is cut into pieces; without it, it fails.
+        drop_last: of `concat_and_split`, leave out a last record that is not full.
+    """
+
+    kind = "pack"
+    max_tokens: int = Field(ge=1)
+    column: str = "input_ids"
+    also: tuple[str, ...] | None = None
+    how: Literal["first_fit", "concat_and_split"] = "first_fit"
+    buffer: int = Field(default=128, ge=1)
+    split: bool = False
+    drop_last: bool = False
+
+    @model_validator(mode="after")
+    def _check_fit(self) -> Pack:
+        if self.how == "first_fit" and self.drop_last:
+            raise PydanticCustomError("pack", "drop_last needs `how: concat_and_split`: no other record is ever full")
+        if self.how == "concat_and_split" and self.split:
+            raise PydanticCustomError("pack", "split needs `how: first_fit`: the other way cuts any sequence")
+        names = [*self.packed, SEGMENT_IDS, POSITIONS]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise PydanticCustomError("pack", "two columns would be one: `{name}`", {"name": twice})
+        return self
+
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """The columns that are packed, the tokens first."""
+        return self.column, *(self.also or ())

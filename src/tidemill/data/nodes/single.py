@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.functions import Function
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
+from tidemill.data.tokenizing import Tokenizer, find_eos
 
 
 class Map(FunctionNode):
     """Replace the record by `fn(record)`."""
 
     kind = "map"
+    one_to_one = True
 
 
 class Filter(FunctionNode):
@@ -33,6 +37,7 @@ class WithColumns(MappingNode):
     """Add columns: each the value of its function of the record as it came in."""
 
     kind = "with_columns"
+    one_to_one = True
     columns: dict[str, Function]
 
 
@@ -40,12 +45,14 @@ class Select(ColumnsNode):
     """Keep these columns, in this order; a record that lacks one fails."""
 
     kind = "select"
+    one_to_one = True
 
 
 class Rename(MappingNode):
     """Give columns other names, old to new; a record that lacks one fails."""
 
     kind = "rename"
+    one_to_one = True
     columns: dict[str, str]
 
 
@@ -53,12 +60,14 @@ class Drop(ColumnsNode):
     """Leave these columns out; a record that lacks one fails."""
 
     kind = "drop"
+    one_to_one = True
 
 
 class Observe(FunctionNode):
     """Call `fn(record)` for what it does; the record stays as it is."""
 
     kind = "observe"
+    one_to_one = True
 
 
 class Split(Node):
@@ -93,3 +102,48 @@ class Unbatch(Node):
 
     kind = "unbatch"
     gives_many = True
+
+
+class Catch(Node):
+    """Keep failures of the source and of all steps in front from ending the iteration.
+
+    Attributes:
+        to: the file that failing records go to, whole, with step, place and cause; None counts them and passes over.
+    """
+
+    kind = "catch"
+    record_wise = False
+    to: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str) else value
+
+
+class Tokenize(Node):
+    """Put the token ids of the text in `column` into the column `into`.
+
+    Attributes:
+        tokenizer: a function from a text to token ids, or a `tokenizers` JSON file; alone it is short for the step.
+        append_eos: end with this token, by id or text; true takes the tokenizer's own `eos_token_id`.
+        max_tokens: the ids that are kept, the appended one among them.
+    """
+
+    kind = "tokenize"
+    one_to_one = True
+    tokenizer: Tokenizer
+    column: str = "text"
+    into: str = "input_ids"
+    append_eos: bool | int | str = False
+    max_tokens: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_tokenizer(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"tokenizer": value}
+
+    @model_validator(mode="after")
+    def _check_eos(self) -> Tokenize:
+        find_eos(self.tokenizer, self.append_eos)
+        return self

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.data.failures import stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
+from tidemill.data.steps import is_async, iter_children, record_function
 from tidemill.errors import WorkerError
 
 USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt)
@@ -67,6 +68,6 @@ def compile_step(node: Node, name: str) -> RecordStep:
     Raises:
         ConfigError: the step is not one function of one record.
     """
-    apply = record_function(node)
+    apply = record_function(node, name)
     shape = Shape.KEEP if node.keeps else Shape.MANY if node.gives_many else Shape.ONE
     return RecordStep(name, shape, apply, is_async(node))

@@ -34,6 +34,7 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
+from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
@@ -224,6 +225,8 @@ class _Dumper:
             return self._name_model(value)
         if isinstance(value, Template):
             return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
+        if isinstance(value, TokenizerFile):
+            return os.path.relpath(value.path, self.folder)
         if isinstance(value, BaseModel):
             return self.dump_fields(value)
         if isinstance(value, dict):

@@ -14,7 +14,7 @@ from tidemill.config.suggest import list_names, suggest
 from tidemill.config.templates import Template
 from tidemill.data.nodes.across import Every, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Drop, Filter, Observe, Rename, Select, Split, WithColumns
+from tidemill.data.nodes.single import Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, TidemillError
@@ -114,6 +114,12 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
         elif isinstance(node, WithColumns):
             columns.add(list(node.columns))
             outputs = {name: model for name, model in outputs.items() if name not in node.columns}
+        elif isinstance(node, Tokenize):
+            if node.column not in columns:
+                message = f"no record has a column `{node.column}`"
+                yield draft.problem(draft.path(index, "column"), message, columns.suggest(node.column))
+            columns.add([node.into])
+            outputs.pop(node.into, None)
         elif isinstance(node, Select):
             yield from _check_named(draft, node, columns, index)
             columns.keep(node.columns)
