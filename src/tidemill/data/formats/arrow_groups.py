@@ -277,7 +277,7 @@ def _has_dictionary(field: pa.Field[Any]) -> bool:
 
 
 def _iter_slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """A batch in slices, all of it checked first: with a slice of a struct, all rows of the struct would be each time."""
+    """A batch in slices, all of it checked first: a slice of a struct would be checked with all rows of the struct."""
     _check(batch)
     for start in range(0, batch.num_rows, BATCH_ROWS):
         yield batch.slice(start, BATCH_ROWS)
