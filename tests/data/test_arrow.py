@@ -77,7 +77,7 @@ def test_every_position_of_several_batches_resumes(
 def test_a_resume_within_a_long_batch_gives_the_tail(tmp_path: Path, form: Arrow) -> None:
     """Batches longer than what is taken at a time are gone on with in their middle."""
     path = save(tmp_path / "a", rows_of(5_000), form, batch=3_000)
-    for stop in (0, 1, 1_023, 1_024, 1_025, 2_999, 3_000, 3_001, 5_000):
+    for stop in (0, 1, 255, 256, 257, 2_999, 3_000, 3_001, 5_000):
         reader = form.open(path)
         outcomes(reader, stop)
         again = form.open(path, reader.state())
@@ -118,8 +118,14 @@ def test_any_turned_bytes_are_taken_or_told(tmp_path: Path, form: Arrow, flips: 
 
 @forms
 def test_text_that_is_no_utf8_is_told(tmp_path: Path, form: Arrow) -> None:
-    """It costs the batch it stands in."""
+    """It costs its row; where it stands inside of a struct, its batch."""
     path = save(tmp_path / "a", rows_of(30), form)
+    path.write_bytes(path.read_bytes().replace(b"row 10row 11", b"row \xff\xffrow 11"))
+    found = read(path)
+    (error,) = (outcome for outcome in found if outcome[0] != "record")
+    assert error[1] == "a value has no form in Python: invalid UTF-8: invalid start byte at byte 4 of a text"
+    assert [outcome[1]["n"] for outcome in found if outcome[0] == "record"] == [*range(10), *range(11, 30)]
+    path = save(tmp_path / "b", [{"n": n, "inner": {"text": f"row {n}"}, "label": ""} for n in range(30)], form)
     path.write_bytes(path.read_bytes().replace(b"row 10row 11", b"row \xff\xffrow 11"))
     found = read(path)
     (error,) = (outcome for outcome in found if outcome[0] != "record")

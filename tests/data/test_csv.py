@@ -16,7 +16,7 @@ from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import Options
 from tidemill.errors import ConfigError, DataError, StateError
 
-FEW = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 words = st.text(st.sampled_from('ab,"\n\r\t\0 ä'), max_size=6)
 fields = words | st.sampled_from(["x" * 70_000, 'y"\n' * 30_000])
