@@ -14,12 +14,12 @@ import aiohttp
 
 import tidemill as tm
 from rows import Cell, Row, Setting
-from tidemill.calls.bridge import Bridge
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response
 from tidemill.disk import Disk
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.runner import Runner
+from tidemill.resources.bridge import Bridge
 from tidemill.testing import FaultProcess
 from workload import API_KEY, JOB, MODEL, override_job, render_prompt, write_records
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -41,7 +42,8 @@ NO_SKIPS = "TIDEMILL_NO_SKIPS"
 
 @pytest.fixture(scope="session", autouse=True)
 def opened_once() -> None:
-    """Open what a process opens once and keeps: uvloop's pipe for signals."""
+    """Open what a process opens once and keeps: uvloop's pipe for signals, the pipe to multiprocessing's tracker."""
+    resource_tracker.ensure_running()
     uvloop.new_event_loop().close()
 
 

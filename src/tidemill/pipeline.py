@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemill.calls.bridge import Bridge
 from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
+from tidemill.resources.bridge import Bridge
 
 
 class Pipeline:

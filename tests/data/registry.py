@@ -19,6 +19,7 @@ from tidemill.data.nodes.across import (
     Every,
     Pack,
     Pick,
+    Prefetch,
     Repeat,
     Sample,
     Shard,
@@ -136,6 +137,10 @@ def fail_on_sevens(record: Any) -> Any:
     return record
 
 
+async def fail_later_on_sevens(record: Any) -> Any:
+    return fail_on_sevens(record)
+
+
 def number_of(record: Any) -> int:
     """A number that follows from a record of any form that the steps make of it."""
     if isinstance(record, dict):
@@ -168,6 +173,8 @@ STEPS: list[Node] = [
     Map(fn=add_one),
     Map(fn=fail_on_sevens),
     Map(fn=fail_on_sevens, on_error="skip"),
+    Map(fn=fail_on_sevens, concurrency=3, on="threads"),
+    Map(fn=fail_later_on_sevens, concurrency=2, on_error="skip"),
     Filter(fn=is_odd),
     FlatMap(fn=repeat_some),
     FlatMap(fn=repeat_lazily),
@@ -196,6 +203,7 @@ STEPS: list[Node] = [
     Pack(max_tokens=4, how="concat_and_split"),
     Shuffle(seed=1, buffer=4),
     Repeat(epochs=2),
+    Prefetch(count=3),
 ]
 """For any source; errors that a record's form makes are outcomes like others."""
 

@@ -246,7 +246,13 @@ def test_coroutine_functions_behind_a_call_are_awaited(server: FaultServer) -> N
     assert [(record["next"], record["same"]) for record in records] == [(1, 0), (2, 1), (3, 2)]
 
 
-@pytest.mark.parametrize("step", ["map", "filter", "flat_map"])
+def test_functions_behind_a_call_have_workers_of_their_own(server: FaultServer) -> None:
+    """Where the iteration asks for them; what stands behind those runs as plain steps."""
+    stream = asked(server, 9).map(later, concurrency=4).map(str, on="threads", concurrency=2).filter(bool)
+    assert list(stream) == [str(number) for number in range(1, 10)]
+
+
+@pytest.mark.parametrize("step", ["filter", "flat_map"])
 def test_a_coroutine_function_in_front_of_calls_is_refused(server: FaultServer, step: str) -> None:
     stream = getattr(numbered(3), step)(later)
     for each in (stream, stream.generate(model_of(server), "About {{ id }}")):

@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from workbench import ask, label, make_job, make_model
 
-from tidemill.calls.bridge import Bridge
 from tidemill.calls.limits import Limits
 from tidemill.data.nodes.single import Filter, FlatMap
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.resources.bridge import Bridge
 
 CONCURRENCY = 16
 BLOCKED = "blocked\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
@@ -32,8 +33,15 @@ class ItemsReader(PartReader):
             state |= {"length": len(self._track.items), "crc": self._track.find_crc(given, back)}
         return state
 
+    def spot(self) -> Callable[[], State]:
+        return partial(_place, maxsize - length_hint(self._ticks) - 1)
+
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _place(count: int) -> State:
+    return {"count": count}
 
 
 class _Track:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -20,6 +20,11 @@ class PartReader(chain[Any]):
     def state(self, back: int = 0) -> State:
         """Where the reader stands; with `back=1`, where it stood before the record it gave last."""
         raise NotImplementedError
+
+    def spot(self) -> Callable[[], State]:
+        """What gives, when it is called, the place of `state(1)` as it is now: cheap to take, and to be kept."""
+        state = self.state(1)
+        return lambda: state
 
     def close(self) -> None:
         """Release what the reader holds open; may be called twice."""

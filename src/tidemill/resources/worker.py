@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +15,12 @@ T = TypeVar("T")
 
 THREAD_PREFIX = "tidemill-"
 """What the names of Tidemill's own threads begin with."""
+
+
+def join_thread(thread: threading.Thread) -> None:
+    """Wait for the end of `thread`, where it can be waited for."""
+    with contextlib.suppress(RuntimeError):  # it is this one, since the collector closes things in any; or an interrupt
+        thread.join()  # came before it began
 
 
 class WorkerThread:

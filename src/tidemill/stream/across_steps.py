@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from tidemill.data.nodes.across import Batch, Every, Pack, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node, OnError
 
 if TYPE_CHECKING:
@@ -146,6 +146,14 @@ class AcrossSteps(ABC, Generic[T]):
         Resume: exact; reads one block again. Not in a job.
         """
         return self._append(Shuffle, seed=seed, buffer=buffer, name=name)
+
+    def prefetch(self, count: int, *, name: str | None = None) -> Stream[T]:
+        """Read up to `count` records ahead of who consumes them, in a thread that begins with the first one.
+
+        Order: kept.   Memory: `count` records.   Failure: that of the steps in front, at its place.
+        Resume: exact, from what was given; reads at most `count` and 1,024 records again. Not in a job.
+        """
+        return self._append(Prefetch, count=count, name=name)
 
     def repeat(self, epochs: int | None = None, *, name: str | None = None) -> Stream[T]:
         """Go through all in front of it `epochs` times, without end by default; what shuffles there does so anew.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
-from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
+from tidemill.stream.record_steps import On
 from tidemill.stream.stream import Stream, make_stream
 
 if TYPE_CHECKING:
@@ -114,10 +115,26 @@ class Dataset(Stream[T], Sequence[T]):
 
         @overload  # type: ignore[override]
         def map(
-            self, fn: Callable[[T], U], *, name: str | None = ..., on_error: Literal["raise", "quarantine"] | None = ...
+            self,
+            fn: Callable[[T], U],
+            *,
+            concurrency: int = ...,
+            on: On | None = ...,
+            ordered: Literal[True] = ...,
+            name: str | None = ...,
+            on_error: Literal["raise", "quarantine"] | None = ...,
         ) -> Dataset[U]: ...
         @overload
-        def map(self, fn: Callable[[T], U], *, name: str | None = ..., on_error: Literal["skip"]) -> Stream[U]: ...
+        def map(
+            self,
+            fn: Callable[[T], U],
+            *,
+            concurrency: int = ...,
+            on: On | None = ...,
+            ordered: bool = ...,
+            name: str | None = ...,
+            on_error: OnError | None = ...,
+        ) -> Stream[U]: ...
         def map(self, fn: Callable[[T], Any], **options: Any) -> Any: ...
         def with_columns(self, *, name: str | None = None, **columns: Callable[[T], Any]) -> Dataset[T]: ...  # type: ignore[override]
         def select(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]

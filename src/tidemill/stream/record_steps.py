@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
@@ -31,6 +31,9 @@ from tidemill.models.model import Model
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
 
+On = Literal["threads", "processes", "async"]
+"""What calls a function for several records at once."""
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -45,18 +48,56 @@ class RecordSteps(ABC, Generic[T]):
 
     @overload
     def map(
-        self, fn: Callable[[T], Awaitable[U]], *, name: str | None = ..., on_error: OnError | None = ...
+        self,
+        fn: Callable[[T], Awaitable[U]],
+        *,
+        concurrency: int = ...,
+        on: On | None = ...,
+        ordered: bool = ...,
+        name: str | None = ...,
+        on_error: OnError | None = ...,
     ) -> Stream[U]: ...
     @overload
-    def map(self, fn: Callable[[T], U], *, name: str | None = ..., on_error: OnError | None = ...) -> Stream[U]: ...
-    def map(self, fn: Callable[[T], Any], *, name: str | None = None, on_error: OnError | None = None) -> Stream[Any]:
-        """Replace each record by `fn(record)`; behind a call `fn` may be a coroutine function.
+    def map(
+        self,
+        fn: Callable[[T], U],
+        *,
+        concurrency: int = ...,
+        on: On | None = ...,
+        ordered: bool = ...,
+        name: str | None = ...,
+        on_error: OnError | None = ...,
+    ) -> Stream[U]: ...
 
-        Order: kept.   Memory: one record.
-        Failure: the record's, as `on_error` says (iteration raises, a run quarantines).
-        Resume: exact.
+    def map(
+        self,
+        fn: Callable[[T], Any],
+        *,
+        concurrency: int = 1,
+        on: On | None = None,
+        ordered: bool = True,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[Any]:
+        """Replace each record by `fn(record)`, with `concurrency` records in flight: started, and not given yet.
+
+        The place of a record that is given is taken by the next one at once: whoever stops after `k` records has had
+        `k + concurrency` of them started, no more and no fewer. The caller's context variables and torch gradient mode
+        go along, to processes the mode alone.
+
+        Order: kept, unless `ordered=False`.   Memory: at most `concurrency` records in flight.
+        Failure: the record's, as `on_error` says (iteration raises, a run quarantines), at its place. A worker process
+        that dies is replaced and its record tried once more.
+        Resume: exact; a record in flight at the checkpoint runs again. After `ordered=False` the set is exact, the
+        sequence is not. A job takes plain functions one at a time, and coroutine functions behind a call.
+
+        Args:
+            on: `threads`, for a function that waits, or computes without the interpreter's lock; `processes`, for one
+                that computes in Python, pickled by name; `async`, for a coroutine function. By default threads,
+                of a coroutine function `async`.
+            ordered: whether results come in the order of the records, or as they are finished.
         """
-        return self._append(Map, fn=fn, name=name, on_error=on_error)
+        return self._append(Map, fn=fn, concurrency=concurrency, on=on, ordered=ordered, name=name, on_error=on_error)
 
     def with_columns(
         self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -41,8 +42,17 @@ class LineReader(PartReader):
             state["failed"] = True
         return state
 
+    def spot(self) -> Callable[[], State]:
+        """The offset alone, measured when it is asked for: that goes through the lines of a block."""
+        run = self._place.run
+        return partial(_place_in, run, run.given() - 1)
+
     def close(self) -> None:
         self._file.close()
+
+
+def _place_in(run: Run, given: int) -> State:
+    return {"offset": run.offset(given)}
 
 
 ReadRuns = Callable[[TextFile, Place], Iterator[Run]]

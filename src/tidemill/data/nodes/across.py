@@ -142,6 +142,13 @@ class Shuffle(Node):
     buffer: int | None = Field(default=10_000, ge=1)
 
 
+class Prefetch(CountNode):
+    """Read up to `count` records ahead of who consumes them, in a thread."""
+
+    kind = "prefetch"
+    count: int = Field(ge=1)
+
+
 class Repeat(CountNode):
     """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time."""
 

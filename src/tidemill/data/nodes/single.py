@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,10 +13,29 @@ from tidemill.data.tokenizing import Tokenizer, find_eos
 
 
 class Map(FunctionNode):
-    """Replace the record by `fn(record)`."""
+    """Replace the record by `fn(record)`.
+
+    Attributes:
+        concurrency: records in flight: started, and not given yet.
+        on: what calls the function for several at once; None is threads, of a coroutine function `async`.
+        ordered: whether results are given in the order of the records, or as they come.
+    """
 
     kind = "map"
     one_to_one = True
+    result_fields: ClassVar[frozenset[str]] = frozenset({"fn", "on_error", "ordered"})
+    concurrency: int = Field(default=1, ge=1)
+    on: Literal["threads", "processes", "async"] | None = None
+    ordered: bool = True
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether records are in flight, rather than looked at one after the other."""
+        return self.concurrency > 1 or self.on is not None
+
+    @property
+    def keeps_places(self) -> bool:
+        return super().keeps_places and (self.ordered or not self.is_parallel)
 
 
 class Filter(FunctionNode):

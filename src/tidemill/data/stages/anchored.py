@@ -122,8 +122,8 @@ class AnchoredStage(FedStage):
     def marks(self, back: int) -> State:
         return self.anchor.marks(self.index, back)
 
-    def origin(self) -> Origin:
-        return self.upstream.origin().through(self.step)
+    def gathers(self) -> bool:
+        return True
 
     def explain(self) -> Origin:
         given = self.anchor.count_given()
@@ -197,6 +197,9 @@ class Box:
 
 class _BoxStage(Stage):
     """Records in boxes, in front of a feed that is gone through once more to see which of them it used."""
+
+    def describe(self, spot: Any) -> Origin:
+        return self.upstream.describe(spot)
 
     def ended(self) -> bool:
         return self.upstream.ended()

@@ -28,14 +28,17 @@ class FlatMapStage(Stage):
     def ended(self) -> bool:
         return self.parents.ended
 
-    def origin(self) -> Origin:
-        return self._name_child(self.upstream.origin())
+    def spot(self) -> Any:
+        return self.parents.given(), self.upstream.spot()
+
+    def describe(self, spot: Any) -> Origin:
+        given, inner = spot
+        return self._name_child(self.upstream.describe(inner), given)
 
     def explain(self) -> Origin:
-        return self._name_child(self.upstream.explain())
+        return self._name_child(self.upstream.explain(), self.parents.given())
 
-    def _name_child(self, origin: Origin) -> Origin:
-        given = self.parents.given()
+    def _name_child(self, origin: Origin, given: int | None) -> Origin:
         return origin.through(f"{self.step} child {given - 1}" if given else self.step)
 
     def marks(self, back: int) -> State:

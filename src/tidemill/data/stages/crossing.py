@@ -10,7 +10,20 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.batches import Form, make_form
-from tidemill.data.nodes.across import Batch, Every, Pack, Pick, Sample, Shard, Shuffle, Skip, Slice, Sliding, Take
+from tidemill.data.nodes.across import (
+    Batch,
+    Every,
+    Pack,
+    Pick,
+    Prefetch,
+    Sample,
+    Shard,
+    Shuffle,
+    Skip,
+    Slice,
+    Sliding,
+    Take,
+)
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.policy import Policy
@@ -18,6 +31,7 @@ from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
 from tidemill.data.stages.packing import feed_packed
+from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
@@ -41,6 +55,8 @@ def open_crossing(
     match node:
         case Take():
             return open_take(upstream, index, name, node.count, mark)
+        case Prefetch():
+            return open_prefetch(upstream, node.count, index, name, mark, reopen)
         case Skip() | Every() | Sample() | Shard(even=None):
             return open_pick(upstream, index, name, find_picks(node), mark)
         case Shuffle(buffer=None) | Slice() | Pick():

@@ -26,8 +26,15 @@ class EpochStage(Stage):
     def ended(self) -> bool:
         return self.turn.is_over
 
-    def origin(self) -> Origin:
-        return self.turn.upstream.origin().through(f"{self.step} epoch {self.turn.epoch}")
+    def spot(self) -> Any:
+        return self.turn.epoch, self.turn.upstream.spot()
+
+    def describe(self, spot: Any) -> Origin:
+        epoch, inner = spot
+        return self.turn.upstream.describe(inner).through(f"{self.step} epoch {epoch}")
+
+    def gathers(self) -> bool:
+        return self.turn.upstream.gathers()
 
     def explain(self) -> Origin:
         return self.turn.upstream.explain().through(f"{self.step} epoch {self.turn.epoch}")

@@ -11,12 +11,13 @@ from typing import Any, cast
 from tidemill.data.failures import explain_failure
 from tidemill.data.nodes.across import Repeat
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Catch
+from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.policy import Losses, Policy
 from tidemill.data.stages.catching import open_catch
 from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
 from tidemill.data.stages.epochs import open_epochs
+from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.stage import Stage, open_calls
 from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function
 from tidemill.errors import ConfigError
@@ -77,6 +78,9 @@ class Opening:
         if not node.record_wise:
             reopen = partial(self._reopen, index, epoch)
             return open_crossing(upstream, node, index, name, mark, epoch, reopen, self._find_policy(node, index))
+        if isinstance(node, Map) and (node.is_parallel or is_async(node)):
+            reopen = partial(self._reopen, index, epoch)
+            return open_parallel(upstream, node, index, name, mark, reopen, self._find_policy(node, index))
         if is_async(node):
             raise ConfigError(
                 "the function is a coroutine function, and nothing awaits it before the first call",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
@@ -28,24 +28,30 @@ class PartsStage(Stage):
         state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
         return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
 
-    def origin(self) -> Origin:
-        return self._find_origin("origin")
+    def spot(self) -> Any:
+        cursor = self.cursor
+        if cursor.reader is None:
+            return cursor.part or "", None
+        find = getattr(cursor.reader, "origin", None)  # a reader over other streams knows more
+        return find() if find else (cursor.part or "", cast(PartReader, cursor.reader).spot())
+
+    def describe(self, spot: Any) -> Origin:
+        if isinstance(spot, Origin):
+            return spot
+        part, place = spot
+        return Origin(part, describe_position(place() if place else None))
+
+    def gathers(self) -> bool:
+        return False
 
     def explain(self) -> Origin:
-        return self._find_origin("explain")
+        explain = getattr(self.cursor.reader, "explain", None)
+        found: Origin = explain() if explain else self.origin()
+        return found
 
     def close(self) -> None:
         if self.cursor.reader is not None:
             self.cursor.reader.close()
-
-    def _find_origin(self, how: str) -> Origin:
-        cursor = self.cursor
-        part = cursor.part or ""
-        if cursor.reader is None:
-            return Origin(part)
-        find = getattr(cursor.reader, how, None)  # a reader over other streams knows more
-        found: Origin = find() if find else Origin(part, describe_position(_reader_state(cursor.reader, 1)))
-        return found
 
 
 class _PartCursor:
@@ -172,6 +178,10 @@ class _Remembering:
 
     def state(self, back: int = 0) -> State:
         return self._before if back else self._reader.state()
+
+    def spot(self) -> Callable[[], State]:
+        before = self._before
+        return lambda: before
 
     def close(self) -> None:
         self._reader.close()

@@ -13,6 +13,7 @@ from tidemill.data.flow import Flow
 from tidemill.data.iteration import Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
+from tidemill.data.nodes.single import Map
 from tidemill.errors import StateError
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.live.session import Result, Session
@@ -23,7 +24,8 @@ def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = Non
     """The records of `source` after `nodes`, calls included, from the start or from `state`.
 
     Each stretch of record-wise steps from a call on runs in a window of its own; what looks across records between
-    them, and everything before the first call, runs as plain iterators. A `take` behind calls bounds the calls.
+    them, or has workers of its own, and everything before the first call, runs as plain iterators. A `take` behind
+    calls bounds the calls.
 
     Raises:
         DataError: the source has no parts.
@@ -37,16 +39,21 @@ def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = Non
 def join_calls(source: Source, nodes: Sequence[Node], *, folder: Path) -> Flow:
     """`source` and `nodes` as a flow of steps without calls: steps from a call on are part of its source.
 
-    Each stretch of record-wise steps from a call on is a source of its own over what stands in front of it.
+    Each stretch of record-wise steps from a call on, those with workers of their own left out, is a source of its own
+    over what stands in front of it.
     """
     before, rest = split_halves(tuple(nodes))
     if not rest:
         return Flow(source, before)
-    end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
+    end = next((index for index, node in enumerate(rest) if not _runs_in_window(node)), len(rest))
     tail = rest[end:]
     demand = tail[0].count if tail and isinstance(tail[0], Take) else None
     live = LiveSource(Section(source, before, rest[:end], demand, folder))
     return join_calls(live, tail, folder=folder)
+
+
+def _runs_in_window(node: Node) -> bool:
+    return node.record_wise and not (isinstance(node, Map) and node.is_parallel)
 
 
 class LiveSource:

@@ -11,7 +11,6 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from tidemill.calls.bridge import Bridge
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
 from tidemill.data.failures import explain_failure
@@ -24,6 +23,7 @@ from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import count_slots, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.protocols import State
+from tidemill.resources.bridge import Bridge
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import THREAD_PREFIX, WorkerThread
 

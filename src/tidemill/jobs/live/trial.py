@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from tidemill.calls.bridge import Bridge
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask, mask_value
@@ -23,6 +22,7 @@ from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
 from tidemill.models.generate import Generate
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source
+from tidemill.resources.bridge import Bridge
 
 SHOWN_CHARACTERS = 160
 """Of each value in a trial's `repr`."""

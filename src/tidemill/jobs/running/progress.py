@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tidemill.calls.bridge import Bridge
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.resources.bridge import Bridge
 from tidemill.resources.process import find_exit_code
 
 logger = logging.getLogger(__name__)

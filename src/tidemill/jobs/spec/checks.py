@@ -11,6 +11,7 @@ from tidemill.config.functions import fingerprint_schema
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import raise_problems
 from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.single import Map
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.landing.arrow import arrow_schema
@@ -80,7 +81,14 @@ def _check_halves(draft: Draft) -> Iterator[Problem]:
                 f"`{node.kind}` looks across records, and of such steps a job takes `take` alone",
                 'save the stream up to here to a file (`stream.save("ordered.jsonl")`), and run the job over that',
             )
-        if index < draft.halves_at and is_async(node):
+        if isinstance(node, Map) and node.is_parallel:
+            yield draft.problem(
+                draft.path(index),
+                "in a job no function has workers of its own: plain ones are called one at a time, coroutine functions "
+                "behind a call many at once",
+                "leave `concurrency` and `on` out, or save the stream up to here and run the job over that",
+            )
+        elif index < draft.halves_at and is_async(node):
             yield draft.problem(
                 draft.path(index),
                 "the function is a coroutine function, and nothing awaits it before the first call",

@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 from tidemill.config.references import Reference
 from tidemill.config.suggest import list_names, suggest
 from tidemill.config.templates import Template
-from tidemill.data.nodes.across import Every, Repeat, Sample, Shard, Shuffle, Skip, Take
+from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
+from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, TidemillError
@@ -31,7 +31,9 @@ Outputs = dict[str, type[BaseModel] | None]
 Failures = Counter[tuple[str, str]]
 """How often records fail with each message and hint."""
 
-_KEEPING = tuple(node.kind for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat))
+_KEEPING = tuple(
+    node.kind for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat, Prefetch)
+)
 """Steps behind which a record has the columns it had."""
 
 _CHECKED_FILES = 10_000
@@ -53,7 +55,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(is_async(node) for _, node in nodes):
+    if not isinstance(draft.source, Read) or any(_has_workers(node) for _, node in nodes):
         return
     if any(step.node is None and step.kind not in _KEEPING for step in before):
         return
@@ -65,6 +67,10 @@ def check_records(draft: Draft) -> Iterator[Problem]:
             yield from _check_columns(draft, columns)
     finally:
         columns.close()
+
+
+def _has_workers(node: Node) -> bool:
+    return is_async(node) or (isinstance(node, Map) and node.is_parallel)
 
 
 def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tidemill.calls.bridge import Bridge
+from tidemill.resources.bridge import Bridge
 
 
 async def double(value: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, Self, TypeVar
 
 from tidemill.resources.process import calm_gc, more_open_files
-from tidemill.resources.worker import THREAD_PREFIX
+from tidemill.resources.worker import THREAD_PREFIX, join_thread
 
 T = TypeVar("T")
 
@@ -26,8 +26,8 @@ WAKE_S = 0.2
 class Bridge:
     """A running event loop in a daemon thread: uvloop where it exists. Hold it with `with`.
 
-    `run` and `iterate` may be called from any thread but the loop's own. Leaving cancels what still runs and waits
-    for it.
+    `run` and `iterate` may be called from any thread but the loop's own, `call` from any. Leaving
+    cancels what still runs and waits for it.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,11 @@ class Bridge:
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        join_thread(self._thread)
+
+    def call(self, fn: Callable[..., object], *args: Any) -> None:
+        """Have `fn(*args)` called in the loop soon, in the order asked for; nobody waits. From any thread."""
+        self._loop.call_soon_threadsafe(fn, *args)
 
     def run(self, coroutine: Coroutine[Any, Any, T], on_interrupt: OnInterrupt | None = None) -> T:
         """The result of `coroutine`, run on the bridge's loop.

@@ -1,0 +1,83 @@
+"""What a worker process does: call one function for each record it is sent. Imports little, since each worker pays it.
+
+Every answer is a pickle of `(True, value)` or of `(False, error, text, traceback)`, where `error` is a pickle of its
+own, None where it has none, and `text` and `traceback` say what it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from tidemill.data.parallel.gradients import GradientMode, call_in_mode
+
+Answer = tuple[Any, ...]
+
+
+def serve(connection: Connection, function: bytes) -> None:
+    """Answer each record with what the pickled `function` makes of it, until the other end closes or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group, and the consumer decides
+    threading.Thread(target=_end_with_parent, name="tidemill-parent", daemon=True).start()
+    call = _load(function)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            connection.send_bytes(_answer(call, connection.recv_bytes()))
+
+
+def _end_with_parent() -> None:
+    """End, whatever runs, when the parent has died: a function may run for hours yet."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _load(function: bytes) -> Callable[[Any], Any]:
+    try:
+        fn: Callable[[Any], Any] = pickle.loads(function)  # noqa: S301 - made by the parent
+    except Exception as error:  # noqa: BLE001 - whatever importing the user's module raises fails each record
+        text = f"the function cannot be loaded in a worker process: {type(error).__name__}: {error}"
+
+        def fn(record: Any) -> Any:
+            raise ImportError(text)
+
+    return fn
+
+
+def _answer(fn: Callable[[Any], Any], message: bytes) -> bytes:
+    try:
+        mode, record = _open(message)
+        value = call_in_mode(mode, fn, record)
+    except BaseException as error:  # noqa: BLE001 - the record's failure, raised where it is consumed
+        return pickle.dumps(_describe(error))
+    try:
+        return pickle.dumps((True, value), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # noqa: BLE001 - pickling calls what the value's class says
+        text = f"the result, a {type(value).__name__}, cannot be pickled: {error}"
+        return pickle.dumps((False, None, text, _format(error)))
+
+
+def _open(message: bytes) -> tuple[GradientMode | None, Any]:
+    mode, record = pickle.loads(message)  # noqa: S301 - made by the parent
+    return mode, record
+
+
+def _describe(error: BaseException) -> Answer:
+    text = f"{type(error).__name__}: {error}"
+    try:
+        pickled = pickle.dumps(error)
+    except Exception:  # noqa: BLE001 - pickling calls what the error's class says; its text goes instead
+        return False, None, text, _format(error)
+    return False, pickled, text, _format(error)
+
+
+def _format(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()

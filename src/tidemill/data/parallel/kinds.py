@@ -1,0 +1,34 @@
+"""Which workers call a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tidemill.data.nodes.single import Map
+from tidemill.data.parallel.flight import Workers
+from tidemill.data.parallel.processes import ProcessWorkers, pickle_function
+from tidemill.data.parallel.tasks import TaskWorkers, check_awaitable
+from tidemill.data.parallel.threads import ThreadWorkers
+from tidemill.data.steps import is_async
+from tidemill.errors import ConfigError
+
+
+def find_workers(node: Map, step: str) -> Callable[[], Workers]:
+    """What opens the workers for the function of a `map` step.
+
+    Raises:
+        ConfigError: it is not one that they can call.
+    """
+    awaits = is_async(node)
+    if node.on == "async" or (awaits and node.on is None):
+        return partial(TaskWorkers, node.fn if awaits else check_awaitable(node.fn))
+    if awaits:
+        raise ConfigError(
+            f'the function is a coroutine function, which on="{node.on}" does not await',
+            where=f"step `{step}`",
+            hint='use on="async", or leave `on` out',
+        )
+    if node.on == "processes":
+        return partial(ProcessWorkers, pickle_function(node.fn, step), step)
+    return partial(ThreadWorkers, node.fn, step)

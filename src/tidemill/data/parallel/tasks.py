@@ -1,0 +1,99 @@
+"""Tasks of one loop that await a coroutine function: for what waits on the network."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import queue
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tidemill.data.parallel.flight import Flight, wait_for
+from tidemill.data.parallel.gradients import HeldMode
+from tidemill.errors import WorkerError
+from tidemill.resources.bridge import Bridge
+
+Coroutine = Callable[[Any], Awaitable[Any]]
+
+
+class TaskWorkers:
+    """One task for each record, in a loop in a thread of its own.
+
+    The loop is woken once for all records that were started while it was busy, and the consumer likewise: with many
+    in flight no record pays for the way to another thread. The gradient mode is the loop's: that of the consumer when
+    records were last started.
+    """
+
+    def __init__(self, fn: Coroutine) -> None:
+        self._fn = fn
+        self._started: deque[Flight] = deque()
+        self._finished: queue.SimpleQueue[Flight] = queue.SimpleQueue()
+        self._is_woken = False
+        self._mode = HeldMode()
+        self._bridge: Bridge | None = None
+
+    def start(self, flight: Flight) -> None:
+        self._started.append(flight)
+        if not self._is_woken:
+            self._wake()
+
+    def wait(self) -> Flight:
+        if self._started and not self._is_woken:  # waking it failed, or was interrupted
+            self._wake()
+        flight: Flight = wait_for(self._finished)
+        return flight
+
+    def close(self) -> None:
+        bridge, self._bridge = self._bridge, None
+        if bridge is not None:
+            self._started.clear()
+            bridge.call(self._mode.close)
+            bridge.__exit__()
+
+    def _wake(self) -> None:
+        if self._bridge is None:
+            self._bridge = Bridge()  # first: an interrupt can break off the waiting for its start, which goes on
+            try:
+                self._bridge.__enter__()
+            except RuntimeError:
+                self._bridge = None
+                raise
+        self._is_woken = True
+        self._bridge.call(self._create_tasks)
+
+    def _create_tasks(self) -> None:
+        self._is_woken = False  # first: what is started from here on wakes the loop again
+        loop = asyncio.get_running_loop()
+        started = self._started
+        while started:
+            flight = started.popleft()
+            self._mode.hold(flight.mode)
+            flight.task = loop.create_task(self._await(flight), context=flight.context)
+
+    async def _await(self, flight: Flight) -> None:
+        try:
+            flight.value = await self._fn(flight.record)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                flight.error = WorkerError("the function was cancelled from within")
+                raise
+            flight.fail(error)
+        finally:
+            flight.task = None
+            self._finished.put(flight)
+
+
+def check_awaitable(fn: Callable[[Any], Any]) -> Coroutine:
+    """`fn`, which is no coroutine function, as one: what it gives must be awaitable."""
+
+    async def call(record: Any) -> Any:
+        result = fn(record)
+        if not inspect.isawaitable(result):
+            raise WorkerError(
+                f"expected something to await from the function, got a {type(result).__name__}",
+                hint='make it an async function, or run it on="threads"',
+            )
+        return await result
+
+    return call

@@ -1,0 +1,82 @@
+"""Threads that call a plain function: for what waits, or computes without the interpreter's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from typing import Any
+
+from tidemill.data.parallel.flight import Flight, wait_for
+from tidemill.data.parallel.gradients import call_in_mode
+from tidemill.data.steps import RecordFunction
+from tidemill.resources.worker import THREAD_PREFIX, join_thread
+
+_Flights = queue.SimpleQueue["Flight | None"]
+
+
+class ThreadWorkers:
+    """As many threads as records were ever in flight at once.
+
+    Two queues and no future: a record costs half of what a `ThreadPoolExecutor` takes. Daemon threads, so that a
+    function that blocks for ever cannot hold the process; `close` waits for those that are at work.
+    """
+
+    def __init__(self, fn: RecordFunction, step: str) -> None:
+        self._fn = fn
+        self._step = step
+        self._flights: _Flights = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Flight] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._in_flight = 0
+
+    def start(self, flight: Flight) -> None:
+        self._in_flight += 1
+        self._flights.put(flight)
+        if self._in_flight > len(self._threads):
+            self._add_thread()
+
+    def wait(self) -> Flight:
+        if not self._threads:  # the system did not let the first one start
+            self._add_thread()
+        flight: Flight = wait_for(self._finished)
+        self._in_flight -= 1
+        return flight
+
+    def close(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._flights.get_nowait()
+        for _ in self._threads:
+            self._flights.put(None)
+        for thread in self._threads:
+            join_thread(thread)
+
+    def _add_thread(self) -> None:
+        arguments = (self._fn, self._flights, self._finished)
+        name = f"{THREAD_PREFIX}{self._step}-{len(self._threads)}"
+        thread = threading.Thread(target=_serve, args=arguments, name=name, daemon=True)
+        self._threads.append(thread)  # first: an interrupt can break off the waiting for its start, which goes on
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.remove(thread)
+            raise
+
+
+def _serve(fn: RecordFunction, flights: _Flights, finished: queue.SimpleQueue[Flight]) -> None:
+    while (flight := flights.get()) is not None:
+        _call(fn, flight)
+        finished.put(flight)
+        del flight
+
+
+def _call(fn: RecordFunction, flight: Flight) -> None:
+    call: Any = flight.context.run
+    try:
+        if flight.mode is None:
+            flight.value = call(fn, flight.record)
+        else:
+            flight.value = call(call_in_mode, flight.mode, fn, flight.record)
+    except BaseException as error:  # noqa: BLE001 - the record's failure, raised at its place
+        flight.fail(error)

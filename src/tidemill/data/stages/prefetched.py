@@ -1,0 +1,211 @@
+"""The stage of a `prefetch`: a thread reads ahead, and the state is that of what was given."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from contextvars import copy_context
+from typing import Any, cast
+
+from tidemill.data.origin import Origin
+from tidemill.data.parallel.flight import wait_for
+from tidemill.data.parallel.gradients import call_in_mode, find_gradient_mode
+from tidemill.data.reader import raise_each
+from tidemill.data.stages import anchored
+from tidemill.data.stages.anchored import Reopen
+from tidemill.data.stages.progress import explain_again
+from tidemill.data.stages.stage import FedStage, Stage
+from tidemill.errors import StateError
+from tidemill.protocols import State
+from tidemill.resources.worker import THREAD_PREFIX, join_thread
+
+_RECORD, _ERROR, _PLACE, _END = range(4)
+
+_Permits = queue.SimpleQueue[None]
+_Outcomes = queue.SimpleQueue[tuple[int, Any, Any]]
+
+
+class PrefetchStage(FedStage):
+    """The records of the stage in front, read by a thread of its own."""
+
+    index: int
+    ahead: _Ahead
+    reopen: Reopen
+
+    def marks(self, back: int) -> State:
+        return self.ahead.marks(self.index, back)
+
+    def spot(self) -> Any:
+        return self.ahead.spot
+
+    def explain(self) -> Origin:
+        if self.gathers() and self.ahead.given:
+            return explain_again(self.reopen(self.ahead.place), self.ahead.given - 1).through(self.step)
+        return self.origin()
+
+    def close(self) -> None:
+        self.ahead.close()
+        self.upstream.close()
+
+
+class _Ahead:
+    """The consumer's side of the thread that reads.
+
+    Each record that may be read is a permit: `count` at the start, and one more for each that is given. From its first
+    permit on the stage in front belongs to the thread, which sends along, now and then, where that stands.
+
+    Attributes:
+        spot: where the outcome given last came from.
+        place: the state of the stage in front at the anchor.
+        given: outcomes given since.
+    """
+
+    def __init__(self, upstream: Stage, count: int, step: str, done: int) -> None:
+        self.spot = upstream.spot()
+        self.place = upstream.marks(0)
+        self.given = done
+        self._upstream = upstream
+        self._count = count
+        self._step = step
+        self._permits: _Permits = queue.SimpleQueue()
+        self._read: _Outcomes = queue.SimpleQueue()
+        self._reading: _Reading | None = None
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def take(self) -> tuple[int, Any]:
+        """The next outcome and its kind; at the end `_END`. Raises an interrupt, after which it can be asked again."""
+        if self._is_closed:
+            return _END, None
+        if self._thread is None:
+            self._start()
+        while True:
+            kind, value, spot = wait_for(self._read)
+            if kind is _PLACE:
+                self.place, self.given = value, 0
+                continue
+            if kind is not _END:
+                self.spot = spot
+                self.given += 1
+                self._permits.put(None)
+            return kind, value
+
+    def marks(self, index: int, back: int) -> State:
+        steps = dict(self.place["steps"])
+        if self.given > back:
+            steps[str(index)] = {"done": self.given - back}
+        return {**self.place, "steps": steps}
+
+    def close(self) -> None:
+        """Stop the thread and wait for what it reads just now; may be called twice."""
+        self._is_closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None and self._reading is not None:
+            self._reading.is_stopped = True
+            self._permits.put(None)  # it may wait for one
+            join_thread(thread)
+
+    def _start(self) -> None:
+        self._permits = queue.SimpleQueue()
+        for _ in range(self._count):
+            self._permits.put(None)
+        self._reading = reading = _Reading(self._upstream, self._step, self.given, self._permits, self._read)
+        call = copy_context().run
+        arguments = (call_in_mode, find_gradient_mode(), reading.run, None)
+        name = f"{THREAD_PREFIX}{self._step}"
+        self._thread = threading.Thread(target=call, args=arguments, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            raise
+
+
+class _Reading:
+    """The thread's side: reads as many outcomes as it has permits for. Knows nothing of the stage it reads for.
+
+    Attributes:
+        is_stopped: set by the consumer, who needs no more.
+    """
+
+    def __init__(self, upstream: Stage, step: str, done: int, permits: _Permits, read: _Outcomes) -> None:
+        self.is_stopped = False
+        self._upstream = upstream
+        self._step = step
+        self._done = done
+        self._permits = permits
+        self._read = read
+
+    def run(self, _: None) -> None:
+        since = self._pass_over()
+        while self._may_read():
+            if since >= anchored.ANCHOR_RECORDS:
+                self._read.put((_PLACE, self._upstream.marks(0), None))
+                since = 0
+            outcome = self._next()
+            since += 1
+            self._read.put(outcome)
+            if outcome[0] is _END:
+                return
+            del outcome
+
+    def _pass_over(self) -> int:
+        """Read what was given before; gives how many outcomes that were."""
+        for passed in range(self._done):
+            if self.is_stopped:
+                break
+            if self._next()[0] is _END:
+                error = StateError(
+                    f"the state stands {self._done - passed} records behind the end of what there is now",
+                    where=f"step `{self._step}`",
+                    hint="the source and its functions must give the same records each time; start without a state",
+                )
+                self._read.put((_ERROR, error, self._upstream.spot()))
+                break
+        return self._done
+
+    def _may_read(self) -> bool:
+        """Whether the consumer still wants one, once there is a permit."""
+        self._permits.get()
+        return not self.is_stopped
+
+    def _next(self) -> tuple[int, Any, Any]:
+        try:
+            return _RECORD, next(self._upstream), self._upstream.spot()
+        except StopIteration:
+            return _END, None, None
+        except BaseException as error:  # noqa: BLE001 - an outcome of the stage in front, raised at its place
+            return _ERROR, error, self._upstream.spot()
+
+
+def open_prefetch(upstream: Stage, count: int, index: int, step: str, mark: State | None, reopen: Reopen) -> Stage:
+    """The stage of a `prefetch` step, going on from its `mark`."""
+    ahead = _Ahead(upstream, count, step, mark["done"] if mark else 0)
+    feeder = _iter_read(ahead)
+    stage = cast(PrefetchStage, PrefetchStage.from_iterable(feeder))
+    stage.feeder = feeder
+    stage.upstream = upstream
+    stage.step = step
+    stage.index = index
+    stage.ahead = ahead
+    stage.reopen = reopen
+    return stage
+
+
+def _iter_read(ahead: _Ahead) -> Generator[Iterator[Any]]:
+    try:
+        while True:
+            try:
+                kind, value = ahead.take()
+            except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
+                link = raise_each((error,))
+            else:
+                if kind is _END:
+                    return
+                link = iter((value,)) if kind is _RECORD else raise_each((value,))
+                del value
+            yield link
+            del link
+    finally:
+        ahead.close()
