@@ -74,7 +74,7 @@ class Permutation:
 
     A balanced Feistel network over the next even power of two, walked until it lands below `size` (cycle-walking;
     Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains"): on average under four steps.
-    Iterating works out many at once, at a fifteenth of the time of one by one (benchmarks/streams.py).
+    Iterating works out many at once, in a twelfth of the time of one by one (benchmarks/streams.py).
     """
 
     __slots__ = ("_half_bits", "_keys", "_low", "size")
