@@ -63,6 +63,7 @@ class TidemillError(Exception):
         message: what happened, with expected and got.
         where: file, offset, step or key path; empty when the message says it.
         hint: the next step, empty when there is none.
+        step: the name of the step a record failed at, `source` for where it was read; empty outside of a stream.
     """
 
     def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
@@ -70,6 +71,7 @@ class TidemillError(Exception):
         self.message = message
         self.where = where
         self.hint = hint
+        self.step = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
@@ -101,6 +103,7 @@ class DataError(TidemillError):
         raw: the bytes as they stood in the source, None when there were none.
         offset: where they stood, in bytes from the start of the (decompressed) file, None when unknown.
         is_cut: whether `raw` is not all that stood there, so that nothing can be decoded from it.
+        record: the record as it came to the step that failed, None where none was kept.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class DataError(TidemillError):
         self.raw = raw
         self.offset = offset
         self.is_cut = is_cut
+        self.record: Any = None
 
 
 class CallError(TidemillError):

@@ -20,8 +20,6 @@ def next_outcome(iterator: RecordIterator) -> Any:
         return None
     except TidemillError as error:
         return (type(error).__name__, error.message, getattr(error, "raw", None), getattr(error, "offset", None))
-    except ValueError as error:
-        return ("ValueError", str(error))
 
 
 def outcomes(iterator: RecordIterator, count: int | None = None) -> list[Any]:

@@ -97,6 +97,14 @@ def apply_plainly(records: list[Any], node: Node) -> list[Any]:
     return found
 
 
+def explain(error: Exception) -> tuple[Any, ...]:
+    if isinstance(error, StopIteration):
+        return ("WorkerError", "the function raised StopIteration, which would have ended the stream", None, None)
+    if isinstance(error, WorkerError):
+        return ("WorkerError", error.message, None, None)
+    return ("DataError", f"ValueError: {error}", None, None)
+
+
 def apply_to_one(record: Any, node: Node) -> list[Any]:
     found: list[Any] = []
     try:
@@ -109,14 +117,9 @@ def apply_to_one(record: Any, node: Node) -> list[Any]:
             raise WorkerError("expected an iterable of records from the function, got a dict")
         for child in result:
             found.append(("record", child))  # noqa: PERF401 - kept when a later child fails
-    except StopIteration:
-        message = "the function raised StopIteration, which would have ended the stream"
-        found.append(("WorkerError", message, None, None))
-    except ValueError as error:
+    except (StopIteration, ValueError, WorkerError) as error:
         if node.on_error != "skip":
-            found.append(("ValueError", str(error)))
-    except WorkerError as error:
-        found.append(("WorkerError", error.message, None, None))
+            found.append(explain(error))
     return found
 
 

@@ -14,14 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
-from tidemill.data.formats.jsonl import (
-    RAW_KEPT_BYTES,
-    JsonlReader,
-    compare_jsonl,
-    open_jsonl,
-    parse_line,
-    save_jsonl,
-)
+from tidemill.data.formats.jsonl import JSONL, open_jsonl, parse_line, save_jsonl
+from tidemill.data.formats.lines import RAW_KEPT_BYTES, LineReader
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import State
 
@@ -238,20 +232,20 @@ def test_growth_is_told_from_edits(tmp_path: Path, packed: bool) -> None:
     outcomes(reader)
     state = reader.state()
     raw = path.read_bytes()
-    assert compare_jsonl(path, state) == "same"
+    assert JSONL.compare(path, state) == "same"
     path.write_bytes(raw)
     touch(path)
-    assert compare_jsonl(path, state) == "same"
+    assert JSONL.compare(path, state) == "same"
     more = b'{"n": 3}\n'
     path.write_bytes(raw + (gzip.compress(more) if packed else more))
-    assert compare_jsonl(path, state) == "grown"
+    assert JSONL.compare(path, state) == "grown"
     assert outcomes(open_jsonl(path, state)) == [("record", {"n": 3})]
     save(tmp_path, b'{"n": 0}\n{"n": 2}\n{"n": 3}\n', packed=packed)
-    assert compare_jsonl(path, state) == "edited"
+    assert JSONL.compare(path, state) == "edited"
     with pytest.raises(StateError, match="the file was edited before byte 18, where the state stands"):
         open_jsonl(path, state)
     path.unlink()
-    assert compare_jsonl(path, state) == "edited"
+    assert JSONL.compare(path, state) == "edited"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +257,7 @@ def test_growth_within_the_last_line_is_told(tmp_path: Path, more: bytes, growth
     reader = open_jsonl(path)
     outcomes(reader)
     path.write_bytes(b'{"n": 1}' + more)
-    assert compare_jsonl(path, reader.state()) == growth
+    assert JSONL.compare(path, reader.state()) == growth
     if growth == "cut":
         with pytest.raises(StateError, match="cut in the middle of the line that ended at byte 8"):
             open_jsonl(path, reader.state())
@@ -279,11 +273,11 @@ def test_an_edit_behind_the_state_is_none(tmp_path: Path) -> None:
     reader.close()
     lines[43] = b'{"n": "other"}\n'
     save(tmp_path, b"".join(lines))
-    assert compare_jsonl(path, state) == "grown"
+    assert JSONL.compare(path, state) == "grown"
     assert outcomes(open_jsonl(path, state))[23] == ("record", {"n": "other"})
     lines[19] = b'{"n": "other"}\n'
     save(tmp_path, b"".join(lines))
-    assert compare_jsonl(path, state) == "edited"
+    assert JSONL.compare(path, state) == "edited"
 
 
 @pytest.mark.parametrize("torn", [True, False])
@@ -300,7 +294,7 @@ def test_a_gzip_file_that_was_cut_may_become_whole(tmp_path: Path, torn: bool) -
     assert last[1] == "the gzip stream ends early: the file is cut"
     assert outcomes(open_jsonl(path, state)) == []
     path.write_bytes(whole)
-    assert compare_jsonl(path, state) == "grown"
+    assert JSONL.compare(path, state) == "grown"
     assert [*good, *outcomes(open_jsonl(path, state))] == [("record", row) for row in rows]
 
 
@@ -336,7 +330,7 @@ def test_a_reader_may_be_used_in_another_thread(tmp_path: Path) -> None:
 def test_a_reader_left_behind_closes_its_file(tmp_path: Path) -> None:
     """Dropping a reader, begun or not, leaves no file open: an open one warns, and warnings are errors here."""
     path = save(tmp_path, b"{}\n" * 100)
-    reader: JsonlReader | None = open_jsonl(path)
+    reader: LineReader | None = open_jsonl(path)
     reader = open_jsonl(path)
     assert next(reader) == {}
     reader = None

@@ -226,8 +226,9 @@ def test_a_function_that_fails_behind_a_call_raises_in_its_place(server: FaultSe
 
     iterator = asked(server, 4).map(refuse).iterate()
     assert next(iterator)["id"] == 0
-    with pytest.raises(ValueError, match="not one"):
+    with pytest.raises(tm.DataError, match="step `map`: ValueError: not one") as raised:
         next(iterator)
+    assert isinstance(raised.value.__cause__, ValueError)
     with pytest.raises(tm.WorkerError, match="raised StopIteration"):
         next(iterator)
     assert ids(iterator) == [3]

@@ -13,7 +13,7 @@ from typing import Any, Protocol, overload
 
 import orjson
 
-from tidemill.data.formats.jsonl import JsonlPart
+from tidemill.data.formats.jsonl import JSONL
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Record
 
@@ -196,7 +196,7 @@ _PICKLED = ("path", "folder", "_format", "_names", "_rows")
 
 def _make_part(file_format: str, path: Path) -> _Part:
     if file_format == "jsonl":
-        return JsonlPart(path)
+        return JSONL.open_rows(path)
     from tidemill.data.formats.parquet import ParquetPart
 
     return ParquetPart(path)

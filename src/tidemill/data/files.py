@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from isal import igzip_lib, isal_zlib
 
@@ -294,3 +294,28 @@ def _decode_until_error(path: Path, start: int, given: int) -> tuple[bytes, str]
 
 def _resource_error(path: Path, error: OSError) -> ResourceError:
     return ResourceError(f"cannot be read: {error.strerror or error}", where=str(path))
+
+
+def open_random(path: Path) -> BinaryIO:
+    """The bytes of a file as they lie on disk, seekable.
+
+    Raises:
+        ResourceError: the file cannot be opened.
+    """
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise _resource_error(path, error) from error
+
+
+def stat_file(path: Path) -> State:
+    """Size and time of change of a file: JSON, equal while the file was not touched; `size` is in bytes.
+
+    Raises:
+        ResourceError: there is no such file.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise _resource_error(path, error) from error
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

@@ -99,15 +99,6 @@ def iter_children(result: Any, step: str) -> Iterator[Any]:
     return _each(result)
 
 
-def stop_iteration_error(step: str) -> WorkerError:
-    """What a `StopIteration` out of the function of `step` becomes."""
-    return WorkerError(
-        "the function raised StopIteration, which would have ended the stream",
-        where=f"step `{step}`",
-        hint="was it a next() on an empty iterator? next(iterator, None) gives None instead",
-    )
-
-
 def _add_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
     return {**record, **{name: fn(record) for name, fn in columns}}
 

@@ -98,6 +98,23 @@ class Unbatch(Node):
     gives_many = True
 
 
+class Catch(Node):
+    """Keep failures of the source and of all steps in front from ending the iteration.
+
+    Attributes:
+        to: the file that failing records go to, whole, with step, place and cause; None counts them and passes over.
+    """
+
+    kind = "catch"
+    record_wise = False
+    to: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str) else value
+
+
 class Tokenize(Node):
     """Put the token ids of the text in `column` into the column `into`.
 

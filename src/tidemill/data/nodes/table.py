@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidemill.data.nodes.across import Batch, Every, Pack, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
+    Catch,
     Drop,
     Filter,
     FlatMap,
@@ -19,7 +20,7 @@ from tidemill.data.nodes.single import (
 )
 
 DATA_NODES: tuple[type[Node], ...] = (
-    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize,
+    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Catch,
     Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat,
 )  # fmt: skip
 """Those that look at one record, then those that look across."""

@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.numbers import check_int64
-from tidemill.data.formats.jsonl import MAX_LINE_BYTES, compare_jsonl, open_jsonl, parse_line
+from tidemill.data.formats.format import MAX_LINE_BYTES
+from tidemill.data.formats.jsonl import JSONL, open_jsonl, parse_line
 from tidemill.data.nodes.node import OnError
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
@@ -111,7 +112,7 @@ class Read(Config):
 
     def compare_part(self, part: str, state: State) -> Growth:
         """Whether the file, up to `state`, is as it was."""
-        return compare_jsonl(self._shared_folder() / part, state)
+        return JSONL.compare(self._shared_folder() / part, state)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""

@@ -7,12 +7,17 @@ and passes over that many: at most `ANCHOR_RECORDS` records and one buffer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
 from operator import length_hint
 from typing import Any, cast
 
+from tidemill.data.failures import explain_failure
+from tidemill.data.origin import Origin, gather_origins
+from tidemill.data.policy import Losses, Policy, find_step
 from tidemill.data.reader import raise_each
-from tidemill.data.stages.stage import Stage
+from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State
 
@@ -25,16 +30,19 @@ class Anchor:
 
     Attributes:
         own: what the step itself must know there: JSON.
+        place: the state of the stage in front there.
         given: outcomes given since, those of the link at hand left out.
         pending: outcomes to be passed over before anything is given, once the stage is asked.
     """
 
-    def __init__(self, upstream: Stage, own: Any, pending: int) -> None:
+    def __init__(self, upstream: Stage, own: Any, pending: int, step: str, policy: Policy) -> None:
         self.upstream = upstream
+        self._step = step
+        self._policy = policy
         self.own = own
         self.given = 0
         self.pending = pending
-        self._marks = upstream.marks(0)
+        self.place = upstream.marks(0)
         self._link: Iterator[Any] = iter(())
         self._length = 0
 
@@ -42,64 +50,112 @@ class Anchor:
         """Put the anchor here: nothing is held that was read before this, or with `back=1` before the last record."""
         self.move_to(self.upstream.marks(back), own)
 
-    def move_to(self, marks: State, own: Any) -> None:
-        """Put the anchor where the stage in front had the state `marks`."""
-        self._marks = marks
+    def move_to(self, marks: State, own: Any, *, given: int = 0) -> None:
+        """Put the anchor where the stage in front had the state `marks`; so many outcomes were `given` since then."""
+        self.place = marks
         self.own = own
-        self.given = self._length = 0
+        self.given = given
+        self._length = 0
 
     def link(self, outcomes: list[Any]) -> Iterator[Any]:
         """The outcomes as the next link of the chain, counted as they are taken."""
         return self._follow(iter(outcomes), len(outcomes))
 
     def error(self, error: BaseException) -> Iterator[Any]:
-        """An error as the next link."""
+        """An error as the next link: of the stage in front as it came, of the step itself as its policy says."""
+        explained = explain_failure(error, self._step, self.upstream.origin().location)
+        if find_step(explained) == self._step and self._policy.takes(explained):
+            return iter(())
         self.given += self._length
         self._length = 0
         self.given += 1
-        return raise_each((error,))
+        return raise_each((explained,))
 
     def _follow(self, link: Iterator[Any], length: int) -> Iterator[Any]:
         self.given += self._length
         self._link, self._length = link, length
         return link
 
+    def count_given(self) -> int:
+        """Outcomes given since."""
+        return max(self.pending, self.given + self._length - length_hint(self._link))
+
     def marks(self, index: int, back: int) -> State:
-        given = max(self.pending, self.given + self._length - length_hint(self._link) - back)
-        steps = dict(self._marks["steps"])
+        given = max(self.pending, self.count_given() - back)
+        steps = dict(self.place["steps"])
         if given or self.own is not None:
             steps[str(index)] = {"own": self.own, "given": given}
-        return {**self._marks, "steps": steps}
+        return {**self.place, "steps": steps}
 
 
-class AnchoredStage(Stage):
+Feed = Callable[[Stage, Anchor], Generator[Iterator[Any]]]
+"""Reads the stage in front and gives links made by the anchor, which it moves where it holds nothing."""
+
+Reopen = Callable[[State | None], Stage]
+"""Opens the stage in front anew, at a state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """How a step gathers records.
+
+    Attributes:
+        feed: reads the stage in front and gives what the step gives.
+        trace: the same over records in boxes: gives the boxes that each outcome is made from, in a list or one alone.
+        own: what the step knows at the start.
+    """
+
+    feed: Feed
+    trace: Feed | None = None
+    own: Any = None
+
+
+class AnchoredStage(FedStage):
     """A stage whose state is an anchor's."""
 
     index: int
     anchor: Anchor
+    trace: Feed | None
+    reopen: Reopen
+    skips: bool
 
     def marks(self, back: int) -> State:
         return self.anchor.marks(self.index, back)
 
+    def origin(self) -> Origin:
+        return self.upstream.origin().through(self.step)
 
-Feed = Callable[[Stage, Anchor], Iterator[Iterator[Any]]]
-"""Reads the stage in front and gives links made by the anchor, which it moves where it holds nothing."""
+    def explain(self) -> Origin:
+        given = self.anchor.count_given()
+        if self.trace is None or not given:
+            return self.origin()
+        return trace_origin(
+            self.reopen(self.anchor.place), self.trace, self.anchor.own, given, self.step, skips=self.skips
+        )
 
 
-def open_anchored(upstream: Stage, index: int, step: str, feed: Feed, mark: State | None, own: Any = None) -> Stage:
-    """The stage that `feed` feeds, going on from its `mark`; `own` is what the step knows at the start."""
-    anchor = Anchor(upstream, mark["own"] if mark else own, mark["given"] if mark else 0)
-    links = feed(upstream, anchor)
+def open_anchored(
+    upstream: Stage, index: int, step: str, gathering: Gathering, mark: State | None, reopen: Reopen, policy: Policy
+) -> Stage:
+    """The stage of a step that gathers, going on from its `mark`."""
+    own, given = (mark["own"], mark["given"]) if mark else (gathering.own, 0)
+    anchor = Anchor(upstream, own, given, step, policy)
+    links = gathering.feed(upstream, anchor)
     if anchor.pending:
         links = _pass_over(links, anchor, step)
     stage = cast(AnchoredStage, AnchoredStage.from_iterable(links))
+    stage.feeder = links
     stage.upstream = upstream
+    stage.step = step
     stage.index = index
     stage.anchor = anchor
+    stage.trace = gathering.trace
+    stage.reopen = reopen
+    stage.skips = policy.skips
     return stage
 
 
-def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Iterator[Iterator[Any]]:
+def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Generator[Iterator[Any]]:
     """The links without the outcomes that were given before."""
     given = anchor.pending
     for link in links:
@@ -129,3 +185,57 @@ def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Ite
             )
         )
     yield from links
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A record with where it came from."""
+
+    record: Any
+    origin: Origin
+
+
+class _BoxStage(Stage):
+    """Records in boxes, in front of a feed that is gone through once more to see which of them it used."""
+
+    def ended(self) -> bool:
+        return self.upstream.ended()
+
+    def marks(self, back: int) -> State:
+        return {"steps": {}}
+
+
+def trace_origin(upstream: Stage, trace: Feed, own: Any, given: int, step: str, *, skips: bool) -> Origin:
+    """Where the records of outcome number `given` since the anchor came from."""
+    boxes = cast(_BoxStage, _BoxStage.from_iterable(_iter_boxes(upstream)))
+    boxes.upstream = upstream
+    policy = Policy(skips=skips, keeps=False, losses=Losses())
+    links = trace(boxes, Anchor(boxes, own, 0, step, policy))
+    outcomes = chain.from_iterable(map(_iter_outcomes, links))
+    outcome = next(islice(outcomes, given - 1, None), None)
+    upstream.close()
+    found = outcome if isinstance(outcome, list) else [outcome]
+    return gather_origins(tuple(box.origin for box in found if isinstance(box, Box)), step)
+
+
+def _iter_boxes(upstream: Stage) -> Iterator[Iterator[Any]]:
+    while True:
+        try:
+            record = next(upstream)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - an outcome at its place, as it was then
+            link = raise_each((error,))
+        else:
+            link = iter([Box(record, upstream.explain())])
+        yield link
+
+
+def _iter_outcomes(link: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            yield next(link)
+        except StopIteration:
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            yield error

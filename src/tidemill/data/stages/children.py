@@ -10,9 +10,11 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
+from tidemill.data.failures import explain_failure
+from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
-from tidemill.data.steps import RecordFunction, iter_children, stop_iteration_error
+from tidemill.data.steps import RecordFunction, iter_children
 from tidemill.errors import StateError
 from tidemill.protocols import State
 
@@ -22,6 +24,19 @@ class FlatMapStage(Stage):
 
     index: int
     parents: _Parents
+
+    def ended(self) -> bool:
+        return self.parents.ended
+
+    def origin(self) -> Origin:
+        return self._name_child(self.upstream.origin())
+
+    def explain(self) -> Origin:
+        return self._name_child(self.upstream.explain())
+
+    def _name_child(self, origin: Origin) -> Origin:
+        given = self.parents.given()
+        return origin.through(f"{self.step} child {given - 1}" if given else self.step)
 
     def marks(self, back: int) -> State:
         given = self.parents.given()
@@ -38,6 +53,7 @@ def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: s
     stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
     stage.upstream = upstream
     stage.index = index
+    stage.step = step
     stage.parents = parents
     return stage
 
@@ -52,6 +68,7 @@ class _Parents:
         self.pending = emitted  # children of the parent to come that were given before the state was taken
         self._children: Iterator[Any] | None = None
         self._ticks = repeat(True, maxsize)
+        self.ended = False
 
     def given(self) -> int | None:
         """How many children of the current parent were given, None when none is being gone through."""
@@ -69,18 +86,19 @@ class _Parents:
         try:
             parent = next(self._upstream)
         except StopIteration:
+            self.ended = True
             raise
         except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
             return raise_each((error,))
         try:
             return self._open_children(parent, emitted)
-        except StopIteration:
-            return raise_each((stop_iteration_error(self._step),))
         except BaseException as error:  # noqa: BLE001 - as above
-            return raise_each((error,))
+            return raise_each((explain_failure(error, self._step, self._upstream.origin().location),))
 
     def _open_children(self, parent: Any, emitted: int) -> Iterator[Any]:
         children = iter_children(self._function(parent), self._step)
+        if isinstance(children, GeneratorType):
+            children = _guard(children, self._upstream, self._step)
         ticks = repeat(True, maxsize)
         counted = compress(children, ticks)
         deque(islice(counted, emitted), maxlen=0)
@@ -93,3 +111,16 @@ class _Parents:
             )
         self._children, self._ticks = children, ticks
         return counted
+
+
+def _guard(children: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]:
+    """The children; an error while they are made has the step and the parent's place."""
+    try:
+        yield from children
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        explained = explain_failure(error, step, upstream.origin().location)
+        if explained is error:
+            raise
+        raise explained from error

@@ -30,7 +30,7 @@ class PickStage(Stage):
         return marks
 
 
-def open_pick(upstream: Stage, index: int, picks: Picks, mark: State | None) -> Stage:
+def open_pick(upstream: Stage, index: int, step: str, picks: Picks, mark: State | None) -> Stage:
     """The stage that gives the records `picks` says, going on from its `mark`."""
     seen = mark["seen"] if mark else 0
     ticks = repeat(True, maxsize)
@@ -38,6 +38,7 @@ def open_pick(upstream: Stage, index: int, picks: Picks, mark: State | None) -> 
     stage = cast(PickStage, PickStage.from_iterable(iter((picked,))))
     stage.upstream = upstream
     stage.index = index
+    stage.step = step
     stage.seen_before = seen
     stage.ticks = ticks
     return stage
@@ -59,12 +60,13 @@ class TakeStage(Stage):
         return marks
 
 
-def open_take(upstream: Stage, index: int, count: int, mark: State | None) -> Stage:
+def open_take(upstream: Stage, index: int, step: str, count: int, mark: State | None) -> Stage:
     """The stage of a `take` step, going on from its `mark`."""
     ticks = repeat(True, count - (mark["taken"] if mark else 0))
     stage = cast(TakeStage, TakeStage.from_iterable(_iter_takes(upstream, ticks)))
     stage.upstream = upstream
     stage.index = index
+    stage.step = step
     stage.count = count
     stage.ticks = ticks
     return stage

@@ -9,11 +9,12 @@ from typing import Any, cast
 
 import orjson
 
-from tidemill.data.batches import make_form
+from tidemill.data.batches import Form, make_form
 from tidemill.data.nodes.across import Batch, Every, Pack, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
-from tidemill.data.stages.anchored import Feed, open_anchored
+from tidemill.data.policy import Policy
+from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
 from tidemill.data.stages.packing import feed_packed
@@ -23,7 +24,14 @@ from tidemill.protocols import State
 
 
 def open_crossing(
-    upstream: Stage, node: Node, index: int, name: str, mark: State | None, epoch: tuple[int, ...]
+    upstream: Stage,
+    node: Node,
+    index: int,
+    name: str,
+    mark: State | None,
+    epoch: tuple[int, ...],
+    reopen: Reopen,
+    policy: Policy,
 ) -> Stage:
     """The stage of a step that looks across records.
 
@@ -32,15 +40,11 @@ def open_crossing(
     """
     match node:
         case Take():
-            return open_take(upstream, index, node.count, mark)
+            return open_take(upstream, index, name, node.count, mark)
         case Skip() | Every() | Sample() | Shard(even=None):
-            return open_pick(upstream, index, find_picks(node), mark)
-        case Shuffle():
-            return open_anchored(upstream, index, name, feed_blocks(node.buffer, node.seed, epoch), mark, own=0)
-        case Pack():
-            return open_anchored(upstream, index, name, feed_packed(node, name), mark)
-        case Batch() | Sliding() | Shard():
-            return open_anchored(upstream, index, name, find_feed(node), mark)
+            return open_pick(upstream, index, name, find_picks(node), mark)
+        case Shuffle() | Batch() | Sliding() | Shard() | Pack():
+            return open_anchored(upstream, index, name, find_gathering(node, epoch), mark, reopen, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
 
 
@@ -57,21 +61,46 @@ def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
             return partial(_iter_turns, node.rank, node.world)
 
 
-def find_feed(node: Batch | Sliding | Shard) -> Feed:
-    """What gathers the records."""
+def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[int, ...]) -> Gathering:
+    """How the step gathers records."""
     match node:
+        case Shuffle():
+            feed = feed_blocks(node.buffer, node.seed, epoch)
+            return Gathering(feed, feed, own=0)
+        case Pack():
+            return Gathering(partial(feed_packed, node))
         case Sliding():
-            return feed_windows(node.size, node.step)
+            feed = feed_windows(node.size, node.step)
+            return Gathering(feed, feed)
         case Shard():
-            return feed_rounds(node.rank, node.world, pad=node.even == "pad")
+            feed = feed_rounds(node.rank, node.world, pad=node.even == "pad")
+            return Gathering(feed, feed)
         case Batch(size=int(size)):
-            return feed_batches(size, make_form(node.form), drop_last=node.drop_last)
+            form = make_form(node.form)
+            feed, trace = (feed_batches(size, each, drop_last=node.drop_last) for each in (form, _form_boxes(form)))
+            return Gathering(feed, trace)
         case Batch(size_bytes=int(limit)):
-            return feed_sized_batches(limit, _count_bytes, make_form(node.form), padded=False)
+            return _gather_sized(node, limit, _count_bytes, padded=False)
         case Batch():
-            return feed_sized_batches(
-                cast(int, node.tokens), _make_length(node.length_of), make_form(node.form), padded=True
-            )
+            return _gather_sized(node, cast(int, node.tokens), _make_length(node.length_of), padded=True)
+
+
+def _gather_sized(node: Batch, limit: int, measure: Callable[[Any], int], *, padded: bool) -> Gathering:
+    form = make_form(node.form)
+    return Gathering(
+        feed_sized_batches(limit, measure, form, padded=padded),
+        feed_sized_batches(limit, lambda box: measure(box.record), _form_boxes(form), padded=padded),
+    )
+
+
+def _form_boxes(form: Form) -> Form:
+    """The boxes as they are; records that do not go together fail here too."""
+
+    def trace(boxes: list[Any]) -> list[Any]:
+        form([box.record for box in boxes])
+        return boxes
+
+    return trace
 
 
 def _iter_turns(first: int, every: int, start: int) -> Any:

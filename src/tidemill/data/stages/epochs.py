@@ -8,6 +8,7 @@ from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
+from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
 from tidemill.protocols import State
@@ -24,6 +25,12 @@ class EpochStage(Stage):
 
     def ended(self) -> bool:
         return self.turn.is_over
+
+    def origin(self) -> Origin:
+        return self.turn.upstream.origin().through(f"{self.step} epoch {self.turn.epoch}")
+
+    def explain(self) -> Origin:
+        return self.turn.upstream.explain().through(f"{self.step} epoch {self.turn.epoch}")
 
     def marks(self, back: int) -> State:
         marks = self.turn.upstream.marks(back)
@@ -67,7 +74,7 @@ class _Turn:
         return self.epochs is not None and self.epoch >= self.epochs - 1
 
 
-def open_epochs(open_epoch: OpenEpoch, index: int, epochs: int | None, state: State | None) -> Stage:
+def open_epochs(open_epoch: OpenEpoch, index: int, step: str, epochs: int | None, state: State | None) -> Stage:
     """The stage of a `repeat` step; `epochs` None goes on for ever.
 
     An epoch without any record is the last: an empty stream repeated stays empty.
@@ -76,6 +83,7 @@ def open_epochs(open_epoch: OpenEpoch, index: int, epochs: int | None, state: St
     turn = _Turn(open_epoch(state, mark["epoch"] if mark else 0), mark, epochs)
     stage = cast(EpochStage, EpochStage.from_iterable(_iter_epochs(open_epoch, turn)))
     stage.index = index
+    stage.step = step
     stage.turn = turn
     return stage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,7 @@ Form = Callable[[list[Any]], Any]
 def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
     """Lists of `size` records; the last may be shorter, unless it is dropped."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         since = 0
         while True:
@@ -50,7 +50,7 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
     With `padded`, each counts as the largest of its batch: what a batch takes once it is padded.
     """
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         total = largest = since = 0
         while True:
@@ -81,22 +81,24 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
 def feed_windows(size: int, step: int) -> Feed:
     """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         window: list[Any] = []
         skip = anchor.own or 0  # records until the next window begins
         since = 0
         ahead: tuple[State, int] | None = None  # a place further on, and how many records held were read before it
+        errors = 0  # given since then
         while True:
             if ahead is not None and ahead[1] <= 0:
-                anchor.move_to(ahead[0], -ahead[1])
+                anchor.move_to(ahead[0], -ahead[1], given=errors)
                 ahead = None
             elif ahead is None and since >= max(anchored.ANCHOR_RECORDS, size):
-                ahead, since = (upstream.marks(0), len(window) - skip), 0
+                ahead, since, errors = (upstream.marks(0), len(window) - skip), 0, 0
             try:
                 for _ in islice(upstream, skip):
                     skip -= 1
                 window.extend(islice(upstream, size - len(window)))
             except BaseException as error:  # noqa: BLE001 - as above
+                errors += 1
                 yield anchor.error(error)
                 continue
             if len(window) < size:
@@ -126,7 +128,7 @@ def feed_rounds(rank: int, world: int, *, pad: bool) -> Feed:
 def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
     """The records block by block, each block in an order that follows from the seed, the epoch and its number."""
 
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         number = anchor.own
         block: list[Any] = []
         while True:

@@ -6,48 +6,39 @@ An anchor stands where no token read before it is held: where all open bins were
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from tidemill.data.nodes.across import Pack
 from tidemill.data.packing import Columns, OpenBins, Piece, make_reader, render_packed
 from tidemill.data.stages import anchored
-from tidemill.data.stages.anchored import Anchor, Feed
+from tidemill.data.stages.anchored import Anchor
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import DataError
 
-_log = logging.getLogger(__name__)
 
-
-def feed_packed(node: Pack, step: str) -> Feed:
+def feed_packed(node: Pack, upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
     """The packed records of a `pack` step."""
-
-    def feed(upstream: Stage, anchor: Anchor) -> Iterator[Iterator[Any]]:
-        packer = _Packer(node, step, upstream, anchor)
-        return packer.iter_bins() if node.how == "first_fit" else packer.iter_blocks()
-
-    return feed
+    packer = _Packer(node, upstream, anchor)
+    return packer.iter_bins() if node.how == "first_fit" else packer.iter_blocks()
 
 
 class _Packer:
     """Packs what the stage in front gives; one for each time that it is opened."""
 
-    def __init__(self, node: Pack, step: str, upstream: Stage, anchor: Anchor) -> None:
+    def __init__(self, node: Pack, upstream: Stage, anchor: Anchor) -> None:
         self._limit = node.max_tokens
         self._names = node.packed
         self._bins = OpenBins(node.max_tokens, node.buffer)
         self._bound = None if node.split or node.how == "concat_and_split" else node.max_tokens
         self._drops_last = node.drop_last
-        self._skips = node.on_error == "skip"
         self._read = make_reader(self._names)
-        self._step = step
         self._upstream = upstream
         self._anchor = anchor
         self._given: int = anchor.own or 0  # tokens of the first record that were given in front of the anchor
         self._since = 0  # records read and blocks given since the anchor
 
-    def iter_bins(self) -> Iterator[Iterator[Any]]:
+    def iter_bins(self) -> Generator[Iterator[Any]]:
         """Each sequence in the first bin that has room for it; all bins are given when it fits in none of them."""
         bins = self._bins
         for columns in self._iter_records():
@@ -65,7 +56,7 @@ class _Packer:
                     yield self._render(full)
         yield from map(self._render, bins.empty())
 
-    def iter_blocks(self) -> Iterator[Iterator[Any]]:
+    def iter_blocks(self) -> Generator[Iterator[Any]]:
         """All tokens in a row, cut every `max_tokens`."""
         block: list[Piece] = []
         room = self._limit
@@ -101,22 +92,15 @@ class _Packer:
             try:
                 yield self._read_record(record)
             except Exception as error:  # noqa: BLE001 - any failure of the record, which the step's `on_error` judges
-                if self._skips:
-                    _log.info("step `%s` skipped a record: %s", self._step, error)
-                else:
-                    yield error
+                yield error
 
     def _read_record(self, record: Any) -> Columns:
-        try:
-            columns = self._read(record)
-            if self._bound is not None and len(columns[0]) > self._bound:
-                raise DataError(
-                    f"expected at most {self._bound:,} tokens in `{self._names[0]}`, got {len(columns[0]):,}",
-                    hint="split=True packs it in pieces; tokenize(…, max_tokens=…) cuts its end off",
-                )
-        except DataError as error:
-            error.where = f"step `{self._step}`"
-            raise
+        columns = self._read(record)
+        if self._bound is not None and len(columns[0]) > self._bound:
+            raise DataError(
+                f"expected at most {self._bound:,} tokens in `{self._names[0]}`, got {len(columns[0]):,}",
+                hint="split=True packs it in pieces; tokenize(…, max_tokens=…) cuts its end off",
+            )
         return columns
 
     def _cut(self, columns: Columns) -> Iterator[Piece]:

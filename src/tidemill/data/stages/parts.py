@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
-from tidemill.data.reader import PartReader
+from tidemill.data.failures import explain_failure
+from tidemill.data.origin import Origin, describe_position
+from tidemill.data.policy import SOURCE, Policy
+from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.stages.stage import Stage
-from tidemill.errors import StateError
+from tidemill.errors import DataError, StateError
 from tidemill.protocols import RecordIterator, Source, State
 
 
@@ -24,9 +27,24 @@ class PartsStage(Stage):
         state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
         return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
 
+    def origin(self) -> Origin:
+        return self._find_origin("origin")
+
+    def explain(self) -> Origin:
+        return self._find_origin("explain")
+
     def close(self) -> None:
         if self.cursor.reader is not None:
             self.cursor.reader.close()
+
+    def _find_origin(self, how: str) -> Origin:
+        cursor = self.cursor
+        part = cursor.part or ""
+        if cursor.reader is None:
+            return Origin(part)
+        find = getattr(cursor.reader, how, None)  # a reader over other streams knows more
+        found: Origin = find() if find else Origin(part, describe_position(_reader_state(cursor.reader, 1)))
+        return found
 
 
 class _PartCursor:
@@ -39,11 +57,13 @@ class _PartCursor:
         self.reader: RecordIterator | None = None
         self.ended = False
 
+    def close(self) -> None:
+        if self.reader is not None:
+            self.reader.close()
 
-def open_parts(
-    source: Source, names: tuple[str, ...], state: State | None, *, wrap: Callable[[RecordIterator], Iterator[Any]]
-) -> Stage:
-    """The stage that reads the parts `names`, each reader gone through as `wrap` says.
+
+def open_parts(source: Source, names: tuple[str, ...], state: State | None, *, policy: Policy) -> Stage:
+    """The stage that reads the parts `names`; `policy` says what an error of the source gets.
 
     Raises:
         StateError: the part that `state` stands in is not where it was.
@@ -54,26 +74,55 @@ def open_parts(
             f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
             hint="put the source's files back as they were, or start without a state",
         )
-    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, names, cursor, wrap)))
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, names, cursor, policy)))
     stage.cursor = cursor
     return stage
 
 
-def _iter_parts(
-    source: Source, names: tuple[str, ...], cursor: _PartCursor, wrap: Callable[[RecordIterator], Iterator[Any]]
-) -> Iterator[Iterator[Any]]:
+def _iter_parts(source: Source, names: tuple[str, ...], cursor: _PartCursor, policy: Policy) -> Iterator[Iterator[Any]]:
     for index in range(cursor.index, len(names)):
-        if cursor.reader is not None:
-            cursor.reader.close()
+        cursor.close()
         try:
             reader = source.open_part(names[index], cursor.state)
+        except DataError as error:  # nothing of the part can be read: it is told once, and the next one follows
+            cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
+            error.step = error.step or SOURCE
+            if not policy.takes(error):
+                yield raise_each((error,))
+            continue
         except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
-            yield _Broken(error)
+            yield _Broken(explain_failure(error, SOURCE, names[index]))
             return
         cursor.part, cursor.index, cursor.state = names[index], index, None
         cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
-        yield wrap(cursor.reader)
+        link = _Link(cursor.reader)
+        while not link.ended:
+            yield link.read(names[index], policy)
     cursor.ended = True
+
+
+class _Link:
+    """A reader as a link of the chain, taken up again behind each error."""
+
+    def __init__(self, reader: RecordIterator) -> None:
+        self._reader = reader
+        self.ended = False
+
+    def read(self, part: str, policy: Policy) -> Iterator[Any]:
+        while not self.ended:
+            try:
+                for record in self._reader:  # noqa: UP028 - `yield from` would close the reader in whatever thread drops it
+                    yield record
+                self.ended = True
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                explained = explain_failure(error, SOURCE, part)
+                if policy.takes(explained):
+                    continue
+                if explained is error:
+                    raise
+                raise explained from error
 
 
 class _Broken:

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple, cast
 from tidemill.calls.bridge import Bridge
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
+from tidemill.data.failures import explain_failure
 from tidemill.data.nodes.node import step_names
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
 from tidemill.jobs.live.section import Section
+from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import count_slots, open_steps
@@ -49,6 +51,7 @@ class Session:
         self._bridge: Bridge | None = None
         self._scope = Scope()
         self._results: deque[Result] = deque()
+        self._names = ("source", *step_names((*section.before, *section.steps))[len(section.before) :])
         self._skipping = {index for index, node in enumerate(section.steps, 1) if node.on_error == "skip"}
         self._slots = count_slots(section.steps)
         self._arrived: asyncio.Event
@@ -128,7 +131,7 @@ class Session:
             self._chunk, self._rows = chunk, chunk.skipped
         self._rows += 1
         given: list[tuple[Any, BaseException | None]] = [(record, None) for _, record in entry.landed]
-        given += [(None, failure.error) for failure in entry.failures if failure.step not in self._skipping]
+        given += [(None, self._explain(each)) for each in entry.failures if each.step not in self._skipping]
         for number, (value, error) in enumerate(given, 1):
             if self._skip_children:
                 self._skip_children -= 1
@@ -136,6 +139,9 @@ class Session:
             rows, children = (self._rows, 0) if number == len(given) else (self._rows - 1, number)
             self._results.append(Result(value, error, chunk.before, rows, children))
         self._arrived.set()
+
+    def _explain(self, failure: Failure) -> BaseException:
+        return explain_failure(failure.error, self._names[failure.step], record=failure.record)
 
 
 async def _close_reader(reader: RecordsReader, thread: WorkerThread) -> None:

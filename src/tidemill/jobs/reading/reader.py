@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tidemill.data.failures import stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import stop_iteration_error
 from tidemill.errors import DataError, StateError
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import (

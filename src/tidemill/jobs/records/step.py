@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.data.failures import stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import is_async, iter_children, record_function, stop_iteration_error
+from tidemill.data.steps import is_async, iter_children, record_function
 from tidemill.errors import WorkerError
 
 USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt)

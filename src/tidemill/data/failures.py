@@ -1,0 +1,66 @@
+"""What an error out of a step becomes: typed, with the place of its record, the step and the cause."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tidemill.config.secrets import mask
+from tidemill.errors import DataError, TidemillError, WorkerError
+
+PASSED_ON = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+"""What ends the program or the task, whoever raised it: it is never turned into a record's failure."""
+
+
+def stop_iteration_error(step: str) -> WorkerError:
+    """What a `StopIteration` out of the function of `step` becomes."""
+    error = WorkerError(
+        "the function raised StopIteration, which would have ended the stream",
+        where=f"step `{step}`",
+        hint="was it a next() on an empty iterator? next(iterator, None) gives None instead",
+    )
+    error.step = step
+    return error
+
+
+def explain_failure(error: BaseException, step: str, place: str = "", record: Any = None) -> BaseException:
+    """`error` as one of ours: the step it came out of, where its record stood, and itself as the cause.
+
+    One that has its step already, and one that ends the program, are given back as they are.
+
+    Args:
+        place: where the record stood, empty when that is unknown.
+        record: the record as it came to the step, where it is kept.
+    """
+    if isinstance(error, PASSED_ON):
+        return error
+    where = f"{place}, step `{step}`" if place else f"step `{step}`"
+    if isinstance(error, TidemillError) and error.step:
+        if error.where == f"step `{error.step}`" and error.step == step:
+            error.where = where  # where it was raised, its record's place was not known
+        return error
+    explained: TidemillError
+    if isinstance(error, TidemillError):
+        explained = error
+        explained.where = error.where or where
+    elif isinstance(error, StopIteration) or isinstance(error.__cause__, StopIteration):
+        explained = stop_iteration_error(step)
+        explained.where = where
+    elif isinstance(error, Exception):
+        explained = DataError(_say(error), where=where)
+    else:
+        explained = WorkerError(f"the function raised {_say(error)}, which is no Exception", where=where)
+    explained.step = step
+    if isinstance(explained, DataError) and record is not None:
+        explained.record = record
+    if explained is not error:
+        explained.__cause__ = error
+    return explained
+
+
+def _say(error: BaseException) -> str:
+    try:
+        text = mask(str(error))
+    except Exception as exc:  # noqa: BLE001 - a user's exception may fail at this too
+        text = f"its own text fails with {type(exc).__name__}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

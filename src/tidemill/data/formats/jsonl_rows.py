@@ -1,0 +1,156 @@
+"""Records of a JSON Lines file by their number."""
+
+from __future__ import annotations
+
+import io
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO
+
+import orjson
+
+from tidemill.data.files import BLOCK_BYTES, open_random, stat_file
+from tidemill.data.formats.line_index import LineIndex, open_index
+from tidemill.data.formats.lines import strip_line_end, where_at
+from tidemill.data.reader import raise_each
+from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.protocols import Record
+
+_ONLY_DICTS = {dict}
+
+ParseLine = Callable[[bytes, str, int], Record]
+
+
+class JsonlRows:
+    """The records of one plain JSON Lines file, as `Rows`; blank lines are none.
+
+    Memory: none of its own but the index, 8 bytes a record, mapped from the user's cache; so is the file. The pages
+    that were read are the system's to keep or to drop.
+
+    Args:
+        path: the file.
+        parse_line: what a line that is no object is told by.
+    """
+
+    def __init__(self, path: Path, parse_line: ParseLine) -> None:
+        self._path = path
+        self._parse_line = parse_line
+        self._opened: _Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_opened": None}
+
+    def count_rows(self) -> int:
+        return len(self._open().index)
+
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.read_row(0)) if self.count_rows() else ()
+
+    def read_row(self, index: int) -> Record:
+        return self.read_rows((index,))[0]
+
+    def read_rows(self, indices: Sequence[int]) -> list[Record]:
+        opened = self._open()
+        starts = opened.index.starts
+        self._check_unchanged(opened, indices[0] if len(indices) else 0)
+        data = opened.data
+        try:
+            records = list(map(orjson.loads, [data[starts[index] : starts[index + 1]] for index in indices]))
+        except orjson.JSONDecodeError:
+            records = []
+        if set(map(type, records)) != _ONLY_DICTS:
+            return [self._parse(opened, index) for index in indices]
+        return records
+
+    def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
+        return chain.from_iterable(self._iter_links(start, stop))
+
+    def release(self) -> None:
+        self._opened = None
+
+    def _iter_links(self, start: int, stop: int) -> Iterator[Iterator[Record]]:
+        """The records in runs that lie within a block, a corrupt one alone."""
+        opened = self._open()
+        starts = opened.index.starts
+        while start < stop:
+            self._check_unchanged(opened, start)
+            after = start + 1
+            while after < stop and starts[after] - starts[start] < BLOCK_BYTES:
+                after = min(stop, after + _RUN_STEP)
+            body = opened.data[starts[start] : starts[after]]
+            try:
+                records = list(map(orjson.loads, io.BytesIO(body)))
+            except orjson.JSONDecodeError:
+                records = []
+            if len(records) == after - start and set(map(type, records)) == _ONLY_DICTS:
+                yield iter(records)
+            else:
+                yield from self._iter_careful(opened, start, after)
+            start = after
+
+    def _iter_careful(self, opened: _Opened, start: int, stop: int) -> Iterator[Iterator[Record]]:
+        for index in range(start, stop):
+            try:
+                yield iter((self._parse(opened, index),))
+            except DataError as error:
+                yield raise_each((error,))
+
+    def _parse(self, opened: _Opened, index: int) -> Record:
+        start, stop = opened.index.starts[index], opened.index.starts[index + 1]
+        line = opened.data[start:stop].partition(b"\n")[0]
+        return self._parse_line(strip_line_end(line), where_at(self._path, start), start)
+
+    def _check_unchanged(self, opened: _Opened, index: int) -> None:
+        if isinstance(opened.data, _Far):
+            return  # a request for each read would cost more than the read
+        if stat_file(self._path) != opened.index.stamp:
+            raise StateError(
+                f"row {index} is gone: the file changed", where=str(self._path), hint="open the dataset anew"
+            )
+
+    def _open(self) -> _Opened:
+        opened = self._opened
+        if opened is None:
+            self._opened = opened = _Opened(self._path)
+        return opened
+
+
+_RUN_STEP = 16
+"""Records by which a run grows until it fills a block."""
+
+
+class _Opened:
+    """A file's bytes and its index."""
+
+    def __init__(self, path: Path) -> None:
+        self.index: LineIndex = open_index(path)
+        self.data: mmap.mmap | _Far | bytes = _open_bytes(path) if self.index.stamp["size"] else b""
+
+
+class _Far:
+    """The bytes of a file that cannot be mapped; a lock guards where it stands."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = Lock()
+
+    def __getitem__(self, span: slice) -> bytes:
+        with self._lock:
+            self._file.seek(span.start)
+            return self._file.read(span.stop - span.start)
+
+
+def _open_bytes(path: Path) -> mmap.mmap | _Far:
+    file = open_random(path)
+    try:
+        descriptor = file.fileno()
+    except OSError:
+        return _Far(file)
+    with file:
+        try:
+            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: it was emptied
+            raise ResourceError(f"cannot be read: {error}", where=str(path)) from error

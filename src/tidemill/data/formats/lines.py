@@ -1,0 +1,321 @@
+"""Reading a text file in runs of whole lines, exact at every record, whatever its lines hold."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import length_hint
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from tidemill.data.files import PartFile, TextFile, compare_file, open_text, stat_file
+from tidemill.data.reader import PartReader, raise_each
+from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.protocols import Growth, State
+
+RAW_KEPT_BYTES = 64 * 1024
+"""How much of a line over the limit its error carries."""
+
+BOM = b"\xef\xbb\xbf"
+
+
+class Run:
+    """Records of consecutive lines with nothing between them, or one error: what the reader is giving now."""
+
+    __slots__ = ("ahead", "body", "count", "end", "failed", "start")
+
+    def __init__(self, start: int, end: int, body: bytes, items: list[Any], *, failed: bool = False) -> None:
+        self.start = start
+        self.end = end
+        self.body = body
+        self.count = len(items)
+        self.ahead = iter(items)
+        self.failed = failed
+        """True for an error that stands for the end of the file: the rest cannot be read."""
+
+    def given(self) -> int:
+        return self.count - length_hint(self.ahead)
+
+    def offset(self, given: int) -> int:
+        """Where the text goes on after `given` of the items."""
+        return self.end if given >= self.count else self.start + self.measure(given)
+
+    def measure(self, given: int) -> int:
+        """How many bytes of `body` the first `given` items take."""
+        return sum(map(len, islice(io.BytesIO(self.body), given)))
+
+
+class Place:
+    """Where a reader stands, shared with the generator that feeds it."""
+
+    __slots__ = ("run",)
+
+    def __init__(self, offset: int, *, failed: bool) -> None:
+        self.run = Run(offset, offset, b"", [], failed=failed)
+
+
+class LineReader(PartReader):
+    """The records of one text file.
+
+    What is no record raises `DataError` with the raw bytes and their offset, and reading goes on behind it. A
+    compressed file that is cut or corrupt gives what stands in front of that point, then one `DataError`, then its
+    end.
+
+    Memory: one block of 64 KiB, parsed, or one record.   Resume: exact; a plain file seeks, a compressed one is
+    decompressed up to the state.   Threads: any, one at a time.
+    """
+
+    _file: PartFile
+    _text: TextFile
+    _place: Place
+
+    def state(self, back: int = 0) -> State:
+        run = self._place.run
+        given = run.given() - back
+        offset = run.offset(given)
+        state = {"offset": offset, **self._text.state(offset)}
+        if run.failed and given == run.count:
+            state["failed"] = True
+        return state
+
+    def close(self) -> None:
+        self._file.close()
+
+
+ReadRuns = Callable[[TextFile, Place], Iterator[Run]]
+"""Gives the runs of a text from where `place` stands; the text was brought there."""
+
+
+def open_lines(path: Path, state: State | None, read_runs: ReadRuns) -> LineReader:
+    """A reader of the file at `path` from its start or from `state`, its runs made by `read_runs`.
+
+    Raises:
+        ResourceError: the file cannot be opened.
+        StateError: the file was edited before the place where `state` stands.
+    """
+    growth = "same" if state is None else compare_lines(path, state)
+    if state is not None and growth in ("cut", "edited"):
+        what = "edited before" if growth == "edited" else "cut in the middle of the line that ended at"
+        raise StateError(
+            f"the file was {what} byte {state['offset']}, where the state stands",
+            where=str(path),
+            hint="put the file back as it was, or start without a state",
+        )
+    file = PartFile(path, state)
+    text = open_text(path, file)
+    offset, failed = (state["offset"], state.get("failed", False)) if state else (0, False)
+    if offset:
+        text.skip(offset)
+    place = Place(offset, failed=failed)
+    runs = read_runs(text, place)
+    reader = cast(LineReader, LineReader.from_iterable(_iter_links(path, file, text, place, runs)))
+    reader._file = file
+    reader._text = text
+    reader._place = place
+    return reader
+
+
+def compare_lines(path: Path, state: State) -> Growth:
+    """Whether the file is unchanged up to `state`; growth that goes on in the last line read makes it `cut`.
+
+    The last line of a compressed file that was cut is none of it: it failed, and a file that is whole now has it as a
+    line of its own.
+    """
+    growth = compare_file(path, state)
+    if growth != "grown" or not state["offset"]:
+        return growth
+    file = PartFile(path)
+    text = open_text(path, file)
+    text.skip(state["offset"] - 1)
+    around = text.read()
+    if len(around) < 3:
+        around += text.read()
+    file.close()
+    line_ended = around[:1] == b"\n" or around[1:2] in (b"", b"\n") or around[1:3] == b"\r\n"
+    return "grown" if line_ended else "cut"
+
+
+def measure_lines(path: Path, state: State | None) -> tuple[int, int] | None:
+    """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""
+    try:
+        size: int = stat_file(path)["size"]
+    except ResourceError:
+        return None
+    return state.get("read", state["crc"][0]) if state else 0, size
+
+
+def iter_bodies(text: TextFile, start: int, limit: int) -> Iterator[tuple[int, int, bytes]]:
+    """`start, end, body` of stretches of whole lines.
+
+    The last may lack its line end. Of a line over `limit` only the head is kept: its `body` is shorter than
+    `end - start`. A byte order mark at the start of the text is left out.
+    """
+    pieces: list[bytes] = []  # of the line not yet ended; just its head once it is over the limit
+    size = 0  # of that line so far
+    while block := text.read():
+        if size > limit + 1:
+            cut = block.find(b"\n") + 1
+            size += cut or len(block)
+            if not cut:
+                continue
+            yield start, start + size, pieces[0]
+            start, size, pieces = start + size, 0, []
+            block = block[cut:]
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            pieces.append(block[:cut])
+            body = b"".join(pieces)
+            yield _without_mark(start, start + len(body), body)
+            start, size, pieces = start + len(body), 0, []
+            block = block[cut:]
+        pieces.append(block)
+        size += len(block)
+        if size > limit + 1:  # a line of just the limit may still end in "\r\n"
+            pieces = [_head(b"".join(pieces), limit)]
+    if size:
+        yield _without_mark(start, start + size, b"".join(pieces))
+
+
+def _without_mark(start: int, end: int, body: bytes) -> tuple[int, int, bytes]:
+    if start == 0 and body.startswith(BOM):
+        return len(BOM), end, body[len(BOM) :]
+    return start, end, body
+
+
+class LineParser(Protocol):
+    """What a format makes of lines.
+
+    Attributes:
+        keeps_blank: whether a blank line is a record.
+        needs_end: whether a line without its end may be the head of another line without showing it.
+    """
+
+    keeps_blank: bool
+    needs_end: bool
+
+    def parse_body(self, body: bytes) -> list[Any] | None:
+        """The records of whole lines, one each; None when some line needs a closer look."""
+        ...
+
+    def parse_line(self, line: bytes, where: str, offset: int) -> Any:
+        """The record of one line.
+
+        Raises:
+            DataError: it is none.
+        """
+        ...
+
+
+def iter_line_runs(path: Path, parser: LineParser, limit: int, text: TextFile, place: Place) -> Iterator[Run]:
+    """The runs of a format in which each record is a line."""
+    reported, told_at = place.run.failed, place.run.end
+    for start, end, body in iter_bodies(text, place.run.end, limit):
+        ended = body.endswith(b"\n")
+        if reported and text.failure and start == told_at and not ended:
+            break  # the start of a line, which the error that stands for the end of a cut file was about
+        reported = False
+        records = None
+        if end - start <= limit and (ended or not parser.needs_end or not text.failure):
+            records = parser.parse_body(body)
+        if records is not None:
+            yield Run(start, end, body, records)
+        elif end - start > len(body):
+            yield error_run(over_limit(path, start, end, body, limit), start, end)
+        else:
+            yield from _iter_careful(path, parser, limit, start, body, text)
+
+
+def _iter_careful(path: Path, parser: LineParser, limit: int, start: int, body: bytes, text: TextFile) -> Iterator[Run]:
+    """The runs of `body` line by line: good ones together, each bad line alone, blank lines in none."""
+    records: list[Any] = []
+    first = offset = start
+    for line in io.BytesIO(body):
+        after = offset + len(line)
+        content = strip_line_end(line)
+        is_cut = bool(text.failure) and not line.endswith(b"\n")
+        bad: Run | None = None
+        if len(content) > limit:
+            bad = error_run(over_limit(path, offset, after, content, limit), offset, after)
+        elif content.strip() or parser.keeps_blank:
+            parsed = _parse_line(path, parser, offset, content)
+            if is_cut and (parser.needs_end or isinstance(parsed, DataError)):
+                bad = cut_run(path, offset, content, text)
+            elif isinstance(parsed, DataError):
+                bad = error_run(parsed, offset, after)
+            else:
+                records.append(parsed)
+                offset = after
+                continue
+        if records:
+            yield Run(first, offset, body[first - start : offset - start], records)
+            records = []
+        first = offset = after
+        if bad:
+            yield bad
+    if records:
+        yield Run(first, offset, body[first - start :], records)
+
+
+def _parse_line(path: Path, parser: LineParser, offset: int, content: bytes) -> Any:
+    try:
+        return parser.parse_line(content, where_at(path, offset), offset)
+    except DataError as error:
+        return error
+
+
+def _iter_links(
+    path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run]
+) -> Iterator[Iterator[Any]]:
+    """Feed a reader: each run as the iterator of its items, `place` set to it first."""
+    for run in runs:
+        place.run = run
+        yield run.ahead if run.body else raise_each(run.ahead)
+    if text.failure and not place.run.failed:
+        place.run = cut_run(path, place.run.end, b"", text)
+        yield raise_each(place.run.ahead)
+    file.close()
+
+
+def error_run(error: DataError, start: int, end: int, *, failed: bool = False) -> Run:
+    """The run that raises `error`, about the text from `start` to `end`."""
+    return Run(start, end, b"", [error], failed=failed)
+
+
+def cut_run(path: Path, offset: int, raw: bytes, text: TextFile) -> Run:
+    """The run that raises that the text ends in failure, inside `raw`, which is read at `offset` once it is whole."""
+    where = where_at(path, offset)
+    error = DataError(text.failure, where=where, raw=raw[:RAW_KEPT_BYTES], offset=offset, is_cut=True)
+    return error_run(error, offset, offset, failed=True)
+
+
+def over_limit(path: Path, start: int, end: int, line: bytes, limit: int) -> DataError:
+    """That a line is longer than `limit`."""
+    return DataError(
+        f"expected at most {limit:,} bytes in a line, got {end - start:,}",
+        where=where_at(path, start),
+        hint="raise max_line_bytes if such lines are meant",
+        raw=_head(line, limit),
+        offset=start,
+        is_cut=True,
+    )
+
+
+def explain_encoding(error: UnicodeDecodeError, encoding: str, of: str) -> str:
+    """That bytes are not text in `encoding`, and where in the line, row or file (`of`)."""
+    name = "UTF-8" if encoding.lower() in ("utf-8", "utf8") else encoding
+    return f"invalid {name}: {error.reason} at byte {error.start} of the {of}"
+
+
+def strip_line_end(line: bytes) -> bytes:
+    """The line without `\\n` or `\\r\\n`."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def where_at(path: Path, offset: int) -> str:
+    """A place in a file, for an error."""
+    return f"{path}, byte {offset}"
+
+
+def _head(line: bytes, limit: int) -> bytes:
+    return line[: min(limit, RAW_KEPT_BYTES)]

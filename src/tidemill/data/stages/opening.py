@@ -1,0 +1,151 @@
+"""Opens the stages of a pipeline: each step's on top of the one in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from operator import is_not
+from typing import Any, cast
+
+from tidemill.data.failures import explain_failure
+from tidemill.data.nodes.across import Repeat
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Catch
+from tidemill.data.policy import Losses, Policy
+from tidemill.data.stages.catching import open_catch
+from tidemill.data.stages.children import open_flat_map
+from tidemill.data.stages.crossing import open_crossing
+from tidemill.data.stages.epochs import open_epochs
+from tidemill.data.stages.stage import Stage, open_calls
+from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function
+from tidemill.errors import ConfigError
+from tidemill.protocols import State
+
+Epoch = tuple[int, ...]
+"""The numbers of the epochs around a stage, the outermost first."""
+
+_SKIPPED = object()
+_is_kept = partial(is_not, _SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that opening a pipeline takes: it can be opened again up to any step, at any state.
+
+    Attributes:
+        start: opens the stage of the source, for an epoch.
+        steps: each node with its name.
+        losses: where what is passed over is counted.
+    """
+
+    start: Callable[[State | None, Epoch], Stage]
+    steps: tuple[tuple[Node, str], ...]
+    losses: Losses = field(default_factory=Losses)
+
+    def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
+        """The stage of the last of the first `count` steps, at `state`.
+
+        Those in front of the last `repeat` are opened anew for each of its epochs.
+        """
+        repeated = max((index for index in range(count) if isinstance(self.steps[index][0], Repeat)), default=None)
+        if repeated is None:
+            stage, first = self.start(state, epoch), 0
+        else:
+            node, name = self.steps[repeated]
+            stage = open_epochs(
+                lambda state, number: self.open(repeated, state, (*epoch, number)),
+                repeated,
+                name,
+                cast(Repeat, node).epochs,
+                state,
+            )
+            first = repeated + 1
+        marks = state["steps"] if state else {}
+        for index in range(first, count):
+            stage = self._open_step(stage, index, marks.get(str(index)), epoch)
+        return stage
+
+    def _open_step(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch) -> Stage:
+        node, name = self.steps[index]
+        if isinstance(node, Catch):
+            return open_catch(upstream, node, index, name, mark, self.losses)
+        if not node.record_wise:
+            reopen = partial(self._reopen, index, epoch)
+            return open_crossing(upstream, node, index, name, mark, epoch, reopen, self._find_policy(node, index))
+        if is_async(node):
+            raise ConfigError(
+                "the function is a coroutine function, and nothing awaits it before the first call",
+                where=f"step `{name}`",
+                hint="make it a plain function, or move the step behind the first call",
+            )
+        policy = self._find_policy(node, index)
+        if node.gives_many:
+            return open_flat_map(upstream, _apply_policy(node, policy, name), index, name, mark)
+        return _open_single(upstream, node, policy, name)
+
+    def _reopen(self, count: int, epoch: Epoch, state: State | None) -> Stage:
+        """The stage in front of a step once more, for a look at what it gave: it counts and writes nothing."""
+        quiet = tuple(
+            (node.model_copy(update={"to": None}) if isinstance(node, Catch) else node, name)
+            for node, name in self.steps
+        )
+        return Opening(self.start, quiet, Losses()).open(count, state, epoch)
+
+    def _find_policy(self, node: Node, index: int) -> Policy:
+        """What failures of a step get; a quarantine further on needs the record with its failure."""
+        behind = (node for node, _ in self.steps[index + 1 :])
+        keeps = node.on_error == "quarantine" or any(isinstance(node, Catch) and node.to for node in behind)
+        return Policy(skips=node.on_error == "skip", keeps=keeps, losses=self.losses)
+
+
+def _open_single(upstream: Stage, node: Node, policy: Policy, name: str) -> Stage:
+    function = _apply_policy(node, policy, name)
+    make: Callable[[Stage], Iterator[Any]] = partial(filter if node.keeps else map, function)
+    if policy.skips and not node.keeps:
+        return open_calls(upstream, lambda stage: filter(_is_kept, make(stage)), name)
+    return open_calls(upstream, make, name)
+
+
+def _apply_policy(node: Node, policy: Policy, step: str) -> RecordFunction:
+    """The step's function, with what its failures get."""
+    function = record_function(node, step)
+    if policy.skips and node.gives_many:
+        return partial(_iter_or_skip, function, policy, step)
+    if policy.skips:
+        return partial(_call_or_skip, function, policy, step, False if node.keeps else _SKIPPED)
+    if policy.keeps and node.gives_many:
+        return partial(_iter_keeping, function, step)
+    if policy.keeps:
+        return partial(_call_keeping, function, step)
+    return function
+
+
+def _call_or_skip(function: RecordFunction, policy: Policy, step: str, instead: Any, record: Any) -> Any:
+    try:
+        return function(record)
+    except Exception as error:  # noqa: BLE001 - any failure of the record is what `on_error="skip"` passes over
+        policy.takes(explain_failure(error, step))
+        return instead
+
+
+def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: Any) -> Iterator[Any]:
+    """The children; those given before a failure stay."""
+    try:
+        yield from iter_children(function(record), step)
+    except Exception as error:  # noqa: BLE001 - as above
+        policy.takes(explain_failure(error, step))
+
+
+def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:
+    try:
+        return function(record)
+    except Exception as error:
+        raise explain_failure(error, step, record=record) from error
+
+
+def _iter_keeping(function: RecordFunction, step: str, record: Any) -> Iterator[Any]:
+    try:
+        yield from iter_children(function(record), step)
+    except Exception as error:
+        raise explain_failure(error, step, record=record) from error
