@@ -53,18 +53,23 @@ QUICK = replace(
     shuffled=500_000,
     mapped=20_000,
 )
+SMALL = replace(
+    QUICK, rounds=1, records=2_000, accessed=2_000, small_bytes=10**5, large_bytes=10**6, generated=1_000, mapped=500
+)
 FULL = replace(USUAL, large_bytes=10**10, generated=10**8, shuffled=10**8, judged=True)
+SIZES = {"quick": QUICK, "small": SMALL, "full": FULL}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="less of everything")
+    size.add_argument("--small", action="store_true", help="what a test can wait for; no figure means anything")
     size.add_argument("--full", action="store_true", help="the sizes that the memory targets are about")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--rounds", type=int)
     given = parser.parse_args()
-    setting = QUICK if given.quick else FULL if given.full else USUAL
+    setting = next((setting for name, setting in SIZES.items() if vars(given)[name]), USUAL)
     if given.rounds:
         setting = replace(setting, rounds=given.rounds)
     print(describe_machine(WORK), flush=True)
