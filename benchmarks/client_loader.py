@@ -12,7 +12,7 @@ import orjson
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 import tidemill as tm
-from children import tell
+from children import cpu_s, tell
 
 
 class Lines(IterableDataset[Any]):
@@ -40,13 +40,11 @@ WAYS: dict[str, Any] = {"ideal": Lines, "tidemill": open_stream}
 
 def main(way: str, path: Path, workers: int) -> None:
     loader: DataLoader[Any] = DataLoader(WAYS[way](path), batch_size=256, num_workers=workers, collate_fn=list)
-    batches = iter(loader)
-    first = next(batches)  # once the workers are there
-    started = time.perf_counter()
-    ids = [record["id"] for record in first]
-    for batch in batches:
+    wall, cpu = time.perf_counter(), cpu_s()
+    ids: list[int] = []
+    for batch in loader:
         ids += [record["id"] for record in batch]
-    tell(records=len(ids), different=len(set(ids)), wall_s=time.perf_counter() - started)
+    tell(records=len(ids), different=len(set(ids)), wall_s=time.perf_counter() - wall, cpu_s=cpu_s() - cpu)
 
 
 if __name__ == "__main__":

@@ -85,8 +85,7 @@ def measure_loader(setting: Setting) -> list[str]:
     clients = [Client(way, "client_loader.py", (way, path, 2)) for way in ("ideal", OURS)]
     results, faults = run_rounds(clients, setting.rounds)
     print(f"\nDataLoader with 2 workers, {setting.records:,} records, median of {setting.rounds}")
-    for name in results:
-        print(f"  {name}: {1e3 / cost_us(results, name, 'wall_s'):,.0f} k records/s")
+    print(render_results(results, "ideal"))
     _tell_ratio(results, OURS, "ideal", 0.9, figure="wall_s")
     return faults + [
         f"{name}: {one['different']:,} different records of {one['records']:,}, not {setting.records:,} each once"
