@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tidemill.calls.limits import Price as Price
     from tidemill.config.loading import load_config as load_config
     from tidemill.config.model import Config as Config
-    from tidemill.data.dataset import Dataset as Dataset
-    from tidemill.data.dataset import dataset as dataset
     from tidemill.errors import BudgetError as BudgetError
     from tidemill.errors import CallError as CallError
     from tidemill.errors import ConfigError as ConfigError
@@ -35,9 +33,12 @@ if TYPE_CHECKING:
     from tidemill.models.model import model as model
     from tidemill.pipeline import Pipeline as Pipeline
     from tidemill.resources.scope import Scope as Scope
-    from tidemill.stream import Stream as Stream
-    from tidemill.stream import from_iterable as from_iterable
-    from tidemill.stream import read as read
+    from tidemill.stream.dataset import Dataset as Dataset
+    from tidemill.stream.opening import dataset as dataset
+    from tidemill.stream.opening import from_iterable as from_iterable
+    from tidemill.stream.opening import mix as mix
+    from tidemill.stream.opening import read as read
+    from tidemill.stream.stream import Stream as Stream
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is quiet until it is asked
 
@@ -49,13 +50,14 @@ _HOMES = {
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",
-    "data.dataset": "Dataset dataset",
     "errors": _ERRORS,
     "job": "Job load_job",
     "models.model": "Model model",
     "pipeline": "Pipeline",
     "resources.scope": "Scope",
-    "stream": "Stream from_iterable read",
+    "stream.dataset": "Dataset",
+    "stream.opening": "dataset from_iterable mix read",
+    "stream.stream": "Stream",
 }
 _HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}
 

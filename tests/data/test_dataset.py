@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tidemill.data.dataset import MAX_OPEN_PARTS, Dataset, dataset
 from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.rows.files import MAX_OPEN_PARTS
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
+from tidemill.stream.dataset import Dataset
+from tidemill.stream.opening import dataset
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-Save = Callable[[Path, Sequence[int]], Dataset]
+Save = Callable[[Path, Sequence[int]], Dataset[Any]]
 
 
 def rows_of(sizes: Sequence[int]) -> list[dict[str, Any]]:
@@ -55,7 +57,7 @@ def save_run(folder: Path, sizes: Sequence[int], suffix: str = ".parquet") -> Pa
 def save(request: pytest.FixtureRequest) -> Save:
     kind, name = request.param.split()
 
-    def open_saved(folder: Path, sizes: Sequence[int]) -> Dataset:
+    def open_saved(folder: Path, sizes: Sequence[int]) -> Dataset[Any]:
         for old in folder.glob("*"):
             old.unlink()
         if kind == "run":
@@ -93,16 +95,17 @@ def test_a_dataset_is_the_sequence_of_its_rows(
 
 
 def test_it_says_what_it_is(tmp_path: Path) -> None:
-    """`repr` has records, columns and path; of a view its own length."""
+    """`repr` has the number of records and the pipeline; of a view its own."""
     data = dataset(save_run(tmp_path / "out", [5, 2]))
-    assert repr(data) == f"<Dataset: 7 records, columns n, text, label, in {tmp_path}/out>"
-    assert repr(data[:2]) == f"<Dataset: 2 records, columns n, text, label, in {tmp_path}/out>"
-    assert repr(dataset(save_run(tmp_path / "none", []))) == f"<Dataset: 0 records, columns none, in {tmp_path}/none>"
+    assert repr(data) == f"<Dataset: 7 records: dataset('{tmp_path}/out')>"
+    assert repr(data[:2].select("n")) == f"<Dataset: 2 records: dataset('{tmp_path}/out') | slice | select>"
+    assert repr(dataset(save_run(tmp_path / "none", []))) == f"<Dataset: 0 records: dataset('{tmp_path}/none')>"
 
 
-def test_only_integers_and_slices_are_indices(tmp_path: Path) -> None:
-    """A wrong index is told by its type."""
-    with pytest.raises(TypeError, match="expected an integer or a slice as index, got float"):
+def test_a_wrong_index_is_told_by_its_type(tmp_path: Path) -> None:
+    with pytest.raises(
+        TypeError, match="expected an integer, a slice, a list of places, a mask or a column, got float"
+    ):
         dataset(save_run(tmp_path, [3]))[1.5]  # type: ignore[call-overload]
 
 

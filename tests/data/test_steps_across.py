@@ -147,6 +147,13 @@ def test_a_permutation_is_iterated_as_it_is_indexed(size: int, start: int) -> No
         order[start + place] for place in range(0, size - start, 97)
     ]
     assert start or list(order) == given
+    assert order.read(range(size - 1, start - 1, -1)) == given[::-1]
+
+
+def test_a_place_beyond_a_permutation_is_refused_among_many() -> None:
+    for beyond in (-1, 3_000):
+        with pytest.raises(IndexError, match=f"index {beyond} is out of range: there are 3,000"):
+            Permutation(3_000, 8).read([*range(2_000), beyond])
 
 
 def test_a_permutation_of_any_size_takes_no_memory() -> None:

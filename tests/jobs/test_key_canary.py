@@ -27,7 +27,7 @@ from tidemill.jobs.running.inspect import read_failures, read_job_file, read_rep
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.jobs.spec.file import load_job_file
-from tidemill.stream import from_iterable
+from tidemill.stream.opening import from_iterable
 from tidemill.testing import Call, Fault, Faults, FaultServer
 from tidemill.testing.plan import FaultKind
 

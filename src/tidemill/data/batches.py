@@ -57,21 +57,27 @@ def to_numpy(records: list[Any]) -> dict[str, Any]:
     Raises:
         DataError: NumPy is not installed, or the records have different columns.
     """
+    return {name: to_array(values) for name, values in to_columns(records).items()}
+
+
+def to_array(values: list[Any]) -> Any:
+    """A NumPy array of values: numbers `(values, …)` in their own dtype, everything else as objects.
+
+    Raises:
+        DataError: NumPy is not installed.
+    """
     try:
         import numpy as np
     except ImportError as error:
-        raise DataError("form='numpy' needs NumPy", hint="pip install numpy") from error
-    arrays = {}
-    for name, values in to_columns(records).items():
-        try:
-            array = np.asarray(values)
-        except ValueError:  # ragged
-            array = None
-        if array is None or array.dtype.kind not in "biufcM":
-            array = np.empty(len(values), dtype=object)
-            array[:] = values
-        arrays[name] = array
-    return arrays
+        raise DataError("an array needs NumPy", hint="pip install numpy") from error
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        array = None
+    if array is None or array.dtype.kind not in "biufcM":
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+    return array
 
 
 def iter_batch(batch: Any) -> Iterator[Any]:

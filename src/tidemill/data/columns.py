@@ -1,4 +1,4 @@
-"""What is said of a column that a record lacks."""
+"""A record's columns by name."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def missing_column(missing: str, record: Any) -> DataError:
         f"expected a column `{missing}`, got {', '.join(f'`{name}`' for name in record) or 'none'}",
         hint=f"did you mean `{near}`?" if near else "",
     )
+
+
+def read_column(record: Any, name: str) -> Any:
+    """A record's value in the column `name`.
+
+    Raises:
+        DataError: it has no such column; says which was meant.
+    """
+    try:
+        return record[name]
+    except (KeyError, TypeError, IndexError):
+        raise missing_column(name, record) from None

@@ -11,6 +11,7 @@ from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Losses, Policy
+from tidemill.data.sources.rows import choose_rows, find_folded
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.stage import Stage
@@ -54,6 +55,10 @@ class Records(chain[Any]):
         """
         return self._last.explain()
 
+    def origin(self) -> Origin:
+        """The same, as far as is known without reading again."""
+        return self._last.origin()
+
     def close(self) -> None:
         """Close the file being read; may be called twice."""
         self._last.close()
@@ -66,6 +71,7 @@ def iterate(
     *,
     parts: Sequence[str] | None = None,
     describe: Callable[[], Description] | None = None,
+    epoch: Epoch = (),
 ) -> Records:
     """The records of `source` after the steps `nodes`, from the start or from `state`.
 
@@ -77,6 +83,7 @@ def iterate(
     Args:
         parts: read only these; None reads all.
         describe: what a state belongs to; by default the source and the nodes.
+        epoch: which of several times the source is gone through; what shuffles does so anew each time.
 
     Raises:
         DataError: the source has no parts.
@@ -93,10 +100,14 @@ def iterate(
     losses = Losses()
     policy = Policy(skips=skips, keeps=False, losses=losses)
 
-    def start(state: State | None, epoch: Epoch) -> Stage:
-        return open_parts(source, names, state, policy=policy)
+    folded = find_folded(source, nodes)
 
-    stage = Opening(start, tuple(zip(nodes, step_names(nodes), strict=True)), losses).open(len(nodes), state)
+    def start(state: State | None, epoch: Epoch) -> Stage:
+        chosen = [nodes[index] for index in sorted(folded)]
+        return open_parts(choose_rows(source, chosen, epoch), names, state, policy=policy)
+
+    steps = tuple(zip(nodes, step_names(nodes), strict=True))
+    stage = Opening(start, steps, losses, folded).open(len(nodes), state, epoch)
     records = cast(Records, Records.from_iterable(_iter_closing(stage)))
     records.losses = losses
     records._last = stage

@@ -308,7 +308,7 @@ def explain_encoding(error: UnicodeDecodeError, encoding: str, of: str) -> str:
 
 
 def strip_line_end(line: bytes) -> bytes:
-    """The line without `\\n` or `\\r\\n`."""
+    """The line without its end, LF or CRLF."""
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 

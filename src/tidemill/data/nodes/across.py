@@ -111,13 +111,35 @@ class Sliding(CountNode):
     step: int = Field(default=1, ge=1)
 
 
+class Slice(Node):
+    """Keep the records of a dataset that `[start:stop:step]` names."""
+
+    kind = "slice"
+    record_wise = False
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+
+
+class Pick(Node):
+    """Keep the records of a dataset at these places, in this order; negative ones count from the end."""
+
+    kind = "pick"
+    record_wise = False
+    places: tuple[int, ...]
+
+
 class Shuffle(Node):
-    """Give the records block by block, the `buffer` records of each in an order that follows from `seed`."""
+    """Give the records block by block, the `buffer` records of each in an order that follows from `seed`.
+
+    Attributes:
+        buffer: None orders all records of a dataset at once, in no memory.
+    """
 
     kind = "shuffle"
     record_wise = False
     seed: int = 0
-    buffer: int = Field(default=10_000, ge=1)
+    buffer: int | None = Field(default=10_000, ge=1)
 
 
 class Repeat(CountNode):

@@ -35,8 +35,16 @@ class Node(Config):
     gives_many: ClassVar[bool] = False
     """True when the step's function gives any number of records for one."""
 
+    one_to_one: ClassVar[bool] = False
+    """True when the step gives just one record for each."""
+
     name: str | None = None
     on_error: OnError | None = None
+
+    @property
+    def keeps_places(self) -> bool:
+        """Whether what it gives for a record stands where the record stood: none is dropped, skipped or added."""
+        return self.one_to_one and self.on_error != "skip"
 
 
 class FunctionNode(Node):

@@ -16,6 +16,7 @@ class Map(FunctionNode):
     """Replace the record by `fn(record)`."""
 
     kind = "map"
+    one_to_one = True
 
 
 class Filter(FunctionNode):
@@ -36,6 +37,7 @@ class WithColumns(MappingNode):
     """Add columns: each the value of its function of the record as it came in."""
 
     kind = "with_columns"
+    one_to_one = True
     columns: dict[str, Function]
 
 
@@ -43,12 +45,14 @@ class Select(ColumnsNode):
     """Keep these columns, in this order; a record that lacks one fails."""
 
     kind = "select"
+    one_to_one = True
 
 
 class Rename(MappingNode):
     """Give columns other names, old to new; a record that lacks one fails."""
 
     kind = "rename"
+    one_to_one = True
     columns: dict[str, str]
 
 
@@ -56,12 +60,14 @@ class Drop(ColumnsNode):
     """Leave these columns out; a record that lacks one fails."""
 
     kind = "drop"
+    one_to_one = True
 
 
 class Observe(FunctionNode):
     """Call `fn(record)` for what it does; the record stays as it is."""
 
     kind = "observe"
+    one_to_one = True
 
 
 class Split(Node):
@@ -125,6 +131,7 @@ class Tokenize(Node):
     """
 
     kind = "tokenize"
+    one_to_one = True
     tokenizer: Tokenizer
     column: str = "text"
     into: str = "input_ids"

@@ -83,6 +83,10 @@ class FromIterable(Config):
             return None
         return state["count"] if state else 0, len(self.iterable)
 
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+        return f"from_iterable({type(self.iterable).__name__})"
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON; of a function its fingerprint, of any other iterable its type."""
         value = self.iterable

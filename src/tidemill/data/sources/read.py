@@ -127,6 +127,10 @@ class Read(Config):
         start = glob.escape(str(self._start()))
         return any(_would_match(Path(os.path.abspath(Path(start, each))).parts, wanted) for each in self._patterns())
 
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+        return f"read({self.path!r})"
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
         return {"read": self.model_dump(mode="json", exclude_none=True)}

@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.batches import Form, make_form
-from tidemill.data.nodes.across import Batch, Every, Pack, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Pack, Pick, Sample, Shard, Shuffle, Skip, Slice, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.policy import Policy
@@ -43,6 +43,12 @@ def open_crossing(
             return open_take(upstream, index, name, node.count, mark)
         case Skip() | Every() | Sample() | Shard(even=None):
             return open_pick(upstream, index, name, find_picks(node), mark)
+        case Shuffle(buffer=None) | Slice() | Pick():
+            raise ConfigError(
+                f"`{node.kind}` needs records with numbers, and these have none",
+                where=f"step `{name}`",
+                hint="a dataset has them, up to a step that may drop or add some; shuffle(buffer=…) takes any stream",
+            )
         case Shuffle() | Batch() | Sliding() | Shard() | Pack():
             return open_anchored(upstream, index, name, find_gathering(node, epoch), mark, reopen, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
@@ -64,8 +70,8 @@ def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
 def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[int, ...]) -> Gathering:
     """How the step gathers records."""
     match node:
-        case Shuffle():
-            feed = feed_blocks(node.buffer, node.seed, epoch)
+        case Shuffle(buffer=int(size)):
+            feed = feed_blocks(size, node.seed, epoch)
             return Gathering(feed, feed, own=0)
         case Pack():
             return Gathering(partial(feed_packed, node), partial(trace_packed, node))
@@ -83,6 +89,7 @@ def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[
             return _gather_sized(node, limit, _count_bytes, padded=False)
         case Batch():
             return _gather_sized(node, cast(int, node.tokens), _make_length(node.length_of), padded=True)
+    raise ConfigError(f"expected a step that gathers records, got `{node.kind}`")
 
 
 def _gather_sized(node: Batch, limit: int, measure: Callable[[Any], int], *, padded: bool) -> Gathering:

@@ -37,11 +37,13 @@ class Opening:
         start: opens the stage of the source, for an epoch.
         steps: each node with its name.
         losses: where what is passed over is counted.
+        folded: the places of steps that are the source's part: it gives its rows as they choose.
     """
 
     start: Callable[[State | None, Epoch], Stage]
     steps: tuple[tuple[Node, str], ...]
     losses: Losses = field(default_factory=Losses)
+    folded: frozenset[int] = frozenset()
 
     def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
         """The stage of the last of the first `count` steps, at `state`.
@@ -63,6 +65,8 @@ class Opening:
             first = repeated + 1
         marks = state["steps"] if state else {}
         for index in range(first, count):
+            if index in self.folded:
+                continue
             stage = self._open_step(stage, index, marks.get(str(index)), epoch)
         return stage
 
@@ -90,7 +94,7 @@ class Opening:
             (node.model_copy(update={"to": None}) if isinstance(node, Catch) else node, name)
             for node, name in self.steps
         )
-        return Opening(self.start, quiet, Losses()).open(count, state, epoch)
+        return Opening(self.start, quiet, Losses(), self.folded).open(count, state, epoch)
 
     def _find_policy(self, node: Node, index: int) -> Policy:
         """What failures of a step get; a quarantine further on needs the record with its failure."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.data.dataset import MANIFEST
+from tidemill.data.sources.row_files import MANIFEST
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from tidemill.data.dataset import MANIFEST_VERSION
+from tidemill.data.sources.row_files import MANIFEST_VERSION
 from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from tidemill.data.fingerprints import describe_node
-from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
+from tidemill.data.flow import Flow
+from tidemill.data.iteration import Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
 from tidemill.errors import StateError
@@ -29,20 +30,23 @@ def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = Non
         StateError: `state` belongs to another pipeline; names the step that changed.
     """
     describe = partial(describe_pipeline, source, tuple(nodes))
-    return _iterate(source, tuple(nodes), state, folder, describe)
+    flow = join_calls(source, nodes, folder=folder)
+    return iterate(flow.source, flow.nodes, state, describe=describe)
 
 
-def _iterate(
-    source: Source, nodes: tuple[Node, ...], state: State | None, folder: Path, describe: Callable[[], Description]
-) -> Records:
-    before, rest = split_halves(nodes)
+def join_calls(source: Source, nodes: Sequence[Node], *, folder: Path) -> Flow:
+    """`source` and `nodes` as a flow of steps without calls: steps from a call on are part of its source.
+
+    Each stretch of record-wise steps from a call on is a source of its own over what stands in front of it.
+    """
+    before, rest = split_halves(tuple(nodes))
     if not rest:
-        return iterate(source, before, state, describe=describe)
+        return Flow(source, before)
     end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
     tail = rest[end:]
     demand = tail[0].count if tail and isinstance(tail[0], Take) else None
     live = LiveSource(Section(source, before, rest[:end], demand, folder))
-    return _iterate(live, tail, state, folder, describe)
+    return join_calls(live, tail, folder=folder)
 
 
 class LiveSource:
@@ -55,6 +59,12 @@ class LiveSource:
         """The one part."""
         self._section.source.parts()
         return ("live",)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LiveSource) and self._section == other._section
+
+    def __hash__(self) -> int:
+        return hash(self._section.steps)
 
     def open_part(self, part: str, state: State | None = None) -> LiveIterator:
         """The results, from the first or from `state`."""

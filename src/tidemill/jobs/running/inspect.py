@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tidemill.config.secrets import mask
-from tidemill.data.dataset import dataset
+from tidemill.data.sources.row_files import find_row_files
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.database import Ledger, open_ledger
@@ -87,7 +87,8 @@ def read_job_file(folder: RunFolder, overrides: Sequence[str] = ()) -> tuple[Pat
 
 def read_records(folder: RunFolder, count: int) -> list[dict[str, Any]]:
     """The first landed records; of a running run, those sealed so far."""
-    return list(islice(dataset(folder.output), count))
+    rows = find_row_files(folder.output).rows
+    return list(rows.iter_rows(0, min(count, rows.count_rows())))
 
 
 def read_replies(folder: RunFolder, count: int) -> list[dict[str, Any]]:

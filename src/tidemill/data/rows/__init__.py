@@ -1,0 +1,1 @@
+"""Records by their number: what a dataset is over."""

@@ -1,0 +1,161 @@
+"""Files whose records have numbers, as a source: an output folder, a folder of files, or one file."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tidemill.data.formats.format import Rows
+from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.rows.files import FileRows
+from tidemill.data.sources.rows import RowSource
+from tidemill.errors import ConfigError, DataError, StateError
+
+MANIFEST = "_manifest.json"
+MANIFEST_VERSION = 1
+
+_FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_STAMPED_BYTES = 4096
+
+
+class RowFiles(RowSource):
+    """Files of one format in a folder.
+
+    Attributes:
+        path: the folder, or the one file.
+        names: of the files, in order.
+        sizes: rows of each, as a manifest tells; None counts them on first use.
+    """
+
+    def __init__(self, path: Path, file_format: str, names: tuple[str, ...], sizes: tuple[int, ...] | None) -> None:
+        self.path = path
+        self.names = names
+        self.sizes = sizes
+        self._format = file_format
+        self._stamp: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self.path if self.path.name not in self.names else self.path.parent
+
+    def open_rows(self) -> Rows:
+        return FileRows([self.folder / name for name in self.names], _find_opener(self._format), self.sizes)
+
+    def stamp(self) -> str:
+        """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once."""
+        if self._stamp is None:
+            crc = 0
+            for name in self.names:
+                crc = _stamp_file(self.folder / name, zlib.crc32(name.encode(), crc))
+            self._stamp = f"{crc:08x}"
+        return self._stamp
+
+    def describe(self) -> dict[str, Any]:
+        return {"dataset": str(self.path)}
+
+    def show(self) -> str:
+        return f"dataset({str(self.path)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowFiles) and (self.path, self.names) == (other.path, other.names)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.names))
+
+
+def find_row_files(path: str | PathLike[str]) -> RowFiles:
+    """The files of a dataset at `path`.
+
+    An output folder is read as its manifest says. Of any other folder the `*.parquet` or the `*.jsonl` files are
+    taken, sorted by name.
+
+    Raises:
+        ConfigError: the format cannot be a dataset; says why.
+        DataError: there is nothing at `path`.
+        StateError: the manifest is not one that this version reads.
+    """
+    place = Path(path).expanduser().absolute()
+    if place.is_dir():
+        manifest = place / MANIFEST
+        return _load_manifest(manifest) if manifest.is_file() else _find_files(place)
+    if not place.exists():
+        raise DataError(f"expected a folder or a file, got `{path}`, where there is nothing")
+    return RowFiles(place, _find_format(place), (place.name,), None)
+
+
+def _find_opener(file_format: str) -> Any:
+    if file_format == "jsonl":
+        return JSONL.open_rows
+    from tidemill.data.formats.parquet import ParquetPart
+
+    return ParquetPart
+
+
+def _stamp_file(path: Path, crc: int) -> int:
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            crc = zlib.crc32(file.read(_STAMPED_BYTES), zlib.crc32(str(size).encode(), crc))
+            file.seek(max(0, size - _STAMPED_BYTES))
+            return zlib.crc32(file.read(), crc)
+    except OSError:
+        return zlib.crc32(b"gone", crc)  # told when a row of it is asked for
+
+
+def _load_manifest(path: Path) -> RowFiles:
+    try:
+        manifest = orjson.loads(path.read_bytes())
+        version = manifest["version"]
+        if version != MANIFEST_VERSION:
+            raise StateError(
+                f"expected a manifest of version {MANIFEST_VERSION}, got {version}",
+                where=str(path),
+                hint="read it with the version of tidemill that wrote it",
+            )
+        parts = [(part["name"], part["rows"]) for part in manifest["parts"]]
+        file_format = manifest["format"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise StateError(f"expected the manifest of a run: {error!r}", where=str(path)) from error
+    if file_format not in _FORMATS.values():
+        raise StateError(f"expected parts in parquet or jsonl, got {file_format!r}", where=str(path))
+    return RowFiles(path.parent, file_format, tuple(name for name, _ in parts), tuple(rows for _, rows in parts))
+
+
+def _find_files(folder: Path) -> RowFiles:
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _FORMATS and path.is_file():
+            found.setdefault(_FORMATS[path.suffix], []).append(path.name)
+    if len(found) > 1:
+        raise ConfigError(
+            "expected files of one format, got Parquet and JSON Lines side by side",
+            where=str(folder),
+            hint="name one file, or put them in folders of their own",
+        )
+    if not found:
+        packed = next(iter(sorted(folder.glob("*.gz"))), None)
+        if packed is not None:
+            _find_format(packed)
+        raise DataError(f"no {MANIFEST}, *.parquet or *.jsonl in the folder `{folder}`")
+    ((file_format, names),) = found.items()
+    return RowFiles(folder, file_format, tuple(names), None)
+
+
+def _find_format(path: Path) -> str:
+    if path.suffix == ".gz":
+        raise ConfigError(
+            "a gzip file cannot be a dataset: its text can only be read from the start, so it has no index",
+            where=str(path),
+            hint=f"stream it with tidemill.read({str(path)!r}), or write it to Parquet first",
+        )
+    if path.suffix not in _FORMATS:
+        raise ConfigError(
+            f"expected a file that ends in {', '.join(_FORMATS)}, got `{path.name}`", where=str(path.parent)
+        )
+    return _FORMATS[path.suffix]

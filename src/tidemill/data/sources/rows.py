@@ -1,0 +1,174 @@
+"""Rows as a source: what a dataset is over, and what its steps by number make of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from tidemill.data.formats.format import Rows
+from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.reader import PartReader
+from tidemill.data.rows.index import Index, fold_index, full_index, is_index_node
+from tidemill.data.rows.reader import open_row_reader
+from tidemill.data.rows.views import IndexedRows, MappedRows, ObjectRows
+from tidemill.data.steps import is_async, record_function
+from tidemill.errors import ConfigError, DataError
+from tidemill.protocols import Growth, Source, State
+
+ROWS_PART = "rows"
+"""The name of the one part of rows."""
+
+
+class RowSource(ABC):
+    """A source whose records have numbers: a dataset's. One part, in the order of the numbers.
+
+    Frozen, equal by description; pickles without what is open.
+    """
+
+    _opened: Rows | None = None
+
+    @abstractmethod
+    def open_rows(self) -> Rows:
+        """The rows, opened anew."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """The source as JSON."""
+
+    @abstractmethod
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+
+    def stamp(self) -> str:
+        """What tells the rows from others of the same description: a checksum of their files; empty when unknown."""
+        return ""
+
+    @property
+    def rows(self) -> Rows:
+        """The rows, opened on first use and shared by all that read them."""
+        if self._opened is None:
+            self._opened = self.open_rows()
+        return self._opened
+
+    def parts(self, start: str | None = None) -> Sequence[str]:
+        """The one part."""
+        return (ROWS_PART,)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        """All rows, from the first or from `state`."""
+        return self.open_view(full_index(self.rows.count_rows()), state)
+
+    def open_view(self, index: Index, state: State | None) -> PartReader:
+        """The rows an index names, from the first or from `state`."""
+        return open_row_reader(self.rows, index, self.stamp(), state)
+
+    def decode_record(self, raw: bytes) -> Any:
+        """Not possible: rows are not made of bytes of their own."""
+        raise DataError("expected a row of a dataset, which cannot be made from bytes", raw=raw)
+
+    def compare_part(self, part: str, state: State) -> Growth:
+        """Whether the rows are those that `state` was taken of."""
+        return "same" if state["stamp"] == self.stamp() and state["size"] == self.rows.count_rows() else "edited"
+
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """Rows given, and how many there are."""
+        return state["row"] if state else 0, self.rows.count_rows()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_opened": None}
+
+
+class ObjectSource(RowSource):
+    """An object with `__len__` and `__getitem__` as a source: a list, a table, another library's dataset."""
+
+    def __init__(self, items: Any) -> None:
+        if not (hasattr(items, "__len__") and hasattr(items, "__getitem__")) or isinstance(items, (str, bytes)):
+            raise ConfigError(
+                f"expected a path, or an object with `__len__` and `__getitem__`, got a {type(items).__name__}",
+                hint="a stream of what can only be iterated: tidemill.from_iterable(…)",
+            )
+        self.items = items
+
+    def open_rows(self) -> Rows:
+        return ObjectRows(self.items)
+
+    def describe(self) -> dict[str, Any]:
+        return {"object": type(self.items).__qualname__, "size": len(self.items)}
+
+    def show(self) -> str:
+        return f"dataset({type(self.items).__name__})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectSource) and (
+            self.items is other.items or (isinstance(self.items, (list, tuple)) and self.items == other.items)
+        )
+
+    def __hash__(self) -> int:
+        return hash(("object", type(self.items).__qualname__, len(self.items)))
+
+
+class RowView(RowSource):
+    """The rows of a source that an index names, in its order."""
+
+    def __init__(self, source: RowSource, index: Index) -> None:
+        self._source = source
+        self._index = index
+
+    def open_rows(self) -> Rows:
+        return IndexedRows(self._source.rows, self._index)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        return self._source.open_view(self._index, state)
+
+    def describe(self) -> dict[str, Any]:
+        return self._source.describe()
+
+    def show(self) -> str:
+        return self._source.show()
+
+    def stamp(self) -> str:
+        return self._source.stamp()
+
+
+def find_folded(source: object, nodes: Sequence[Node]) -> frozenset[int]:
+    """The places of the steps that choose and order rows of `source` by number, as far as rows keep their places."""
+    if not isinstance(source, RowSource):
+        return frozenset()
+    folded = set()
+    for index, node in enumerate(nodes):
+        if is_index_node(node):
+            folded.add(index)
+        elif not node.keeps_places:
+            break
+    return frozenset(folded)
+
+
+def choose_rows(source: Source, chosen: Sequence[Node], epoch: tuple[int, ...]) -> Source:
+    """`source`, of a dataset with the rows that the steps by number choose, in the order they have in this epoch."""
+    if not (chosen and isinstance(source, RowSource)):
+        return source
+    return RowView(source, fold_index(full_index(source.rows.count_rows()), chosen, epoch))
+
+
+def is_dataset(source: object, nodes: Sequence[Node]) -> bool:
+    """Whether the records behind `nodes` still have numbers."""
+    return isinstance(source, RowSource) and all(is_index_node(node) or node.keeps_places for node in nodes)
+
+
+def open_dataset_rows(source: RowSource, nodes: Sequence[Node]) -> Rows:
+    """The rows of a dataset: those of `source` behind its steps."""
+    names = step_names(tuple(nodes))
+    chosen = [node for node in nodes if is_index_node(node)]
+    steps = [(node, name) for node, name in zip(nodes, names, strict=True) if not is_index_node(node)]
+    for node, name in steps:
+        if is_async(node):
+            raise ConfigError(
+                "the function is a coroutine function, and nothing awaits it for one record of a dataset",
+                where=f"step `{name}`",
+                hint="iterate the dataset, or make it a plain function",
+            )
+    rows = source.rows
+    if chosen:
+        rows = IndexedRows(rows, fold_index(full_index(rows.count_rows()), chosen, ()))
+    return MappedRows(rows, [(record_function(node, name), name) for node, name in steps]) if steps else rows

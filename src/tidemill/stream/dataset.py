@@ -1,0 +1,219 @@
+"""`Dataset`: a stream whose records have numbers."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+
+from tidemill.data.batches import to_array
+from tidemill.data.columns import read_column
+from tidemill.data.nodes.across import Pick, Shuffle, Slice
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.rows import RowSource, open_dataset_rows
+from tidemill.protocols import Source
+from tidemill.stream.stream import Stream, make_stream
+
+if TYPE_CHECKING:
+    from tidemill.data.formats.format import Rows
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Dataset(Stream[T], Sequence[T]):
+    """Records with numbers: a `Stream` that is a full `Sequence` too: `len(data)`, `data[7]`, `data[-1]`, slices.
+
+    Steps that give one record for each keep it a dataset, and so do those that choose and order by number (`take skip
+    every shard`, and a `shuffle` without a buffer, which orders all of it in no memory); any other gives a stream.
+    Slices, choices and orders are views that copy nothing. Files are opened when a record of theirs is asked for. It
+    pickles to its description; in the other process the files are opened anew.
+
+    Memory: a few row groups or blocks, whatever the length; of JSON Lines 8 bytes a record, mapped from a file.
+    Threads and forked processes may share one.
+    """
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, source: Source, nodes: Sequence[Node] = ()) -> None:
+        super().__init__(source, nodes)
+        self._rows: Rows | None = None
+
+    def __len__(self) -> int:
+        return self._open().count_rows()
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Dataset[T]: ...
+    @overload
+    def __getitem__(self, index: str) -> Column: ...
+    def __getitem__(self, index: Any) -> Any:
+        """One record, or a view: of a slice, of a list of places, of a mask, or of one column by its name.
+
+        Raises:
+            IndexError: there is no such place, or a mask has another length.
+        """
+        if isinstance(index, slice):
+            start, stop, step = (None if each is None else operator.index(each) for each in _parts_of(index))
+            return self._append(Slice, start=start, stop=stop, step=step)
+        if isinstance(index, str):
+            return Column(self, index)
+        places = index.tolist() if hasattr(index, "tolist") else index
+        if isinstance(places, (list, tuple, range)):
+            return self._append(Pick, places=self._find_places(places))
+        return self._read_one(places)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[T]:
+        """The records at `indices`, in that order; what they share is read once: how a `DataLoader` asks."""
+        size = len(self)
+        records: list[Any] = self._open().read_rows([_check_place(index, size) for index in indices])
+        return records
+
+    def __iter__(self) -> Iterator[T]:
+        return self.iterate()
+
+    def __reversed__(self) -> Iterator[T]:
+        return iter(self[::-1])
+
+    def __contains__(self, record: object) -> bool:
+        return any(record is each or record == each for each in self)
+
+    def index(self, record: Any, start: int = 0, stop: int | None = None) -> int:
+        """The first place where a record equals `record`, looked for one by one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        places = range(len(self))[start:stop]
+        for place, each in zip(places, self[places.start : places.stop], strict=True):
+            if record is each or record == each:
+                return place
+        raise ValueError(f"no record equals {record!r}")
+
+    def count(self, record: Any) -> int:
+        """How many records equal `record`."""
+        return sum(record is each or record == each for each in self)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, as the first file has them; behind steps, as the first record has them."""
+        return self._open().columns()
+
+    def __repr__(self) -> str:
+        return f"<Dataset: {len(self):,} records: {self._show()}>"
+
+    def __getstate__(self) -> Any:
+        return self._source, self._nodes
+
+    def __setstate__(self, state: Any) -> None:
+        self._source, self._nodes = state
+        self._rows = None
+
+    if TYPE_CHECKING:  # what stays a dataset: the runtime finds the class by the steps
+
+        @overload  # type: ignore[override]
+        def map(
+            self, fn: Callable[[T], U], *, name: str | None = ..., on_error: Literal["raise", "quarantine"] | None = ...
+        ) -> Dataset[U]: ...
+        @overload
+        def map(self, fn: Callable[[T], U], *, name: str | None = ..., on_error: Literal["skip"]) -> Stream[U]: ...
+        def map(self, fn: Callable[[T], Any], **options: Any) -> Any: ...
+        def with_columns(self, *, name: str | None = None, **columns: Callable[[T], Any]) -> Dataset[T]: ...  # type: ignore[override]
+        def select(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
+        def rename(self, columns: Mapping[str, str], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
+        def drop(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
+        def observe(self, fn: Callable[[T], object], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
+        def take(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
+        def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
+        def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...
+        def shard(
+            self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
+        ) -> Dataset[T]: ...
+
+    @overload  # type: ignore[override]
+    def shuffle(self, seed: int = 0, *, buffer: None = None, name: str | None = None) -> Dataset[T]: ...
+    @overload
+    def shuffle(self, seed: int = 0, *, buffer: int, name: str | None = None) -> Stream[T]: ...
+    def shuffle(self, seed: int = 0, *, buffer: int | None = None, name: str | None = None) -> Stream[T]:
+        """All records in an order that follows from `seed`, worked out one by one: no memory, any length.
+
+        In front of a `repeat` each epoch has an order of its own. With `buffer`, block by block as a stream's.
+
+        Order: a function of `seed`, epoch and number.   Memory: none.   Failure: none.   Resume: exact.
+        """
+        if buffer is not None:
+            return super().shuffle(seed, buffer=buffer, name=name)
+        whole = Shuffle(seed=seed, buffer=None, name=name)
+        return make_stream(self._source, (*self._nodes, whole))
+
+    def _open(self) -> Rows:
+        if self._rows is None:
+            self._rows = open_dataset_rows(cast(RowSource, self._source), self._nodes)
+        return self._rows
+
+    def _read_one(self, index: Any) -> T:
+        try:
+            place = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"expected an integer, a slice, a list of places, a mask or a column, got {type(index).__name__}"
+            ) from None
+        record: Any = self._open().read_row(_check_place(place, len(self)))
+        return cast(T, record)
+
+    def _find_places(self, given: Sequence[Any]) -> tuple[int, ...]:
+        size = len(self)
+        if given and all(isinstance(each, bool) for each in given):
+            if len(given) != size:
+                raise IndexError(f"expected a mask of {size:,} values, one for each record, got {len(given):,}")
+            return tuple(place for place, chosen in enumerate(given) if chosen)
+        return tuple(_check_place(operator.index(each), size) for each in given)
+
+
+class Column(Sequence[Any]):
+    """One column of a dataset, read as it is asked for: `len`, `[i]`, slices, iteration, `np.asarray`."""
+
+    __slots__ = ("_dataset", "name")
+
+    def __init__(self, dataset: Dataset[Any], name: str) -> None:
+        self._dataset = dataset
+        self.name = name
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Column: ...
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self._dataset[index]
+        return Column(chosen, self.name) if isinstance(chosen, Dataset) else read_column(chosen, self.name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (read_column(record, self.name) for record in self._dataset)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The values as an array `(records, …)`; ragged ones and texts as objects."""
+        array = to_array(list(self))
+        return array if dtype is None else array.astype(dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Column) and (self.name, self._dataset) == (other.name, other._dataset)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._dataset))
+
+    def __repr__(self) -> str:
+        return f"<Column {self.name!r} of {self._dataset!r}>"
+
+
+def _parts_of(index: slice) -> tuple[Any, Any, Any]:
+    return index.start, index.stop, index.step
+
+
+def _check_place(index: int, size: int) -> int:
+    if not -size <= index < size:
+        raise IndexError(f"index {index} is out of range: there are {size:,} records")
+    return index + size if index < 0 else index

@@ -1,0 +1,75 @@
+"""Where streams and datasets begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tidemill.config.loading import load_config
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.joined import Mix, Stop
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import find_row_files
+from tidemill.data.sources.rows import ObjectSource
+from tidemill.stream.dataset import Dataset
+from tidemill.stream.stream import Stream, make_stream
+
+T = TypeVar("T")
+
+
+def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: Any) -> Stream[dict[str, Any]]:
+    """The records of files as a stream; touches nothing until it is iterated.
+
+    Args:
+        path: a file, a pattern (`*`, `?`, `[…]`, `**`) or several.
+        **options: `format`, `on_error`, `max_line_bytes`; see `tidemill.data.sources.read.Read`.
+
+    Raises:
+        ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.
+    """
+    return Stream(load_config(Read, {"path": path, **options}))
+
+
+def from_iterable(iterable: Iterable[T] | Callable[[], Iterable[T]]) -> Stream[T]:
+    """The items of an iterable, or of what a function returns, as a stream.
+
+    An iterator can be gone through once; give the function that makes it where the stream is iterated again.
+    """
+    return Stream(FromIterable(iterable=iterable))
+
+
+def dataset(source: Any) -> Dataset[Any]:
+    """A dataset: an output folder, a folder of files, one file, or an object with `__len__` and `__getitem__`.
+
+    An output folder is read as its manifest says. Of any other folder the files of one format are taken, sorted by
+    name. Nothing is copied of an object: a list, a table, another library's dataset.
+
+    Raises:
+        ConfigError: the format cannot be a dataset; says why.
+        DataError: there is nothing at that path.
+        StateError: the manifest is not one that this version reads.
+    """
+    if isinstance(source, (str, PathLike)):
+        return Dataset(find_row_files(Path(fspath(source))))
+    return Dataset(ObjectSource(source))
+
+
+def mix(
+    streams: Sequence[Stream[T]], *, weights: Sequence[float] | None = None, seed: int = 0, stop: Stop = "first"
+) -> Stream[T]:
+    """Records of several streams by weight; which stream gives the next one follows from `seed` and its number.
+
+    Order: a function of `seed`.   Memory: that of all streams.   Failure: a stream's own, at its place.
+    Resume: exact.
+
+    Args:
+        weights: of each stream, by default equal; they need not sum to 1.
+        stop: end with the `first` stream that ends, when `all` have (each record once), or when the `longest` has,
+            while those that ended before begin again, in the orders of another epoch.
+
+    Raises:
+        ConfigError: the weights do not fit the streams.
+    """
+    return make_stream(Mix([stream.flow for stream in streams], weights=weights, seed=seed, stop=stop))

@@ -1,0 +1,213 @@
+"""The steps of a stream that look at one record."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from pydantic import BaseModel
+
+from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.nodes.single import (
+    Catch,
+    Drop,
+    Filter,
+    FlatMap,
+    Map,
+    Observe,
+    Rename,
+    Select,
+    Split,
+    Tokenize,
+    Unbatch,
+    WithColumns,
+)
+from tidemill.models.generate import Generate
+from tidemill.models.model import Model
+
+if TYPE_CHECKING:
+    from tidemill.stream.stream import Stream
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class RecordSteps(ABC, Generic[T]):
+    """Each method gives a new stream with one step more."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]: ...
+
+    @overload
+    def map(
+        self, fn: Callable[[T], Awaitable[U]], *, name: str | None = ..., on_error: OnError | None = ...
+    ) -> Stream[U]: ...
+    @overload
+    def map(self, fn: Callable[[T], U], *, name: str | None = ..., on_error: OnError | None = ...) -> Stream[U]: ...
+    def map(self, fn: Callable[[T], Any], *, name: str | None = None, on_error: OnError | None = None) -> Stream[Any]:
+        """Replace each record by `fn(record)`; behind a call `fn` may be a coroutine function.
+
+        Order: kept.   Memory: one record.
+        Failure: the record's, as `on_error` says (iteration raises, a run quarantines).
+        Resume: exact.
+        """
+        return self._append(Map, fn=fn, name=name, on_error=on_error)
+
+    def with_columns(
+        self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]
+    ) -> Stream[T]:
+        """Add columns, each the value of its function of the record as it came in.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(WithColumns, columns=columns, name=name, on_error=on_error)
+
+    def filter(
+        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Keep the records for which `fn(record)` is true; the others are counted as dropped.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Filter, fn=fn, name=name, on_error=on_error)
+
+    def flat_map(
+        self, fn: Callable[[T], Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[U]:
+        """Replace each record by every one of `fn(record)`; an empty iterable drops it.
+
+        Order: kept.   Memory: one record; before the first call children are made lazily, after it all of one
+        record at once.   Failure: as `map`; children given before it stay.   Resume: exact.
+        """
+        return cast("Stream[U]", self._append(FlatMap, fn=fn, name=name, on_error=on_error))
+
+    def select(self, *columns: str, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
+        """Keep these columns, in this order; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Select, columns=columns, name=name, on_error=on_error)
+
+    def rename(
+        self, columns: Mapping[str, str], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Give columns other names, old to new; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Rename, columns=dict(columns), name=name, on_error=on_error)
+
+    def drop(self, *columns: str, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
+        """Leave these columns out; a record that lacks one fails.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Drop, columns=columns, name=name, on_error=on_error)
+
+    def observe(
+        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> Stream[T]:
+        """Call `fn(record)` for what it does (log, count); the record stays as it is.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.
+        Resume: exact; records read again by a resume are observed again.
+        """
+        return self._append(Observe, fn=fn, name=name, on_error=on_error)
+
+    def tokenize(
+        self,
+        tokenizer: Callable[[str], Any] | str | PathLike[str],
+        *,
+        column: str = "text",
+        into: str = "input_ids",
+        append_eos: bool | int | str = False,
+        max_tokens: int | None = None,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Put the token ids of the text in `column` into the column `into`.
+
+        Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
+
+        Args:
+            tokenizer: a function from a text to its ids (a list, or `{"input_ids": …}` as those of transformers give),
+                or a `tokenizers` JSON file, which needs `tidemill[tokenizers]`. A file's content belongs to the
+                pipeline; the truncation and padding it may ask for are left out.
+            append_eos: end with this token, by id or text, unless the tokenizer did; True takes its `eos_token_id`.
+            max_tokens: keep so many ids: the first, and special ones at the end.
+        """
+        given = {"tokenizer": tokenizer, "column": column, "into": into}
+        return self._append(
+            Tokenize, **given, append_eos=append_eos, max_tokens=max_tokens, name=name, on_error=on_error
+        )
+
+    def split(self, by: str | None = None, *, seed: int = 0, **ratios: float) -> dict[str, Stream[T]]:
+        """Streams that share the records out: `split("id", train=0.9, test=0.1)["test"]`.
+
+        A record's share follows from its value in the column `by` (all of the record without one) and `seed` alone: it
+        stays where it is when the data grows, and records of one value stay together.
+
+        Order: kept.   Memory: one record.   Failure: the record's, when it has no such column or no JSON form.
+        Resume: exact.
+
+        Args:
+            by: the column that decides.
+            ratios: names of the shares and how much each gets; they need not sum to 1.
+        """
+        return {
+            share: self._append(Split, by=by, seed=seed, ratios=tuple(ratios.values()), share=number, name=None)
+            for number, share in enumerate(ratios)
+        }
+
+    def unbatch(self, *, name: str | None = None, on_error: OnError | None = None) -> Stream[Any]:
+        """Take batches apart again: lists, dicts of columns, Arrow tables.
+
+        Order: kept.   Memory: one batch.   Failure: as `map`.   Resume: exact.
+        """
+        return self._append(Unbatch, name=name, on_error=on_error)
+
+    def catch(self, *, to: str | PathLike[str] | None = None, name: str | None = None) -> Stream[T]:
+        """Keep failures of the source and of all steps in front from ending the iteration.
+
+        They are counted in the iterator's `losses`. A failing record goes to the file `to` whole, with step, place and
+        cause; `tidemill.replay(to)` gives such records again. What fails as a whole (a file that is gone, a foreign
+        state, a full disk) is raised all the same.
+
+        Order: kept.   Memory: one record.   Failure: caught.
+        Resume: exact; the file then holds each failure once. Not in a job, which has a quarantine of its own.
+        """
+        return self._append(Catch, to=None if to is None else os.fspath(to), name=name)
+
+    def generate(
+        self,
+        model: Model | str,
+        prompt: str | Mapping[str, str],
+        *,
+        output: type[BaseModel] | None = None,
+        into: str = "reply",
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> Stream[T]:
+        """Ask `model` about each record and put its reply into the column `into`.
+
+        Order: kept.   Memory: the records of the window (a few times the calls in flight).
+        Failure: the record's after retries and re-asks, as `on_error` says; credentials, an unknown model, a dead
+        endpoint and a spent budget end the iteration or stop the run.
+        Resume: in a run no committed call is sent again; in iteration calls in flight are made again.
+
+        Args:
+            model: a `tm.model(…)` or its name.
+            prompt: a Jinja template over the record's columns, or `{"file": path}`.
+            output: a Pydantic model that the reply must be of; the column then holds its JSON form.
+            into: the column.
+            max_tokens: the most tokens a reply may have.
+            **options: the other fields of `tidemill.models.generate.Generate`: `system`, `temperature`, `top_p`,
+                `seed`, `stop`, `params`, `max_reasks`, `name`, `on_error`.
+        """
+        given = {"model": model, "prompt": prompt, "output": output, "into": into, "max_tokens": max_tokens}
+        return self._append(Generate, **given, **options)

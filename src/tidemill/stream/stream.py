@@ -1,0 +1,194 @@
+"""`Stream`: a source and the steps over it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from tidemill.calls.limits import Budget
+from tidemill.config.loading import load_config
+from tidemill.config.model import Config
+from tidemill.data.flow import Flow, show_source
+from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.iteration import Records
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.rows import is_dataset
+from tidemill.job import Job
+from tidemill.jobs.landing.stretch import SegmentLimits
+from tidemill.jobs.live.iteration import iterate_all, join_calls
+from tidemill.jobs.live.trial import Trial, run_trials
+from tidemill.jobs.running.report import Report
+from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
+from tidemill.pipeline import Pipeline
+from tidemill.protocols import Source, State
+from tidemill.stream.across_steps import AcrossSteps
+from tidemill.stream.joins import Joins
+from tidemill.stream.record_steps import RecordSteps
+
+T = TypeVar("T")
+
+
+class _Written(Config):
+    """What `write` adds to the steps, under the names of a job file."""
+
+    sink: Sink
+    budget: Budget | None
+    max_errors: MaxErrors
+    run: RunOptions
+
+
+class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
+    """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
+
+    Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.
+
+    Memory: flat, whatever the length.
+    """
+
+    __slots__ = ("_nodes", "_source")
+
+    def __init__(self, source: Source, nodes: Sequence[Node] = ()) -> None:
+        self._source = source
+        self._nodes = tuple(nodes)
+
+    def __iter__(self) -> Iterator[T]:
+        return self.iterate()
+
+    def iterate(self, state: State | None = None) -> Records:
+        """An iterator from the start, or from a `state()` of an earlier one; its own `state()` is exact.
+
+        Raises:
+            StateError: the state belongs to another pipeline or source; names what changed.
+        """
+        return iterate_all(self._source, self._nodes, state, folder=Path())
+
+    def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
+        """The first records with every request, reply, parsed value, token count and cost; nothing is written.
+
+        Args:
+            call: False shows the first request of each record and sends none.
+        """
+        return run_trials(self._source, self._nodes, count, folder=Path(), call=call)
+
+    def save(self, path: str | PathLike[str]) -> int:
+        """Write the records as JSON lines to one file, gzip by suffix, whole or not at all; gives their number.
+
+        Not a job: nothing is resumed.
+        """
+        return save_jsonl(self, Path(path))
+
+    def write(
+        self,
+        path: str | PathLike[str],
+        *,
+        budget: Budget | None = None,
+        limit: int | None = None,
+        max_errors: float = 0.05,
+        format: str = "parquet",  # noqa: A002 - the word of the job file
+        schema: type[BaseModel] | None = None,
+        segment: SegmentLimits | None = None,
+        run_dir: str | PathLike[str] | None = None,
+        fresh: bool = False,
+        reuse: str | None = None,
+        retry: bool = False,
+        progress: bool | None = None,
+    ) -> Report:
+        """Run the stream as a durable job into the folder `path`; run it again after a crash and it goes on.
+
+        Works inside a running event loop. The first Ctrl-C seals what is finished, the second ends at once; both are
+        resumable and return the report.
+
+        Args:
+            budget: the most that may be spent over the life of the run.
+            limit: end after this many records of the source half; a later run with more goes on.
+            max_errors: quarantined records at which the run stops: below 1 a ratio, else a count.
+            format: `parquet` or `jsonl`.
+            schema: a Pydantic model of whole records, for the output's columns.
+            segment: when a finished stretch is sealed.
+            run_dir: the run folder, by default `.run` in the output folder.
+            fresh: delete this run's own output and run folder first.
+            reuse: an earlier run whose replies are used where nothing changed; `none` goes on without the one named
+                before.
+            retry: try the quarantined and skipped records again instead of reading on.
+            progress: show it; by default when the error output is a terminal.
+
+        Raises:
+            ConfigError: the job cannot run; everything wrong at once. Nothing was called or written.
+            StateError: the folder belongs to another job or run, or runs now; says what differs.
+        """
+        job = self.job(
+            path, budget=budget, max_errors=max_errors, format=format, schema=schema, segment=segment, run_dir=run_dir
+        )
+        return job.run(limit=limit, fresh=fresh, reuse=reuse, retry=retry, progress=progress)
+
+    def job(
+        self,
+        path: str | PathLike[str],
+        *,
+        budget: Budget | None = None,
+        max_errors: float = 0.05,
+        format: str = "parquet",  # noqa: A002 - the word of the job file
+        schema: type[BaseModel] | None = None,
+        segment: SegmentLimits | None = None,
+        run_dir: str | PathLike[str] | None = None,
+    ) -> Job:
+        """The job that `write` runs, as an object: to check, to run, to turn into a job file."""
+        sink = {"path": str(path), "format": format, "schema": schema, "segment": segment or SegmentLimits()}
+        run = {"dir": None if run_dir is None else str(run_dir)}
+        written = load_config(_Written, {"sink": sink, "budget": budget, "max_errors": max_errors, "run": run})
+        spec = JobSpec(
+            source=self._source,
+            steps=self._nodes,
+            sink=written.sink,
+            budget=written.budget,
+            max_errors=written.max_errors,
+            run=written.run,
+        )
+        return Job(spec)
+
+    @property
+    def source(self) -> Source:
+        """Where the records come from."""
+        return self._source
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The steps alone, as one callable."""
+        return Pipeline(self._nodes)
+
+    @property
+    def flow(self) -> Flow:
+        """The source and the steps as one thing; steps from the first call on are part of its source."""
+        return join_calls(self._source, self._nodes, folder=Path())
+
+    def __or__(self, pipeline: Pipeline) -> Stream[Any]:
+        return make_stream(self._source, (*self._nodes, *pipeline.nodes))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stream) and (self._source, self._nodes) == (other._source, other._nodes)
+
+    def __hash__(self) -> int:
+        return hash(self.pipeline.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"<Stream: {self._show()}>"
+
+    def _show(self) -> str:
+        return " | ".join([show_source(self._source), *self.pipeline.step_names])
+
+    def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]:
+        given = {key: value for key, value in fields.items() if value is not None}
+        return make_stream(self._source, (*self._nodes, load_config(kind, given)))
+
+
+def make_stream(source: Source, nodes: Sequence[Node] = ()) -> Stream[Any]:
+    """The stream of `source` behind `nodes`: a `Dataset` where its records have numbers."""
+    if is_dataset(source, nodes):
+        from tidemill.stream.dataset import Dataset
+
+        return Dataset(source, nodes)
+    return Stream(source, nodes)
