@@ -1,7 +1,7 @@
 """All benches, one after the other; fails when one found something missing.
 
-python benchmarks/bench.py                    # about twenty-five minutes on two cores
-python benchmarks/bench.py --quick            # about three minutes; too small to judge the memory by
+python benchmarks/bench.py                    # about eleven minutes on two cores, and the streams' share
+python benchmarks/bench.py --quick            # about two minutes and a half; too small to judge the memory by
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a stream costs and holds, against hand-written generators, pyarrow, Hugging Face and PyTorch's own way.
 
-    python benchmarks/streams.py                 # about twelve minutes
-    python benchmarks/streams.py --quick         # about two minutes; too small to judge the memory by
-    python benchmarks/streams.py --full          # 10 GB of JSON Lines, 100,000,000 records: an hour
+    python benchmarks/streams.py                 # half a million records, a gigabyte
+    python benchmarks/streams.py --quick         # about a minute; too small to judge the memory by
+    python benchmarks/streams.py --full          # 10 GB of JSON Lines, 100,000,000 records and indices
     python benchmarks/streams.py --only jsonl parquet
 
 Each client is a process of its own; rounds are interleaved and every ratio is the median over the rounds, of CPU time
