@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
 from tidemill.data.formats.jsonl import JSONL, open_jsonl, parse_line, save_jsonl
-from tidemill.data.formats.lines import RAW_KEPT_BYTES, LineReader
+from tidemill.data.formats.lines import LineReader
+from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import State
 
@@ -95,6 +96,11 @@ def test_an_error_carries_the_bytes_and_where_they_stand(tmp_path: Path, drawn: 
         (b"1.5", "expected a JSON object, got a number"),
         (b"false", "expected a JSON object, got a boolean"),
         (b"null", "expected a JSON object, got null"),
+        (b'{"a": NaN}', "not JSON at column 7"),
+        (b'{"a": Infinity}', "not JSON at column 7"),
+        (b'{"a": "\0"}', "not JSON at column 8: unexpected control character"),
+        (b"\0\0\0\0", "not JSON at column 1"),
+        (b'{"a":' * 2_000 + b"1" + b"}" * 2_000, "not JSON at column 5122: depth limit exceeded"),
     ],
 )
 def test_a_bad_line_says_what_is_wrong_and_where(tmp_path: Path, line: bytes, cause: str) -> None:
@@ -108,6 +114,16 @@ def test_a_bad_line_says_what_is_wrong_and_where(tmp_path: Path, line: bytes, ca
     assert caught.value.offset == 9
     assert caught.value.where == f"{path}, byte 9"
     assert list(reader) == [{"n": 2}]
+
+
+def test_whole_numbers_up_to_64_bits_are_exact(tmp_path: Path) -> None:
+    """Signed and unsigned ones; written back they are the same."""
+    rows = [{"n": n} for n in (-(2**63), 2**63 - 1, 2**63, 2**64 - 1)]
+    path = tmp_path / "a.jsonl"
+    save_jsonl(rows, path)
+    assert [outcome[1] for outcome in read_all(path)] == rows
+    with pytest.raises(DataError, match="record 0 is not JSON: Integer exceeds 64-bit range"):
+        save_jsonl([{"n": 2**64}], path)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_record(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from tidemill.config.secrets import mask
 from tidemill.errors import DataError, TidemillError, WorkerError
@@ -56,6 +56,17 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
     if explained is not error:
         explained.__cause__ = error
     return explained
+
+
+def raise_explained(error: BaseException, step: str, place: str = "") -> NoReturn:
+    """Raise what `explain_failure` makes of `error`."""
+    explained = explain_failure(error, step, place)
+    try:
+        if explained is error:
+            raise error
+        raise explained from error
+    finally:
+        del explained, error  # they have this frame in their traceback: files would stay open until collected
 
 
 def _say(error: BaseException) -> str:

@@ -90,6 +90,12 @@ class Permutation:
     def __len__(self) -> int:
         return self.size
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Permutation) and (self.size, self._keys) == (other.size, other._keys)
+
+    def __hash__(self) -> int:
+        return hash((self.size, *self._keys))
+
     def __getitem__(self, index: int) -> int:
         if not 0 <= index < self.size:
             raise IndexError(f"index {index} is out of range: there are {self.size:,}")

@@ -31,8 +31,24 @@ def raise_each(errors: Iterable[BaseException]) -> Iterator[Any]:
 
     A chain goes on after such a link, while an error out of the generator that feeds the chain would end it.
     """
-    return map(_raise, errors)
+    return _Raising(errors)
 
 
-def _raise(error: BaseException) -> NoReturn:
-    raise error
+class _Raising:
+    """Lets go of each error as it raises it: its traceback holds the frames of whoever reads, and so their files."""
+
+    def __init__(self, errors: Iterable[BaseException]) -> None:
+        self._errors = iter(errors)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> NoReturn:
+        error = next(self._errors)
+        following = next(self._errors, None)  # an iterator at its end lets go of what it went through
+        if following is not None:
+            self._errors = chain((following,), self._errors)
+        try:
+            raise error
+        finally:
+            del error

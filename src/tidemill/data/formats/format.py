@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError
@@ -70,7 +70,7 @@ class Format(Protocol):
         """
         ...
 
-    def compare(self, path: Path, state: State) -> Growth:
+    def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         """Whether the file, up to `state`, is as it was."""
         ...
 
@@ -160,6 +160,19 @@ def check_options(file_format: Format, options: Options) -> None:
             raise ConfigError(
                 f"the format `{file_format.name}` has no option `{field.name}`", hint=f"its options: {takes}"
             )
+
+
+def refuse_rows(path: Path, kind: str) -> NoReturn:
+    """Say that records of this kind of file have no numbers to be found by.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(
+        f"{kind} cannot be a dataset: nothing tells where its records begin but reading them all",
+        where=str(path),
+        hint=f"stream it with tidemill.read({str(path)!r}), or write it to Parquet first",
+    )
 
 
 def check_plain(path: Path) -> None:

@@ -11,16 +11,10 @@ from typing import Any, BinaryIO
 import orjson
 
 from tidemill.data.files import BLOCK_BYTES
+from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
 from tidemill.data.formats.jsonl_rows import JsonlRows
-from tidemill.data.formats.lines import (
-    LineReader,
-    compare_lines,
-    explain_encoding,
-    iter_line_runs,
-    measure_lines,
-    open_lines,
-)
+from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
 from tidemill.data.formats.saving import save_records
 from tidemill.disk import Disk
 from tidemill.errors import DataError
@@ -45,7 +39,7 @@ class Jsonl:
         limit = options.max_line_bytes
         return open_lines(path, state, functools.partial(iter_line_runs, path, _PARSER, limit))
 
-    def compare(self, path: Path, state: State) -> Growth:
+    def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)
 
     def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
@@ -133,7 +127,7 @@ def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:
     try:
         line.decode()
     except UnicodeDecodeError as wrong:
-        return explain_encoding(wrong, "utf-8", "line")
+        return explain_encoding(wrong, "line")
     return f"not JSON at column {error.colno}: {error.msg}"
 
 

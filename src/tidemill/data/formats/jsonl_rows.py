@@ -14,7 +14,7 @@ import orjson
 
 from tidemill.data.files import BLOCK_BYTES, open_random, stat_file
 from tidemill.data.formats.line_index import LineIndex, open_index
-from tidemill.data.formats.lines import strip_line_end, where_at
+from tidemill.data.formats.runs import strip_line_end, where_at
 from tidemill.data.reader import raise_each
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Record

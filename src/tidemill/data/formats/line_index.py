@@ -4,8 +4,8 @@ It is made in one pass and kept in the user's cache (`XDG_CACHE_HOME`, else `~/.
 anew when the file has another size, time of change, head or tail. Where the cache cannot be written, and for small
 files, it is in memory.
 
-Layout, little-endian: 8 bytes of magic; size and time of change of the file in nanoseconds, CRC-32 of its first and
-last 64 KiB and CRC-32 of the offsets, 8 bytes each; then the offset of each record, and where the last one ends.
+Layout, little-endian, of 8 bytes each: magic; size of the file; digest of its size and time of change; CRC-32 of its
+first and last 64 KiB; CRC-32 of the offsets; then the offset of each record, and where the last one ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
 from isal import isal_zlib
 
 from tidemill.data.files import open_random, stat_file
@@ -31,7 +32,7 @@ CACHED_FROM_BYTES = 1024 * 1024
 """Size of a file from which on its index is kept; a smaller one is indexed in the time it takes to look that up."""
 
 _MAGIC = b"TMLINES1"
-_HEADER = struct.Struct("<8sQqQQ")
+_HEADER = struct.Struct("<8sQQQQ")
 _SCAN_BYTES = 4 * 1024 * 1024
 _ENDS_BYTES = 64 * 1024
 _NEWLINE = 10
@@ -64,17 +65,22 @@ def open_index(path: Path) -> LineIndex:
     with open_random(path) as file:
         if stamp["size"] < CACHED_FROM_BYTES:
             return LineIndex(_build_in_memory(file), stamp)
-        key = _MAGIC, stamp["size"], stamp.get("mtime_ns", 0), _sum_ends(file, stamp["size"])
-        place = _cache_folder() / f"{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]}.lines"
+        digest = hashlib.sha256(orjson.dumps(stamp, option=orjson.OPT_SORT_KEYS)).digest()
+        key = _MAGIC, stamp["size"], int.from_bytes(digest[:8], "little"), _sum_ends(file, stamp["size"])
+        place = _find_place(path)
         starts = _load(place, key) or _build_in_cache(file, place, key) or _build_in_memory(file)
     if stat_file(path) != stamp:
         raise StateError("the file changed while its lines were counted", where=str(path), hint="open it anew")
     return LineIndex(starts, stamp)
 
 
-def _cache_folder() -> Path:
+def _find_place(path: Path) -> Path:
+    """Where the index of a file is kept."""
+    address: object = path
+    name = os.path.abspath(path) if isinstance(address, Path) else str(path)
     named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "tidemill" / "lines"
+    folder = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
+    return folder / "tidemill" / "lines" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.lines"
 
 
 def _sum_ends(file: BinaryIO, size_bytes: int) -> int:

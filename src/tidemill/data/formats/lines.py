@@ -4,55 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from itertools import islice
-from operator import length_hint
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tidemill.data.files import PartFile, TextFile, compare_file, open_text, stat_file
-from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
+from tidemill.data.reader import PartReader
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Growth, State
 
-RAW_KEPT_BYTES = 64 * 1024
-"""How much of a line over the limit its error carries."""
-
 BOM = b"\xef\xbb\xbf"
-
-
-class Run:
-    """Records of consecutive lines with nothing between them, or one error: what the reader is giving now."""
-
-    __slots__ = ("ahead", "body", "count", "end", "failed", "start")
-
-    def __init__(self, start: int, end: int, body: bytes, items: list[Any], *, failed: bool = False) -> None:
-        self.start = start
-        self.end = end
-        self.body = body
-        self.count = len(items)
-        self.ahead = iter(items)
-        self.failed = failed
-        """True for an error that stands for the end of the file: the rest cannot be read."""
-
-    def given(self) -> int:
-        return self.count - length_hint(self.ahead)
-
-    def offset(self, given: int) -> int:
-        """Where the text goes on after `given` of the items."""
-        return self.end if given >= self.count else self.start + self.measure(given)
-
-    def measure(self, given: int) -> int:
-        """How many bytes of `body` the first `given` items take."""
-        return sum(map(len, islice(io.BytesIO(self.body), given)))
-
-
-class Place:
-    """Where a reader stands, shared with the generator that feeds it."""
-
-    __slots__ = ("run",)
-
-    def __init__(self, offset: int, *, failed: bool) -> None:
-        self.run = Run(offset, offset, b"", [], failed=failed)
 
 
 class LineReader(PartReader):
@@ -87,14 +48,23 @@ ReadRuns = Callable[[TextFile, Place], Iterator[Run]]
 """Gives the runs of a text from where `place` stands; the text was brought there."""
 
 
-def open_lines(path: Path, state: State | None, read_runs: ReadRuns) -> LineReader:
+def open_lines(
+    path: Path,
+    state: State | None,
+    read_runs: ReadRuns,
+    *,
+    compare: Callable[[Path, State], Growth] | None = None,
+) -> LineReader:
     """A reader of the file at `path` from its start or from `state`, its runs made by `read_runs`.
+
+    Args:
+        compare: what tells whether the file is as it was; None takes `compare_lines`.
 
     Raises:
         ResourceError: the file cannot be opened.
         StateError: the file was edited before the place where `state` stands.
     """
-    growth = "same" if state is None else compare_lines(path, state)
+    growth = "same" if state is None else (compare or compare_lines)(path, state)
     if state is not None and growth in ("cut", "edited"):
         what = "edited before" if growth == "edited" else "cut in the middle of the line that ended at"
         raise StateError(
@@ -172,7 +142,7 @@ def iter_bodies(text: TextFile, start: int, limit: int) -> Iterator[tuple[int, i
         pieces.append(block)
         size += len(block)
         if size > limit + 1:  # a line of just the limit may still end in "\r\n"
-            pieces = [_head(b"".join(pieces), limit)]
+            pieces = [cut_head(b"".join(pieces), limit)]
     if size:
         yield _without_mark(start, start + size, b"".join(pieces))
 
@@ -270,52 +240,8 @@ def _iter_links(
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
     for run in runs:
         place.run = run
-        yield run.ahead if run.body else raise_each(run.ahead)
+        yield run.link()
     if text.failure and not place.run.failed:
         place.run = cut_run(path, place.run.end, b"", text)
-        yield raise_each(place.run.ahead)
+        yield place.run.link()
     file.close()
-
-
-def error_run(error: DataError, start: int, end: int, *, failed: bool = False) -> Run:
-    """The run that raises `error`, about the text from `start` to `end`."""
-    return Run(start, end, b"", [error], failed=failed)
-
-
-def cut_run(path: Path, offset: int, raw: bytes, text: TextFile) -> Run:
-    """The run that raises that the text ends in failure, inside `raw`, which is read at `offset` once it is whole."""
-    where = where_at(path, offset)
-    error = DataError(text.failure, where=where, raw=raw[:RAW_KEPT_BYTES], offset=offset, is_cut=True)
-    return error_run(error, offset, offset, failed=True)
-
-
-def over_limit(path: Path, start: int, end: int, line: bytes, limit: int) -> DataError:
-    """That a line is longer than `limit`."""
-    return DataError(
-        f"expected at most {limit:,} bytes in a line, got {end - start:,}",
-        where=where_at(path, start),
-        hint="raise max_line_bytes if such lines are meant",
-        raw=_head(line, limit),
-        offset=start,
-        is_cut=True,
-    )
-
-
-def explain_encoding(error: UnicodeDecodeError, encoding: str, of: str) -> str:
-    """That bytes are not text in `encoding`, and where in the line, row or file (`of`)."""
-    name = "UTF-8" if encoding.lower() in ("utf-8", "utf8") else encoding
-    return f"invalid {name}: {error.reason} at byte {error.start} of the {of}"
-
-
-def strip_line_end(line: bytes) -> bytes:
-    """The line without its end, LF or CRLF."""
-    return line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def where_at(path: Path, offset: int) -> str:
-    """A place in a file, for an error."""
-    return f"{path}, byte {offset}"
-
-
-def _head(line: bytes, limit: int) -> bytes:
-    return line[: min(limit, RAW_KEPT_BYTES)]

@@ -33,6 +33,12 @@ class Index:
             place = layer[place]
         return place
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Index) and self._layers == other._layers
+
+    def __hash__(self) -> int:
+        return hash(self._layers)
+
     def read(self, start: int, stop: int) -> list[int]:
         """The rows at the places from `start` to `stop`."""
         places: Sequence[int] = range(start, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from operator import length_hint
 from typing import Any, cast
 
@@ -99,29 +100,25 @@ def _iter_blocks(rows: Rows, index: Index, place: _Place) -> Iterator[Iterator[A
 
 def _iter_span(records: Iterator[Any], place: _Place) -> Iterator[Iterator[Any]]:
     """A stretch of rows in blocks that end early where a record cannot be read."""
-    block: list[Any] = []
     while True:
-        error: BaseException | None = None
+        block: list[Any] = []
+        failures: list[BaseException] = []
         try:
-            for record in records:
-                block.append(record)
-                if len(block) == _BLOCK_ROWS:
-                    break
-            else:
-                if block:
-                    yield place.follow(block)
-                return
-        except BaseException as raised:  # noqa: BLE001 - raised by the chain, which it would end here
-            error = raised
-        yield place.follow(block)
-        block = []
-        if error is not None:
-            yield place.fail(error)
+            block.extend(islice(records, _BLOCK_ROWS))
+        except BaseException as error:  # noqa: BLE001 - as above
+            failures.append(error)
+        if not block and not failures:
+            return
+        if block:
+            yield place.follow(block)
+        while failures:  # popped: an error has this frame in its traceback
+            yield place.fail(failures.pop())
 
 
 def _iter_singly(rows: Rows, numbers: list[int], place: _Place) -> Iterator[Iterator[Any]]:
     for number in numbers:
         try:
-            yield place.follow([rows.read_row(number)])
+            link = place.follow([rows.read_row(number)])
         except BaseException as error:  # noqa: BLE001 - as above
-            yield place.fail(error)
+            link = place.fail(error)
+        yield link

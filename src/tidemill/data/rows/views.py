@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import raise_explained
 from tidemill.data.formats.format import Rows
 from tidemill.data.rows.index import Index, Parted
 
@@ -77,11 +77,8 @@ class MappedRows:
         for function, step in self._steps:
             try:
                 record = function(record)
-            except BaseException as error:
-                explained = explain_failure(error, step, f"row {index}")
-                if explained is error:
-                    raise
-                raise explained from error
+            except BaseException as error:  # noqa: BLE001 - raised again
+                raise_explained(error, step, f"row {index}")
         return record
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tidemill.data.formats.format import Rows
-from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.rows.files import FileRows
 from tidemill.data.sources.rows import RowSource
 from tidemill.errors import ConfigError, DataError, StateError
@@ -19,7 +19,7 @@ from tidemill.errors import ConfigError, DataError, StateError
 MANIFEST = "_manifest.json"
 MANIFEST_VERSION = 1
 
-_FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_SEALED = ("parquet", "jsonl")
 _STAMPED_BYTES = 4096
 
 
@@ -45,7 +45,7 @@ class RowFiles(RowSource):
         return self.path if self.path.name not in self.names else self.path.parent
 
     def open_rows(self) -> Rows:
-        return FileRows([self.folder / name for name in self.names], _find_opener(self._format), self.sizes)
+        return FileRows([self.folder / name for name in self.names], get_format(self._format).open_rows, self.sizes)
 
     def stamp(self) -> str:
         """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once."""
@@ -72,8 +72,8 @@ class RowFiles(RowSource):
 def find_row_files(path: str | PathLike[str]) -> RowFiles:
     """The files of a dataset at `path`.
 
-    An output folder is read as its manifest says. Of any other folder the `*.parquet` or the `*.jsonl` files are
-    taken, sorted by name.
+    An output folder is read as its manifest says. Of any other folder the files of one known format are taken, sorted
+    by name.
 
     Raises:
         ConfigError: the format cannot be a dataset; says why.
@@ -86,15 +86,7 @@ def find_row_files(path: str | PathLike[str]) -> RowFiles:
         return _load_manifest(manifest) if manifest.is_file() else _find_files(place)
     if not place.exists():
         raise DataError(f"expected a folder or a file, got `{path}`, where there is nothing")
-    return RowFiles(place, _find_format(place), (place.name,), None)
-
-
-def _find_opener(file_format: str) -> Any:
-    if file_format == "jsonl":
-        return JSONL.open_rows
-    from tidemill.data.formats.parquet import ParquetPart
-
-    return ParquetPart
+    return RowFiles(place, _find_name(place), (place.name,), None)
 
 
 def _stamp_file(path: Path, crc: int) -> int:
@@ -122,40 +114,35 @@ def _load_manifest(path: Path) -> RowFiles:
         file_format = manifest["format"]
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise StateError(f"expected the manifest of a run: {error!r}", where=str(path)) from error
-    if file_format not in _FORMATS.values():
-        raise StateError(f"expected parts in parquet or jsonl, got {file_format!r}", where=str(path))
+    if file_format not in _SEALED:
+        raise StateError(f"expected parts in {' or '.join(_SEALED)}, got {file_format!r}", where=str(path))
     return RowFiles(path.parent, file_format, tuple(name for name, _ in parts), tuple(rows for _, rows in parts))
 
 
 def _find_files(folder: Path) -> RowFiles:
     found: dict[str, list[str]] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix in _FORMATS and path.is_file():
-            found.setdefault(_FORMATS[path.suffix], []).append(path.name)
+        file_format = find_format(path.name)
+        if file_format is not None and path.is_file() and not path.name.startswith((".", "_")):
+            found.setdefault(file_format.name, []).append(path.name)
     if len(found) > 1:
         raise ConfigError(
-            "expected files of one format, got Parquet and JSON Lines side by side",
+            f"expected files of one format, got {' and '.join(sorted(found))} side by side",
             where=str(folder),
             hint="name one file, or put them in folders of their own",
         )
     if not found:
-        packed = next(iter(sorted(folder.glob("*.gz"))), None)
-        if packed is not None:
-            _find_format(packed)
-        raise DataError(f"no {MANIFEST}, *.parquet or *.jsonl in the folder `{folder}`")
-    ((file_format, names),) = found.items()
-    return RowFiles(folder, file_format, tuple(names), None)
+        raise DataError(f"no {MANIFEST} and no file of a known format in the folder `{folder}`")
+    ((name, names),) = found.items()
+    for each in names:
+        get_format(name).open_rows(folder / each)  # says why, if it cannot be
+    return RowFiles(folder, name, tuple(names), None)
 
 
-def _find_format(path: Path) -> str:
-    if path.suffix == ".gz":
-        raise ConfigError(
-            "a gzip file cannot be a dataset: its text can only be read from the start, so it has no index",
-            where=str(path),
-            hint=f"stream it with tidemill.read({str(path)!r}), or write it to Parquet first",
-        )
-    if path.suffix not in _FORMATS:
-        raise ConfigError(
-            f"expected a file that ends in {', '.join(_FORMATS)}, got `{path.name}`", where=str(path.parent)
-        )
-    return _FORMATS[path.suffix]
+def _find_name(path: Path) -> str:
+    file_format = find_format(path.name)
+    if file_format is None:
+        suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
+        raise ConfigError(f"expected a file that ends in {suffixes}, got `{path.name}`", where=str(path.parent))
+    file_format.open_rows(path)
+    return file_format.name

@@ -130,6 +130,12 @@ class RowView(RowSource):
     def stamp(self) -> str:
         return self._source.stamp()
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RowView) and (self._source, self._index) == (other._source, other._index)
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
 
 def find_folded(source: object, nodes: Sequence[Node]) -> frozenset[int]:
     """The places of the steps that choose and order rows of `source` by number, as far as rows keep their places."""

@@ -10,7 +10,7 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import explain_failure, raise_explained
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
@@ -119,8 +119,5 @@ def _guard(children: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]
         yield from children
     except GeneratorExit:
         raise
-    except BaseException as error:
-        explained = explain_failure(error, step, upstream.origin().location)
-        if explained is error:
-            raise
-        raise explained from error
+    except BaseException as error:  # noqa: BLE001 - raised again
+        raise_explained(error, step, upstream.origin().location)

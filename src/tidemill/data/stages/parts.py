@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import explain_failure, raise_explained
 from tidemill.data.origin import Origin, describe_position
 from tidemill.data.policy import SOURCE, Policy
 from tidemill.data.reader import PartReader, raise_each
@@ -116,13 +116,9 @@ class _Link:
                 self.ended = True
             except GeneratorExit:
                 raise
-            except BaseException as error:
-                explained = explain_failure(error, SOURCE, part)
-                if policy.takes(explained):
-                    continue
-                if explained is error:
-                    raise
-                raise explained from error
+            except BaseException as error:  # noqa: BLE001 - raised again, unless it is passed over
+                if not policy.takes(explain_failure(error, SOURCE, part)):
+                    raise_explained(error, SOURCE, part)
 
 
 class _Broken:

@@ -1,0 +1,81 @@
+"""Arrow IPC: the file format, which gives its record batches by number, and the stream format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from tidemill.data.files import compare_file, stat_file
+from tidemill.data.formats.arrow_groups import MAGIC, FileGroups, StreamGroups, is_file, load_by_number, load_groups
+from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited
+from tidemill.data.formats.columnar_rows import GroupRows
+from tidemill.data.formats.format import PLAIN, Options, Rows
+from tidemill.data.formats.native import compare_footer, measure_native
+from tidemill.data.formats.tables import spool_tables
+from tidemill.data.reader import PartReader
+from tidemill.errors import DataError
+from tidemill.protocols import Growth, Record, State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Arrow:
+    """Arrow IPC, as a `Format`; which of its two forms a file has is told by its first bytes.
+
+    A record batch that is corrupt costs itself, told by one `DataError`; in a stream, all behind it too. What a batch
+    says of its values is checked before they are taken. A local file is mapped into memory, so it must not be cut while
+    it is read.
+    """
+
+    compressible = False
+    takes = frozenset({"columns"})
+
+    def __init__(self, name: str, suffixes: tuple[str, ...], *, writes_stream: bool) -> None:
+        self.name = name
+        self.suffixes = suffixes
+        self._writes_stream = writes_stream
+
+    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
+        if state is not None and self.compare(path, state) not in ("same", "grown"):
+            raise refuse_edited(path)
+        try:
+            if is_file(path):
+                return open_groups(path, FileGroups(path, options.columns), state)
+            return open_groups(
+                path, StreamGroups(path, options.columns, state if state and "crc" in state else None), state
+            )
+        except DataError as error:
+            return open_broken(error, stat_file(path), state)
+
+    def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
+        return compare_file(path, state) if "crc" in state else compare_footer(path, state, MAGIC)
+
+    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
+        return measure_native(path, state)
+
+    def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
+        raise DataError("a row of Arrow has no bytes of its own to decode", raw=raw)
+
+    def save(self, records: Iterable[Any], file: BinaryIO, options: Options = PLAIN) -> int:
+        """Write `records` in batches of about 32 MiB; a column takes the type that all fit."""
+        import pyarrow as pa
+
+        make: Callable[..., Any] = pa.ipc.new_stream if self._writes_stream else pa.ipc.new_file
+        with spool_tables(records) as spool, make(file, spool.schema) as writer:
+            for table in spool:
+                writer.write_table(table)
+        return spool.count
+
+    def read_schema(self, path: Path, options: Options = PLAIN) -> pa.Schema:
+        groups = load_groups(path, options.columns)
+        groups.close()
+        return groups.schema
+
+    def open_rows(self, path: Path) -> Rows:
+        return GroupRows(path, load_by_number)
+
+
+ARROW = Arrow("arrow", (".arrow", ".feather"), writes_stream=False)
+ARROWS = Arrow("arrows", (".arrows",), writes_stream=True)

@@ -1,0 +1,266 @@
+"""Reading a file of groups of rows in columns, exact at every row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from operator import length_hint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from tidemill.data.reader import PartReader, raise_each
+from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.protocols import State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 1024
+
+
+class Groups(Protocol):
+    """A file's groups of rows: the row groups of Parquet, the record batches of Arrow.
+
+    Attributes:
+        word: what a group is called, for errors.
+        names: of the columns.
+    """
+
+    word: str
+    names: list[str]
+
+    def iter_batches(self, number: int) -> Iterator[pa.RecordBatch]:
+        """One group in batches, the same ones each time; raises IndexError behind the last group.
+
+        Errors of any other kind are the group's.
+        """
+        ...
+
+    def count_rows(self, number: int) -> int | None:
+        """The rows of one group, None when it does not say."""
+        ...
+
+
+class OpenGroups(Groups, Protocol):
+    """Groups that a reader goes through in order."""
+
+    def state(self, number: int, row: int) -> State:
+        """What the state of a reader has besides its place: what tells the file from another, and `read`, in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Close the file; it may be closed already."""
+        ...
+
+
+class _Run:
+    """Rows of one group, or one error."""
+
+    __slots__ = ("_items", "after", "count", "group", "is_error", "row")
+
+    def __init__(
+        self, group: int, row: int, items: list[Any], *, is_error: bool = False, after: tuple[int, int] | None = None
+    ) -> None:
+        self.group = group
+        self.row = row
+        self.count = len(items)
+        self.is_error = is_error
+        self.after = after or (group, row + len(items))
+        self._items = iter(items)
+
+    def link(self) -> Iterator[Any]:
+        return raise_each(self._items) if self.is_error else self._items
+
+    def place(self, back: int) -> tuple[int, int]:
+        """Group and row of what comes next."""
+        given = self.count - length_hint(self._items) - back
+        return self.after if given >= self.count else (self.group, self.row + given)
+
+
+class _Place:
+    __slots__ = ("run",)
+
+    def __init__(self, group: int, row: int) -> None:
+        self.run = _Run(group, row, [])
+
+
+class ColumnarReader(PartReader):
+    """The records of one file in columns.
+
+    A group that cannot be read raises one `DataError`, and reading goes on with the next; so does a row that has no
+    form in Python.
+
+    Memory: what the file's own reader holds of one group, and 1,024 records.   Resume: exact, and opens the group
+    that the state stands in.   Threads: any, one at a time.
+    """
+
+    _groups: OpenGroups
+    _place: _Place
+
+    def state(self, back: int = 0) -> State:
+        group, row = self._place.run.place(back)
+        if row and row == self._groups.count_rows(group):
+            group, row = group + 1, 0
+        return {"group": group, "row": row, **self._groups.state(group, row)}
+
+    def close(self) -> None:
+        self._groups.close()
+
+
+def open_groups(path: Path, groups: OpenGroups, state: State | None) -> ColumnarReader:
+    """A reader of an open file from its first row or from `state`."""
+    place = _Place(state["group"], state["row"]) if state else _Place(0, 0)
+    reader = cast(ColumnarReader, ColumnarReader.from_iterable(_iter_links(path, groups, place)))
+    reader._groups = groups
+    reader._place = place
+    return reader
+
+
+class BrokenReader(PartReader):
+    """The one error of a file that is none of its format, and then its end."""
+
+    _state: State
+    _errors: list[DataError]
+    _ahead: Iterator[Any]
+
+    def state(self, back: int = 0) -> State:
+        given = len(self._errors) - length_hint(self._ahead) - back
+        return {**self._state, "failed": True} if given >= len(self._errors) else self._state
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def open_broken(error: DataError, stamp: State, state: State | None) -> BrokenReader:
+    """A reader that raises `error` once, unless `state` says that it did."""
+    errors = [] if state and state.get("failed") else [error]
+    ahead = iter(errors)
+    reader = cast(BrokenReader, BrokenReader.from_iterable(iter((raise_each(ahead),))))
+    reader._state = {"group": 0, "row": 0, "read": 0, **stamp}
+    reader._errors = errors
+    reader._ahead = ahead
+    return reader
+
+
+def refuse_edited(path: Path) -> StateError:
+    """That a file is not the one that a state was taken of."""
+    return StateError(
+        "the file is another than the one the state was taken of",
+        where=str(path),
+        hint="put the file back as it was, or start without a state",
+    )
+
+
+def check_names(path: Path, names: list[str], columns: tuple[str, ...] | None) -> None:
+    """Check that the columns of a file have names of their own, and are those asked for.
+
+    Raises:
+        DataError: they are not.
+    """
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DataError(f"expected columns with names of their own, got `{repeated}` twice", where=str(path))
+    missing = [name for name in columns or () if name not in names]
+    if missing:
+        raise DataError(
+            f"expected a column `{missing[0]}`, got {', '.join(f'`{name}`' for name in names) or 'none'}",
+            where=str(path),
+            hint="name columns that all files have",
+        )
+
+
+def choose_columns(schema: pa.Schema, columns: tuple[str, ...] | None) -> pa.Schema:
+    """The schema of these columns, in the order of the file."""
+    import pyarrow as pa
+
+    return schema if columns is None else pa.schema([field for field in schema if field.name in columns])
+
+
+def corrupt_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises of a file that is not what it says it is; the last, of names."""
+    import pyarrow as pa
+
+    return OSError, pa.ArrowException, UnicodeDecodeError
+
+
+def explain_cause(path: Path, error: BaseException) -> str:
+    """What pyarrow says is wrong with data, in a line.
+
+    Raises:
+        ResourceError: the fault is the disk's or the network's, not the data's.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise ResourceError(f"cannot be read: {os.strerror(error.errno)}", where=str(path)) from error
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _iter_links(path: Path, groups: OpenGroups, place: _Place) -> Iterator[Iterator[Any]]:
+    group, row = place.run.place(0)
+    while True:
+        try:
+            batches = groups.iter_batches(group)
+        except IndexError:
+            break
+        for run in iter_group(path, groups, group, row, batches):
+            place.run = run
+            yield run.link()
+        group, row = group + 1, 0
+    groups.close()
+
+
+def iter_group(
+    path: Path, groups: Groups, group: int, row: int, batches: Iterator[pa.RecordBatch], stop: int | None = None
+) -> Iterator[_Run]:
+    """The runs of one group from `row` up to `stop`."""
+    at = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except corrupt_errors() as error:
+            yield _lost(path, groups, group, max(row, at), error)
+            return
+        if batch is None or (stop is not None and at >= stop):
+            return
+        after = at + batch.num_rows
+        if after > row:
+            skipped = max(0, row - at)
+            asked = batch.slice(skipped, None if stop is None else stop - at - skipped)
+            yield from _iter_rows(path, groups, group, at + skipped, asked)
+        at = after
+
+
+def _iter_rows(path: Path, groups: Groups, group: int, row: int, batch: pa.RecordBatch) -> Iterator[_Run]:
+    """The runs of a batch that begins at `row`: one, unless some row of it has no form in Python."""
+    try:
+        yield _Run(group, row, batch.to_pylist())
+        return
+    except (ValueError, OverflowError):
+        pass  # found below
+    good: list[Any] = []
+    for index in range(batch.num_rows):
+        try:
+            good += batch.slice(index, 1).to_pylist()
+        except (ValueError, OverflowError) as error:
+            if good:
+                yield _Run(group, row + index - len(good), good)
+                good = []
+            where = f"{path}, {groups.word} {group}, row {row + index}"
+            wrong = DataError(f"a value has no form in Python: {explain_value(error)}", where=where)
+            yield _Run(group, row + index, [wrong], is_error=True)
+    if good:
+        yield _Run(group, row + batch.num_rows - len(good), good)
+
+
+def explain_value(error: Exception) -> str:
+    """Why a value could not be taken out of its column."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"invalid UTF-8: {error.reason} at byte {error.start} of a text"
+    return str(error).splitlines()[0]
+
+
+def _lost(path: Path, groups: Groups, group: int, row: int, error: BaseException) -> _Run:
+    cause = explain_cause(path, error)
+    rows = groups.count_rows(group)
+    lost = "its rows are" if rows is None else f"{rows - row:,} of its {rows:,} rows are"
+    wrong = DataError(f"{groups.word} {group} is corrupt, {lost} lost: {cause}", where=f"{path}, {groups.word} {group}")
+    return _Run(group, row, [wrong], is_error=True, after=(group + 1, 0))

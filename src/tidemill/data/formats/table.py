@@ -1,0 +1,38 @@
+"""All formats, by name and by the suffix of a file."""
+
+from __future__ import annotations
+
+from tidemill.data.formats.arrow import ARROW, ARROWS
+from tidemill.data.formats.csv import CSV
+from tidemill.data.formats.format import COMPRESSED, Format
+from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.parquet import PARQUET
+from tidemill.data.formats.text import TEXT
+from tidemill.errors import ConfigError
+
+FORMATS: tuple[Format, ...] = (JSONL, CSV, TEXT, PARQUET, ARROW, ARROWS)
+
+
+def get_format(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for file_format in FORMATS:
+        if file_format.name == name:
+            return file_format
+    names = ", ".join(f"`{file_format.name}`" for file_format in FORMATS)
+    raise ConfigError(f"there is no format `{name}`", hint=f"the formats: {names}")
+
+
+def find_format(name: str) -> Format | None:
+    """The format that the suffix of a file's name tells, `a.jsonl.gz` being `a.jsonl`; None when it tells none."""
+    for suffix in COMPRESSED:
+        if name.endswith(suffix):
+            return next((each for each in _matches(name.removesuffix(suffix)) if each.compressible), None)
+    return next(iter(_matches(name)), None)
+
+
+def _matches(name: str) -> list[Format]:
+    return [file_format for file_format in FORMATS if name.lower().endswith(file_format.suffixes)]

@@ -1,0 +1,212 @@
+"""Every source and every step there is, each with small examples for the contract suite to go through.
+
+A class that is not here fails `test_everything_is_registered`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tidemill.data.flow import Flow
+from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.nodes.across import (
+    Batch,
+    Every,
+    Pack,
+    Pick,
+    Repeat,
+    Sample,
+    Shard,
+    Shuffle,
+    Skip,
+    Slice,
+    Sliding,
+    Take,
+)
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import (
+    Catch,
+    Drop,
+    Filter,
+    FlatMap,
+    Map,
+    Observe,
+    Rename,
+    Select,
+    Split,
+    Tokenize,
+    Unbatch,
+    WithColumns,
+)
+from tidemill.data.rows.index import full_index
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.joined import Concat, ConcatRows, Interleave, Mix, Zip, ZipRows
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles, find_row_files
+from tidemill.data.sources.rows import ObjectSource, RowSource, RowView
+from tidemill.protocols import Source
+
+RECORDS = 13
+"""Records of an example source; small, since every position of every pipeline is resumed from."""
+
+MakeSource = Callable[[Path], Source]
+
+
+def make_records(start: int = 0, count: int = RECORDS) -> list[dict[str, Any]]:
+    return [{"n": n, "text": f"number {n}", "input_ids": [n] * (n % 4)} for n in range(start, start + count)]
+
+
+def iter_records() -> Iterator[dict[str, Any]]:
+    yield from make_records()
+
+
+def read_lines(folder: Path, suffix: str = ".jsonl", *, bad: bool = True) -> Read:
+    """Two files with a corrupt line in the first."""
+    save_jsonl(make_records(0, 5), folder / f"a{suffix}")
+    save_jsonl(make_records(5, RECORDS - 5), folder / f"b{suffix}")
+    if bad and suffix == ".jsonl":
+        lines = (folder / "a.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "a.jsonl").write_bytes(b"".join([*lines[:2], b"{corrupt\n", *lines[2:]]))
+    return Read(path=str(folder / f"*{suffix}"))
+
+
+def write_parquet(folder: Path) -> RowFiles:
+    table = pa.Table.from_pylist(make_records())
+    pq.write_table(table.slice(0, 8), folder / "a.parquet", row_group_size=3)
+    pq.write_table(table.slice(8), folder / "b.parquet", row_group_size=3)
+    return find_row_files(folder)
+
+
+def write_lines(folder: Path) -> RowFiles:
+    read_lines(folder)
+    return find_row_files(folder)
+
+
+def rows(start: int = 0, count: int = RECORDS) -> ObjectSource:
+    return ObjectSource(make_records(start, count))
+
+
+def flows(*sizes: int) -> list[Flow]:
+    """Streams of these lengths, the second of which fails at a record and shuffles."""
+    made = []
+    for number, size in enumerate(sizes):
+        nodes: tuple[Node, ...] = (Map(fn=fail_on_sevens), Shuffle(seed=number, buffer=3)) if number == 1 else ()
+        made.append(Flow(FromIterable(iterable=make_records(number * 10, size)), nodes))
+    return made
+
+
+def row_flows(*sizes: int) -> list[Flow]:
+    return [Flow(rows(number * 10, size), (Map(fn=add_one),)) for number, size in enumerate(sizes)]
+
+
+SOURCES: dict[str, tuple[type, MakeSource]] = {
+    "list": (FromIterable, lambda folder: FromIterable(iterable=make_records())),
+    "function": (FromIterable, lambda folder: FromIterable(iterable=iter_records)),
+    "jsonl": (Read, read_lines),
+    "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
+    "rows of jsonl": (RowFiles, write_lines),
+    "rows of parquet": (RowFiles, write_parquet),
+    "rows of a list": (ObjectSource, lambda folder: rows()),
+    "a view": (RowView, lambda folder: RowView(rows(), full_index(RECORDS).cut(slice(None, None, -2)))),
+    "concat": (Concat, lambda folder: Concat(flows(3, 4, 2))),
+    "zip": (Zip, lambda folder: Zip(flows(5, 6))),
+    "zip strict": (Zip, lambda folder: Zip(flows(5, 6), strict=True)),
+    "interleave": (Interleave, lambda folder: Interleave(flows(2, 5, 3))),
+    "interleave blocks": (Interleave, lambda folder: Interleave(flows(2, 5, 3), block=2)),
+    "mix": (Mix, lambda folder: Mix(flows(4, 5), weights=None, seed=3, stop="first")),
+    "mix all": (Mix, lambda folder: Mix(flows(2, 5, 3), weights=(1, 2, 1), seed=1, stop="all")),
+    "mix longest": (Mix, lambda folder: Mix(flows(2, 5, 0), weights=(3, 1, 1), seed=2, stop="longest")),
+    "concat of rows": (ConcatRows, lambda folder: ConcatRows(row_flows(4, 0, 5))),
+    "zip of rows": (ZipRows, lambda folder: ZipRows(row_flows(4, 6))),
+}
+
+
+def add_one(record: Any) -> Any:
+    return {**record, "n": record["n"] + 1}
+
+
+def fail_on_sevens(record: Any) -> Any:
+    if number_of(record) % 7 == 3:
+        raise ValueError(f"{number_of(record)} is a seventh")
+    return record
+
+
+def number_of(record: Any) -> int:
+    """A number that follows from a record of any form that the steps make of it."""
+    if isinstance(record, dict):
+        return number_of(record.get("n", record.get("id", 0)))
+    if isinstance(record, (list, tuple)):
+        return sum(map(number_of, record)) + len(record)
+    return int(record)
+
+
+def is_odd(record: Any) -> bool:
+    return number_of(record) % 2 == 1
+
+
+def repeat_some(record: Any) -> list[Any]:
+    return [record] * (number_of(record) % 3)
+
+
+def repeat_lazily(record: Any) -> Iterator[Any]:
+    for child in range(number_of(record) % 4):
+        if child == 2:
+            raise ValueError("no child 2")
+        yield record
+
+
+def to_tokens(text: str) -> list[int]:
+    return list(text.encode())
+
+
+STEPS: list[Node] = [
+    Map(fn=add_one),
+    Map(fn=fail_on_sevens),
+    Map(fn=fail_on_sevens, on_error="skip"),
+    Filter(fn=is_odd),
+    FlatMap(fn=repeat_some),
+    FlatMap(fn=repeat_lazily),
+    WithColumns(columns={"odd": is_odd}),
+    Select(columns=("n", "input_ids")),
+    Rename(columns={"n": "id"}),
+    Drop(columns=("text",)),
+    Observe(fn=number_of),
+    Split(ratios=(2.0, 1.0), share=0, by="n"),
+    Unbatch(),
+    Tokenize(tokenizer=to_tokens),
+    Catch(),
+    Take(count=5),
+    Skip(count=4),
+    Every(count=3, offset=1),
+    Sample(ratio=0.6, seed=2),
+    Shard(rank=1, world=3),
+    Shard(rank=2, world=4, even="pad"),
+    Shard(rank=0, world=4, even="drop"),
+    Batch(size=3),
+    Batch(size=4, form="columns", drop_last=True),
+    Batch(size_bytes=90),
+    Batch(tokens=6),
+    Sliding(size=3, step=2),
+    Pack(max_tokens=5),
+    Pack(max_tokens=4, how="concat_and_split"),
+    Shuffle(seed=1, buffer=4),
+    Repeat(epochs=2),
+]
+"""For any source; errors that a record's form makes are outcomes like others."""
+
+ROW_STEPS: list[Node] = [
+    Slice(start=2, stop=-2),
+    Slice(step=-2),
+    Pick(places=(1, 0, 0, -1)),
+    Shuffle(seed=4, buffer=None),
+]
+"""For sources whose records have numbers."""
+
+
+def is_row_source(source: Source) -> bool:
+    return isinstance(source, RowSource)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import outcomes
+
+from tidemill.data.formats.format import Format, Options, check_options
+from tidemill.data.formats.saving import save_records
+from tidemill.data.formats.table import FORMATS, find_format, get_format
+from tidemill.errors import ConfigError
+
+each = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.jsonl", "jsonl"),
+        ("b/a.ndjson.gz", "jsonl"),
+        ("A.CSV", "csv"),
+        ("a.tsv.xz", "csv"),
+        ("a.txt.bz2", "text"),
+        ("a.md", "text"),
+        ("a.parquet", "parquet"),
+        ("a.feather", "arrow"),
+        ("a.arrows", "arrows"),
+        ("a.parquet.gz", None),
+        ("a.gz", None),
+        ("a", None),
+        ("csv", None),
+    ],
+)
+def test_a_suffix_tells_the_format(name: str, found: str | None) -> None:
+    """In any case, behind a suffix of compression where the format has one; nothing else does."""
+    form = find_format(name)
+    assert (form and form.name) == found
+
+
+@each
+def test_a_name_tells_the_format(form: Format) -> None:
+    """Each has one of its own, and suffixes of its own."""
+    assert get_format(form.name) is form
+    assert all(find_format(f"a{suffix}") is form for suffix in form.suffixes)
+
+
+def test_an_unknown_name_is_told_with_those_there_are() -> None:
+    """So that the next one is right."""
+    with pytest.raises(ConfigError, match=r"there is no format `xml`\n.*`jsonl`, `csv`, `text`, `parquet`, `arrow`"):
+        get_format("xml")
+
+
+@each
+def test_an_option_that_a_format_does_not_take_is_told(form: Format) -> None:
+    """One that is set and would do nothing; those it takes pass."""
+    given: dict[str, Any] = {
+        "max_line_bytes": 10,
+        "delimiter": ";",
+        "encoding": "latin-1",
+        "whole": True,
+        "columns": ("a",),
+    }
+    check_options(form, Options(**{name: given[name] for name in form.takes}))
+    for name in given.keys() - form.takes:
+        with pytest.raises(ConfigError, match=f"the format `{form.name}` has no option `{name}`"):
+            check_options(form, Options(**{name: given[name]}))
+
+
+@each
+def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -> None:
+    """Of no records, too; the same records give the same bytes."""
+    for rows in ([], [{"text": "one"}, {"text": "two"}]):
+        path = tmp_path / f"new/a{form.suffixes[-1]}"
+        assert save_records(rows, path, form) == len(rows)
+        assert [outcome[1] for outcome in outcomes(form.open(path))] == rows
+        first = path.read_bytes()
+        save_records(iter(rows), path, form)
+        assert path.read_bytes() == first
+        assert [name.name for name in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.txt.gz"])
+def test_the_name_of_a_file_says_how_it_is_saved(tmp_path: Path, name: str) -> None:
+    """Compressed by gzip, and with tabs."""
+    form = find_format(name)
+    assert form is not None
+    rows = [{"text": "one, two"}, {"text": "three"}]
+    save_records(rows, tmp_path / name, form)
+    raw = (tmp_path / name).read_bytes()
+    assert raw.startswith(b"\x1f\x8b") == name.endswith(".gz")
+    assert [outcome[1] for outcome in outcomes(form.open(tmp_path / name))] == rows
+    assert name != "a.tsv" or raw == b"text\r\none, two\r\nthree\r\n"
+
+
+def test_formats_are_known_without_the_packages_that_read_them() -> None:
+    """Arrow is imported when a file of its kind is opened."""
+    code = "import sys, tidemill.data.formats.table; sys.exit(bool({'pyarrow', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
