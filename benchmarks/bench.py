@@ -1,7 +1,7 @@
 """All benches, one after the other; fails when one found something missing.
 
-python benchmarks/bench.py                    # about eleven minutes on two cores
-python benchmarks/bench.py --quick            # about a minute and a half; too small to judge the memory by
+python benchmarks/bench.py                    # about eleven minutes on two cores, and the streams' share
+python benchmarks/bench.py --quick            # about two minutes and a half; too small to judge the memory by
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FULL = (("calls.py",), ("memory.py",))
-QUICK = (("calls.py", "--quick"), ("memory.py", "--scale", "0.02"))
+FULL = (("calls.py",), ("memory.py",), ("streams.py",))
+QUICK = (("calls.py", "--quick"), ("memory.py", "--scale", "0.02"), ("streams.py", "--quick"))
 
 
 def main() -> None:

@@ -47,9 +47,9 @@ def tell(**values: object) -> None:
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process so far, all threads, user and system."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    """CPU seconds of this process so far, all threads, user and system; those of children that have ended as well."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def peak_rss_mb() -> float:
@@ -57,12 +57,25 @@ def peak_rss_mb() -> float:
 
     From `/proc` where there is one: `ru_maxrss` also counts what the parent held when it started this process.
     """
+    held = _read_status("VmHWM")
+    if held is not None:
+        return held
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def rss_mb() -> float:
+    """The memory this process holds now, in MiB; where there is no `/proc`, the most it has held."""
+    held = _read_status("VmRSS")
+    return peak_rss_mb() if held is None else held
+
+
+def _read_status(name: str) -> float | None:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        scale = 2**20 if sys.platform == "darwin" else 2**10
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return None
+    line = next(line for line in status.splitlines() if line.startswith(name))
     return int(line.split()[1]) / 2**10
 
 

@@ -286,3 +286,28 @@ def test_a_state_holds_no_tokens() -> None:
     walking = iterate(FromIterable(iterable=sequences([30] * 5_000)), [Pack(max_tokens=1_000)])
     next(walking)
     assert len(str(walking.state())) < 500
+
+
+@pytest.mark.parametrize(
+    ("node", "places"),
+    [
+        (Pack(max_tokens=6), [["item 0", "item 3"], ["item 2", "item 5"], ["item 4"]]),
+        (
+            Pack(max_tokens=6, how="concat_and_split"),
+            [["item 0", "item 2"], ["item 2", "item 3", "item 4"], ["item 4", "item 5"]],
+        ),
+    ],
+)
+def test_a_packed_record_tells_where_its_sequences_came_from(node: Node, places: list[list[str]]) -> None:
+    """Each of them, also behind a record that failed."""
+    records: list[Any] = [*sequences([4, 0, 5, 2, 3, 1])]
+    records[1] = {"n": 1}
+    walking = iterate(FromIterable(iterable=records), [node])
+    with pytest.raises(DataError, match="expected a column `input_ids`"):
+        next(walking)
+    found = []
+    for _ in walking:
+        origin = walking.explain()
+        found.append([each.place for each in origin.records])
+        assert origin.steps == ("pack",)
+    assert found == places

@@ -137,6 +137,25 @@ def test_a_permutation_gives_every_number_once(size: int, seed: int) -> None:
     assert size < 10 or [order[index] for index in range(size)] != list(range(size))
 
 
+@pytest.mark.parametrize(("size", "start"), [(0, 0), (599, 0), (3_000, 0), (150_000, 65_530), (10**15, 10**15 - 700)])
+def test_a_permutation_is_iterated_as_it_is_indexed(size: int, start: int) -> None:
+    """Many at once or one by one: the same numbers, from any place on."""
+    order = Permutation(size, 8)
+    given = list(order.iter_from(start))
+    assert len(given) == size - start
+    assert [given[place] for place in range(0, size - start, 97)] == [
+        order[start + place] for place in range(0, size - start, 97)
+    ]
+    assert start or list(order) == given
+    assert order.read(range(size - 1, start - 1, -1)) == given[::-1]
+
+
+def test_a_place_beyond_a_permutation_is_refused_among_many() -> None:
+    for beyond in (-1, 3_000):
+        with pytest.raises(IndexError, match=f"index {beyond} is out of range: there are 3,000"):
+            Permutation(3_000, 8).read([*range(2_000), beyond])
+
+
 def test_a_permutation_of_any_size_takes_no_memory() -> None:
     order = Permutation(10**15, 4)
     assert len({order[index] for index in range(1000)}) == 1000

@@ -226,3 +226,15 @@ def test_a_run_that_fails_warns_where_nothing_is_printed(
     report = numbered(3).generate(model_of(server), "Is {{ id }}?").write(tmp_path / "out")
     assert report.exit_code == 3
     assert "<Report: failed (" in caplog.text
+
+
+class Untouched(list[Any]):
+    """A list that must not be gone through."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("the list was gone through")
+
+
+def test_a_stream_of_a_list_is_made_without_going_through_it() -> None:
+    """However long it is."""
+    assert repr(tm.from_iterable(Untouched([{"text": "a"}]))) == "<Stream: from_iterable(Untouched)>"

@@ -5,12 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import count
-from typing import Any
+from itertools import chain, count
+from typing import Any, cast
 
 import orjson
 
+BLOCK = 65_536
+"""Numbers of a permutation worked out at a time: 5 MB; smaller blocks take longer a number."""
+
+_FEW = 600
+"""Numbers below which one by one is faster."""
+
 _MASK = (1 << 64) - 1
+_GAMMA, _FACTORS = 0x9E3779B97F4A7C15, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _RATIO_BITS = 53
 
 
@@ -31,9 +38,9 @@ def permute_block(records: Sequence[Any], seed: int) -> list[Any]:
 
 def mix_bits(value: int) -> int:
     """64 well-mixed bits of a number (SplitMix64; Steele, Lea, Flood 2014)."""
-    value = (value + 0x9E3779B97F4A7C15) & _MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    value = (value + _GAMMA) & _MASK
+    value = ((value ^ (value >> 30)) * _FACTORS[0]) & _MASK
+    value = ((value ^ (value >> 27)) * _FACTORS[1]) & _MASK
     return value ^ (value >> 31)
 
 
@@ -67,6 +74,7 @@ class Permutation:
 
     A balanced Feistel network over the next even power of two, walked until it lands below `size` (cycle-walking;
     Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains"): on average under four steps.
+    Many at once take a twelfth of the time of one by one (docs/lab-notes.md).
     """
 
     __slots__ = ("_half_bits", "_keys", "_low", "size")
@@ -100,6 +108,60 @@ class Permutation:
             if index < self.size:
                 return index
 
+    def __iter__(self) -> Iterator[int]:
+        return self.iter_from(0)
+
+    def iter_from(self, start: int) -> Iterator[int]:
+        """The numbers from place `start` on, in constant memory."""
+        firsts = range(start, self.size, BLOCK)
+        return chain.from_iterable(self.read(range(first, min(first + BLOCK, self.size))) for first in firsts)
+
     def read(self, places: Sequence[int]) -> list[int]:
-        """The numbers at `places`."""
-        return [self[place] for place in places]
+        """The numbers at `places`.
+
+        Raises:
+            IndexError: there is no such place.
+        """
+        if len(places) < _FEW or not (min(places) >= 0 and max(places) < self.size):
+            return [self[place] for place in places]
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        size = pa.scalar(self.size, pa.uint64())
+        numbers = self._step_all(pa.array(places, pa.uint64()))
+        while True:
+            beyond = pc.greater_equal(numbers, size)
+            walking = numbers.filter(beyond)
+            if not len(walking):
+                return cast("list[int]", numbers.to_pylist())
+            numbers = pc.replace_with_mask(numbers, beyond, self._step_all(walking))
+
+    def _step_all(self, numbers: Any) -> Any:
+        """One step of `__getitem__` for each of a `pyarrow.UInt64Array`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        def constant(value: int) -> Any:
+            return pa.scalar(value, pa.uint64())
+
+        half_bits, low = constant(self._half_bits), constant(self._low)
+        left, right = pc.shift_right(numbers, half_bits), pc.bit_wise_and(numbers, low)
+        for key in self._keys:
+            mixed = _mix_all(pc.bit_wise_xor(right, constant(key)))
+            left, right = right, pc.bit_wise_xor(left, pc.bit_wise_and(mixed, low))
+        return pc.bit_wise_or(pc.shift_left(left, half_bits), right)
+
+
+def _mix_all(values: Any) -> Any:
+    """`mix_bits` of each of a `pyarrow.UInt64Array`."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def fold(values: Any, bits: int) -> Any:
+        return pc.bit_wise_xor(values, pc.shift_right(values, pa.scalar(bits, pa.uint64())))
+
+    def multiply(values: Any, factor: int) -> Any:
+        return pc.multiply(values, pa.scalar(factor, pa.uint64()))
+
+    values = pc.add(values, pa.scalar(_GAMMA, pa.uint64()))
+    return fold(multiply(fold(multiply(fold(values, 30), _FACTORS[0]), 27), _FACTORS[1]), 31)

@@ -15,8 +15,8 @@ from tidemill.errors import DataError
 SEGMENT_IDS, POSITIONS = "segment_ids", "positions"
 """The columns that packing adds."""
 
-Columns = tuple[list[Any], ...]
-"""The values of the packed columns in one record, equally many in each; the tokens first."""
+Columns = tuple[Any, ...]
+"""Lists: the values of the packed columns in one record, equally many in each; the tokens first."""
 
 Piece = tuple[Columns, int, int]
 """A stretch `start, stop` of a record's tokens."""

@@ -38,7 +38,7 @@ def from_iterable(iterable: Iterable[T] | Callable[[], Iterable[T]]) -> Stream[T
 
     An iterator can be gone through once; give the function that makes it where the stream is iterated again.
     """
-    return Stream(load_config(FromIterable, {"iterable": iterable}))
+    return Stream(FromIterable(iterable=iterable))
 
 
 def dataset(source: Any) -> Dataset[Any]:

@@ -207,6 +207,9 @@ class _BoxStage(Stage):
     def marks(self, back: int) -> State:
         return {"steps": {}}
 
+    def origin(self) -> Origin:
+        return self.upstream.origin()
+
 
 def trace_origin(upstream: Stage, trace: Feed, own: Any, given: int, step: str, *, skips: bool) -> Origin:
     """Where the records of outcome number `given` since the anchor came from."""

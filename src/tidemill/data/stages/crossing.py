@@ -30,7 +30,7 @@ from tidemill.data.policy import Policy
 from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
-from tidemill.data.stages.packing import feed_packed
+from tidemill.data.stages.packing import feed_packed, trace_packed
 from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ConfigError, DataError
@@ -90,7 +90,7 @@ def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[
             feed = feed_blocks(size, node.seed, epoch)
             return Gathering(feed, feed, own=0)
         case Pack():
-            return Gathering(partial(feed_packed, node))
+            return Gathering(partial(feed_packed, node), partial(trace_packed, node))
         case Sliding():
             feed = feed_windows(node.size, node.step)
             return Gathering(feed, feed)

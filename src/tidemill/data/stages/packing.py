@@ -19,7 +19,15 @@ from tidemill.errors import DataError
 
 def feed_packed(node: Pack, upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
     """The packed records of a `pack` step."""
-    packer = _Packer(node, upstream, anchor)
+    return _iter_packed(node, _Packer(node, upstream, anchor))
+
+
+def trace_packed(node: Pack, upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
+    """The boxes of the records that each packed one is made of."""
+    return _iter_packed(node, _BoxPacker(node, upstream, anchor))
+
+
+def _iter_packed(node: Pack, packer: _Packer) -> Generator[Iterator[Any]]:
     return packer.iter_bins() if node.how == "first_fit" else packer.iter_blocks()
 
 
@@ -32,7 +40,7 @@ class _Packer:
         self._bins = OpenBins(node.max_tokens, node.buffer)
         self._bound = None if node.split or node.how == "concat_and_split" else node.max_tokens
         self._drops_last = node.drop_last
-        self._read = make_reader(self._names)
+        self._take_columns = make_reader(self._names)
         self._upstream = upstream
         self._anchor = anchor
         self._given: int = anchor.own or 0  # tokens of the first record that were given in front of the anchor
@@ -95,7 +103,7 @@ class _Packer:
                 yield error
 
     def _read_record(self, record: Any) -> Columns:
-        columns = self._read(record)
+        columns = self._take_columns(record)
         if self._bound is not None and len(columns[0]) > self._bound:
             raise DataError(
                 f"expected at most {self._bound:,} tokens in `{self._names[0]}`, got {len(columns[0]):,}",
@@ -123,4 +131,17 @@ class _Packer:
                 self._anchor.move(None)
 
     def _render(self, pieces: Sequence[Piece]) -> Iterator[Any]:
-        return self._anchor.link([render_packed(self._names, pieces)])
+        return self._anchor.link([self._form(pieces)])
+
+    def _form(self, pieces: Sequence[Piece]) -> Any:
+        return render_packed(self._names, pieces)
+
+
+class _BoxPacker(_Packer):
+    """Packs records in boxes, which go along behind the columns."""
+
+    def _read_record(self, record: Any) -> Columns:
+        return (*super()._read_record(record.record), record)
+
+    def _form(self, pieces: Sequence[Piece]) -> Any:
+        return [columns[-1] for columns, _, _ in pieces]
