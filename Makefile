@@ -40,9 +40,10 @@ ideas: $(INSTALLED)
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --output-file=$(LOCK) \
+	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=grain,hf,local,pandas,polars,torch --output-file=$(LOCK) \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--no-header pyproject.toml requirements/dev.in
+	@sed -i.bak 's/^\(torch==.*\)+cpu$$/\1/' $(LOCK) && rm $(LOCK).bak
 
 # A virtual environment whose pip runs is kept and brought up to date; a half-made one is made anew.
 # The package itself is installed in place by the build backend the lock names, so nothing unlocked is fetched.
