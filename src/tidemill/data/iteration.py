@@ -141,12 +141,12 @@ def _open_steps(
     if repeated is None:
         stage, first = start(state), 0
     else:
-        epochs, first = cast(Repeat, steps[repeated][0]).epochs, repeated + 1
+        repeat, first = cast(Repeat, steps[repeated][0]), repeated + 1
 
         def open_epoch(state: State | None, number: int) -> Stage:
             return _open_steps(start, steps[:repeated], state, (*epoch, number))
 
-        stage = open_epochs(open_epoch, repeated, epochs, state)
+        stage = open_epochs(open_epoch, repeated, repeat.epochs, repeat.start, state)
     marks = state["steps"] if state else {}
     for index, (node, name) in enumerate(steps[first:], first):
         stage = _open_step(stage, node, index, name, marks.get(str(index)), epoch)

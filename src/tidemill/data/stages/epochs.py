@@ -28,7 +28,7 @@ class EpochStage(Stage):
     def marks(self, back: int) -> State:
         marks = self.turn.upstream.marks(back)
         given = self.turn.given() - back
-        if self.turn.epoch or given:
+        if given or self.turn.epoch != self.turn.first:
             marks["steps"][str(self.index)] = {"epoch": self.turn.epoch, "given": given}
         return marks
 
@@ -39,10 +39,11 @@ class EpochStage(Stage):
 class _Turn:
     """Which epoch it is, and its stages; shared by the stage and the generator that feeds it."""
 
-    def __init__(self, upstream: Stage, mark: State | None, epochs: int | None) -> None:
+    def __init__(self, upstream: Stage, mark: State | None, epochs: int | None, first: int) -> None:
         self.upstream = upstream
-        self.epoch: int = mark["epoch"] if mark else 0
+        self.epoch: int = mark["epoch"] if mark else first
         self.epochs = epochs
+        self.first = first
         self.is_over = False
         self._given_before: int = mark["given"] if mark else 0
         self._ticks = repeat(True, maxsize)
@@ -64,16 +65,16 @@ class _Turn:
 
     @property
     def is_last(self) -> bool:
-        return self.epochs is not None and self.epoch >= self.epochs - 1
+        return self.epochs is not None and self.epoch >= self.first + self.epochs - 1
 
 
-def open_epochs(open_epoch: OpenEpoch, index: int, epochs: int | None, state: State | None) -> Stage:
-    """The stage of a `repeat` step; `epochs` None goes on for ever.
+def open_epochs(open_epoch: OpenEpoch, index: int, epochs: int | None, first: int, state: State | None) -> Stage:
+    """The stage of a `repeat` step; `epochs` None goes on for ever, from number `first`.
 
     An epoch without any record is the last: an empty stream repeated stays empty.
     """
     mark = state["steps"].get(str(index)) if state else None
-    turn = _Turn(open_epoch(state, mark["epoch"] if mark else 0), mark, epochs)
+    turn = _Turn(open_epoch(state, mark["epoch"] if mark else first), mark, epochs, first)
     stage = cast(EpochStage, EpochStage.from_iterable(_iter_epochs(open_epoch, turn)))
     stage.index = index
     stage.turn = turn
