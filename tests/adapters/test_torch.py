@@ -268,7 +268,8 @@ def test_a_rank_and_a_world_go_together() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_record_that_fails_is_raised_and_the_rest_goes_on(workers: int) -> None:
     """The error reaches the loop with its text; what the loader had of that batch is gone, the rest goes on."""
-    loader = DataLoader(to_torch(numbers(12).map(fail_on_five)), batch_size=2, num_workers=workers, collate_fn=as_list)
+    stream = numbers(12).map(fail_on_five)
+    loader = DataLoader(to_torch(stream), batch_size=2, num_workers=workers, collate_fn=as_list)
     iterator = iter(loader)
     found: list[int] = []
     texts: list[str] = []

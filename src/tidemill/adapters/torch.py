@@ -77,7 +77,8 @@ class TorchStream(IterableDataset[Any]):
         self._rank = rank  # and world
         self._even: Even | None = even
         self._share = share
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers see it change
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that stay see it change
         self._loaded: State | None = None
         self._reading: _Reading | None = None
 
@@ -126,7 +127,7 @@ class TorchStream(IterableDataset[Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._epoch.share_memory_()
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def _open(self, shard: int, shards: int, epoch: int, state: State | None) -> RecordIterator:
         stream = self._share(self._stream, shard, shards, self._even)
