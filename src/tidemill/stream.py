@@ -379,6 +379,11 @@ class Stream(Generic[T]):
         return Job(spec)
 
     @property
+    def source(self) -> Read | FromIterable:
+        """Where the records come from."""
+        return self._source
+
+    @property
     def pipeline(self) -> Pipeline:
         """The steps alone, as one callable."""
         return Pipeline(self._nodes)
