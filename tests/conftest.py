@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import multiprocessing.resource_tracker
 import os
 import subprocess
 import sys
@@ -25,6 +26,8 @@ JOIN_S = 5.0
 
 FDS = Path("/proc/self/fd")
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; read when `huggingface_hub` is imported
+
 THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end
     "tqdm_monitor",  # one for the process, of a library
@@ -40,8 +43,9 @@ NO_SKIPS = "TIDEMILL_NO_SKIPS"
 
 @pytest.fixture(scope="session", autouse=True)
 def opened_once() -> None:
-    """Open what a process opens once and keeps: uvloop's pipe for signals."""
+    """Open what a process opens once and keeps: uvloop's pipe for signals, the one to the tracker of spawned ones."""
     uvloop.new_event_loop().close()
+    multiprocessing.resource_tracker.ensure_running()
 
 
 @pytest.fixture(autouse=True)

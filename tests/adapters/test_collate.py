@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from missing import error_without
 from torch.utils.data import DataLoader
 
 import tidemill as tm
@@ -180,8 +180,7 @@ def test_it_runs_in_workers(method: str) -> None:
     assert sorted(n for batch in loader for n in batch["n"].tolist()) == list(range(6))
 
 
-def test_without_torch_the_error_names_the_extra(run_python: Callable[[str], str]) -> None:
-    code = "import sys; sys.modules['torch'] = None; import tidemill as tm; tm.collate([{'n': 1}])"
-    assert run_python(code).endswith(
+def test_without_torch_the_error_names_the_extra() -> None:
+    assert error_without("torch", "import tidemill as tm; tm.collate([{'n': 1}])").endswith(
         'collate needs the package torch, which is not installed\n  pip install "tidemill[torch]"'
     )

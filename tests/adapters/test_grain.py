@@ -11,11 +11,12 @@ import grain
 import numpy as np
 import pytest
 from grain.experimental import WindowShuffleIterDataset, assert_equal_output_after_checkpoint
+from missing import error_without
 
 import tidemill as tm
 from tidemill.adapters.grain import to_grain
 from tidemill.data.formats.jsonl import save_jsonl
-from tidemill.errors import StateError
+from tidemill.errors import ConfigError, StateError
 
 
 def numbers(count: int = 13) -> tm.Stream[Any]:
@@ -129,8 +130,12 @@ def test_a_dataset_is_a_random_access_source(tmp_path: Path) -> None:
     assert [record["n"] for record in again] == rest
 
 
-def test_without_grain_the_error_names_the_extra(run_python: Callable[[str], str]) -> None:
-    code = "import sys; sys.modules['grain'] = None; import tidemill.adapters.grain"
-    assert run_python(code).endswith(
+def test_what_is_neither_a_stream_nor_a_dataset_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected a stream, got a int"):
+        to_grain(1)  # type: ignore[call-overload]
+
+
+def test_without_grain_the_error_names_the_extra() -> None:
+    assert error_without("grain", "import tidemill.adapters.grain").endswith(
         'a stream for grain needs the package grain, which is not installed\n  pip install "tidemill[grain]"'
     )

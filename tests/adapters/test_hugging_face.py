@@ -12,6 +12,7 @@ import datasets
 import pytest
 from datasets import ClassLabel, Features, Value
 from datasets.distributed import split_dataset_by_node
+from missing import error_without
 from resuming import check_resumes_everywhere, outcomes
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -290,11 +291,12 @@ def test_what_is_no_dataset_is_refused() -> None:
         from_hf(datasets.DatasetDict(train=hugging_face(), test=hugging_face()))
     with pytest.raises(ConfigError, match="expected a dataset of Hugging Face, got a list"):
         from_hf([])
+    with pytest.raises(ConfigError, match="expected a stream, got a int"):
+        to_hf(1)
 
 
-def test_without_datasets_the_error_names_the_extra(run_python: Callable[[str], str]) -> None:
-    code = "import sys; sys.modules['datasets'] = None; import tidemill.adapters.hugging_face"
-    assert run_python(code).endswith(
+def test_without_datasets_the_error_names_the_extra() -> None:
+    assert error_without("datasets", "import tidemill.adapters.hugging_face").endswith(
         "Hugging Face's kind of dataset needs the package datasets, which is not installed\n"
         '  pip install "tidemill[hf]"'
     )

@@ -57,7 +57,7 @@ def test_pieces_of_it_are_datasets_too(path: Path) -> None:
     dataset: Any = tm.dataset(path)
     one, two = random_split(dataset, [0.75, 0.25], generator=torch.Generator().manual_seed(1))
     assert (len(one), len(two)) == (15, 5)
-    assert sorted(row["n"] for part in (one, two) for row in part) == list(range(20))
+    assert sorted(part[index]["n"] for part in (one, two) for index in range(len(part))) == list(range(20))
     picked = DataLoader(Subset(dataset, [5, 1, 5]), batch_size=3, collate_fn=tm.collate)
     assert next(iter(picked))["n"].tolist() == [5, 1, 5]
     ends: ConcatDataset[Any] = ConcatDataset([dataset[:3], dataset[18:]])

@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from missing import error_without
 from resuming import through_json
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -259,6 +259,13 @@ def test_a_state_of_another_stream_is_refused() -> None:
         next(iter(other))
 
 
+def test_what_is_no_stream_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected a stream, got a list\n  a dataset is a map-style dataset as it is"):
+        to_torch([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected a stream, got a int"):
+        to_torch(1)  # type: ignore[arg-type]
+
+
 def test_a_rank_and_a_world_go_together() -> None:
     with pytest.raises(ConfigError, match="expected rank and world together"):
         to_torch(numbers(), rank=0)
@@ -297,10 +304,8 @@ def test_a_pickle_holds_its_epoch_and_its_state() -> None:
     assert list(pickle.loads(pickle.dumps(to_torch(numbers(3))))) == list(numbers(3))
 
 
-def test_only_what_is_asked_for_is_imported(run_python: Callable[[str], str]) -> None:
-    """Without torch, the error names the extra; nothing else of Tidemill needs it."""
-    code = "import sys; sys.modules['torch'] = None; import tidemill.adapters.torch"
-    assert run_python(code).endswith(
+def test_without_torch_the_error_names_the_extra() -> None:
+    assert error_without("torch", "import tidemill.adapters.torch").endswith(
         'a stream for PyTorch needs the package torch, which is not installed\n  pip install "tidemill[torch]"'
     )
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 import orjson
 
 from tidemill.adapters.extras import missing_package
-from tidemill.adapters.protocols import Indexable, Shardable, read_rows
+from tidemill.adapters.protocols import Indexable, Shardable, check_stream, read_rows
 from tidemill.errors import StateError
 from tidemill.protocols import RecordIterator
 
@@ -32,8 +32,14 @@ def to_grain(records: Any) -> GrainSource | GrainStream:
 
     Order: the stream's; behind `mp_prefetch` the workers take turns.   Memory: the stream's.   Failure: raised.
     Resume: exact, by grain's `get_state` and `set_state`.
+
+    Raises:
+        ConfigError: it is neither.
     """
-    return GrainSource(records) if isinstance(records, Indexable) else GrainStream(records)
+    if isinstance(records, Indexable):
+        return GrainSource(records)
+    check_stream(records)
+    return GrainStream(records)
 
 
 class GrainSource:

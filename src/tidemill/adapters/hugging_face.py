@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.adapters.extras import missing_package
-from tidemill.adapters.protocols import Indexable
+from tidemill.adapters.protocols import Indexable, check_stream
 from tidemill.errors import ConfigError
 
 try:
@@ -45,6 +45,9 @@ def to_hf(
             Face, where only steps that keep columns stand between; else they are inferred, of a stream not at all.
         shards: into how many shards the stream may be split, for the workers of a loader and for `shuffle`.
         path: the Arrow file, kept; by default one in a folder that is removed when the process ends.
+
+    Raises:
+        ConfigError: it is neither.
     """
     if features is None:
         features = find_features(records)
@@ -52,6 +55,7 @@ def to_hf(
         return records.dataset
     if isinstance(records, Indexable):
         return _write_dataset(records, features, path)
+    check_stream(records)
     info = datasets.DatasetInfo(features=features)
     return datasets.IterableDataset(StreamExamples(records, tuple(range(shards)), shards), info=info)
 

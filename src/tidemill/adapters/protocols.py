@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+from tidemill.errors import ConfigError
 from tidemill.protocols import RecordIterator, State
 
 Even = Literal["drop", "pad"]
@@ -31,6 +32,17 @@ class Indexable(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Any: ...
+
+
+def check_stream(records: Any) -> None:
+    """Refuse what cannot be iterated from a state.
+
+    Raises:
+        ConfigError: it is no stream.
+    """
+    if not isinstance(records, Iterable):
+        hint = "a dataset is a map-style dataset as it is" if isinstance(records, Indexable) else "tidemill.read(…)"
+        raise ConfigError(f"expected a stream, got a {type(records).__name__}", hint=hint)
 
 
 def read_rows(dataset: Indexable, indices: Sequence[int]) -> list[Any]:

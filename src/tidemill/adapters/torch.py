@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, cast
 
 from tidemill.adapters.extras import missing_package
-from tidemill.adapters.protocols import Even, Shardable
+from tidemill.adapters.protocols import Even, Shardable, check_stream
 from tidemill.errors import ConfigError, StateError
 from tidemill.protocols import RecordIterator, State
 
@@ -57,8 +57,9 @@ def to_torch(
         share: how one shard is made.
 
     Raises:
-        ConfigError: one of `rank` and `world` without the other, or a rank that is not below `world`.
+        ConfigError: it is no stream, `rank` or `world` stands without the other, or the rank is not below the world.
     """
+    check_stream(stream)
     if (rank is None) != (world is None):
         raise ConfigError("expected rank and world together, got one of them")
     if rank is not None and world is not None and not 0 <= rank < world:
