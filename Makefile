@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
+EXTRAS := grain,hf,local,pandas,polars,s3,tokenizers,torch
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format lint types layers bench ideas proof lock
@@ -44,9 +45,10 @@ proof: $(INSTALLED)
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
-	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=local --extra=s3 --extra=tokenizers --output-file=$(LOCK) \
+	@$(BIN)/pip-compile --quiet --upgrade --strip-extras --extra=$(EXTRAS) --output-file=$(LOCK) \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 		--no-header pyproject.toml requirements/dev.in
+	@sed -i.bak 's/^\(torch==.*\)+cpu$$/\1/' $(LOCK) && rm $(LOCK).bak
 
 # A virtual environment whose pip runs is kept and brought up to date; a half-made one is made anew.
 # The package itself is installed in place by the build backend the lock names, so nothing unlocked is fetched.

@@ -26,6 +26,8 @@ JOIN_S = 5.0
 
 FDS = Path("/proc/self/fd")
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; read when `huggingface_hub` is imported
+
 THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end
     "tqdm_monitor",  # one for the process, of a library

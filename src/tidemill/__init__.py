@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tidemill.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from tidemill.adapters.collate import collate as collate
     from tidemill.calls.limits import Budget as Budget
     from tidemill.calls.limits import Limits as Limits
     from tidemill.calls.limits import Price as Price
@@ -47,6 +48,7 @@ _ERRORS = (
     "TransientCallError WorkerError"
 )
 _HOMES = {
+    "adapters.collate": "collate",
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",

@@ -110,6 +110,7 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
     epochs = [given[start : start + 20] for start in (0, 20, 40)]
     assert all(sorted(epoch) == list(range(20)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert run([Shuffle(seed=1, buffer=100), Repeat(epochs=2, start=1)], 20) == given[20:]
     nested = run([Shuffle(seed=1), Repeat(epochs=2), Repeat(epochs=2)], 10)
     assert len({tuple(nested[start : start + 10]) for start in range(0, 40, 10)}) == 4
 
@@ -221,6 +222,7 @@ NODES: list[Node] = [
     Shuffle(seed=1, buffer=4),
     Shuffle(seed=2, buffer=100),
     Repeat(epochs=2),
+    Repeat(epochs=2, start=3),
 ]
 
 

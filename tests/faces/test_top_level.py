@@ -23,6 +23,7 @@ NAMES = [
         "read",
         "from_iterable",
         "dataset",
+        "collate",
         "Stream",
         "Dataset",
         "Pipeline",

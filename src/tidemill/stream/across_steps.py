@@ -155,10 +155,12 @@ class AcrossSteps(ABC, Generic[T]):
         """
         return self._append(Prefetch, count=count, name=name)
 
-    def repeat(self, epochs: int | None = None, *, name: str | None = None) -> Stream[T]:
+    def repeat(self, epochs: int | None = None, *, start: int = 0, name: str | None = None) -> Stream[T]:
         """Go through all in front of it `epochs` times, without end by default; what shuffles there does so anew.
+
+        The first of them is number `start`: `repeat(1, start=2)` gives the third epoch alone.
 
         Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch. Not in a
         job.
         """
-        return self._append(Repeat, epochs=epochs, name=name)
+        return self._append(Repeat, epochs=epochs, start=start, name=name)

@@ -150,10 +150,15 @@ class Prefetch(CountNode):
 
 
 class Repeat(CountNode):
-    """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time."""
+    """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time.
+
+    Attributes:
+        start: the number of the first epoch; `epochs` are gone through from there.
+    """
 
     kind = "repeat"
     epochs: int | None = Field(default=None, ge=0)
+    start: int = Field(default=0, ge=0)
 
 
 class Pack(CountNode):

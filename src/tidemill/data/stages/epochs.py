@@ -8,6 +8,7 @@ from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
+from tidemill.data.nodes.across import Repeat
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
@@ -42,7 +43,7 @@ class EpochStage(Stage):
     def marks(self, back: int) -> State:
         marks = self.turn.upstream.marks(back)
         given = self.turn.given() - back
-        if self.turn.epoch or given:
+        if given or self.turn.epoch != self.turn.first:
             marks["steps"][str(self.index)] = {"epoch": self.turn.epoch, "given": given}
         return marks
 
@@ -53,10 +54,11 @@ class EpochStage(Stage):
 class _Turn:
     """Which epoch it is, and its stages; shared by the stage and the generator that feeds it."""
 
-    def __init__(self, upstream: Stage, mark: State | None, epochs: int | None) -> None:
+    def __init__(self, upstream: Stage, mark: State | None, node: Repeat) -> None:
         self.upstream = upstream
-        self.epoch: int = mark["epoch"] if mark else 0
-        self.epochs = epochs
+        self.epoch: int = mark["epoch"] if mark else node.start
+        self.epochs = node.epochs
+        self.first = node.start
         self.is_over = False
         self._given_before: int = mark["given"] if mark else 0
         self._ticks = repeat(True, maxsize)
@@ -78,16 +80,16 @@ class _Turn:
 
     @property
     def is_last(self) -> bool:
-        return self.epochs is not None and self.epoch >= self.epochs - 1
+        return self.epochs is not None and self.epoch >= self.first + self.epochs - 1
 
 
-def open_epochs(open_epoch: OpenEpoch, index: int, step: str, epochs: int | None, state: State | None) -> Stage:
-    """The stage of a `repeat` step; `epochs` None goes on for ever.
+def open_epochs(open_epoch: OpenEpoch, index: int, step: str, node: Repeat, state: State | None) -> Stage:
+    """The stage of a `repeat` step, going on from `state`.
 
     An epoch without any record is the last: an empty stream repeated stays empty.
     """
     mark = state["steps"].get(str(index)) if state else None
-    turn = _Turn(open_epoch(state, mark["epoch"] if mark else 0), mark, epochs)
+    turn = _Turn(open_epoch(state, mark["epoch"] if mark else node.start), mark, node)
     stage = cast(EpochStage, EpochStage.from_iterable(_iter_epochs(open_epoch, turn)))
     stage.index = index
     stage.step = step

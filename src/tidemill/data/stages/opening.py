@@ -60,7 +60,7 @@ class Opening:
                 lambda state, number: self.open(repeated, state, (*epoch, number)),
                 repeated,
                 name,
-                cast(Repeat, node).epochs,
+                cast(Repeat, node),
                 state,
             )
             first = repeated + 1

@@ -1,0 +1,1 @@
+"""Streams and datasets as other libraries know theirs: PyTorch, Hugging Face, grain, Arrow, pandas, polars."""
