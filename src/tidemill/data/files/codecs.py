@@ -7,7 +7,7 @@ import gzip
 import lzma
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -178,9 +178,3 @@ def strip_codec(name: str) -> str:
 
 def _by_suffix(name: str) -> Codec | None:
     return next((codec for codec in CODECS if name.endswith(codec.suffix)), None)
-
-
-def list_suffixes(suffixes: Iterable[str]) -> tuple[str, ...]:
-    """`suffixes` plain and with each codec's behind it."""
-    plain = tuple(suffixes)
-    return (*plain, *(suffix + codec.suffix for codec in CODECS for suffix in plain))

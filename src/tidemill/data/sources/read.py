@@ -14,7 +14,6 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.numbers import check_int64
-from tidemill.config.secrets import is_secret_key, mask_value, register_secret
 from tidemill.data.files import CODECS, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
@@ -33,13 +32,11 @@ from tidemill.data.sources.fitting import (
 from tidemill.data.sources.listing import Listing
 from tidemill.data.sources.pattern import open_pattern
 from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, find_misfit, sample_shape
+from tidemill.data.sources.storage import mask_options, register_secrets
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
 
 _NAMES = tuple(each.name for each in FORMATS)
-_KEYS = frozenset({"key", "account_key", "sas_token", "connection_string"})
-"""Storage options that are secret under a name that does not say so."""
-
 _LATER = ("compression", "delimiter", "encoding", "whole", "columns")
 """Fields that are described only where they are set, so that they change no older fingerprint."""
 
@@ -146,16 +143,16 @@ class Read(Config):
     @field_validator("storage_options")
     @classmethod
     def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        _each_secret(value, hidden=False)
+        register_secrets(value)
         return value
 
     @field_serializer("storage_options")
     def _show_options(self, value: dict[str, Any]) -> Any:
-        return _mask_options(value)
+        return mask_options(value)
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            yield name, _mask_options(value) if name == "storage_options" else value
+            yield name, mask_options(value) if name == "storage_options" else value
 
     def __hash__(self) -> int:
         return hash((self.path, self.format, self._folder))
@@ -301,28 +298,6 @@ class Read(Config):
 def _locate(listing: Listing, name: str) -> Path:
     """The file as a format is given it, which hands it on to `data.files` as it is, local or not."""
     return cast(Path, listing.locate(name))
-
-
-def _each_secret(value: Any, *, hidden: bool) -> None:
-    """Register every text under a secret name, so that no error shows it."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _each_secret(item, hidden=hidden or key in _KEYS or is_secret_key(str(key)))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _each_secret(item, hidden=hidden)
-    elif hidden and isinstance(value, str):
-        register_secret(value)
-
-
-def leave_out_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Storage options as a file may hold them: without what is secret."""
-    left = {key: item for key, item in options.items() if key not in _KEYS and not is_secret_key(str(key))}
-    return {key: leave_out_secrets(item) if isinstance(item, Mapping) else item for key, item in left.items()}
-
-
-def _mask_options(options: Any) -> Any:
-    return mask_value({key: "***" if key in _KEYS else item for key, item in options.items()})
 
 
 def _check_one_format(formats: dict[str, str], known: Format, name: str, folder: str) -> None:

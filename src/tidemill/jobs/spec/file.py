@@ -34,7 +34,8 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.read import Read, leave_out_secrets
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.storage import leave_out_secrets
 from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.spec.checks import find_problems
