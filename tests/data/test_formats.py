@@ -3,11 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import fsspec
 import pytest
-from resuming import outcomes
+from resuming import check_resumes_everywhere, outcomes
 
+from tidemill.data.files import parse_path
 from tidemill.data.formats.format import Format, Options, check_options
 from tidemill.data.formats.saving import save_records
 from tidemill.data.formats.table import FORMATS, find_format, get_format
@@ -80,6 +82,21 @@ def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -
         save_records(iter(rows), path, form)
         assert path.read_bytes() == first
         assert [name.name for name in path.parent.iterdir()] == [path.name]
+
+
+@each
+def test_a_file_elsewhere_is_read_as_one_here(tmp_path: Path, form: Format) -> None:
+    """From every position, and by number where the format has it."""
+    rows = [{"text": f"row {n}"} for n in range(12)]
+    save_records(rows, tmp_path / "a", form)
+    path = cast(Path, parse_path(f"memory://{tmp_path}/a{form.suffixes[0]}"))
+    fsspec.filesystem("memory").pipe_file(f"{tmp_path}/a{form.suffixes[0]}", (tmp_path / "a").read_bytes())
+    found = check_resumes_everywhere(lambda state: form.open(path, state))
+    assert [outcome[1] for outcome in found] == rows
+    if form.name not in ("csv", "text"):
+        data = form.open_rows(path)
+        assert data.read_rows([7, 2, 7]) == [rows[7], rows[2], rows[7]]
+        assert list(data.iter_rows(3, 9)) == rows[3:9]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.txt.gz"])

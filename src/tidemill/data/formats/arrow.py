@@ -44,13 +44,13 @@ class Arrow:
             if is_file(path):
                 return open_groups(path, FileGroups(path, options.columns), state)
             return open_groups(
-                path, StreamGroups(path, options.columns, state if state and "crc" in state else None), state
+                path, StreamGroups(path, options.columns, state if state and "offset" in state else None), state
             )
         except DataError as error:
             return open_broken(error, stat_file(path), state)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
-        return compare_file(path, state) if "crc" in state else compare_footer(path, state, MAGIC)
+        return compare_file(path, state) if "offset" in state else compare_footer(path, state, MAGIC)
 
     def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
         return measure_native(path, state)

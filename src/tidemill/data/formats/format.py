@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
+from tidemill.data.files import find_codec
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError
 from tidemill.protocols import Growth, Record, State
@@ -181,11 +181,10 @@ def check_plain(path: Path) -> None:
     Raises:
         ConfigError: it is.
     """
-    suffix = PurePath(str(path)).suffix
-    if suffix in COMPRESSED:
-        kind = "gzip" if suffix == ".gz" else f"`{suffix}`"
+    codec = find_codec(path)
+    if codec is not None:
         raise ConfigError(
-            f"a {kind} file cannot be a dataset: its text can only be read from the start, so it has no index",
+            f"a {codec.name} file cannot be a dataset: its text can only be read from the start, so it has no index",
             where=str(path),
             hint=f"stream it with tidemill.read({str(path)!r}), or write it to Parquet first",
         )

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import orjson
 from isal import isal_zlib
 
-from tidemill.data.files import open_random, stat_file
+from tidemill.data.files import find_local, open_random, stat_file
 from tidemill.data.formats.lines import BOM
 from tidemill.errors import StateError
 
@@ -76,8 +76,8 @@ def open_index(path: Path) -> LineIndex:
 
 def _find_place(path: Path) -> Path:
     """Where the index of a file is kept."""
-    address: object = path
-    name = os.path.abspath(path) if isinstance(address, Path) else str(path)
+    local = find_local(path)
+    name = os.path.abspath(local) if local else str(path)
     named = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
     return folder / "tidemill" / "lines" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.lines"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from isal import isal_zlib
 
-from tidemill.data.files import open_random, stat_file
+from tidemill.data.files import find_local, open_random, stat_file
 from tidemill.errors import ResourceError
 from tidemill.protocols import Growth, State
 
@@ -25,11 +25,11 @@ def open_native(path: Path, *, mapped: bool = False) -> pa.NativeFile:
     """
     import pyarrow as pa
 
-    place: object = path
-    if not isinstance(place, Path):  # an address
+    local = find_local(path)
+    if local is None:
         return pa.PythonFile(cast(IOBase, open_random(path)), mode="r")
     try:
-        return pa.memory_map(os.fspath(path)) if mapped and path.stat().st_size else pa.OSFile(os.fspath(path), "r")
+        return pa.memory_map(os.fspath(local)) if mapped and local.stat().st_size else pa.OSFile(os.fspath(local), "r")
     except OSError as error:
         raise ResourceError(
             f"cannot be read: {os.strerror(error.errno) if error.errno else error}", where=str(path)
