@@ -73,7 +73,7 @@ class HuggingFaceSource:
         formatting = self.dataset._formatting
         return not (formatting and formatting.is_table) and all(map(_is_exact, _iter_nodes(self.dataset._ex_iterable)))
 
-    def parts(self) -> Sequence[str]:
+    def parts(self, start: str | None = None) -> Sequence[str]:
         """The one part."""
         return (PART,)
 
