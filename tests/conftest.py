@@ -75,7 +75,9 @@ async def no_tasks_left() -> AsyncIterator[None]:
 
 
 def check_threads(before: set[threading.Thread]) -> None:
-    """Fail on threads that are neither in `before` nor ending."""
+    """Fail on threads that are neither in `before` nor ending, once what only awaits collection is closed."""
+    if set(threading.enumerate()) - before:
+        gc.collect()
     left = []
     for thread in set(threading.enumerate()) - before:
         if not thread.name.startswith(THREADS_THAT_STAY):

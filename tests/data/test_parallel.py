@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import multiprocessing
 import os
 import queue
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -584,6 +586,38 @@ def test_closing_early_leaves_nothing(step: On | Literal["prefetch"], taken: int
     for _ in range(taken):
         next(dropped)
     del dropped
+
+
+@pytest.mark.parametrize("step", [*ALL, "prefetch"])
+def test_an_iterator_dropped_with_failures_ahead_leaves_nothing(step: On | Literal["prefetch"]) -> None:
+    """The errors that wait for their place do not keep it alive: nothing is left to the collector."""
+    gc.disable()
+    try:
+        nodes: list[Node] = [
+            Map(fn=work.double_or_fail),
+            Prefetch(count=6) if step == "prefetch" else doubling(step, 6, fails=True),
+        ]
+        for taken in (1, 4, 5):
+            dropped = open_numbers(nodes)
+            outcomes(dropped, taken)
+            last = weakref.ref(dropped._last)
+            del dropped
+            assert last() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("step", [*ALL, "prefetch"])
+def test_the_collector_ends_an_iterator_in_a_cycle(step: On | Literal["prefetch"]) -> None:
+    """Also one that stood when its workers began."""
+    iterator = open_numbers([Prefetch(count=3) if step == "prefetch" else doubling(step)])
+    next(iterator)
+    last = weakref.ref(iterator._last)
+    cycle: list[Any] = [iterator]
+    cycle.append(cycle)
+    del iterator, cycle
+    gc.collect()
+    assert last() is None
 
 
 def test_closing_cancels_what_awaits_and_waits_for_it() -> None:

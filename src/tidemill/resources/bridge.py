@@ -9,6 +9,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import nullcontext
 from typing import Any, Generic, Self, TypeVar
 
 from tidemill.resources.process import calm_gc, more_open_files
@@ -28,9 +29,14 @@ class Bridge:
 
     `run` and `iterate` may be called from any thread but the loop's own, `call` from any. Leaving
     cancels what still runs and waits for it.
+
+    Args:
+        calms_gc: whether the process's garbage collector is calmed meanwhile. It then leaves what stands now alone, so
+            that nothing which lives on may hang on an object that is only ever dropped, as iterators are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, calms_gc: bool = True) -> None:
+        self._calms_gc = calms_gc
         self._loop = _new_loop()
         self._thread = threading.Thread(target=self._serve, name=f"{THREAD_PREFIX}loop", daemon=True)
 
@@ -77,7 +83,7 @@ class Bridge:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        with calm_gc(), more_open_files():
+        with calm_gc() if self._calms_gc else nullcontext(), more_open_files():
             try:
                 self._loop.run_forever()
             finally:

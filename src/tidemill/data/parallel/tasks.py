@@ -53,7 +53,9 @@ class TaskWorkers:
 
     def _wake(self) -> None:
         if self._bridge is None:
-            self._bridge = Bridge()  # first: an interrupt can break off the waiting for its start, which goes on
+            self._bridge = Bridge(
+                calms_gc=False
+            )  # first: an interrupt can break off the waiting for its start, which goes on
             try:
                 self._bridge.__enter__()
             except RuntimeError:
@@ -82,6 +84,7 @@ class TaskWorkers:
         finally:
             flight.task = None
             self._finished.put(flight)
+            del flight  # an error holds this frame
 
 
 def check_awaitable(fn: Callable[[Any], Any]) -> Coroutine:

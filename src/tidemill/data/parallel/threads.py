@@ -80,3 +80,5 @@ def _call(fn: RecordFunction, flight: Flight) -> None:
             flight.value = call(call_in_mode, flight.mode, fn, flight.record)
     except BaseException as error:  # noqa: BLE001 - the record's failure, raised at its place
         flight.fail(error)
+    finally:
+        del flight  # an error holds this frame

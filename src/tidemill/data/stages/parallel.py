@@ -18,7 +18,7 @@ from tidemill.data.parallel.kinds import find_workers
 from tidemill.data.policy import Policy
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.anchored import Reopen
-from tidemill.data.stages.progress import Progress, explain_again
+from tidemill.data.stages.progress import Progress, explain_again, iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State
@@ -66,6 +66,7 @@ class Window:
         self.spot = upstream.spot()
         self.number: int | None = None
         self._upstream = upstream
+        self._outcomes = iter_outcomes(upstream)
         self._step = step
         self._concurrency = node.concurrency
         self._ordered = node.ordered
@@ -120,16 +121,19 @@ class Window:
     def _read(self) -> Flight | None:
         if self._has_read_all:
             return None
-        progress = self.progress
-        try:
-            record = next(self._upstream)
-            flight = Flight(progress.read, record, self._upstream.spot())
-        except StopIteration:
+        outcome = next(self._outcomes, None)
+        if outcome is None:
             self._has_read_all = True
             return None
-        except Exception as error:  # noqa: BLE001 - an outcome of the stage in front, raised at its place
-            flight = Flight(progress.read, None, self._upstream.spot(), error)
-        progress.add(flight)
+        record, error = outcome
+        del outcome
+        try:
+            if error is not None and not isinstance(error, Exception):
+                raise error  # an interrupt
+            flight = Flight(self.progress.read, record, self._upstream.spot(), error)
+        finally:
+            del error
+        self.progress.add(flight)
         return flight
 
     def _find_finished(self, workers: Workers) -> Flight:

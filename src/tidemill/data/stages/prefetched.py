@@ -14,7 +14,7 @@ from tidemill.data.parallel.gradients import call_in_mode, find_gradient_mode
 from tidemill.data.reader import raise_each
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Reopen
-from tidemill.data.stages.progress import explain_again
+from tidemill.data.stages.progress import explain_again, iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State
@@ -132,6 +132,7 @@ class _Reading:
     def __init__(self, upstream: Stage, step: str, done: int, permits: _Permits, read: _Outcomes) -> None:
         self.is_stopped = False
         self._upstream = upstream
+        self._outcomes = iter_outcomes(upstream)
         self._step = step
         self._done = done
         self._permits = permits
@@ -171,12 +172,12 @@ class _Reading:
         return not self.is_stopped
 
     def _next(self) -> tuple[int, Any, Any]:
-        try:
-            return _RECORD, next(self._upstream), self._upstream.spot()
-        except StopIteration:
+        outcome = next(self._outcomes, None)
+        if outcome is None:
             return _END, None, None
-        except BaseException as error:  # noqa: BLE001 - an outcome of the stage in front, raised at its place
-            return _ERROR, error, self._upstream.spot()
+        record, error = outcome
+        spot = self._upstream.spot()
+        return (_RECORD, record, spot) if error is None else (_ERROR, error, spot)
 
 
 def open_prefetch(upstream: Stage, count: int, index: int, step: str, mark: State | None, reopen: Reopen) -> Stage:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight
 from tidemill.data.stages import anchored
@@ -89,6 +92,23 @@ class Progress:
             done -= 1
         holes = sorted(number - self._anchor for number in missing if number < done)
         return {"done": done - self._anchor, **({"holes": holes} if holes else {})}
+
+
+def iter_outcomes(upstream: Stage) -> Iterator[tuple[Any, BaseException | None]]:
+    """What `upstream` gives, each record or error as a value.
+
+    An error that is held has a traceback, and that the frames of whoever read: the consumer's, and so the iterator
+    itself, which would then not end when it is dropped. The frame of a generator at rest has none behind it.
+    """
+    held: list[tuple[Any, BaseException | None]] = []  # no local name: this frame is in the traceback, too
+    while True:
+        try:
+            held.append((next(upstream), None))
+        except StopIteration:
+            return
+        except BaseException as error:  # noqa: BLE001 - an outcome at its place, or raised by who asked
+            held.append((None, error))
+        yield held.pop()
 
 
 def explain_again(upstream: Stage, passed: int) -> Origin:
