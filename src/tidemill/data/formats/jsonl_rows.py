@@ -94,9 +94,10 @@ class JsonlRows:
     def _iter_careful(self, opened: _Opened, start: int, stop: int) -> Iterator[Iterator[Record]]:
         for index in range(start, stop):
             try:
-                yield iter((self._parse(opened, index),))
+                link: Iterator[Record] = iter((self._parse(opened, index),))
             except DataError as error:
-                yield raise_each((error,))
+                link = raise_each((error,))
+            yield link
 
     def _parse(self, opened: _Opened, index: int) -> Record:
         start, stop = opened.index.starts[index], opened.index.starts[index + 1]

@@ -53,9 +53,8 @@ class TaskWorkers:
 
     def _wake(self) -> None:
         if self._bridge is None:
-            self._bridge = Bridge(
-                calms_gc=False
-            )  # first: an interrupt can break off the waiting for its start, which goes on
+            # first: an interrupt can break off the waiting for its start, which goes on
+            self._bridge = Bridge(calms_gc=False)
             try:
                 self._bridge.__enter__()
             except RuntimeError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from operator import length_hint
 from typing import Any, cast
@@ -86,13 +87,11 @@ def _iter_blocks(rows: Rows, index: Index, place: _Place) -> Iterator[Iterator[A
     start = place.start
     while start < len(index):
         numbers = index.read(start, min(start + _BLOCK_ROWS, len(index)))
-        try:
+        records: list[Any] | None = None
+        with suppress(Exception):  # told at its place
             records = rows.read_rows(numbers)
-        except Exception:  # noqa: BLE001 - told at its place
+        if records is None:
             yield from _iter_singly(rows, numbers, place)
-        except BaseException as error:  # noqa: BLE001 - an interrupt: raised by the chain, which it would end here
-            yield raise_each((error,))
-            continue
         else:
             yield place.follow(records)
         start += len(numbers)

@@ -183,6 +183,7 @@ def _iter_blocks(rows: Rows, start: int, stop: int) -> Iterator[Iterator[Any]]:
     for first in range(start, stop, BLOCK_ROWS):
         places = range(first, min(first + BLOCK_ROWS, stop))
         try:
-            yield iter(rows.read_rows(places))
+            link = iter(rows.read_rows(places))
         except Exception:  # noqa: BLE001 - raised again when that row is read
-            yield map(rows.read_row, places)
+            link = map(rows.read_row, places)
+        yield link

@@ -264,7 +264,10 @@ class Zip(Joined):
             except BaseException as error:  # noqa: BLE001 - raised when the others of the row were read
                 failure = failure or error
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it has this frame in its traceback
         return tuple(row)
 
     def _end(self, turns: Turns, shortest: int) -> None:

@@ -160,6 +160,7 @@ def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Gen
     given = anchor.pending
     for link in links:
         while given:
+            failed: Iterator[Any] | None = None
             try:
                 next(link)
             except StopIteration:
@@ -167,9 +168,11 @@ def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Gen
             except Exception:  # noqa: BLE001 - it was raised when it was given before
                 given -= 1
             except BaseException as error:  # noqa: BLE001 - an interrupt: raised by the chain, which it would end here
-                yield raise_each((error,))
+                failed = raise_each((error,))
             else:
                 given -= 1
+            if failed is not None:
+                yield failed
         if not given:
             anchor.pending = 0
             yield link

@@ -98,6 +98,7 @@ def open_epochs(open_epoch: OpenEpoch, index: int, step: str, node: Repeat, stat
 
 
 def _iter_epochs(open_epoch: OpenEpoch, turn: _Turn) -> Iterator[Iterator[Any]]:
+    failed: Iterator[Any] | None = None
     while turn.epochs != 0:
         yield turn.begin()
         if turn.is_last or not turn.given():
@@ -106,6 +107,8 @@ def _iter_epochs(open_epoch: OpenEpoch, turn: _Turn) -> Iterator[Iterator[Any]]:
         try:
             turn.go_on(open_epoch(None, turn.epoch + 1))
         except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
-            yield raise_each((error,))
+            failed = raise_each((error,))
             break
+    if failed is not None:
+        yield failed
     turn.is_over = True

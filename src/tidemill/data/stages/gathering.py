@@ -1,4 +1,8 @@
-"""Stages that gather records: batches, sliding windows, the rounds of a shard."""
+"""Stages that gather records: batches, sliding windows, the rounds of a shard.
+
+A failure is given outside of its `except`: within it, the resting generator would hold the error, the error the frames
+of whoever reads, and so a dropped iterator its files and threads until they are collected.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,15 @@ def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
                 anchor.move(None)
                 since = 0
             held = len(batch)
+            failed: Iterator[Any] | None = None
             try:
                 batch.extend(islice(upstream, size - held))
             except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
-                since += len(batch) - held
-                yield anchor.error(error)
-                continue
+                failed = anchor.error(error)
             since += len(batch) - held
+            if failed is not None:
+                yield failed
+                continue
             ended = len(batch) < size
             if batch and not (ended and drop_last):
                 yield _form(anchor, form, batch)
@@ -52,17 +58,19 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
 
     def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
-        total = largest = since = 0
+        total = largest = since = size = 0
+        record: Any = None
         while True:
+            failed: Iterator[Any] | None = None
             try:
                 record = next(upstream)
                 size = measure(record)
             except StopIteration:
-                if batch:
-                    yield _form(anchor, form, batch)
-                return
+                break
             except BaseException as error:  # noqa: BLE001 - as above
-                yield anchor.error(error)
+                failed = anchor.error(error)
+            if failed is not None:
+                yield failed
                 continue
             since += 1
             larger = max(largest, size)
@@ -74,6 +82,8 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
                     since = 0
             batch.append(record)
             total, largest = total + size, larger
+        if batch:
+            yield _form(anchor, form, batch)
 
     return feed
 
@@ -93,13 +103,16 @@ def feed_windows(size: int, step: int) -> Feed:
                 ahead = None
             elif ahead is None and since >= max(anchored.ANCHOR_RECORDS, size):
                 ahead, since, errors = (upstream.marks(0), len(window) - skip), 0, 0
+            failed: Iterator[Any] | None = None
             try:
                 for _ in islice(upstream, skip):
                     skip -= 1
                 window.extend(islice(upstream, size - len(window)))
             except BaseException as error:  # noqa: BLE001 - as above
+                failed = anchor.error(error)
+            if failed is not None:
                 errors += 1
-                yield anchor.error(error)
+                yield failed
                 continue
             if len(window) < size:
                 return
@@ -132,10 +145,13 @@ def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
         number = anchor.own
         block: list[Any] = []
         while True:
+            failed: Iterator[Any] | None = None
             try:
                 block.extend(islice(upstream, size - len(block)))
             except BaseException as error:  # noqa: BLE001 - as above
-                yield anchor.error(error)
+                failed = anchor.error(error)
+            if failed is not None:
+                yield failed
                 continue
             if block:
                 yield anchor.link(permute_block(block, derive_seed(seed, epoch, number)))

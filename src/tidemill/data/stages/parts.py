@@ -115,17 +115,17 @@ def _iter_parts(source: Source, names: Iterator[str], cursor: _PartCursor, polic
         except DataError as error:  # nothing of the part can be read: it is told once, and the next one follows
             cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
             error.step = error.step or SOURCE
-            if not policy.takes(error):
-                yield raise_each((error,))
-            continue
+            failed: Iterator[Any] = iter(()) if policy.takes(error) else raise_each((error,))
         except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
-            yield _Broken(explain_failure(error, SOURCE, name))
-            return
-        cursor.part, cursor.index, cursor.state = name, index, None
-        cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
-        link = _Link(cursor.reader)
-        while not link.ended:
-            yield link.read(name, policy)
+            failed = _Broken(explain_failure(error, SOURCE, name))
+        else:
+            cursor.part, cursor.index, cursor.state = name, index, None
+            cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
+            link = _Link(cursor.reader)
+            while not link.ended:
+                yield link.read(name, policy)
+            continue
+        yield failed
     cursor.ended = True
 
 

@@ -16,6 +16,7 @@ from tidemill.config.templates import Template
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
+from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, TidemillError
@@ -101,7 +102,9 @@ def _sample(source: Read, nodes: Sequence[Node]) -> tuple[Columns, Failures]:
 
 def _explain(error: BaseException) -> tuple[str, str]:
     if isinstance(error, TidemillError):
-        return f"{error.where}: {error.message}" if error.where else error.message, error.hint
+        of_step = error.step not in ("", SOURCE)  # the step is told beside it, and each record stands elsewhere
+        text = error.message if of_step or not error.where else f"{error.where}: {error.message}"
+        return text[:_MAX_ERROR], error.hint
     return f"{type(error).__name__}: {explain_error(error)}"[:_MAX_ERROR], ""
 
 
