@@ -62,6 +62,16 @@ def merge_states(states: Iterable[Any]) -> State:
     return {**base, "pipeline": pipeline, "steps": steps}
 
 
+def is_merged(state: State) -> bool:
+    """Whether a state is one that `merge_states` gave."""
+    return any(len(entry) == SHARD_FIELDS and entry[2] == ANY_RANK for entry in state.get("pipeline", ()))
+
+
+def find_epoch(state: State) -> int:
+    """The epoch of the last `repeat` that a state knows of, 0 when it knows of none."""
+    return int(next((mark["epoch"] for mark in reversed(state["steps"].values()) if "epoch" in mark), 0))
+
+
 def _find_ranks(held: Any) -> Iterator[_Rank]:
     """The states of ranks in what holds them, at any depth."""
     if isinstance(held, Mapping):

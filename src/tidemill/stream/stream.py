@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -184,6 +184,9 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
 
     def _show(self) -> str:
         return " | ".join([show_source(self._source), *self.pipeline.step_names])
+
+    def _arrange(self, arrange: Callable[[tuple[Node, ...]], tuple[Node, ...]]) -> Stream[Any]:
+        return make_stream(self._source, arrange(self._nodes))
 
     def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]:
         given = {key: value for key, value in fields.items() if value is not None}
