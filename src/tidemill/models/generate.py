@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -13,6 +14,7 @@ from tidemill.config.functions import Schema
 from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
+from tidemill.data.hooks import hook_function
 from tidemill.data.nodes.node import Node
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, Reply
@@ -119,12 +121,15 @@ class Generator:
         return self._endpoint.build_request(self.render(record))
 
     async def run(self, record: Record, ask: Ask) -> Record:
-        """`record` with the reply in its column.
+        """`record` with the reply in its column; the step's hooks are called around it.
 
         Raises:
             PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
             CallError, DataError: as `ask` and `render` raise them.
         """
+        return cast(Record, await hook_function(partial(self._run, ask), self._node.bound_hooks, awaits=True)(record))
+
+    async def _run(self, ask: Ask, record: Record) -> Record:
         messages = self.render(record)
         reply = await ask(0, self._endpoint.build_request(messages))
         if self._parser is None:

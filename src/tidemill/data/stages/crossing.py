@@ -15,7 +15,6 @@ from tidemill.data.nodes.across import (
     Every,
     Pack,
     Pick,
-    Prefetch,
     Sample,
     Shard,
     Shuffle,
@@ -31,7 +30,6 @@ from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
 from tidemill.data.stages.packing import feed_packed, trace_packed
-from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
@@ -55,8 +53,6 @@ def open_crossing(
     match node:
         case Take():
             return open_take(upstream, index, name, node.count, mark)
-        case Prefetch():
-            return open_prefetch(upstream, node.count, index, name, mark, reopen)
         case Skip() | Every() | Sample() | Shard(even=None):
             return open_pick(upstream, index, name, find_picks(node), mark)
         case Shuffle(buffer=None) | Slice() | Pick():
