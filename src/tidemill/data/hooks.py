@@ -120,11 +120,18 @@ def bind_hooks(nodes: Sequence[Node], hooked: Sequence[StepHooks]) -> tuple[Node
     """
     bound = list(nodes)
     for index, steps in enumerate(hooked):
+        if not nodes[index].record_wise:
+            continue
         before = [call for step in reversed(steps) for call in step.bind(is_after=False)]
         after = [call for step in steps for call in step.bind(is_after=True)]
-        if (before or after) and nodes[index].record_wise:
+        if before or after:
             bound[index] = nodes[index].with_hooks(BoundHooks(tuple(before), tuple(after)))
     return tuple(bound)
+
+
+def pad_hooks(hooked: Sequence[StepHooks], count: int) -> tuple[StepHooks, ...]:
+    """The same for `count` steps."""
+    return (*hooked, *((),) * (count - len(hooked)))
 
 
 def hook_function(fn: Callable[[Any], Any], hooks: BoundHooks | None, *, awaits: bool) -> Callable[[Any], Any]:

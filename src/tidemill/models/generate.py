@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -14,7 +13,6 @@ from tidemill.config.functions import Schema
 from tidemill.config.numbers import check_int64
 from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
-from tidemill.data.hooks import hook_function
 from tidemill.data.nodes.node import Node
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, Reply
@@ -127,9 +125,14 @@ class Generator:
             PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
             CallError, DataError: as `ask` and `render` raise them.
         """
-        return cast(Record, await hook_function(partial(self._run, ask), self._node.bound_hooks, awaits=True)(record))
+        hooks = self._node.bound_hooks
+        if hooks is None:
+            return await self._run(record, ask)
+        record = hooks.replace_record(record)
+        result: Record = hooks.replace_result(record, await self._run(record, ask))
+        return result
 
-    async def _run(self, ask: Ask, record: Record) -> Record:
+    async def _run(self, record: Record, ask: Ask) -> Record:
         messages = self.render(record)
         reply = await ask(0, self._endpoint.build_request(messages))
         if self._parser is None:
