@@ -132,11 +132,11 @@ def _to_function(value: Any, info: ValidationInfo) -> Any:
 
 def _check_no_forward(function: Any) -> None:
     """Refuse a bound `forward` of a torch module: whoever has loaded no torch has none."""
-    if isinstance(function, partial):
-        return _check_no_forward(function.func)
+    while isinstance(function, partial):
+        function = function.func
     module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
     if module is None or not isinstance(function, MethodType) or function.__func__.__name__ != "forward":
-        return None
+        return
     if isinstance(function.__self__, module):
         name = type(function.__self__).__qualname__
         hint = "pass the model itself: it is called as `model(x)`, so that its hooks run and gradients flow"

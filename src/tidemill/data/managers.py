@@ -38,7 +38,7 @@ def check_plain_manager(fn: Any, step: str) -> None:
     """
     if is_async_manager(fn) and not is_plain_manager(fn):
         raise ConfigError(
-            f"`{type(fn).__qualname__}` is an async context manager, and nothing awaits it here",
+            f"`{type(fn).__name__}` is an async context manager, and nothing awaits it here",
             where=f"step `{step}`",
             hint='give it `__enter__` and `__exit__`, or make its `__call__` a coroutine function: map(…, on="async")',
         )
@@ -145,7 +145,7 @@ def copy_manager(fn: Any, step: str) -> Any:
         return copy.copy(fn)
     except Exception as error:  # copying calls what its class says
         raise ResourceError(
-            f"`{type(fn).__qualname__}` cannot be copied, and each worker enters a copy of its own: {error}",
+            f"`{type(fn).__name__}` cannot be copied, and each worker enters a copy of its own: {error}",
             where=f"step `{step}`",
             hint="give it `__copy__`; one that bears being entered several times may return itself",
         ) from error
@@ -160,7 +160,7 @@ def explaining(fn: Any, step: str, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ResourceError(
-            f"`{type(fn).__qualname__}` cannot be {what}: {type(error).__name__}: {error}", where=f"step `{step}`"
+            f"`{type(fn).__name__}` cannot be {what}: {type(error).__name__}: {error}", where=f"step `{step}`"
         ) from error
 
 

@@ -162,10 +162,11 @@ class Dataset(Stream[T], Sequence[T]):
         return self._add(Shuffle(seed=seed, buffer=None, name=name))
 
     def _open(self) -> Rows:
-        if self._hooks:  # those there are now, at each read
-            return open_dataset_rows(cast(RowSource, self._source), bind_hooks(self._nodes, self._hooks))
+        source = cast(RowSource, self._source)
+        if self._hooks or source.has_hooks:  # those there are now, at each read
+            return open_dataset_rows(source, bind_hooks(self._nodes, self._hooks))
         if self._rows is None:
-            self._rows = open_dataset_rows(cast(RowSource, self._source), self._nodes)
+            self._rows = open_dataset_rows(source, self._nodes)
         return self._rows
 
     def _read_one(self, index: Any) -> T:

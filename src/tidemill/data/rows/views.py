@@ -110,11 +110,14 @@ class EnteredRows:
             return rows.read_rows(indices)
 
     def iter_rows(self, start: int, stop: int) -> Iterator[Any]:
-        with self._open_steps() as rows:
-            yield from rows.iter_rows(start, stop)
+        return chain.from_iterable(self._iter_links(start, stop))  # which goes on behind a row that failed
 
     def release(self) -> None:
         self._rows.release()
+
+    def _iter_links(self, start: int, stop: int) -> Iterator[Iterator[Any]]:
+        with self._open_steps() as rows:
+            yield rows.iter_rows(start, stop)
 
 
 class JoinedRows:

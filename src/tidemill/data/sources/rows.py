@@ -43,13 +43,20 @@ class RowSource(ABC):
     def show(self) -> str:
         """The source in a line, as its user would write it."""
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether there may be hooks around steps within it, which are bound as it is read."""
+        return False
+
     def stamp(self) -> str:
         """What tells the rows from others of the same description: a checksum of their files; empty when unknown."""
         return ""
 
     @property
     def rows(self) -> Rows:
-        """The rows, opened on first use and shared by all that read them."""
+        """The rows, opened on first use and shared by all that read them; with hooks each time anew."""
+        if self.has_hooks:
+            return self.open_rows()
         if self._opened is None:
             self._opened = self.open_rows()
         return self._opened
