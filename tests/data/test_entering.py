@@ -390,10 +390,16 @@ def test_a_dataset_enters_its_steps_for_each_read() -> None:
     with pytest.raises(tm.DataError, match="unlucky"):
         next(joined)
     assert next(joined) == 8
-    assert next(joined) == 2
+    del joined
+    assert log.count("enter") == log.count("exit") > 0
+    joined = iter(data + data)
+    next(joined)
+    del joined
+    assert log.count("enter") == log.count("exit")
+    log.clear()
     joined = iter(data[:2] + data[:2])
     assert list(joined) == [2, 4, 2, 4]
-    assert log.count("enter") == 4
+    assert log == ["enter", "exit"] * 2
 
 
 @pytest.fixture
