@@ -105,9 +105,7 @@ def _iter_span(records: Iterator[Any], place: _Place) -> Iterator[Iterator[Any]]
         try:
             block.extend(islice(records, _BLOCK_ROWS))
         except BaseException as error:  # noqa: BLE001 - as above
-            traceback = error.__traceback__  # without this frame, which would hold the error that waits in it
-            failures.append(error.with_traceback(traceback.tb_next if traceback else None))
-            del traceback
+            failures.append(error)
         if not block and not failures:
             return
         if block:
