@@ -388,3 +388,27 @@ def touch(path: Path) -> None:
 
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**40, -(10**40)])
+@pytest.mark.parametrize("text", ["plain", "with\n" * 30])
+def test_integers_of_any_size_are_exact(tmp_path: Path, number: int, text: str) -> None:
+    """Also among lines with many escapes, which another parser reads; as a stream and by number."""
+    records = [{"text": text, "pad": "x" * pad, "n": [number, 0.12345678901234567]} for pad in range(20)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert list(open_jsonl(path)) == records
+    rows = JSONL.open_rows(path)
+    assert rows.read_rows(range(20)) == records
+    assert list(rows.iter_rows(3, 9)) == records[3:9]
+    rows.release()
+    assert JSONL.decode(json.dumps(records[0]).encode()) == records[0]
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 5_000, "[" * 1_010 + str(2**64) + "]" * 1_010])
+def test_an_integer_that_cannot_be_exact_is_told(tmp_path: Path, number: str) -> None:
+    """It never becomes another number."""
+    (tmp_path / "a.jsonl").write_text(f'{{"n": 1}}\n{{"n": {number}}}\n{{"n": 2}}\n')
+    first, wrong, last = outcomes(open_jsonl(tmp_path / "a.jsonl"))
+    assert (first[1], last[1]) == ({"n": 1}, {"n": 2})
+    assert wrong[1].startswith(("cannot be read exactly: ", "not JSON at column 7: number is infinity"))

@@ -13,6 +13,7 @@ import orjson
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
+from tidemill.data.formats.json_lines import parse_all, parse_json
 from tidemill.data.formats.jsonl_rows import JsonlRows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
 from tidemill.data.formats.saving import save_records
@@ -99,9 +100,11 @@ def parse_line(line: bytes, where: str = "", offset: int | None = None) -> Recor
         DataError: the line is not one JSON object.
     """
     try:
-        record = orjson.loads(line)
+        record = parse_json(line)
     except orjson.JSONDecodeError as error:
         message = _explain(line, error)
+    except ValueError as error:
+        message = f"cannot be read exactly: {error}"
     else:
         if type(record) is dict:
             return record
@@ -116,11 +119,8 @@ class _Parser:
     parse_line = staticmethod(parse_line)
 
     def parse_body(self, body: bytes) -> list[Any] | None:
-        try:
-            records = list(map(orjson.loads, io.BytesIO(body)))
-        except orjson.JSONDecodeError:
-            return None
-        return records if set(map(type, records)) == _ONLY_DICTS else None
+        records = parse_all(io.BytesIO(body), body)
+        return records if records is not None and set(map(type, records)) == _ONLY_DICTS else None
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:
