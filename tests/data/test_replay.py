@@ -93,7 +93,7 @@ def test_rows_whole(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [math.nan, (1, 2), {1: "one"}, {1, 2}, "\ud800", date(2026, 1, 2), 2**70])
+@pytest.mark.parametrize("value", [math.nan, (1, 2), {1: "one"}, {1, 2}, "\ud800", date(2026, 1, 2)])
 def test_a_record_that_json_does_not_keep_is_told(tmp_path: Path, value: Any) -> None:
     """It never comes back as something else."""
     kept = tmp_path / "kept.jsonl"

@@ -81,20 +81,14 @@ def raise_explained(error: BaseException, step: str, place: str = "", record: An
         del explained, error  # they have this frame in their traceback: files would stay open until collected
 
 
-def say(error: BaseException) -> str:
-    """What `error` says, whatever it is: secrets masked, in characters that every file takes."""
-    try:
-        text = str(error)
-    except Exception as failed:  # noqa: BLE001 - a user's exception may fail at this too
-        text = f"its own text fails with {type(failed).__name__}"
-    return mask(to_utf8(text))
-
-
-def to_utf8(text: str) -> str:
-    """`text`, what UTF-8 has no form for written as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def clean(text: str) -> str:
+    """`text` with secrets masked, and what UTF-8 has no form for written as an escape."""
+    return mask(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _name(error: BaseException) -> str:
-    text = say(error)
+    try:
+        text = clean(str(error))
+    except Exception as failed:  # noqa: BLE001 - a user's exception may fail at this too
+        text = f"its own text fails with {type(failed).__name__}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
-from tidemill.config.secrets import mask
-from tidemill.data.failures import say, to_utf8
+from tidemill.data.failures import clean
+from tidemill.data.formats.json_lines import parse_json
 from tidemill.data.policy import find_step
 from tidemill.errors import DataError, ResourceError, TidemillError
 
@@ -56,21 +57,21 @@ def render_failure(error: BaseException) -> bytes:
     bytes `is_cut` says whether they are not all that stood there.
     """
     cause = error.__cause__ or error
-    row: dict[str, Any] = {"step": find_step(error), "type": type(cause).__name__, "message": say(cause)}
+    kind = type(cause).__name__
+    told = error.message if isinstance(error, TidemillError) else str(error)
+    row: dict[str, Any] = {"step": find_step(error), "type": kind, "message": clean(told).removeprefix(f"{kind}: ")}
     if isinstance(error, TidemillError) and error.where:
-        row["where"] = mask(to_utf8(error.where))
+        row["where"] = clean(error.where)
     if isinstance(error, DataError) and error.raw is not None:
         row["raw"] = base64.b64encode(error.raw).decode()
         row["is_cut"] = error.is_cut
     if isinstance(error, TidemillError) and error.has_record:
-        try:
-            line = orjson.dumps({**row, "record": error.record}, option=orjson.OPT_APPEND_NEWLINE)
-            if orjson.loads(line)["record"] == error.record:
-                return line
-        except Exception:  # noqa: BLE001 - a user's object may fail at being compared, too; it is shown below
-            pass
+        with suppress(Exception):  # a user's object may fail at being compared, too
+            line = msgspec.json.encode({**row, "record": error.record})
+            if parse_json(line)["record"] == error.record:
+                return line + b"\n"
         row["shown"] = show(error.record)
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    return msgspec.json.encode(row) + b"\n"
 
 
 def show(record: Any) -> str:

@@ -139,10 +139,9 @@ def give_record(row: Row) -> Any:
     if row.raw is None and row.is_whole:
         return row.record
     message = row.message.removeprefix(f"{row.where}: ")
-    if row.type != DataError.__name__:
-        message = f"{row.type}: {message}"
     if row.raw is None and row.record is not None:
-        message = f"the record cannot be replayed, JSON does not keep its values; it failed at `{row.step}`: {message}"
+        message = f"it failed at `{row.step}`: {row.type}: {message}"
+        message = f"the record cannot be replayed, JSON does not keep its values; {message}"
     error = DataError(message, where=row.where, raw=row.raw, is_cut=row.raw is not None and not row.is_whole)
     error.step = SOURCE
     raise error

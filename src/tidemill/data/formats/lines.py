@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.files import PartFile, TextFile, compare_file, measure_file, open_text
+from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, measure_file, open_text, recognize_codec
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.errors import DataError, ResourceError, StateError
@@ -238,6 +238,9 @@ def _parse_line(path: Path, parser: LineParser, offset: int, content: bytes) -> 
     try:
         return parser.parse_line(content, where_at(path, offset), offset)
     except DataError as error:
+        codec = recognize_codec(content) if offset == 0 else None
+        if codec is not None and find_codec(path) is None:
+            error.hint = f'the file begins as {codec.name} does: compression="{codec.name}" unpacks it'
         return error
 
 
