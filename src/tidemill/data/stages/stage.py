@@ -95,4 +95,4 @@ def _guard(calls: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]:
     except BaseException as error:  # noqa: BLE001 - raised again
         raise_explained(error, step, upstream.origin().location)
     if not upstream.ended():
-        raise stop_iteration_error(step)
+        raise_explained(stop_iteration_error(step), step, upstream.origin().location)
