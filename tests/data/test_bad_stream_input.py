@@ -8,6 +8,8 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +26,7 @@ from tidemill.data.files import create_text
 from tidemill.data.formats.columnar import unpack_row
 
 PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
-CUT = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+CUT: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
 @dataclass(frozen=True)
@@ -425,3 +427,196 @@ def test_what_functions_raise(tmp_path: Path, step: str, kind: str) -> None:
     assert (row["step"], row["record"], row["where"]) == (name, RECORDS[BAD], f"iterable, item {BAD}, step `{name}`")
     assert list(tm.replay(kept)) == [RECORDS[BAD]]
     check_quarantine_resumes(stream, kept)
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "async"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("policy", ["raise", "skip", "catch"])
+def test_what_ends_the_program_passes_through(
+    tmp_path: Path, policy: str, error: type[BaseException], step: str
+) -> None:
+    """Unchanged, under every policy, and the iterator can be asked again."""
+
+    def interrupt(record: Any) -> Any:
+        raise error
+
+    make = STEPS[step](tm.from_iterable(RECORDS), interrupt)
+    stream = make(on_error="skip") if policy == "skip" else make()
+    if policy == "catch":
+        stream = stream.catch(to=tmp_path / "kept.jsonl")
+    iterator = stream.iterate()
+    for _ in range(BAD + (step == "flat_map late")):
+        next(iterator)
+    with pytest.raises(error, match=r"^$"):
+        next(iterator)
+    assert len(list(iterator)) == len(RECORDS) - BAD - 1
+
+
+OTHERS: list[Any] = [None, 7, "text", [1], b"raw"]
+
+SHAPED: dict[str, Callable[..., tm.Stream[Any]]] = {
+    "select": lambda stream, **o: stream.select("n", **o),
+    "rename": lambda stream, **o: stream.rename({"n": "m"}, **o),
+    "drop": lambda stream, **o: stream.drop("s", **o),
+    "with_columns": lambda stream, **o: stream.with_columns(twice=lambda record: 2, **o),
+    "tokenize": lambda stream, **o: stream.tokenize(lambda text: [len(text)], column="s", **o),
+    "pack": lambda stream, **o: stream.pack(2, column="ids", **o),
+    "batch": lambda stream, **o: stream.batch(tokens=4, length_of="ids", **o),
+    "split": lambda stream, **o: stream.split("n", all=1.0)["all"],
+}
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_records_without_columns(tmp_path: Path, name: str) -> None:
+    """A step that needs some says so, in its own words, of None too; they are kept whole."""
+    shape = SHAPED[name]
+    records = [{"n": 1, "s": "a", "ids": [1]}, *OTHERS, {"n": 2, "s": "b", "ids": [2]}]
+    stream = shape(tm.from_iterable(records))
+    found = check_resumes_everywhere(partial(stream.iterate))
+    told = [outcome[1] for outcome in found if outcome[0] == "DataError"]
+    assert len(told) == len(OTHERS)
+    assert all(message.startswith("expected a ") for message in told)
+    if name != "split":
+        iterator = shape(tm.from_iterable(records), on_error="skip").iterate()
+        assert len(list(iterator)) == len(found) - len(OTHERS)
+        assert iterator.losses.skipped == {name: len(OTHERS)}
+    kept = tmp_path / "kept.jsonl"
+    caught = stream.catch(to=kept)
+    iterator = caught.iterate()
+    assert len(list(iterator)) == len(found) - len(OTHERS)
+    assert list(tm.replay(kept)) == OTHERS
+    check_quarantine_resumes(caught, kept)
+
+
+@pytest.mark.parametrize("form", ["columns", "arrow", "numpy"])
+def test_a_batch_that_does_not_go_together(tmp_path: Path, form: Any) -> None:
+    """All its records are kept; the other batches are given. Passed over, it is counted."""
+    records: list[Any] = [{"n": number} for number in range(9)]
+    records[4] = None
+    stream = tm.from_iterable(records)
+    iterator = stream.batch(3, form=form, on_error="skip").iterate()
+    assert (len(list(iterator)), iterator.losses.skipped) == (2, {"batch": 1})
+    caught = stream.batch(3, form=form).catch(to=tmp_path / "kept.jsonl")
+    assert len(list(caught)) == 2
+    assert list(tm.replay(tmp_path / "kept.jsonl").unbatch()) == [{"n": 3}, None, {"n": 5}]
+    check_quarantine_resumes(caught, tmp_path / "kept.jsonl")
+
+
+def test_records_may_be_anything_where_no_step_minds() -> None:
+    """None, NaN and what a function gives are records like others; no record is taken for an end."""
+    values = [None, math.nan, 2**70, (), "", 0, False, b""]
+    stream = tm.from_iterable(values).map(lambda record: record)
+    assert list(map(repr, stream)) == list(map(repr, values))
+    assert list(tm.from_iterable(values).map(lambda record: None)) == [None] * len(values)
+    assert list(tm.from_iterable(values).filter(lambda record: None)) == []
+    assert list(map(repr, tm.from_iterable(values).map(lambda record: record, concurrency=3))) == list(
+        map(repr, values)
+    )
+    batches: Any = tm.from_iterable(values).batch(3)
+    assert [repr(value) for batch in batches for value in batch] == list(map(repr, values))
+
+
+def test_a_function_that_gives_no_children(tmp_path: Path) -> None:
+    """`flat_map` wants an iterable; None is told, not taken for an empty one."""
+    kept = tmp_path / "kept.jsonl"
+    nothing: Any = lambda record: None  # noqa: E731 - which the types forbid
+    with pytest.raises(tm.WorkerError, match="expected an iterable of records from the function, got None"):
+        list(tm.from_iterable(RECORDS).flat_map(nothing))
+    caught: tm.Stream[Any] = tm.from_iterable(RECORDS).flat_map(nothing).catch(to=kept)
+    assert list(caught) == []
+    assert list(tm.replay(kept)) == RECORDS
+
+
+def fail_oddly(record: Any) -> Any:
+    """At the top of a module, where processes find it."""
+    if record["n"] == 1:
+        raise Own("odd")
+    if record["n"] == 3:
+        os._exit(3)
+    return record
+
+
+def test_what_processes_raise_and_die_of(tmp_path: Path) -> None:
+    """A record that workers die of is kept like one that a function raised for."""
+    kept = tmp_path / "kept.jsonl"
+    stream = tm.from_iterable(RECORDS[:5]).map(fail_oddly, on="processes").catch(to=kept)
+    assert [record["n"] for record in stream] == [0, 2, 4]
+    assert [(row["record"]["n"], row["step"]) for row in tm.replay(kept, errors=True)] == [(1, "map"), (3, "map")]
+
+
+def test_what_stands_where_a_file_should(tmp_path: Path) -> None:
+    """A folder, a pipe, a link that leads nowhere or to itself: told, never waited for."""
+    (tmp_path / "folder.jsonl").mkdir()
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nothing")
+    (tmp_path / "loop.jsonl").symlink_to(tmp_path / "loop.jsonl")
+    for name, error, message in (
+        ("folder", tm.DataError, "expected files of a known format in the folder, got none"),
+        ("pipe", tm.DataError, "expected a file, got a pipe: it can be read just once"),
+        ("gone", tm.ResourceError, "cannot be read: No such file or directory"),
+        ("loop", tm.ResourceError, "cannot be read: Too many levels of symbolic links"),
+        ("none", tm.DataError, "no file matches `none.jsonl`"),
+    ):
+        with pytest.raises(error, match=message):
+            list(tm.read(tmp_path / f"{name}.jsonl"))
+    with pytest.raises(tm.ResourceError, match=r"gone\.jsonl: cannot be read: No such file or directory"):
+        list(tm.read(tmp_path / "*.jsonl", on_error="skip"))
+    for name, message in (("pipe", "got `.*pipe.jsonl`, a pipe"), ("gone", "where there is nothing")):
+        with pytest.raises(tm.DataError, match=message):
+            tm.dataset(tmp_path / f"{name}.jsonl")
+    assert os.access(tmp_path / "pipe.jsonl", os.F_OK)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".arrow", ".arrows"])
+def test_a_file_that_is_deleted_while_it_is_read(tmp_path: Path, suffix: str) -> None:
+    """What is open is read to its end; another that is gone is told, again and again, and not passed over."""
+    for name in ("a", "b", "c"):
+        table = pa.table({"s": MARKED})
+        path = tmp_path / f"{name}{suffix}"
+        if suffix in COLUMNAR:
+            write_groups(path, table)
+        else:
+            path.write_text('{"s": 1}\n' * 30 if suffix == ".jsonl" else "s\n" * 30)
+    iterator = tm.read(tmp_path / f"*{suffix}", on_error="skip").iterate()
+    count = 29 if suffix == ".csv" else 30
+    next(iterator)
+    (tmp_path / f"a{suffix}").unlink()
+    (tmp_path / f"b{suffix}").unlink()
+    for _ in range(count - 1):
+        next(iterator)
+    for _ in range(2):
+        with pytest.raises(tm.ResourceError, match=r"b.* cannot be read: No such file or directory"):
+            next(iterator)
+    iterator.close()
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt"])
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_a_file_that_is_cut_while_it_is_read(tmp_path: Path, suffix: str, packed: str) -> None:
+    """Its end is not taken for that of the data."""
+    header = b"n,s\n" if suffix == ".csv" else b""
+    lines = {".jsonl": b'{"n": %d}\n', ".csv": b"%d,a\n", ".txt": b"%d\n"}[suffix]
+    text = header + b"".join(lines % (number * 7919) for number in range(60_000))
+    path = write_text(tmp_path, Case(suffix, text, ()), packed)
+    iterator = tm.read(path, on_error="skip").iterate()
+    next(iterator)
+    os.truncate(path, path.stat().st_size - 10_000)
+    with pytest.raises(tm.ResourceError, match="the file was cut while it was read: it had"):
+        list(iterator)
+    with pytest.raises(tm.ResourceError, match="the file was cut while it was read"):
+        next(iterator)
+    iterator.close()
+
+
+@pytest.mark.parametrize("name", ["plain.jsonl.gz", "gzip.jsonl.zst", "gzip.jsonl"])
+def test_a_file_packed_otherwise_than_its_name_says(tmp_path: Path, name: str) -> None:
+    """Told with what it is, and read when `compression` says so."""
+    text = b'{"n": 1}\n{"n": 2}\n'
+    (tmp_path / name).write_bytes(text if name.startswith("plain") else gzip.compress(text))
+    with pytest.raises(
+        tm.DataError, match=r"another.*compression=|one of gzip.*compression=|compression=.gzip. unpacks"
+    ):
+        list(tm.read(tmp_path / name))
+    compression = "none" if name.startswith("plain") else "gzip"
+    assert list(tm.read(tmp_path / name, compression=compression)) == [{"n": 1}, {"n": 2}]
+    check_resumes_everywhere(partial(tm.read(tmp_path / name).iterate))

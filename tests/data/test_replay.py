@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import date
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from resuming import check_resumes_everywhere, outcomes
@@ -93,15 +95,57 @@ def test_rows_whole(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("value", [math.nan, (1, 2), {1: "one"}, {1, 2}, "\ud800", date(2026, 1, 2)])
-def test_a_record_that_json_does_not_keep_is_told(tmp_path: Path, value: Any) -> None:
+EXACT: list[Any] = [
+    *(math.nan, -math.inf, 2**70, "\ud800", b"\xff", bytearray(b"a"), (1, (2,)), {1, 2}, frozenset({None}), 1j),
+    *({1: "one"}, {"$float": "nan"}, {"$bytes": 1, "more": 2}, {"\ud800": 1}, Decimal("1.10"), UUID(int=5)),
+    *(date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
+    *(time(1, 2, 3, 4), timedelta(days=-1, microseconds=7), [], {}, None, True, 0.1, -0.0, "", "é"),
+]
+
+
+@pytest.mark.parametrize("value", EXACT, ids=repr)
+def test_a_record_comes_back_as_it_was(tmp_path: Path, value: Any) -> None:
+    """Also with values that JSON lacks, or makes others of."""
+    kept = tmp_path / "kept.jsonl"
+    assert list(tm.from_iterable([{"n": 0, "value": [value]}]).map(fail_on_thirds).catch(to=kept)) == []
+    (record,) = tm.replay(kept)
+    assert repr(record) == repr({"n": 0, "value": [value]})
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise ValueError("no")
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(("value", "shown"), [(Point(1), "[Point(x=1)]"), (object, "[<class 'object'>]")])
+def test_a_record_with_other_objects_is_told(tmp_path: Path, value: Any, shown: str) -> None:
     """It never comes back as something else."""
     kept = tmp_path / "kept.jsonl"
-    assert list(tm.from_iterable([{"n": 0, "value": value}]).map(fail_on_thirds).catch(to=kept)) == []
-    with pytest.raises(tm.DataError, match="cannot be replayed, JSON does not keep its values; it failed at `map`"):
+    assert list(tm.from_iterable([{"n": 0, "value": [value]}]).map(fail_on_thirds).catch(to=kept)) == []
+    with pytest.raises(tm.DataError, match="as the quarantine does not keep its values; it failed at `map`"):
         list(tm.replay(kept))
     (row,) = tm.replay(kept, errors=True)
-    assert (row["record"], row["is_whole"]) == (ascii({"n": 0, "value": value}), False)
+    assert (row["record"], row["is_whole"]) == (f"{{'n': 0, 'value': {shown}}}", False)
+
+
+@pytest.mark.parametrize("value", [Unshowable(), nested(5_000)], ids=["unshowable", "deep"])
+def test_a_record_that_cannot_even_be_shown_is_told(tmp_path: Path, value: Any) -> None:
+    """By its type, and why."""
+    kept = tmp_path / "kept.jsonl"
+    assert list(tm.from_iterable([{"n": 0, "value": value}]).map(fail_on_thirds).catch(to=kept)) == []
+    (row,) = tm.replay(kept, errors=True)
+    assert row["record"].startswith("a dict that cannot be shown: ")
 
 
 @pytest.mark.parametrize("errors", [False, True])

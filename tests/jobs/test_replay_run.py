@@ -112,4 +112,6 @@ async def test_a_record_json_cannot_hold_is_told(tmp_path: Path) -> None:
     assert len(told) == 3
     for kind, message, _, _ in told:
         assert kind == "DataError"
-        assert message.startswith("the record cannot be replayed, JSON does not keep its values; it failed at `")
+        assert message.startswith(
+            "the record cannot be replayed, as the quarantine does not keep its values; it failed at `"
+        )

@@ -47,9 +47,9 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
     if isinstance(error, PASSED_ON):
         return error
     where = f"{place}, step `{step}`" if place else f"step `{step}`"
+    if isinstance(error, TidemillError) and error.where == f"step `{step}`":
+        error.where = where  # where it was raised, its record's place was not known
     if isinstance(error, TidemillError) and error.step:
-        if error.where == f"step `{error.step}`" and error.step == step:
-            error.where = where  # where it was raised, its record's place was not known
         return error
     explained: TidemillError
     if isinstance(error, TidemillError):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tidemill.data.exact import to_exact_json
 from tidemill.data.failures import clean
-from tidemill.data.formats.json_lines import parse_json
 from tidemill.data.policy import find_step
 from tidemill.errors import DataError, ResourceError, TidemillError
 
@@ -53,8 +52,8 @@ class QuarantineFile:
 def render_failure(error: BaseException) -> bytes:
     """One failure as a JSON line: `step`, `where`, `type`, `message`, and `record` or `raw` (base64).
 
-    A record that does not come back from JSON as it was stands as text under `shown`, and cannot be replayed; of raw
-    bytes `is_cut` says whether they are not all that stood there.
+    Values that JSON lacks are written as `exact` says. A record with an object of another type in it stands as text
+    under `shown`, and cannot be replayed; of raw bytes `is_cut` says whether they are not all that stood there.
     """
     cause = error.__cause__ or error
     kind = type(cause).__name__
@@ -66,11 +65,10 @@ def render_failure(error: BaseException) -> bytes:
         row["raw"] = base64.b64encode(error.raw).decode()
         row["is_cut"] = error.is_cut
     if isinstance(error, TidemillError) and error.has_record:
-        with suppress(Exception):  # a user's object may fail at being compared, too
-            line = msgspec.json.encode({**row, "record": error.record})
-            if parse_json(line)["record"] == error.record:
-                return line + b"\n"
-        row["shown"] = show(error.record)
+        try:
+            return msgspec.json.encode({**row, "record": to_exact_json(error.record)}) + b"\n"
+        except (TypeError, ValueError, RecursionError):
+            row["shown"] = show(error.record)
     return msgspec.json.encode(row) + b"\n"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sys import maxsize
 from typing import Any
 
+from tidemill.data.exact import from_exact_json
 from tidemill.data.files import PartFile
 from tidemill.data.formats.jsonl import parse_line
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, open_lines
@@ -29,7 +30,7 @@ class Row:
         where: where the record stood, empty when that is unknown.
         type: of the error.
         message: of the error.
-        record: the record as it came to the step; of one that JSON does not keep, what it was shown as.
+        record: the record as it came to the step; of one that the file does not keep, what it was shown as.
         raw: the source's bytes, where no record could be made of them.
         is_whole: whether that is all there was, and as it was, so that it can be tried again.
         identity: of a job's row, part, ordinal, path and outcome.
@@ -62,7 +63,7 @@ def parse_row(row: dict[str, Any]) -> Row:
         row.get("where", ""),
         row["type"],
         row["message"],
-        row["shown"] if "shown" in row else row.get("record"),
+        row["shown"] if "shown" in row else from_exact_json(row.get("record")),
         None if raw is None else base64.b64decode(raw),
         "record" in row or (raw is not None and not row["is_cut"]),
     )
@@ -134,14 +135,14 @@ def give_record(row: Row) -> Any:
     """The record that failed.
 
     Raises:
-        DataError: there is none: the source could not make one of its bytes, or JSON does not keep it.
+        DataError: there is none: the source could not make one of its bytes, or the quarantine does not keep it.
     """
     if row.raw is None and row.is_whole:
         return row.record
     message = row.message.removeprefix(f"{row.where}: ")
     if row.raw is None and row.record is not None:
         message = f"it failed at `{row.step}`: {row.type}: {message}"
-        message = f"the record cannot be replayed, JSON does not keep its values; {message}"
+        message = f"the record cannot be replayed, as the quarantine does not keep its values; {message}"
     error = DataError(message, where=row.where, raw=row.raw, is_cut=row.raw is not None and not row.is_whole)
     error.step = SOURCE
     raise error

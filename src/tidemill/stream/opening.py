@@ -65,7 +65,8 @@ def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: O
 
     Of a run these are the records that stand in quarantine in its sealed segments, those skipped among them; not those
     that `retry` took up. What the source could make no record of is a `DataError` with its bytes again, and so is a
-    record with values that JSON does not keep.
+    record with objects that the quarantine does not keep: it keeps JSON, and of a `catch` also numbers, dates, bytes,
+    tuples and sets as they were.
 
     Order: that of the quarantine.   Memory: one block of 64 KiB, or one row.   Failure: a row's, as `on_error` says.
     Resume: exact, nothing is read again.

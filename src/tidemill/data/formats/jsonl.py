@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import orjson
 
+from tidemill.data.exact import to_exact_json
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
@@ -54,10 +56,7 @@ class Jsonl:
         pending = 0
         number = -1
         for number, record in enumerate(records):
-            try:
-                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-            except orjson.JSONEncodeError as error:
-                raise DataError(f"record {number} is not JSON: {error}") from error
+            line = _render_line(record, number)
             lines.append(line)
             pending += len(line)
             if pending > BLOCK_BYTES:
@@ -121,6 +120,26 @@ class _Parser:
     def parse_body(self, body: bytes) -> list[Any] | None:
         records = parse_all(io.BytesIO(body), body)
         return records if records is not None and set(map(type, records)) == _ONLY_DICTS else None
+
+
+def _render_line(record: Any, number: int) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        line = _find_exact_line(record)
+        if line is None:
+            raise DataError(f"record {number} is not JSON: {error}") from error
+        return line
+
+
+def _find_exact_line(record: Any) -> bytes | None:
+    """The line of a record that orjson refuses for an integer over 64 bits alone, or its depth; None of any other."""
+    try:
+        if to_exact_json(record) != record:
+            return None
+        return msgspec.json.encode(record) + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:
