@@ -23,6 +23,8 @@ NAMES = [
         "read",
         "from_iterable",
         "dataset",
+        "mix",
+        "replay",
         "collate",
         "Stream",
         "Dataset",

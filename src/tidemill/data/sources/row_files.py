@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.data.files.folders import name_special
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.rows.files import FileRows
@@ -84,8 +85,9 @@ def find_row_files(path: str | PathLike[str]) -> RowFiles:
     if place.is_dir():
         manifest = place / MANIFEST
         return _load_manifest(manifest) if manifest.is_file() else _find_files(place)
-    if not place.exists():
-        raise DataError(f"expected a folder or a file, got `{path}`, where there is nothing")
+    if not place.is_file():
+        got = name_special(place)
+        raise DataError(f"expected a folder or a file, got `{path}`, {f'{got}' if got else 'where there is nothing'}")
     return RowFiles(place, _find_name(place), (place.name,), None)
 
 
