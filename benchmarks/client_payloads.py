@@ -86,11 +86,11 @@ WAYS: dict[str, Callable[[str, int, Path], int]] = {"list": use_list, "generator
 
 
 def measure(way: str, use: str, count: int, meter: str, folder: Path) -> dict[str, Any]:
-    """The payloads seen, and the peak in MiB: of the resident set, or by `tracemalloc` above an empty run before it."""
+    """The payloads seen, and the peak in MiB: of the resident set, or by `tracemalloc` above a run of one before it."""
     if meter == "tracemalloc":
-        for name in ("empty", "full"):
+        for name in ("one", "full"):
             (folder / name).mkdir()
-        WAYS[way](use, 0, folder / "empty")
+        WAYS[way](use, 1, folder / "one")
         folder /= "full"
         tracemalloc.start()
     seen = WAYS[way](use, count, folder)

@@ -31,8 +31,7 @@ def show_landed(setting: Setting) -> Row:
 def show_rows(setting: Setting) -> Row:
     """What landed, as a generator, a list and a dataset: `len`, `[7]`, `[-1]`, `[10:20]`, `for`."""
     count = setting.payloads
-    folder = _fresh(setting.folder / "rows")
-    run_child("client_payloads.py", "stream", "landed", count, "rss", folder)
+    folder = _land(setting, "rows")
     cells = []
     for way in ("generator", "list", "dataset"):
         found, empty = _both("client_rows.py", (way, folder / "stream", count, "all"), (way, folder, count, "empty"))
@@ -43,6 +42,28 @@ def show_rows(setting: Setting) -> Row:
     return Row("magic methods", f"{name}, as generator / list / dataset", cells)
 
 
+def show_own(setting: Setting) -> Row:
+    """What landed, handed as it is to PyTorch, Hugging Face, NumPy, the standard library and another process."""
+    count = setting.payloads
+    folder = _land(setting, "own") / "stream"
+    with ThreadPoolExecutor(2) as pool:
+        ways = ("generator", "class", "dataset")
+        found = list(pool.map(lambda way: run_child("client_own.py", way, folder, count), ways))
+    uses = ", ".join(found[0]["all"])
+    return Row(
+        "magic methods",
+        f"{count:,} landed rows handed as they are to {uses}, as generator / hand-written class / dataset",
+        [Cell(f"{len(one['uses'])} of {len(one['all'])}", {"uses": len(one["uses"])}) for one in found],
+    )
+
+
+def _land(setting: Setting, name: str) -> Path:
+    """A folder in which the payloads landed, in `stream`."""
+    folder = _fresh(setting.folder / name)
+    run_child("client_payloads.py", "stream", "landed", setting.payloads, "rss", folder)
+    return folder
+
+
 def _show(use: str, words: str, setting: Setting, note: str = "") -> Row:
     cells = [_measure(way, use, setting) for way in _WAYS]
     name = f"{setting.payloads:,} payloads of 500 B as list / generator / stream, {words}"
@@ -50,14 +71,14 @@ def _show(use: str, words: str, setting: Setting, note: str = "") -> Row:
 
 
 def _measure(way: str, use: str, setting: Setting) -> Cell:
-    """The peak of memory above what the same program takes for no payload at all."""
+    """The peak of memory above what the same program takes for one payload: pyarrow loads pandas with the first."""
     script, count = "client_payloads.py", setting.payloads
     folders = [_fresh(setting.folder / f"{way}-{use}-{number}") for number in range(3)]
     traced = run_child(script, way, use, count, "tracemalloc", folders[0])
-    full, empty = _both(script, (way, use, count, "rss", folders[1]), (way, use, 0, "rss", folders[2]))
+    full, one = _both(script, (way, use, count, "rss", folders[1]), (way, use, 1, "rss", folders[2]))
     for found in (traced, full):
         assert found["seen"] == count, f"{way} saw {found['seen']} of {count} payloads"
-    peak, resident = traced["peak_mb"], max(0.0, full["peak_mb"] - empty["peak_mb"])
+    peak, resident = traced["peak_mb"], max(0.0, full["peak_mb"] - one["peak_mb"])
     return Cell(f"{peak:.1f} MB (RSS +{resident:.0f})", {"peak_mb": peak, "rss_mb": resident})
 
 

@@ -4,8 +4,8 @@
     python benchmarks/ideas.py --markdown    # as the README has it
     python benchmarks/ideas.py --json        # the counts behind it, and no times
 
-Memory is the peak by tracemalloc above an empty run of the same program, and in parentheses the resident set's, each in
-a fresh process. The calls go to one server on loopback, a process of its own.
+Memory is the peak by tracemalloc above a run of the same program over one payload, and in parentheses the resident set's,
+each in a fresh process. The calls go to one server on loopback, a process of its own.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from rich.table import Table
 
 from idea_calls import show_calls
 from idea_configs import show_config
-from idea_payloads import show_consumed, show_kept, show_landed, show_rows
+from idea_payloads import show_consumed, show_kept, show_landed, show_own, show_rows
 from idea_pipelines import show_pipeline
+from idea_resume import show_resume
 from idea_scopes import show_scope
 from machine import describe_machine
 from rows import WAYS, Demonstration, Row, Setting
@@ -34,11 +35,13 @@ ROWS: Mapping[str, Demonstration] = {
     "payloads-consumed": show_consumed,
     "payloads-kept": show_kept,
     "payloads-landed": show_landed,
+    "resume": show_resume,
     "scope": show_scope,
     "calls": show_calls,
     "config": show_config,
     "pipeline": show_pipeline,
     "rows-at-hand": show_rows,
+    "rows-handed-on": show_own,
 }
 """Every row of the table, in its order."""
 

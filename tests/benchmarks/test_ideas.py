@@ -48,6 +48,13 @@ def test_a_stream_whose_results_are_kept_holds_the_results_alone(table: Table) -
     assert row["tidemill"]["peak_mb"] < row["usual"]["peak_mb"] + 1
 
 
+def test_a_stream_that_goes_on_does_nothing_again(table: Table) -> None:
+    row = table["resume"]
+    assert row["tidemill"]["calls"] == 1
+    assert row["usual"]["calls"] == 3_751
+    assert row["naive"]["calls"] == 5_000
+
+
 def test_only_a_scope_releases_everything_and_keeps_the_blocks_error(table: Table) -> None:
     row = table["scope"]
     assert row["naive"] == {"released": 0, "error_kept": 1}
@@ -62,7 +69,7 @@ def test_every_mistake_in_a_config_is_named_with_its_place(table: Table) -> None
     assert row["tidemill"] == {"errors": 3, "places": 3, "suggestions": 1}
 
 
-@pytest.mark.parametrize("key", ["pipeline", "rows-at-hand"])
+@pytest.mark.parametrize("key", ["pipeline", "rows-at-hand", "rows-handed-on"])
 def test_one_object_serves_every_use(table: Table, key: str) -> None:
     row = table[key]
     assert row["naive"]["uses"] < row["tidemill"]["uses"] == 5
