@@ -10,6 +10,7 @@ from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
 from tidemill.stream.record_steps import On
@@ -164,6 +165,14 @@ class Dataset(Stream[T], Sequence[T]):
         whole = Shuffle(seed=seed, buffer=None, name=name)
         return make_stream(self._source, (*self._nodes, whole))
 
+    def narrow(self, *columns: str) -> Dataset[Any]:
+        """The same records, which may lack all columns but these: what Parquet and Arrow need not read then."""
+        if not all(map(is_index_node, self._nodes)):
+            return self
+        source = cast(RowSource, self._source)
+        narrowed = source.narrow(columns)
+        return self if narrowed is source else Dataset(narrowed, self._nodes)
+
     def _open(self) -> Rows:
         if self._rows is None:
             self._rows = open_dataset_rows(cast(RowSource, self._source), self._nodes)
@@ -191,10 +200,11 @@ class Dataset(Stream[T], Sequence[T]):
 class Column(Sequence[Any]):
     """One column of a dataset, read as it is asked for: `len`, `[i]`, slices, iteration, `np.asarray`."""
 
-    __slots__ = ("_dataset", "name")
+    __slots__ = ("_dataset", "_narrowed", "name")
 
     def __init__(self, dataset: Dataset[Any], name: str) -> None:
         self._dataset = dataset
+        self._narrowed: Dataset[Any] | None = None
         self.name = name
 
     def __len__(self) -> int:
@@ -205,11 +215,15 @@ class Column(Sequence[Any]):
     @overload
     def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Column: ...
     def __getitem__(self, index: Any) -> Any:
-        chosen = self._dataset[index]
-        return Column(chosen, self.name) if isinstance(chosen, Dataset) else read_column(chosen, self.name)
+        if isinstance(index, str):
+            raise TypeError("expected an integer, a slice, a list of places or a mask, got str")
+        chosen = self._open()[index]
+        if isinstance(chosen, Dataset):
+            return Column(self._dataset[index], self.name)
+        return read_column(chosen, self.name)
 
     def __iter__(self) -> Iterator[Any]:
-        return (read_column(record, self.name) for record in self._dataset)
+        return (read_column(record, self.name) for record in self._open())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values as an array `(records, …)`; ragged ones and texts as objects."""
@@ -224,6 +238,19 @@ class Column(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"<Column {self.name!r} of {self._dataset!r}>"
+
+    def __getstate__(self) -> Any:
+        return self._dataset, self.name
+
+    def __setstate__(self, state: Any) -> None:
+        self._dataset, self.name = state
+        self._narrowed = None
+
+    def _open(self) -> Dataset[Any]:
+        """The dataset with this column alone, where the other ones need not be read."""
+        if self._narrowed is None:
+            self._narrowed = self._dataset.narrow(self.name)
+        return self._narrowed
 
 
 def _parts_of(index: slice) -> tuple[Any, Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,9 +12,7 @@ from pydantic import BaseModel
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
-from tidemill.data.files import parse_path
 from tidemill.data.flow import Flow, show_source
-from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import Records
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.rows import is_dataset
@@ -27,6 +25,7 @@ from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.pipeline import Pipeline
 from tidemill.protocols import Source, State
 from tidemill.stream.across_steps import AcrossSteps
+from tidemill.stream.endings import Endings
 from tidemill.stream.joins import Joins
 from tidemill.stream.record_steps import RecordSteps
 
@@ -42,7 +41,7 @@ class _Written(Config):
     run: RunOptions
 
 
-class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
+class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
     """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
 
     Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.
@@ -74,17 +73,6 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
             call: False shows the first request of each record and sends none.
         """
         return run_trials(self._source, self._nodes, count, folder=Path(), call=call)
-
-    def save(self, path: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> int:
-        """Write the records as JSON lines to one file, packed by suffix, whole or not at all; gives their number.
-
-        Not a job: nothing is resumed.
-
-        Args:
-            path: of a local file, or an address that fsspec opens: `s3://bucket/a.jsonl.zst`.
-            storage_options: what fsspec opens the file system with.
-        """
-        return save_jsonl(self, parse_path(path, storage_options))
 
     def write(
         self,

@@ -63,6 +63,10 @@ class RowSource(ABC):
         """The rows an index names, from the first or from `state`."""
         return open_row_reader(self.rows, index, self.stamp(), state)
 
+    def narrow(self, columns: tuple[str, ...]) -> RowSource:
+        """The same rows with these columns alone, where that saves reading; else, and where one is missing, itself."""
+        return self
+
     def decode_record(self, raw: bytes) -> Any:
         """Not possible: rows are not made of bytes of their own."""
         raise DataError("expected a row of a dataset, which cannot be made from bytes", raw=raw)
@@ -93,6 +97,12 @@ class ObjectSource(RowSource):
     def open_rows(self) -> Rows:
         return ObjectRows(self.items)
 
+    def narrow(self, columns: tuple[str, ...]) -> RowSource:
+        narrow = getattr(self.items, "narrow", None)
+        if narrow is None or not set(columns) <= set(self.items.columns):
+            return self
+        return ObjectSource(narrow(columns))
+
     def describe(self) -> dict[str, Any]:
         return {"object": type(self.items).__qualname__, "size": len(self.items)}
 
@@ -101,11 +111,16 @@ class ObjectSource(RowSource):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ObjectSource) and (
-            self.items is other.items or (isinstance(self.items, (list, tuple)) and self.items == other.items)
+            self.items is other.items or (_has_values(self.items) and bool(self.items == other.items))
         )
 
     def __hash__(self) -> int:
         return hash(("object", type(self.items).__qualname__, len(self.items)))
+
+
+def _has_values(items: Any) -> bool:
+    """Whether `==` compares its rows at once: of any other object it may give anything."""
+    return isinstance(items, (list, tuple)) or hasattr(items, "read_rows")
 
 
 class RowView(RowSource):
