@@ -235,12 +235,8 @@ def test_records_go_into_tables_in_batches() -> None:
     """Arrow, pandas and polars, `batch` rows at a time."""
     stream = tm.from_iterable(ROWS)
     assert [part.num_rows for part in stream.to_arrow(8)] == [8, 8, 4]
-    assert (
-        stream.to_arrow(schema=pa.schema([pa.field("n", pa.int8()), pa.field("text", pa.string())]))
-        .read_all()
-        .to_pylist()
-        == ROWS
-    )
+    fields: list[Any] = [("n", pa.int8()), ("text", pa.string())]
+    assert stream.to_arrow(schema=pa.schema(fields)).read_all().to_pylist() == ROWS
     assert [len(frame) for frame in stream.to_pandas(15)] == [15, 5]
     assert pd.concat(stream.to_pandas(7)).to_dict("records") == ROWS
     assert pl.concat(stream.to_polars(6)).to_dicts() == ROWS

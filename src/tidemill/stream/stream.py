@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,9 +13,11 @@ from pydantic import BaseModel
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
 from tidemill.data.flow import Flow, show_source
-from tidemill.data.iteration import Records
+from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
 from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Catch
 from tidemill.data.sources.rows import is_dataset
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -65,6 +68,35 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
             StateError: the state belongs to another pipeline or source; names what changed.
         """
         return iterate_all(self._source, self._nodes, state, folder=Path())
+
+    def __aiter__(self) -> AsyncRecords[T]:
+        return self.aiterate()
+
+    def aiterate(self, state: State | None = None) -> AsyncRecords[T]:
+        """An asynchronous iterator, from the start or from a `state()` of an earlier one of either kind.
+
+        `async for record in stream` is short for it. A thread reads blocks of up to 256 records, of what is slow
+        fewer, and behind a call one by one; functions run in that thread, not in the loop.
+
+        Order: that of `iterate`.   Memory: a block.   Failure: as of `iterate`, at its place.
+        Resume: exact; reads at most 256 records again.
+
+        Raises:
+            StateError: the state belongs to another pipeline; names what changed.
+        """
+        description = describe_pipeline(self._source, self._nodes)
+        if state is None:
+            state = start_state(description)
+        else:
+            check_state(state, description)
+        quiet = [node.model_copy(update={"to": None}) if isinstance(node, Catch) else node for node in self._nodes]
+        open_at = partial(iterate_all, self._source, folder=Path(), describe=partial(list, description))
+        return AsyncRecords(
+            lambda at: open_at(self._nodes, at),
+            lambda at: open_at(quiet, at),
+            state,
+            block_records=1 if any(node.calls for node in self._nodes) else BLOCK_RECORDS,
+        )
 
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request, reply, parsed value, token count and cost; nothing is written.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.flow import Flow
-from tidemill.data.iteration import Records, describe_pipeline, iterate
+from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
 from tidemill.data.nodes.single import Map
@@ -20,18 +20,28 @@ from tidemill.jobs.live.session import Result, Session
 from tidemill.protocols import Growth, Source, State
 
 
-def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = None, *, folder: Path) -> Records:
+def iterate_all(
+    source: Source,
+    nodes: Sequence[Node],
+    state: State | None = None,
+    *,
+    folder: Path,
+    describe: Callable[[], Description] | None = None,
+) -> Records:
     """The records of `source` after `nodes`, calls included, from the start or from `state`.
 
     Each stretch of record-wise steps from a call on runs in a window of its own; what looks across records between
     them, or has workers of its own, and everything before the first call, runs as plain iterators. A `take` behind
     calls bounds the calls.
 
+    Args:
+        describe: what a state belongs to; by default the source and the nodes.
+
     Raises:
         DataError: the source has no parts.
         StateError: `state` belongs to another pipeline; names the step that changed.
     """
-    describe = partial(describe_pipeline, source, tuple(nodes))
+    describe = describe or partial(describe_pipeline, source, tuple(nodes))
     flow = join_calls(source, nodes, folder=folder)
     return iterate(flow.source, flow.nodes, state, describe=describe)
 
