@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
 from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
-from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.nodes.node import Node
 from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
-from tidemill.stream.record_steps import On
+from tidemill.stream.dataset_steps import DatasetSteps
 from tidemill.stream.stream import Stream, make_stream
 
 if TYPE_CHECKING:
     from tidemill.data.formats.format import Rows
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 
-class Dataset(Stream[T], Sequence[T]):
+class Number(Protocol):
+    """An integer, of Python or NumPy."""
+
+    @property
+    def numerator(self) -> Any: ...
+    def __index__(self) -> int: ...
+
+
+class Array(Protocol):
+    """An array of places, or a mask: of NumPy, torch or pandas."""
+
+    def __len__(self) -> int: ...
+    def tolist(self) -> Any: ...
+
+
+Places = slice | Sequence[int] | Sequence[bool] | Array
+"""What names several records."""
+
+
+class Dataset(DatasetSteps[T], Sequence[T]):
     """Records with numbers: a `Stream` that is a full `Sequence` too: `len(data)`, `data[7]`, `data[-1]`, slices.
 
     Steps that give one record for each keep it a dataset, and so do those that choose and order by number (`take skip
@@ -45,11 +63,11 @@ class Dataset(Stream[T], Sequence[T]):
         return self._open().count_rows()
 
     @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Dataset[T]: ...
-    @overload
     def __getitem__(self, index: str) -> Column: ...
+    @overload
+    def __getitem__(self, index: Number) -> T: ...
+    @overload
+    def __getitem__(self, index: Places) -> Dataset[T]: ...
     def __getitem__(self, index: Any) -> Any:
         """One record, or a view: of a slice, of a list of places, of a mask, or of one column by its name.
 
@@ -111,43 +129,6 @@ class Dataset(Stream[T], Sequence[T]):
     def __setstate__(self, state: Any) -> None:
         self._source, self._nodes = state
         self._rows = None
-
-    if TYPE_CHECKING:  # what stays a dataset: the runtime finds the class by the steps
-
-        @overload  # type: ignore[override]
-        def map(
-            self,
-            fn: Callable[[T], U],
-            *,
-            concurrency: int = ...,
-            on: On | None = ...,
-            ordered: Literal[True] = ...,
-            name: str | None = ...,
-            on_error: Literal["raise", "quarantine"] | None = ...,
-        ) -> Dataset[U]: ...
-        @overload
-        def map(
-            self,
-            fn: Callable[[T], U],
-            *,
-            concurrency: int = ...,
-            on: On | None = ...,
-            ordered: bool = ...,
-            name: str | None = ...,
-            on_error: OnError | None = ...,
-        ) -> Stream[U]: ...
-        def map(self, fn: Callable[[T], Any], **options: Any) -> Any: ...
-        def with_columns(self, *, name: str | None = None, **columns: Callable[[T], Any]) -> Dataset[T]: ...  # type: ignore[override]
-        def select(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def rename(self, columns: Mapping[str, str], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def drop(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def observe(self, fn: Callable[[T], object], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def take(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
-        def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
-        def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...
-        def shard(
-            self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
-        ) -> Dataset[T]: ...
 
     @overload  # type: ignore[override]
     def shuffle(self, seed: int = 0, *, buffer: None = None, name: str | None = None) -> Dataset[T]: ...
@@ -211,9 +192,9 @@ class Column(Sequence[Any]):
         return len(self._dataset)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: Number) -> Any: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Column: ...
+    def __getitem__(self, index: Places) -> Column: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, str):
             raise TypeError("expected an integer, a slice, a list of places or a mask, got str")
