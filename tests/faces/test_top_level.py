@@ -22,7 +22,9 @@ NAMES = [
     *(
         "read",
         "from_iterable",
+        "from_hf",
         "dataset",
+        "mix",
         "collate",
         "Stream",
         "Dataset",
