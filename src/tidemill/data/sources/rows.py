@@ -165,8 +165,12 @@ def find_folded(source: object, nodes: Sequence[Node]) -> frozenset[int]:
     return frozenset(folded)
 
 
-def choose_rows(source: Source, chosen: Sequence[Node], epoch: tuple[int, ...]) -> Source:
-    """`source`, of a dataset with the rows that the steps by number choose, in the order they have in this epoch."""
+def choose_rows(source: Source, chosen: Sequence[tuple[Node, State | None]], epoch: tuple[int, ...]) -> Source:
+    """`source`, of a dataset with the rows that the steps by number choose, in the order they have in this epoch.
+
+    Args:
+        chosen: each step with what a state says of it.
+    """
     if not (chosen and isinstance(source, RowSource)):
         return source
     return RowView(source, fold_index(full_index(source.rows.count_rows()), chosen, epoch))
@@ -191,5 +195,5 @@ def open_dataset_rows(source: RowSource, nodes: Sequence[Node]) -> Rows:
             )
     rows = source.rows
     if chosen:
-        rows = IndexedRows(rows, fold_index(full_index(rows.count_rows()), chosen, ()))
+        rows = IndexedRows(rows, fold_index(full_index(rows.count_rows()), [(node, None) for node in chosen], ()))
     return MappedRows(rows, [(record_function(node, name), name) for node, name in steps]) if steps else rows

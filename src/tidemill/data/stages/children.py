@@ -45,14 +45,17 @@ class FlatMapStage(Stage):
         given = self.parents.given()
         marks = self.upstream.marks(0 if given is None else 1)
         emitted = self.parents.pending if given is None else given - back
-        if emitted:
-            marks["steps"][str(self.index)] = {"emitted": emitted}
+        mark: State = {"emitted": emitted} if emitted else {}
+        if self.parents.pending_turns:
+            mark["pending"] = dict(self.parents.pending_turns)
+        if mark:
+            marks["steps"][str(self.index)] = mark
         return marks
 
 
 def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: str, mark: State | None) -> Stage:
     """The stage of a `flat_map` step, going on from its `mark`."""
-    parents = _Parents(upstream, function, step, mark["emitted"] if mark else 0)
+    parents = _Parents(upstream, function, step, mark or {})
     stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
     stage.upstream = upstream
     stage.index = index
@@ -64,11 +67,12 @@ def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: s
 class _Parents:
     """Feeds a `flat_map` chain: for each record of `upstream` the iterator of its children."""
 
-    def __init__(self, upstream: Stage, function: RecordFunction, step: str, emitted: int) -> None:
+    def __init__(self, upstream: Stage, function: RecordFunction, step: str, mark: State) -> None:
         self._upstream = upstream
         self._function = function
         self._step = step
-        self.pending = emitted  # children of the parent to come that were given before the state was taken
+        self.pending: int = mark.get("emitted", 0)  # children of the parent to come that were given before the state
+        self.pending_turns: dict[str, int] = dict(mark.get("pending", {}))  # the same, by number, of a merged state
         self._children: Iterator[Any] | None = None
         self._ticks = repeat(True, maxsize)
         self.ended = False
@@ -93,6 +97,8 @@ class _Parents:
             raise
         except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
             return raise_each((error,))
+        if self.pending_turns:
+            emitted = self.pending_turns.pop(str(self._upstream.turn()), emitted)
         try:
             return self._open_children(parent, emitted)
         except BaseException as error:  # noqa: BLE001 - as above

@@ -19,6 +19,8 @@ class PartsStage(Stage):
     """The records of a source's parts, one part after the other."""
 
     cursor: _PartCursor
+    kept: State
+    """What steps that the source has taken over know, by their place."""
 
     def ended(self) -> bool:
         return self.cursor.ended
@@ -26,7 +28,7 @@ class PartsStage(Stage):
     def marks(self, back: int) -> State:
         cursor = self.cursor
         state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
-        return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
+        return {"part": cursor.part, "index": cursor.index, "source": state, "steps": dict(self.kept)}
 
     def spot(self) -> Any:
         cursor = self.cursor
@@ -40,6 +42,11 @@ class PartsStage(Stage):
             return spot
         part, place = spot
         return Origin(part, describe_position(place() if place else None))
+
+    def turn(self) -> int | None:
+        find = getattr(self.cursor.reader, "turn", None)  # rows know theirs
+        found: int | None = find() if find else None
+        return found
 
     def gathers(self) -> bool:
         return False
@@ -69,7 +76,7 @@ class _PartCursor:
             self.reader.close()
 
 
-def open_parts(source: Source, parts: Sequence[str] | None, state: State | None, *, policy: Policy) -> Stage:
+def open_parts(source: Source, parts: Sequence[str] | None, state: State | None, *, policy: Policy) -> PartsStage:
     """The stage that reads `parts`, all that the source has for None; `policy` says what an error of it gets.
 
     Parts are asked for as they are come to. A state's part must be the first of those from it on; what a source lists
@@ -89,6 +96,7 @@ def open_parts(source: Source, parts: Sequence[str] | None, state: State | None,
         )
     stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy)))
     stage.cursor = cursor
+    stage.kept = {}
     return stage
 
 

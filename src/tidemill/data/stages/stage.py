@@ -56,6 +56,10 @@ class Stage(chain[Any]):
         """Where the record given last came from; a stage that gathers records reads its last ones again."""
         return self.upstream.explain().through(self.step)
 
+    def turn(self) -> int | None:
+        """The number, in front of the shard on the way here, of the record given last; None without a shard."""
+        return self.upstream.turn()
+
     def close(self) -> None:
         """Close the file being read; may be called twice."""
         self.upstream.close()
