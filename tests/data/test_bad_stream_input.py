@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -617,6 +617,6 @@ def test_a_file_packed_otherwise_than_its_name_says(tmp_path: Path, name: str) -
         tm.DataError, match=r"another.*compression=|one of gzip.*compression=|compression=.gzip. unpacks"
     ):
         list(tm.read(tmp_path / name))
-    compression = "none" if name.startswith("plain") else "gzip"
+    compression: Literal["none", "gzip"] = "none" if name.startswith("plain") else "gzip"
     assert list(tm.read(tmp_path / name, compression=compression)) == [{"n": 1}, {"n": 2}]
     check_resumes_everywhere(partial(tm.read(tmp_path / name).iterate))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -83,8 +84,8 @@ class Parquet:
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path) -> Rows:
-        return GroupRows(path, ParquetGroups)
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+        return GroupRows(path, partial(ParquetGroups, columns=columns))
 
 
 class ParquetGroups:
@@ -131,7 +132,7 @@ class ParquetGroups:
 
     def read_group(self, number: int) -> pa.Table:
         """All rows of one group."""
-        return self._file.read_row_group(number, use_threads=False)
+        return self._file.read_row_group(number, columns=self._columns, use_threads=False)
 
     def count_rows(self, number: int) -> int:
         return self._counts[number]
