@@ -27,10 +27,10 @@ def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: A
 
     Args:
         path: a file, a folder, a pattern (`*`, `?`, `[…]`, `**`) or several; local, or addresses that fsspec opens.
-        **options: `on_error`, what a line, row or group gets that is no record: `raise`, the default in plain iteration;
-            `skip`, counted in the iterator's `losses`; `quarantine`, which a job sets aside and plain iteration raises,
-            with the bytes, for a `catch`. Also `format`, `schema`, `compression`, `storage_options` and more; see
-            `tidemill.data.sources.read.Read`.
+        **options: `on_error`, what a line, row or group gets that is no record: `raise`, the default in plain
+            iteration; `skip`, counted in the iterator's `losses`; `quarantine`, which a job sets aside and plain
+            iteration raises, with the bytes, for a `catch`. Also `format`, `schema`, `compression`, `storage_options`
+            and more; see `tidemill.data.sources.read.Read`.
 
     Raises:
         ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.

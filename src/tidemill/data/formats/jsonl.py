@@ -39,8 +39,8 @@ class Jsonl:
     takes = frozenset({"max_line_bytes"})
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        limit = options.max_line_bytes
-        return open_lines(path, state, functools.partial(iter_line_runs, path, _PARSER, limit))
+        read_runs = functools.partial(iter_line_runs, path, _PARSER, options.max_line_bytes, options.share)
+        return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)
@@ -118,8 +118,14 @@ class _Parser:
     parse_line = staticmethod(parse_line)
 
     def parse_body(self, body: bytes) -> list[Any] | None:
-        records = parse_all(io.BytesIO(body), body)
-        return records if records is not None and set(map(type, records)) == _ONLY_DICTS else None
+        return _only_dicts(parse_all(io.BytesIO(body), body))
+
+    def parse_lines(self, lines: list[bytes]) -> list[Any] | None:
+        return _only_dicts(parse_all(lines, b"".join(lines)))
+
+
+def _only_dicts(records: list[Any] | None) -> list[Any] | None:
+    return records if records is not None and set(map(type, records)) <= _ONLY_DICTS else None
 
 
 def _render_line(record: Any, number: int) -> bytes:
