@@ -103,7 +103,9 @@ def read(
         schema: a Pydantic model, which each record becomes an instance of, or a `pyarrow.Schema`, to whose types its
             values are cast where nothing is lost; a record that does not fit is an error.
         format: what the files are, whatever their suffix.
-        on_error: what a corrupt record gets: `raise`, `skip` or `quarantine`; by default iteration raises.
+        on_error: what a line, row or group gets that is no record: `raise`, the default in plain iteration; `skip`,
+            counted in the iterator's `losses`; `quarantine`, which a job sets aside and plain iteration raises, with
+            the bytes, for a `catch`.
         max_line_bytes: a longer line is an error; it is passed over without being held in memory.
         columns: of Parquet and Arrow: only these are read.
         delimiter: of CSV; by default a comma, and a tab for `.tsv`.
