@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, next_outcome, outcomes, through_json
 
 import tidemill as tm
@@ -429,7 +431,7 @@ def test_what_functions_raise(tmp_path: Path, step: str, kind: str) -> None:
     check_quarantine_resumes(stream, kept)
 
 
-@pytest.mark.parametrize("step", [step for step in STEPS if step != "async"])
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("policy", ["raise", "skip", "catch"])
 def test_what_ends_the_program_passes_through(
@@ -617,6 +619,49 @@ def test_a_file_packed_otherwise_than_its_name_says(tmp_path: Path, name: str) -
         tm.DataError, match=r"another.*compression=|one of gzip.*compression=|compression=.gzip. unpacks"
     ):
         list(tm.read(tmp_path / name))
-    compression = "none" if name.startswith("plain") else "gzip"
+    compression: Literal["none", "gzip"] = "none" if name.startswith("plain") else "gzip"
     assert list(tm.read(tmp_path / name, compression=compression)) == [{"n": 1}, {"n": 2}]
     check_resumes_everywhere(partial(tm.read(tmp_path / name).iterate))
+
+
+FUZZED = ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.csv", "a.csv.bz2", "a.txt.xz", *(f"a{each}" for each in COLUMNAR)]
+
+
+def make_whole(path: Path) -> bytes:
+    """A good file of 60 rows."""
+    if path.suffix in COLUMNAR:
+        table = pa.table(
+            {"n": range(60), "s": [f"value {n}" for n in range(60)], "l": [[n] * (n % 3) for n in range(60)]}
+        )
+        return write_groups(path, table).read_bytes()
+    row = {"l": b'{"n": %d}\n', "v": b'%d,"a, b"\n', "t": b"%d\n"}[path.name.removeprefix("a.").partition(".")[0][-1]]
+    text = (b"n,s\n" if ".csv" in path.name else b"") + b"".join(row % number for number in range(60))
+    with open(path, "wb") as file, create_text(path, file) as packed:
+        packed.write(text)
+    return path.read_bytes()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
+    kept=st.floats(0.5, 1),
+    position=st.integers(0, 60),
+)
+@pytest.mark.parametrize("name", FUZZED)
+def test_any_byte_may_be_another(
+    tmp_path: Path, name: str, changes: list[tuple[float, int]], kept: float, position: int
+) -> None:
+    """Whatever a file holds: typed errors, an end, the same again from the state at any position, and nothing else."""
+    path = tmp_path / name
+    data = bytearray(make_whole(path))
+    for place, value in changes:
+        data[int(place * len(data))] = value
+    path.write_bytes(data[: int(kept * len(data)) + 1])
+    stream = tm.read(path)
+    whole = list(map(repr, outcomes(stream.iterate())))
+    assert len(whole) <= 200
+    walking = stream.iterate()
+    outcomes(walking, position)
+    state = through_json(walking.state())
+    walking.close()
+    assert list(map(repr, outcomes(stream.iterate(state)))) == whole[position:]

@@ -345,3 +345,18 @@ def test_groups_behind_the_end_of_a_file_that_was_cut_while_it_was_read(tmp_path
     with pytest.raises(DataError, match="row group 4 is corrupt: the file ends early"):
         rows.read_row(999)
     rows.release()
+
+
+def test_a_footer_that_miscounts_its_rows(tmp_path: Path) -> None:
+    """Rows cannot be numbered then, and are not taken for fewer; what can be read is, as a stream."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": range(250)}), path, row_group_size=50)
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b"\x16\x64")  # the last group's 50 rows, as a zigzag number
+    data[place + 1] = 0x63
+    path.write_bytes(data)
+    assert pq.ParquetFile(path).metadata.row_group(4).num_rows == -50
+    assert len([outcome for outcome in outcomes(PARQUET.open(path)) if outcome[0] == "record"]) >= 200
+    rows = PARQUET.open_rows(path)
+    with pytest.raises(DataError, match="expected row groups of 250 rows, as the footer says, got 200: it is corrupt"):
+        rows.count_rows()

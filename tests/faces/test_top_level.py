@@ -22,6 +22,7 @@ NAMES = [
     *(
         "read",
         "from_iterable",
+        "from_hf",
         "dataset",
         "mix",
         "replay",

@@ -15,7 +15,7 @@ from typing import Any
 from tidemill.data.exact import from_exact_json
 from tidemill.data.files import PartFile
 from tidemill.data.formats.jsonl import parse_line
-from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, open_lines
+from tidemill.data.formats.lines import LineReader, iter_line_runs, open_lines
 from tidemill.data.policy import SOURCE
 from tidemill.errors import DataError
 from tidemill.protocols import State
@@ -86,7 +86,7 @@ def open_replay(
     if state is None and first:
         state = _pass_over(path, first)
     parser = _Parser(path, parse, shows_errors)
-    return open_lines(path, state, partial(iter_line_runs, path, parser, maxsize), compare=compare_lines)
+    return open_lines(path, state, partial(iter_line_runs, path, parser, maxsize, None))
 
 
 def _pass_over(path: Path, count: int) -> State:

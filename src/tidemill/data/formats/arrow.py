@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -72,8 +73,8 @@ class Arrow:
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path) -> Rows:
-        return GroupRows(path, load_by_number)
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+        return GroupRows(path, partial(load_by_number, columns=columns))
 
 
 ARROW = Arrow("arrow", (".arrow", ".feather"), writes_stream=False)

@@ -77,7 +77,7 @@ class Text:
         names = ("text", "path") if options.whole else ("text",)
         return pa.schema([(name, pa.string()) for name in names])
 
-    def open_rows(self, path: Path) -> Rows:
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
         refuse_rows(path, "plain text")
 
 
