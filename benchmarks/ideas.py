@@ -4,8 +4,8 @@
     python benchmarks/ideas.py --markdown    # as the README has it
     python benchmarks/ideas.py --json        # the counts behind it, and no times
 
-Memory is the peak by tracemalloc above a run of the same program over one payload, and in parentheses the resident set's,
-each in a fresh process. The calls go to one server on loopback, a process of its own.
+Memory is the peak by tracemalloc above a run of the same program over one payload, and in parentheses the resident
+set's, each in a fresh process. The calls go to one server on loopback, a process of its own.
 """
 
 from __future__ import annotations
