@@ -327,3 +327,21 @@ def give_in_group(rank: int, path: str) -> list[int]:
         return [record["n"] for record in loader]
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_states_of_loaders_go_on_with_other_numbers_of_ranks_and_workers(tmp_path: Path, workers: int) -> None:
+    """Merged from the loaders' `state_dict`s, in which torchdata keeps each worker's state twice."""
+    stream = files(tmp_path)
+    found, states = [], []
+    for rank in range(2):
+        loader = stateful(stream.torch(rank=rank, world=2), workers)
+        iterator = iter(loader)
+        found += [record["n"] for record in next(iterator)]
+        states.append(loader.state_dict())
+    merged = tm.merge_states(through_json(states))
+    for rank in range(3):
+        dataset = stream.torch(rank=rank, world=3)
+        dataset.load_state_dict(merged)
+        found += given(stateful(dataset, 1))
+    assert sorted(found) == sorted(record["n"] for record in stream)

@@ -42,7 +42,7 @@ def merge_states(states: Iterable[Any]) -> State:
         StateError: a rank is missing or stands twice, the states are of different streams or epochs, or a step behind
             the shard holds records or counts that no other number of ranks can take over.
     """
-    ranks = sorted(_find_ranks(list(states)), key=lambda each: each.rank)
+    ranks = sorted((rank for held in states for rank in _find_different(held)), key=lambda each: each.rank)
     _check_complete(ranks)
     read = [each.state for each in ranks if each.state is not None]
     if not read:
@@ -70,6 +70,15 @@ def is_merged(state: State) -> bool:
 def find_epoch(state: State) -> int:
     """The epoch of the last `repeat` that a state knows of, 0 when it knows of none."""
     return int(next((mark["epoch"] for mark in reversed(state["steps"].values()) if "epoch" in mark), 0))
+
+
+def _find_different(held: Any) -> list[_Rank]:
+    """The states of ranks in one loader's, each once: torchdata keeps a worker's as its dataset's and its iterator's."""
+    found: list[_Rank] = []
+    for rank in _find_ranks(held):
+        if rank not in found:
+            found.append(rank)
+    return found
 
 
 def _find_ranks(held: Any) -> Iterator[_Rank]:
