@@ -73,7 +73,7 @@ def find_epoch(state: State) -> int:
 
 
 def _find_different(held: Any) -> list[_Rank]:
-    """The states of ranks in one loader's, each once: torchdata keeps a worker's as its dataset's and its iterator's."""
+    """The states of ranks in it, each once: torchdata keeps a worker's as its dataset's and as its iterator's."""
     found: list[_Rank] = []
     for rank in _find_ranks(held):
         if rank not in found:
