@@ -14,7 +14,9 @@ from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Losses, Policy
 from tidemill.data.reader import raise_each
-from tidemill.data.sources.rows import choose_rows, find_folded
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.rows import RowSource, choose_rows, find_folded
+from tidemill.data.sources.sharing import find_shared, make_share
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.progress import iter_outcomes
@@ -107,14 +109,18 @@ def iterate(
     losses = Losses()
     policy = Policy(skips=skips, keeps=False, losses=losses)
 
-    folded = find_folded(source, nodes)
+    folded = find_folded(source, nodes) or find_shared(source, nodes)
 
     def start(state: State | None, epoch: Epoch) -> Stage:
         marks = state["steps"] if state else {}
         chosen = [(nodes[index], marks.get(str(index))) for index in sorted(folded)]
-        stage = open_parts(choose_rows(source, chosen, epoch), parts, state, policy=policy)
-        layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
-        stage.kept = {index: mark for index, mark in layers.items() if mark}
+        share = make_share(*chosen[0]) if chosen and not isinstance(source, RowSource) else None
+        given = choose_rows(source, chosen, epoch) if share is None else cast(Read, source).share_out(share)
+        stage = open_parts(given, parts, state, policy=policy)
+        stage.share = share
+        if share is None:
+            layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
+            stage.kept = {index: mark for index, mark in layers.items() if mark}
         return stage
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))

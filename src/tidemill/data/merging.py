@@ -62,6 +62,16 @@ def merge_states(states: Iterable[Any]) -> State:
     return {**base, "pipeline": pipeline, "steps": steps}
 
 
+def is_merged(state: State) -> bool:
+    """Whether a state is one that `merge_states` gave."""
+    return any(len(entry) == SHARD_FIELDS and entry[2] == ANY_RANK for entry in state.get("pipeline", ()))
+
+
+def find_epoch(state: State) -> int:
+    """The epoch of the last `repeat` that a state knows of, 0 when it knows of none."""
+    return int(next((mark["epoch"] for mark in reversed(state["steps"].values()) if "epoch" in mark), 0))
+
+
 def _find_ranks(held: Any) -> Iterator[_Rank]:
     """The states of ranks in what holds them, at any depth."""
     if isinstance(held, Mapping):
@@ -78,6 +88,11 @@ def _find_ranks(held: Any) -> Iterator[_Rank]:
 
 
 def _read_rank(state: State) -> _Rank:
+    if state.get("passed"):
+        raise StateError(
+            "expected states between blocks, got one of an asynchronous iterator within a block",
+            hint="go on from it with iterate(state), and take the state behind the next record",
+        )
     for entry in reversed(state["pipeline"]):
         if len(entry) == SHARD_FIELDS:
             if entry[2] == ANY_RANK:

@@ -128,6 +128,27 @@ def _find_number(layers: Sequence[Layer], turn: int) -> int:
     return turn
 
 
+class Share:
+    """The turns of one rank over the outcomes of a source, counted as they are read. Used by one reader at a time.
+
+    Attributes:
+        turns: whose they are.
+        seen: how many were read, of any rank: the number of the next one.
+    """
+
+    __slots__ = ("seen", "turns")
+
+    def __init__(self, turns: Turns, seen: int) -> None:
+        self.turns = turns
+        self.seen = seen
+
+    def take(self, count: int) -> range | list[int]:
+        """Which of the next `count` outcomes are the rank's: places from 0; all of them are counted."""
+        places = self.turns.find(self.seen, count)
+        self.seen += count
+        return places
+
+
 def load_layers(mark: State | None) -> tuple[Layer, ...]:
     """The layers in a step's part of a state."""
     return tuple(Layer(tuple(done)) for done in (mark or {}).get("layers", ()))

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
 from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
+from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node
 from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
 from tidemill.stream.dataset_steps import DatasetSteps
-from tidemill.stream.stream import Stream, make_stream
+from tidemill.stream.stream import Stream
 
 if TYPE_CHECKING:
     from tidemill.data.formats.format import Rows
@@ -55,8 +56,8 @@ class Dataset(DatasetSteps[T], Sequence[T]):
 
     __slots__ = ("_rows",)
 
-    def __init__(self, source: Source, nodes: Sequence[Node] = ()) -> None:
-        super().__init__(source, nodes)
+    def __init__(self, source: Source, nodes: Sequence[Node] = (), hooks: Sequence[StepHooks] = ()) -> None:
+        super().__init__(source, nodes, hooks)
         self._rows: Rows | None = None
 
     def __len__(self) -> int:
@@ -123,11 +124,8 @@ class Dataset(DatasetSteps[T], Sequence[T]):
     def __repr__(self) -> str:
         return f"<Dataset: {len(self):,} records: {self._show()}>"
 
-    def __getstate__(self) -> Any:
-        return self._source, self._nodes
-
     def __setstate__(self, state: Any) -> None:
-        self._source, self._nodes = state
+        super().__setstate__(state)
         self._rows = None
 
     @overload  # type: ignore[override]
@@ -143,20 +141,22 @@ class Dataset(DatasetSteps[T], Sequence[T]):
         """
         if buffer is not None:
             return super().shuffle(seed, buffer=buffer, name=name)
-        whole = Shuffle(seed=seed, buffer=None, name=name)
-        return make_stream(self._source, (*self._nodes, whole))
+        return self._add(Shuffle(seed=seed, buffer=None, name=name))
 
     def narrow(self, *columns: str) -> Dataset[Any]:
         """The same records, which may lack all columns but these: what Parquet and Arrow need not read then."""
-        if not all(map(is_index_node, self._nodes)):
+        if self._hooks or not all(map(is_index_node, self._nodes)):
             return self
         source = cast(RowSource, self._source)
         narrowed = source.narrow(columns)
         return self if narrowed is source else Dataset(narrowed, self._nodes)
 
     def _open(self) -> Rows:
+        source = cast(RowSource, self._source)
+        if self._hooks or source.has_hooks:  # those there are now, at each read
+            return open_dataset_rows(source, bind_hooks(self._nodes, self._hooks))
         if self._rows is None:
-            self._rows = open_dataset_rows(cast(RowSource, self._source), self._nodes)
+            self._rows = open_dataset_rows(source, self._nodes)
         return self._rows
 
     def _read_one(self, index: Any) -> T:

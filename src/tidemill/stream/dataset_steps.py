@@ -144,7 +144,13 @@ class DatasetSteps(Stream[T]):
         def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
         def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...
         def shard(
-            self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
+            self,
+            rank: int,
+            world: int,
+            *,
+            even: Literal["drop", "pad"] | None = None,
+            early: bool = False,
+            name: str | None = None,
         ) -> Dataset[T]: ...
 
         @overload

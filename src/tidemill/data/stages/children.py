@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
@@ -53,9 +53,11 @@ class FlatMapStage(Stage):
         return marks
 
 
-def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: str, mark: State | None) -> Stage:
-    """The stage of a `flat_map` step, going on from its `mark`."""
-    parents = _Parents(upstream, function, step, mark or {})
+def open_flat_map(
+    upstream: Stage, make: Callable[[], RecordFunction], index: int, step: str, mark: State | None
+) -> Stage:
+    """The stage of a `flat_map` step, going on from its `mark`; `make` gives its function, once a parent is there."""
+    parents = _Parents(upstream, make, step, mark or {})
     stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
     stage.upstream = upstream
     stage.index = index
@@ -67,9 +69,10 @@ def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: s
 class _Parents:
     """Feeds a `flat_map` chain: for each record of `upstream` the iterator of its children."""
 
-    def __init__(self, upstream: Stage, function: RecordFunction, step: str, mark: State) -> None:
+    def __init__(self, upstream: Stage, make: Callable[[], RecordFunction], step: str, mark: State) -> None:
         self._upstream = upstream
-        self._function = function
+        self._make = make
+        self._function: RecordFunction | None = None
         self._step = step
         self.pending: int = mark.get("emitted", 0)  # children of the parent to come that were given before the state
         self.pending_turns: dict[str, int] = dict(mark.get("pending", {}))  # the same, by number, of a merged state
@@ -105,6 +108,8 @@ class _Parents:
             return raise_each((explain_failure(error, self._step, self._upstream.origin().location),))
 
     def _open_children(self, parent: Any, emitted: int) -> Iterator[Any]:
+        if self._function is None:
+            self._function = self._make()
         children = iter_children(self._function(parent), self._step)
         if isinstance(children, GeneratorType):
             children = _guard(children, self._upstream, self._step)

@@ -15,7 +15,6 @@ from tidemill.data.nodes.across import (
     Every,
     Pack,
     Pick,
-    Prefetch,
     Sample,
     Shard,
     Shuffle,
@@ -38,7 +37,6 @@ from tidemill.data.stages.gathering import (
     own_of_rounds,
 )
 from tidemill.data.stages.packing import feed_packed, trace_packed
-from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.sharded import open_shard
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import Turns, load_layers
@@ -64,8 +62,6 @@ def open_crossing(
     match node:
         case Take():
             return open_take(upstream, index, name, node.count, mark)
-        case Prefetch():
-            return open_prefetch(upstream, node.count, index, name, mark, reopen)
         case Skip() | Every() | Sample():
             return open_pick(upstream, index, name, find_picks(node), mark)
         case Shard(even=None):

@@ -63,6 +63,7 @@ class RetryReader:
 
     def next_chunk(self) -> Chunk | None:
         """The next records to try again, None when there are no more."""
+        self._half.enter()
         counts = self._half.counts = new_counts(self._steps)
         rows: list[tuple[int, Any, int]] = []
         size = 0
@@ -92,8 +93,9 @@ class RetryReader:
         return None
 
     def close(self) -> None:
-        """Close the quarantine part that is being read."""
+        """Close the quarantine part that is being read, and leave the steps."""
         self._rows.close()
+        self._half.leave()
 
     def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
         if not row.restorable:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
+from tidemill.data.managers import Entered
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.steps import check_entering, enter_step, has_managers
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step, copy_record
@@ -21,13 +24,17 @@ class SourceHalf:
         taken: records each `take` has passed, by its place.
         has_children: whether one source record can become several.
         is_whole: whether it looks across records, so that the source is one part.
+
+    Its thread enters it before the first record, and leaves it.
     """
 
     def __init__(self, nodes: Sequence[Node], counts: Counts, taken: Mapping[str, int]) -> None:
-        self._steps: list[RecordStep | int] = [
-            node.count if isinstance(node, Take) else compile_step(node, name)
-            for node, name in zip(nodes, step_names(tuple(nodes)), strict=True)
-        ]
+        self._nodes = tuple(zip(nodes, step_names(tuple(nodes)), strict=True))
+        self._needs_entering = any(map(has_managers, nodes))
+        self._entered = Entered()
+        for node, name in self._nodes:
+            check_entering(node, name)
+        self._steps = self._compile(lambda node, name: node)
         self._takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
         self.counts = counts
         self.taken = dict(taken)
@@ -65,6 +72,23 @@ class SourceHalf:
             self.counts[index + 1][EMITTED] += 1
         yield record
 
+    def enter(self) -> None:
+        """Enter the steps that are context managers, unless they are entered.
+
+        Raises:
+            ResourceError: one cannot be entered; those before it are left.
+        """
+        if self._needs_entering and not self._entered.is_open:
+            try:
+                self._steps = self._compile(partial(enter_step, entered=self._entered))
+            except BaseException:
+                self._entered.close()
+                raise
+
+    def leave(self) -> None:
+        """Leave them; may be called twice."""
+        self._entered.close()
+
     def is_full(self, after: int = -1) -> bool:
         """Whether a `take` behind the step `after` has all it wants."""
         if not self._takes:
@@ -75,6 +99,12 @@ class SourceHalf:
         """One record into the step with this place in the counts, and its outcome."""
         self.counts[step][IN] += 1
         self.counts[step][outcome] += 1
+
+    def _compile(self, enter: Callable[[Node, str], Node]) -> list[RecordStep | int]:
+        return [
+            node.count if isinstance(node, Take) else compile_step(enter(node, name), name)
+            for node, name in self._nodes
+        ]
 
     def _flow_children(self, step: RecordStep, record: Any, index: int, skip: int) -> Iterator[Any]:
         """Each child of `record`, lazily; the record is counted when its first child comes, or none did."""
