@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tidemill.stream.opening import from_iterable as from_iterable
     from tidemill.stream.opening import mix as mix
     from tidemill.stream.opening import read as read
+    from tidemill.stream.opening import replay as replay
     from tidemill.stream.stream import Stream as Stream
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is quiet until it is asked
@@ -61,7 +62,7 @@ _HOMES = {
     "pipeline": "Pipeline",
     "resources.scope": "Scope",
     "stream.dataset": "Dataset",
-    "stream.opening": "dataset from_hf from_iterable mix read",
+    "stream.opening": "dataset from_hf from_iterable mix read replay",
     "stream.stream": "Stream",
 }
 _HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}

@@ -25,6 +25,7 @@ NAMES = [
         "from_hf",
         "dataset",
         "mix",
+        "replay",
         "collate",
         "Stream",
         "Dataset",

@@ -23,6 +23,7 @@ from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.ledger.rows import FailedRow, parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.opening.deletion import DELETING
@@ -139,7 +140,7 @@ def make_job(
     folder: Path,
     steps: Sequence[Node],
     *,
-    source: str | Sequence[str] | FromIterable = "records.jsonl",
+    source: str | Sequence[str] | FromIterable | Replay = "records.jsonl",
     sink: Mapping[str, Any] = {},
     run: Mapping[str, Any] = {},
     **fields: Any,
@@ -148,7 +149,7 @@ def make_job(
     source_fields = fields.pop("read", {})
     read = (
         source
-        if isinstance(source, FromIterable)
+        if isinstance(source, (FromIterable, Replay))
         else Read.model_validate({"path": source, **source_fields}, context={"folder": folder})
     )
     return JobSpec(

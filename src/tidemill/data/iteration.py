@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, cast
 
 from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.nodes.single import Catch
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Losses, Policy
 from tidemill.data.reader import raise_each
@@ -22,7 +24,7 @@ from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import dump_layers, load_layers
-from tidemill.errors import StateError
+from tidemill.errors import ConfigError, StateError
 from tidemill.protocols import Source, State
 
 STATE_VERSION = 1
@@ -98,9 +100,10 @@ def iterate(
     Raises:
         DataError: the source has no parts.
         StateError: `state` belongs to another pipeline, or other parts; names what changed.
-        ConfigError: a step is not one of the source half.
+        ConfigError: a step is not one of the source half, or puts failures into a file that the source reads.
     """
     nodes = tuple(nodes)
+    check_quarantines(source, nodes)
     describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
     if state is not None:
         check_state(state, describe())
@@ -144,6 +147,22 @@ def start_state(description: Description) -> State:
         "source": None,
         "steps": {},
     }
+
+
+def check_quarantines(source: Source, nodes: tuple[Node, ...]) -> None:
+    """Check that no step puts failures into a file that `source` reads.
+
+    Raises:
+        ConfigError: one does: it would cut that file, or the next time its failures would be read as records.
+    """
+    reads = getattr(source, "would_read", None)
+    for node, name in zip(nodes, step_names(nodes), strict=True):
+        if isinstance(node, Catch) and node.to is not None and reads and reads(Path(node.to).expanduser()):
+            raise ConfigError(
+                f"the source reads the file that failures are put in: {node.to}",
+                where=f"step `{name}`",
+                hint="name a file elsewhere, or one that the source's pattern does not match",
+            )
 
 
 def describe_pipeline(source: Source, nodes: tuple[Node, ...]) -> Description:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
@@ -17,6 +18,8 @@ from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import ObjectSource
 from tidemill.errors import ConfigError
+from tidemill.job import load_job
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.protocols import Record
 from tidemill.stream.dataset import Dataset
 from tidemill.stream.stream import Stream, make_stream
@@ -179,6 +182,32 @@ def from_hf(dataset: Any) -> Stream[Any]:
 
     opened = open_hf(dataset)
     return Dataset(ObjectSource(opened)) if hasattr(opened, "__getitem__") else Stream(opened)
+
+
+def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: OnError | None = None) -> Stream[Any]:
+    """The records in quarantine as they came to the step that failed: what a mended pipeline is run over.
+
+    Of a run these are the records that stand in quarantine in its sealed segments, those skipped among them; not those
+    that `retry` took up. What the source could make no record of is a `DataError` with its bytes again, and so is a
+    record with objects that the quarantine does not keep: it keeps JSON, and of a `catch` also numbers, dates, bytes,
+    tuples and sets as they were.
+
+    Order: that of the quarantine.   Memory: one block of 64 KiB, or one row.   Failure: a row's, as `on_error` says.
+    Resume: exact, nothing is read again.
+
+    Args:
+        quarantine: the file of a `catch(to=…)`; or a run: its output folder, run folder or job file.
+        errors: give each row whole, a dict: `step`, `where`, `type`, `message`, `record`, `raw` (bytes), `is_whole`;
+            of a run also `part`, `ordinal`, `path`, `outcome`.
+        on_error: what a row gets that has no record to give: `raise`, `skip` or `quarantine`.
+
+    Raises:
+        ConfigError: the job file is wrong. A path where there is nothing is told when it is read.
+    """
+    path = Path(quarantine)
+    if path.suffix in (".yaml", ".yml"):
+        path = load_job(path).spec.folders.run
+    return Stream(Replay(path.expanduser().absolute(), errors, on_error))
 
 
 def mix(

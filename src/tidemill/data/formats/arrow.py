@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
 from tidemill.data.formats.arrow_groups import MAGIC, FileGroups, StreamGroups, is_file, load_by_number, load_groups
-from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited
+from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited, unpack_row
 from tidemill.data.formats.columnar_rows import GroupRows
 from tidemill.data.formats.format import PLAIN, Options, Rows
 from tidemill.data.formats.native import compare_footer, measure_native
@@ -56,7 +56,7 @@ class Arrow:
         return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
-        raise DataError("a row of Arrow has no bytes of its own to decode", raw=raw)
+        return unpack_row(raw)
 
     def save(self, records: Iterable[Any], file: BinaryIO, options: Options = PLAIN) -> int:
         """Write `records` in batches of about 32 MiB; a column takes the type that all fit."""

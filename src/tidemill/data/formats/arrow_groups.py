@@ -107,9 +107,13 @@ class StreamGroups:
             self._source.seek(0)
             self._reader = pa.ipc.open_stream(self._source, options=_read_options(schema, columns))
         except corrupt_errors() as error:
+            self.close()
             raise DataError(
                 f"expected an Arrow file or stream: {explain_cause(path, error)}", where=str(path)
             ) from error
+        except DataError:
+            self.close()
+            raise
         self._has_dictionaries = any(map(_has_dictionary, schema))
         self._next = 0
         self._ended = False

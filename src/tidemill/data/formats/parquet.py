@@ -18,6 +18,7 @@ from tidemill.data.formats.columnar import (
     open_broken,
     open_groups,
     refuse_edited,
+    unpack_row,
 )
 from tidemill.data.formats.columnar_rows import GroupRows
 from tidemill.data.formats.format import PLAIN, Options, Rows
@@ -62,7 +63,7 @@ class Parquet:
         return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
-        raise DataError("a row of Parquet has no bytes of its own to decode", raw=raw)
+        return unpack_row(raw)
 
     def save(self, records: Iterable[Any], file: BinaryIO, options: Options = PLAIN) -> int:
         """Write `records` compressed by zstd, in row groups of about 32 MiB; a column takes the type that all fit."""

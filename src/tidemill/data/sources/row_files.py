@@ -13,7 +13,7 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.files import AnyPath, find_local, open_random, parse_path, stat_file
-from tidemill.data.files.folders import find_kind, iter_files
+from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.rows.files import FileRows
@@ -111,7 +111,8 @@ def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any]
     place = place.expanduser().absolute() if isinstance(place, Path) else place.clean()
     kind = find_kind(place)
     if kind is None:
-        raise DataError(f"expected a folder or a file, got `{place}`, where there is nothing")
+        got = name_special(place) if isinstance(place, Path) else ""
+        raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
     if kind == "file":
         return RowFiles(place, _find_name(place), (place.name,), None)
     manifest = place / MANIFEST

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
+from tidemill.data.failures import NO_RECORD
 from tidemill.data.order import derive_seed, permute_block
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Anchor, Feed
@@ -60,16 +61,16 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
     def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         total = largest = since = size = 0
-        record: Any = None
         while True:
             failed: Iterator[Any] | None = None
+            record = NO_RECORD
             try:
                 record = next(upstream)
                 size = measure(record)
             except StopIteration:
                 break
             except BaseException as error:  # noqa: BLE001 - as above
-                failed = anchor.error(error)
+                failed = anchor.error(error, record)
             if failed is not None:
                 yield failed
                 continue
@@ -207,4 +208,4 @@ def _form(anchor: Anchor, form: Form, batch: list[Any], **settled: Any) -> Itera
     try:
         return anchor.link([form(batch)], **settled)
     except BaseException as error:  # noqa: BLE001 - as above
-        return anchor.error(error)
+        return anchor.error(error, batch)

@@ -8,7 +8,7 @@ from functools import partial
 from operator import is_not
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import PASSED_ON, explain_failure, is_dropped, raise_explained
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -147,8 +147,11 @@ def _apply_policy(node: Node, policy: Policy, step: str) -> RecordFunction:
 def _call_or_skip(function: RecordFunction, policy: Policy, step: str, instead: Any, record: Any) -> Any:
     try:
         return function(record)
-    except Exception as error:  # noqa: BLE001 - any failure of the record is what `on_error="skip"` passes over
-        policy.takes(explain_failure(error, step))
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        if not policy.takes(explain_failure(error, step)):
+            raise  # no failure of the record's: a full disk, say
         return instead
 
 
@@ -156,19 +159,29 @@ def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: A
     """The children; those given before a failure stay."""
     try:
         yield from iter_children(function(record), step)
-    except Exception as error:  # noqa: BLE001 - as above
-        policy.takes(explain_failure(error, step))
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        is_closed = isinstance(error, GeneratorExit) and is_dropped(error)
+        if is_closed or not policy.takes(explain_failure(error, step)):
+            raise
 
 
 def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:
     try:
         return function(record)
-    except Exception as error:
-        raise explain_failure(error, step, record=record) from error
+    except PASSED_ON:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again
+        raise_explained(error, step, record=record)
 
 
 def _iter_keeping(function: RecordFunction, step: str, record: Any) -> Iterator[Any]:
     try:
         yield from iter_children(function(record), step)
-    except Exception as error:
-        raise explain_failure(error, step, record=record) from error
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and is_dropped(error):
+            raise
+        raise_explained(error, step, record=record)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.nodes.single import Map
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
@@ -152,7 +152,7 @@ class Window:
         """Whether the failure is passed over; else it is put into words."""
         if flight.came_failed:
             return False
-        record = flight.record if self._policy.keeps else None
+        record = flight.record if self._policy.keeps else NO_RECORD
         flight.error = explain_failure(error, self._step, self._upstream.describe(flight.spot).location, record)
         return self._policy.takes(flight.error)
 

@@ -14,6 +14,7 @@ from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.errors import Problem
 from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
@@ -46,7 +47,7 @@ class DraftStep:
 class Draft:
     """A job as far as it could be read; what could not is None, and its problems are told elsewhere."""
 
-    source: Read | FromIterable | None
+    source: Read | FromIterable | Replay | None
     steps: tuple[DraftStep, ...]
     sink: Sink | None
     budget: Budget | None

@@ -200,6 +200,8 @@ def dump_job(job: JobSpec) -> str:
             "a job file reads files, and this stream starts from an iterable",
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
+    if not isinstance(job.source, Read):
+        raise ConfigError("a job file reads files, and this stream replays a quarantine", hint="run it from Python")
     dumper = _Dumper(job.folder)
     text = {
         "source": dumper.dump(job.source),

@@ -18,6 +18,7 @@ from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
+from tidemill.jobs.ledger.replay import Replay
 
 
 def _check_max_errors(value: float) -> float:
@@ -101,7 +102,7 @@ class JobSpec(Config):
         overrides: what was put in over what the file says, as `key.path=value`.
     """
 
-    source: Read | InstanceOf[FromIterable]
+    source: Read | InstanceOf[FromIterable] | InstanceOf[Replay]
     steps: tuple[InstanceOf[Node], ...]
     sink: Sink
     budget: Budget | None = None
