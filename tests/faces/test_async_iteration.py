@@ -22,6 +22,7 @@ from resuming import outcomes, through_json
 import tidemill as tm
 from tidemill.data import async_iteration
 from tidemill.data.async_iteration import AsyncRecords
+from tidemill.data.merging import merge_states
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.rows import RowSource
 from tidemill.errors import TidemillError
@@ -326,3 +327,53 @@ async def test_behind_a_call_records_come_one_by_one(fault_server: FaultServer) 
 async def next_number(records: AsyncRecords[Any]) -> Any:
     outcome = await next_outcome(records)
     return outcome[1]["n"] if outcome[0] == "record" else outcome[0]
+
+
+async def test_hooks_are_those_there_are_when_it_is_made() -> None:
+    """As for plain iteration."""
+    pipeline = tm.Pipeline([dict])
+    handle = pipeline.register_after(lambda name, record, result: {**result, "by": name})
+    records = (tm.from_iterable(partial(numbers, 2)) | pipeline).aiterate()
+    handle.remove()
+    assert [record["by"] async for record in records] == ["map", "map"]
+    assert [record async for record in tm.from_iterable(partial(numbers, 1)) | pipeline] == [{"n": 0}]
+
+
+class Entered:
+    """A step that is entered and left, and notes where."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Entered:
+        self.threads.append(threading.current_thread())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.threads.append(threading.current_thread())
+
+    def __call__(self, record: Any) -> Any:
+        self.threads.append(threading.current_thread())
+        return record
+
+
+@pytest.mark.parametrize("early", [False, True])
+async def test_a_step_is_entered_and_left_in_the_thread_that_calls_it(early: bool) -> None:
+    """At the end, and when it is closed before that."""
+    step = Entered()
+    async with aclosing(tm.from_iterable(partial(numbers, 600)).map(step).aiterate()) as records:
+        async for _ in records:
+            if early:
+                break
+    assert len(step.threads) == (258 if early else 602)
+    assert len(set(step.threads)) == 1
+    assert step.threads[0] is not threading.current_thread()
+
+
+async def test_a_state_within_a_block_is_not_merged() -> None:
+    """Ranks are put together by where their pipelines stand."""
+    async with aclosing(tm.from_iterable(list(numbers(9))).shard(0, 1).aiterate()) as records:
+        await anext(records)
+        state = records.state()
+    with pytest.raises(tm.StateError, match="got one of an asynchronous iterator within a block"):
+        merge_states([state])

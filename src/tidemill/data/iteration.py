@@ -137,6 +137,18 @@ def iterate(
     return records
 
 
+def start_state(description: Description) -> State:
+    """The state in front of the first record of the pipeline so described."""
+    return {
+        "version": STATE_VERSION,
+        "pipeline": description,
+        "part": None,
+        "index": 0,
+        "source": None,
+        "steps": {},
+    }
+
+
 def check_quarantines(source: Source, nodes: tuple[Node, ...]) -> None:
     """Check that no step puts failures into a file that `source` reads.
 
@@ -151,18 +163,6 @@ def check_quarantines(source: Source, nodes: tuple[Node, ...]) -> None:
                 where=f"step `{name}`",
                 hint="name a file elsewhere, or one that the source's pattern does not match",
             )
-
-
-def start_state(description: Description) -> State:
-    """The state in front of the first record of the pipeline so described."""
-    return {
-        "version": STATE_VERSION,
-        "pipeline": description,
-        "part": None,
-        "index": 0,
-        "source": None,
-        "steps": {},
-    }
 
 
 def describe_pipeline(source: Source, nodes: tuple[Node, ...]) -> Description:

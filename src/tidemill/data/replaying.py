@@ -86,7 +86,7 @@ def open_replay(
     if state is None and first:
         state = _pass_over(path, first)
     parser = _Parser(path, parse, shows_errors)
-    return open_lines(path, state, partial(iter_line_runs, path, parser, maxsize, None))
+    return open_lines(path, state, partial(iter_line_runs, path, parser, maxsize))
 
 
 def _pass_over(path: Path, count: int) -> State:

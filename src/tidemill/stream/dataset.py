@@ -145,7 +145,7 @@ class Dataset(DatasetSteps[T], Sequence[T]):
 
     def narrow(self, *columns: str) -> Dataset[Any]:
         """The same records, which may lack all columns but these: what Parquet and Arrow need not read then."""
-        if not all(map(is_index_node, self._nodes)):
+        if self._hooks or not all(map(is_index_node, self._nodes)):
             return self
         source = cast(RowSource, self._source)
         narrowed = source.narrow(columns)

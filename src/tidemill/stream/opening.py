@@ -166,6 +166,26 @@ def dataset(source: Any, *, storage_options: Mapping[str, Any] | None = None) ->
     return Dataset(ObjectSource(source))
 
 
+@overload
+def from_hf(dataset: Numbered[T]) -> Dataset[T]: ...
+@overload
+def from_hf(dataset: Iterable[T]) -> Stream[T]: ...
+def from_hf(dataset: Any) -> Stream[Any]:
+    """The records of a Hugging Face dataset: a `Dataset` of a `datasets.Dataset`, a stream of an `IterableDataset`.
+
+    Rows come as the dataset's own format has them, plain Python by default; `to_hf` gives them its `features` again.
+    A stream goes on from the dataset's own `state_dict` where that is exact, else by counting.
+
+    Raises:
+        ConfigError: it is neither; a `DatasetDict` is several, so name one.
+        ResourceError: datasets is not installed.
+    """
+    from tidemill.adapters.hugging_face import from_hf as open_hf
+
+    opened = open_hf(dataset)
+    return Dataset(ObjectSource(opened)) if hasattr(opened, "__getitem__") else Stream(opened)
+
+
 def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: OnError | None = None) -> Stream[Any]:
     """The records in quarantine as they came to the step that failed: what a mended pipeline is run over.
 
@@ -190,26 +210,6 @@ def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: O
     if path.suffix in (".yaml", ".yml"):
         path = load_job(path).spec.folders.run
     return Stream(Replay(path.expanduser().absolute(), errors, on_error))
-
-
-@overload
-def from_hf(dataset: Numbered[T]) -> Dataset[T]: ...
-@overload
-def from_hf(dataset: Iterable[T]) -> Stream[T]: ...
-def from_hf(dataset: Any) -> Stream[Any]:
-    """The records of a Hugging Face dataset: a `Dataset` of a `datasets.Dataset`, a stream of an `IterableDataset`.
-
-    Rows come as the dataset's own format has them, plain Python by default; `to_hf` gives them its `features` again.
-    A stream goes on from the dataset's own `state_dict` where that is exact, else by counting.
-
-    Raises:
-        ConfigError: it is neither; a `DatasetDict` is several, so name one.
-        ResourceError: datasets is not installed.
-    """
-    from tidemill.adapters.hugging_face import from_hf as open_hf
-
-    opened = open_hf(dataset)
-    return Dataset(ObjectSource(opened)) if hasattr(opened, "__getitem__") else Stream(opened)
 
 
 def mix(

@@ -15,7 +15,7 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
 from tidemill.data.flow import Flow, show_source
-from tidemill.data.hooks import StepHooks, pad_hooks
+from tidemill.data.hooks import StepHooks, bind_hooks, pad_hooks
 from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch
@@ -93,12 +93,11 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
             state = start_state(description)
         else:
             check_state(state, description)
-        quiet = [node.model_copy(update={"to": None}) if isinstance(node, Catch) else node for node in self._nodes]
-        open_at = partial(
-            iterate_all, self._source, folder=Path(), hooks=self._hooks, describe=partial(list, description)
-        )
+        nodes = bind_hooks(self._nodes, self._hooks)
+        quiet = [node.model_copy(update={"to": None}) if isinstance(node, Catch) else node for node in nodes]
+        open_at = partial(iterate_all, self._source, folder=Path(), describe=partial(list, description))
         return AsyncRecords(
-            lambda at: open_at(self._nodes, at),
+            lambda at: open_at(nodes, at),
             lambda at: open_at(quiet, at),
             state,
             block_records=1 if any(node.calls for node in self._nodes) else BLOCK_RECORDS,

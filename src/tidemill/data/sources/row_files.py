@@ -110,8 +110,9 @@ def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any]
     place = parse_path(path, storage_options)
     place = place.expanduser().absolute() if isinstance(place, Path) else place.clean()
     kind = find_kind(place)
-    got = name_special(place) if isinstance(place, Path) else ""
-    if kind is None or got:
+    local = find_local(place)
+    got = name_special(local) if local else None
+    if kind is None or got or (local and not local.exists()):
         raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
     if kind == "file":
         return RowFiles(place, _find_name(place), (place.name,), None)
@@ -163,7 +164,9 @@ def _find_files(folder: AnyPath) -> RowFiles:
     found: dict[str, list[str]] = {}
     for name in iter_files(folder):
         file_format = find_format(name)
-        if file_format is not None and not name.startswith((".", "_")):
+        local = find_local(folder / name)
+        is_file = local is None or local.is_file()
+        if file_format is not None and is_file and not name.startswith((".", "_")):
             found.setdefault(file_format.name, []).append(name)
     if len(found) > 1:
         raise ConfigError(

@@ -27,8 +27,8 @@ def iterate_all(
     state: State | None = None,
     *,
     folder: Path,
-    hooks: Sequence[StepHooks] = (),
     describe: Callable[[], Description] | None = None,
+    hooks: Sequence[StepHooks] = (),
 ) -> Records:
     """The records of `source` after `nodes`, calls included, from the start or from `state`.
 
@@ -37,8 +37,8 @@ def iterate_all(
     calls bounds the calls.
 
     Args:
-        hooks: around each step, those there are now; a state does not depend on them.
         describe: what a state belongs to; by default the source and the nodes.
+        hooks: around each step, those there are now; a state does not depend on them.
 
     Raises:
         DataError: the source has no parts.
