@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +61,26 @@ class Page:
             for line in text.splitlines():
                 if line.startswith("$ tidemill "):
                     yield line.partition("#")[0].split()[2:]
+
+
+@contextmanager
+def load_module(path: Path) -> Iterator[ModuleType]:
+    """The code of a page as a module that can be imported by its name, run once."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        del sys.modules[path.stem]
+        vars(module).clear()  # what it opened ends with it, though a function of it may be remembered somewhere
+
+
+def list_said(code: str) -> list[str]:
+    """What each `print(…)  # text` of a page says it prints, in order."""
+    return re.findall(r"^ *print\(.*\)  # (.*)$", code, re.MULTILINE)
 
 
 def _cells(line: str) -> list[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from docpages import MODEL, Page, bare
+from docpages import MODEL, Page, bare, list_said, load_module
 
 import tidemill as tm
 from tidemill.errors import TidemillError
@@ -34,20 +32,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path = tmp_path / "python_page.py"
         path.write_text(code.replace(f'"{MODEL}",', f'"{MODEL}", base_url="{server.base_url}",'))
         yield path
-    sys.modules.pop("python_page", None)
 
 
 def test_the_page_runs_and_prints_what_it_says(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each `print(…)  # text` prints that text, in order."""
-    spec = importlib.util.spec_from_file_location("python_page", module)
-    assert spec is not None
-    assert spec.loader is not None
-    page = sys.modules["python_page"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(page)
-    said = re.findall(r"^ *print\(.*\)  # (.*)$", module.read_text(), re.MULTILINE)
-    printed = capsys.readouterr().out.splitlines()
-    printed.remove("released")
-    assert printed == said
+    with load_module(module):
+        printed = capsys.readouterr().out.splitlines()
+        printed.remove("released")
+        assert printed == list_said(module.read_text())
 
 
 def test_every_argument_of_write_stands_there() -> None:
