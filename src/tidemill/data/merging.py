@@ -80,8 +80,10 @@ def _find_ranks(held: Any) -> Iterator[_Rank]:
         elif held.get("records", held) is None and "shards" in held:  # a worker that read nothing
             yield _Rank(held["shard"], held["shards"], None)
         else:
-            for value in held.values():
-                yield from _find_ranks(value)
+            twice = "dataset_state" if held.get("fetcher_state") else None  # torchdata keeps the iterator's beside it
+            for key, value in held.items():
+                if key != twice:
+                    yield from _find_ranks(value)
     elif isinstance(held, Sequence) and not isinstance(held, (str, bytes)):
         for value in held:
             yield from _find_ranks(value)
