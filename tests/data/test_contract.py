@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pickle
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from registry import ROW_STEPS, SOURCES, STEPS, is_row_source
+from registry import ROW_STEPS, SOURCES, STEPS, add_one, is_row_source, make_records, repeat_some
 from resuming import check_resumes_everywhere, next_outcome, outcomes, through_json
 
 import tidemill
-from tidemill.data.iteration import iterate
-from tidemill.data.nodes.across import Pick
+from tidemill.data.formats.saving import save_records
+from tidemill.data.formats.table import find_format
+from tidemill.data.iteration import Records, iterate
+from tidemill.data.nodes.across import Batch, Pack, Pick, Prefetch, Shard, Shuffle, Sliding, Take
 from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Catch, FlatMap, Map
 from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.rows import RowSource
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.rows import ObjectSource, RowSource
+from tidemill.data.sources.sharing import place_shard
 from tidemill.data.stages import anchored
 from tidemill.protocols import Source
 from tidemill.stream.dataset import Dataset
@@ -130,3 +136,89 @@ def check_stops_early(source: Source, nodes: list[Node]) -> None:
     closed.close()
     closed.close()
     assert through_json(closed.state()) == state
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_shards_share_out_what_every_step_over_every_source_gives(source: Source, world: int) -> None:
+    """Taken as near to the source as the steps allow: together the ranks give each record once."""
+    for node in [None, *steps_for(source)]:
+        nodes = [] if node is None or isinstance(node, Catch) else [node]
+        whole = count_records(iterate(source, nodes))
+        shared: Counter[str] = Counter()
+        for rank in range(world):
+            shared += count_records(iterate(source, place_shard(nodes, Shard(rank=rank, world=world))))
+        assert shared == whole, node
+
+
+def count_records(records: Records) -> Counter[str]:
+    return Counter(repr(value) for kind, value, *_ in outcomes(records) if kind == "record")
+
+
+class Counted(list[dict[str, Any]]):
+    """A list that counts what is read of it."""
+
+    reads = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.reads += 1
+        return super().__getitem__(place)
+
+
+BUFFER_RECORDS = 60
+GATHERING: list[Node] = [
+    Batch(size=BUFFER_RECORDS),
+    Batch(tokens=BUFFER_RECORDS),
+    Sliding(size=BUFFER_RECORDS, step=7),
+    Pack(max_tokens=BUFFER_RECORDS, buffer=8),
+    Shuffle(seed=1, buffer=BUFFER_RECORDS),
+    Shard(rank=1, world=BUFFER_RECORDS, even="pad"),
+    Map(fn=add_one, concurrency=4),
+    Prefetch(count=BUFFER_RECORDS),
+    FlatMap(fn=repeat_some),
+    Take(count=5000),
+]
+
+
+@pytest.mark.parametrize("node", GATHERING, ids=lambda node: f"{node.kind}")
+def test_a_resume_reads_one_buffer_again(node: Node) -> None:
+    """At most the records between two anchors, those the step holds, and one block of the reader."""
+    held = Counted(make_records(0, 6000))
+    walking = iterate(ObjectSource(held), [node])
+    for _ in range(60 if isinstance(node, (Batch, Shard, Pack)) else 3000):
+        next_outcome(walking)
+    state = through_json(walking.state())
+    walking.close()
+    held.reads = 0
+    again = iterate(ObjectSource(held), [node], state)
+    next_outcome(again)
+    again.close()
+    bound = anchored.ANCHOR_RECORDS + 2 * BUFFER_RECORDS * BUFFER_RECORDS // 7 + 256
+    assert held.reads <= bound < 3000
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="only Linux counts what a process reads")
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".arrow", ".arrows"])
+def test_a_resume_reads_no_file_from_its_start(tmp_path: Path, suffix: str) -> None:
+    """Of some 9 MB, what the state stands in: a block, a row group or a batch."""
+    file_format = find_format(f"a{suffix}")
+    assert file_format is not None
+    texts = [{"text": f"{n} " * 150} for n in range(20_000)]
+    save_records(texts, tmp_path / f"a{suffix}", file_format)
+    source = Read(path=str(tmp_path / f"a{suffix}"))
+    walking = iterate(source, [])
+    for _ in range(15_000):
+        next(walking)
+    state = through_json(walking.state())
+    expected = next(walking)
+    walking.close()
+    before = count_bytes_read()
+    again = iterate(source, [], state)
+    assert next(again) == expected
+    again.close()
+    assert count_bytes_read() - before < 3_000_000
+
+
+def count_bytes_read() -> int:
+    """Bytes that this process asked the system to read; what is mapped is not among them."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("rchar")))

@@ -42,7 +42,7 @@ def merge_states(states: Iterable[Any]) -> State:
         StateError: a rank is missing or stands twice, the states are of different streams or epochs, or a step behind
             the shard holds records or counts that no other number of ranks can take over.
     """
-    ranks = sorted((rank for held in states for rank in _find_different(held)), key=lambda each: each.rank)
+    ranks = sorted(_find_ranks(list(states)), key=lambda each: each.rank)
     _check_complete(ranks)
     read = [each.state for each in ranks if each.state is not None]
     if not read:
@@ -72,15 +72,6 @@ def find_epoch(state: State) -> int:
     return int(next((mark["epoch"] for mark in reversed(state["steps"].values()) if "epoch" in mark), 0))
 
 
-def _find_different(held: Any) -> list[_Rank]:
-    """The states of ranks in it, each once: torchdata keeps a worker's as its dataset's and as its iterator's."""
-    found: list[_Rank] = []
-    for rank in _find_ranks(held):
-        if rank not in found:
-            found.append(rank)
-    return found
-
-
 def _find_ranks(held: Any) -> Iterator[_Rank]:
     """The states of ranks in what holds them, at any depth."""
     if isinstance(held, Mapping):
@@ -89,8 +80,10 @@ def _find_ranks(held: Any) -> Iterator[_Rank]:
         elif held.get("records", held) is None and "shards" in held:  # a worker that read nothing
             yield _Rank(held["shard"], held["shards"], None)
         else:
-            for value in held.values():
-                yield from _find_ranks(value)
+            twice = "dataset_state" if held.get("fetcher_state") else None  # torchdata keeps the iterator's beside it
+            for key, value in held.items():
+                if key != twice:
+                    yield from _find_ranks(value)
     elif isinstance(held, Sequence) and not isinstance(held, (str, bytes)):
         for value in held:
             yield from _find_ranks(value)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from tidemill.errors import ConfigError, DataError
+from tidemill.jobs.landing.shape import find_no_record
 from tidemill.protocols import Record
 
 _SCALARS: Mapping[type, pa.DataType] = {
@@ -66,20 +67,6 @@ def infer_schema(rows: Sequence[Any], outputs: Mapping[str, type[BaseModel] | No
         return None
     names = dict.fromkeys(name for record in records for name in record)
     return pa.schema([(name, _column_type(name, records, outputs)) for name in names])
-
-
-def find_no_record(value: Any) -> DataError | None:
-    """Why `value` is not a record: a dict whose keys are strings."""
-    if not isinstance(value, dict):
-        return DataError(f"expected a record (a dict), got {_name_kind(value)}")
-    if set(map(type, value)) <= {str}:
-        return None
-    other = next((key for key in value if not isinstance(key, str)), None)
-    return None if other is None else DataError(f"expected column names that are strings, got {other!r:.80}")
-
-
-def _name_kind(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:

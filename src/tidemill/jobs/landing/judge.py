@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from tidemill.errors import DataError
-from tidemill.jobs.landing.arrow import find_no_record
+from tidemill.jobs.landing.shape import find_no_record
 from tidemill.models.structured import explain_misfits
 from tidemill.protocols import Record
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidemill.disk import Disk
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.sealer import Sealer
-from tidemill.jobs.landing.sinks import PartWriter
 from tidemill.jobs.landing.stretch import Cut, SegmentLimits, Stretch
 from tidemill.jobs.ledger.database import SealRecord, explain_disk
 from tidemill.jobs.ledger.run import OpenRun
@@ -25,6 +24,9 @@ from tidemill.jobs.records.root import Mark, Root
 from tidemill.resources.worker import WorkerThread
 
 logger = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from tidemill.jobs.landing.sinks import PartWriter
 
 
 class Lander:

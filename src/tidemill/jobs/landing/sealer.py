@@ -11,16 +11,18 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from tidemill.disk import Disk
-from tidemill.jobs.landing.sinks import PartWriter
 from tidemill.jobs.landing.stretch import Cut, Failed
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow
 from tidemill.jobs.ledger.segments import write_calls
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, QUARANTINED, Counts
 from tidemill.jobs.records.outcomes import Failure
+
+if TYPE_CHECKING:
+    from tidemill.jobs.landing.sinks import PartWriter
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from tidemill.errors import DataError
-from tidemill.jobs.landing.arrow import arrow_schema, build_batch, find_no_record, infer_schema
+from tidemill.jobs.landing.arrow import arrow_schema, build_batch, infer_schema
 from tidemill.jobs.landing.judge import Judge
+from tidemill.jobs.landing.shape import find_no_record
 from tidemill.protocols import Record
 
 CONVERT_RECORDS = 1_000

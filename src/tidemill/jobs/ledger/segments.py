@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import pyarrow as pa
-
 from tidemill.data.sources.row_files import MANIFEST_VERSION
 from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.ledger.folder import RunFolder
@@ -20,12 +18,16 @@ _PART_NAME = re.compile(rf"part-(\d{{5,}})\.(parquet|jsonl|jsonl\.zst)({re.escap
 
 def write_calls(file: BinaryIO, body: bytes) -> None:
     """Write a call archive: its lines, compressed."""
+    import pyarrow as pa
+
     with pa.CompressedOutputStream(pa.PythonFile(cast(io.IOBase, file), "w"), "zstd") as stream:
         stream.write(body)
 
 
 def iter_calls(path: Path) -> Iterator[bytes]:
     """The lines of a call archive."""
+    import pyarrow as pa
+
     with pa.CompressedInputStream(pa.OSFile(str(path), "r"), "zstd") as stream:
         yield from io.BufferedReader(cast(io.RawIOBase, stream))
 

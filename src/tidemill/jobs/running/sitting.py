@@ -15,7 +15,6 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
-from tidemill.jobs.landing.sinks import make_writer
 from tidemill.jobs.ledger.journal import Journal
 from tidemill.jobs.ledger.replies import LedgerReplies
 from tidemill.jobs.ledger.run import OpenRun
@@ -162,6 +161,8 @@ class Sitting:
         )
 
     def make_lander(self) -> Lander:
+        from tidemill.jobs.landing.sinks import make_writer  # loads pyarrow, which reading a stream does not need
+
         run, job = self.run, self.job
         outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))

@@ -14,7 +14,6 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.single import Map
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, Problem, TidemillError
-from tidemill.jobs.landing.arrow import arrow_schema
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
@@ -165,6 +164,8 @@ def _check_schema(draft: Draft, model: Any, path: KeyPath, *, in_columns: bool) 
     try:
         fingerprint_schema(model)
         if in_columns:
+            from tidemill.jobs.landing.arrow import arrow_schema
+
             arrow_schema(model)
     except ConfigError as exc:
         yield draft.problem(path, exc.message, exc.hint)
