@@ -68,6 +68,14 @@ def test_the_paid_job_runs_as_printed(
     assert capsys.readouterr().out.startswith("finished 2 ")
 
 
+def test_the_stream_goes_on_as_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The words of the first record and of those after the state are those of all; the dataset has every line."""
+    code = compile(block("python", "records.state()"), "README.md", "exec", dont_inherit=True)
+    exec(code, {"__name__": "readme"})  # noqa: S102 - the README's own code
+    words = sum(len(text.split()) for text in REVIEWS)
+    assert capsys.readouterr().out.splitlines() == [str(words), f"{len(REVIEWS)} {REVIEWS[-1]}"]
+
+
 def test_the_commands_run_in_order(folder: Path, tidemill_command: Command) -> None:
     """Those that call get a fault server in the place of the embedded model; the longer job has a step more."""
     text = (folder / "job.yaml").read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ pytestmark = [
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The page's code as one module, beside the one that its workers import."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -29,7 +31,8 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code = [block for block in PAGE.blocks("python") if not block.startswith(f"# {FILE}")]
     path = tmp_path / "streams_page.py"
     path.write_text("\n".join(code))
-    return path
+    yield path
+    sys.modules.pop(Path(FILE).stem, None)
 
 
 def test_the_page_runs_and_prints_what_it_says(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +44,9 @@ def test_the_page_runs_and_prints_what_it_says(page: Path, capsys: pytest.Captur
 def test_every_method_of_a_stream_is_told() -> None:
     told = set(re.findall(r"\w+", PAGE.text))
     for kind in (tm.Stream, tm.Dataset):
-        assert {name for name in dir(kind) if not name.startswith("_")} - {"narrow", "flow"} <= told, "those of other layers apart"
+        assert {name for name in dir(kind) if not name.startswith("_")} - {"narrow", "flow"} <= told, (
+            "those of other layers apart"
+        )
 
 
 def test_every_format_is_told_with_its_suffixes() -> None:
