@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
+from tidemill.data.batches import Form
 from tidemill.data.failures import NO_RECORD
 from tidemill.data.order import derive_seed, permute_block
 from tidemill.data.stages import anchored
@@ -17,9 +18,6 @@ from tidemill.data.stages.anchored import Anchor, Feed
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import Turns, dump_layers
 from tidemill.protocols import State
-
-Form = Callable[[list[Any]], Any]
-"""What is given for a list of records."""
 
 
 def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
