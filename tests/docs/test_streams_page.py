@@ -14,7 +14,7 @@ import tidemill as tm
 from tidemill.data.formats.table import FORMATS
 
 PAGE = Page.load("docs/streams.md")
-FILE = "my_steps.py"
+FILE = "review_steps.py"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata 0.11 on torch 2.13
