@@ -16,14 +16,6 @@ NO_RECORD: Any = object()
 """In place of a record that is not kept, as None may be one."""
 
 
-def is_dropped(error: GeneratorExit) -> bool:
-    """Whether a generator was closed where it stood; otherwise something that it called raised this.
-
-    To be asked in the generator that caught it, at its `yield`.
-    """
-    return error.__traceback__ is None or error.__traceback__.tb_next is None
-
-
 def stop_iteration_error(step: str) -> WorkerError:
     """What a `StopIteration` out of the function of `step` becomes."""
     error = WorkerError(

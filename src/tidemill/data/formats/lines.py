@@ -287,6 +287,8 @@ def _iter_links(
                 run.choose(share)
             place.run = run
             yield run.link()
+    except GeneratorExit:
+        raise
     except ResourceError as error:
         yield raise_each(repeat(error))  # what lies behind must not be read as if it were next
     if text.failure and not place.run.failed:

@@ -10,7 +10,7 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure, is_dropped, raise_explained
+from tidemill.data.failures import explain_failure, raise_explained
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
@@ -132,7 +132,7 @@ def _guard(children: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]
     try:
         yield from children
     except GeneratorExit as error:
-        if is_dropped(error):
+        if error.__traceback__ is None or error.__traceback__.tb_next is None:
             raise
         raise_explained(error, step, upstream.origin().location)
     except BaseException as error:  # noqa: BLE001 - raised again

@@ -8,7 +8,7 @@ from functools import partial
 from operator import is_not
 from typing import Any, cast
 
-from tidemill.data.failures import PASSED_ON, explain_failure, is_dropped, raise_explained
+from tidemill.data.failures import PASSED_ON, explain_failure, raise_explained
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -159,11 +159,14 @@ def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: A
     """The children; those given before a failure stay."""
     try:
         yield from iter_children(function(record), step)
+    except GeneratorExit as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is None:
+            raise
+        policy.takes(explain_failure(error, step))
     except PASSED_ON:
         raise
     except BaseException as error:
-        is_closed = isinstance(error, GeneratorExit) and is_dropped(error)
-        if is_closed or not policy.takes(explain_failure(error, step)):
+        if not policy.takes(explain_failure(error, step)):
             raise
 
 
@@ -179,9 +182,11 @@ def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:
 def _iter_keeping(function: RecordFunction, step: str, record: Any) -> Iterator[Any]:
     try:
         yield from iter_children(function(record), step)
+    except GeneratorExit as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is None:
+            raise
+        raise_explained(error, step, record=record)
     except PASSED_ON:
         raise
-    except BaseException as error:
-        if isinstance(error, GeneratorExit) and is_dropped(error):
-            raise
+    except BaseException as error:  # noqa: BLE001 - raised again
         raise_explained(error, step, record=record)
