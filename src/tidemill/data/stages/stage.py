@@ -6,10 +6,12 @@ exact as long as nothing was asked of the stage since, which is all that `flat_m
 
 Errors: a stage that raised goes on with the next record. An error out of what feeds a chain would end the chain, so
 feeders hand errors over as links that raise (`raise_each`), or raise them in a link of their own (`guard`, a generator
-around a link: 10 ns a record). A generator that is dropped is closed where it stands: a GeneratorExit whose traceback
-goes no further; one that goes further was raised by what it called. Told in place, with nothing of the module: at the end
-of the process its names are gone. A builtin `map` or `filter` takes a StopIteration out of the user's function for the
+around a link: 10 ns a record). A builtin `map` or `filter` takes a StopIteration out of the user's function for the
 end; it was one only when the stage in front has ended.
+
+A generator that is dropped is closed where it stands: by a GeneratorExit whose traceback goes no further. One that goes
+further was raised by what it called. That is told in place, with no name of a module: at the end of the process these
+are gone.
 """
 
 from __future__ import annotations
