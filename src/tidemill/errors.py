@@ -64,6 +64,8 @@ class TidemillError(Exception):
         where: file, offset, step or key path; empty when the message says it.
         hint: the next step, empty when there is none.
         step: the name of the step a record failed at, `source` for where it was read; empty outside of a stream.
+        record: the record as it came to the step that failed, None where none was kept.
+        given: children that a `flat_map` gave of it before it failed, where it was kept.
     """
 
     def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
@@ -72,6 +74,8 @@ class TidemillError(Exception):
         self.where = where
         self.hint = hint
         self.step = ""
+        self.record: Any = None
+        self.given = 0
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
@@ -103,7 +107,7 @@ class DataError(TidemillError):
         raw: the bytes as they stood in the source, None when there were none.
         offset: where they stood, in bytes from the start of the (decompressed) file, None when unknown.
         is_cut: whether `raw` is not all that stood there, so that nothing can be decoded from it.
-        record: the record as it came to the step that failed, None where none was kept.
+        is_foreign: whether this puts its cause into words, an error that is none of Tidemill's.
     """
 
     def __init__(
@@ -120,7 +124,7 @@ class DataError(TidemillError):
         self.raw = raw
         self.offset = offset
         self.is_cut = is_cut
-        self.record: Any = None
+        self.is_foreign = False
 
 
 class CallError(TidemillError):

@@ -23,6 +23,15 @@ def stop_iteration_error(step: str) -> WorkerError:
     return error
 
 
+def exit_error(error: BaseException, step: str) -> WorkerError:
+    """What a SystemExit or KeyboardInterrupt out of a function of `step` becomes."""
+    return WorkerError(
+        f"the function raised {type(error).__name__}, which would have ended the process",
+        where=f"step `{step}`",
+        hint="raise an ordinary error to fail the record",
+    )
+
+
 def explain_failure(error: BaseException, step: str, place: str = "", record: Any = None) -> BaseException:
     """`error` as one of ours: the step it came out of, where its record stood, and itself as the cause.
 
@@ -48,10 +57,11 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
         explained.where = where
     elif isinstance(error, Exception):
         explained = DataError(_say(error), where=where)
+        explained.is_foreign = True
     else:
         explained = WorkerError(f"the function raised {_say(error)}, which is no Exception", where=where)
     explained.step = step
-    if isinstance(explained, DataError) and record is not None:
+    if record is not None:
         explained.record = record
     if explained is not error:
         explained.__cause__ = error

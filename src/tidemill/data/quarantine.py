@@ -58,7 +58,7 @@ def render_failure(error: BaseException) -> bytes:
     row: dict[str, Any] = {"step": find_step(error), "type": type(cause).__name__, "message": mask(str(cause))}
     if isinstance(error, TidemillError) and error.where:
         row["where"] = mask(error.where)
-    if isinstance(error, DataError) and error.record is not None:
+    if isinstance(error, TidemillError) and error.record is not None:
         row["record"] = error.record
     if isinstance(error, DataError) and error.raw is not None:
         row["raw"] = base64.b64encode(error.raw).decode()

@@ -388,7 +388,7 @@ class Mix(Joined):
             turns.begin_again(index)
 
 
-class _DatasetRows(RowSource):
+class JoinedDatasets(RowSource):
     """Joined datasets, whose records have numbers: the same source with its rows."""
 
     joined: Joined
@@ -413,7 +413,7 @@ class _DatasetRows(RowSource):
         return [open_dataset_rows(cast(RowSource, flow.source), flow.nodes) for flow in self.joined.flows]
 
 
-class ConcatRows(_DatasetRows):
+class ConcatRows(JoinedDatasets):
     """Datasets one after the other, as one."""
 
     def __init__(self, flows: Sequence[Flow]) -> None:
@@ -423,7 +423,7 @@ class ConcatRows(_DatasetRows):
         return JoinedRows(self._open_members())
 
 
-class ZipRows(_DatasetRows):
+class ZipRows(JoinedDatasets):
     """Tuples of the records of datasets at one place, as one dataset as long as the shortest.
 
     Raises:

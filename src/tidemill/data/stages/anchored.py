@@ -63,13 +63,18 @@ class Anchor:
 
     def error(self, error: BaseException) -> Iterator[Any]:
         """An error as the next link: of the stage in front as it came, of the step itself as its policy says."""
-        explained = explain_failure(error, self._step, self.upstream.origin().location)
+        explained = self.explain(error)
         if find_step(explained) == self._step and self._policy.takes(explained):
             return iter(())
         self.given += self._length
         self._length = 0
         self.given += 1
         return raise_each((explained,))
+
+    def explain(self, error: BaseException, record: Any = None) -> BaseException:
+        """An error in words; the step's own keeps the `record` it is about, where a quarantine needs it."""
+        kept = record if self._policy.keeps else None
+        return explain_failure(error, self._step, self.upstream.origin().location, kept)
 
     def _follow(self, link: Iterator[Any], length: int) -> Iterator[Any]:
         self.given += self._length

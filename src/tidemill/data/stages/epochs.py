@@ -34,6 +34,9 @@ class EpochStage(Stage):
         epoch, inner = spot
         return self.turn.upstream.describe(inner).through(f"{self.step} epoch {epoch}")
 
+    def counts(self) -> Any:
+        return self.turn.upstream.counts()
+
     def gathers(self) -> bool:
         return self.turn.upstream.gathers()
 

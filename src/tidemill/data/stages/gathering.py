@@ -64,11 +64,15 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
             failed: Iterator[Any] | None = None
             try:
                 record = next(upstream)
-                size = measure(record)
             except StopIteration:
                 break
             except BaseException as error:  # noqa: BLE001 - as above
                 failed = anchor.error(error)
+            else:
+                try:
+                    size = measure(record)
+                except BaseException as error:  # noqa: BLE001 - as above
+                    failed = anchor.error(anchor.explain(error, record))
             if failed is not None:
                 yield failed
                 continue
@@ -168,4 +172,4 @@ def _form(anchor: Anchor, form: Form, batch: list[Any]) -> Iterator[Any]:
     try:
         return anchor.link([form(batch)])
     except BaseException as error:  # noqa: BLE001 - as above
-        return anchor.error(error)
+        return anchor.error(anchor.explain(error, batch))

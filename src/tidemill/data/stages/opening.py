@@ -8,7 +8,7 @@ from functools import partial
 from operator import is_not
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import exit_error, explain_failure
 from tidemill.data.nodes.across import Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -19,8 +19,9 @@ from tidemill.data.stages.crossing import open_crossing
 from tidemill.data.stages.epochs import open_epochs
 from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.stage import Stage, open_calls
-from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function
-from tidemill.errors import ConfigError
+from tidemill.data.stages.tally import Counter, Tally
+from tidemill.data.steps import RecordFunction, copy_record, is_async, iter_children, record_function
+from tidemill.errors import ConfigError, TidemillError
 from tidemill.protocols import State
 
 Epoch = tuple[int, ...]
@@ -39,12 +40,15 @@ class Opening:
         steps: each node with its name.
         losses: where what is passed over is counted.
         folded: the places of steps that are the source's part: it gives its rows as they choose.
+        tally: what counts the records that come through behind each step; with it, failures are those of a job: each
+            goes on with its record, which is as it came to the step.
     """
 
     start: Callable[[State | None, Epoch], Stage]
     steps: tuple[tuple[Node, str], ...]
     losses: Losses = field(default_factory=Losses)
     folded: frozenset[int] = frozenset()
+    tally: Tally | None = None
 
     def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
         """The stage of the last of the first `count` steps, at `state`.
@@ -53,7 +57,7 @@ class Opening:
         """
         repeated = max((index for index in range(count) if isinstance(self.steps[index][0], Repeat)), default=None)
         if repeated is None:
-            stage, first = self.start(state, epoch), 0
+            stage, first = self._count(self.start(state, epoch), 0, state), 0
         else:
             node, name = self.steps[repeated]
             stage = open_epochs(
@@ -63,13 +67,17 @@ class Opening:
                 cast(Repeat, node),
                 state,
             )
+            stage = self._count(stage, repeated + 1, state)
             first = repeated + 1
         marks = state["steps"] if state else {}
         for index in range(first, count):
-            if index in self.folded:
-                continue
-            stage = self._open_step(stage, index, marks.get(str(index)), epoch)
+            if index not in self.folded:
+                stage = self._open_step(stage, index, marks.get(str(index)), epoch)
+            stage = self._count(stage, index + 1, state)
         return stage
+
+    def _count(self, stage: Stage, index: int, state: State | None) -> Stage:
+        return stage if self.tally is None else self.tally.open(stage, index, state)
 
     def _open_step(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch) -> Stage:
         node, name = self.steps[index]
@@ -89,7 +97,9 @@ class Opening:
             )
         policy = self._find_policy(node, index)
         if node.gives_many:
-            return open_flat_map(upstream, _apply_policy(node, policy, name), index, name, mark)
+            emptied = None if self.tally is None else self.tally.counters[index + 1]
+            function = _apply_policy(node, policy, name, emptied)
+            return open_flat_map(upstream, function, index, name, mark)
         return _open_single(upstream, node, policy, name)
 
     def _reopen(self, count: int, epoch: Epoch, state: State | None) -> Stage:
@@ -102,6 +112,8 @@ class Opening:
 
     def _find_policy(self, node: Node, index: int) -> Policy:
         """What failures of a step get; a quarantine further on needs the record with its failure."""
+        if self.tally is not None:
+            return Policy(skips=False, keeps=True, losses=self.losses, isolates=True)
         behind = (node for node, _ in self.steps[index + 1 :])
         keeps = node.on_error == "quarantine" or any(isinstance(node, Catch) and node.to for node in behind)
         return Policy(skips=node.on_error == "skip", keeps=keeps, losses=self.losses)
@@ -115,9 +127,13 @@ def _open_single(upstream: Stage, node: Node, policy: Policy, name: str) -> Stag
     return open_calls(upstream, make, name)
 
 
-def _apply_policy(node: Node, policy: Policy, step: str) -> RecordFunction:
-    """The step's function, with what its failures get."""
+def _apply_policy(node: Node, policy: Policy, step: str, counter: Counter | None = None) -> RecordFunction:
+    """The step's function, with what its failures get; records it gives nothing for are counted."""
     function = record_function(node, step)
+    if policy.isolates and counter is not None:
+        return partial(_iter_isolated, function, step, counter)
+    if policy.isolates:
+        return partial(_call_isolated, function, step)
     if policy.skips and node.gives_many:
         return partial(_iter_or_skip, function, policy, step)
     if policy.skips:
@@ -143,6 +159,39 @@ def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: A
         yield from iter_children(function(record), step)
     except Exception as error:  # noqa: BLE001 - as above
         policy.takes(explain_failure(error, step))
+
+
+def _call_isolated(function: RecordFunction, step: str, record: Any) -> Any:
+    """What the function gives for a copy of the record."""
+    try:
+        return function(copy_record(record))
+    except BaseException as error:  # noqa: BLE001 - raised again, in words
+        explained = _explain_isolated(error, step, record)
+        raise explained from explained.__cause__
+
+
+def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record: Any) -> Iterator[Any]:
+    """The children that the function gives for a copy of the record; one that has none is counted."""
+    given = 0
+    try:
+        for child in iter_children(function(copy_record(record)), step):
+            given += 1
+            yield child
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        explained = _explain_isolated(error, step, record)
+        if isinstance(explained, TidemillError):
+            explained.given = given
+        raise explained from explained.__cause__
+    if not given:
+        counter.emptied += 1
+
+
+def _explain_isolated(error: BaseException, step: str, record: Any) -> BaseException:
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        error = exit_error(error, step)
+    return explain_failure(error, step, record=record)
 
 
 def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:

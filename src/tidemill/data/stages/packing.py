@@ -100,7 +100,7 @@ class _Packer:
             try:
                 yield self._read_record(record)
             except Exception as error:  # noqa: BLE001 - any failure of the record, which the step's `on_error` judges
-                yield error
+                yield self._anchor.explain(error, record)
 
     def _read_record(self, record: Any) -> Columns:
         columns = self._take_columns(record)

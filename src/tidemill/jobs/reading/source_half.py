@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.steps import copy_record
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
-from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step, copy_record
+from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step
 
 
 class SourceHalf:
     """Takes source records through the nodes before the first call.
 
+    Args:
+        prefix: how many of the nodes are read as one part (`reading/prefix.py`), None where each part of the source is
+            one; only a record that is tried again goes through these here.
+
     Attributes:
         counts: where records are counted, by step; its owner exchanges it as it likes.
         taken: records each `take` has passed, by its place.
-        has_children: whether one source record can become several.
+        first: the place of the first node that records are taken through when they are read.
+        has_children: whether one of them can become several.
         is_whole: whether it looks across records, so that the source is one part.
     """
 
-    def __init__(self, nodes: Sequence[Node], counts: Counts, taken: Mapping[str, int]) -> None:
-        self._steps: list[RecordStep | int] = [
-            node.count if isinstance(node, Take) else compile_step(node, name)
-            for node, name in zip(nodes, step_names(tuple(nodes)), strict=True)
-        ]
-        self._takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
+    def __init__(
+        self, nodes: Sequence[Node], counts: Counts, taken: Mapping[str, int], *, prefix: int | None = None
+    ) -> None:
+        self.first = prefix or 0
+        self._steps = [_compile(node, name) for node, name in zip(nodes, step_names(tuple(nodes)), strict=True)]
+        takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
+        self._takes = [(index, most) for index, most in takes if index >= self.first]
         self.counts = counts
         self.taken = dict(taken)
-        self.has_children = any(not isinstance(step, int) and step.shape is Shape.MANY for step in self._steps)
-        self.is_whole = not all(node.record_wise for node in nodes)
+        self.has_children = any(node.gives_many for node in nodes[self.first :])
+        self.is_whole = prefix is not None or not all(node.record_wise for node in nodes)
 
     def flow(self, record: Any, start: int = 0, given: int = 0) -> Iterator[Any]:
         """The records and failures that `record` becomes, from step `start` on; at each one the counts add up.
@@ -42,8 +52,10 @@ class SourceHalf:
         """
         for index in range(start, len(self._steps)):
             step = self._steps[index]
-            if isinstance(step, int):
-                kept: Any = self._take(index, step)
+            if step is None:
+                kept: Any = True
+            elif isinstance(step, int):
+                kept = self._take(index, step)
             elif step.shape is Shape.MANY:
                 yield from self._flow_children(step, record, index, given if index == start else 0)
                 return
@@ -102,3 +114,18 @@ class SourceHalf:
         taken = self.taken.get(str(index), 0)
         self.taken[str(index)] = min(taken + 1, most)
         return taken < most
+
+
+def _compile(node: Node, name: str) -> RecordStep | int | None:
+    """A node as records go through it: the count of a `take`; None for a step across records that one passes as is."""
+    if isinstance(node, Take):
+        return node.count
+    if not node.record_wise:
+        return None
+    step = compile_step(node, name)
+    return replace(step, apply=partial(_await, step.apply)) if step.is_async else step
+
+
+def _await(function: Callable[[Any], Coroutine[Any, Any, Any]], record: Any) -> Any:
+    """What a coroutine function gives for a record that comes alone, in a thread without a loop."""
+    return asyncio.run(function(record))
