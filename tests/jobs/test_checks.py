@@ -367,7 +367,7 @@ def test_columns_are_followed_through_batches(wanted: str, folder: Path, server:
 def test_batches_that_all_fail_are_told(folder: Path, server: FaultServer) -> None:
     """As a step is at which each record fails."""
     stream = tm.read(folder / "reviews/*.jsonl").batch(2, form="columns")
-    with pytest.raises(tm.ConfigError, match="step `batch`: the one record read fails here: .*title"):
+    with pytest.raises(tm.ConfigError, match=r"step `batch`: the one record read fails here: .*title"):
         stream.generate(model_of(server), "{{ text }}").job("out").check()
 
 

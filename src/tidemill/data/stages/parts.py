@@ -164,9 +164,7 @@ class _Link:
                 self.ended = True
             except GeneratorExit:
                 raise
-            except BaseException as error:
-                if policy.isolates and not isinstance(error, DataError):
-                    raise  # the source's own failure, and not a record's
+            except BaseException as error:  # noqa: BLE001 - raised again, unless it is passed over
                 if not policy.takes(explain_failure(error, SOURCE, part)):
                     raise_explained(error, SOURCE, part)
 

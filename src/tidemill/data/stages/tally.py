@@ -17,11 +17,14 @@ from typing import Any, cast
 from tidemill.data.origin import Origin
 from tidemill.data.policy import SOURCE
 from tidemill.data.stages.stage import Stage
-from tidemill.errors import DataError, TidemillError
+from tidemill.errors import DataError, ResourceError, TidemillError, WorkerError
 from tidemill.protocols import State
 
 Counts = tuple[tuple[int, int], ...]
 """Of the source and each step: records given, and records that were given nothing for."""
+
+BROKEN_OFF = "the source broke off"
+"""Says the error whose cause a source raised."""
 
 
 class Counter:
@@ -107,10 +110,10 @@ def _iter_told(upstream: Stage) -> Iterator[Iterator[Any]]:
 
 
 def _tell(upstream: Stage) -> Iterator[Any]:
-    """The records of the source; one that fails there says so, any other failure of the source says no step.
+    """The records of the source; any failure of a record in there is one at the step `source`.
 
-    Joined streams have steps and sources of their own: a record that fails in one of them failed at the source, and a
-    source in there that broke off ended more than its record.
+    Joined streams have steps and sources of their own. A source that raised what is no record's failure broke off:
+    going on behind it would take that for its end.
     """
     try:
         for record in upstream:  # noqa: UP028 - `yield from` would close the reader in whatever thread drops it
@@ -118,10 +121,19 @@ def _tell(upstream: Stage) -> Iterator[Any]:
     except GeneratorExit:
         raise
     except TidemillError as error:
-        if error.step != SOURCE:
-            error.step = SOURCE
-        elif not isinstance(error, DataError):
-            error.step = ""
-        elif error.is_foreign and error.__cause__ is not None:
-            raise error.__cause__  # noqa: B904 - the error itself, which this one only told of
+        cause = _find_cause(error)
+        error.step = SOURCE
+        if cause is not None:
+            broken = ResourceError(BROKEN_OFF)
+            broken.step = SOURCE
+            raise broken from cause
         raise
+
+
+def _find_cause(error: TidemillError) -> BaseException | None:
+    """What a source broke off with; None where a record failed, or the error says it itself."""
+    if error.step not in ("", SOURCE):
+        return None
+    if isinstance(error, WorkerError):
+        return error
+    return error.__cause__ if isinstance(error, DataError) and error.is_foreign else None

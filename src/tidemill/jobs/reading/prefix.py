@@ -20,7 +20,7 @@ from tidemill.data.sources.rows import choose_rows, find_folded
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.stage import Stage
-from tidemill.data.stages.tally import Counter, Tally
+from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
 from tidemill.data.steps import is_async
 from tidemill.errors import DataError, TidemillError
 from tidemill.jobs.reading.part import END
@@ -160,7 +160,9 @@ class PrefixRecords:
         except StopIteration:
             return END
         except TidemillError as error:
-            if not (is_of_record(error) and error.step):
+            if not is_of_record(error):
+                if error.message == BROKEN_OFF and error.__cause__ is not None:
+                    raise error.__cause__  # noqa: B904 - what the source raised
                 raise
             failure = self._explain(error)
         self._failed[failure.step] += 1
