@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -41,6 +41,8 @@ from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import ObjectSource
 from tidemill.errors import DataError, StateError
 from tidemill.jobs.live.iteration import iterate_all
+from tidemill.jobs.running.runner import Runner
+from tidemill.jobs.running.status import Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.protocols import Source
 from tidemill.testing import Crash, CrashDisk, StoppingDisk
@@ -63,15 +65,16 @@ class Plan:
     kind: str
     seed: int
     bad: int | None
+    on_error: Literal["skip"] | None = None
 
     def nodes(self) -> list[Node]:
         """The step as nodes."""
         size = 1 + self.seed
         nodes: dict[str, list[Node]] = {
-            "map": [Map(fn=make_map(self))],
-            "threads": [Map(fn=make_map(self), concurrency=1 + size)],
-            "filter": [Filter(fn=make_filter(self))],
-            "flat_map": [FlatMap(fn=make_flat_map(self))],
+            "map": [Map(fn=make_map(self), on_error=self.on_error)],
+            "threads": [Map(fn=make_map(self), concurrency=1 + size, on_error=self.on_error)],
+            "filter": [Filter(fn=make_filter(self), on_error=self.on_error)],
+            "flat_map": [FlatMap(fn=make_flat_map(self), on_error=self.on_error)],
             "skip": [Skip(count=self.seed)],
             "every": [Every(count=size)],
             "sample": [Sample(ratio=0.7, seed=self.seed)],
@@ -156,12 +159,12 @@ class Oracle:
         match plan.kind:
             case "map" | "threads":
                 good = [{**each, "n": each["n"] + plan.seed} for each in records if not plan.is_bad(each["n"])]
-                self._note(at, taken, len(good), failed=taken - len(good))
+                self._note(at, taken, len(good), failed=taken - len(good), plan=plan)
                 return [*good, *[None] * (taken - len(good))]
             case "filter":
                 fine = [each for each in records if not plan.is_bad(each["n"])]
                 good = [each for each in fine if (each["n"] + plan.seed) % 3]
-                self._note(at, taken, len(good), failed=taken - len(fine), dropped=len(fine) - len(good))
+                self._note(at, taken, len(good), failed=taken - len(fine), dropped=len(fine) - len(good), plan=plan)
                 return [*good, *[None] * (taken - len(fine))]
             case "flat_map":
                 return self._split(plan, at, records)
@@ -197,15 +200,25 @@ class Oracle:
             failed += is_bad
             dropped += not count
             given += [{**each, "n": each["n"] * 3 + child} for child in range(1 if is_bad else count)]
-        self._note(at, len(records), len(given), passed=len(records) - failed - dropped, failed=failed, dropped=dropped)
+        passed = len(records) - failed - dropped
+        self._note(at, len(records), len(given), passed=passed, failed=failed, dropped=dropped, plan=plan)
         return [*given, *[None] * failed]
 
     def _note(
-        self, at: int, taken: int, emitted: int, *, passed: int | None = None, failed: int = 0, dropped: int = 0
+        self,
+        at: int,
+        taken: int,
+        emitted: int,
+        *,
+        passed: int | None = None,
+        failed: int = 0,
+        dropped: int = 0,
+        plan: Plan | None = None,
     ) -> None:
         passed = emitted if passed is None else passed
+        outcome = "skipped" if plan is not None and plan.on_error else "quarantined"
         self.counts[at] += Counter(
-            {"in": taken, "passed": passed, "dropped": dropped, "quarantined": failed, "emitted": emitted}
+            {"in": taken, "passed": passed, "dropped": dropped, outcome: failed, "emitted": emitted}
         )
 
 
@@ -217,7 +230,8 @@ KINDS = (
 
 def plans(*kinds: str) -> st.SearchStrategy[Plan]:
     bad = st.none() | st.integers(0, 6)
-    return st.builds(Plan, kind=st.sampled_from(kinds), seed=st.integers(0, 4), bad=bad)
+    on_error = st.sampled_from([None, "skip"])
+    return st.builds(Plan, kind=st.sampled_from(kinds), seed=st.integers(0, 4), bad=bad, on_error=on_error)
 
 
 def has_one_repeat(pipeline: Sequence[Plan]) -> bool:
@@ -263,7 +277,7 @@ async def test_any_source_half(pipeline: list[Plan], lines: list[Any], limits: l
         assert [*steps[:-2], steps[-1]] == expected.steps
         assert [record["n"] for record in read_output(job.folders)] == [record["n"] for record in expected.landed]
         assert len(far.billed) == len(expected.landed)
-        assert len(read_failed(job.folders)) == report.records["quarantined"]
+        assert len(read_failed(job.folders)) == report.records["quarantined"] + report.records["skipped"]
         check_folders(job.folders)
 
 
@@ -412,6 +426,17 @@ async def test_a_record_that_fails_in_front_is_whole(files: Path) -> None:
     packed = make_job(files, nodes, sink={"path": "packed"}, max_errors=20)
     await run_job(packed, FarSide())
     assert [(row.name, row.record) for row in read_failed(packed.folders)] == [("pack", {"ids": [1] * 4})]
+    mixed = [{"text": "a"}, {"text": "b"}, {"text": "c"}, {"other": 1}]
+    gathered = make_job(
+        files,
+        [Batch(size=2, form="columns"), ask("{{ text }}")],
+        source=ObjectSource(mixed),
+        sink={"path": "gathered"},
+        max_errors=20,
+    )
+    report = await run_job(gathered, FarSide())
+    assert [(row.name, row.record) for row in read_failed(gathered.folders)] == [("batch", mixed[2:])]
+    assert [report.steps[1][name] for name in FIELDS] == [4, 3, 0, 0, 1, 1]
 
 
 def spoil(record: dict[str, Any]) -> dict[str, Any]:
@@ -426,7 +451,7 @@ async def test_retry_takes_what_only_order_lies_behind(files: Path) -> None:
     """It lands behind the others; what a batch or a pick lies behind has lost its place, and says so."""
     far = FarSide()
     for name, steps, is_tried in (
-        ("ordered", [Shuffle(buffer=4), Map(fn=add_tag, concurrency=2), Repeat(epochs=2)], True),
+        ("ordered", [Shuffle(buffer=4), Map(fn=add_tag_later, concurrency=2), Repeat(epochs=2)], True),
         ("picked", [Shuffle(buffer=4), Skip(count=1)], False),
         ("gathered", [Batch(size=3), Unbatch()], False),
     ):
@@ -460,6 +485,66 @@ def fail_switched(record: dict[str, Any]) -> dict[str, Any]:
 
 def add_tag(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "tag": 1}
+
+
+async def add_tag_later(record: dict[str, Any]) -> dict[str, Any]:
+    return add_tag(record)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Map(fn=add_tag_later),
+        Map(fn=add_tag_later, concurrency=4),
+        Map(fn=add_tag, concurrency=2, on="threads"),
+        Map(fn=add_tag, concurrency=2, on="processes"),
+    ],
+)
+async def test_workers_of_any_kind(node: Node, files: Path) -> None:
+    """They end with the run, also with one that is broken off."""
+    job = make_job(files, [node, ask()], source="b.jsonl")
+    await run_job(job, FarSide(), limit=5)
+    await run_job(job, FarSide())
+    assert [(row["id"], row["tag"]) for row in read_output(job.folders)] == [(number, 1) for number in range(14, 26)]
+
+
+async def test_raise_leaves_its_record_unfinished(files: Path) -> None:
+    """What came before it is sealed; mended, the run goes on with it."""
+    Switch.fails = True
+    steps = [Map(fn=fail_switched, on_error="raise"), Shuffle(buffer=3), ask()]
+    job = make_job(files, steps, source="b.jsonl")
+    report = await run_job(job, FarSide())
+    assert report.outcome == "raised"
+    assert "sixteen" in report.reason
+    Switch.fails = False
+    report = await run_job(job, FarSide())
+    assert (report.outcome, report.records["landed"]) == ("finished", 12)
+
+
+async def test_reuse_goes_by_the_number_at_the_end_of_the_half(files: Path) -> None:
+    """Another second step pays for its own calls alone."""
+    half = [Shuffle(buffer=5), Repeat(epochs=2)]
+    far = FarSide()
+    old = make_job(files, [*half, ask(), ask("Sum up {{ text }}", into="sum")], source="b.jsonl")
+    await run_job(old, far)
+    far.forget()
+    new = make_job(files, [*half, ask(), ask("Cut {{ text }}", into="sum")], source="b.jsonl", sink={"path": "new"})
+    report = await run_job(new, far, reuse=str(old.folders.run))
+    assert report.reused == 24
+    assert all(question.startswith("Cut") for question in far.questions)
+
+
+async def test_progress_knows_how_much_there_is(files: Path) -> None:
+    """Over all files and epochs."""
+    write_records(files / "in" / "a.jsonl", numbered(300))
+    write_records(files / "in" / "b.jsonl", numbered(600, 300))
+    job = make_job(files, [Shuffle(buffer=10), Repeat(epochs=2), ask()], source="in/*.jsonl")
+    report = await run_job(job, FarSide(), limit=100)
+    assert report.done == 100
+    seen: list[Status] = []
+    runner = Runner(job, transport=FarSide().connect, on_status=seen.append)
+    await runner.run()
+    assert seen[-1].total == 1200
 
 
 async def test_a_source_that_changed_is_refused(files: Path) -> None:

@@ -53,13 +53,13 @@ class Joined(ABC):
         raise DataError("expected a record of one of several streams, which its bytes do not name", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """`same`, unless a part that one of the streams stands in was edited."""
+        """`same`, unless a part that one of the streams stands in was edited, or grew."""
+        changes: set[Growth] = {"same"}
         for flow, inner in zip(self.flows, state["inner"], strict=True):
             if inner["part"] is not None and inner["source"] is not None:
-                growth = flow.source.compare_part(inner["part"], inner["source"])
-                if growth in ("cut", "edited"):
-                    return growth
-        return "same"
+                changes.add(flow.source.compare_part(inner["part"], inner["source"]))
+        worst: tuple[Growth, ...] = ("edited", "cut", "grown", "same")
+        return next(growth for growth in worst if growth in changes)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Unknown."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -11,6 +12,7 @@ from typing import Any
 
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.nodes.single import Map
 from tidemill.data.steps import copy_record
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
@@ -123,9 +125,15 @@ def _compile(node: Node, name: str) -> RecordStep | int | None:
     if not node.record_wise:
         return None
     step = compile_step(node, name)
-    return replace(step, apply=partial(_await, step.apply)) if step.is_async else step
+    may_wait = step.is_async or (isinstance(node, Map) and node.on == "async")
+    return replace(step, apply=partial(_await, step.apply)) if may_wait else step
 
 
-def _await(function: Callable[[Any], Coroutine[Any, Any, Any]], record: Any) -> Any:
-    """What a coroutine function gives for a record that comes alone, in a thread without a loop."""
-    return asyncio.run(function(record))
+def _await(function: Callable[[Any], Any], record: Any) -> Any:
+    """What the function of a step with workers gives for a record that comes alone, in a thread without a loop."""
+    given = function(record)
+    return asyncio.run(_wait(given)) if inspect.isawaitable(given) else given
+
+
+async def _wait(given: Awaitable[Any]) -> Any:
+    return await given

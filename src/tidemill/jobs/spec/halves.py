@@ -64,6 +64,11 @@ def _find_unfit(node: Node, *, has_numbers: bool) -> tuple[str, str] | None:
             "a job has a quarantine of its own, which `catch` would keep failures from",
             "leave it out; `on_error` of a step says what its failures get",
         )
+    if isinstance(node, Map) and not node.ordered:
+        return (
+            "ordered=False gives records in another order each time, and a job tells them apart by their order",
+            "leave it out",
+        )
     if isinstance(node, (Slice, Pick)) or (isinstance(node, Shuffle) and node.buffer is None):
         if not has_numbers:
             return (
@@ -94,12 +99,15 @@ def _check_joined(draft: Draft) -> Iterator[Problem]:
                 "one of the joined streams makes calls, whose replies a job does not keep there",
                 "write that stream as a job of its own, and join what it landed",
             )
-        skips = any(getattr(each, "on_error", None) == "skip" for each in (source, *nodes))
-        if skips or any(isinstance(node, Catch) for node in nodes):
+        folded = find_folded(source, nodes)
+        for index, node in enumerate(nodes):
+            if (wrong := _find_unfit(node, has_numbers=index in folded)) is not None:
+                yield draft.problem(("source",), f"in one of the joined streams: {wrong[0]}", wrong[1])
+        if any(getattr(each, "on_error", None) == "skip" for each in (source, *nodes)):
             yield draft.problem(
                 ("source",),
                 "one of the joined streams passes over failures, which would be in no book of the job",
-                'leave `on_error="skip"` and `catch` out of it: the job keeps what fails there, at the step `source`',
+                'leave on_error="skip" out of it: the job keeps what fails there, at the step `source`',
             )
 
 
