@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tidemill.calls.limits import Price as Price
     from tidemill.config.loading import load_config as load_config
     from tidemill.config.model import Config as Config
+    from tidemill.data.merging import merge_states as merge_states
     from tidemill.errors import BudgetError as BudgetError
     from tidemill.errors import CallError as CallError
     from tidemill.errors import ConfigError as ConfigError
@@ -52,6 +53,7 @@ _HOMES = {
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",
+    "data.merging": "merge_states",
     "errors": _ERRORS,
     "job": "Job load_job",
     "models.model": "Model model",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import pickle
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -171,6 +173,174 @@ def test_pipelines_are_sequences_of_steps_and_join() -> None:
     assert repr(tm.Pipeline()) == "<Pipeline: no steps>"
     with pytest.raises(tm.ConfigError, match=r"expected a step \(a node or a function\), got a str"):
         tm.Pipeline(["my_steps:has_text"])  # type: ignore[list-item]
+
+
+def double(record: int) -> int:
+    return 2 * record
+
+
+def is_small(record: int) -> bool:
+    return record < 10
+
+
+def pair(record: int) -> list[int]:
+    return [record, -record]
+
+
+class Scale:
+    """A step that is an object."""
+
+    def __init__(self, by: int) -> None:
+        self.by = by
+
+    def __call__(self, record: int) -> int:
+        return self.by * record
+
+
+class Opened(Scale):
+    """The same, to be entered."""
+
+    log: list[str] = []  # noqa: RUF012 - shared by all copies
+
+    def __enter__(self) -> Opened:
+        self.log.append("enter")
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.log.append("failed" if kind else "exit")
+
+
+def test_steps_are_nodes_callables_and_pipelines() -> None:
+    """A pipeline within one stands for its steps; anything with `__call__` for a map."""
+    inner = tm.Pipeline([double, Scale(3)])
+    pipe = tm.Pipeline([inner, Filter(fn=is_small), str])
+    assert pipe.step_names == ("map", "map_2", "filter", "map_3")
+    assert list(pipe) == [Map(fn=double), inner[1], Filter(fn=is_small), Map(fn=str)]
+    assert pipe(1) == "6"
+    assert pipe(2) is None
+
+
+def test_slices_are_pipelines() -> None:
+    """So that a part of one can be tried alone."""
+    pipe = tm.Pipeline([double, Filter(fn=is_small), FlatMap(fn=pair)])
+    assert isinstance(pipe[1:3], tm.Pipeline)
+    assert pipe[:2] | pipe[2:] == pipe
+    assert pipe[-1:](3) == [3, -3]
+    assert len(pipe[5:]) == 0
+    with pytest.raises(IndexError, match="out of range"):
+        pipe[3]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        pipe | double  # type: ignore[operator]
+
+
+def test_equality_and_hash_go_by_description_and_pickles_are_small() -> None:
+    """In another process the same object is another one, and the pipeline the same."""
+    pipe = tm.Pipeline([double, Map(fn=Scale(3), name="scaled")])
+    pipe.register_after(lambda step, record, result: None)
+    loaded = pickle.loads(pickle.dumps(pipe))
+    assert loaded == pipe
+    assert hash(loaded) == hash(pipe)
+    assert loaded(1) == 6
+    assert len(pickle.dumps(pipe)) < 1_000
+    assert tm.Pipeline([double, Map(fn=Scale(4), name="scaled")]) != pipe
+    assert tm.Pipeline([double, Map(fn=Scale(3), name="other")]) != pipe
+    assert pipe != [*pipe]
+
+
+def test_a_dataset_stays_one_where_steps_keep_its_places() -> None:
+    """And is a stream behind one that may drop."""
+    data = tm.Pipeline([double])(tm.dataset([1, 2, 3]))
+    assert isinstance(data, tm.Dataset)
+    assert (len(data), data[-1]) == (3, 6)
+    assert not isinstance(tm.Pipeline([Filter(fn=is_small)])(data), tm.Dataset)
+
+
+def test_a_step_that_is_a_context_manager_is_entered_for_each_call_and_each_open() -> None:
+    """Told of the error that ends the block; one that fails to be entered is told before the record."""
+    log = Opened.log = []
+    pipe = tm.Pipeline([Opened(2), double])
+    assert pipe(1) == 4
+    assert log == ["enter", "exit"]
+    with pipe.open() as run:
+        assert [run(1), run(2)] == [4, 8]
+        assert log == ["enter", "exit", "enter"]
+    assert log == ["enter", "exit"] * 2
+    with pytest.raises(KeyError, match="mine"), pipe.open():
+        raise KeyError("mine")
+    assert log[4:] == ["enter", "failed"]
+
+    class Broken(Opened):
+        def __enter__(self) -> Broken:
+            raise OSError("no such database")
+
+    with pytest.raises(tm.ResourceError, match="step `map_2`: `Broken` cannot be entered: OSError: no such database"):
+        tm.Pipeline([Opened(2), Broken(1)])(1)
+    assert log[6:] == ["enter", "failed"]
+
+
+async def test_an_async_context_manager_is_entered_where_the_pipeline_is_awaited() -> None:
+    """Called alone it has a loop, too."""
+    log: list[str] = []
+
+    class Client:
+        async def __aenter__(self) -> None:
+            log.append("enter")
+
+        async def __aexit__(self, *_: object) -> None:
+            log.append("exit")
+
+        async def __call__(self, record: int) -> int:
+            return 2 * record
+
+    pipe = tm.Pipeline([Client()])
+    assert await pipe.acall(1) == 2
+    assert await asyncio.to_thread(pipe, 1) == 2
+    assert log == ["enter", "exit"] * 2
+
+
+def test_steps_behind_a_call_are_entered_once_an_iteration(server: FaultServer) -> None:
+    """In the window that runs them."""
+    log = Opened.log = []
+
+    class Lengths(Opened):
+        def __call__(self, record: Any) -> Any:
+            return {"length": len(record["text"])}
+
+    stream = tm.Pipeline([labelled(server), Lengths(1)])(tm.from_iterable([{"text": "a"}, {"text": "bb"}]))
+    assert list(stream) == [{"length": 1}, {"length": 2}]
+    assert log == ["enter", "exit"]
+    iterator = stream.iterate()
+    next(iterator)
+    iterator.close()
+    assert len(log) == 4
+    assert log[2] == "enter"
+
+
+def test_a_bound_forward_of_a_torch_module_is_refused(tmp_path: Any) -> None:
+    """However it comes to be a step; the model itself is one, and so is a `forward` that is no module's."""
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(1, 1)
+    for make in (
+        lambda: tm.Pipeline([model.forward]),
+        lambda: tm.from_iterable([1]).map(model.forward),
+        lambda: tm.from_iterable([1]).with_columns(a=model.forward),
+        lambda: Filter(fn=functools.partial(model.forward)),
+    ):
+        with pytest.raises(tm.ConfigError, match=r"(?s)the bound `forward` of a `Linear`.*pass the model itself"):
+            make()
+    (tmp_path / "models_here.py").write_text("import torch\n\nmodel = torch.nn.Linear(1, 1)\n")
+    (tmp_path / "job.yaml").write_text(
+        "source: {path: a.jsonl}\nsteps:\n  - map: models_here:model.forward\nsink: {path: out}\n"
+    )
+    with pytest.raises(tm.ConfigError, match=r"(?s)job.yaml:3.*the bound `forward` of a `Linear`"):
+        tm.load_job(tmp_path / "job.yaml")
+
+    class Own:
+        def forward(self, record: int) -> int:
+            return record
+
+    assert tm.Pipeline([Own().forward])(1) == 1
+    assert tm.Pipeline([model])(torch.ones(1)).requires_grad
 
 
 def test_a_job_file_s_pipeline_takes_its_prompts_and_keys_from_its_folder(

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ from workbench import (
 )
 
 from tidemill.data.flow import Flow
-from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Unbatch
 from tidemill.data.order import derive_seed, iter_samples, permute_block
@@ -365,6 +365,7 @@ async def test_every_operation_of_a_run(files: Path) -> None:
 
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
+    "files": lambda folder: Read.model_validate({"path": ["a.jsonl", "b.jsonl"]}, context={"folder": folder}),
     "joined": joined,
     "concat": lambda folder: Concat([Flow(ObjectSource(numbered(20))), Flow(FromIterable(iterable=numbered(9)))]),
     "iterable": lambda folder: FromIterable(iterable=numbered(30)),
@@ -378,6 +379,8 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
     [
         lambda name: [Shuffle(buffer=None)] if name == "dataset" else [Shuffle(buffer=5)],
         lambda name: [Skip(count=2), Every(count=2), Take(count=8)],
+        lambda name: [Shard(rank=1, world=3)],
+        lambda name: [Map(fn=fail_at_7), Shard(rank=1, world=3, even="pad"), Shuffle(buffer=4)],
         lambda name: [],
         lambda name: [Map(fn=fail_at_7, on="threads", concurrency=3), Repeat(epochs=2), Prefetch(count=3)],
         lambda name: [Sliding(size=3, step=2), Map(fn=lambda window: {"text": window[0]["text"], "id": len(window)})],
@@ -506,6 +509,41 @@ async def test_workers_of_any_kind(node: Node, files: Path) -> None:
     await run_job(job, FarSide(), limit=5)
     await run_job(job, FarSide())
     assert [(row["id"], row["tag"]) for row in read_output(job.folders)] == [(number, 1) for number in range(14, 26)]
+
+
+class Desk:
+    """A step that is opened and closed."""
+
+    opened: ClassVar[list[str]] = []
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> Desk:
+        self.opened.append(f"{self.name} opened")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.opened.append(f"{self.name} closed")
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        assert self.opened.count(f"{self.name} opened") > self.opened.count(f"{self.name} closed")
+        return {**record, self.name: 1}
+
+
+async def test_steps_are_entered_once(files: Path) -> None:
+    """In front of what looks across records and behind it; a retry enters them again."""
+    Desk.opened.clear()
+    Switch.fails = True
+    nodes = [Map(fn=Desk("first")), Map(fn=fail_switched), Shuffle(buffer=4), Repeat(epochs=2), Map(fn=Desk("second"))]
+    job = make_job(files, [*nodes, ask()], source="b.jsonl", max_errors=20)
+    await run_job(job, FarSide())
+    assert sorted(Desk.opened) == ["first closed", "first opened", "second closed", "second opened"]
+    Switch.fails = False
+    report = await run_job(job, FarSide(), retry=True)
+    assert report.records == {"landed": 24, "dropped": 0, "skipped": 0, "quarantined": 0}
+    assert len(Desk.opened) == 8
+    assert all(row["second"] for row in read_output(job.folders))
 
 
 async def test_raise_leaves_its_record_unfinished(files: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from tidemill.adapters.extras import missing_package
 from tidemill.adapters.protocols import Even, Shardable, check_stream
+from tidemill.data.merging import find_epoch, is_merged
 from tidemill.errors import ConfigError, StateError
 from tidemill.protocols import RecordIterator, State
 
@@ -24,8 +25,8 @@ Share = Callable[[Any, int, int, Even | None], Shardable]
 
 
 def shard_stream(stream: Shardable, shard: int, shards: int, even: Even | None) -> Shardable:
-    """One shard of `stream`, made by its own `shard`; the stream itself where it is the only one."""
-    return stream if shards == 1 else stream.shard(shard, shards, even=even)
+    """One shard of `stream`, made by its own `shard`, as near to its source as its steps allow."""
+    return stream.shard(shard, shards, even=even, early=True)
 
 
 def to_torch(
@@ -118,6 +119,10 @@ class TorchStream(IterableDataset[Any]):
         Raises:
             StateError: the state is of another version.
         """
+        if is_merged(state):
+            self._loaded = state
+            self.set_epoch(max(int(self._epoch), find_epoch(state)))
+            return
         _check_version(state)
         self._loaded = state
         self.set_epoch(max(int(self._epoch), state["epoch"]))  # not back: the next epoch may have been set already
@@ -190,6 +195,9 @@ class _Reading:
         return {"version": STATE_VERSION, **place, "records": records}
 
     def load(self, state: State) -> None:
+        if is_merged(state):
+            self._epoch, self._start = find_epoch(state), state
+            return
         _check_version(state)
         if self._records is not None:
             raise StateError(
@@ -201,7 +209,8 @@ class _Reading:
             raise StateError(
                 f"the state is of shard {then[0]} of {then[1]}, but this worker reads shard {now[0]} of {now[1]}",
                 hint="give the loader as many ranks and workers as it had when the state was taken, and each worker "
-                "its own state, as torchdata's StatefulDataLoader does",
+                "its own state, as torchdata's StatefulDataLoader does; or load tidemill.merge_states([…]) of the "
+                "states of all loaders into the dataset, for any number of them",
             )
         self._epoch = state["epoch"]
         self._start = state["records"]

@@ -14,9 +14,10 @@ import symtable
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.abc import InspectLoader
 from pathlib import Path
-from types import ModuleType
+from types import MethodType, ModuleType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
@@ -122,10 +123,24 @@ def _to_function(value: Any, info: ValidationInfo) -> Any:
         raise _path_error("a step is `module:function`; lambdas only in Python", hint)
     found = import_object(value, _folder(info)) if isinstance(value, str) else value
     if callable(found):
+        _check_no_forward(found)
         return found
     if isinstance(value, str):
         raise _path_error(f"`{value}` is not a function but {describe_value(found)}", "")
     raise _path_error(f"expected a function or its import path {_FORM}, got {describe_value(value)}", "")
+
+
+def _check_no_forward(function: Any) -> None:
+    """Refuse a bound `forward` of a torch module: whoever has loaded no torch has none."""
+    while isinstance(function, partial):
+        function = function.func
+    module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
+    if module is None or not isinstance(function, MethodType) or function.__func__.__name__ != "forward":
+        return
+    if isinstance(function.__self__, module):
+        name = type(function.__self__).__qualname__
+        hint = "pass the model itself: it is called as `model(x)`, so that its hooks run and gradients flow"
+        raise _path_error(f"expected a callable model, got the bound `forward` of a `{name}`", hint)
 
 
 def _to_schema(value: Any, info: ValidationInfo) -> Any:

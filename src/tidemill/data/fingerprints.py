@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,6 +18,23 @@ from tidemill.data.nodes.node import Node
 def describe_node(node: Node) -> dict[str, Any]:
     """A step as JSON that says what it does: its kind and what `describe_value` makes of its fields."""
     return {"kind": node.kind, **describe_value(node)}
+
+
+def are_same_nodes(ours: Sequence[Node], theirs: Sequence[Node]) -> bool:
+    """Whether two lists of steps say the same, field by field; functions do when their fingerprints are equal."""
+    return len(ours) == len(theirs) and all(
+        type(one) is type(other)
+        and all(_are_same(getattr(one, name), getattr(other, name)) for name in type(one).model_fields)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    if one is other or one == other:
+        return True
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return list(one) == list(other) and all(_are_same(one[key], other[key]) for key in one)
+    return callable(one) and callable(other) and fingerprint_function(one) == fingerprint_function(other)
 
 
 def describe_value(value: Any) -> Any:

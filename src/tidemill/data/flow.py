@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.data.fingerprints import describe_node
+from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.protocols import Source, State
@@ -19,14 +20,16 @@ class Flow:
     Attributes:
         source: where records come from.
         nodes: the steps, all of a source half.
+        hooks: around each step, bound each time it is gone through; no part of the description.
     """
 
     source: Source
     nodes: tuple[Node, ...] = ()
+    hooks: tuple[StepHooks, ...] = field(default=(), compare=False, repr=False)
 
     def iterate(self, state: State | None = None, *, epoch: tuple[int, ...] = ()) -> Records:
         """The records, from the start or from `state`; `epoch` says which of several times it is gone through."""
-        return iterate(self.source, self.nodes, state, epoch=epoch)
+        return iterate(self.source, bind_hooks(self.nodes, self.hooks), state, epoch=epoch)
 
     def describe(self) -> dict[str, Any]:
         """Source and steps as JSON."""

@@ -8,20 +8,25 @@ from itertools import chain, zip_longest
 from typing import Any, cast
 
 from tidemill.data.fingerprints import describe_node, fingerprint_json
+from tidemill.data.merging import ANY_RANK
+from tidemill.data.nodes.across import Shard
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Losses, Policy
-from tidemill.data.sources.rows import choose_rows, find_folded
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.rows import RowSource, choose_rows, find_folded
+from tidemill.data.sources.sharing import find_shared, make_share
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.stage import Stage
+from tidemill.data.turns import dump_layers, load_layers
 from tidemill.errors import StateError
 from tidemill.protocols import Source, State
 
 STATE_VERSION = 1
 
-Description = list[list[str]]
-"""Name and fingerprint of the source and of each step."""
+Description = list[list[Any]]
+"""Name and fingerprint of the source and of each step; of a shard its rank and world, too."""
 
 
 class Records(chain[Any]):
@@ -99,14 +104,11 @@ def iterate(
     losses = Losses()
     policy = Policy(skips=skips, keeps=False, losses=losses)
 
-    folded = find_folded(source, nodes)
-
     def start(state: State | None, epoch: Epoch) -> Stage:
-        chosen = [nodes[index] for index in sorted(folded)]
-        return open_parts(choose_rows(source, chosen, epoch), parts, state, policy=policy)
+        return open_source(source, nodes, state, epoch, policy=policy, parts=parts)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
-    stage = Opening(start, steps, losses, folded).open(len(nodes), state, epoch)
+    stage = Opening(start, steps, losses, find_taken_over(source, nodes)).open(len(nodes), state, epoch)
     records = cast(Records, Records.from_iterable(_iter_closing(stage)))
     records.losses = losses
     records._last = stage
@@ -114,10 +116,51 @@ def iterate(
     return records
 
 
+def find_taken_over(source: Source, nodes: Sequence[Node]) -> frozenset[int]:
+    """The places of the steps that are the source's part: it gives its records as they choose, and they do nothing."""
+    return find_folded(source, nodes) or find_shared(source, nodes)
+
+
+def open_source(
+    source: Source,
+    nodes: Sequence[Node],
+    state: State | None,
+    epoch: Epoch,
+    *,
+    policy: Policy,
+    parts: Sequence[str] | None = None,
+    passed: list[tuple[str, State]] | None = None,
+) -> Stage:
+    """The stage of `source`, with what it takes over of the steps `nodes`, from the start or from `state`.
+
+    Args:
+        policy: what failures of the source get.
+        parts: read only these; None reads all.
+        passed: where each part that was read to its end is noted, with the state of its reader there.
+    """
+    folded = find_taken_over(source, nodes)
+    marks = state["steps"] if state else {}
+    chosen = [(nodes[index], marks.get(str(index))) for index in sorted(folded)]
+    share = make_share(*chosen[0]) if chosen and not isinstance(source, RowSource) else None
+    given = choose_rows(source, chosen, epoch) if share is None else cast(Read, source).share_out(share)
+    stage = open_parts(given, parts, state, policy=policy, passed=passed)
+    stage.share = share
+    if share is None:
+        layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
+        stage.kept = {index: mark for index, mark in layers.items() if mark}
+    return stage
+
+
 def describe_pipeline(source: Source, nodes: tuple[Node, ...]) -> Description:
     """Name and fingerprint of the source and of each step: what a state belongs to."""
-    steps = [[name, fingerprint_json(describe_node(node))] for name, node in zip(step_names(nodes), nodes, strict=True)]
+    steps = [_describe_step(name, node) for name, node in zip(step_names(nodes), nodes, strict=True)]
     return [["source", fingerprint_json(source.describe())], *steps]
+
+
+def _describe_step(name: str, node: Node) -> list[Any]:
+    if isinstance(node, Shard):  # what `merge_states` makes of all ranks fits any of them
+        return [name, fingerprint_json({"kind": node.kind, "even": node.even}), node.rank, node.world]
+    return [name, fingerprint_json(describe_node(node))]
 
 
 def check_state(state: State, description: Description) -> None:
@@ -132,14 +175,20 @@ def check_state(state: State, description: Description) -> None:
             hint="start without a state, or use the version of tidemill that took it",
         )
     for then, now in zip_longest(state["pipeline"], description):
-        if then != now:
+        if then == now or (then and now and then[:2] == now[:2] and then[2] == ANY_RANK):
+            continue
+        if then and now and then[:2] == now[:2]:
             raise StateError(
-                f"the state belongs to another pipeline: {_difference(then, now)}",
-                hint="put it back as it was when the state was taken, or start without a state",
+                f"the state is of rank {then[2]} of {then[3]}, this is rank {now[2]} of {now[3]}",
+                hint="tidemill.merge_states([…]) of the states of all ranks goes on with any number of them",
             )
+        raise StateError(
+            f"the state belongs to another pipeline: {_difference(then, now)}",
+            hint="put it back as it was when the state was taken, or start without a state",
+        )
 
 
-def _difference(then: list[str] | None, now: list[str] | None) -> str:
+def _difference(then: list[Any] | None, now: list[Any] | None) -> str:
     if then is None or now is None:
         return f"step `{now[0]}` is new" if now else f"step `{then[0] if then else ''}` is gone"
     if then[0] != now[0]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import GeneratorType
-from typing import Any
+from typing import Any, cast
 
 from tidemill.data.batches import iter_batch
 from tidemill.data.columns import missing_column
+from tidemill.data.hooks import hook_function
+from tidemill.data.managers import Entered, check_plain_manager, enter_async, is_manager
 from tidemill.data.nodes.node import FunctionNode, Node
 from tidemill.data.nodes.single import (
     Drop,
@@ -27,16 +29,14 @@ from tidemill.data.nodes.single import (
 from tidemill.data.order import find_share
 from tidemill.data.tokenizing import Tokenization, find_eos
 from tidemill.errors import ConfigError, DataError, WorkerError
+from tidemill.resources.scope import Scope
 
 RecordFunction = Callable[[Any], Any]
 
 
 def is_async(node: Node) -> bool:
     """Whether what the step's function gives must be awaited: it is a coroutine function, or one of its columns'."""
-    functions: Iterable[Any] = [node.fn] if isinstance(node, FunctionNode) else []
-    if isinstance(node, WithColumns):
-        functions = node.columns.values()
-    return any(map(_is_coroutine_function, functions))
+    return not isinstance(node, Tokenize) and any(map(_is_coroutine_function, find_functions(node)))
 
 
 def _is_coroutine_function(fn: Any) -> bool:
@@ -44,10 +44,69 @@ def _is_coroutine_function(fn: Any) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
 
-def record_function(node: Node, step: str = "") -> RecordFunction:
-    """The function of a `map`, `filter`, `flat_map`, `with_columns` or `select` step, of one record.
+def find_functions(node: Node) -> tuple[Any, ...]:
+    """The user's functions in a step."""
+    if isinstance(node, FunctionNode):
+        return (node.fn,)
+    if isinstance(node, WithColumns):
+        return tuple(node.columns.values())
+    return (node.tokenizer,) if isinstance(node, Tokenize) else ()
 
-    What it gives is awaited where `is_async` says so.
+
+def has_managers(node: Node) -> bool:
+    """Whether a function of the step is a context manager, which each worker enters."""
+    return any(map(is_manager, find_functions(node)))
+
+
+def enter_step(node: Node, name: str, entered: Entered) -> Node:
+    """The step with what a worker without a loop has `entered` for it.
+
+    Raises:
+        ResourceError: a function cannot be entered.
+    """
+    for fn in find_functions(node):
+        entered.enter(fn, name)
+    return _replace_functions(node, entered.find)
+
+
+def check_entering(node: Node, name: str) -> None:
+    """Check that a worker without a loop can enter the step.
+
+    Raises:
+        ConfigError: a function is an async context manager only.
+    """
+    for fn in find_functions(node):
+        check_plain_manager(fn, name)
+
+
+async def enter_steps(nodes: Sequence[Node], names: Sequence[str], scope: Scope) -> list[Node]:
+    """The steps with what is entered for them in a loop, each object once, until `scope` ends.
+
+    Raises:
+        ResourceError: a function cannot be entered.
+    """
+    copies: dict[int, Any] = {}
+    for node, name in zip(nodes, names, strict=True):
+        for fn in find_functions(node):
+            if is_manager(fn) and id(fn) not in copies:
+                copies[id(fn)] = await enter_async(fn, name, scope)
+    return [_replace_functions(node, lambda fn: copies.get(id(fn), fn)) for node in nodes]
+
+
+def _replace_functions(node: Node, find: Callable[[Any], Any]) -> Node:
+    if not has_managers(node):
+        return node
+    if isinstance(node, FunctionNode):
+        return node.model_copy(update={"fn": find(node.fn)})
+    if isinstance(node, WithColumns):
+        return node.model_copy(update={"columns": {name: find(fn) for name, fn in node.columns.items()}})
+    return node.model_copy(update={"tokenizer": find(cast(Tokenize, node).tokenizer)})
+
+
+def record_function(node: Node, step: str = "") -> RecordFunction:
+    """The function of a `map`, `filter`, `flat_map`, `with_columns` or `select` step, of one record; hooks around it.
+
+    What it gives is awaited where `is_async` says so. Without hooks a function is the very object the step was given.
 
     Args:
         step: the step's name, for errors.
@@ -55,6 +114,10 @@ def record_function(node: Node, step: str = "") -> RecordFunction:
     Raises:
         ConfigError: the step is not one function of one record.
     """
+    return hook_function(_find_function(node, step), node.bound_hooks, awaits=is_async(node))
+
+
+def _find_function(node: Node, step: str) -> RecordFunction:
     if isinstance(node, (Map, Filter, FlatMap)):
         return node.fn
     if isinstance(node, WithColumns):

@@ -119,12 +119,20 @@ class Generator:
         return self._endpoint.build_request(self.render(record))
 
     async def run(self, record: Record, ask: Ask) -> Record:
-        """`record` with the reply in its column.
+        """`record` with the reply in its column; the step's hooks are called around it.
 
         Raises:
             PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
             CallError, DataError: as `ask` and `render` raise them.
         """
+        hooks = self._node.bound_hooks
+        if hooks is None:
+            return await self._run(record, ask)
+        record = hooks.replace_record(record)
+        result: Record = hooks.replace_result(record, await self._run(record, ask))
+        return result
+
+    async def _run(self, record: Record, ask: Ask) -> Record:
         messages = self.render(record)
         reply = await ask(0, self._endpoint.build_request(messages))
         if self._parser is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.sources.sharing import place_shard
 
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
@@ -22,6 +23,9 @@ class AcrossSteps(ABC, Generic[T]):
 
     @abstractmethod
     def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]: ...
+
+    @abstractmethod
+    def _arrange(self, arrange: Callable[[tuple[Node, ...]], tuple[Node, ...]]) -> Stream[Any]: ...
 
     def take(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Keep the first `count` records; what is behind them is not read, and no call is made for it.
@@ -52,16 +56,32 @@ class AcrossSteps(ABC, Generic[T]):
         return self._append(Sample, ratio=ratio, seed=seed, name=name)
 
     def shard(
-        self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
+        self,
+        rank: int,
+        world: int,
+        *,
+        even: Literal["drop", "pad"] | None = None,
+        early: bool = False,
+        name: str | None = None,
     ) -> Stream[T]:
         """Keep the records of one rank of `world`: every `world`-th, beginning with the one numbered `rank`.
 
         Together the ranks give each record once. Their numbers differ by one at most; `even="drop"` leaves out the
-        last records that do not go round, `even="pad"` goes through the last round again from its start.
+        last records that do not go round, `even="pad"` goes through the last round again from its start. The states
+        of all ranks go on with another number of them behind `tidemill.merge_states`.
+
+        Behind a `read` the files share their records out: what is another rank's turn is not parsed, and a record that
+        fails comes to one rank alone.
 
         Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact.
+
+        Args:
+            early: share out as near to the source as the steps allow: in front of all steps behind the last that looks
+                across records, so that each rank calls their functions for its own records only. Numbers are then
+                those of the records there. This is what `stream.torch()` does.
         """
-        return self._append(Shard, rank=rank, world=world, even=even, name=name)
+        shard = Shard(rank=rank, world=world, even=even, name=name)
+        return self._arrange(lambda nodes: place_shard(nodes, shard) if early else (*nodes, shard))
 
     def batch(
         self,

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
+from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
 from tidemill.stream.record_steps import On
-from tidemill.stream.stream import Stream, make_stream
+from tidemill.stream.stream import Stream
 
 if TYPE_CHECKING:
     from tidemill.data.formats.format import Rows
@@ -36,8 +37,8 @@ class Dataset(Stream[T], Sequence[T]):
 
     __slots__ = ("_rows",)
 
-    def __init__(self, source: Source, nodes: Sequence[Node] = ()) -> None:
-        super().__init__(source, nodes)
+    def __init__(self, source: Source, nodes: Sequence[Node] = (), hooks: Sequence[StepHooks] = ()) -> None:
+        super().__init__(source, nodes, hooks)
         self._rows: Rows | None = None
 
     def __len__(self) -> int:
@@ -104,11 +105,8 @@ class Dataset(Stream[T], Sequence[T]):
     def __repr__(self) -> str:
         return f"<Dataset: {len(self):,} records: {self._show()}>"
 
-    def __getstate__(self) -> Any:
-        return self._source, self._nodes
-
     def __setstate__(self, state: Any) -> None:
-        self._source, self._nodes = state
+        super().__setstate__(state)
         self._rows = None
 
     if TYPE_CHECKING:  # what stays a dataset: the runtime finds the class by the steps
@@ -145,7 +143,13 @@ class Dataset(Stream[T], Sequence[T]):
         def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
         def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...
         def shard(
-            self, rank: int, world: int, *, even: Literal["drop", "pad"] | None = None, name: str | None = None
+            self,
+            rank: int,
+            world: int,
+            *,
+            even: Literal["drop", "pad"] | None = None,
+            early: bool = False,
+            name: str | None = None,
         ) -> Dataset[T]: ...
 
     @overload  # type: ignore[override]
@@ -161,12 +165,14 @@ class Dataset(Stream[T], Sequence[T]):
         """
         if buffer is not None:
             return super().shuffle(seed, buffer=buffer, name=name)
-        whole = Shuffle(seed=seed, buffer=None, name=name)
-        return make_stream(self._source, (*self._nodes, whole))
+        return self._add(Shuffle(seed=seed, buffer=None, name=name))
 
     def _open(self) -> Rows:
+        source = cast(RowSource, self._source)
+        if self._hooks or source.has_hooks:  # those there are now, at each read
+            return open_dataset_rows(source, bind_hooks(self._nodes, self._hooks))
         if self._rows is None:
-            self._rows = open_dataset_rows(cast(RowSource, self._source), self._nodes)
+            self._rows = open_dataset_rows(source, self._nodes)
         return self._rows
 
     def _read_one(self, index: Any) -> T:

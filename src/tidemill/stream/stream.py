@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,6 +15,7 @@ from tidemill.config.model import Config
 from tidemill.data.files import parse_path
 from tidemill.data.flow import Flow, show_source
 from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.hooks import StepHooks, pad_hooks
 from tidemill.data.iteration import Records
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.rows import is_dataset
@@ -24,7 +25,7 @@ from tidemill.jobs.live.iteration import iterate_all, join_calls
 from tidemill.jobs.live.trial import Trial, run_trials
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
-from tidemill.pipeline import Pipeline
+from tidemill.pipeline import Pipeline, make_pipeline
 from tidemill.protocols import Source, State
 from tidemill.stream.across_steps import AcrossSteps
 from tidemill.stream.joins import Joins
@@ -46,15 +47,18 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
     """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
 
     Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.
+    Steps that came in a `Pipeline` keep its hooks, as they are when an iteration begins; equality, pickles, states and
+    jobs know nothing of them.
 
     Memory: flat, whatever the length.
     """
 
-    __slots__ = ("_nodes", "_source")
+    __slots__ = ("_hooks", "_nodes", "_source")
 
-    def __init__(self, source: Source, nodes: Sequence[Node] = ()) -> None:
+    def __init__(self, source: Source, nodes: Sequence[Node] = (), hooks: Sequence[StepHooks] = ()) -> None:
         self._source = source
         self._nodes = tuple(nodes)
+        self._hooks = tuple(hooks)
 
     def __iter__(self) -> Iterator[T]:
         return self.iterate()
@@ -65,7 +69,7 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
         Raises:
             StateError: the state belongs to another pipeline or source; names what changed.
         """
-        return iterate_all(self._source, self._nodes, state, folder=Path())
+        return iterate_all(self._source, self._nodes, state, folder=Path(), hooks=self._hooks)
 
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request, reply, parsed value, token count and cost; nothing is written.
@@ -162,16 +166,19 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
 
     @property
     def pipeline(self) -> Pipeline:
-        """The steps alone, as one callable."""
-        return Pipeline(self._nodes)
+        """The steps alone, as one callable; hooks of the pipelines it was piped through are called in it too."""
+        return make_pipeline(self._nodes, self._hooks)
 
     @property
     def flow(self) -> Flow:
         """The source and the steps as one thing; steps from the first call on are part of its source."""
-        return join_calls(self._source, self._nodes, folder=Path())
+        return join_calls(self._source, self._nodes, folder=Path(), hooks=self._hooks)
 
     def __or__(self, pipeline: Pipeline) -> Stream[Any]:
-        return make_stream(self._source, (*self._nodes, *pipeline.nodes))
+        if not isinstance(pipeline, Pipeline):
+            return NotImplemented
+        nodes = (*self._nodes, *pipeline.nodes)
+        return make_stream(self._source, nodes, (*pad_hooks(self._hooks, len(self._nodes)), *pipeline.hooks))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stream) and (self._source, self._nodes) == (other._source, other._nodes)
@@ -185,15 +192,28 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
     def _show(self) -> str:
         return " | ".join([show_source(self._source), *self.pipeline.step_names])
 
+    def _arrange(self, arrange: Callable[[tuple[Node, ...]], tuple[Node, ...]]) -> Stream[Any]:
+        return make_stream(self._source, arrange(self._nodes))
+
     def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]:
         given = {key: value for key, value in fields.items() if value is not None}
-        return make_stream(self._source, (*self._nodes, load_config(kind, given)))
+        return self._add(load_config(kind, given))
+
+    def _add(self, node: Node) -> Stream[Any]:
+        return make_stream(self._source, (*self._nodes, node), self._hooks)
+
+    def __getstate__(self) -> Any:
+        return self._source, self._nodes
+
+    def __setstate__(self, state: Any) -> None:
+        self._source, self._nodes = state
+        self._hooks = ()
 
 
-def make_stream(source: Source, nodes: Sequence[Node] = ()) -> Stream[Any]:
+def make_stream(source: Source, nodes: Sequence[Node] = (), hooks: Sequence[StepHooks] = ()) -> Stream[Any]:
     """The stream of `source` behind `nodes`: a `Dataset` where its records have numbers."""
     if is_dataset(source, nodes):
         from tidemill.stream.dataset import Dataset
 
-        return Dataset(source, nodes)
-    return Stream(source, nodes)
+        return Dataset(source, nodes, hooks)
+    return Stream(source, nodes, hooks)

@@ -42,10 +42,9 @@ class Arrow:
             raise refuse_edited(path)
         try:
             if is_file(path):
-                return open_groups(path, FileGroups(path, options.columns), state)
-            return open_groups(
-                path, StreamGroups(path, options.columns, state if state and "offset" in state else None), state
-            )
+                return open_groups(path, FileGroups(path, options.columns), state, options.share)
+            groups = StreamGroups(path, options.columns, state if state and "offset" in state else None)
+            return open_groups(path, groups, state, options.share)
         except DataError as error:
             return open_broken(error, stat_file(path), state)
 

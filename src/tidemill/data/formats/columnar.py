@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import State
 
@@ -57,7 +59,7 @@ class OpenGroups(Groups, Protocol):
 class _Run:
     """Rows of one group, or one error."""
 
-    __slots__ = ("_items", "after", "count", "group", "is_error", "row")
+    __slots__ = ("_items", "_places", "_total", "after", "count", "group", "is_error", "row", "seen")
 
     def __init__(
         self, group: int, row: int, items: list[Any], *, is_error: bool = False, after: tuple[int, int] | None = None
@@ -67,15 +69,41 @@ class _Run:
         self.count = len(items)
         self.is_error = is_error
         self.after = after or (group, row + len(items))
+        self.seen = 0
+        """Of a share, the number of the first item among all of the source."""
         self._items = iter(items)
+        self._places: Sequence[int] | None = None
+        self._total = self.count
 
     def link(self) -> Iterator[Any]:
         return raise_each(self._items) if self.is_error else self._items
 
+    def choose(self, share: Share) -> None:
+        """Keep the items that are the share's turn; none may have been given."""
+        if self._places is None:
+            items = list(self._items)
+            seen, places = share.seen, share.take(len(items))
+            self.share([items[place] for place in places], seen, places, len(items))
+
+    def share(self, items: list[Any], seen: int, places: Sequence[int], total: int) -> None:
+        """Let the run give `items`, which stand at `places` among its `total` rows, the first numbered `seen`."""
+        self._items = iter(items)
+        self.count = len(items)
+        self.seen, self._places, self._total = seen, places, total
+
     def place(self, back: int) -> tuple[int, int]:
         """Group and row of what comes next."""
+        passed = self.passed(back)
+        return self.after if passed >= max(self.count, self._total) else (self.group, self.row + passed)
+
+    def passed(self, back: int) -> int:
+        """How many of its rows stand before what comes next."""
         given = self.count - length_hint(self._items) - back
-        return self.after if given >= self.count else (self.group, self.row + given)
+        if self._places is None:
+            return given
+        if given >= self.count:
+            return self._total
+        return self._places[given - 1] + 1 if given else 0
 
 
 class _Place:
@@ -97,21 +125,27 @@ class ColumnarReader(PartReader):
 
     _groups: OpenGroups
     _place: _Place
+    _share: Share | None
 
     def state(self, back: int = 0) -> State:
-        group, row = self._place.run.place(back)
+        run = self._place.run
+        group, row = run.place(back)
         if row and row == self._groups.count_rows(group):
             group, row = group + 1, 0
-        return {"group": group, "row": row, **self._groups.state(group, row)}
+        shared = {} if self._share is None else {"seen": run.seen + run.passed(back)}
+        return {"group": group, "row": row, **shared, **self._groups.state(group, row)}
 
     def close(self) -> None:
         self._groups.close()
 
 
-def open_groups(path: Path, groups: OpenGroups, state: State | None) -> ColumnarReader:
-    """A reader of an open file from its first row or from `state`."""
+def open_groups(path: Path, groups: OpenGroups, state: State | None, share: Share | None = None) -> ColumnarReader:
+    """A reader of an open file from its first row or from `state`; with a share, of the rows whose turn is its."""
     place = _Place(state["group"], state["row"]) if state else _Place(0, 0)
-    reader = cast(ColumnarReader, ColumnarReader.from_iterable(_iter_links(path, groups, place)))
+    if share is not None:
+        place.run.seen = share.seen
+    reader = cast(ColumnarReader, ColumnarReader.from_iterable(_iter_links(path, groups, place, share)))
+    reader._share = share
     reader._groups = groups
     reader._place = place
     return reader
@@ -195,14 +229,16 @@ def explain_cause(path: Path, error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _iter_links(path: Path, groups: OpenGroups, place: _Place) -> Iterator[Iterator[Any]]:
+def _iter_links(path: Path, groups: OpenGroups, place: _Place, share: Share | None) -> Iterator[Iterator[Any]]:
     group, row = place.run.place(0)
     while True:
         try:
             batches = groups.iter_batches(group)
         except IndexError:
             break
-        for run in iter_group(path, groups, group, row, batches):
+        for run in iter_group(path, groups, group, row, batches, share=share):
+            if share is not None:
+                run.choose(share)
             place.run = run
             yield run.link()
         group, row = group + 1, 0
@@ -210,9 +246,16 @@ def _iter_links(path: Path, groups: OpenGroups, place: _Place) -> Iterator[Itera
 
 
 def iter_group(
-    path: Path, groups: Groups, group: int, row: int, batches: Iterator[pa.RecordBatch], stop: int | None = None
+    path: Path,
+    groups: Groups,
+    group: int,
+    row: int,
+    batches: Iterator[pa.RecordBatch],
+    stop: int | None = None,
+    *,
+    share: Share | None = None,
 ) -> Iterator[_Run]:
-    """The runs of one group from `row` up to `stop`."""
+    """The runs of one group from `row` up to `stop`; of rows that are not the share's turn none is taken out."""
     at = 0
     while True:
         try:
@@ -226,17 +269,20 @@ def iter_group(
         if after > row:
             skipped = max(0, row - at)
             asked = batch.slice(skipped, None if stop is None else stop - at - skipped)
-            yield from _iter_rows(path, groups, group, at + skipped, asked)
+            yield from _iter_rows(path, groups, group, at + skipped, asked, share)
         at = after
 
 
-def _iter_rows(path: Path, groups: Groups, group: int, row: int, batch: pa.RecordBatch) -> Iterator[_Run]:
+def _iter_rows(
+    path: Path, groups: Groups, group: int, row: int, batch: pa.RecordBatch, share: Share | None
+) -> Iterator[_Run]:
     """The runs of a batch that begins at `row`: one, unless some row of it has no form in Python."""
-    try:
-        yield _Run(group, row, batch.to_pylist())
+    run: _Run | None = None
+    with suppress(ValueError, OverflowError):  # found below
+        run = _Run(group, row, batch.to_pylist()) if share is None else _take_share(group, row, batch, share)
+    if run is not None:
+        yield run
         return
-    except (ValueError, OverflowError):
-        pass  # found below
     good: list[Any] = []
     for index in range(batch.num_rows):
         try:
@@ -250,6 +296,20 @@ def _iter_rows(path: Path, groups: Groups, group: int, row: int, batch: pa.Recor
             yield _Run(group, row + index, [wrong], is_error=True)
     if good:
         yield _Run(group, row + batch.num_rows - len(good), good)
+
+
+def _take_share(group: int, row: int, batch: pa.RecordBatch, share: Share) -> _Run:
+    """The rows of a batch that are the share's turn."""
+    seen, places = share.seen, share.take(batch.num_rows)
+    try:
+        chosen = batch if len(places) == batch.num_rows else batch.take(list(places)) if places else batch.slice(0, 0)
+        items = chosen.to_pylist()
+    except (ValueError, OverflowError):
+        share.seen = seen
+        raise
+    run = _Run(group, row, [], after=(group, row + batch.num_rows))
+    run.share(items, seen, places, batch.num_rows)
+    return run
 
 
 def explain_value(error: Exception) -> str:

@@ -36,7 +36,8 @@ class Csv:
     takes = frozenset({"max_line_bytes", "encoding", "delimiter"})
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        return open_lines(path, state, functools.partial(_iter_records, path, find_layout(path, options)))
+        read_runs = functools.partial(_iter_records, path, find_layout(path, options))
+        return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
 
 from tidemill.data.files import find_codec
 from tidemill.data.reader import PartReader
+from tidemill.data.turns import Share
 from tidemill.errors import ConfigError
 from tidemill.protocols import Growth, Record, State
 
@@ -32,6 +33,7 @@ class Options:
         encoding: of text and CSV, a name Python knows.
         whole: of text: the file is one record, not each of its lines.
         columns: of Parquet and Arrow: only these are read.
+        share: whose turn the records and failures are: others are not given, and as far as can be not parsed.
     """
 
     max_line_bytes: int = MAX_LINE_BYTES
@@ -39,6 +41,7 @@ class Options:
     encoding: str = "utf-8"
     whole: bool = False
     columns: tuple[str, ...] | None = None
+    share: Share | None = None
 
 
 PLAIN = Options()
@@ -155,7 +158,11 @@ def check_options(file_format: Format, options: Options) -> None:
         ConfigError: it does not; names the option.
     """
     for field in fields(options):
-        if getattr(options, field.name) != field.default and field.name not in file_format.takes:
+        if (
+            field.name != "share"
+            and getattr(options, field.name) != field.default
+            and field.name not in file_format.takes
+        ):
             takes = ", ".join(f"`{name}`" for name in sorted(file_format.takes)) or "none"
             raise ConfigError(
                 f"the format `{file_format.name}` has no option `{field.name}`", hint=f"its options: {takes}"

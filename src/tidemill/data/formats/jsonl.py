@@ -36,8 +36,8 @@ class Jsonl:
     takes = frozenset({"max_line_bytes"})
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        limit = options.max_line_bytes
-        return open_lines(path, state, functools.partial(iter_line_runs, path, _PARSER, limit))
+        read_runs = functools.partial(iter_line_runs, path, _PARSER, options.max_line_bytes, options.share)
+        return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)
@@ -116,11 +116,14 @@ class _Parser:
     parse_line = staticmethod(parse_line)
 
     def parse_body(self, body: bytes) -> list[Any] | None:
+        return self.parse_lines(io.BytesIO(body))
+
+    def parse_lines(self, lines: Iterable[bytes]) -> list[Any] | None:
         try:
-            records = list(map(orjson.loads, io.BytesIO(body)))
+            records = list(map(orjson.loads, lines))
         except orjson.JSONDecodeError:
             return None
-        return records if set(map(type, records)) == _ONLY_DICTS else None
+        return records if set(map(type, records)) <= _ONLY_DICTS else None
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from tidemill.data.files import PartFile, TextFile, compare_file, measure_file, open_text
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Growth, State
 
@@ -32,6 +33,7 @@ class LineReader(PartReader):
     _file: PartFile
     _text: TextFile
     _place: Place
+    _share: Share | None
 
     def state(self, back: int = 0) -> State:
         run = self._place.run
@@ -40,6 +42,8 @@ class LineReader(PartReader):
         state = {"offset": offset, **self._text.state(offset)}
         if run.failed and given == run.count:
             state["failed"] = True
+        if self._share is not None:
+            state["seen"] = run.seen + run.before(given)
         return state
 
     def spot(self) -> Callable[[], State]:
@@ -65,11 +69,13 @@ def open_lines(
     read_runs: ReadRuns,
     *,
     compare: Callable[[Path, State], Growth] | None = None,
+    share: Share | None = None,
 ) -> LineReader:
     """A reader of the file at `path` from its start or from `state`, its runs made by `read_runs`.
 
     Args:
         compare: what tells whether the file is as it was; None takes `compare_lines`.
+        share: whose turn its records and failures are; None gives all.
 
     Raises:
         ResourceError: the file cannot be opened.
@@ -89,8 +95,11 @@ def open_lines(
     if offset:
         text.skip(offset)
     place = Place(offset, failed=failed)
+    if share is not None:
+        place.run.seen = share.seen
     runs = read_runs(text, place)
-    reader = cast(LineReader, LineReader.from_iterable(_iter_links(path, file, text, place, runs)))
+    reader = cast(LineReader, LineReader.from_iterable(_iter_links(path, file, text, place, runs, share)))
+    reader._share = share
     reader._file = file
     reader._text = text
     reader._place = place
@@ -175,6 +184,10 @@ class LineParser(Protocol):
         """The records of whole lines, one each; None when some line needs a closer look."""
         ...
 
+    def parse_lines(self, lines: list[bytes]) -> list[Any] | None:
+        """The records of these lines, one each; None when some line needs a closer look."""
+        ...
+
     def parse_line(self, line: bytes, where: str, offset: int) -> Any:
         """The record of one line.
 
@@ -184,23 +197,43 @@ class LineParser(Protocol):
         ...
 
 
-def iter_line_runs(path: Path, parser: LineParser, limit: int, text: TextFile, place: Place) -> Iterator[Run]:
-    """The runs of a format in which each record is a line."""
+def iter_line_runs(
+    path: Path, parser: LineParser, limit: int, share: Share | None, text: TextFile, place: Place
+) -> Iterator[Run]:
+    """The runs of a format in which each record is a line; of lines that are not the share's turn none is parsed."""
     reported, told_at = place.run.failed, place.run.end
     for start, end, body in iter_bodies(text, place.run.end, limit):
         ended = body.endswith(b"\n")
         if reported and text.failure and start == told_at and not ended:
             break  # the start of a line, which the error that stands for the end of a cut file was about
         reported = False
-        records = None
+        run = None
         if end - start <= limit and (ended or not parser.needs_end or not text.failure):
-            records = parser.parse_body(body)
-        if records is not None:
-            yield Run(start, end, body, records)
+            run = _parse_body(parser, start, end, body, share)
+        if run is not None:
+            yield run
         elif end - start > len(body):
             yield error_run(over_limit(path, start, end, body, limit), start, end)
         else:
             yield from _iter_careful(path, parser, limit, start, body, text)
+
+
+def _parse_body(parser: LineParser, start: int, end: int, body: bytes, share: Share | None) -> Run | None:
+    """The run of a body all of whose lines are records, as far as they are parsed; else None."""
+    if share is None:
+        records = parser.parse_body(body)
+        return None if records is None else Run(start, end, body, records)
+    lines = io.BytesIO(body).readlines()
+    if not parser.keeps_blank and any(map(bytes.isspace, lines)):
+        return None
+    seen, places = share.seen, share.take(len(lines))
+    records = parser.parse_lines([lines[place] for place in places])
+    if records is None:
+        share.seen = seen
+        return None
+    run = Run(start, end, body, [])
+    run.share(records, seen, places, len(lines))
+    return run
 
 
 def _iter_careful(path: Path, parser: LineParser, limit: int, start: int, body: bytes, text: TextFile) -> Iterator[Run]:
@@ -242,16 +275,21 @@ def _parse_line(path: Path, parser: LineParser, offset: int, content: bytes) -> 
 
 
 def _iter_links(
-    path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run]
+    path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run], share: Share | None
 ) -> Iterator[Iterator[Any]]:
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
     try:
         for run in runs:
+            if share is not None and not run.is_shared:
+                run.choose(share)
             place.run = run
             yield run.link()
     except ResourceError as error:
         yield raise_each(repeat(error))  # what lies behind must not be read as if it were next
     if text.failure and not place.run.failed:
-        place.run = cut_run(path, place.run.end, b"", text)
-        yield place.run.link()
+        cut = cut_run(path, place.run.end, b"", text)
+        if share is not None:
+            cut.choose(share)
+        place.run = cut
+        yield cut.link()
     file.close()

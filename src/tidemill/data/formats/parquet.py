@@ -50,7 +50,7 @@ class Parquet:
         if state is not None and self.compare(path, state) != "same":
             raise refuse_edited(path)
         try:
-            return open_groups(path, ParquetGroups(path, options.columns), state)
+            return open_groups(path, ParquetGroups(path, options.columns), state, options.share)
         except DataError as error:
             return open_broken(error, stat_file(path), state)
 

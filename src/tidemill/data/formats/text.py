@@ -36,8 +36,9 @@ class Text:
         limit = options.max_line_bytes
         if options.whole:
             read_whole = functools.partial(_iter_whole, path, encoding, limit)
-            return open_lines(path, state, read_whole, compare=_compare_whole)
-        return open_lines(path, state, functools.partial(iter_line_runs, path, _Parser(encoding), limit))
+            return open_lines(path, state, read_whole, compare=_compare_whole, share=options.share)
+        read_runs = functools.partial(iter_line_runs, path, _Parser(encoding), limit, options.share)
+        return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return _compare_whole(path, state) if options.whole else compare_lines(path, state)
@@ -98,6 +99,9 @@ class _Parser:
         if "\r" in text:
             return [{"text": line.removesuffix("\r")} for line in lines]
         return [{"text": line} for line in lines]
+
+    def parse_lines(self, lines: list[bytes]) -> list[Any] | None:
+        return self.parse_body(b"".join(lines))
 
     def parse_line(self, line: bytes, where: str, offset: int) -> Record:
         return {"text": decode_text(line, self._encoding, of="line", where=where, offset=offset)}

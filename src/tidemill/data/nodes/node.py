@@ -7,12 +7,13 @@ nodes, `jobs/` the record half's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 
 from tidemill.config.functions import Function
 from tidemill.config.model import Config
+from tidemill.data.hooks import BoundHooks
 
 OnError = Literal["raise", "quarantine", "skip"]
 
@@ -40,6 +41,18 @@ class Node(Config):
 
     name: str | None = None
     on_error: OnError | None = None
+    _hooks: BoundHooks | None = PrivateAttr(default=None)
+
+    @property
+    def bound_hooks(self) -> BoundHooks | None:
+        """The hooks around the step, in the copy that an iteration has of it; no part of the description."""
+        return self._hooks
+
+    def with_hooks(self, hooks: BoundHooks) -> Self:
+        """A copy for one iteration, with `hooks` around it."""
+        copy = self.model_copy()
+        copy._hooks = hooks
+        return copy
 
     @property
     def keeps_places(self) -> bool:

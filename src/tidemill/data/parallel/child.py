@@ -12,31 +12,60 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tidemill.data.managers import WorkerFunction, is_manager
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
 
 Answer = tuple[Any, ...]
 
+LEAVE_S = 5.0
+"""Seconds that a function may take to be left when the parent has died."""
 
-def serve(connection: Connection, function: bytes) -> None:
-    """Answer each record with what the pickled `function` makes of it, until the other end closes or dies."""
+
+def serve(connection: Connection, function: bytes, step: str) -> None:
+    """Answer each record with what the pickled `function` makes of it, until the other end closes or dies.
+
+    A function that is a context manager is entered in front of the first record and left on the way out, also when
+    the process is told to end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group, and the consumer decides
-    threading.Thread(target=_end_with_parent, name="tidemill-parent", daemon=True).start()
-    call = _load(function)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            connection.send_bytes(_answer(call, connection.recv_bytes()))
+    must_leave = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(must_leave,), name="tidemill-parent", daemon=True).start()
+    fn = _load(function)
+    own = WorkerFunction(fn, step)
+    if is_manager(fn):
+        signal.signal(signal.SIGTERM, _end)
+        must_leave.set()
+    try:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                connection.send_bytes(_answer(own, connection.recv_bytes()))
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it is on its way out
+        own.close()
 
 
-def _end_with_parent() -> None:
+def _end(*_: object) -> None:
+    raise _Ending
+
+
+class _Ending(SystemExit):
+    """The process was told to end: no failure of the record at hand."""
+
+
+def _end_with_parent(must_leave: threading.Event) -> None:
     """End, whatever runs, when the parent has died: a function may run for hours yet."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        if must_leave.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(LEAVE_S)
         os._exit(1)
 
 
@@ -52,10 +81,12 @@ def _load(function: bytes) -> Callable[[Any], Any]:
     return fn
 
 
-def _answer(fn: Callable[[Any], Any], message: bytes) -> bytes:
+def _answer(own: WorkerFunction, message: bytes) -> bytes:
     try:
         mode, record = _open(message)
-        value = call_in_mode(mode, fn, record)
+        value = call_in_mode(mode, own.open(), record)
+    except _Ending:
+        raise
     except BaseException as error:  # noqa: BLE001 - the record's failure, raised where it is consumed
         return pickle.dumps(_describe(error))
     try:

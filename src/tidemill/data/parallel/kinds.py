@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from tidemill.data.managers import check_plain_manager
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
+from tidemill.data.parallel.hooked import HookedWorkers
 from tidemill.data.parallel.processes import ProcessWorkers, pickle_function
-from tidemill.data.parallel.tasks import TaskWorkers, check_awaitable
+from tidemill.data.parallel.tasks import TaskWorkers
 from tidemill.data.parallel.threads import ThreadWorkers
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError
@@ -20,15 +22,22 @@ def find_workers(node: Map, step: str) -> Callable[[], Workers]:
     Raises:
         ConfigError: it is not one that they can call.
     """
+    open_workers = _find_kind(node, step)
+    hooks = node.bound_hooks
+    return open_workers if hooks is None else lambda: HookedWorkers(open_workers(), hooks)
+
+
+def _find_kind(node: Map, step: str) -> Callable[[], Workers]:
     awaits = is_async(node)
     if node.on == "async" or (awaits and node.on is None):
-        return partial(TaskWorkers, node.fn if awaits else check_awaitable(node.fn))
+        return partial(TaskWorkers, node.fn, step, awaits=awaits)
     if awaits:
         raise ConfigError(
             f'the function is a coroutine function, which on="{node.on}" does not await',
             where=f"step `{step}`",
             hint='use on="async", or leave `on` out',
         )
+    check_plain_manager(node.fn, step)
     if node.on == "processes":
         return partial(ProcessWorkers, pickle_function(node.fn, step), step)
     return partial(ThreadWorkers, node.fn, step)

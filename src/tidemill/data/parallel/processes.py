@@ -151,7 +151,7 @@ class _Worker:
         self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=serve, args=(theirs, function), name=f"tidemill-{step}", daemon=True
+            target=serve, args=(theirs, function, step), name=f"tidemill-{step}", daemon=True
         )
         self.flight: Flight | None = None
         try:

@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tidemill.data.managers import enter_async, explaining_leave, is_manager
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import HeldMode
 from tidemill.errors import WorkerError
 from tidemill.resources.bridge import Bridge
+from tidemill.resources.scope import Scope
 
 Coroutine = Callable[[Any], Awaitable[Any]]
 
@@ -25,8 +27,13 @@ class TaskWorkers:
     records were last started.
     """
 
-    def __init__(self, fn: Coroutine) -> None:
-        self._fn = fn
+    def __init__(self, fn: Callable[[Any], Any], step: str, *, awaits: bool) -> None:
+        self._function = fn
+        self._step = step
+        self._awaits = awaits
+        self._fn: Coroutine | None = None if is_manager(fn) else self._prepare(fn)
+        self._scope: Scope | None = None
+        self._entering: asyncio.Lock | None = None
         self._started: deque[Flight] = deque()
         self._finished: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._is_woken = False
@@ -49,7 +56,11 @@ class TaskWorkers:
         if bridge is not None:
             self._started.clear()
             bridge.call(self._mode.close)
-            bridge.__exit__()
+            try:
+                if self._entering is not None:
+                    bridge.run(self._leave())
+            finally:
+                bridge.__exit__()
 
     def _wake(self) -> None:
         if self._bridge is None:
@@ -74,7 +85,8 @@ class TaskWorkers:
 
     async def _await(self, flight: Flight) -> None:
         try:
-            flight.value = await self._fn(flight.record)
+            fn = self._fn or await self._enter()
+            flight.value = await fn(flight.record)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 flight.error = WorkerError("the function was cancelled from within")
@@ -85,8 +97,32 @@ class TaskWorkers:
             self._finished.put(flight)
             del flight  # an error holds this frame
 
+    async def _enter(self) -> Coroutine:
+        """The function, entered by the first record that needs it."""
+        self._entering = self._entering or asyncio.Lock()
+        async with self._entering:
+            if self._fn is None:
+                scope = await Scope().__aenter__()
+                self._fn = self._prepare(await enter_async(self._function, self._step, scope))
+                self._scope = scope
+            return self._fn
 
-def check_awaitable(fn: Callable[[Any], Any]) -> Coroutine:
+    async def _leave(self) -> None:
+        """Cancel what still runs, and leave what was entered."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        scope, self._scope = self._scope, None
+        if scope is not None:
+            with explaining_leave():
+                await scope.__aexit__(None, None, None)
+
+    def _prepare(self, fn: Callable[[Any], Any]) -> Coroutine:
+        return fn if self._awaits else _check_awaitable(fn)
+
+
+def _check_awaitable(fn: Callable[[Any], Any]) -> Coroutine:
     """`fn`, which is no coroutine function, as one: what it gives must be awaitable."""
 
     async def call(record: Any) -> Any:

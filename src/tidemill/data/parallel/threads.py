@@ -7,6 +7,7 @@ import queue
 import threading
 from typing import Any
 
+from tidemill.data.managers import WorkerFunction
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
 from tidemill.data.steps import RecordFunction
@@ -29,6 +30,7 @@ class ThreadWorkers:
         self._finished: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._in_flight = 0
+        self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()  # of threads that ended
 
     def start(self, flight: Flight) -> None:
         self._in_flight += 1
@@ -51,9 +53,12 @@ class ThreadWorkers:
             self._flights.put(None)
         for thread in self._threads:
             join_thread(thread)
+        if not self._failures.empty():
+            raise self._failures.get()
 
     def _add_thread(self) -> None:
-        arguments = (self._fn, self._flights, self._finished)
+        function = WorkerFunction(self._fn, self._step)
+        arguments = (function, self._flights, self._finished, self._failures)
         name = f"{THREAD_PREFIX}{self._step}-{len(self._threads)}"
         thread = threading.Thread(target=_serve, args=arguments, name=name, daemon=True)
         self._threads.append(thread)  # first: an interrupt can break off the waiting for its start, which goes on
@@ -64,16 +69,26 @@ class ThreadWorkers:
             raise
 
 
-def _serve(fn: RecordFunction, flights: _Flights, finished: queue.SimpleQueue[Flight]) -> None:
+def _serve(
+    function: WorkerFunction,
+    flights: _Flights,
+    finished: queue.SimpleQueue[Flight],
+    failures: queue.SimpleQueue[BaseException],
+) -> None:
     while (flight := flights.get()) is not None:
-        _call(fn, flight)
+        _call(function, flight)
         finished.put(flight)
         del flight
+    try:
+        function.close()
+    except BaseException as error:  # noqa: BLE001 - raised by whoever closes
+        failures.put(error)
 
 
-def _call(fn: RecordFunction, flight: Flight) -> None:
+def _call(function: WorkerFunction, flight: Flight) -> None:
     call: Any = flight.context.run
     try:
+        fn = function.open()
         if flight.mode is None:
             flight.value = call(fn, flight.record)
         else:

@@ -5,12 +5,33 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any
 
 from tidemill.data.nodes.across import Every, Pick, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import Permutation, derive_seed
+from tidemill.data.turns import Layer as TurnLayer
+from tidemill.data.turns import load_layers
+from tidemill.protocols import State
 
-Layer = range | tuple[int, ...] | Permutation
+
+class Left(Sequence[int]):
+    """The numbers that the ranks of an earlier world were not given, in order."""
+
+    def __init__(self, layer: TurnLayer, size: int) -> None:
+        self._layer = layer
+        self._size = layer.count_left(size)
+        self._ragged = [number for number in range(min(layer.end, size)) if layer.is_left(number)]
+        self._given = layer.end - len(self._ragged)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._ragged[place] if place < len(self._ragged) else place + self._given
+
+
+Layer = range | tuple[int, ...] | Permutation | Left
 """Numbers of the layer below, one for each place."""
 
 
@@ -20,10 +41,11 @@ class Index:
     Memory: what the choices take that were given as lists; slices and orders take none, whatever their length.
     """
 
-    __slots__ = ("_layers",)
+    __slots__ = ("_layers", "_turns_at")
 
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
+    def __init__(self, layers: tuple[Layer, ...], turns_at: int | None = None) -> None:
         self._layers = layers
+        self._turns_at = turns_at  # how many layers lie in front of the last shard
 
     def __len__(self) -> int:
         return len(self._layers[-1])
@@ -54,13 +76,28 @@ class Index:
     def cut(self, places: slice) -> Index:
         """The index of a slice."""
         last = self._layers[-1]
-        if isinstance(last, range):
-            return Index((*self._layers[:-1], last[places]))
-        return Index((*self._layers, range(len(last))[places]))
+        if isinstance(last, range) and len(self._layers) != self._turns_at:
+            return Index((*self._layers[:-1], last[places]), self._turns_at)
+        return Index((*self._layers, range(len(last))[places]), self._turns_at)
 
     def lay(self, layer: tuple[int, ...] | Permutation) -> Index:
         """The index with a choice or an order of its places on top."""
-        return Index((*self._layers, layer))
+        return Index((*self._layers, layer), self._turns_at)
+
+    def begin_turns(self, given: Sequence[TurnLayer]) -> Index:
+        """The index in front of a shard, without what was `given` to the ranks of earlier worlds."""
+        layers = list(self._layers)
+        for each in given:
+            layers.append(Left(each, len(layers[-1])))
+        return Index(tuple(layers), len(self._layers))
+
+    def find_turn(self, place: int) -> int | None:
+        """The number, in front of the last shard, of what stands at a place; None without a shard."""
+        if self._turns_at is None:
+            return None
+        for layer in reversed(self._layers[self._turns_at :]):
+            place = layer[place]
+        return place
 
     @property
     def span(self) -> range | None:
@@ -81,18 +118,18 @@ def is_index_node(node: Node) -> bool:
     return isinstance(node, (Slice, Pick, Take, Skip, Every, Shard))
 
 
-def fold_index(index: Index, nodes: Iterable[Node], epoch: tuple[int, ...]) -> Index:
-    """The index behind all of `nodes`, each an index node.
+def fold_index(index: Index, nodes: Iterable[tuple[Node, State | None]], epoch: tuple[int, ...]) -> Index:
+    """The index behind all of `nodes`, each an index node with what a state says of it.
 
     Raises:
         IndexError: a choice names a place that is not there.
     """
-    for node in nodes:
-        index = _fold(index, node, epoch)
+    for node, mark in nodes:
+        index = _fold(index, node, mark, epoch)
     return index
 
 
-def _fold(index: Index, node: Node, epoch: tuple[int, ...]) -> Index:
+def _fold(index: Index, node: Node, mark: State | None, epoch: tuple[int, ...]) -> Index:
     match node:
         case Slice():
             return index.cut(slice(node.start, node.stop, node.step))
@@ -103,7 +140,7 @@ def _fold(index: Index, node: Node, epoch: tuple[int, ...]) -> Index:
         case Every():
             return index.cut(slice(node.offset, None, node.count))
         case Shard():
-            return _shard(index, node)
+            return _shard(index.begin_turns(load_layers(mark)), node)
         case Pick():
             return index.lay(_resolve_picks(node.places, len(index)))
         case Shuffle():

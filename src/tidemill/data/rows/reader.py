@@ -24,9 +24,14 @@ class RowReader(PartReader):
     """
 
     _place: _Place
+    _index: Index
 
     def state(self, back: int = 0) -> State:
         return {"row": self._place.find(back), "size": self._place.size, "stamp": self._place.stamp}
+
+    def turn(self) -> int | None:
+        """The number, in front of the shard, of the record given last."""
+        return self._index.find_turn(self._place.find(1))
 
     def close(self) -> None:
         """Nothing of its own is held open: the rows are their dataset's."""
@@ -76,6 +81,7 @@ def open_row_reader(rows: Rows, index: Index, stamp: str, state: State | None) -
         )
     reader = cast(RowReader, RowReader.from_iterable(_iter_blocks(rows, index, place)))
     reader._place = place
+    reader._index = index
     return reader
 
 

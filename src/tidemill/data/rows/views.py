@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
@@ -80,6 +81,43 @@ class MappedRows:
             except BaseException as error:  # noqa: BLE001 - raised again
                 raise_explained(error, step, f"row {index}")
         return record
+
+
+class EnteredRows:
+    """Rows behind steps that are entered for each read, of one row or of many.
+
+    Args:
+        open_steps: gives the rows behind the steps, entered for the length of a `with`.
+    """
+
+    def __init__(self, rows: Rows, open_steps: Callable[[], AbstractContextManager[Rows]]) -> None:
+        self._rows = rows
+        self._open_steps = open_steps
+
+    def count_rows(self) -> int:
+        return self._rows.count_rows()
+
+    def columns(self) -> tuple[str, ...]:
+        with self._open_steps() as rows:
+            return rows.columns()
+
+    def read_row(self, index: int) -> Any:
+        with self._open_steps() as rows:
+            return rows.read_row(index)
+
+    def read_rows(self, indices: Sequence[int]) -> list[Any]:
+        with self._open_steps() as rows:
+            return rows.read_rows(indices)
+
+    def iter_rows(self, start: int, stop: int) -> Iterator[Any]:
+        return chain.from_iterable(self._iter_links(start, stop))  # which goes on behind a row that failed
+
+    def release(self) -> None:
+        self._rows.release()
+
+    def _iter_links(self, start: int, stop: int) -> Iterator[Iterator[Any]]:
+        with self._open_steps() as rows:
+            yield rows.iter_rows(start, stop)
 
 
 class JoinedRows:

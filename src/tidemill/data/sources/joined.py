@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 from tidemill.data.fingerprints import fingerprint_json
 from tidemill.data.flow import Flow, describe_flows
 from tidemill.data.formats.format import Rows
+from tidemill.data.hooks import bind_hooks
 from tidemill.data.iteration import Records
 from tidemill.data.order import choose_ratio
 from tidemill.data.origin import Origin, gather_origins
@@ -409,8 +410,15 @@ class JoinedDatasets(RowSource):
     def __hash__(self) -> int:
         return hash(self.joined)
 
+    @property
+    def has_hooks(self) -> bool:
+        return any(flow.hooks or cast(RowSource, flow.source).has_hooks for flow in self.joined.flows)
+
     def _open_members(self) -> list[Rows]:
-        return [open_dataset_rows(cast(RowSource, flow.source), flow.nodes) for flow in self.joined.flows]
+        return [
+            open_dataset_rows(cast(RowSource, flow.source), bind_hooks(flow.nodes, flow.hooks))
+            for flow in self.joined.flows
+        ]
 
 
 class ConcatRows(JoinedDatasets):

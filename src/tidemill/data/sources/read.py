@@ -33,6 +33,7 @@ from tidemill.data.sources.listing import Listing
 from tidemill.data.sources.pattern import open_pattern
 from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, find_misfit, sample_shape
 from tidemill.data.sources.storage import mask_options, register_secrets
+from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
 
@@ -108,6 +109,7 @@ class Read(Config):
 
     _folder: Path | None = PrivateAttr(default=None)
     _found: _Found = PrivateAttr(default_factory=_Found)
+    _share: Share | None = PrivateAttr(default=None)
 
     _check_int64 = field_validator("max_line_bytes")(check_int64)
 
@@ -202,6 +204,12 @@ class Read(Config):
         reader = file_format.open(path, state, options)
         return fit_reader(reader, path, complete=complete, fit=self._fit(), is_json=file_format.name == "jsonl")
 
+    def share_out(self, share: Share) -> Read:
+        """The same files, read for one rank: records and failures that are not its turn are not given."""
+        shared = self.model_copy()
+        shared._share = share
+        return shared
+
     def decode_record(self, raw: bytes) -> Any:
         """The record in the bytes that were refused before.
 
@@ -251,7 +259,7 @@ class Read(Config):
         return Listing(patterns, lambda name: self.format is not None or find_format(name) is not None)
 
     def _options(self) -> Options:
-        return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns)
+        return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self._share)
 
     def _find_format(self, name: str) -> Format:
         found = get_format(self.format) if self.format is not None else find_format(name)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from tidemill.data.formats.format import Rows
+from tidemill.data.managers import Entered
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.reader import PartReader
 from tidemill.data.rows.index import Index, fold_index, full_index, is_index_node
 from tidemill.data.rows.reader import open_row_reader
-from tidemill.data.rows.views import IndexedRows, MappedRows, ObjectRows
-from tidemill.data.steps import is_async, record_function
+from tidemill.data.rows.views import EnteredRows, IndexedRows, MappedRows, ObjectRows
+from tidemill.data.steps import check_entering, enter_step, has_managers, is_async, record_function
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Growth, Source, State
 
@@ -40,13 +43,20 @@ class RowSource(ABC):
     def show(self) -> str:
         """The source in a line, as its user would write it."""
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether there may be hooks around steps within it, which are bound as it is read."""
+        return False
+
     def stamp(self) -> str:
         """What tells the rows from others of the same description: a checksum of their files; empty when unknown."""
         return ""
 
     @property
     def rows(self) -> Rows:
-        """The rows, opened on first use and shared by all that read them."""
+        """The rows, opened on first use and shared by all that read them; with hooks each time anew."""
+        if self.has_hooks:
+            return self.open_rows()
         if self._opened is None:
             self._opened = self.open_rows()
         return self._opened
@@ -156,8 +166,12 @@ def find_folded(source: object, nodes: Sequence[Node]) -> frozenset[int]:
     return frozenset(folded)
 
 
-def choose_rows(source: Source, chosen: Sequence[Node], epoch: tuple[int, ...]) -> Source:
-    """`source`, of a dataset with the rows that the steps by number choose, in the order they have in this epoch."""
+def choose_rows(source: Source, chosen: Sequence[tuple[Node, State | None]], epoch: tuple[int, ...]) -> Source:
+    """`source`, of a dataset with the rows that the steps by number choose, in the order they have in this epoch.
+
+    Args:
+        chosen: each step with what a state says of it.
+    """
     if not (chosen and isinstance(source, RowSource)):
         return source
     return RowView(source, fold_index(full_index(source.rows.count_rows()), chosen, epoch))
@@ -169,7 +183,13 @@ def is_dataset(source: object, nodes: Sequence[Node]) -> bool:
 
 
 def open_dataset_rows(source: RowSource, nodes: Sequence[Node]) -> Rows:
-    """The rows of a dataset: those of `source` behind its steps."""
+    """The rows of a dataset: those of `source` behind its steps.
+
+    Steps that are context managers are entered for each read, since nobody says when the last one was.
+
+    Raises:
+        ConfigError: a step needs a loop.
+    """
     names = step_names(tuple(nodes))
     chosen = [node for node in nodes if is_index_node(node)]
     steps = [(node, name) for node, name in zip(nodes, names, strict=True) if not is_index_node(node)]
@@ -180,7 +200,24 @@ def open_dataset_rows(source: RowSource, nodes: Sequence[Node]) -> Rows:
                 where=f"step `{name}`",
                 hint="iterate the dataset, or make it a plain function",
             )
+        check_entering(node, name)
     rows = source.rows
     if chosen:
-        rows = IndexedRows(rows, fold_index(full_index(rows.count_rows()), chosen, ()))
-    return MappedRows(rows, [(record_function(node, name), name) for node, name in steps]) if steps else rows
+        rows = IndexedRows(rows, fold_index(full_index(rows.count_rows()), [(node, None) for node in chosen], ()))
+    if any(has_managers(node) for node, _ in steps):
+        return EnteredRows(rows, partial(_open_mapped, rows, steps))
+    return _map_rows(rows, steps) if steps else rows
+
+
+def _map_rows(rows: Rows, steps: Sequence[tuple[Node, str]]) -> Rows:
+    return MappedRows(rows, [(record_function(node, name), name) for node, name in steps])
+
+
+@contextmanager
+def _open_mapped(rows: Rows, steps: Sequence[tuple[Node, str]]) -> Iterator[Rows]:
+    """The rows behind steps that are entered meanwhile."""
+    entered = Entered()
+    try:
+        yield _map_rows(rows, [(enter_step(node, name, entered), name) for node, name in steps])
+    finally:
+        entered.close()

@@ -25,6 +25,9 @@ ANCHOR_RECORDS = 1024
 """Records read between two anchors at least: asking the stages in front for their state takes about 12 us."""
 
 
+_NEVER: Any = object()
+
+
 class Anchor:
     """The place a stage's state counts from; shared by the stage and the generator that feeds it.
 
@@ -33,6 +36,8 @@ class Anchor:
         place: the state of the stage in front there.
         given: outcomes given since, those of the link at hand left out.
         pending: outcomes to be passed over before anything is given, once the stage is asked.
+        turn: of a shard, the number of the record given last.
+        at: of a shard, the numbers of the records behind and in front of the round given last.
     """
 
     def __init__(self, upstream: Stage, own: Any, pending: int, step: str, policy: Policy) -> None:
@@ -43,8 +48,11 @@ class Anchor:
         self.given = 0
         self.pending = pending
         self.place = upstream.marks(0)
+        self.turn: int | None = None
+        self.at: tuple[int, int] | None = None
         self._link: Iterator[Any] = iter(())
         self._length = 0
+        self._settled: Any = _NEVER
 
     def move(self, own: Any, *, back: int = 0) -> None:
         """Put the anchor here: nothing is held that was read before this, or with `back=1` before the last record."""
@@ -57,12 +65,24 @@ class Anchor:
         self.given = given
         self._length = 0
 
-    def link(self, outcomes: list[Any]) -> Iterator[Any]:
-        """The outcomes as the next link of the chain, counted as they are taken."""
-        return self._follow(iter(outcomes), len(outcomes))
+    def link(self, outcomes: list[Any], *, settled: Any = _NEVER) -> Iterator[Any]:
+        """The outcomes as the next link of the chain, counted as they are taken.
+
+        Args:
+            settled: what the step must know to go on behind them, if it then holds nothing that was read.
+        """
+        self._settled = settled
+        self.given += self._length
+        self._link, self._length = iter(outcomes), len(outcomes)
+        return self._link
+
+    def unsettle(self) -> None:
+        """Something is held behind the link at hand after all."""
+        self._settled = _NEVER
 
     def error(self, error: BaseException) -> Iterator[Any]:
         """An error as the next link: of the stage in front as it came, of the step itself as its policy says."""
+        self._settled = _NEVER
         explained = self.explain(error)
         if find_step(explained) == self._step and self._policy.takes(explained):
             return iter(())
@@ -76,20 +96,22 @@ class Anchor:
         kept = record if self._policy.keeps else None
         return explain_failure(error, self._step, self.upstream.origin().location, kept)
 
-    def _follow(self, link: Iterator[Any], length: int) -> Iterator[Any]:
-        self.given += self._length
-        self._link, self._length = link, length
-        return link
-
     def count_given(self) -> int:
         """Outcomes given since."""
         return max(self.pending, self.given + self._length - length_hint(self._link))
 
     def marks(self, index: int, back: int) -> State:
+        if self._settled is not _NEVER and not back and not self.pending and not length_hint(self._link):
+            marks = self.upstream.marks(0)
+            if self._settled is not None:
+                marks["steps"][str(index)] = {"own": self._settled, "given": 0}
+            return marks
         given = max(self.pending, self.count_given() - back)
         steps = dict(self.place["steps"])
         if given or self.own is not None:
             steps[str(index)] = {"own": self.own, "given": given}
+            if self.at is not None:
+                steps[str(index)]["at"] = self.at[back]
         return {**self.place, "steps": steps}
 
 
@@ -130,6 +152,9 @@ class AnchoredStage(FedStage):
     def gathers(self) -> bool:
         return True
 
+    def turn(self) -> int | None:
+        return self.upstream.turn() if self.anchor.turn is None else self.anchor.turn
+
     def explain(self) -> Origin:
         given = self.anchor.count_given()
         if self.trace is None or not given:
@@ -145,6 +170,8 @@ def open_anchored(
     """The stage of a step that gathers, going on from its `mark`."""
     own, given = (mark["own"], mark["given"]) if mark else (gathering.own, 0)
     anchor = Anchor(upstream, own, given, step, policy)
+    if mark and "at" in mark:
+        anchor.at = mark["at"], mark["at"]
     links = gathering.feed(upstream, anchor)
     if anchor.pending:
         links = _pass_over(links, anchor, step)

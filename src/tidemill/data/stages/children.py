@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
@@ -45,14 +45,19 @@ class FlatMapStage(Stage):
         given = self.parents.given()
         marks = self.upstream.marks(0 if given is None else 1)
         emitted = self.parents.pending if given is None else given - back
-        if emitted:
-            marks["steps"][str(self.index)] = {"emitted": emitted}
+        mark: State = {"emitted": emitted} if emitted else {}
+        if self.parents.pending_turns:
+            mark["pending"] = dict(self.parents.pending_turns)
+        if mark:
+            marks["steps"][str(self.index)] = mark
         return marks
 
 
-def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: str, mark: State | None) -> Stage:
-    """The stage of a `flat_map` step, going on from its `mark`."""
-    parents = _Parents(upstream, function, step, mark["emitted"] if mark else 0)
+def open_flat_map(
+    upstream: Stage, make: Callable[[], RecordFunction], index: int, step: str, mark: State | None
+) -> Stage:
+    """The stage of a `flat_map` step, going on from its `mark`; `make` gives its function, once a parent is there."""
+    parents = _Parents(upstream, make, step, mark or {})
     stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
     stage.upstream = upstream
     stage.index = index
@@ -64,11 +69,13 @@ def open_flat_map(upstream: Stage, function: RecordFunction, index: int, step: s
 class _Parents:
     """Feeds a `flat_map` chain: for each record of `upstream` the iterator of its children."""
 
-    def __init__(self, upstream: Stage, function: RecordFunction, step: str, emitted: int) -> None:
+    def __init__(self, upstream: Stage, make: Callable[[], RecordFunction], step: str, mark: State) -> None:
         self._upstream = upstream
-        self._function = function
+        self._make = make
+        self._function: RecordFunction | None = None
         self._step = step
-        self.pending = emitted  # children of the parent to come that were given before the state was taken
+        self.pending: int = mark.get("emitted", 0)  # children of the parent to come that were given before the state
+        self.pending_turns: dict[str, int] = dict(mark.get("pending", {}))  # the same, by number, of a merged state
         self._children: Iterator[Any] | None = None
         self._ticks = repeat(True, maxsize)
         self.ended = False
@@ -93,12 +100,16 @@ class _Parents:
             raise
         except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
             return raise_each((error,))
+        if self.pending_turns:
+            emitted = self.pending_turns.pop(str(self._upstream.turn()), emitted)
         try:
             return self._open_children(parent, emitted)
         except BaseException as error:  # noqa: BLE001 - as above
             return raise_each((explain_failure(error, self._step, self._upstream.origin().location),))
 
     def _open_children(self, parent: Any, emitted: int) -> Iterator[Any]:
+        if self._function is None:
+            self._function = self._make()
         children = iter_children(self._function(parent), self._step)
         if isinstance(children, GeneratorType):
             children = _guard(children, self._upstream, self._step)

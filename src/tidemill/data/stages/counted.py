@@ -1,4 +1,4 @@
-"""Stages that pick records by their number: `take`, `skip`, `every`, `sample`, a rank's `shard`."""
+"""Stages that pick records by their number: `take`, `skip`, `every`, `sample`."""
 
 from __future__ import annotations
 

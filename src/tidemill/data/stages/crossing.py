@@ -15,7 +15,6 @@ from tidemill.data.nodes.across import (
     Every,
     Pack,
     Pick,
-    Prefetch,
     Sample,
     Shard,
     Shuffle,
@@ -29,10 +28,18 @@ from tidemill.data.order import iter_samples
 from tidemill.data.policy import Policy
 from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
 from tidemill.data.stages.counted import Picks, open_pick, open_take
-from tidemill.data.stages.gathering import feed_batches, feed_blocks, feed_rounds, feed_sized_batches, feed_windows
+from tidemill.data.stages.gathering import (
+    feed_batches,
+    feed_blocks,
+    feed_rounds,
+    feed_sized_batches,
+    feed_windows,
+    own_of_rounds,
+)
 from tidemill.data.stages.packing import feed_packed, trace_packed
-from tidemill.data.stages.prefetched import open_prefetch
+from tidemill.data.stages.sharded import open_shard
 from tidemill.data.stages.stage import Stage
+from tidemill.data.turns import Turns, load_layers
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
 
@@ -55,22 +62,25 @@ def open_crossing(
     match node:
         case Take():
             return open_take(upstream, index, name, node.count, mark)
-        case Prefetch():
-            return open_prefetch(upstream, node.count, index, name, mark, reopen)
-        case Skip() | Every() | Sample() | Shard(even=None):
+        case Skip() | Every() | Sample():
             return open_pick(upstream, index, name, find_picks(node), mark)
+        case Shard(even=None):
+            return open_shard(upstream, index, name, node.rank, node.world, mark)
         case Shuffle(buffer=None) | Slice() | Pick():
             raise ConfigError(
                 f"`{node.kind}` needs records with numbers, and these have none",
                 where=f"step `{name}`",
                 hint="a dataset has them, up to a step that may drop or add some; shuffle(buffer=…) takes any stream",
             )
+        case Shard() if mark and "own" not in mark:  # a merged state
+            mark = {"own": mark, "given": 0}
+            return open_anchored(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
         case Shuffle() | Batch() | Sliding() | Shard() | Pack():
-            return open_anchored(upstream, index, name, find_gathering(node, epoch), mark, reopen, policy)
+            return open_anchored(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
 
 
-def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
+def find_picks(node: Skip | Every | Sample) -> Picks:
     """Whether each record from a number on is given."""
     match node:
         case Skip():
@@ -79,11 +89,11 @@ def find_picks(node: Skip | Every | Sample | Shard) -> Picks:
             return partial(_iter_turns, node.offset, node.count)
         case Sample():
             return partial(iter_samples, node.ratio, node.seed)
-        case Shard():
-            return partial(_iter_turns, node.rank, node.world)
 
 
-def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[int, ...]) -> Gathering:
+def find_gathering(
+    node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[int, ...], mark: State | None
+) -> Gathering:
     """How the step gathers records."""
     match node:
         case Shuffle(buffer=int(size)):
@@ -95,8 +105,9 @@ def find_gathering(node: Shuffle | Batch | Sliding | Shard | Pack, epoch: tuple[
             feed = feed_windows(node.size, node.step)
             return Gathering(feed, feed)
         case Shard():
-            feed = feed_rounds(node.rank, node.world, pad=node.even == "pad")
-            return Gathering(feed, feed)
+            turns = Turns(node.rank, node.world, load_layers(mark["own"] if mark else None))
+            feed = feed_rounds(turns, pad=node.even == "pad")
+            return Gathering(feed, feed, own=own_of_rounds(turns, 0))
         case Batch(size=int(size)):
             form = make_form(node.form)
             feed, trace = (feed_batches(size, each, drop_last=node.drop_last) for each in (form, _form_boxes(form)))

@@ -22,36 +22,39 @@ class EpochStage(Stage):
     """The records of each epoch; its state is that within the epoch, its number, and how many it gave."""
 
     index: int
-    turn: _Turn
+    going: _Turn
 
     def ended(self) -> bool:
-        return self.turn.is_over
+        return self.going.is_over
 
     def spot(self) -> Any:
-        return self.turn.epoch, self.turn.upstream.spot()
+        return self.going.epoch, self.going.upstream.spot()
 
     def describe(self, spot: Any) -> Origin:
         epoch, inner = spot
-        return self.turn.upstream.describe(inner).through(f"{self.step} epoch {epoch}")
+        return self.going.upstream.describe(inner).through(f"{self.step} epoch {epoch}")
 
     def counts(self) -> Any:
-        return self.turn.upstream.counts()
+        return self.going.upstream.counts()
 
     def gathers(self) -> bool:
-        return self.turn.upstream.gathers()
+        return self.going.upstream.gathers()
 
     def explain(self) -> Origin:
-        return self.turn.upstream.explain().through(f"{self.step} epoch {self.turn.epoch}")
+        return self.going.upstream.explain().through(f"{self.step} epoch {self.going.epoch}")
 
     def marks(self, back: int) -> State:
-        marks = self.turn.upstream.marks(back)
-        given = self.turn.given() - back
-        if given or self.turn.epoch != self.turn.first:
-            marks["steps"][str(self.index)] = {"epoch": self.turn.epoch, "given": given}
+        marks = self.going.upstream.marks(back)
+        given = self.going.given() - back
+        if given or self.going.epoch != self.going.first:
+            marks["steps"][str(self.index)] = {"epoch": self.going.epoch, "given": given}
         return marks
 
     def close(self) -> None:
-        self.turn.upstream.close()
+        self.going.upstream.close()
+
+    def turn(self) -> int | None:
+        return self.going.upstream.turn()
 
 
 class _Turn:
@@ -96,7 +99,7 @@ def open_epochs(open_epoch: OpenEpoch, index: int, step: str, node: Repeat, stat
     stage = cast(EpochStage, EpochStage.from_iterable(_iter_epochs(open_epoch, turn)))
     stage.index = index
     stage.step = step
-    stage.turn = turn
+    stage.going = turn
     return stage
 
 

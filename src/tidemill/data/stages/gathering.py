@@ -14,6 +14,7 @@ from tidemill.data.order import derive_seed, permute_block
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Anchor, Feed
 from tidemill.data.stages.stage import Stage
+from tidemill.data.turns import Turns, dump_layers
 from tidemill.protocols import State
 
 Form = Callable[[list[Any]], Any]
@@ -42,7 +43,7 @@ def feed_batches(size: int, form: Form, *, drop_last: bool) -> Feed:
                 continue
             ended = len(batch) < size
             if batch and not (ended and drop_last):
-                yield _form(anchor, form, batch)
+                yield _form(anchor, form, batch, settled=None)
             if ended:
                 return
             batch = []
@@ -130,16 +131,53 @@ def feed_windows(size: int, step: int) -> Feed:
     return feed
 
 
-def feed_rounds(rank: int, world: int, *, pad: bool) -> Feed:
-    """Of every `world` records the one of `rank`, so that all ranks are given equally many.
+def feed_rounds(turns: Turns, *, pad: bool) -> Feed:
+    """Of every round of as many records as there are ranks the one of `turns`, so that all are given equally many.
 
-    The last round, when it is not whole, is dropped, or with `pad` gone through again from its start.
+    The last round, when it is not whole, is dropped, or with `pad` gone through again from its start. What an anchor
+    knows is the number of the next record, and the layers of the turns.
     """
 
-    def choose(round_: list[Any]) -> Any:
-        return round_[rank % len(round_)]
+    def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
+        number: int = anchor.own["seen"]
+        ragged_end = turns.ragged_end
+        round_: list[tuple[int, Any]] = []
+        since = 0
+        while True:
+            if not round_ and since >= anchored.ANCHOR_RECORDS:
+                anchor.move(own_of_rounds(turns, number))
+                since = 0
+            failed: Iterator[Any] | None = None
+            ended = False
+            try:
+                for record in islice(upstream, turns.world - len(round_)):
+                    if number >= ragged_end or turns.is_left(number):
+                        round_.append((number, record))
+                    number += 1
+                    since += 1
+                    ended = True
+                ended = not ended
+            except BaseException as error:  # noqa: BLE001 - as above
+                failed = anchor.error(error)
+            if failed is not None:
+                yield failed
+                continue
+            if len(round_) == turns.world or (ended and round_ and pad):
+                anchor.turn, record = round_[turns.rank % len(round_)]
+                anchor.at = number, round_[0][0]
+                round_ = []
+                yield anchor.link([record], settled=own_of_rounds(turns, number))
+            if ended:
+                if round_:
+                    anchor.unsettle()
+                return
 
-    return feed_batches(world, choose, drop_last=not pad)
+    return feed
+
+
+def own_of_rounds(turns: Turns, number: int) -> State:
+    """What the anchor of a shard in rounds knows in front of the record of this number."""
+    return {"seen": number, **dump_layers(turns.layers)}
 
 
 def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
@@ -158,7 +196,8 @@ def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
                 yield failed
                 continue
             if block:
-                yield anchor.link(permute_block(block, derive_seed(seed, epoch, number)))
+                ordered = permute_block(block, derive_seed(seed, epoch, number))
+                yield anchor.link(ordered, settled=number + 1)
             if len(block) < size:
                 return
             number += 1
@@ -168,8 +207,8 @@ def feed_blocks(size: int, seed: int, epoch: tuple[int, ...]) -> Feed:
     return feed
 
 
-def _form(anchor: Anchor, form: Form, batch: list[Any]) -> Iterator[Any]:
+def _form(anchor: Anchor, form: Form, batch: list[Any], **settled: Any) -> Iterator[Any]:
     try:
-        return anchor.link([form(batch)])
+        return anchor.link([form(batch)], **settled)
     except BaseException as error:  # noqa: BLE001 - as above
         return anchor.error(anchor.explain(error, batch))

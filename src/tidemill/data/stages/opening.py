@@ -9,15 +9,17 @@ from operator import is_not
 from typing import Any, cast
 
 from tidemill.data.failures import exit_error, explain_failure
-from tidemill.data.nodes.across import Repeat
+from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.policy import Losses, Policy
 from tidemill.data.stages.catching import open_catch
 from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
+from tidemill.data.stages.entering import WorkerSteps
 from tidemill.data.stages.epochs import open_epochs
 from tidemill.data.stages.parallel import open_parallel
+from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
 from tidemill.data.stages.tally import Counter, Tally
 from tidemill.data.steps import RecordFunction, copy_record, is_async, iter_children, record_function
@@ -51,35 +53,44 @@ class Opening:
     tally: Tally | None = None
 
     def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
-        """The stage of the last of the first `count` steps, at `state`.
+        """The stage of the last of the first `count` steps, at `state`; whoever goes through it is one worker.
 
         Those in front of the last `repeat` are opened anew for each of its epochs.
         """
-        repeated = max((index for index in range(count) if isinstance(self.steps[index][0], Repeat)), default=None)
-        if repeated is None:
+        worker = WorkerSteps()
+        return worker.guard(self._open(count, state, epoch, worker))
+
+    def _open(self, count: int, state: State | None, epoch: Epoch, worker: WorkerSteps) -> Stage:
+        edges = (index for index in range(count) if isinstance(self.steps[index][0], (Repeat, Prefetch)))
+        edge = max(edges, default=None)
+        marks = state["steps"] if state else {}
+        if edge is None:
             stage, first = self._count(self.start(state, epoch), 0, state), 0
         else:
-            node, name = self.steps[repeated]
-            stage = open_epochs(
-                lambda state, number: self.open(repeated, state, (*epoch, number)),
-                repeated,
-                name,
-                cast(Repeat, node),
-                state,
-            )
-            stage = self._count(stage, repeated + 1, state)
-            first = repeated + 1
-        marks = state["steps"] if state else {}
+            stage = self._open_edge(edge, state, marks.get(str(edge)), epoch, worker)
+            stage, first = self._count(stage, edge + 1, state), edge + 1
         for index in range(first, count):
             if index not in self.folded:
-                stage = self._open_step(stage, index, marks.get(str(index)), epoch)
+                stage = self._open_step(stage, index, marks.get(str(index)), epoch, worker)
             stage = self._count(stage, index + 1, state)
         return stage
 
     def _count(self, stage: Stage, index: int, state: State | None) -> Stage:
         return stage if self.tally is None else self.tally.open(stage, index, state)
 
-    def _open_step(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch) -> Stage:
+    def _open_edge(
+        self, index: int, state: State | None, mark: State | None, epoch: Epoch, worker: WorkerSteps
+    ) -> Stage:
+        """The stage of a step that goes through those in front in its own way: again and again, or in a thread."""
+        node, name = self.steps[index]
+        if isinstance(node, Repeat):
+            return open_epochs(
+                lambda state, number: self._open(index, state, (*epoch, number), worker), index, name, node, state
+            )
+        reopen = partial(self._reopen, index, epoch)
+        return open_prefetch(self.open(index, state, epoch), cast(Prefetch, node).count, index, name, mark, reopen)
+
+    def _open_step(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch, worker: WorkerSteps) -> Stage:
         node, name = self.steps[index]
         if isinstance(node, Catch):
             return open_catch(upstream, node, index, name, mark, self.losses)
@@ -96,11 +107,16 @@ class Opening:
                 hint="make it a plain function, or move the step behind the first call",
             )
         policy = self._find_policy(node, index)
+        record_function(node, name)  # says what is wrong with it now
+        find = worker.add(node, name)
+
+        def make() -> RecordFunction:
+            counter = None if self.tally is None or not node.gives_many else self.tally.counters[index + 1]
+            return _apply_policy(find(), policy, name, counter)
+
         if node.gives_many:
-            emptied = None if self.tally is None else self.tally.counters[index + 1]
-            function = _apply_policy(node, policy, name, emptied)
-            return open_flat_map(upstream, function, index, name, mark)
-        return _open_single(upstream, node, policy, name)
+            return open_flat_map(upstream, make, index, name, mark)
+        return _open_single(upstream, node, make, policy, name)
 
     def _reopen(self, count: int, epoch: Epoch, state: State | None) -> Stage:
         """The stage in front of a step once more, for a look at what it gave: it counts and writes nothing."""
@@ -119,12 +135,11 @@ class Opening:
         return Policy(skips=node.on_error == "skip", keeps=keeps, losses=self.losses)
 
 
-def _open_single(upstream: Stage, node: Node, policy: Policy, name: str) -> Stage:
-    function = _apply_policy(node, policy, name)
-    make: Callable[[Stage], Iterator[Any]] = partial(filter if node.keeps else map, function)
+def _open_single(upstream: Stage, node: Node, make: Callable[[], RecordFunction], policy: Policy, name: str) -> Stage:
+    each: type[map[Any]] | type[filter[Any]] = filter if node.keeps else map
     if policy.skips and not node.keeps:
-        return open_calls(upstream, lambda stage: filter(_is_kept, make(stage)), name)
-    return open_calls(upstream, make, name)
+        return open_calls(upstream, lambda stage: filter(_is_kept, each(make(), stage)), name)
+    return open_calls(upstream, lambda stage: each(make(), stage), name)
 
 
 def _apply_policy(node: Node, policy: Policy, step: str, counter: Counter | None = None) -> RecordFunction:

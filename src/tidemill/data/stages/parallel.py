@@ -48,8 +48,10 @@ class ParallelStage(FedStage):
         return self.origin()
 
     def close(self) -> None:
-        self.window.close()
-        self.upstream.close()
+        try:
+            self.window.close()
+        finally:
+            self.upstream.close()
 
 
 class Window:

@@ -11,6 +11,7 @@ from tidemill.data.origin import Origin, describe_position
 from tidemill.data.policy import SOURCE, Policy
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.stages.stage import Stage
+from tidemill.data.turns import Share, dump_layers
 from tidemill.errors import DataError, StateError
 from tidemill.protocols import RecordIterator, Source, State
 
@@ -19,6 +20,10 @@ class PartsStage(Stage):
     """The records of a source's parts, one part after the other."""
 
     cursor: _PartCursor
+    kept: State
+    """What steps that the source has taken over know, by their place."""
+    share: Share | None
+    """Of a source that shares its records out itself, in the place of the first step."""
 
     def ended(self) -> bool:
         return self.cursor.ended
@@ -26,7 +31,10 @@ class PartsStage(Stage):
     def marks(self, back: int) -> State:
         cursor = self.cursor
         state = cursor.state if cursor.reader is None else _reader_state(cursor.reader, back)
-        return {"part": cursor.part, "index": cursor.index, "source": state, "steps": {}}
+        steps = dict(self.kept)
+        if self.share is not None:
+            steps["0"] = {"seen": self._find_seen(state), **dump_layers(self.share.turns.layers)}
+        return {"part": cursor.part, "index": cursor.index, "source": state, "steps": steps}
 
     def spot(self) -> Any:
         cursor = self.cursor
@@ -44,6 +52,13 @@ class PartsStage(Stage):
     def counts(self) -> Any:
         return ()
 
+    def turn(self) -> int | None:
+        if self.share is not None and self.cursor.reader is not None:
+            return self.share.turns.find_next(self._find_seen(_reader_state(self.cursor.reader, 1)))
+        find = getattr(self.cursor.reader, "turn", None)  # rows know theirs
+        found: int | None = find() if find else None
+        return found
+
     def gathers(self) -> bool:
         return False
 
@@ -51,6 +66,11 @@ class PartsStage(Stage):
         explain = getattr(self.cursor.reader, "explain", None)
         found: Origin = explain() if explain else self.origin()
         return found
+
+    def _find_seen(self, state: State | None) -> int:
+        """How many records of any rank were read up to a reader's state."""
+        seen = self.share.seen if self.share is not None else 0
+        return int((state or {}).get("seen", seen))
 
     def close(self) -> None:
         if self.cursor.reader is not None:
@@ -79,7 +99,7 @@ def open_parts(
     *,
     policy: Policy,
     passed: list[tuple[str, State]] | None = None,
-) -> Stage:
+) -> PartsStage:
     """The stage that reads `parts`, all that the source has for None; `policy` says what an error of it gets.
 
     Each part that was read to its end is added to `passed`, with the state of its reader there.
@@ -101,6 +121,8 @@ def open_parts(
         )
     stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy, passed)))
     stage.cursor = cursor
+    stage.kept = {}
+    stage.share = None
     return stage
 
 

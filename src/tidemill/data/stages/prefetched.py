@@ -48,8 +48,10 @@ class PrefetchStage(FedStage):
         return self.origin()
 
     def close(self) -> None:
-        self.ahead.close()
-        self.upstream.close()
+        try:
+            self.ahead.close()
+        finally:
+            self.upstream.close()
 
 
 class _Ahead:
@@ -104,13 +106,19 @@ class _Ahead:
         return {**self.place, "steps": steps}
 
     def close(self) -> None:
-        """Stop the thread and wait for what it reads just now; may be called twice."""
+        """Stop the thread and wait for what it reads just now; may be called twice.
+
+        Raises:
+            ResourceError: a step in front failed as the thread left it.
+        """
         self._is_closed = True
         thread, self._thread = self._thread, None
-        if thread is not None and self._reading is not None:
-            self._reading.is_stopped = True
+        reading, self._reading = self._reading, None
+        if thread is not None and reading is not None:
+            reading.is_stopped = True
             self._permits.put(None)  # it may wait for one
             join_thread(thread)
+            reading.check_left()
 
     def _start(self) -> None:
         self._permits = queue.SimpleQueue()
@@ -143,8 +151,30 @@ class _Reading:
         self._done = done
         self._permits = permits
         self._read = read
+        self._failure: BaseException | None = None
 
     def run(self, _: None) -> None:
+        try:
+            self._read_all()
+        finally:
+            self._leave()
+
+    def check_left(self) -> None:
+        """Raise what went wrong as the steps in front were left."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
+
+    def _leave(self) -> None:
+        try:
+            self._upstream.leave()
+        except BaseException as error:  # noqa: BLE001 - raised by whoever closes
+            self._failure = error
+
+    def _read_all(self) -> None:
         since = self._pass_over()
         while self._may_read():
             if since >= anchored.ANCHOR_RECORDS:

@@ -60,6 +60,13 @@ class Stage(chain[Any]):
         """Where the record given last came from; a stage that gathers records reads its last ones again."""
         return self.upstream.explain().through(self.step)
 
+    def turn(self) -> int | None:
+        """The number, in front of the shard on the way here, of the record given last; None without a shard."""
+        return self.upstream.turn()
+
+    def leave(self) -> None:
+        """Leave the steps that were entered for it, in the thread that goes through it; may be called twice."""
+
     def close(self) -> None:
         """Close the file being read; may be called twice."""
         self.upstream.close()

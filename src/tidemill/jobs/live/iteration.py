@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.flow import Flow
+from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.iteration import Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
@@ -20,36 +21,48 @@ from tidemill.jobs.live.session import Result, Session
 from tidemill.protocols import Growth, Source, State
 
 
-def iterate_all(source: Source, nodes: Sequence[Node], state: State | None = None, *, folder: Path) -> Records:
+def iterate_all(
+    source: Source,
+    nodes: Sequence[Node],
+    state: State | None = None,
+    *,
+    folder: Path,
+    hooks: Sequence[StepHooks] = (),
+) -> Records:
     """The records of `source` after `nodes`, calls included, from the start or from `state`.
 
     Each stretch of record-wise steps from a call on runs in a window of its own; what looks across records between
     them, or has workers of its own, and everything before the first call, runs as plain iterators. A `take` behind
     calls bounds the calls.
 
+    Args:
+        hooks: around each step, those there are now; a state does not depend on them.
+
     Raises:
         DataError: the source has no parts.
         StateError: `state` belongs to another pipeline; names the step that changed.
     """
     describe = partial(describe_pipeline, source, tuple(nodes))
-    flow = join_calls(source, nodes, folder=folder)
+    flow = join_calls(source, bind_hooks(nodes, hooks), folder=folder)
     return iterate(flow.source, flow.nodes, state, describe=describe)
 
 
-def join_calls(source: Source, nodes: Sequence[Node], *, folder: Path) -> Flow:
+def join_calls(source: Source, nodes: Sequence[Node], *, folder: Path, hooks: Sequence[StepHooks] = ()) -> Flow:
     """`source` and `nodes` as a flow of steps without calls: steps from a call on are part of its source.
 
     Each stretch of record-wise steps from a call on, those with workers of their own left out, is a source of its own
-    over what stands in front of it.
+    over what stands in front of it. Its hooks are bound each time it is opened.
     """
     before, rest = split_halves(tuple(nodes))
+    start = len(before)
     if not rest:
-        return Flow(source, before)
+        return Flow(source, before, tuple(hooks))
     end = next((index for index, node in enumerate(rest) if not _runs_in_window(node)), len(rest))
     tail = rest[end:]
     demand = tail[0].count if tail and isinstance(tail[0], Take) else None
-    live = LiveSource(Section(source, before, rest[:end], demand, folder))
-    return join_calls(live, tail, folder=folder)
+    around = hooks[:start], hooks[start : start + end]
+    live = LiveSource(Section(source, before, rest[:end], demand, folder, around))
+    return join_calls(live, tail, folder=folder, hooks=hooks[start + end :])
 
 
 def _runs_in_window(node: Node) -> bool:
@@ -75,7 +88,7 @@ class LiveSource:
 
     def open_part(self, part: str, state: State | None = None) -> LiveIterator:
         """The results, from the first or from `state`."""
-        return LiveIterator(self._section, state)
+        return LiveIterator(self._section.bind(), state)
 
     def decode_record(self, raw: bytes) -> Any:
         """What the source makes of `raw`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.node import Node
 from tidemill.protocols import Source
 
@@ -20,6 +21,7 @@ class Section:
         steps: the first call, and the record-wise steps from there on.
         demand: the most records wanted out of it, None for all; bounds the calls.
         folder: where `.env` and relative model paths are looked for.
+        hooks: around the steps in front, and around these; no part of the description.
     """
 
     source: Source
@@ -27,3 +29,11 @@ class Section:
     steps: Sequence[Node]
     demand: int | None
     folder: Path
+    hooks: tuple[Sequence[StepHooks], Sequence[StepHooks]] = field(default=((), ()), compare=False)
+
+    def bind(self) -> Section:
+        """The section with the hooks there are now."""
+        before, steps = self.hooks
+        return replace(
+            self, before=bind_hooks(self.before, before), steps=bind_hooks(self.steps, steps), hooks=((), ())
+        )

@@ -15,6 +15,7 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
 from tidemill.data.failures import explain_failure
 from tidemill.data.nodes.node import step_names
+from tidemill.data.steps import enter_steps
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.outcomes import Failure
@@ -90,7 +91,8 @@ class Session:
         engine = Engine(HttpTransport(), rng=random.Random())
         self._scope.defer_async(engine.close, "engine")
         names = step_names((*section.before, *section.steps))[len(section.before) :]
-        steps = open_steps(section.steps, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
+        nodes = await enter_steps(section.steps, names, self._scope)
+        steps = open_steps(nodes, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
         self._arrived = asyncio.Event()
         self._window = Window(
             lambda: thread.run(reader.next_chunk),

@@ -13,6 +13,7 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.steps import enter_steps
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep, open_steps
@@ -65,7 +66,7 @@ class SingleRun:
             engine = Engine(HttpTransport(), rng=random.Random())
             self._scope.defer_async(engine.close, "engine")
             self._steps = open_steps(
-                self._nodes,
+                await enter_steps(self._nodes, self._names, self._scope),
                 self._names,
                 first=0,
                 engine=engine,

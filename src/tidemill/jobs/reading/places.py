@@ -48,7 +48,7 @@ class PrefixPlaces:
     def __init__(self, prefix: Prefix, plan: Sequence[PartPosition]) -> None:
         self._prefix = prefix
         names = list(prefix.source.parts()) if plan else []
-        chosen = prefix.choose(())
+        chosen = prefix.choose()
         sizes = [place[1] for name in names if (place := chosen.measure_part(name, None)) is not None]
         self._sizes = sizes if len(sizes) == len(names) else []
         self._place: tuple[int, int] | None = None

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tidemill.data.flow import Flow
+from tidemill.data.iteration import find_taken_over, open_source
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.data.policy import SOURCE, Losses, Policy, find_step, is_of_record
 from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.rows import choose_rows, find_folded
+from tidemill.data.sources.rows import choose_rows
 from tidemill.data.stages.opening import Epoch, Opening
-from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.stage import Stage
 from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
-from tidemill.data.steps import is_async
+from tidemill.data.steps import has_managers, is_async
 from tidemill.errors import DataError, TidemillError
 from tidemill.jobs.reading.part import END
 from tidemill.jobs.records.chunk import PartPosition
@@ -57,20 +56,20 @@ class Prefix:
 
     @property
     def folded(self) -> frozenset[int]:
-        """The places of the steps that choose and order the rows of a dataset by number."""
-        return find_folded(self.source, self.nodes)
+        """The places of the steps that are the source's part: it gives its records as they choose."""
+        return find_taken_over(self.source, self.nodes)
 
-    def choose(self, epoch: Epoch) -> Source:
+    def choose(self) -> Source:
         """The source, of a dataset with the rows that its steps choose."""
-        return choose_rows(_keep_records(self.source), [self.nodes[index] for index in sorted(self.folded)], epoch)
+        return choose_rows(self.source, [(self.nodes[index], None) for index in sorted(self.folded)], ())
 
     def compare_part(self, part: str, state: State) -> Growth:
         """What became of a part of the source since its reader stood at `state`."""
-        return self.choose(()).compare_part(part, state)
+        return self.choose().compare_part(part, state)
 
     def takes_alone(self, step: int) -> bool:
         """Whether a record that failed at this step (0 is the source) can go on from there without any other."""
-        return all(node.record_wise or isinstance(node, _ORDERING) for node in self.nodes[max(0, step - 1) :])
+        return not any(map(_needs_others, self.nodes[max(0, step - 1) :]))
 
     def is_full(self, state: State | None) -> bool:
         """Whether a `take` among the steps has all it wants at `state`."""
@@ -89,7 +88,7 @@ class Prefix:
         read = epoch = 0
         if state is not None and (marks := state["records"])["part"] is not None:
             index = marks["index"]
-            place = self.choose(()).measure_part(marks["part"], marks["source"]) if marks["source"] else (0, 0)
+            place = self.choose().measure_part(marks["part"], marks["source"]) if marks["source"] else (0, 0)
             if place is None or index >= len(sizes):
                 return None
             read = sum(sizes[:index]) + place[0]
@@ -103,11 +102,21 @@ def find_prefix(source: Source, nodes: Sequence[Node]) -> Prefix | None:
 
     A `take` alone needs none: it counts what comes of one part after the other.
     """
-    folded = find_folded(source, nodes)
+    folded = find_taken_over(source, nodes)
     across = [index for index, node in enumerate(nodes) if index in folded or _is_across(node)]
     if not across and not isinstance(source, Joined):
         return None
     return Prefix(source, tuple(nodes[: max(across, default=-1) + 1]))
+
+
+def needs_workers(node: Node) -> bool:
+    """Whether nothing but its own workers can call the step's function: each of them enters it."""
+    return _is_across(node) and has_managers(node)
+
+
+def _needs_others(node: Node) -> bool:
+    """Whether a record that comes alone cannot go through the step."""
+    return needs_workers(node) or not (node.record_wise or isinstance(node, _ORDERING))
 
 
 def _is_across(node: Node) -> bool:
@@ -121,7 +130,9 @@ def _keep_records(source: Source) -> Source:
     if not isinstance(source, Joined):
         return source
     keeping = copy.copy(source)
-    keeping.flows = tuple(Flow(_keep_records(flow.source), _keep_failing(flow.nodes)) for flow in source.flows)
+    keeping.flows = tuple(
+        replace(flow, source=_keep_records(flow.source), nodes=_keep_failing(flow.nodes)) for flow in source.flows
+    )
     return keeping
 
 
@@ -137,14 +148,14 @@ class PrefixRecords:
     """
 
     def __init__(self, prefix: Prefix, state: State | None) -> None:
-        nodes = prefix.nodes
+        source, nodes = _keep_records(prefix.source), prefix.nodes
         self._nodes = nodes
         self._names = (SOURCE, *step_names(nodes))
         self._tally = tally = Tally(tuple(Counter() for _ in range(len(nodes) + 1)))
         policy = Policy(skips=False, keeps=True, losses=Losses(), isolates=True)
 
         def start(state: State | None, epoch: Epoch) -> Stage:
-            return open_parts(prefix.choose(epoch), None, state, policy=policy, passed=tally.passed)
+            return open_source(source, nodes, state, epoch, policy=policy, passed=tally.passed)
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
         opening = Opening(start, steps, policy.losses, prefix.folded, tally)

@@ -83,8 +83,10 @@ class Reader:
     def next_chunk(self) -> Chunk | None:
         """The next chunk, None at the end of the source, of `limit`, or after `stop`.
 
-        Blocks while the source does. Raises what the source raises besides a record's own failures.
+        Blocks while the source does. Raises what the source raises besides a record's own failures, and what entering
+        a step does.
         """
+        self._half.enter()
         while self._left and not self._stopping:
             if self._open is None:
                 position = None if self._half.is_full() else next(self._plan, None)
@@ -94,10 +96,10 @@ class Reader:
             part = self._open
             chunk = self._read_chunk(part)
             if part.ended:
-                self.close()
+                self._close_part()
             if chunk.rows or part.ended:
                 return chunk
-        self.close()
+        self._close_part()
         return None
 
     def stop(self) -> None:
@@ -109,7 +111,13 @@ class Reader:
         return self._places.measure()
 
     def close(self) -> None:
-        """Close the open part."""
+        """Close the open part, and leave the steps."""
+        try:
+            self._close_part()
+        finally:
+            self._half.leave()
+
+    def _close_part(self) -> None:
         if self._open is not None:
             self._open.records.close()
             self._open = None

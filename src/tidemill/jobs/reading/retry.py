@@ -57,8 +57,7 @@ class RetryReader:
         self._source = source
         self._totals = totals
         self._prefix = find_prefix(source, source_nodes)
-        length = None if self._prefix is None else len(self._prefix.nodes)
-        self._half = SourceHalf(source_nodes, new_counts(steps), totals.taken, prefix=length)
+        self._half = SourceHalf(source_nodes, new_counts(steps), totals.taken)
         self._first = len(source_nodes) + 1
         self._steps = steps
         self._chunk_records = chunk_records
@@ -68,6 +67,7 @@ class RetryReader:
 
     def next_chunk(self) -> Chunk | None:
         """The next records to try again, None when there are no more."""
+        self._half.enter()
         counts = self._half.counts = new_counts(self._steps)
         rows: list[tuple[int, Any, int]] = []
         size = 0
@@ -97,8 +97,9 @@ class RetryReader:
         return None
 
     def close(self) -> None:
-        """Close the quarantine part that is being read."""
+        """Close the quarantine part that is being read, and leave the steps."""
         self._rows.close()
+        self._half.leave()
 
     def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
         if not row.restorable:

@@ -10,10 +10,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from tidemill.data.managers import Entered
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
-from tidemill.data.steps import copy_record
+from tidemill.data.steps import check_entering, copy_record, enter_step, has_managers
+from tidemill.jobs.reading.prefix import needs_workers
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.step import USER_ERRORS, RecordStep, Shape, compile_step
@@ -24,7 +26,7 @@ class SourceHalf:
 
     Args:
         prefix: how many of the nodes are read as one part (`reading/prefix.py`), None where each part of the source is
-            one; only a record that is tried again goes through these here.
+            one: records are taken through the others. A record that is tried again goes through all.
 
     Attributes:
         counts: where records are counted, by step; its owner exchanges it as it likes.
@@ -32,15 +34,23 @@ class SourceHalf:
         first: the place of the first node that records are taken through when they are read.
         has_children: whether one of them can become several.
         is_whole: whether it looks across records, so that the source is one part.
+
+    Its thread enters it before the first record, and leaves it.
     """
 
     def __init__(
         self, nodes: Sequence[Node], counts: Counts, taken: Mapping[str, int], *, prefix: int | None = None
     ) -> None:
         self.first = prefix or 0
-        self._steps = [_compile(node, name) for node, name in zip(nodes, step_names(tuple(nodes)), strict=True)]
-        takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
-        self._takes = [(index, most) for index, most in takes if index >= self.first]
+        names = step_names(tuple(nodes))
+        self._nodes = tuple(zip(nodes[self.first :], names[self.first :], strict=True))
+        own = [(node, name) for node, name in self._nodes if not needs_workers(node)]
+        self._needs_entering = any(has_managers(node) for node, _ in own)
+        self._entered = Entered()
+        for node, name in own:
+            check_entering(node, name)
+        self._steps = self._compile(lambda node, name: node)
+        self._takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
         self.counts = counts
         self.taken = dict(taken)
         self.has_children = any(node.gives_many for node in nodes[self.first :])
@@ -79,6 +89,23 @@ class SourceHalf:
             self.counts[index + 1][EMITTED] += 1
         yield record
 
+    def enter(self) -> None:
+        """Enter the steps that are context managers, unless they are entered.
+
+        Raises:
+            ResourceError: one cannot be entered; those before it are left.
+        """
+        if self._needs_entering and not self._entered.is_open:
+            try:
+                self._steps = self._compile(partial(enter_step, entered=self._entered))
+            except BaseException:
+                self._entered.close()
+                raise
+
+    def leave(self) -> None:
+        """Leave them; may be called twice."""
+        self._entered.close()
+
     def is_full(self, after: int = -1) -> bool:
         """Whether a `take` behind the step `after` has all it wants."""
         if not self._takes:
@@ -89,6 +116,10 @@ class SourceHalf:
         """One record into the step with this place in the counts, and its outcome."""
         self.counts[step][IN] += 1
         self.counts[step][outcome] += 1
+
+    def _compile(self, enter: Callable[[Node, str], Node]) -> list[RecordStep | int | None]:
+        """The nodes as records go through them, one for each place: None in front of the first."""
+        return [*[None] * self.first, *(_compile(node, name, enter) for node, name in self._nodes)]
 
     def _flow_children(self, step: RecordStep, record: Any, index: int, skip: int) -> Iterator[Any]:
         """Each child of `record`, lazily; the record is counted when its first child comes, or none did."""
@@ -118,13 +149,13 @@ class SourceHalf:
         return taken < most
 
 
-def _compile(node: Node, name: str) -> RecordStep | int | None:
-    """A node as records go through it: the count of a `take`; None for a step across records that one passes as is."""
+def _compile(node: Node, name: str, enter: Callable[[Node, str], Node]) -> RecordStep | int | None:
+    """A node as a record goes through it: the count of a `take`; None where it stays as it is, or does not come to."""
     if isinstance(node, Take):
         return node.count
-    if not node.record_wise:
+    if not node.record_wise or needs_workers(node):
         return None
-    step = compile_step(node, name)
+    step = compile_step(enter(node, name), name)
     may_wait = step.is_async or (isinstance(node, Map) and node.on == "async")
     return replace(step, apply=partial(_await, step.apply)) if may_wait else step
 

@@ -12,6 +12,7 @@ from tidemill.calls.budget import BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
 from tidemill.data.nodes.node import Node
+from tidemill.data.steps import enter_steps
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.landing.sinks import make_writer
@@ -85,9 +86,10 @@ class Sitting:
             in_flight=lambda: sitting.meter.in_flight,
         )
         sitting.engine = sitting.make_engine()
+        names = job.names[first:-1]
         steps = open_steps(
-            record_half,
-            job.names[first:-1],
+            await enter_steps(record_half, names, scope),
+            names,
             first=first,
             engine=sitting.engine,
             scope=scope,
@@ -195,13 +197,15 @@ class Sitting:
 
     async def close(self) -> None:
         """End the reader, the engine and the journal; what is committed is durable."""
-        with suppress(TimeoutError):  # a source that blocks keeps its thread, and what it holds open
-            async with asyncio.timeout(READER_CLOSE_S):
-                await self.reader_thread.run(self.reader.close)
         try:
-            await self.engine.close()
+            with suppress(TimeoutError):  # a source that blocks keeps its thread, and what it holds open
+                async with asyncio.timeout(READER_CLOSE_S):
+                    await self.reader_thread.run(self.reader.close)
         finally:
-            await self.journal.drain()
+            try:
+                await self.engine.close()
+            finally:
+                await self.journal.drain()
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why."""
