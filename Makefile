@@ -25,6 +25,7 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	@$(BIN)/mypy
+	@$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 layers: $(INSTALLED)
 	@$(BIN)/lint-imports

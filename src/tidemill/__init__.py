@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from tidemill.resources.scope import Scope as Scope
     from tidemill.stream.dataset import Dataset as Dataset
     from tidemill.stream.opening import dataset as dataset
+    from tidemill.stream.opening import from_hf as from_hf
     from tidemill.stream.opening import from_iterable as from_iterable
     from tidemill.stream.opening import mix as mix
     from tidemill.stream.opening import read as read
+    from tidemill.stream.opening import replay as replay
     from tidemill.stream.stream import Stream as Stream
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # a library is quiet until it is asked
@@ -60,7 +62,7 @@ _HOMES = {
     "pipeline": "Pipeline",
     "resources.scope": "Scope",
     "stream.dataset": "Dataset",
-    "stream.opening": "dataset from_iterable mix read",
+    "stream.opening": "dataset from_hf from_iterable mix read replay",
     "stream.stream": "Stream",
 }
 _HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}

@@ -65,7 +65,8 @@ class TidemillError(Exception):
         hint: the next step, empty when there is none.
         step: the name of the step a record failed at, `source` for where it was read; empty outside of a stream.
         record: the record as it came to the step that failed, None where none was kept.
-        given: children that a `flat_map` gave of it before it failed, where it was kept.
+        has_record: whether one was kept, which may itself be None.
+        given: children that a `flat_map` gave of the record kept before it failed.
     """
 
     def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
@@ -75,7 +76,14 @@ class TidemillError(Exception):
         self.hint = hint
         self.step = ""
         self.record: Any = None
+        self.has_record = False
         self.given = 0
+
+    def keep_record(self, record: Any, *, given: int = 0) -> None:
+        """Let the record that failed go along, for a quarantine to hold; `given` of its children came before."""
+        self.record = record
+        self.has_record = True
+        self.given = given
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tidemill.data.flow import Flow
 from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import (
     Batch,
     Every,
@@ -50,6 +51,7 @@ from tidemill.data.sources.joined import Concat, ConcatRows, Interleave, Mix, Zi
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles, find_row_files
 from tidemill.data.sources.rows import ObjectSource, RowSource, RowView
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.protocols import Source
 
 RECORDS = 13
@@ -88,6 +90,14 @@ def write_lines(folder: Path) -> RowFiles:
     return find_row_files(folder)
 
 
+def write_quarantine(folder: Path) -> Replay:
+    """Records that failed, with a corrupt line between them."""
+    kept = folder / "failed" / "kept.jsonl"
+    nodes = (Map(fn=fail_always), Catch(to=str(kept)))
+    assert list(iterate(read_lines(folder), nodes)) == []
+    return Replay(kept)
+
+
 def rows(start: int = 0, count: int = RECORDS) -> ObjectSource:
     return ObjectSource(make_records(start, count))
 
@@ -110,6 +120,7 @@ SOURCES: dict[str, tuple[type, MakeSource]] = {
     "function": (FromIterable, lambda folder: FromIterable(iterable=iter_records)),
     "jsonl": (Read, read_lines),
     "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
+    "replay": (Replay, write_quarantine),
     "rows of jsonl": (RowFiles, write_lines),
     "rows of parquet": (RowFiles, write_parquet),
     "rows of a list": (ObjectSource, lambda folder: rows()),
@@ -148,6 +159,10 @@ def number_of(record: Any) -> int:
     if isinstance(record, (list, tuple)):
         return sum(map(number_of, record)) + len(record)
     return int(record)
+
+
+def fail_always(record: Any) -> Any:
+    raise ValueError("no record is good enough")
 
 
 def is_odd(record: Any) -> bool:

@@ -245,7 +245,7 @@ def test_take_counts_records_not_failures() -> None:
     ("node", "name"), [(Map(fn=stop_on_fives), "map"), (Filter(fn=stop_on_fives, name="pick"), "pick")]
 )
 def test_stop_iteration_is_an_error_even_on_the_last_record(node: Node, name: str) -> None:
-    """A function's StopIteration never ends the stream; the error names the step."""
+    """A function's StopIteration never ends the stream; the error names the record's place and the step."""
     found = []
     records = iterate(numbers(6), (WithColumns(columns={"m": is_even}), node))
     for _ in range(6):
@@ -253,7 +253,7 @@ def test_stop_iteration_is_an_error_even_on_the_last_record(node: Node, name: st
             found.append(next(records)["n"])
         except WorkerError as error:
             found.append(str(error).partition(":")[0])
-    assert found == [f"step `{name}`", 1, 2, 3, 4, f"step `{name}`"]
+    assert found == [f"iterable, item 0, step `{name}`", 1, 2, 3, 4, f"iterable, item 5, step `{name}`"]
     assert next(records, None) is None
 
 

@@ -53,6 +53,10 @@ def as_counts(found: list[Any]) -> Counter[str]:
     return Counter(repr(value) for kind, value, *_ in found if kind == "record")
 
 
+FIELDS: list[tuple[str, pa.DataType]] = [("n", pa.int64()), ("text", pa.string())]
+SCHEMA = pa.schema(FIELDS)
+
+
 def write_files(folder: Path, suffix: str) -> Read:
     for name, start in (("a", 0), ("b", 9), ("c", 9), ("d", 20)):
         count = {"a": 9, "b": 0, "c": 11, "d": 3}[name]
@@ -60,7 +64,7 @@ def write_files(folder: Path, suffix: str) -> Read:
         file_format = find_format(f"a{suffix}")
         assert file_format is not None
         save_records(records, folder / f"{name}{suffix}", file_format, Options())
-    return Read(path=str(folder / f"*{suffix}"), schema=pa.schema([("n", pa.int64()), ("text", pa.string())]))
+    return Read(path=str(folder / f"*{suffix}"), record_schema=SCHEMA)
 
 
 SOURCES = ["iterable", "lines", "corrupt lines", "rows", ".jsonl.gz", ".csv", ".parquet", ".arrow"]

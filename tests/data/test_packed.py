@@ -145,9 +145,13 @@ def test_text_before_a_corrupt_checksum_is_not_lost(tmp_path: Path, suffix: str)
 @suffixes
 def test_what_is_no_member_is_an_error(tmp_path: Path, suffix: str) -> None:
     """Plain text under a packed name, and junk behind a member, are told as such."""
-    message = f"the {NAMES[suffix]} stream is corrupt (incorrect header check)"
+    name = NAMES[suffix]
+    message = f"the {name} stream is corrupt (incorrect header check)"
     [plain] = outcomes(open_jsonl(save(tmp_path, suffix, b'{"n": 1}\n')))
-    assert plain[1] == message
+    assert plain[1].startswith(f"expected a file of {name}, got another (incorrect header check)")
+    other = ".zst" if suffix == ".gz" else ".gz"
+    [packed] = outcomes(open_jsonl(save(tmp_path, suffix, PACK[other](LINES[0]))))
+    assert packed[1].startswith(f"expected a file of {name}, got one of {NAMES[other]} (incorrect header check)")
     good, junk = outcomes(open_jsonl(save(tmp_path, suffix, PACK[suffix](LINES[0]) + b"no")))
     assert (good[0], junk[1]) == ("record", message)
 

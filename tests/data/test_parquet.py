@@ -312,7 +312,51 @@ def test_nan_and_more_rows_than_memory_holds_are_kept() -> None:
     assert [str(text)[0] for text in file.read().column("text").to_pylist()] == [str(n % 7) for n in range(4_000)]
 
 
-def test_a_row_has_no_bytes_to_decode() -> None:
-    """It is found by its number only."""
-    with pytest.raises(DataError, match="a row of Parquet has no bytes of its own"):
+def test_a_row_without_a_form_in_python_is_kept_whole(tmp_path: Path) -> None:
+    """Its error carries it as an Arrow stream, in which everything is as it was; nothing is kept of a lost group."""
+    column = pa.array([0, 2**62, 5], pa.timestamp("us"))
+    pq.write_table(pa.table({"n": [1, 2, 3], "at": column}), tmp_path / "a.parquet")
+    _, wrong, last = outcomes(PARQUET.open(tmp_path / "a.parquet"))
+    assert (wrong[1], last[1]["n"]) == ("a value has no form in Python: date value out of range", 3)
+    kept = pa.ipc.open_stream(wrong[2]).read_all()
+    assert (kept["n"].to_pylist(), kept["at"].cast(pa.int64()).to_pylist()) == ([2], [2**62])
+    with pytest.raises(DataError, match="a value has no form in Python: date value out of range"):
+        PARQUET.decode(wrong[2])
+    with pytest.raises(DataError, match="no bytes were kept of it: read its file anew"):
         PARQUET.decode(b"")
+    with pytest.raises(DataError, match="expected a row as an Arrow stream"):
+        PARQUET.decode(b"no row")
+
+
+@pytest.mark.parametrize("size_bytes", [1_000, 4_000])
+def test_groups_behind_the_end_of_a_file_that_was_cut_while_it_was_read(tmp_path: Path, size_bytes: int) -> None:
+    """Each is told: pyarrow takes them for groups without rows."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": range(1_000)}), path, row_group_size=200)
+    reader = PARQUET.open(path)
+    rows = PARQUET.open_rows(path)
+    assert (next(reader), rows.read_row(0)) == ({"n": 0}, {"n": 0})
+    os.truncate(path, size_bytes)
+    found = outcomes(reader)
+    lost = [outcome for outcome in found if outcome[0] == "DataError"]
+    assert lost
+    assert len(found) - len(lost) + 200 * len(lost) >= 999
+    assert lost[-1][1] == "row group 4 is corrupt, 200 of its 200 rows are lost: the file ends early"
+    with pytest.raises(DataError, match="row group 4 is corrupt: the file ends early"):
+        rows.read_row(999)
+    rows.release()
+
+
+def test_a_footer_that_miscounts_its_rows(tmp_path: Path) -> None:
+    """Rows cannot be numbered then, and are not taken for fewer; what can be read is, as a stream."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": range(250)}), path, row_group_size=50)
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b"\x16\x64")  # the last group's 50 rows, as a zigzag number
+    data[place + 1] = 0x63
+    path.write_bytes(data)
+    assert pq.ParquetFile(path).metadata.row_group(4).num_rows == -50
+    assert len([outcome for outcome in outcomes(PARQUET.open(path)) if outcome[0] == "record"]) >= 200
+    rows = PARQUET.open_rows(path)
+    with pytest.raises(DataError, match="expected row groups of 250 rows, as the footer says, got 200: it is corrupt"):
+        rows.count_rows()

@@ -211,7 +211,7 @@ class FlakyFile:
 
 def test_s3_is_read_written_and_resumed(s3: dict[str, Any]) -> None:
     """The whole way on a real server: patterns, packed files, a folder, states, saving."""
-    options = {"storage_options": s3}
+    options: dict[str, Any] = {"storage_options": s3}
     for number in range(3):
         rows = [{"n": number * 10 + n} for n in range(4)]
         assert tm.from_iterable(rows).save(f"s3://data/in/{number}.jsonl.gz", storage_options=s3) == 4
@@ -313,3 +313,54 @@ def test_columns_on_s3_are_read_and_unified(s3: dict[str, Any]) -> None:
         {"n": 2, "year": 2023},
         {"n": 3, "year": 2024},
     ]
+
+
+SUFFIXES = pytest.mark.parametrize("suffix", ["parquet", "jsonl", "arrow"])
+
+
+@SUFFIXES
+def test_a_dataset_in_memory_is_one(memory: Any, suffix: str) -> None:
+    check_dataset("memory://data/rows", None, suffix)
+
+
+@SUFFIXES
+def test_a_dataset_on_s3_is_one(s3: dict[str, Any], suffix: str) -> None:
+    check_dataset("s3://data/rows", s3, suffix)
+
+
+def check_dataset(root: str, options: dict[str, Any] | None, suffix: str) -> None:
+    """Check a folder and a file elsewhere: numbers, slices, columns, states, pickles."""
+    rows = [{"n": n, "text": f"number {n}"} for n in range(7)]
+    for number, part in enumerate((rows[:3], rows[3:])):
+        tm.from_iterable(part).save(f"{root}/{number}.{suffix}", storage_options=options)
+    data = tm.dataset(root + "/", storage_options=options)
+    assert (len(data), list(data), data[-1], list(data[2:5])) == (7, rows, rows[6], rows[2:5])
+    assert list(data["text"]) == [row["text"] for row in rows]
+    check_resumes_everywhere(data.iterate)
+    assert list(pickle.loads(pickle.dumps(data))) == rows
+    assert data == tm.dataset(root, storage_options=options)
+    single = tm.dataset(f"{root}/1.{suffix}", storage_options=options)
+    assert list(single) == rows[3:]
+    assert "not-to-be-seen" not in repr(data) + str(data.source.describe())
+    with pytest.raises(DataError, match="where there is nothing"):
+        tm.dataset(f"{root}-not", storage_options=options)
+
+
+def test_an_output_folder_elsewhere_is_read_as_its_manifest_says(memory: Any) -> None:
+    """Parts that it does not name are none."""
+    parts = []
+    for number in range(3):
+        tm.from_iterable([{"n": number}] * (number + 1)).save(f"memory://out/part-{number}.jsonl")
+        parts.append({"name": f"part-{number}.jsonl", "rows": number + 1})
+    memory.pipe("/out/_manifest.json", json.dumps({"version": 1, "format": "jsonl", "parts": parts[:2]}).encode())
+    assert [record["n"] for record in tm.dataset("memory://out")] == [0, 1, 1]
+
+
+def test_a_state_of_a_dataset_elsewhere_is_of_the_files_as_they_were(memory: Any) -> None:
+    """Other files of the same length are refused."""
+    tm.from_iterable([{"n": 1}, {"n": 2}]).save("memory://rows/a.jsonl")
+    records = tm.dataset("memory://rows").iterate()
+    next(records)
+    tm.from_iterable([{"n": 3}, {"n": 4}]).save("memory://rows/a.jsonl")
+    with pytest.raises(StateError, match="are not those that the state was taken of"):
+        next(tm.dataset("memory://rows").iterate(records.state()))

@@ -176,9 +176,21 @@ def test_types_of_one_kind_go_together() -> None:
     assert "column `c` holds a list of texts, in `1.parquet` it holds a list of integers" in str(
         find_misfit(shape, "x.parquet", nested)
     )
-    files = shapes(columns(a=pa.int8()), columns(a=pa.string()))
-    with pytest.raises(DataError, match=r"1\.parquet: column `a` holds texts, in `0\.parquet` it holds integers"):
-        sample_shape(files, files.__getitem__, has_keys=False)
+
+
+def test_of_two_kinds_that_of_the_most_files_counts() -> None:
+    """The others are told when they are come to; of two files the first is right."""
+    odd, even = columns(a=pa.int8()), columns(a=pa.string())
+    files = shapes(odd, even)
+    shape = sample_shape(files, files.__getitem__, has_keys=False)
+    assert find_misfit(shape, "0.parquet", odd) is None
+    told = str(find_misfit(shape, "1.parquet", even))
+    assert told.startswith("1.parquet: column `a` holds texts, in `0.parquet` it holds integers")
+    files = shapes(odd, even, even)
+    shape = sample_shape(files, files.__getitem__, has_keys=False)
+    told = str(find_misfit(shape, "0.parquet", odd))
+    assert told.startswith("0.parquet: column `a` holds integers, in `1.parquet` it holds texts")
+    assert find_misfit(shape, "2.parquet", even) is None
 
 
 def test_the_sample_is_at_most_16_files_of_the_first_page() -> None:

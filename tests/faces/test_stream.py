@@ -87,7 +87,7 @@ def test_a_wrong_argument_is_told_when_it_is_given(call: Any, told: str) -> None
     ("path", "options", "told"),
     [
         (["s3://bucket/a.jsonl", "a.jsonl"], {}, "of one file system, got those of local files and s3"),
-        ("a.jsonl", {"on_eror": "skip"}, "did you mean `on_error`"),
+        ("a.jsonl", {"format": "json"}, "expected one of jsonl, csv"),
         ([], {}, "expected a path or pattern, got none"),
     ],
 )

@@ -22,7 +22,10 @@ NAMES = [
     *(
         "read",
         "from_iterable",
+        "from_hf",
         "dataset",
+        "mix",
+        "replay",
         "collate",
         "Stream",
         "Dataset",

@@ -23,7 +23,10 @@ except ModuleNotFoundError as error:
     raise missing_package(error, "datasets", "hf", "Hugging Face's kind of dataset") from error
 
 _KEEP_COLUMNS = frozenset(
-    ("filter", "take", "skip", "every", "sample", "shard", "split", "observe", "shuffle", "repeat")
+    (
+        *("filter", "take", "skip", "every", "sample", "shard", "split", "observe", "shuffle", "repeat"),
+        *("slice", "pick", "prefetch", "catch"),
+    )
 )
 """Steps behind which records have the features they had in front."""
 
@@ -49,6 +52,7 @@ def to_hf(
     Raises:
         ConfigError: it is neither.
     """
+    records = _find_rows(records)
     if features is None:
         features = find_features(records)
     if isinstance(records, HuggingFaceRows) and features == records.features and path is None:
@@ -89,7 +93,15 @@ def find_features(records: Any) -> Any:
     if pipeline is None or not all(node.kind in _KEEP_COLUMNS for node in pipeline.nodes):
         return None
     source = getattr(records, "source", None)
-    return getattr(getattr(source, "iterable", source), "features", None)
+    held = getattr(source, "items", getattr(source, "iterable", source))
+    return getattr(held, "features", None)
+
+
+def _find_rows(records: Any) -> Any:
+    """The rows of a Hugging Face dataset that `records` is nothing but; else `records`."""
+    pipeline = getattr(records, "pipeline", None)
+    items = getattr(getattr(records, "source", None), "items", None)
+    return items if isinstance(items, HuggingFaceRows) and pipeline is not None and not len(pipeline) else records
 
 
 def _write_dataset(records: Any, features: Any, path: str | PathLike[str] | None) -> datasets.Dataset:

@@ -36,6 +36,12 @@ class HuggingFaceRows:
     def __iter__(self) -> Iterator[Record]:
         return iter(self.dataset)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HuggingFaceRows) and self.dataset._fingerprint == other.dataset._fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.dataset._fingerprint)
+
     def __repr__(self) -> str:
         return f"<HuggingFaceRows: {len(self):,} rows, columns {', '.join(self.columns) or 'none'}>"
 
@@ -48,6 +54,10 @@ class HuggingFaceRows:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(self.dataset.column_names)
+
+    def narrow(self, columns: Sequence[str]) -> HuggingFaceRows:
+        """The same rows with these columns alone."""
+        return HuggingFaceRows(self.dataset.select_columns(list(columns)))
 
     def read_rows(self, indices: Sequence[int]) -> list[Record]:
         """The rows of these numbers, in their order, read in one go.

@@ -98,6 +98,10 @@ class HuggingFaceSource:
         """Nothing: a streaming dataset does not tell how long it is."""
         return None
 
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+        return f"from_hf({self.dataset.info.dataset_name or type(self.dataset).__name__})"
+
     def describe(self) -> dict[str, Any]:
         """The source as JSON: the names of the dataset, its columns, and the steps of its own pipeline."""
         info = self.dataset.info

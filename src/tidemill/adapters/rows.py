@@ -59,6 +59,12 @@ class ArrowRows:
     def __iter__(self) -> Iterator[Record]:
         return self.iter_rows(0, len(self))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArrowRows) and self._frame.equals(other._frame)
+
+    def __hash__(self) -> int:
+        return hash((len(self), self.columns))
+
     def __repr__(self) -> str:
         return f"<ArrowRows: {len(self):,} rows, columns {', '.join(self.columns) or 'none'}>"
 
@@ -66,6 +72,10 @@ class ArrowRows:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
         return self._frame.columns()
+
+    def narrow(self, columns: Sequence[str]) -> ArrowRows:
+        """The same rows with these columns alone."""
+        return ArrowRows(self._frame.narrow(columns))
 
     def read_rows(self, indices: Sequence[int]) -> list[Record]:
         """The rows of these numbers, in their order, converted in one go.
@@ -98,6 +108,12 @@ class _ArrowTable:
     def columns(self) -> tuple[str, ...]:
         return tuple(self._table.column_names)
 
+    def narrow(self, columns: Sequence[str]) -> _ArrowTable:
+        return _ArrowTable(self._table.select(list(columns)))
+
+    def equals(self, other: Any) -> bool:
+        return isinstance(other, _ArrowTable) and bool(self._table.equals(other._table))
+
     def slice(self, start: int, length: int) -> list[Record]:
         return self._table.slice(start, length).to_pylist()
 
@@ -119,6 +135,12 @@ class _PandasFrame:
 
     def columns(self) -> tuple[str, ...]:
         return tuple(map(str, self._frame.columns))
+
+    def narrow(self, columns: Sequence[str]) -> _PandasFrame:
+        return _PandasFrame(self._frame[list(columns)])
+
+    def equals(self, other: Any) -> bool:
+        return isinstance(other, _PandasFrame) and bool(self._frame.equals(other._frame))
 
     def slice(self, start: int, length: int) -> list[Record]:
         return self._convert(self._frame.iloc[start : start + length])

@@ -76,7 +76,8 @@ def to_array(values: list[Any]) -> Any:
         array = None
     if array is None or array.dtype.kind not in "biufcM":
         array = np.empty(len(values), dtype=object)
-        array[:] = values
+        for number, value in enumerate(values):  # given all at once, lists of one length would be rows
+            array[number] = value
     return array
 
 

@@ -19,6 +19,12 @@ def missing_column(missing: str, record: Any) -> DataError:
     )
 
 
+def no_columns(record: Any) -> DataError:
+    """The error of a record that has none."""
+    got = "None" if record is None else f"a {type(record).__name__}"
+    return DataError(f"expected a record with columns, got {got}", hint="map it to a dict first")
+
+
 def read_column(record: Any, name: str) -> Any:
     """A record's value in the column `name`.
 

@@ -12,6 +12,18 @@ PASSED_ON = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 """What ends the program or the task, whoever raised it: it is never turned into a record's failure."""
 
 
+NO_RECORD: Any = object()
+"""In place of a record that is not kept, as None may be one."""
+
+
+def is_dropped(error: GeneratorExit) -> bool:
+    """Whether a generator was closed where it stood; otherwise something that it called raised this.
+
+    To be asked in the generator that caught it, at its `yield`.
+    """
+    return error.__traceback__ is None or error.__traceback__.tb_next is None
+
+
 def stop_iteration_error(step: str) -> WorkerError:
     """What a `StopIteration` out of the function of `step` becomes."""
     error = WorkerError(
@@ -32,7 +44,9 @@ def exit_error(error: BaseException, step: str) -> WorkerError:
     )
 
 
-def explain_failure(error: BaseException, step: str, place: str = "", record: Any = None) -> BaseException:
+def explain_failure(
+    error: BaseException, step: str, place: str = "", record: Any = NO_RECORD, *, given: int = 0
+) -> BaseException:
     """`error` as one of ours: the step it came out of, where its record stood, and itself as the cause.
 
     One that has its step already, and one that ends the program, are given back as they are.
@@ -40,13 +54,14 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
     Args:
         place: where the record stood, empty when that is unknown.
         record: the record as it came to the step, where it is kept.
+        given: children of it that were given before.
     """
     if isinstance(error, PASSED_ON):
         return error
     where = f"{place}, step `{step}`" if place else f"step `{step}`"
+    if isinstance(error, TidemillError) and error.where == f"step `{step}`":
+        error.where = where  # where it was raised, its record's place was not known
     if isinstance(error, TidemillError) and error.step:
-        if error.where == f"step `{error.step}`" and error.step == step:
-            error.where = where  # where it was raised, its record's place was not known
         return error
     explained: TidemillError
     if isinstance(error, TidemillError):
@@ -56,21 +71,23 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
         explained = stop_iteration_error(step)
         explained.where = where
     elif isinstance(error, Exception):
-        explained = DataError(_say(error), where=where)
+        explained = DataError(_name(error), where=where)
         explained.is_foreign = True
     else:
-        explained = WorkerError(f"the function raised {_say(error)}, which is no Exception", where=where)
+        explained = WorkerError(f"the function raised {_name(error)}, which is no Exception", where=where)
     explained.step = step
-    if record is not None:
-        explained.record = record
+    if record is not NO_RECORD and not explained.has_record:
+        explained.keep_record(record, given=given)
     if explained is not error:
         explained.__cause__ = error
     return explained
 
 
-def raise_explained(error: BaseException, step: str, place: str = "") -> NoReturn:
+def raise_explained(
+    error: BaseException, step: str, place: str = "", record: Any = NO_RECORD, *, given: int = 0
+) -> NoReturn:
     """Raise what `explain_failure` makes of `error`."""
-    explained = explain_failure(error, step, place)
+    explained = explain_failure(error, step, place, record, given=given)
     try:
         if explained is error:
             raise error
@@ -79,9 +96,14 @@ def raise_explained(error: BaseException, step: str, place: str = "") -> NoRetur
         del explained, error  # they have this frame in their traceback: files would stay open until collected
 
 
-def _say(error: BaseException) -> str:
+def clean(text: str) -> str:
+    """`text` with secrets masked, and what UTF-8 has no form for written as an escape."""
+    return mask(text.encode("utf-8", "backslashreplace").decode())
+
+
+def _name(error: BaseException) -> str:
     try:
-        text = mask(str(error))
-    except Exception as exc:  # noqa: BLE001 - a user's exception may fail at this too
-        text = f"its own text fails with {type(exc).__name__}"
+        text = clean(str(error))
+    except Exception as failed:  # noqa: BLE001 - a user's exception may fail at this too
+        text = f"its own text fails with {type(failed).__name__}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

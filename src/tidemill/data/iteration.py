@@ -5,22 +5,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
+from pathlib import Path
 from typing import Any, cast
 
 from tidemill.data.fingerprints import describe_node, fingerprint_json
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.nodes.single import Catch
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Losses, Policy
+from tidemill.data.reader import raise_each
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import RowSource, choose_rows, find_folded
 from tidemill.data.sources.sharing import find_shared, make_share
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
+from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import dump_layers, load_layers
-from tidemill.errors import StateError
+from tidemill.errors import ConfigError, StateError
 from tidemill.protocols import Source, State
 
 STATE_VERSION = 1
@@ -40,6 +44,7 @@ class Records(chain[Any]):
 
     losses: Losses
     _last: Stage
+    _passing: _Passing
     _describe: Callable[[], Description]
 
     def state(self, back: int = 0) -> State:
@@ -50,6 +55,8 @@ class Records(chain[Any]):
         Args:
             back: 1 tells where it stood in front of the record it gave last.
         """
+        if self._passing.left and self._passing.start is not None:
+            return self._passing.start
         return {"version": STATE_VERSION, "pipeline": self._describe(), **self._last.marks(back)}
 
     def explain(self) -> Origin:
@@ -93,9 +100,10 @@ def iterate(
     Raises:
         DataError: the source has no parts.
         StateError: `state` belongs to another pipeline, or other parts; names what changed.
-        ConfigError: a step is not one of the source half.
+        ConfigError: a step is not one of the source half, or puts failures into a file that the source reads.
     """
     nodes = tuple(nodes)
+    check_quarantines(source, nodes)
     describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
     if state is not None:
         check_state(state, describe())
@@ -109,7 +117,9 @@ def iterate(
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
     stage = Opening(start, steps, losses, find_taken_over(source, nodes)).open(len(nodes), state, epoch)
-    records = cast(Records, Records.from_iterable(_iter_closing(stage)))
+    passing = _Passing(state)
+    records = cast(Records, Records.from_iterable(_iter_closing(stage, passing)))
+    records._passing = passing
     records.losses = losses
     records._last = stage
     records._describe = describe
@@ -149,6 +159,34 @@ def open_source(
         layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
         stage.kept = {index: mark for index, mark in layers.items() if mark}
     return stage
+
+
+def start_state(description: Description) -> State:
+    """The state in front of the first record of the pipeline so described."""
+    return {
+        "version": STATE_VERSION,
+        "pipeline": description,
+        "part": None,
+        "index": 0,
+        "source": None,
+        "steps": {},
+    }
+
+
+def check_quarantines(source: Source, nodes: tuple[Node, ...]) -> None:
+    """Check that no step puts failures into a file that `source` reads.
+
+    Raises:
+        ConfigError: one does: it would cut that file, or the next time its failures would be read as records.
+    """
+    reads = getattr(source, "would_read", None)
+    for node, name in zip(nodes, step_names(nodes), strict=True):
+        if isinstance(node, Catch) and node.to is not None and reads and reads(Path(node.to).expanduser()):
+            raise ConfigError(
+                f"the source reads the file that failures are put in: {node.to}",
+                where=f"step `{name}`",
+                hint="name a file elsewhere, or one that the source's pattern does not match",
+            )
 
 
 def describe_pipeline(source: Source, nodes: tuple[Node, ...]) -> Description:
@@ -196,6 +234,39 @@ def _difference(then: list[Any] | None, now: list[Any] | None) -> str:
     return "the source changed" if now[0] == "source" else f"step `{now[0]}` changed"
 
 
-def _iter_closing(last: Stage) -> Iterator[Stage]:
+class _Passing:
+    """What a state says was given since the place it names, `passed`: read again, and passed over.
+
+    Attributes:
+        start: the state.
+        left: how many outcomes are still to be passed over.
+    """
+
+    def __init__(self, start: State | None) -> None:
+        self.start = start
+        self.left: int = start.get("passed", 0) if start else 0
+
+    def iter_failures(self, stage: Stage) -> Iterator[Iterator[Any]]:
+        """Pass over them; gives links that raise an interrupt, or that there are not so many any more."""
+        outcomes = iter_outcomes(stage)
+        while self.left:
+            outcome = next(outcomes, None)
+            if outcome is None:
+                error = StateError(
+                    f"the state stands {self.left} records behind the end of what there is now",
+                    hint="the source and its functions must give the same records each time; start without a state",
+                )
+                self.left = 0
+                yield raise_each((error,))
+            elif outcome[1] is None or isinstance(outcome[1], Exception):
+                self.left -= 1  # a failure was raised when it was given before
+            else:
+                yield raise_each((outcome[1],))
+            del outcome
+
+
+def _iter_closing(last: Stage, passing: _Passing) -> Iterator[Iterator[Any]]:
+    if passing.left:
+        yield from passing.iter_failures(last)
     yield last
     last.close()

@@ -88,6 +88,11 @@ def _find_ranks(held: Any) -> Iterator[_Rank]:
 
 
 def _read_rank(state: State) -> _Rank:
+    if state.get("passed"):
+        raise StateError(
+            "expected states between blocks, got one of an asynchronous iterator within a block",
+            hint="go on from it with iterate(state), and take the state behind the next record",
+        )
     for entry in reversed(state["pipeline"]):
         if len(entry) == SHARD_FIELDS:
             if entry[2] == ANY_RANK:

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tidemill.errors import DataError, TidemillError, WorkerError
+from tidemill.errors import CallError, DataError, TidemillError, WorkerError
 
 SOURCE = "source"
 """The step that an error of reading belongs to."""
@@ -24,7 +24,7 @@ class Losses:
 
 def is_of_record(error: BaseException) -> bool:
     """Whether only a record failed: not a file that is gone, a foreign state, the program's end."""
-    return isinstance(error, (DataError, WorkerError))
+    return isinstance(error, (DataError, WorkerError)) or (isinstance(error, CallError) and error.of == "record")
 
 
 @dataclass(frozen=True, slots=True)

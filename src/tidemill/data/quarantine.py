@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
-from tidemill.config.secrets import mask
-from tidemill.data.formats.jsonl import parse_line
+from tidemill.data.exact import to_exact_json
+from tidemill.data.failures import clean
 from tidemill.data.policy import find_step
 from tidemill.errors import DataError, ResourceError, TidemillError
 
-_KINDS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+_MAX_SHOWN = 2_000
+"""Characters kept of a record that JSON does not keep."""
 
 
 class QuarantineFile:
@@ -52,38 +52,32 @@ class QuarantineFile:
 def render_failure(error: BaseException) -> bytes:
     """One failure as a JSON line: `step`, `where`, `type`, `message`, and `record` or `raw` (base64).
 
-    A record that JSON does not keep stands as its `repr` under `shown`, and cannot be replayed.
+    Values that JSON lacks are written as `exact` says. A record with an object of another type in it stands as text
+    under `shown`, and cannot be replayed; of raw bytes `is_cut` says whether they are not all that stood there.
     """
     cause = error.__cause__ or error
-    row: dict[str, Any] = {"step": find_step(error), "type": type(cause).__name__, "message": mask(str(cause))}
+    kind = type(cause).__name__
+    told = error.message if isinstance(error, TidemillError) else str(error)
+    row: dict[str, Any] = {"step": find_step(error), "type": kind, "message": clean(told).removeprefix(f"{kind}: ")}
     if isinstance(error, TidemillError) and error.where:
-        row["where"] = mask(error.where)
-    if isinstance(error, TidemillError) and error.record is not None:
-        row["record"] = error.record
+        row["where"] = clean(error.where)
     if isinstance(error, DataError) and error.raw is not None:
         row["raw"] = base64.b64encode(error.raw).decode()
         row["is_cut"] = error.is_cut
+    if isinstance(error, TidemillError) and error.has_record:
+        try:
+            return msgspec.json.encode({**row, "record": to_exact_json(error.record)}) + b"\n"
+        except (TypeError, ValueError, RecursionError):
+            row["shown"] = show(error.record)
+    return msgspec.json.encode(row) + b"\n"
+
+
+def show(record: Any) -> str:
+    """A record as text, whatever it is; cut."""
     try:
-        return orjson.dumps(row, option=_KINDS)
-    except TypeError:
-        row["shown"] = repr(row.pop("record"))
-        return orjson.dumps(row, option=_KINDS)
-
-
-def iter_failures(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a quarantine file.
-
-    Raises:
-        DataError: there is no such file, or it is none.
-    """
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                yield parse_line(line.rstrip(b"\n"), where=f"{path}, line {number}")
-    except FileNotFoundError as error:
-        raise DataError(
-            "expected a quarantine file or a run, got a path where there is nothing", where=str(path)
-        ) from (error)
+        return ascii(record)[:_MAX_SHOWN]
+    except Exception as failed:  # noqa: BLE001 - a user's object may fail at this, and one too deep does
+        return f"a {type(record).__name__} that cannot be shown: {type(failed).__name__}"
 
 
 def _cannot_write(path: Path, error: OSError) -> ResourceError:

@@ -9,7 +9,7 @@ from types import GeneratorType
 from typing import Any, cast
 
 from tidemill.data.batches import iter_batch
-from tidemill.data.columns import missing_column
+from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.hooks import hook_function
 from tidemill.data.managers import Entered, check_plain_manager, enter_async, is_manager
 from tidemill.data.nodes.node import FunctionNode, Node
@@ -168,12 +168,20 @@ def iter_children(result: Any, step: str) -> Iterator[Any]:
 
 
 def _add_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
-    return {**record, **{name: fn(record) for name, fn in columns}}
+    added = {name: fn(record) for name, fn in columns}
+    try:
+        return {**record, **added}
+    except TypeError:
+        raise no_columns(record) from None
 
 
 async def _await_columns(columns: tuple[tuple[str, RecordFunction], ...], record: Any) -> Any:
     values = {name: fn(record) for name, fn in columns}
-    return {**record, **{name: await value if inspect.isawaitable(value) else value for name, value in values.items()}}
+    added = {name: await value if inspect.isawaitable(value) else value for name, value in values.items()}
+    try:
+        return {**record, **added}
+    except TypeError:
+        raise no_columns(record) from None
 
 
 def _select_columns(columns: tuple[str, ...], record: Any) -> Any:
@@ -181,20 +189,28 @@ def _select_columns(columns: tuple[str, ...], record: Any) -> Any:
         return {name: record[name] for name in columns}
     except KeyError as error:
         raise missing_column(str(error.args[0]), record) from None
+    except TypeError:
+        raise no_columns(record) from None
 
 
 def _rename_columns(columns: dict[str, str], record: Any) -> Any:
+    try:
+        renamed = {columns.get(name, name): value for name, value in record.items()}
+    except AttributeError:
+        raise no_columns(record) from None
     for name in columns:
         if name not in record:
             raise missing_column(name, record)
-    renamed = {columns.get(name, name): value for name, value in record.items()}
     if len(renamed) < len(record):
         raise DataError(f"two columns would be one: {', '.join(f'`{columns.get(name, name)}`' for name in record)}")
     return renamed
 
 
 def _drop_columns(columns: frozenset[str], record: Any) -> Any:
-    kept = {name: value for name, value in record.items() if name not in columns}
+    try:
+        kept = {name: value for name, value in record.items() if name not in columns}
+    except AttributeError:
+        raise no_columns(record) from None
     if len(kept) + len(columns) > len(record):
         raise missing_column(next(name for name in columns if name not in record), record)
     return kept

@@ -32,6 +32,7 @@ class WorkerThread:
 
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._last: Callable[[], object] | None = None
         self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX}{name}", daemon=True)
         self._thread.start()
 
@@ -40,13 +41,18 @@ class WorkerThread:
 
         Cancelling stops the waiting, not the function.
         """
+        return await self.start(fn, *args)
+
+    def start(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """A future of the running loop for the result of `fn(*args)`, run in the thread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._tasks.put((loop, future, fn, args))
-        return await future
+        return future
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the thread after what was given to it; `wait` for it or let it end by itself."""
+    def close(self, *, wait: bool = True, last: Callable[[], object] | None = None) -> None:
+        """End the thread after what was given to it, and then `last`; `wait` for it or let it end by itself."""
+        self._last = last
         self._tasks.put(None)
         if wait:
             self._thread.join()
@@ -69,6 +75,8 @@ class WorkerThread:
                 continue
             finally:
                 del future, value, error, task
+        if self._last is not None:
+            self._last()
 
 
 def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:

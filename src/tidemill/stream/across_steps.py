@@ -93,11 +93,13 @@ class AcrossSteps(ABC, Generic[T]):
         form: Literal["records", "columns", "arrow", "numpy"] = "records",
         drop_last: bool = False,
         name: str | None = None,
+        on_error: OnError | None = None,
     ) -> Stream[Any]:
         """Gather records into batches of `size`, or as many as `size_bytes` or padded `tokens` hold.
 
         Order: kept.   Memory: one batch.
-        Failure: records whose columns do not go together fail their batch; iteration goes on with the next.
+        Failure: records whose columns do not go together fail their batch, as `on_error` says; iteration goes on with
+        the next.
         Resume: exact; reads at most a batch and 1,024 records again.
 
         Args:
@@ -108,7 +110,9 @@ class AcrossSteps(ABC, Generic[T]):
             drop_last: leave out a last batch that is not full.
         """
         bounds = {"size": size, "size_bytes": size_bytes, "tokens": tokens}
-        return self._append(Batch, **bounds, length_of=length_of, form=form, drop_last=drop_last, name=name)
+        return self._append(
+            Batch, **bounds, length_of=length_of, form=form, drop_last=drop_last, name=name, on_error=on_error
+        )
 
     def sliding(self, size: int, *, step: int = 1, name: str | None = None) -> Stream[list[T]]:
         """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones.

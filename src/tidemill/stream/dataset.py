@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
 from tidemill.data.batches import to_array
 from tidemill.data.columns import read_column
 from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
-from tidemill.data.nodes.node import Node, OnError
+from tidemill.data.nodes.node import Node
+from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
-from tidemill.stream.record_steps import On
+from tidemill.stream.dataset_steps import DatasetSteps
 from tidemill.stream.stream import Stream
 
 if TYPE_CHECKING:
     from tidemill.data.formats.format import Rows
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 
-class Dataset(Stream[T], Sequence[T]):
+class Number(Protocol):
+    """An integer, of Python or NumPy."""
+
+    @property
+    def numerator(self) -> Any: ...
+    def __index__(self) -> int: ...
+
+
+class Array(Protocol):
+    """An array of places, or a mask: of NumPy, torch or pandas."""
+
+    def __len__(self) -> int: ...
+    def tolist(self) -> Any: ...
+
+
+Places = slice | Sequence[int] | Sequence[bool] | Array
+"""What names several records."""
+
+
+class Dataset(DatasetSteps[T], Sequence[T]):
     """Records with numbers: a `Stream` that is a full `Sequence` too: `len(data)`, `data[7]`, `data[-1]`, slices.
 
     Steps that give one record for each keep it a dataset, and so do those that choose and order by number (`take skip
@@ -45,11 +64,11 @@ class Dataset(Stream[T], Sequence[T]):
         return self._open().count_rows()
 
     @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Dataset[T]: ...
-    @overload
     def __getitem__(self, index: str) -> Column: ...
+    @overload
+    def __getitem__(self, index: Number) -> T: ...
+    @overload
+    def __getitem__(self, index: Places) -> Dataset[T]: ...
     def __getitem__(self, index: Any) -> Any:
         """One record, or a view: of a slice, of a list of places, of a mask, or of one column by its name.
 
@@ -109,49 +128,6 @@ class Dataset(Stream[T], Sequence[T]):
         super().__setstate__(state)
         self._rows = None
 
-    if TYPE_CHECKING:  # what stays a dataset: the runtime finds the class by the steps
-
-        @overload  # type: ignore[override]
-        def map(
-            self,
-            fn: Callable[[T], U],
-            *,
-            concurrency: int = ...,
-            on: On | None = ...,
-            ordered: Literal[True] = ...,
-            name: str | None = ...,
-            on_error: Literal["raise", "quarantine"] | None = ...,
-        ) -> Dataset[U]: ...
-        @overload
-        def map(
-            self,
-            fn: Callable[[T], U],
-            *,
-            concurrency: int = ...,
-            on: On | None = ...,
-            ordered: bool = ...,
-            name: str | None = ...,
-            on_error: OnError | None = ...,
-        ) -> Stream[U]: ...
-        def map(self, fn: Callable[[T], Any], **options: Any) -> Any: ...
-        def with_columns(self, *, name: str | None = None, **columns: Callable[[T], Any]) -> Dataset[T]: ...  # type: ignore[override]
-        def select(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def rename(self, columns: Mapping[str, str], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def drop(self, *columns: str, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def observe(self, fn: Callable[[T], object], *, name: str | None = None) -> Dataset[T]: ...  # type: ignore[override]
-        def take(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
-        def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
-        def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...
-        def shard(
-            self,
-            rank: int,
-            world: int,
-            *,
-            even: Literal["drop", "pad"] | None = None,
-            early: bool = False,
-            name: str | None = None,
-        ) -> Dataset[T]: ...
-
     @overload  # type: ignore[override]
     def shuffle(self, seed: int = 0, *, buffer: None = None, name: str | None = None) -> Dataset[T]: ...
     @overload
@@ -166,6 +142,14 @@ class Dataset(Stream[T], Sequence[T]):
         if buffer is not None:
             return super().shuffle(seed, buffer=buffer, name=name)
         return self._add(Shuffle(seed=seed, buffer=None, name=name))
+
+    def narrow(self, *columns: str) -> Dataset[Any]:
+        """The same records, which may lack all columns but these: what Parquet and Arrow need not read then."""
+        if self._hooks or not all(map(is_index_node, self._nodes)):
+            return self
+        source = cast(RowSource, self._source)
+        narrowed = source.narrow(columns)
+        return self if narrowed is source else Dataset(narrowed, self._nodes)
 
     def _open(self) -> Rows:
         source = cast(RowSource, self._source)
@@ -197,25 +181,30 @@ class Dataset(Stream[T], Sequence[T]):
 class Column(Sequence[Any]):
     """One column of a dataset, read as it is asked for: `len`, `[i]`, slices, iteration, `np.asarray`."""
 
-    __slots__ = ("_dataset", "name")
+    __slots__ = ("_dataset", "_narrowed", "name")
 
     def __init__(self, dataset: Dataset[Any], name: str) -> None:
         self._dataset = dataset
+        self._narrowed: Dataset[Any] | None = None
         self.name = name
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: Number) -> Any: ...
     @overload
-    def __getitem__(self, index: slice | Sequence[int] | Sequence[bool]) -> Column: ...
+    def __getitem__(self, index: Places) -> Column: ...
     def __getitem__(self, index: Any) -> Any:
-        chosen = self._dataset[index]
-        return Column(chosen, self.name) if isinstance(chosen, Dataset) else read_column(chosen, self.name)
+        if isinstance(index, str):
+            raise TypeError("expected an integer, a slice, a list of places or a mask, got str")
+        chosen = self._open()[index]
+        if isinstance(chosen, Dataset):
+            return Column(self._dataset[index], self.name)
+        return read_column(chosen, self.name)
 
     def __iter__(self) -> Iterator[Any]:
-        return (read_column(record, self.name) for record in self._dataset)
+        return (read_column(record, self.name) for record in self._open())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values as an array `(records, …)`; ragged ones and texts as objects."""
@@ -230,6 +219,19 @@ class Column(Sequence[Any]):
 
     def __repr__(self) -> str:
         return f"<Column {self.name!r} of {self._dataset!r}>"
+
+    def __getstate__(self) -> Any:
+        return self._dataset, self.name
+
+    def __setstate__(self, state: Any) -> None:
+        self._dataset, self.name = state
+        self._narrowed = None
+
+    def _open(self) -> Dataset[Any]:
+        """The dataset with this column alone, where the other ones need not be read."""
+        if self._narrowed is None:
+            self._narrowed = self._dataset.narrow(self.name)
+        return self._narrowed
 
 
 def _parts_of(index: slice) -> tuple[Any, Any, Any]:

@@ -2,35 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from os import PathLike, fspath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+
+from pydantic import BaseModel
 
 from tidemill.config.loading import load_config
+from tidemill.data.formats.format import MAX_LINE_BYTES
+from tidemill.data.nodes.node import OnError
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.joined import Mix, Stop
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import ObjectSource
+from tidemill.errors import ConfigError
+from tidemill.job import load_job
+from tidemill.jobs.ledger.replay import Replay
+from tidemill.protocols import Record
 from tidemill.stream.dataset import Dataset
 from tidemill.stream.stream import Stream, make_stream
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+M = TypeVar("M", bound=BaseModel)
+
+Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
+FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows"]
+Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 
 
-def read(path: str | PathLike[str] | Sequence[str | PathLike[str]], **options: Any) -> Stream[dict[str, Any]]:
+class Table(Protocol):
+    """A table of Arrow, pandas, polars or another library."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class Numbered(Protocol[T_co]):
+    """An object with a length and items by number."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> T_co: ...
+
+
+@overload
+def read(
+    path: Paths,
+    *,
+    schema: type[M],
+    format: FormatName | None = ...,
+    on_error: OnError | None = ...,
+    max_line_bytes: int = ...,
+    columns: Sequence[str] | None = ...,
+    delimiter: str | None = ...,
+    encoding: str = ...,
+    whole: bool = ...,
+    compression: Compression | None = ...,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Stream[M]: ...
+@overload
+def read(
+    path: Paths,
+    *,
+    schema: pa.Schema | None = ...,
+    format: FormatName | None = ...,
+    on_error: OnError | None = ...,
+    max_line_bytes: int = ...,
+    columns: Sequence[str] | None = ...,
+    delimiter: str | None = ...,
+    encoding: str = ...,
+    whole: bool = ...,
+    compression: Compression | None = ...,
+    storage_options: Mapping[str, Any] | None = ...,
+) -> Stream[Record]: ...
+def read(
+    path: Paths,
+    *,
+    schema: type[BaseModel] | pa.Schema | None = None,
+    format: FormatName | None = None,  # noqa: A002 - the word of a job file
+    on_error: OnError | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+    whole: bool = False,
+    compression: Compression | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Stream[Any]:
     """The records of files as a stream; touches nothing until it is iterated.
+
+    Order: that of the files' whole names, and in each as it stands.   Memory: a block of one file.
+    Failure: a corrupt record's own, as `on_error` says; the next one follows.   Resume: exact; reads no file again.
 
     Args:
         path: a file, a folder, a pattern (`*`, `?`, `[…]`, `**`) or several; local, or addresses that fsspec opens.
-        **options: `format`, `on_error`, `schema`, `compression`, `storage_options` and more; see
-            `tidemill.data.sources.read.Read`.
+        schema: a Pydantic model, which each record becomes an instance of, or a `pyarrow.Schema`, to whose types its
+            values are cast where nothing is lost; a record that does not fit is an error.
+        format: what the files are, whatever their suffix.
+        on_error: what a line, row or group gets that is no record: `raise`, the default in plain iteration; `skip`,
+            counted in the iterator's `losses`; `quarantine`, which a job sets aside and plain iteration raises, with
+            the bytes, for a `catch`.
+        max_line_bytes: a longer line is an error; it is passed over without being held in memory.
+        columns: of Parquet and Arrow: only these are read.
+        delimiter: of CSV; by default a comma, and a tab for `.tsv`.
+        encoding: of text and CSV, a name Python knows.
+        whole: of text: a file is one record, not each of its lines.
+        compression: how the files are packed, whatever their suffix.
+        storage_options: what fsspec opens the file system with: credentials, an endpoint.
 
     Raises:
         ConfigError: an option is wrong. A pattern that matches nothing is told when it is read.
     """
-    return Stream(load_config(Read, {"path": path, **options}))
+    given: dict[str, Any] = {"schema": schema, "format": format, "on_error": on_error, "max_line_bytes": max_line_bytes}
+    given |= {"columns": columns, "delimiter": delimiter, "encoding": encoding, "whole": whole}
+    given |= {"compression": compression, "storage_options": storage_options}
+    return Stream(load_config(Read, {"path": path, **{key: each for key, each in given.items() if each is not None}}))
 
 
 def from_iterable(iterable: Iterable[T] | Callable[[], Iterable[T]]) -> Stream[T]:
@@ -41,20 +131,85 @@ def from_iterable(iterable: Iterable[T] | Callable[[], Iterable[T]]) -> Stream[T
     return Stream(FromIterable(iterable=iterable))
 
 
-def dataset(source: Any) -> Dataset[Any]:
-    """A dataset: an output folder, a folder of files, one file, or an object with `__len__` and `__getitem__`.
+@overload
+def dataset(source: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Dataset[Record]: ...
+@overload
+def dataset(source: Table) -> Dataset[Record]: ...
+@overload
+def dataset(source: Numbered[T]) -> Dataset[T]: ...
+def dataset(source: Any, *, storage_options: Mapping[str, Any] | None = None) -> Dataset[Any]:
+    """A dataset: an output folder, a folder of files, one file, a table, or an object with `__len__` and `__getitem__`.
 
     An output folder is read as its manifest says. Of any other folder the files of one format are taken, sorted by
-    name. Nothing is copied of an object: a list, a table, another library's dataset.
+    name; both may be addresses that fsspec opens. A table is what has `__arrow_c_stream__`: one of Arrow, a pandas or
+    polars frame. Nothing is copied of an object: a list, a table, another library's dataset.
+
+    Args:
+        source: a path, an address, or an object.
+        storage_options: what fsspec opens the file system with.
 
     Raises:
-        ConfigError: the format cannot be a dataset; says why.
+        ConfigError: the format, or the object, cannot be a dataset; says why.
         DataError: there is nothing at that path.
         StateError: the manifest is not one that this version reads.
     """
     if isinstance(source, (str, PathLike)):
-        return Dataset(find_row_files(Path(fspath(source))))
+        return Dataset(find_row_files(source, storage_options))
+    if storage_options is not None:
+        raise ConfigError("expected storage_options beside an address alone", where=f"a {type(source).__name__}")
+    if isinstance(source, Stream):
+        return _check_numbered(source)
+    if hasattr(source, "__arrow_c_stream__") and not hasattr(source, "__getitems__"):
+        from tidemill.adapters.rows import from_arrow
+
+        source = from_arrow(source)
     return Dataset(ObjectSource(source))
+
+
+@overload
+def from_hf(dataset: Numbered[T]) -> Dataset[T]: ...
+@overload
+def from_hf(dataset: Iterable[T]) -> Stream[T]: ...
+def from_hf(dataset: Any) -> Stream[Any]:
+    """The records of a Hugging Face dataset: a `Dataset` of a `datasets.Dataset`, a stream of an `IterableDataset`.
+
+    Rows come as the dataset's own format has them, plain Python by default; `to_hf` gives them its `features` again.
+    A stream goes on from the dataset's own `state_dict` where that is exact, else by counting.
+
+    Raises:
+        ConfigError: it is neither; a `DatasetDict` is several, so name one.
+        ResourceError: datasets is not installed.
+    """
+    from tidemill.adapters.hugging_face import from_hf as open_hf
+
+    opened = open_hf(dataset)
+    return Dataset(ObjectSource(opened)) if hasattr(opened, "__getitem__") else Stream(opened)
+
+
+def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: OnError | None = None) -> Stream[Any]:
+    """The records in quarantine as they came to the step that failed: what a mended pipeline is run over.
+
+    Of a run these are the records that stand in quarantine in its sealed segments, those skipped among them; not those
+    that `retry` took up. What the source could make no record of is a `DataError` with its bytes again, and so is a
+    record with objects that the quarantine does not keep: it keeps JSON, and of a `catch` also numbers, dates, bytes,
+    tuples and sets as they were.
+
+    Order: that of the quarantine.   Memory: one block of 64 KiB, or one row.   Failure: a row's, as `on_error` says.
+    Resume: exact, nothing is read again.
+
+    Args:
+        quarantine: the file of a `catch(to=…)`; or a run: its output folder, run folder or job file.
+        errors: give each row whole, a dict: `step`, `where`, `type`, `message`, `record`, `raw` (bytes), `is_whole`;
+            of a run also `part`, `ordinal`, `path`, `outcome`.
+        on_error: what a row gets that has no record to give: `raise`, `skip` or `quarantine`.
+
+    Raises:
+        ConfigError: the job file is wrong. A path where there is nothing is told when it is read.
+    """
+    path = Path(quarantine)
+    if path.suffix in (".yaml", ".yml"):
+        path = load_job(path).spec.folders.run
+    return Stream(Replay(path.expanduser().absolute(), errors, on_error))
 
 
 def mix(
@@ -74,3 +229,13 @@ def mix(
         ConfigError: the weights do not fit the streams.
     """
     return make_stream(Mix([stream.flow for stream in streams], weights=weights, seed=seed, stop=stop))
+
+
+def _check_numbered(stream: Stream[Any]) -> Dataset[Any]:
+    if not isinstance(stream, Dataset):
+        raise ConfigError(
+            "a stream cannot be a dataset: its records have no numbers",
+            where=repr(stream),
+            hint="save it to Parquet and open that, or leave out the steps that may drop records",
+        )
+    return stream

@@ -86,8 +86,11 @@ class RecordSteps(ABC, Generic[T]):
         go along, to processes the mode alone.
 
         Order: kept, unless `ordered=False`.   Memory: at most `concurrency` records in flight.
-        Failure: the record's, as `on_error` says (iteration raises, a run quarantines), at its place. A worker process
-        that dies is replaced and its record tried once more.
+        Failure: the record's, at its place, as `on_error` says: `raise`; `skip`, counted in the iterator's `losses`;
+        `quarantine`, which a job sets aside and plain iteration raises with the record kept (`error.record`), for a
+        `catch`. By default iteration raises and a run quarantines. Any exception is one but `KeyboardInterrupt`,
+        `SystemExit` and a cancellation, which pass through. A worker process that dies is replaced and its record tried
+        once more.
         Resume: exact; a record in flight at the checkpoint runs again. After `ordered=False` the set is exact, the
         sequence is not. In a job not behind a call, and in order.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,12 +13,12 @@ from pydantic import BaseModel
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
-from tidemill.data.files import parse_path
+from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
 from tidemill.data.flow import Flow, show_source
-from tidemill.data.formats.jsonl import save_jsonl
-from tidemill.data.hooks import StepHooks, pad_hooks
-from tidemill.data.iteration import Records
+from tidemill.data.hooks import StepHooks, bind_hooks, pad_hooks
+from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
 from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Catch
 from tidemill.data.sources.rows import is_dataset
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -28,6 +29,7 @@ from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.pipeline import Pipeline, make_pipeline
 from tidemill.protocols import Source, State
 from tidemill.stream.across_steps import AcrossSteps
+from tidemill.stream.endings import Endings
 from tidemill.stream.joins import Joins
 from tidemill.stream.record_steps import RecordSteps
 
@@ -43,7 +45,7 @@ class _Written(Config):
     run: RunOptions
 
 
-class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
+class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
     """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
 
     Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.
@@ -71,6 +73,36 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
         """
         return iterate_all(self._source, self._nodes, state, folder=Path(), hooks=self._hooks)
 
+    def __aiter__(self) -> AsyncRecords[T]:
+        return self.aiterate()
+
+    def aiterate(self, state: State | None = None) -> AsyncRecords[T]:
+        """An asynchronous iterator, from the start or from a `state()` of an earlier one of either kind.
+
+        `async for record in stream` is short for it. A thread reads blocks of up to 256 records, of what is slow
+        fewer, and behind a call one by one; functions run in that thread, not in the loop.
+
+        Order: that of `iterate`.   Memory: a block.   Failure: as of `iterate`, at its place.
+        Resume: exact; reads at most 256 records again.
+
+        Raises:
+            StateError: the state belongs to another pipeline; names what changed.
+        """
+        description = describe_pipeline(self._source, self._nodes)
+        if state is None:
+            state = start_state(description)
+        else:
+            check_state(state, description)
+        nodes = bind_hooks(self._nodes, self._hooks)
+        quiet = [node.model_copy(update={"to": None}) if isinstance(node, Catch) else node for node in nodes]
+        open_at = partial(iterate_all, self._source, folder=Path(), describe=partial(list, description))
+        return AsyncRecords(
+            lambda at: open_at(nodes, at),
+            lambda at: open_at(quiet, at),
+            state,
+            block_records=1 if any(node.calls for node in self._nodes) else BLOCK_RECORDS,
+        )
+
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request, reply, parsed value, token count and cost; nothing is written.
 
@@ -78,17 +110,6 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Generic[T]):
             call: False shows the first request of each record and sends none.
         """
         return run_trials(self._source, self._nodes, count, folder=Path(), call=call)
-
-    def save(self, path: str | PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> int:
-        """Write the records as JSON lines to one file, packed by suffix, whole or not at all; gives their number.
-
-        Not a job: nothing is resumed.
-
-        Args:
-            path: of a local file, or an address that fsspec opens: `s3://bucket/a.jsonl.zst`.
-            storage_options: what fsspec opens the file system with.
-        """
-        return save_jsonl(self, parse_path(path, storage_options))
 
     def write(
         self,

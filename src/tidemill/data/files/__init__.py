@@ -1,6 +1,6 @@
 """The bytes of source files and of those that are written: plain or packed, on disk or on any fsspec file system."""
 
-from tidemill.data.files.codecs import CODECS, find_codec, strip_codec
+from tidemill.data.files.codecs import CODECS, find_codec, recognize_codec, strip_codec
 from tidemill.data.files.part import (
     BLOCK_BYTES,
     PartFile,
@@ -36,6 +36,7 @@ __all__ = [
     "open_random",
     "open_text",
     "parse_path",
+    "recognize_codec",
     "split_url",
     "stat_file",
     "strip_codec",

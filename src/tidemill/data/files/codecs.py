@@ -170,6 +170,11 @@ def find_codec(path: AnyPath) -> Codec | None:
     return _by_suffix(path.name)
 
 
+def recognize_codec(head: bytes) -> Codec | None:
+    """The codec that bytes at the start of a file are of; None when of none that is known."""
+    return next((codec for codec in CODECS if head.startswith(codec.magics)), None)
+
+
 def strip_codec(name: str) -> str:
     """A file's name without the suffix of its codec: `a.csv` for `a.csv.zst`."""
     codec = _by_suffix(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, cast
@@ -25,7 +26,26 @@ def find_kind(path: AnyPath) -> Literal["file", "folder"] | None:
         from tidemill.data.files.remote import find_remote_kind
 
         return find_remote_kind(cast(RemotePath, path))
-    return "file" if local.is_file() else "folder" if local.is_dir() else None
+    if local.is_dir():
+        return "folder"
+    return "file" if local.is_file() or (local.is_symlink() and not local.exists()) else None
+
+
+def name_special(path: Path) -> str | None:
+    """What stands at a local path that is neither file nor folder; None where nothing does, or one of these."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None
+    return next((word for test, word in _SPECIAL if test(mode)), None)
+
+
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def iter_files(
@@ -73,10 +93,23 @@ def _walk(
             yield from _walk(list_folder, key, prefix, start, enters)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool | None:
+    """Whether it is a folder, or a file; None for what is neither: a pipe, a device, a socket.
+
+    A link that leads nowhere is a file, so that who comes to it is told that there is none.
+    """
+    try:
+        if entry.is_dir():
+            return True
+        return False if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)) else None
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def _list_local(folder: Path) -> list[Entry]:
     try:
         with os.scandir(folder) as entries:
-            return [(entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file()]
+            return [(entry.name, is_folder) for entry in entries if (is_folder := _is_folder(entry)) is not None]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

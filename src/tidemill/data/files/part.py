@@ -94,9 +94,17 @@ class _LocalFile:
 
     def read(self, size: int) -> bytes:
         try:
-            return self._file.read(size)
+            data = self._file.read(size)
         except OSError as error:
             raise _resource_error(self._path, error) from error
+        if not data and self._file.tell() < self._stamp["size"]:
+            raise ResourceError(
+                f"the file was cut while it was read: it had {self._stamp['size']:,} bytes, of which "
+                f"{self._file.tell():,} were there to be read",
+                where=str(self._path),
+                hint="put it back and go on from the state, or read it anew",
+            )
+        return data
 
     def state(self, size_bytes: int) -> State:
         known, crc = next(sum_ for sum_ in self._sums if sum_[0] <= size_bytes)

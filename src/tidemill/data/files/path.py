@@ -51,6 +51,13 @@ class RemotePath:
         """The path of a local file."""
         return None if is_url(self.url) else Path(self.url)
 
+    def clean(self) -> RemotePath:
+        """The same without slashes that say nothing: doubled ones, and those at its end."""
+        if not is_url(self.url):
+            return self
+        protocol, parts = split_url(self.url)
+        return replace(self, url=f"{protocol}://{'/'.join(parts)}")
+
     def __truediv__(self, name: str) -> RemotePath:
         return replace(self, url=posixpath.join(self.url, name))
 

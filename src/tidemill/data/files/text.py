@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from tidemill.data.files.codecs import STEP_BYTES, Codec, find_codec
+from tidemill.data.files.codecs import STEP_BYTES, Codec, find_codec, recognize_codec
 from tidemill.data.files.part import PartFile
 from tidemill.data.files.path import AnyPath
 from tidemill.errors import StateError
@@ -116,13 +116,21 @@ class PackedText:
         if not self._packed:
             return False
         if not self._packed.startswith(tuple(magic[: len(self._packed)] for magic in self._codec.magics)):
-            self.failure = f"the {self._codec.name} stream is corrupt (incorrect header check)"
+            self.failure = self._explain_header()
             return False
         self._decoder = self._codec.make_decoder()
         self._in_member = True
         self._member_start = self._file.position - len(self._packed)
         self._member_text_bytes = 0
         return True
+
+    def _explain_header(self) -> str:
+        codec = self._codec.name
+        if self._file.position > len(self._packed):  # behind members that were good
+            return f"the {codec} stream is corrupt (incorrect header check)"
+        known = recognize_codec(self._packed)
+        got = f"one of {known.name}" if known else "another"
+        return f"expected a file of {codec}, got {got} (incorrect header check); compression= says what files are"
 
     def _decode(self) -> bytes:
         fed = b""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
 from tidemill.data.formats.arrow_groups import MAGIC, FileGroups, StreamGroups, is_file, load_by_number, load_groups
-from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited
+from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited, unpack_row
 from tidemill.data.formats.columnar_rows import GroupRows
 from tidemill.data.formats.format import PLAIN, Options, Rows
 from tidemill.data.formats.native import compare_footer, measure_native
@@ -55,7 +56,7 @@ class Arrow:
         return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
-        raise DataError("a row of Arrow has no bytes of its own to decode", raw=raw)
+        return unpack_row(raw)
 
     def save(self, records: Iterable[Any], file: BinaryIO, options: Options = PLAIN) -> int:
         """Write `records` in batches of about 32 MiB; a column takes the type that all fit."""
@@ -72,8 +73,8 @@ class Arrow:
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path) -> Rows:
-        return GroupRows(path, load_by_number)
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+        return GroupRows(path, partial(load_by_number, columns=columns))
 
 
 ARROW = Arrow("arrow", (".arrow", ".feather"), writes_stream=False)

@@ -107,9 +107,13 @@ class StreamGroups:
             self._source.seek(0)
             self._reader = pa.ipc.open_stream(self._source, options=_read_options(schema, columns))
         except corrupt_errors() as error:
+            self.close()
             raise DataError(
                 f"expected an Arrow file or stream: {explain_cause(path, error)}", where=str(path)
             ) from error
+        except DataError:
+            self.close()
+            raise
         self._has_dictionaries = any(map(_has_dictionary, schema))
         self._next = 0
         self._ended = False
@@ -201,9 +205,10 @@ class StreamByNumber:
 
     word = "record batch"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: tuple[str, ...] | None = None) -> None:
         self._path = path
-        groups = StreamGroups(path)
+        self._columns = columns
+        groups = StreamGroups(path, columns)
         self.names = groups.names
         try:
             self._offsets, self.ends = groups.index()
@@ -228,7 +233,7 @@ class StreamByNumber:
         yield from _iter_slices(self._read(number))
 
     def _read(self, number: int) -> pa.RecordBatch:
-        groups = StreamGroups(self._path)
+        groups = StreamGroups(self._path, self._columns)
         try:
             return groups.read_at(number, self._offsets[number])
         finally:
@@ -246,7 +251,7 @@ def load_groups(path: Path, columns: tuple[str, ...] | None = None) -> FileGroup
     return FileGroups(path, columns) if is_file(path) else StreamGroups(path, columns)
 
 
-def load_by_number(path: Path) -> FileGroups | StreamByNumber:
+def load_by_number(path: Path, columns: tuple[str, ...] | None = None) -> FileGroups | StreamByNumber:
     """The batches, and how many rows lie before each.
 
     Raises:
@@ -254,8 +259,8 @@ def load_by_number(path: Path) -> FileGroups | StreamByNumber:
     """
     try:
         if not is_file(path):
-            return StreamByNumber(path)
-        groups = FileGroups(path)
+            return StreamByNumber(path, columns)
+        groups = FileGroups(path, columns)
         groups.count_all()
     except corrupt_errors() as error:
         raise DataError(f"a record batch is corrupt: {explain_cause(path, error)}", where=str(path)) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError, StateError
-from tidemill.protocols import State
+from tidemill.protocols import Record, State
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -215,7 +215,7 @@ def corrupt_errors() -> tuple[type[Exception], ...]:
     """What pyarrow raises of a file that is not what it says it is; the last, of names."""
     import pyarrow as pa
 
-    return OSError, pa.ArrowException, UnicodeDecodeError
+    return OSError, EOFError, pa.ArrowException, UnicodeDecodeError
 
 
 def explain_cause(path: Path, error: BaseException) -> str:
@@ -264,13 +264,16 @@ def iter_group(
             yield _lost(path, groups, group, max(row, at), error)
             return
         if batch is None or (stop is not None and at >= stop):
-            return
+            break
         after = at + batch.num_rows
         if after > row:
             skipped = max(0, row - at)
             asked = batch.slice(skipped, None if stop is None else stop - at - skipped)
             yield from _iter_rows(path, groups, group, at + skipped, asked, share)
         at = after
+    rows = groups.count_rows(group)
+    if rows is not None and at < rows and stop is None:  # what pyarrow makes of a file that was cut
+        yield _lost(path, groups, group, max(row, at), EOFError("the file ends early"))
 
 
 def _iter_rows(
@@ -292,7 +295,9 @@ def _iter_rows(
                 yield _Run(group, row + index - len(good), good)
                 good = []
             where = f"{path}, {groups.word} {group}, row {row + index}"
-            wrong = DataError(f"a value has no form in Python: {explain_value(error)}", where=where)
+            message = f"a value has no form in Python: {explain_value(error)}"
+            wrong = DataError(message, where=where, raw=pack_row(batch, index))
+            wrong.__cause__ = error.with_traceback(None)
             yield _Run(group, row + index, [wrong], is_error=True)
     if good:
         yield _Run(group, row + batch.num_rows - len(good), good)
@@ -312,6 +317,37 @@ def _take_share(group: int, row: int, batch: pa.RecordBatch, share: Share) -> _R
     return run
 
 
+def pack_row(batch: pa.RecordBatch, index: int) -> bytes:
+    """One row as an Arrow stream of its own: all that a quarantine can keep of it."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch.slice(index, 1))
+    return sink.getvalue().to_pybytes()
+
+
+def unpack_row(raw: bytes) -> Record:
+    """The record of `pack_row`.
+
+    Raises:
+        DataError: it has no form in Python, or the bytes are none of a row.
+    """
+    import pyarrow as pa
+
+    if not raw:
+        raise DataError("no bytes were kept of it: read its file anew", raw=raw)
+    try:
+        table = pa.ipc.open_stream(raw).read_all()
+    except corrupt_errors() as error:
+        raise DataError(f"expected a row as an Arrow stream: {error}", raw=raw) from error
+    try:
+        record: Record = table.to_pylist()[0]
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"a value has no form in Python: {explain_value(error)}", raw=raw) from error
+    return record
+
+
 def explain_value(error: Exception) -> str:
     """Why a value could not be taken out of its column."""
     if isinstance(error, UnicodeDecodeError):
@@ -324,4 +360,5 @@ def _lost(path: Path, groups: Groups, group: int, row: int, error: BaseException
     rows = groups.count_rows(group)
     lost = "its rows are" if rows is None else f"{rows - row:,} of its {rows:,} rows are"
     wrong = DataError(f"{groups.word} {group} is corrupt, {lost} lost: {cause}", where=f"{path}, {groups.word} {group}")
+    wrong.__cause__ = error.with_traceback(None)  # which holds frames, and they the file
     return _Run(group, row, [wrong], is_error=True, after=(group + 1, 0))

@@ -104,6 +104,8 @@ class GroupRows:
         groups = self._open()
         try:
             table = groups.read_group(number)
+            if table.num_rows < groups.ends[number] - self._start_of(number):
+                raise EOFError("the file ends early")
         except corrupt_errors() as error:
             cause = explain_cause(self._path, error)
             raise DataError(f"{groups.word} {number} is corrupt: {cause}", where=str(self._path)) from error

@@ -105,8 +105,11 @@ class Format(Protocol):
         """
         ...
 
-    def open_rows(self, path: Path) -> Rows:
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
         """The file's records by their number; nothing is opened yet.
+
+        Args:
+            columns: where the format takes that option, only these are read.
 
         Raises:
             ConfigError: there is no such way into this file; says why, and what to do.

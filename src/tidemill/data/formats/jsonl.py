@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import orjson
 
+from tidemill.data.exact import to_exact_json
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
+from tidemill.data.formats.json_lines import parse_all, parse_json
 from tidemill.data.formats.jsonl_rows import JsonlRows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
 from tidemill.data.formats.saving import save_records
@@ -36,7 +39,7 @@ class Jsonl:
     takes = frozenset({"max_line_bytes"})
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        read_runs = functools.partial(iter_line_runs, path, _PARSER, options.max_line_bytes, options.share)
+        read_runs = functools.partial(iter_line_runs, path, _PARSER, options.max_line_bytes, share=options.share)
         return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
@@ -53,10 +56,7 @@ class Jsonl:
         pending = 0
         number = -1
         for number, record in enumerate(records):
-            try:
-                line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-            except orjson.JSONEncodeError as error:
-                raise DataError(f"record {number} is not JSON: {error}") from error
+            line = _render_line(record, number)
             lines.append(line)
             pending += len(line)
             if pending > BLOCK_BYTES:
@@ -68,7 +68,7 @@ class Jsonl:
     def read_schema(self, path: Path, options: Options = PLAIN) -> None:
         """None: each line has keys of its own."""
 
-    def open_rows(self, path: Path) -> Rows:
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
         check_plain(path)
         return JsonlRows(path, parse_line)
 
@@ -99,9 +99,11 @@ def parse_line(line: bytes, where: str = "", offset: int | None = None) -> Recor
         DataError: the line is not one JSON object.
     """
     try:
-        record = orjson.loads(line)
+        record = parse_json(line)
     except orjson.JSONDecodeError as error:
         message = _explain(line, error)
+    except ValueError as error:
+        message = f"cannot be read exactly: {error}"
     else:
         if type(record) is dict:
             return record
@@ -116,14 +118,31 @@ class _Parser:
     parse_line = staticmethod(parse_line)
 
     def parse_body(self, body: bytes) -> list[Any] | None:
-        return self.parse_lines(io.BytesIO(body))
+        return self.parse_lines(io.BytesIO(body), body)
 
-    def parse_lines(self, lines: Iterable[bytes]) -> list[Any] | None:
-        try:
-            records = list(map(orjson.loads, lines))
-        except orjson.JSONDecodeError:
+    def parse_lines(self, lines: Iterable[bytes], body: bytes) -> list[Any] | None:
+        records = parse_all(lines, body)
+        return records if records is not None and set(map(type, records)) <= _ONLY_DICTS else None
+
+
+def _render_line(record: Any, number: int) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError as error:
+        line = _find_exact_line(record)
+        if line is None:
+            raise DataError(f"record {number} is not JSON: {error}") from error
+        return line
+
+
+def _find_exact_line(record: Any) -> bytes | None:
+    """The line of a record that orjson refuses for an integer over 64 bits alone, or its depth; None of any other."""
+    try:
+        if to_exact_json(record) != record:
             return None
-        return records if set(map(type, records)) <= _ONLY_DICTS else None
+        return msgspec.json.encode(record) + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:

@@ -10,9 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-import orjson
-
 from tidemill.data.files import BLOCK_BYTES, open_random, stat_file
+from tidemill.data.formats.json_lines import parse_all
 from tidemill.data.formats.line_index import LineIndex, open_index
 from tidemill.data.formats.runs import strip_line_end, where_at
 from tidemill.data.reader import raise_each
@@ -57,11 +56,9 @@ class JsonlRows:
         starts = opened.index.starts
         self._check_unchanged(opened, indices[0] if len(indices) else 0)
         data = opened.data
-        try:
-            records = list(map(orjson.loads, [data[starts[index] : starts[index + 1]] for index in indices]))
-        except orjson.JSONDecodeError:
-            records = []
-        if set(map(type, records)) != _ONLY_DICTS:
+        lines = [data[starts[index] : starts[index + 1]] for index in indices]
+        records = parse_all(lines, b"".join(lines))
+        if records is None or set(map(type, records)) != _ONLY_DICTS:
             return [self._parse(opened, index) for index in indices]
         return records
 
@@ -81,11 +78,8 @@ class JsonlRows:
             while after < stop and starts[after] - starts[start] < BLOCK_BYTES:
                 after = min(stop, after + _RUN_STEP)
             body = opened.data[starts[start] : starts[after]]
-            try:
-                records = list(map(orjson.loads, io.BytesIO(body)))
-            except orjson.JSONDecodeError:
-                records = []
-            if len(records) == after - start and set(map(type, records)) == _ONLY_DICTS:
+            records = parse_all(io.BytesIO(body), body)
+            if records is not None and len(records) == after - start and set(map(type, records)) == _ONLY_DICTS:
                 yield iter(records)
             else:
                 yield from self._iter_careful(opened, start, after)

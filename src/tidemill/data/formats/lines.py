@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.files import PartFile, TextFile, compare_file, measure_file, open_text
+from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, measure_file, open_text, recognize_codec
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.turns import Share
@@ -184,8 +184,8 @@ class LineParser(Protocol):
         """The records of whole lines, one each; None when some line needs a closer look."""
         ...
 
-    def parse_lines(self, lines: list[bytes]) -> list[Any] | None:
-        """The records of these lines, one each; None when some line needs a closer look."""
+    def parse_lines(self, lines: Iterable[bytes], body: bytes) -> list[Any] | None:
+        """The records of some lines of `body`, one each; None when some line needs a closer look."""
         ...
 
     def parse_line(self, line: bytes, where: str, offset: int) -> Any:
@@ -198,7 +198,7 @@ class LineParser(Protocol):
 
 
 def iter_line_runs(
-    path: Path, parser: LineParser, limit: int, share: Share | None, text: TextFile, place: Place
+    path: Path, parser: LineParser, limit: int, text: TextFile, place: Place, *, share: Share | None = None
 ) -> Iterator[Run]:
     """The runs of a format in which each record is a line; of lines that are not the share's turn none is parsed."""
     reported, told_at = place.run.failed, place.run.end
@@ -227,7 +227,7 @@ def _parse_body(parser: LineParser, start: int, end: int, body: bytes, share: Sh
     if not parser.keeps_blank and any(map(bytes.isspace, lines)):
         return None
     seen, places = share.seen, share.take(len(lines))
-    records = parser.parse_lines([lines[place] for place in places])
+    records = parser.parse_lines([lines[place] for place in places], body)
     if records is None:
         share.seen = seen
         return None
@@ -271,6 +271,9 @@ def _parse_line(path: Path, parser: LineParser, offset: int, content: bytes) -> 
     try:
         return parser.parse_line(content, where_at(path, offset), offset)
     except DataError as error:
+        codec = recognize_codec(content) if offset == 0 else None
+        if codec is not None and find_codec(path) is None:
+            error.hint = f'the file begins as {codec.name} does: compression="{codec.name}" unpacks it'
         return error
 
 

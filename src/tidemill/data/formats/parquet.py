@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -17,6 +18,7 @@ from tidemill.data.formats.columnar import (
     open_broken,
     open_groups,
     refuse_edited,
+    unpack_row,
 )
 from tidemill.data.formats.columnar_rows import GroupRows
 from tidemill.data.formats.format import PLAIN, Options, Rows
@@ -61,7 +63,7 @@ class Parquet:
         return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
-        raise DataError("a row of Parquet has no bytes of its own to decode", raw=raw)
+        return unpack_row(raw)
 
     def save(self, records: Iterable[Any], file: BinaryIO, options: Options = PLAIN) -> int:
         """Write `records` compressed by zstd, in row groups of about 32 MiB; a column takes the type that all fit."""
@@ -82,8 +84,8 @@ class Parquet:
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path) -> Rows:
-        return GroupRows(path, ParquetGroups)
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+        return GroupRows(path, partial(load_by_number, columns=columns))
 
 
 class ParquetGroups:
@@ -92,6 +94,10 @@ class ParquetGroups:
     Raises:
         ResourceError: it cannot be opened.
         DataError: it is no Parquet file, or has not these columns.
+
+    Attributes:
+        ends: rows up to the end of each group.
+        count: rows that the file says it has.
     """
 
     word = "row group"
@@ -118,8 +124,10 @@ class ParquetGroups:
         self.schema = choose_columns(schema, columns)
         self.names = self.schema.names
         metadata = self._file.metadata
-        self._counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self._counts = [max(0, count) for count in counts]  # of a footer that is corrupt
         self.ends = list(accumulate(self._counts))
+        self.count = metadata.num_rows
 
     def iter_batches(self, number: int) -> Iterator[pa.RecordBatch]:
         if number >= len(self._counts):
@@ -130,7 +138,7 @@ class ParquetGroups:
 
     def read_group(self, number: int) -> pa.Table:
         """All rows of one group."""
-        return self._file.read_row_group(number, use_threads=False)
+        return self._file.read_row_group(number, columns=self._columns, use_threads=False)
 
     def count_rows(self, number: int) -> int:
         return self._counts[number]
@@ -142,6 +150,23 @@ class ParquetGroups:
 
     def close(self) -> None:
         self._source.close()
+
+
+def load_by_number(path: Path, columns: tuple[str, ...] | None = None) -> ParquetGroups:
+    """The row groups of a file whose rows have numbers.
+
+    Raises:
+        DataError: the row groups do not come to the rows that the footer says there are.
+    """
+    groups = ParquetGroups(path, columns)
+    found = groups.ends[-1] if groups.ends else 0
+    if found != groups.count:
+        groups.close()
+        raise DataError(
+            f"expected row groups of {groups.count:,} rows, as the footer says, got {found:,}: it is corrupt",
+            where=str(path),
+        )
+    return groups
 
 
 PARQUET = Parquet()

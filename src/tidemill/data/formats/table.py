@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidemill.config.secrets import mask
 from tidemill.data.formats.arrow import ARROW, ARROWS
 from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import COMPRESSED, Format
@@ -32,6 +33,20 @@ def find_format(name: str) -> Format | None:
         if name.endswith(suffix):
             return next((each for each in _matches(name.removesuffix(suffix)) if each.compressible), None)
     return next(iter(_matches(name)), None)
+
+
+def guess_format(path: str) -> Format:
+    """The format of a file to be written at `path`.
+
+    Raises:
+        ConfigError: its suffix tells none.
+    """
+    found = find_format(path)
+    if found is None:
+        suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
+        hint = f"those of text also with {', '.join(COMPRESSED)} behind; or say format="
+        raise ConfigError(f"expected a file that ends in {suffixes}", where=mask(path), hint=hint)
+    return found
 
 
 def _matches(name: str) -> list[Format]:

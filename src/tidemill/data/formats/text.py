@@ -37,7 +37,7 @@ class Text:
         if options.whole:
             read_whole = functools.partial(_iter_whole, path, encoding, limit)
             return open_lines(path, state, read_whole, compare=_compare_whole, share=options.share)
-        read_runs = functools.partial(iter_line_runs, path, _Parser(encoding), limit, options.share)
+        read_runs = functools.partial(iter_line_runs, path, _Parser(encoding), limit, share=options.share)
         return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
@@ -77,7 +77,7 @@ class Text:
         names = ("text", "path") if options.whole else ("text",)
         return pa.schema([(name, pa.string()) for name in names])
 
-    def open_rows(self, path: Path) -> Rows:
+    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
         refuse_rows(path, "plain text")
 
 
@@ -100,7 +100,7 @@ class _Parser:
             return [{"text": line.removesuffix("\r")} for line in lines]
         return [{"text": line} for line in lines]
 
-    def parse_lines(self, lines: list[bytes]) -> list[Any] | None:
+    def parse_lines(self, lines: Iterable[bytes], body: bytes) -> list[Any] | None:
         return self.parse_body(b"".join(lines))
 
     def parse_line(self, line: bytes, where: str, offset: int) -> Record:

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tidemill.data.files.folders import find_kind, iter_files
+from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
 from tidemill.data.sources.pattern import Pattern
 from tidemill.errors import DataError
@@ -117,6 +117,14 @@ def _no_match(pattern: Pattern) -> DataError:
     if pattern.kind == "folder":
         return DataError("expected files of a known format in the folder, got none", where=shown)
     rest = "/".join(pattern.components)
+    local = find_local(pattern.root)
+    special = name_special(local / rest) if local is not None and pattern.kind == "file" else None
+    if special is not None:
+        return DataError(
+            f"expected a file, got {special}: it can be read just once, and from no place in the middle",
+            where=str(pattern.root / rest),
+            hint="give tidemill.from_iterable a function that opens and reads it",
+        )
     if find_local(pattern.root) is not None and find_kind(pattern.root) != "folder":
         return DataError(f"no file matches `{pattern.text}`: there is no folder `{shown}`")
     return DataError(f"no file matches `{rest}` in the folder `{shown}`")

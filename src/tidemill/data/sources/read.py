@@ -72,8 +72,8 @@ class Read(Config):
     that begin with a dot or underscore are passed over.
 
     Of files with columns at most 16, spread over the first 1,000, say what the columns are: one that some of these
-    lack is None there. A file with another column, or another kind of values, gives one `DataError`, and the next file
-    is read.
+    lack is None there, and its kind of values is that of the most. A file with another column, or another kind of
+    values, gives one `DataError`, and the next file is read.
 
     Attributes:
         path: one pattern or several; relative ones start at the job file's folder, else the current one. An address

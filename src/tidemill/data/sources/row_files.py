@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
+from tidemill.data.files import AnyPath, find_local, open_random, parse_path, stat_file
+from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.rows.files import FileRows
 from tidemill.data.sources.rows import RowSource
-from tidemill.errors import ConfigError, DataError, StateError
+from tidemill.data.sources.storage import register_secrets
+from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
 MANIFEST = "_manifest.json"
 MANIFEST_VERSION = 1
@@ -24,7 +29,7 @@ _STAMPED_BYTES = 4096
 
 
 class RowFiles(RowSource):
-    """Files of one format in a folder.
+    """Files of one format in a folder, local or on any file system of fsspec.
 
     Attributes:
         path: the folder, or the one file.
@@ -32,23 +37,40 @@ class RowFiles(RowSource):
         sizes: rows of each, as a manifest tells; None counts them on first use.
     """
 
-    def __init__(self, path: Path, file_format: str, names: tuple[str, ...], sizes: tuple[int, ...] | None) -> None:
+    def __init__(
+        self,
+        path: AnyPath,
+        file_format: str,
+        names: tuple[str, ...],
+        sizes: tuple[int, ...] | None,
+        columns: tuple[str, ...] | None = None,
+    ) -> None:
         self.path = path
         self.names = names
         self.sizes = sizes
         self._format = file_format
+        self._columns = columns
         self._stamp: str | None = None
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> AnyPath:
         """Where the files are."""
         return self.path if self.path.name not in self.names else self.path.parent
 
     def open_rows(self) -> Rows:
-        return FileRows([self.folder / name for name in self.names], get_format(self._format).open_rows, self.sizes)
+        open_file = partial(get_format(self._format).open_rows, columns=self._columns)
+        return FileRows([locate(self.folder, name) for name in self.names], open_file, self.sizes)
+
+    def narrow(self, columns: tuple[str, ...]) -> RowSource:
+        if "columns" not in get_format(self._format).takes or not set(columns) <= set(self.rows.columns()):
+            return self
+        return RowFiles(self.path, self._format, self.names, self.sizes, columns)
 
     def stamp(self) -> str:
-        """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once."""
+        """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once.
+
+        Of files elsewhere, of their names, sizes and versions.
+        """
         if self._stamp is None:
             crc = 0
             for name in self.names:
@@ -63,14 +85,17 @@ class RowFiles(RowSource):
         return f"dataset({str(self.path)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RowFiles) and (self.path, self.names) == (other.path, other.names)
+        return isinstance(other, RowFiles) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.path, self.names))
+        return hash(self._key())
+
+    def _key(self) -> tuple[AnyPath, tuple[str, ...], tuple[str, ...] | None]:
+        return self.path, self.names, self._columns
 
 
-def find_row_files(path: str | PathLike[str]) -> RowFiles:
-    """The files of a dataset at `path`.
+def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> RowFiles:
+    """The files of a dataset at `path`, a local one or an address that fsspec opens.
 
     An output folder is read as its manifest says. Of any other folder the files of one known format are taken, sorted
     by name.
@@ -78,31 +103,47 @@ def find_row_files(path: str | PathLike[str]) -> RowFiles:
     Raises:
         ConfigError: the format cannot be a dataset; says why.
         DataError: there is nothing at `path`.
+        ResourceError: it cannot be asked about.
         StateError: the manifest is not one that this version reads.
     """
-    place = Path(path).expanduser().absolute()
-    if place.is_dir():
-        manifest = place / MANIFEST
-        return _load_manifest(manifest) if manifest.is_file() else _find_files(place)
-    if not place.exists():
-        raise DataError(f"expected a folder or a file, got `{path}`, where there is nothing")
-    return RowFiles(place, _find_name(place), (place.name,), None)
+    register_secrets(storage_options or {})
+    place = parse_path(path, storage_options)
+    place = place.expanduser().absolute() if isinstance(place, Path) else place.clean()
+    kind = find_kind(place)
+    local = find_local(place)
+    got = name_special(local) if local else None
+    if kind is None or got or (local and not local.exists()):
+        raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
+    if kind == "file":
+        return RowFiles(place, _find_name(place), (place.name,), None)
+    manifest = place / MANIFEST
+    return _load_manifest(place, manifest) if find_kind(manifest) == "file" else _find_files(place)
 
 
-def _stamp_file(path: Path, crc: int) -> int:
+def locate(folder: AnyPath, name: str) -> Path:
+    """A file in `folder` as a format is given it, which hands it on to `data.files` as it is, local or not."""
+    return cast(Path, folder / name)
+
+
+def _stamp_file(path: AnyPath, crc: int) -> int:
+    local = find_local(path)
     try:
-        with open(path, "rb") as file:
+        if local is None:
+            return zlib.crc32(orjson.dumps(stat_file(path)), crc)
+        with open(local, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             crc = zlib.crc32(file.read(_STAMPED_BYTES), zlib.crc32(str(size).encode(), crc))
             file.seek(max(0, size - _STAMPED_BYTES))
             return zlib.crc32(file.read(), crc)
-    except OSError:
+    except (OSError, ResourceError):
         return zlib.crc32(b"gone", crc)  # told when a row of it is asked for
 
 
-def _load_manifest(path: Path) -> RowFiles:
+def _load_manifest(folder: AnyPath, path: AnyPath) -> RowFiles:
+    with open_random(path) as file:
+        data = file.read()
     try:
-        manifest = orjson.loads(path.read_bytes())
+        manifest = orjson.loads(data)
         version = manifest["version"]
         if version != MANIFEST_VERSION:
             raise StateError(
@@ -116,15 +157,17 @@ def _load_manifest(path: Path) -> RowFiles:
         raise StateError(f"expected the manifest of a run: {error!r}", where=str(path)) from error
     if file_format not in _SEALED:
         raise StateError(f"expected parts in {' or '.join(_SEALED)}, got {file_format!r}", where=str(path))
-    return RowFiles(path.parent, file_format, tuple(name for name, _ in parts), tuple(rows for _, rows in parts))
+    return RowFiles(folder, file_format, tuple(name for name, _ in parts), tuple(rows for _, rows in parts))
 
 
-def _find_files(folder: Path) -> RowFiles:
+def _find_files(folder: AnyPath) -> RowFiles:
     found: dict[str, list[str]] = {}
-    for path in sorted(folder.iterdir()):
-        file_format = find_format(path.name)
-        if file_format is not None and path.is_file() and not path.name.startswith((".", "_")):
-            found.setdefault(file_format.name, []).append(path.name)
+    for name in iter_files(folder):
+        file_format = find_format(name)
+        local = find_local(folder / name)
+        is_file = local is None or local.is_file()
+        if file_format is not None and is_file and not name.startswith((".", "_")):
+            found.setdefault(file_format.name, []).append(name)
     if len(found) > 1:
         raise ConfigError(
             f"expected files of one format, got {' and '.join(sorted(found))} side by side",
@@ -135,14 +178,14 @@ def _find_files(folder: Path) -> RowFiles:
         raise DataError(f"no {MANIFEST} and no file of a known format in the folder `{folder}`")
     ((name, names),) = found.items()
     for each in names:
-        get_format(name).open_rows(folder / each)  # says why, if it cannot be
+        get_format(name).open_rows(locate(folder, each))  # says why, if it cannot be
     return RowFiles(folder, name, tuple(names), None)
 
 
-def _find_name(path: Path) -> str:
+def _find_name(path: AnyPath) -> str:
     file_format = find_format(path.name)
     if file_format is None:
         suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
         raise ConfigError(f"expected a file that ends in {suffixes}, got `{path.name}`", where=str(path.parent))
-    file_format.open_rows(path)
+    file_format.open_rows(locate(path.parent, path.name))
     return file_format.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -73,6 +73,10 @@ class RowSource(ABC):
         """The rows an index names, from the first or from `state`."""
         return open_row_reader(self.rows, index, self.stamp(), state)
 
+    def narrow(self, columns: tuple[str, ...]) -> RowSource:
+        """The same rows with these columns alone, where that saves reading; else, and where one is missing, itself."""
+        return self
+
     def decode_record(self, raw: bytes) -> Any:
         """Not possible: rows are not made of bytes of their own."""
         raise DataError("expected a row of a dataset, which cannot be made from bytes", raw=raw)
@@ -103,6 +107,12 @@ class ObjectSource(RowSource):
     def open_rows(self) -> Rows:
         return ObjectRows(self.items)
 
+    def narrow(self, columns: tuple[str, ...]) -> RowSource:
+        narrow = getattr(self.items, "narrow", None)
+        if narrow is None or not set(columns) <= set(self.items.columns):
+            return self
+        return ObjectSource(narrow(columns))
+
     def describe(self) -> dict[str, Any]:
         return {"object": type(self.items).__qualname__, "size": len(self.items)}
 
@@ -110,9 +120,13 @@ class ObjectSource(RowSource):
         return f"dataset({type(self.items).__name__})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ObjectSource) and (
-            self.items is other.items or (isinstance(self.items, (list, tuple)) and self.items == other.items)
-        )
+        if not isinstance(other, ObjectSource):
+            return False
+        if self.items is other.items:
+            return True
+        with suppress(ValueError):  # arrays of other shapes; of the same ones, the answer is an array
+            return type(self.items) is type(other.items) and (self.items == other.items) is True
+        return False
 
     def __hash__(self) -> int:
         return hash(("object", type(self.items).__qualname__, len(self.items)))

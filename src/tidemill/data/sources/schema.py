@@ -58,9 +58,6 @@ def sample_shape(names: Iterable[str], read: Callable[[str], pa.Schema | None] |
         names: of the files, in reading order.
         read: the schema of the file of a name, None where its format has none; None reads none.
         has_keys: whether folders named `key=value` give columns.
-
-    Raises:
-        DataError: two files have a column of one name and different kinds.
     """
     sample = _spread(names)
     schemas = {name: read(name) for name in sample} if read is not None else {}
@@ -170,19 +167,17 @@ def _spread(names: Iterable[str]) -> list[str]:
 
 
 def _unify(schemas: Mapping[str, pa.Schema]) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
+    """What most files say of each column; of kinds that equally many have, the first one's."""
+    found: dict[str, dict[str | None, list[str]]] = {}  # of each column the files that have it, by kind
     for name, schema in schemas.items():
         for field in schema:
-            kind, known = name_kind(field.type), columns.get(field.name)
-            if known is None or known.kind is None:
-                columns[field.name] = Column(kind, name)
-            elif kind not in (None, known.kind):
-                raise _misfit(_different(field.name, kind, known), name)
-    names = [set(schema.names) for schema in schemas.values()]
-    return {
-        column: Column(known.kind, known.file, not all(column in each for each in names))
-        for column, known in columns.items()
-    }
+            found.setdefault(field.name, {}).setdefault(name_kind(field.type), []).append(name)
+    return {column: _choose_kind(kinds, len(schemas)) for column, kinds in found.items()}
+
+
+def _choose_kind(kinds: Mapping[str | None, list[str]], count: int) -> Column:
+    kind = max((each for each in kinds if each is not None), key=lambda each: len(kinds[each]), default=None)
+    return Column(kind, kinds[kind][0], sum(map(len, kinds.values())) < count)
 
 
 def _different(column: str, kind: str | None, known: Column) -> str:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from operator import length_hint
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.origin import Origin, gather_origins
 from tidemill.data.policy import Losses, Policy, find_step
 from tidemill.data.reader import raise_each
@@ -80,10 +80,15 @@ class Anchor:
         """Something is held behind the link at hand after all."""
         self._settled = _NEVER
 
-    def error(self, error: BaseException) -> Iterator[Any]:
-        """An error as the next link: of the stage in front as it came, of the step itself as its policy says."""
+    def error(self, error: BaseException, record: Any = NO_RECORD) -> Iterator[Any]:
+        """An error as the next link: of the stage in front as it came, of the step itself as its policy says.
+
+        Args:
+            record: the record, or the records, that the step failed at.
+        """
         self._settled = _NEVER
-        explained = self.explain(error)
+        kept = record if self._policy.keeps else NO_RECORD
+        explained = explain_failure(error, self._step, self.upstream.origin().location, kept)
         if find_step(explained) == self._step and self._policy.takes(explained):
             return iter(())
         self.given += self._length

@@ -10,7 +10,7 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure, raise_explained
+from tidemill.data.failures import explain_failure, is_dropped, raise_explained
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
 from tidemill.data.stages.stage import Stage
@@ -131,7 +131,9 @@ def _guard(children: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]
     """The children; an error while they are made has the step and the parent's place."""
     try:
         yield from children
-    except GeneratorExit:
-        raise
+    except GeneratorExit as error:
+        if is_dropped(error):
+            raise
+        raise_explained(error, step, upstream.origin().location)
     except BaseException as error:  # noqa: BLE001 - raised again
         raise_explained(error, step, upstream.origin().location)

@@ -73,7 +73,7 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
                 try:
                     size = measure(record)
                 except BaseException as error:  # noqa: BLE001 - as above
-                    failed = anchor.error(anchor.explain(error, record))
+                    failed = anchor.error(error, record)
             if failed is not None:
                 yield failed
                 continue
@@ -211,4 +211,4 @@ def _form(anchor: Anchor, form: Form, batch: list[Any], **settled: Any) -> Itera
     try:
         return anchor.link([form(batch)], **settled)
     except BaseException as error:  # noqa: BLE001 - as above
-        return anchor.error(anchor.explain(error, batch))
+        return anchor.error(error, batch)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import is_not
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
-from tidemill.data.failures import exit_error, explain_failure
+from tidemill.data.failures import PASSED_ON, exit_error, explain_failure, is_dropped, raise_explained
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -23,7 +23,7 @@ from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
 from tidemill.data.stages.tally import Counter, Tally
 from tidemill.data.steps import RecordFunction, copy_record, is_async, iter_children, record_function
-from tidemill.errors import ConfigError, TidemillError
+from tidemill.errors import ConfigError
 from tidemill.protocols import State
 
 Epoch = tuple[int, ...]
@@ -163,8 +163,11 @@ def _apply_policy(node: Node, policy: Policy, step: str, counter: Counter | None
 def _call_or_skip(function: RecordFunction, policy: Policy, step: str, instead: Any, record: Any) -> Any:
     try:
         return function(record)
-    except Exception as error:  # noqa: BLE001 - any failure of the record is what `on_error="skip"` passes over
-        policy.takes(explain_failure(error, step))
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        if not policy.takes(explain_failure(error, step)):
+            raise  # no failure of the record's: a full disk, say
         return instead
 
 
@@ -172,8 +175,12 @@ def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: A
     """The children; those given before a failure stay."""
     try:
         yield from iter_children(function(record), step)
-    except Exception as error:  # noqa: BLE001 - as above
-        policy.takes(explain_failure(error, step))
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        is_closed = isinstance(error, GeneratorExit) and is_dropped(error)
+        if is_closed or not policy.takes(explain_failure(error, step)):
+            raise
 
 
 def _call_isolated(function: RecordFunction, step: str, record: Any) -> Any:
@@ -181,8 +188,7 @@ def _call_isolated(function: RecordFunction, step: str, record: Any) -> Any:
     try:
         return function(copy_record(record))
     except BaseException as error:  # noqa: BLE001 - raised again, in words
-        explained = _explain_isolated(error, step, record)
-        raise explained from explained.__cause__
+        _raise_isolated(error, step, record)
 
 
 def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record: Any) -> Iterator[Any]:
@@ -192,32 +198,35 @@ def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record
         for child in iter_children(function(copy_record(record)), step):
             given += 1
             yield child
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001 - as above
-        explained = _explain_isolated(error, step, record)
-        if isinstance(explained, TidemillError):
-            explained.given = given
-        raise explained from explained.__cause__
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and is_dropped(error):
+            raise
+        _raise_isolated(error, step, record, given)
     if not given:
         counter.emptied += 1
 
 
-def _explain_isolated(error: BaseException, step: str, record: Any) -> BaseException:
+def _raise_isolated(error: BaseException, step: str, record: Any, given: int = 0) -> NoReturn:
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         error = exit_error(error, step)
-    return explain_failure(error, step, record=record)
+    raise_explained(error, step, record=record, given=given)
 
 
 def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:
     try:
         return function(record)
-    except Exception as error:
-        raise explain_failure(error, step, record=record) from error
+    except PASSED_ON:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised again
+        raise_explained(error, step, record=record)
 
 
 def _iter_keeping(function: RecordFunction, step: str, record: Any) -> Iterator[Any]:
     try:
         yield from iter_children(function(record), step)
-    except Exception as error:
-        raise explain_failure(error, step, record=record) from error
+    except PASSED_ON:
+        raise
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and is_dropped(error):
+            raise
+        raise_explained(error, step, record=record)

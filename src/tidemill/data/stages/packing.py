@@ -50,8 +50,8 @@ class _Packer:
         """Each sequence in the first bin that has room for it; all bins are given when it fits in none of them."""
         bins = self._bins
         for columns in self._iter_records():
-            if isinstance(columns, BaseException):
-                yield self._anchor.error(columns)
+            if not isinstance(columns, tuple):
+                yield columns
                 continue
             for piece in self._cut(columns):
                 _, start, stop = piece
@@ -69,8 +69,8 @@ class _Packer:
         block: list[Piece] = []
         room = self._limit
         for columns in self._iter_records():
-            if isinstance(columns, BaseException):
-                yield self._anchor.error(columns)
+            if not isinstance(columns, tuple):
+                yield columns
                 continue
             start, length = self._take_given(), len(columns[0])
             while start < length:
@@ -86,21 +86,27 @@ class _Packer:
         if block and not self._drops_last:
             yield self._render(block)
 
-    def _iter_records(self) -> Iterator[Columns | BaseException]:
-        """The packed columns of each record, or what it fails with."""
+    def _iter_records(self) -> Iterator[Columns | Iterator[Any]]:
+        """The packed columns of each record, or the link that raises what it fails with."""
         while True:
+            found: Columns | Iterator[Any]
             try:
                 record = next(self._upstream)
             except StopIteration:
                 return
             except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
-                yield error
-                continue
-            self._since += 1
-            try:
-                yield self._read_record(record)
-            except Exception as error:  # noqa: BLE001 - any failure of the record, which the step's `on_error` judges
-                yield self._anchor.explain(error, record)
+                found = self._anchor.error(error)
+            else:
+                self._since += 1
+                found = self._try_record(record)
+            yield found
+            del found
+
+    def _try_record(self, record: Any) -> Columns | Iterator[Any]:
+        try:
+            return self._read_record(record)
+        except Exception as error:  # noqa: BLE001 - any failure of the record, which the step's `on_error` judges
+            return self._anchor.error(error, record)
 
     def _read_record(self, record: Any) -> Columns:
         columns = self._take_columns(record)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import exit_error, explain_failure
+from tidemill.data.failures import NO_RECORD, exit_error, explain_failure
 from tidemill.data.nodes.single import Map
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
@@ -165,7 +165,7 @@ class Window:
         """Whether the failure is passed over; else it is put into words."""
         if flight.came_failed:
             return False
-        record = flight.kept if self._policy.keeps else None
+        record = flight.kept if self._policy.keeps else NO_RECORD
         if self._policy.isolates and isinstance(error, (SystemExit, KeyboardInterrupt)):
             error = exit_error(error, self._step)
         flight.error = explain_failure(error, self._step, self._upstream.describe(flight.spot).location, record)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure, raise_explained
+from tidemill.data.failures import explain_failure, is_dropped, raise_explained
 from tidemill.data.origin import Origin, describe_position
 from tidemill.data.policy import SOURCE, Policy
 from tidemill.data.reader import PartReader, raise_each
@@ -184,9 +184,9 @@ class _Link:
                 for record in self._reader:  # noqa: UP028 - `yield from` would close the reader in whatever thread drops it
                     yield record
                 self.ended = True
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - raised again, unless it is passed over
+            except BaseException as error:
+                if isinstance(error, GeneratorExit) and is_dropped(error):
+                    raise
                 if not policy.takes(explain_failure(error, SOURCE, part)):
                     raise_explained(error, SOURCE, part)
 

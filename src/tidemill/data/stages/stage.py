@@ -17,7 +17,7 @@ from itertools import chain
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import raise_explained, stop_iteration_error
+from tidemill.data.failures import is_dropped, raise_explained, stop_iteration_error
 from tidemill.data.origin import Origin
 from tidemill.protocols import State
 
@@ -100,10 +100,10 @@ def _guard(calls: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]:
     try:
         yield from calls
     except GeneratorExit as error:
-        if error.__traceback__ is None or error.__traceback__.tb_next is None:
-            raise  # the iterator was dropped
+        if is_dropped(error):
+            raise
         raise_explained(error, step, upstream.origin().location)
     except BaseException as error:  # noqa: BLE001 - raised again
         raise_explained(error, step, upstream.origin().location)
     if not upstream.ended():
-        raise stop_iteration_error(step)
+        raise_explained(stop_iteration_error(step), step, upstream.origin().location)

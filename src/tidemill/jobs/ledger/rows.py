@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,9 +98,15 @@ class FailedRow:
     @classmethod
     def from_line(cls, line: bytes) -> FailedRow:
         """The row of `to_line`."""
-        row = orjson.loads(line)
-        raw = row.pop("raw_base64", None)
-        return cls(**{**row, "path": tuple(row["path"]), "raw": base64.b64decode(raw) if raw is not None else None})
+        return cls.from_row(orjson.loads(line))
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> FailedRow:
+        """The row of the JSON object that such a line holds."""
+        fields = dict(row)
+        raw = fields.pop("raw_base64", None)
+        fields["raw"] = None if raw is None else base64.b64decode(raw)
+        return cls(**{**fields, "path": tuple(row["path"])})
 
 
 def _to_json(record: Any) -> tuple[Any, bool]:

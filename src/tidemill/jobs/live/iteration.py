@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.flow import Flow
 from tidemill.data.hooks import StepHooks, bind_hooks
-from tidemill.data.iteration import Records, describe_pipeline, iterate
+from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
 from tidemill.data.nodes.single import Map
@@ -27,6 +27,7 @@ def iterate_all(
     state: State | None = None,
     *,
     folder: Path,
+    describe: Callable[[], Description] | None = None,
     hooks: Sequence[StepHooks] = (),
 ) -> Records:
     """The records of `source` after `nodes`, calls included, from the start or from `state`.
@@ -36,13 +37,14 @@ def iterate_all(
     calls bounds the calls.
 
     Args:
+        describe: what a state belongs to; by default the source and the nodes.
         hooks: around each step, those there are now; a state does not depend on them.
 
     Raises:
         DataError: the source has no parts.
         StateError: `state` belongs to another pipeline; names the step that changed.
     """
-    describe = partial(describe_pipeline, source, tuple(nodes))
+    describe = describe or partial(describe_pipeline, source, tuple(nodes))
     flow = join_calls(source, bind_hooks(nodes, hooks), folder=folder)
     return iterate(flow.source, flow.nodes, state, describe=describe)
 

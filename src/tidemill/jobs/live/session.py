@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.transport import HttpTransport
-from tidemill.data.failures import explain_failure
+from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.nodes.node import step_names
 from tidemill.data.steps import enter_steps
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
@@ -143,7 +143,8 @@ class Session:
         self._arrived.set()
 
     def _explain(self, failure: Failure) -> BaseException:
-        return explain_failure(failure.error, self._names[failure.step], record=failure.record)
+        record = failure.record if failure.step else NO_RECORD
+        return explain_failure(failure.error, self._names[failure.step], record=record)
 
 
 async def _close_reader(reader: RecordsReader, thread: WorkerThread) -> None:

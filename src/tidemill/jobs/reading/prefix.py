@@ -208,8 +208,8 @@ class PrefixRecords:
 
     def _explain(self, error: TidemillError) -> Failure:
         step = self._names.index(find_step(error))
-        if step or error.record is not None:
-            return Failure(step, error, error.record, given=error.given, restorable=error.record is not None)
+        if step or error.has_record:
+            return Failure(step, error, error.record, given=error.given, restorable=error.has_record)
         raw, is_cut = (error.raw, error.is_cut) if isinstance(error, DataError) else (None, False)
         return Failure(0, error, raw=raw, restorable=raw is not None and not is_cut)
 

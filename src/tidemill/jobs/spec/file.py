@@ -40,6 +40,7 @@ from tidemill.data.sources.read import Read
 from tidemill.data.sources.storage import leave_out_secrets
 from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
@@ -221,6 +222,8 @@ def dump_job(job: JobSpec) -> str:
 def _name_source(source: Source) -> str:
     if isinstance(source, FromIterable):
         return "an iterable"
+    if isinstance(source, Replay):
+        return "a quarantine"
     return f"streams joined by `{source.kind}`" if isinstance(source, Joined) else show_source(source)
 
 
