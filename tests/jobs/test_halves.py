@@ -30,6 +30,7 @@ from workbench import (
     write_records,
 )
 
+import tidemill as tm
 from tidemill.data.flow import Flow
 from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
@@ -448,6 +449,34 @@ def spoil(record: dict[str, Any]) -> dict[str, Any]:
     if record["id"] == 9:
         raise ValueError("nine")
     return {**record, "text": text}
+
+
+def look_up(record: dict[str, Any]) -> dict[str, Any]:
+    """Fails for odd numbers within a stream of its own, at a step of its own."""
+    numbers = tm.from_iterable([record["id"] % 2]).map(lambda odd: 1 // (1 - odd), name="inner")
+    return {**record, "found": next(iter(numbers))}
+
+
+def iter_looked_up(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield record
+    yield look_up(record)
+
+
+@pytest.mark.parametrize(
+    ("node", "earlier"),
+    [(Map(fn=look_up), 0), (Map(fn=look_up, concurrency=2, on="threads"), 0), (FlatMap(fn=iter_looked_up), 1)],
+)
+async def test_a_stream_within_a_function_fails_the_record_of_the_function(
+    node: Node, earlier: int, files: Path
+) -> None:
+    """At the function's own step, with the record that came to it, as behind a call."""
+    job = make_job(files, [node, Shuffle(buffer=4)], source="b.jsonl", max_errors=20)
+    report = await run_job(job, FarSide())
+    assert report.outcome == "finished"
+    failed = read_failed(job.folders)
+    odd = [number for number in range(14, 26) if number % 2]
+    assert sorted((row.name, row.record["id"], row.given) for row in failed) == [(node.kind, n, earlier) for n in odd]
+    assert {row.error["type"] for row in failed} == {"ZeroDivisionError"}
 
 
 async def test_retry_takes_what_only_order_lies_behind(files: Path) -> None:

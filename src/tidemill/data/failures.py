@@ -44,9 +44,7 @@ def exit_error(error: BaseException, step: str) -> WorkerError:
     )
 
 
-def explain_failure(
-    error: BaseException, step: str, place: str = "", record: Any = NO_RECORD, *, given: int = 0
-) -> BaseException:
+def explain_failure(error: BaseException, step: str, place: str = "", record: Any = NO_RECORD) -> BaseException:
     """`error` as one of ours: the step it came out of, where its record stood, and itself as the cause.
 
     One that has its step already, and one that ends the program, are given back as they are.
@@ -54,7 +52,6 @@ def explain_failure(
     Args:
         place: where the record stood, empty when that is unknown.
         record: the record as it came to the step, where it is kept.
-        given: children of it that were given before.
     """
     if isinstance(error, PASSED_ON):
         return error
@@ -77,17 +74,32 @@ def explain_failure(
         explained = WorkerError(f"the function raised {_name(error)}, which is no Exception", where=where)
     explained.step = step
     if record is not NO_RECORD and not explained.has_record:
-        explained.keep_record(record, given=given)
+        explained.keep_record(record)
     if explained is not error:
         explained.__cause__ = error
     return explained
 
 
-def raise_explained(
-    error: BaseException, step: str, place: str = "", record: Any = NO_RECORD, *, given: int = 0
-) -> NoReturn:
+def explain_isolated(error: BaseException, step: str, record: Any, *, place: str = "", given: int = 0) -> BaseException:
+    """`error` as the failure of `record` at `step`, as a job has it.
+
+    What would end the process is that, too, and so is an error that names a step of a stream within the function.
+
+    Args:
+        given: children of the record that were given before.
+    """
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        error = exit_error(error, step)
+    explained = explain_failure(error, step, place)
+    if isinstance(explained, TidemillError):
+        explained.step = step
+        explained.keep_record(record, given=given)
+    return explained
+
+
+def raise_explained(error: BaseException, step: str, place: str = "", record: Any = NO_RECORD) -> NoReturn:
     """Raise what `explain_failure` makes of `error`."""
-    explained = explain_failure(error, step, place, record, given=given)
+    explained = explain_failure(error, step, place, record)
     try:
         if explained is error:
             raise error

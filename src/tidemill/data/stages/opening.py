@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from operator import is_not
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from tidemill.data.failures import PASSED_ON, exit_error, explain_failure, is_dropped, raise_explained
+from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, is_dropped, raise_explained
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -188,7 +188,7 @@ def _call_isolated(function: RecordFunction, step: str, record: Any) -> Any:
     try:
         return function(copy_record(record))
     except BaseException as error:  # noqa: BLE001 - raised again, in words
-        _raise_isolated(error, step, record)
+        raise_explained(explain_isolated(error, step, record), step)
 
 
 def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record: Any) -> Iterator[Any]:
@@ -201,15 +201,9 @@ def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record
     except BaseException as error:
         if isinstance(error, GeneratorExit) and is_dropped(error):
             raise
-        _raise_isolated(error, step, record, given)
+        raise_explained(explain_isolated(error, step, record, given=given), step)
     if not given:
         counter.emptied += 1
-
-
-def _raise_isolated(error: BaseException, step: str, record: Any, given: int = 0) -> NoReturn:
-    if isinstance(error, (SystemExit, KeyboardInterrupt)):
-        error = exit_error(error, step)
-    raise_explained(error, step, record=record, given=given)
 
 
 def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:

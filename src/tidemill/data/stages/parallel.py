@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import NO_RECORD, exit_error, explain_failure
+from tidemill.data.failures import NO_RECORD, explain_failure, explain_isolated
 from tidemill.data.nodes.single import Map
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
@@ -165,10 +165,12 @@ class Window:
         """Whether the failure is passed over; else it is put into words."""
         if flight.came_failed:
             return False
-        record = flight.kept if self._policy.keeps else NO_RECORD
-        if self._policy.isolates and isinstance(error, (SystemExit, KeyboardInterrupt)):
-            error = exit_error(error, self._step)
-        flight.error = explain_failure(error, self._step, self._upstream.describe(flight.spot).location, record)
+        place = self._upstream.describe(flight.spot).location
+        if self._policy.isolates:
+            flight.error = explain_isolated(error, self._step, flight.kept, place=place)
+        else:
+            record = flight.record if self._policy.keeps else NO_RECORD
+            flight.error = explain_failure(error, self._step, place, record)
         return self._policy.takes(flight.error)
 
     def _pass_over(self) -> None:
