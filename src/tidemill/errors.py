@@ -66,6 +66,7 @@ class TidemillError(Exception):
         step: the name of the step a record failed at, `source` for where it was read; empty outside of a stream.
         record: the record as it came to the step that failed, None where none was kept.
         has_record: whether one was kept, which may itself be None.
+        given: children that a `flat_map` gave of the record kept before it failed.
     """
 
     def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
@@ -76,11 +77,13 @@ class TidemillError(Exception):
         self.step = ""
         self.record: Any = None
         self.has_record = False
+        self.given = 0
 
-    def keep_record(self, record: Any) -> None:
-        """Let the record that failed go along, for a quarantine to hold."""
+    def keep_record(self, record: Any, *, given: int = 0) -> None:
+        """Let the record that failed go along, for a quarantine to hold; `given` of its children came before."""
         self.record = record
         self.has_record = True
+        self.given = given
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
@@ -112,6 +115,7 @@ class DataError(TidemillError):
         raw: the bytes as they stood in the source, None when there were none.
         offset: where they stood, in bytes from the start of the (decompressed) file, None when unknown.
         is_cut: whether `raw` is not all that stood there, so that nothing can be decoded from it.
+        is_foreign: whether this puts its cause into words, an error that is none of Tidemill's.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class DataError(TidemillError):
         self.raw = raw
         self.offset = offset
         self.is_cut = is_cut
+        self.is_foreign = False
 
 
 class CallError(TidemillError):

@@ -909,9 +909,12 @@ def test_a_dataset_stays_one_while_places_are_kept(tmp_path: Path) -> None:
     assert sorted(record["n"] for record in free) == list(range(30))
 
 
-def test_a_job_refuses_workers(tmp_path: Path) -> None:
-    """It calls functions itself."""
+def test_a_job_has_workers_in_front_of_calls_alone(tmp_path: Path) -> None:
+    """Behind one it calls functions itself."""
     (tmp_path / "numbers.jsonl").write_text('{"n": 1}\n')
     stream = tm.read(tmp_path / "numbers.jsonl").map(dict, concurrency=4)
-    with pytest.raises(ConfigError, match="in a job no function has workers of its own"):
-        stream.write(tmp_path / "out")
+    assert stream.write(tmp_path / "out", progress=False).records["landed"] == 1
+    model = tm.model("openai/any", base_url="http://far.invalid/v1")
+    asked = stream.generate(model, "{{ n }}").map(dict, concurrency=4)
+    with pytest.raises(ConfigError, match="behind a call no function has workers of its own"):
+        asked.write(tmp_path / "asked")

@@ -262,8 +262,12 @@ def test_a_job_tokenizes_on_either_side_of_its_calls(file: Path, tmp_path: Path)
     assert written.read_text().count("tokenizer: tokenizer.json") == 2
 
 
-def test_a_job_says_that_packing_looks_across_records(tmp_path: Path) -> None:
-    (tmp_path / "reviews.jsonl").write_text('{"input_ids": [1, 2]}\n')
-    job = tm.read(tmp_path / "reviews.jsonl").pack(5).job(tmp_path / "out")
-    with pytest.raises(tm.ConfigError, match=r"`pack` looks across records.*(?s:.)*stream\.save"):
-        job.check()
+def test_a_job_packs_in_front_of_calls_alone(tmp_path: Path) -> None:
+    """Behind one it looks at each record by itself."""
+    (tmp_path / "reviews.jsonl").write_text('{"input_ids": [1, 2]}\n{"input_ids": [3]}\n')
+    packed = tm.read(tmp_path / "reviews.jsonl").pack(5)
+    assert packed.write(tmp_path / "out", progress=False).records["landed"] == 1
+    assert list(tm.dataset(tmp_path / "out")) == list(packed)
+    asked = tm.read(tmp_path / "reviews.jsonl").generate(tm.model("openai/any", base_url="http://far.invalid/v1"), "a")
+    with pytest.raises(tm.ConfigError, match=r"`pack` looks across records, which a job cannot do after a call"):
+        asked.pack(5).job(tmp_path / "asked").check()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, computed_field
 
 import tidemill as tm
 from tidemill.config.templates import Template
+from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
 from tidemill.testing import FaultServer
 
@@ -302,19 +303,73 @@ def test_a_key_that_no_header_can_hold_is_told(folder: Path, server: FaultServer
     assert "half" not in str(caught.value)
 
 
-@pytest.mark.parametrize("step", ["shuffle", "batch", "skip", "repeat"])
-def test_a_step_across_records_is_refused_with_the_way_round_it(step: str, folder: Path, server: FaultServer) -> None:
-    """Nothing is called or written; saved to a file, the same stream is a job's source."""
-    ordered = getattr(tm.read(folder / "reviews/*.jsonl"), step)(*([] if step == "shuffle" else [2]))
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda stream: stream.batch(2), "`batch` gives lists of records, and what is called with and lands are dicts"),
+        (lambda stream: stream.sliding(2).take(3), "`sliding` gives lists of records, .*; take them apart again"),
+        (lambda stream: stream.batch(2, form="arrow"), "`batch` gives Arrow tables, .*`unbatch`"),
+        (lambda stream: stream.zip(stream), "`zip` gives tuples, .*; make one dict of each with a `map`"),
+        (lambda stream: stream.catch(), "a job has a quarantine of its own, which `catch` would keep failures from"),
+        (
+            lambda stream: stream | tm.Pipeline([Shuffle(buffer=None)]),
+            "`shuffle` needs records with numbers, and these have none",
+        ),
+        (lambda stream: stream.map(dict, concurrency=2, ordered=False), "ordered=False gives records in another order"),
+        (lambda stream: stream.concat(stream.catch()), "in one of the joined streams: .* quarantine of its own"),
+        (lambda stream: stream.concat(stream.filter(bool, on_error="skip")), "passes over failures"),
+        (lambda stream: stream.concat(stream.generate("local/smollm2", "Hi")), "one of the joined streams makes calls"),
+    ],
+)
+def test_a_source_half_that_cannot_run_is_refused(
+    make: Callable[[Any], Any], told: str, folder: Path, server: FaultServer
+) -> None:
+    """With the way round it; nothing is called or written."""
     before = files_of(folder)
-    with pytest.raises(
-        tm.ConfigError, match=f"`{step}` looks across records, and of such steps a job takes `take` alone"
-    ):
-        ordered.generate(model_of(server), "Hello", max_tokens=5).write(folder / "out")
+    with pytest.raises(tm.ConfigError, match=told):
+        make(tm.read(folder / "reviews/*.jsonl")).generate(model_of(server), "Hello", max_tokens=5).write(
+            folder / "out"
+        )
     assert files_of(folder) == before
-    if step != "batch":
-        ordered.take(4).save(folder / "ordered.jsonl")
-        tm.read(folder / "ordered.jsonl").generate(model_of(server), "Hello").job("out").check()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda stream: stream.shuffle().skip(1).repeat(2),
+        lambda stream: stream.batch(2).unbatch().sample(0.5),
+        lambda stream: stream.batch(1, form="columns"),
+        lambda stream: stream.map(dict, concurrency=4).prefetch(2),
+        lambda stream: stream.sliding(2).map(lambda window: {"text": "".join(each["text"] for each in window)}),
+        lambda stream: stream.interleave(stream.take(2), block=2),
+    ],
+)
+def test_any_step_may_stand_in_front_of_the_first_call(
+    make: Callable[[Any], Any], folder: Path, server: FaultServer
+) -> None:
+    """Also those that look across records, and those with workers."""
+    make(tm.read(folder / "reviews/*.jsonl")).generate(model_of(server), "{{ text }}").job("out").check()
+
+
+@pytest.mark.parametrize("wanted", ["text", "txt"])
+def test_columns_are_followed_through_batches(wanted: str, folder: Path, server: FaultServer) -> None:
+    """A batch of columns has the columns of its records; so has what comes out of one."""
+    (folder / "alike.jsonl").write_text('{"id": 1, "text": "fine"}\n' * 5)
+    stream = tm.read(folder / "alike.jsonl").batch(2, form="columns")
+    for each in (stream, stream.unbatch()):
+        job = each.generate(model_of(server), f"{{{{ {wanted} }}}}").job("out")
+        if wanted == "text":
+            job.check()
+        else:
+            with pytest.raises(tm.ConfigError, match="no record has a column `txt`; did you mean `text`"):
+                job.check()
+
+
+def test_batches_that_all_fail_are_told(folder: Path, server: FaultServer) -> None:
+    """As a step is at which each record fails."""
+    stream = tm.read(folder / "reviews/*.jsonl").batch(2, form="columns")
+    with pytest.raises(tm.ConfigError, match=r"step `batch`: the one record read fails here: .*title"):
+        stream.generate(model_of(server), "{{ text }}").job("out").check()
 
 
 def test_an_iterable_is_not_gone_through(server: FaultServer) -> None:

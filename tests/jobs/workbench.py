@@ -17,13 +17,11 @@ from pydantic import BaseModel, Field
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.ledger.rows import FailedRow, parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.opening.deletion import DELETING
@@ -33,6 +31,7 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.protocols import Source
 from tidemill.testing import ScriptedTransport, chat_response, error_response
 
 Reply = Response | Exception
@@ -140,7 +139,7 @@ def make_job(
     folder: Path,
     steps: Sequence[Node],
     *,
-    source: str | Sequence[str] | FromIterable | Replay = "records.jsonl",
+    source: str | Sequence[str] | Source = "records.jsonl",
     sink: Mapping[str, Any] = {},
     run: Mapping[str, Any] = {},
     **fields: Any,
@@ -149,7 +148,7 @@ def make_job(
     source_fields = fields.pop("read", {})
     read = (
         source
-        if isinstance(source, (FromIterable, Replay))
+        if isinstance(source, Source)
         else Read.model_validate({"path": source, **source_fields}, context={"folder": folder})
     )
     return JobSpec(

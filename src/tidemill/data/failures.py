@@ -27,6 +27,15 @@ def stop_iteration_error(step: str) -> WorkerError:
     return error
 
 
+def exit_error(error: BaseException, step: str) -> WorkerError:
+    """What a SystemExit or KeyboardInterrupt out of a function of `step` becomes."""
+    return WorkerError(
+        f"the function raised {type(error).__name__}, which would have ended the process",
+        where=f"step `{step}`",
+        hint="raise an ordinary error to fail the record",
+    )
+
+
 def explain_failure(error: BaseException, step: str, place: str = "", record: Any = NO_RECORD) -> BaseException:
     """`error` as one of ours: the step it came out of, where its record stood, and itself as the cause.
 
@@ -52,6 +61,7 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
         explained.where = where
     elif isinstance(error, Exception):
         explained = DataError(_name(error), where=where)
+        explained.is_foreign = True
     else:
         explained = WorkerError(f"the function raised {_name(error)}, which is no Exception", where=where)
     explained.step = step
@@ -59,6 +69,23 @@ def explain_failure(error: BaseException, step: str, place: str = "", record: An
         explained.keep_record(record)
     if explained is not error:
         explained.__cause__ = error
+    return explained
+
+
+def explain_isolated(error: BaseException, step: str, record: Any, *, place: str = "", given: int = 0) -> BaseException:
+    """`error` as the failure of `record` at `step`, as a job has it.
+
+    What would end the process is that, too, and so is an error that names a step of a stream within the function.
+
+    Args:
+        given: children of the record that were given before.
+    """
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        error = exit_error(error, step)
+    explained = explain_failure(error, step, place)
+    if isinstance(explained, TidemillError):
+        explained.step = step
+        explained.keep_record(record, given=given)
     return explained
 
 

@@ -112,22 +112,11 @@ def iterate(
     losses = Losses()
     policy = Policy(skips=skips, keeps=False, losses=losses)
 
-    folded = find_folded(source, nodes) or find_shared(source, nodes)
-
     def start(state: State | None, epoch: Epoch) -> Stage:
-        marks = state["steps"] if state else {}
-        chosen = [(nodes[index], marks.get(str(index))) for index in sorted(folded)]
-        share = make_share(*chosen[0]) if chosen and not isinstance(source, RowSource) else None
-        given = choose_rows(source, chosen, epoch) if share is None else cast(Read, source).share_out(share)
-        stage = open_parts(given, parts, state, policy=policy)
-        stage.share = share
-        if share is None:
-            layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
-            stage.kept = {index: mark for index, mark in layers.items() if mark}
-        return stage
+        return open_source(source, nodes, state, epoch, policy=policy, parts=parts)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
-    stage = Opening(start, steps, losses, folded).open(len(nodes), state, epoch)
+    stage = Opening(start, steps, losses, find_taken_over(source, nodes)).open(len(nodes), state, epoch)
     passing = _Passing(state)
     records = cast(Records, Records.from_iterable(_iter_closing(stage, passing)))
     records._passing = passing
@@ -135,6 +124,41 @@ def iterate(
     records._last = stage
     records._describe = describe
     return records
+
+
+def find_taken_over(source: Source, nodes: Sequence[Node]) -> frozenset[int]:
+    """The places of the steps that are the source's part: it gives its records as they choose, and they do nothing."""
+    return find_folded(source, nodes) or find_shared(source, nodes)
+
+
+def open_source(
+    source: Source,
+    nodes: Sequence[Node],
+    state: State | None,
+    epoch: Epoch,
+    *,
+    policy: Policy,
+    parts: Sequence[str] | None = None,
+    passed: list[tuple[str, State]] | None = None,
+) -> Stage:
+    """The stage of `source`, with what it takes over of the steps `nodes`, from the start or from `state`.
+
+    Args:
+        policy: what failures of the source get.
+        parts: read only these; None reads all.
+        passed: where each part that was read to its end is noted, with the state of its reader there.
+    """
+    folded = find_taken_over(source, nodes)
+    marks = state["steps"] if state else {}
+    chosen = [(nodes[index], marks.get(str(index))) for index in sorted(folded)]
+    share = make_share(*chosen[0]) if chosen and not isinstance(source, RowSource) else None
+    given = choose_rows(source, chosen, epoch) if share is None else cast(Read, source).share_out(share)
+    stage = open_parts(given, parts, state, policy=policy, passed=passed)
+    stage.share = share
+    if share is None:
+        layers = {str(index): dump_layers(load_layers(marks.get(str(index)))) for index in folded}
+        stage.kept = {index: mark for index, mark in layers.items() if mark}
+    return stage
 
 
 def start_state(description: Description) -> State:

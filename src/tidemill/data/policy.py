@@ -34,11 +34,14 @@ class Policy:
     Attributes:
         skips: they are passed over and counted; otherwise raised.
         keeps: the record goes with its error, for a quarantine to hold.
+        isolates: as in a job: a function is given a copy of the record, so that it is kept as it came, and fails the
+            record alone, also by what would end the process.
     """
 
     skips: bool
     keeps: bool
     losses: Losses
+    isolates: bool = False
 
     def takes(self, error: BaseException) -> bool:
         """Whether `error` is passed over; it is then counted."""

@@ -141,6 +141,11 @@ def _find_function(node: Node, step: str) -> RecordFunction:
     raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")
 
 
+def copy_record(record: Any) -> Any:
+    """What a user's function is given, so that the record stays as it came: a copy, one level deep."""
+    return record.copy() if type(record) is dict else record
+
+
 def iter_children(result: Any, step: str) -> Iterator[Any]:
     """The children that the function of the `flat_map` named `step` gave for one record.
 

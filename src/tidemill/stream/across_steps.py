@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class AcrossSteps(ABC, Generic[T]):
-    """Each method gives a new stream with one step more."""
+    """Each method gives a new stream with one step more. In a job they stand before the first call."""
 
     __slots__ = ()
 
@@ -30,28 +30,28 @@ class AcrossSteps(ABC, Generic[T]):
     def take(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Keep the first `count` records; what is behind them is not read, and no call is made for it.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. In a job only before the first call.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact.
         """
         return self._append(Take, count=count, name=name)
 
     def skip(self, count: int, *, name: str | None = None) -> Stream[T]:
         """Pass over the first `count` records.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact.
         """
         return self._append(Skip, count=count, name=name)
 
     def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Stream[T]:
         """Keep one record of every `count`, beginning with the one numbered `offset`.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact.
         """
         return self._append(Every, count=count, offset=offset, name=name)
 
     def sample(self, ratio: float, *, seed: int = 0, name: str | None = None) -> Stream[T]:
         """Keep about `ratio` (0-1) of the records, each chosen by its number and `seed`.
 
-        Order: kept.   Memory: one record.   Failure: none.   Resume: exact. Not in a job.
+        Order: kept.   Memory: one record.   Failure: none.   Resume: exact.
         """
         return self._append(Sample, ratio=ratio, seed=seed, name=name)
 
@@ -73,7 +73,7 @@ class AcrossSteps(ABC, Generic[T]):
         Behind a `read` the files share their records out: what is another rank's turn is not parsed, and a record that
         fails comes to one rank alone.
 
-        Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact. Not in a job.
+        Order: kept.   Memory: one record, of `even` one round.   Failure: none.   Resume: exact.
 
         Args:
             early: share out as near to the source as the steps allow: in front of all steps behind the last that looks
@@ -100,7 +100,7 @@ class AcrossSteps(ABC, Generic[T]):
         Order: kept.   Memory: one batch.
         Failure: records whose columns do not go together fail their batch, as `on_error` says; iteration goes on with
         the next.
-        Resume: exact; reads at most a batch and 1,024 records again. Not in a job.
+        Resume: exact; reads at most a batch and 1,024 records again.
 
         Args:
             size_bytes: of the records as JSON; a larger record stands alone.
@@ -118,7 +118,7 @@ class AcrossSteps(ABC, Generic[T]):
         """Lists of `size` records in a row, each beginning `step` records after the last; only whole ones.
 
         Order: kept.   Memory: `size` records.   Failure: none.
-        Resume: exact; reads at most `size` and 1,024 records again. Not in a job.
+        Resume: exact; reads at most `size` and 1,024 records again.
         """
         return cast("Stream[list[T]]", self._append(Sliding, size=size, step=step, name=name))
 
@@ -146,7 +146,7 @@ class AcrossSteps(ABC, Generic[T]):
         Order: bins as they fill, then as they were opened; sequences within one, and tokens, as they come.
         Memory: `buffer` bins, or one record.
         Failure: the record's, when it has no such list, or with `first_fit` one that is too long.
-        Resume: exact; reads at most the sequences of `buffer` bins and 1,024 records again. Not in a job.
+        Resume: exact; reads at most the sequences of `buffer` bins and 1,024 records again.
 
         Args:
             column: the column of the tokens.
@@ -167,7 +167,7 @@ class AcrossSteps(ABC, Generic[T]):
         In front of a `repeat` each epoch has orders of its own.
 
         Order: a function of `seed`, epoch and number.   Memory: one block.   Failure: none.
-        Resume: exact; reads one block again. Not in a job.
+        Resume: exact; reads one block again.
         """
         return self._append(Shuffle, seed=seed, buffer=buffer, name=name)
 
@@ -175,7 +175,7 @@ class AcrossSteps(ABC, Generic[T]):
         """Read up to `count` records ahead of who consumes them, in a thread that begins with the first one.
 
         Order: kept.   Memory: `count` records.   Failure: that of the steps in front, at its place.
-        Resume: exact, from what was given; reads at most `count` and 1,024 records again. Not in a job.
+        Resume: exact, from what was given; reads at most `count` and 1,024 records again.
         """
         return self._append(Prefetch, count=count, name=name)
 
@@ -184,7 +184,6 @@ class AcrossSteps(ABC, Generic[T]):
 
         The first of them is number `start`: `repeat(1, start=2)` gives the third epoch alone.
 
-        Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch. Not in a
-        job.
+        Order: that of each epoch.   Memory: one record.   Failure: none.   Resume: exact, within the epoch.
         """
         return self._append(Repeat, epochs=epochs, start=start, name=name)

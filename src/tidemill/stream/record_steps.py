@@ -92,7 +92,7 @@ class RecordSteps(ABC, Generic[T]):
         `SystemExit` and a cancellation, which pass through. A worker process that dies is replaced and its record tried
         once more.
         Resume: exact; a record in flight at the checkpoint runs again. After `ordered=False` the set is exact, the
-        sequence is not. A job takes plain functions one at a time, and coroutine functions behind a call.
+        sequence is not. In a job not behind a call, and in order.
 
         Args:
             on: `threads`, for a function that waits, or computes without the interpreter's lock; `processes`, for one

@@ -22,7 +22,9 @@ class Flight:
         error: what it raised, or what the stage in front did.
         came_failed: whether there is no record: the stage in front raised in its place.
         is_done: whether the window knows that it has finished.
+        kept: the record as it came, where the function is given a copy of it.
         spot: where the record came from, not yet in words.
+        counts: what the steps in front had given when it was read.
         context: the consumer's context variables, in a copy of its own.
         mode: the consumer's gradient mode.
         task: what awaits the function, in a loop.
@@ -30,12 +32,16 @@ class Flight:
     """
 
     __slots__ = (
-        "came_failed", "context", "error", "is_done", "mode", "number", "record", "spot", "task", "tries", "value"
+        "came_failed", "context", "counts", "error", "is_done", "kept", "mode", "number", "record", "spot", "task",
+        "tries", "value",
     )  # fmt: skip
 
-    def __init__(self, number: int, record: Any, spot: Any, error: BaseException | None = None) -> None:
+    def __init__(
+        self, number: int, record: Any, spot: Any, error: BaseException | None = None, *, counts: Any = ()
+    ) -> None:
         self.number = number
-        self.record = record
+        self.record = self.kept = record
+        self.counts = counts
         self.value: Any = None
         self.error = error
         self.came_failed = self.is_done = error is not None

@@ -54,13 +54,13 @@ class Joined(ABC):
         raise DataError("expected a record of one of several streams, which its bytes do not name", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """`same`, unless a part that one of the streams stands in was edited."""
+        """`same`, unless a part that one of the streams stands in was edited, or grew."""
+        changes: set[Growth] = {"same"}
         for flow, inner in zip(self.flows, state["inner"], strict=True):
             if inner["part"] is not None and inner["source"] is not None:
-                growth = flow.source.compare_part(inner["part"], inner["source"])
-                if growth in ("cut", "edited"):
-                    return growth
-        return "same"
+                changes.add(flow.source.compare_part(inner["part"], inner["source"]))
+        worst: tuple[Growth, ...] = ("edited", "cut", "grown", "same")
+        return next(growth for growth in worst if growth in changes)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Unknown."""
@@ -389,7 +389,7 @@ class Mix(Joined):
             turns.begin_again(index)
 
 
-class _DatasetRows(RowSource):
+class JoinedDatasets(RowSource):
     """Joined datasets, whose records have numbers: the same source with its rows."""
 
     joined: Joined
@@ -421,7 +421,7 @@ class _DatasetRows(RowSource):
         ]
 
 
-class ConcatRows(_DatasetRows):
+class ConcatRows(JoinedDatasets):
     """Datasets one after the other, as one."""
 
     def __init__(self, flows: Sequence[Flow]) -> None:
@@ -431,7 +431,7 @@ class ConcatRows(_DatasetRows):
         return JoinedRows(self._open_members())
 
 
-class ZipRows(_DatasetRows):
+class ZipRows(JoinedDatasets):
     """Tuples of the records of datasets at one place, as one dataset as long as the shortest.
 
     Raises:

@@ -145,6 +145,12 @@ class RowView(RowSource):
     def open_part(self, part: str, state: State | None = None) -> PartReader:
         return self._source.open_view(self._index, state)
 
+    def compare_part(self, part: str, state: State) -> Growth:
+        return "same" if state["stamp"] == self.stamp() and state["size"] == len(self._index) else "edited"
+
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        return state["row"] if state else 0, len(self._index)
+
     def describe(self) -> dict[str, Any]:
         return self._source.describe()
 

@@ -96,6 +96,11 @@ class Anchor:
         self.given += 1
         return raise_each((explained,))
 
+    def explain(self, error: BaseException, record: Any = None) -> BaseException:
+        """An error in words; the step's own keeps the `record` it is about, where a quarantine needs it."""
+        kept = record if self._policy.keeps else None
+        return explain_failure(error, self._step, self.upstream.origin().location, kept)
+
     def count_given(self) -> int:
         """Outcomes given since."""
         return max(self.pending, self.given + self._length - length_hint(self._link))

@@ -34,6 +34,9 @@ class EpochStage(Stage):
         epoch, inner = spot
         return self.going.upstream.describe(inner).through(f"{self.step} epoch {epoch}")
 
+    def counts(self) -> Any:
+        return self.going.upstream.counts()
+
     def gathers(self) -> bool:
         return self.going.upstream.gathers()
 

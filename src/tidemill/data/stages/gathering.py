@@ -11,7 +11,6 @@ from itertools import islice
 from typing import Any
 
 from tidemill.data.batches import Form
-from tidemill.data.failures import NO_RECORD
 from tidemill.data.order import derive_seed, permute_block
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Anchor, Feed
@@ -59,16 +58,20 @@ def feed_sized_batches(limit: int, measure: Callable[[Any], int], form: Form, *,
     def feed(upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
         batch: list[Any] = []
         total = largest = since = size = 0
+        record: Any = None
         while True:
             failed: Iterator[Any] | None = None
-            record = NO_RECORD
             try:
                 record = next(upstream)
-                size = measure(record)
             except StopIteration:
                 break
             except BaseException as error:  # noqa: BLE001 - as above
-                failed = anchor.error(error, record)
+                failed = anchor.error(error)
+            else:
+                try:
+                    size = measure(record)
+                except BaseException as error:  # noqa: BLE001 - as above
+                    failed = anchor.error(error, record)
             if failed is not None:
                 yield failed
                 continue

@@ -8,7 +8,7 @@ from functools import partial
 from operator import is_not
 from typing import Any, cast
 
-from tidemill.data.failures import PASSED_ON, explain_failure, raise_explained
+from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -21,7 +21,8 @@ from tidemill.data.stages.epochs import open_epochs
 from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
-from tidemill.data.steps import RecordFunction, is_async, iter_children, record_function
+from tidemill.data.stages.tally import Counter, Tally
+from tidemill.data.steps import RecordFunction, copy_record, is_async, iter_children, record_function
 from tidemill.errors import ConfigError
 from tidemill.protocols import State
 
@@ -41,12 +42,15 @@ class Opening:
         steps: each node with its name.
         losses: where what is passed over is counted.
         folded: the places of steps that are the source's part: it gives its rows as they choose.
+        tally: what counts the records that come through behind each step; with it, failures are those of a job: each
+            goes on with its record, which is as it came to the step.
     """
 
     start: Callable[[State | None, Epoch], Stage]
     steps: tuple[tuple[Node, str], ...]
     losses: Losses = field(default_factory=Losses)
     folded: frozenset[int] = frozenset()
+    tally: Tally | None = None
 
     def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
         """The stage of the last of the first `count` steps, at `state`; whoever goes through it is one worker.
@@ -61,13 +65,18 @@ class Opening:
         edge = max(edges, default=None)
         marks = state["steps"] if state else {}
         if edge is None:
-            stage, first = self.start(state, epoch), 0
+            stage, first = self._count(self.start(state, epoch), 0, state), 0
         else:
-            stage, first = self._open_edge(edge, state, marks.get(str(edge)), epoch, worker), edge + 1
+            stage = self._open_edge(edge, state, marks.get(str(edge)), epoch, worker)
+            stage, first = self._count(stage, edge + 1, state), edge + 1
         for index in range(first, count):
             if index not in self.folded:
                 stage = self._open_step(stage, index, marks.get(str(index)), epoch, worker)
+            stage = self._count(stage, index + 1, state)
         return stage
+
+    def _count(self, stage: Stage, index: int, state: State | None) -> Stage:
+        return stage if self.tally is None else self.tally.open(stage, index, state)
 
     def _open_edge(
         self, index: int, state: State | None, mark: State | None, epoch: Epoch, worker: WorkerSteps
@@ -102,7 +111,8 @@ class Opening:
         find = worker.add(node, name)
 
         def make() -> RecordFunction:
-            return _apply_policy(find(), policy, name)
+            counter = None if self.tally is None or not node.gives_many else self.tally.counters[index + 1]
+            return _apply_policy(find(), policy, name, counter)
 
         if node.gives_many:
             return open_flat_map(upstream, make, index, name, mark)
@@ -118,6 +128,8 @@ class Opening:
 
     def _find_policy(self, node: Node, index: int) -> Policy:
         """What failures of a step get; a quarantine further on needs the record with its failure."""
+        if self.tally is not None:
+            return Policy(skips=False, keeps=True, losses=self.losses, isolates=True)
         behind = (node for node, _ in self.steps[index + 1 :])
         keeps = node.on_error == "quarantine" or any(isinstance(node, Catch) and node.to for node in behind)
         return Policy(skips=node.on_error == "skip", keeps=keeps, losses=self.losses)
@@ -130,9 +142,13 @@ def _open_single(upstream: Stage, node: Node, make: Callable[[], RecordFunction]
     return open_calls(upstream, lambda stage: each(make(), stage), name)
 
 
-def _apply_policy(node: Node, policy: Policy, step: str) -> RecordFunction:
-    """The step's function, with what its failures get."""
+def _apply_policy(node: Node, policy: Policy, step: str, counter: Counter | None = None) -> RecordFunction:
+    """The step's function, with what its failures get; records it gives nothing for are counted."""
     function = record_function(node, step)
+    if policy.isolates and counter is not None:
+        return partial(_iter_isolated, function, step, counter)
+    if policy.isolates:
+        return partial(_call_isolated, function, step)
     if policy.skips and node.gives_many:
         return partial(_iter_or_skip, function, policy, step)
     if policy.skips:
@@ -168,6 +184,31 @@ def _iter_or_skip(function: RecordFunction, policy: Policy, step: str, record: A
     except BaseException as error:
         if not policy.takes(explain_failure(error, step)):
             raise
+
+
+def _call_isolated(function: RecordFunction, step: str, record: Any) -> Any:
+    """What the function gives for a copy of the record."""
+    try:
+        return function(copy_record(record))
+    except BaseException as error:  # noqa: BLE001 - raised again, in words
+        raise_explained(explain_isolated(error, step, record), step)
+
+
+def _iter_isolated(function: RecordFunction, step: str, counter: Counter, record: Any) -> Iterator[Any]:
+    """The children that the function gives for a copy of the record; one that has none is counted."""
+    given = 0
+    try:
+        for child in iter_children(function(copy_record(record)), step):
+            given += 1
+            yield child
+    except GeneratorExit as error:
+        if error.__traceback__ is None or error.__traceback__.tb_next is None:
+            raise
+        raise_explained(explain_isolated(error, step, record, given=given), step)
+    except BaseException as error:  # noqa: BLE001 - raised again
+        raise_explained(explain_isolated(error, step, record, given=given), step)
+    if not given:
+        counter.emptied += 1
 
 
 def _call_keeping(function: RecordFunction, step: str, record: Any) -> Any:

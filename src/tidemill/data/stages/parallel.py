@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import NO_RECORD, explain_failure
+from tidemill.data.failures import NO_RECORD, explain_failure, explain_isolated
 from tidemill.data.nodes.single import Map
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
@@ -20,6 +20,7 @@ from tidemill.data.reader import raise_each
 from tidemill.data.stages.anchored import Reopen
 from tidemill.data.stages.progress import Progress, explain_again, iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
+from tidemill.data.steps import copy_record
 from tidemill.errors import StateError
 from tidemill.protocols import State
 
@@ -36,6 +37,9 @@ class ParallelStage(FedStage):
 
     def spot(self) -> Any:
         return self.window.spot
+
+    def counts(self) -> Any:
+        return self.window.counts
 
     def explain(self) -> Origin:
         if self.gathers() and self.window.number is not None:
@@ -61,12 +65,15 @@ class Window:
         progress: which outcomes of the stage in front were given.
         spot: where the one given last came from.
         number: its number, None before the first.
+        counts: what the steps in front had given when the one furthest on of those given was read.
     """
 
     def __init__(self, upstream: Stage, node: Map, step: str, policy: Policy, mark: State | None) -> None:
         self.progress = Progress(upstream, mark)
         self.spot = upstream.spot()
         self.number: int | None = None
+        self.counts = upstream.counts()
+        self._furthest = -1
         self._upstream = upstream
         self._outcomes = iter_outcomes(upstream)
         self._step = step
@@ -92,6 +99,7 @@ class Window:
             self.progress.advance()
             self._fill(self._workers, self._concurrency)
             if not self._in_flight:
+                self.counts = self._upstream.counts()
                 return None
             flight = self._find_finished(self._workers)
             self._fill(self._workers, self._concurrency + 1)
@@ -99,6 +107,8 @@ class Window:
             self._in_flight -= 1
             self.progress.settle(flight)
             self.spot, self.number = flight.spot, flight.number
+            if flight.number > self._furthest:
+                self.counts, self._furthest = flight.counts, flight.number
             if flight.error is None or not self._is_passed_over(flight, flight.error):
                 return flight
 
@@ -132,7 +142,10 @@ class Window:
         try:
             if error is not None and not isinstance(error, Exception):
                 raise error  # an interrupt
-            flight = Flight(self.progress.read, record, self._upstream.spot(), error)
+            counts = self._upstream.counts()
+            flight = Flight(self.progress.read, record, self._upstream.spot(), error, counts=counts)
+            if self._policy.isolates:
+                flight.record = copy_record(record)
         finally:
             del error
         self.progress.add(flight)
@@ -152,8 +165,12 @@ class Window:
         """Whether the failure is passed over; else it is put into words."""
         if flight.came_failed:
             return False
-        record = flight.record if self._policy.keeps else NO_RECORD
-        flight.error = explain_failure(error, self._step, self._upstream.describe(flight.spot).location, record)
+        place = self._upstream.describe(flight.spot).location
+        if self._policy.isolates:
+            flight.error = explain_isolated(error, self._step, flight.kept, place=place)
+        else:
+            record = flight.record if self._policy.keeps else NO_RECORD
+            flight.error = explain_failure(error, self._step, place, record)
         return self._policy.takes(flight.error)
 
     def _pass_over(self) -> None:

@@ -49,6 +49,9 @@ class PartsStage(Stage):
         part, place = spot
         return Origin(part, describe_position(place() if place else None))
 
+    def counts(self) -> Any:
+        return ()
+
     def turn(self) -> int | None:
         if self.share is not None and self.cursor.reader is not None:
             return self.share.turns.find_next(self._find_seen(_reader_state(self.cursor.reader, 1)))
@@ -89,8 +92,17 @@ class _PartCursor:
             self.reader.close()
 
 
-def open_parts(source: Source, parts: Sequence[str] | None, state: State | None, *, policy: Policy) -> PartsStage:
+def open_parts(
+    source: Source,
+    parts: Sequence[str] | None,
+    state: State | None,
+    *,
+    policy: Policy,
+    passed: list[tuple[str, State]] | None = None,
+) -> PartsStage:
     """The stage that reads `parts`, all that the source has for None; `policy` says what an error of it gets.
+
+    Each part that was read to its end is added to `passed`, with the state of its reader there.
 
     Parts are asked for as they are come to. A state's part must be the first of those from it on; what a source lists
     in front of it is not looked at, unless the state stands in the first part.
@@ -107,7 +119,7 @@ def open_parts(source: Source, parts: Sequence[str] | None, state: State | None,
             f"the state stands in part `{cursor.part}`, number {cursor.index}, which is not there now",
             hint="put the source's files back as they were, or start without a state",
         )
-    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy)))
+    stage = cast(PartsStage, PartsStage.from_iterable(_iter_parts(source, chain(ahead, names), cursor, policy, passed)))
     stage.cursor = cursor
     stage.kept = {}
     stage.share = None
@@ -123,7 +135,13 @@ def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor
     return iter(source.parts(cursor.part if cursor.index else None))
 
 
-def _iter_parts(source: Source, names: Iterator[str], cursor: _PartCursor, policy: Policy) -> Iterator[Iterator[Any]]:
+def _iter_parts(
+    source: Source,
+    names: Iterator[str],
+    cursor: _PartCursor,
+    policy: Policy,
+    passed: list[tuple[str, State]] | None,
+) -> Iterator[Iterator[Any]]:
     index = cursor.index - 1
     name = ""
     while True:
@@ -146,6 +164,8 @@ def _iter_parts(source: Source, names: Iterator[str], cursor: _PartCursor, polic
             link = _Link(cursor.reader)
             while not link.ended:
                 yield link.read(name, policy)
+            if passed is not None:
+                passed.append((name, _reader_state(cursor.reader, 0)))
             continue
         yield failed
     cursor.ended = True

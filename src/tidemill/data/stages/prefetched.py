@@ -23,7 +23,7 @@ from tidemill.resources.worker import THREAD_PREFIX, join_thread
 _RECORD, _ERROR, _PLACE, _END = range(4)
 
 _Permits = queue.SimpleQueue[None]
-_Outcomes = queue.SimpleQueue[tuple[int, Any, Any]]
+_Outcomes = queue.SimpleQueue[tuple[int, Any, Any, Any]]
 
 
 class PrefetchStage(FedStage):
@@ -38,6 +38,9 @@ class PrefetchStage(FedStage):
 
     def spot(self) -> Any:
         return self.ahead.spot
+
+    def counts(self) -> Any:
+        return self.ahead.counts
 
     def explain(self) -> Origin:
         if self.gathers() and self.ahead.given:
@@ -59,12 +62,14 @@ class _Ahead:
 
     Attributes:
         spot: where the outcome given last came from.
+        counts: what the steps in front had given by then.
         place: the state of the stage in front at the anchor.
         given: outcomes given since.
     """
 
     def __init__(self, upstream: Stage, count: int, step: str, done: int) -> None:
         self.spot = upstream.spot()
+        self.counts = upstream.counts()
         self.place = upstream.marks(0)
         self.given = done
         self._upstream = upstream
@@ -83,10 +88,11 @@ class _Ahead:
         if self._thread is None:
             self._start()
         while True:
-            kind, value, spot = wait_for(self._read)
+            kind, value, spot, counts = wait_for(self._read)
             if kind is _PLACE:
                 self.place, self.given = value, 0
                 continue
+            self.counts = counts
             if kind is not _END:
                 self.spot = spot
                 self.given += 1
@@ -172,7 +178,7 @@ class _Reading:
         since = self._pass_over()
         while self._may_read():
             if since >= anchored.ANCHOR_RECORDS:
-                self._read.put((_PLACE, self._upstream.marks(0), None))
+                self._read.put((_PLACE, self._upstream.marks(0), None, None))
                 since = 0
             outcome = self._next()
             since += 1
@@ -192,7 +198,7 @@ class _Reading:
                     where=f"step `{self._step}`",
                     hint="the source and its functions must give the same records each time; start without a state",
                 )
-                self._read.put((_ERROR, error, self._upstream.spot()))
+                self._read.put((_ERROR, error, self._upstream.spot(), self._upstream.counts()))
                 break
         return self._done
 
@@ -201,13 +207,14 @@ class _Reading:
         self._permits.get()
         return not self.is_stopped
 
-    def _next(self) -> tuple[int, Any, Any]:
+    def _next(self) -> tuple[int, Any, Any, Any]:
         outcome = next(self._outcomes, None)
+        counts = self._upstream.counts()
         if outcome is None:
-            return _END, None, None
+            return _END, None, None, counts
         record, error = outcome
         spot = self._upstream.spot()
-        return (_RECORD, record, spot) if error is None else (_ERROR, error, spot)
+        return (_RECORD, record, spot, counts) if error is None else (_ERROR, error, spot, counts)
 
 
 def open_prefetch(upstream: Stage, count: int, index: int, step: str, mark: State | None, reopen: Reopen) -> Stage:

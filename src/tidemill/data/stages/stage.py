@@ -52,6 +52,10 @@ class Stage(chain[Any]):
         """The origin of the record that was at that `spot`."""
         return self.upstream.describe(spot).through(self.step)
 
+    def counts(self) -> Any:
+        """What the source and each step up to here have given, where they are counted (`stages/tally.py`)."""
+        return self.upstream.counts()
+
     def gathers(self) -> bool:
         """Whether records are gathered on the way here, so that `explain` knows more than `origin`."""
         return self.upstream.gathers()

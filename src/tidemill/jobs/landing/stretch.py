@@ -84,6 +84,7 @@ class Cut:
         add_counts(self.counts, chunk.counts)
         if chunk.position is not None:
             self.positions[chunk.position.name] = chunk.position
+        self.positions |= {position.name: position for position in chunk.passed}
         self.totals = chunk.totals
 
     def extend(self, other: Cut) -> None:

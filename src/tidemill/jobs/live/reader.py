@@ -6,13 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill.data.failures import exit_error
 from tidemill.data.iteration import Records, iterate
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.chunk import CHUNK_SLOW_S, Chunk, SourceTotals
 from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
-from tidemill.jobs.records.step import USER_ERRORS, exit_error
+from tidemill.jobs.records.step import USER_ERRORS
 from tidemill.jobs.window.steps import count_slots
 from tidemill.protocols import State
 
@@ -60,7 +61,7 @@ class RecordsReader:
         skipped, self._skip = self._skip, 0
         self._ahead = min(2 * self._ahead, self._most)
         counts = new_counts(self._steps)
-        return LiveChunk("live", rows[skipped:], None, SourceTotals(), counts, before, skipped)
+        return LiveChunk("live", rows[skipped:], None, SourceTotals(), counts, before=before, skipped=skipped)
 
     def close(self) -> None:
         """Close the source."""

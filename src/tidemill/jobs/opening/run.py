@@ -20,7 +20,8 @@ from tidemill.jobs.ledger.segments import build_manifest, remove_unsealed
 from tidemill.jobs.opening.deletion import DELETING, delete_run
 from tidemill.jobs.opening.overrides import split_overrides
 from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same, list_parts
-from tidemill.jobs.opening.plan import plan_parts
+from tidemill.jobs.opening.plan import plan_parts, plan_whole
+from tidemill.jobs.reading.prefix import find_prefix
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import SourceTotals
 from tidemill.jobs.records.counts import new_counts
@@ -43,8 +44,12 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     names = tuple(job.source.parts())
     with explaining_disk():
         run = _open_folders(job, scope, disk, fresh=fresh)
-    half = SourceHalf(job.halves[0], [], run.totals.taken)
-    run.parts = plan_parts(job.source, names, run.ledger, can_grow=not half.is_whole or half.is_full())
+    prefix = find_prefix(job.source, job.halves[0])
+    half = SourceHalf(job.halves[0], [], run.totals.taken, prefix=None if prefix is None else len(prefix.nodes))
+    if prefix is None:
+        run.parts = plan_parts(job.source, names, run.ledger, can_grow=not half.is_whole or half.is_full())
+    else:
+        run.parts = plan_whole(prefix, names, run.ledger, is_full=half.is_full())
     return run
 
 

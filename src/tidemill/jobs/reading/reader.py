@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tidemill.data.failures import stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.errors import DataError, StateError
+from tidemill.errors import StateError
+from tidemill.jobs.reading.part import END, PartRecords, SourcePart
+from tidemill.jobs.reading.places import PartPlaces, Places, PrefixPlaces
+from tidemill.jobs.reading.prefix import WHOLE, find_prefix
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import (
     CHUNK_BYTES,
@@ -24,18 +26,13 @@ from tidemill.jobs.records.chunk import (
     PartPosition,
     SourceTotals,
 )
-from tidemill.jobs.records.counts import EMITTED, IN, PASSED, new_counts
+from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
-from tidemill.protocols import RecordIterator, Source, State
+from tidemill.protocols import Source
 
 FAILURE_BYTES = 256
 """What a failure takes besides its record."""
-
-_END: Any = object()
-
-WHOLE = ""
-"""The part of every record when the source half looks across records: there is only one then."""
 
 
 class Reader:
@@ -69,9 +66,11 @@ class Reader:
     ) -> None:
         self._source = source
         self._plan = iter(plan)
-        self._places = {position.name: source.measure_part(position.name, position.state) for position in plan}
+        self._prefix = find_prefix(source, nodes)
+        self._places: Places = PartPlaces(source, plan) if self._prefix is None else PrefixPlaces(self._prefix, plan)
         self._steps = steps
-        self._half = SourceHalf(nodes, new_counts(steps), totals.taken)
+        length = None if self._prefix is None else len(self._prefix.nodes)
+        self._half = SourceHalf(nodes, new_counts(steps), totals.taken, prefix=length)
         self._ordinal = totals.ordinal
         self._left = sys.maxsize if limit is None else max(limit, 0)
         self._chunk_records = max(1, chunk_records)
@@ -109,10 +108,7 @@ class Reader:
 
     def measure(self) -> tuple[int, int] | None:
         """How much of the plan's parts is read, and how much there is; None when a part cannot tell."""
-        places = [place for place in self._places.values() if place is not None]
-        if not places or len(places) < len(self._places):
-            return None
-        return sum(read for read, _ in places), sum(size for _, size in places)
+        return self._places.measure()
 
     def close(self) -> None:
         """Close the open part, and leave the steps."""
@@ -123,20 +119,21 @@ class Reader:
 
     def _close_part(self) -> None:
         if self._open is not None:
-            self._open.iterator.close()
+            self._open.records.close()
             self._open = None
 
     def _open_part(self, position: PartPosition) -> _OpenPart:
-        try:
-            iterator = self._source.open_part(position.name, position.state)
-        except StopIteration as exc:  # no future takes it, and an end it is not
-            raise stop_iteration_error("source") from exc
-        iterator.state()  # a source that keeps track only where it is asked to does so from the first record on
-        part = _OpenPart(position, iterator)
+        records: PartRecords
+        if self._prefix is None:
+            records = SourcePart(self._source, position)
+        else:
+            records = self._prefix.open(position.state)
+        part = _OpenPart(position, records)
         part.rows = self._iter_rows(part)
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):
             next(part.rows, None)
+        records.add_counts(self._half.counts)
         if part.emitted != position.skip:  # what was skipped must all be of the source record at the position
             raise StateError(
                 f"the run stands behind {position.skip} records made of one source record, which now gives another "
@@ -153,8 +150,8 @@ class Reader:
         size = 0
         most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
         while len(rows) < most and size < CHUNK_BYTES:
-            row = next(part.rows, _END)
-            if row is _END:
+            row = next(part.rows, END)
+            if row is END:
                 part.ended = True
                 break
             size_bytes = _estimate_row(row)
@@ -166,16 +163,12 @@ class Reader:
         self._ahead = 1 if slow else min(self._ahead * 2, self._chunk_records)
         self._left -= len(rows)
         position = part.save_position(done=part.ended and not self._stopping)
-        self._measure_part(position)
-        taken = self._half.taken if part.before is None else part.taken
+        self._places.note(position)
+        taken = self._half.taken if part.taken is None else part.taken
+        part.records.add_counts(self._half.counts)
         name = WHOLE if self._half.is_whole else part.position.name
-        return Chunk(name, rows, position, SourceTotals(self._ordinal, dict(taken)), self._half.counts)
-
-    def _measure_part(self, position: PartPosition) -> None:
-        place = self._source.measure_part(position.name, position.state)
-        if place is not None and position.done:
-            place = place[1], place[1]  # whatever else stands at its end
-        self._places[position.name] = place
+        totals = SourceTotals(self._ordinal, dict(taken))
+        return Chunk(name, rows, position, totals, self._half.counts, part.records.take_passed())
 
     def _next_ordinal(self, part: _OpenPart) -> int:
         if self._half.is_whole:
@@ -188,47 +181,47 @@ class Reader:
 
     def _iter_rows(self, part: _OpenPart) -> Iterator[Any]:
         """Records and failures at the end of the source half."""
-        half = self._half
+        half, records = self._half, part.records
         while not (self._stopping or half.is_full()):
             if half.has_children:
-                part.before, part.emitted, part.taken = part.iterator.state(), 0, dict(half.taken)
-            try:
-                record = next(part.iterator)
-            except StopIteration:
+                records.mark()
+            record = records.read()
+            if record is END:
                 break
-            except DataError as exc:
-                half.counts[0][IN] += 1
-                part.emitted += 1
-                yield Failure(0, exc, raw=exc.raw, restorable=exc.raw is not None and not exc.is_cut)
+            if isinstance(record, Failure):
+                yield record
                 continue
-            half.count(0, PASSED)
-            half.counts[0][EMITTED] += 1
-            for row in half.flow(record):
+            part.emitted, part.taken = 0, dict(half.taken) if half.has_children else None
+            for row in half.flow(record, half.first):
                 part.emitted += 1
                 yield row
-        part.before = None
+            part.taken = None
 
 
 @dataclass(slots=True)
 class _OpenPart:
-    """A part being read: `before`, `emitted` and `taken` say how far the source record at hand is given."""
+    """A part being read.
+
+    Attributes:
+        emitted: rows given of the record at hand.
+        taken: what each `take` had passed in front of it; None where no record with children is at hand.
+    """
 
     position: PartPosition
-    iterator: RecordIterator
+    records: PartRecords
     ordinal: int = field(init=False)
     rows: Iterator[Any] = field(init=False)
-    before: State | None = None
     emitted: int = 0
-    taken: dict[str, int] = field(default_factory=dict)
+    taken: dict[str, int] | None = None
     ended: bool = False
 
     def __post_init__(self) -> None:
         self.ordinal = self.position.ordinal
 
     def save_position(self, *, done: bool) -> PartPosition:
-        if self.before is not None:
-            return replace(self.position, ordinal=self.ordinal, state=self.before, skip=self.emitted)
-        return replace(self.position, ordinal=self.ordinal, state=self.iterator.state(), skip=0, done=done)
+        if self.taken is not None:
+            return replace(self.position, ordinal=self.ordinal, state=self.records.before(), skip=self.emitted)
+        return replace(self.position, ordinal=self.ordinal, state=self.records.state(), skip=0, done=done)
 
 
 def _estimate_row(row: Any) -> int:

@@ -11,6 +11,7 @@ from tidemill.errors import DataError
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow
 from tidemill.jobs.ledger.segments import iter_failed
+from tidemill.jobs.reading.prefix import find_prefix
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import CHUNK_BYTES, CHUNK_RECORDS, CHUNK_RESULT_BYTES, Chunk, SourceTotals
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, QUARANTINED, SKIPPED, new_counts
@@ -20,12 +21,14 @@ from tidemill.protocols import Source
 
 NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
 NOT_WHOLE = " (not tried again: of what stood there, not all was kept)"
+NOT_ALONE = " (not tried again: a step before the first call looks at it among others)"
 
 
 class RetryReader:
     """Gives the records that stand in quarantine, oldest first, each at the step where it failed.
 
-    A record that failed in the source half goes through the rest of it here; one of the record half enters there.
+    A record that failed in the source half goes through the rest of it here; one of the record half enters there. What
+    stands in front of a step that picks or gathers records is not tried again: it has lost its place among the others.
     The counts take back the failed outcome, since the record gets a new one.
 
     Args:
@@ -53,6 +56,7 @@ class RetryReader:
         self._rows = (row for segment in taken_up for row in iter_failed(folder, segment, standing=True))
         self._source = source
         self._totals = totals
+        self._prefix = find_prefix(source, source_nodes)
         self._half = SourceHalf(source_nodes, new_counts(steps), totals.taken)
         self._first = len(source_nodes) + 1
         self._steps = steps
@@ -100,7 +104,10 @@ class RetryReader:
     def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
         if not row.restorable:
             self._half.counts[row.step][IN] += 1
-            return [(row.path, _fail_again(row), 0)]
+            return [(row.path, _fail_again(row, NOT_RETRIED if row.step else NOT_WHOLE, restorable=False), 0)]
+        if self._prefix is not None and not self._prefix.takes_alone(row.step):
+            self._half.counts[row.step][IN] += 1
+            return [(row.path, _fail_again(row, NOT_ALONE, restorable=True), 0)]
         if row.step >= self._first:
             return [(row.path, row.record, row.step - self._first)]
         entered = list(self._flow(row))
@@ -131,9 +138,9 @@ def _place(path: tuple[int, ...], entered: Any) -> tuple[tuple[int, ...], Any, i
     return path, replace(entered, path=path) if isinstance(entered, Failure) else entered, 0
 
 
-def _fail_again(row: FailedRow) -> Failure:
-    """The failure that `row` stays, with its place and cause: its record or its bytes are not what they were."""
-    reason = NOT_RETRIED if row.step else NOT_WHOLE
+def _fail_again(row: FailedRow, reason: str, *, restorable: bool) -> Failure:
+    """The failure that `row` stays, with its place and cause, and why it was not tried again."""
     where = row.error.get("where", "")
     message = row.error["message"].removesuffix(reason).removeprefix(f"{where}: ") + reason
-    return Failure(row.step, DataError(message, where=where), row.record, row.raw, path=row.path, restorable=False)
+    error = DataError(message, where=where)
+    return Failure(row.step, error, row.record, row.raw, row.given, path=row.path, restorable=restorable)

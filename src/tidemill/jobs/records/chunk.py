@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +57,8 @@ class Chunk:
     """Records read together: the stretch of source between two exact positions.
 
     `rows` holds `(ordinal, record or Failure or Redo, size in bytes)`. `position` stands behind the last row, and is
-    None where no source is read (a retry).
+    None where no source is read (a retry). `passed` are parts that were read to their end within a source half that is
+    one part itself.
     """
 
     part: str
@@ -64,3 +66,4 @@ class Chunk:
     position: PartPosition | None
     totals: SourceTotals
     counts: Counts
+    passed: Sequence[PartPosition] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.config.secrets import mask
-from tidemill.errors import BudgetError, CallError, ResourceError, StateError, TidemillError
+from tidemill.errors import BudgetError, CallError, DataError, ResourceError, StateError, TidemillError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def explain_error(error: BaseException) -> str:
 
 def describe_error(error: BaseException) -> dict[str, str]:
     """An error as JSON: its type and its text, secrets masked."""
-    described = {"type": type(error).__name__, "message": explain_error(error)}
+    told = error.__cause__ if isinstance(error, DataError) and error.is_foreign and error.__cause__ else error
+    described = {"type": type(told).__name__, "message": explain_error(told)}
     if isinstance(error, TidemillError) and error.where:
         described["where"] = mask(error.where)
     return described

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.data.failures import stop_iteration_error
+from tidemill.data.failures import exit_error, stop_iteration_error
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import is_async, iter_children, record_function
 from tidemill.errors import WorkerError
@@ -46,20 +46,6 @@ class RecordStep:
         if isinstance(error, (RuntimeError, WorkerError)) and isinstance(error.__cause__, StopIteration):
             return stop_iteration_error(self.name)
         return error
-
-
-def exit_error(error: BaseException, step: str) -> WorkerError:
-    """What a SystemExit or KeyboardInterrupt out of a function of `step` becomes."""
-    return WorkerError(
-        f"the function raised {type(error).__name__}, which would have ended the process",
-        where=f"step `{step}`",
-        hint="raise an ordinary error to fail the record",
-    )
-
-
-def copy_record(record: Any) -> Any:
-    """What a user's function is given, so that the record stays as it came: a copy, one level deep."""
-    return record.copy() if type(record) is dict else record
 
 
 def compile_step(node: Node, name: str) -> RecordStep:

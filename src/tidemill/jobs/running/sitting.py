@@ -248,7 +248,8 @@ class Sitting:
         done = f"going on after {self.sealed_before:,} records that are done"
         if not run.parts:
             return f"{done}: nothing is left in the source"
-        return f"{done}, in {run.parts[0].name} at record {run.parts[0].ordinal:,}"
+        place = run.parts[0]
+        return f"{done}, in {place.name} at record {place.ordinal:,}" if place.name else done
 
     def describe(self, state: str, reason: str = "") -> Status:
         """How far the run is, now; `reason` says why it ended."""

@@ -10,13 +10,11 @@ from tidemill.config.document import Document, KeyPath
 from tidemill.config.functions import fingerprint_schema
 from tidemill.config.loading import apply_overrides
 from tidemill.config.report import raise_problems
-from tidemill.data.nodes.across import Take
-from tidemill.data.nodes.single import Map
-from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
+from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers
 from tidemill.models.local import check_local_model
@@ -47,7 +45,7 @@ def draft_job(job: JobSpec) -> Draft:
 def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
     models = [_check_models] if call else []
-    checks = (_check_names, _check_halves, *models, _check_budget, _check_outputs, check_folders, check_records)
+    checks = (_check_names, check_halves, *models, _check_budget, _check_outputs, check_folders, check_records)
     return [problem for check in checks for problem in check(draft)]
 
 
@@ -60,39 +58,6 @@ def _check_names(draft: Draft) -> Iterator[Problem]:
                 draft.path(index, "name"), f"two steps are named `{name}`", "give each a `name` of its own"
             )
         seen.add(name)
-
-
-def _check_halves(draft: Draft) -> Iterator[Problem]:
-    """Steps that stand in the half where they cannot run."""
-    for index, step in enumerate(draft.steps):
-        node = step.node
-        if node is None:
-            continue
-        if index >= draft.halves_at and not node.record_wise:
-            yield draft.problem(
-                draft.path(index),
-                f"`{node.kind}` looks across records, which a job cannot do after a call",
-                "move it before the first call, or run it in a second job over this one's output",
-            )
-        elif not (node.record_wise or isinstance(node, Take)):
-            yield draft.problem(
-                draft.path(index),
-                f"`{node.kind}` looks across records, and of such steps a job takes `take` alone",
-                'save the stream up to here to a file (`stream.save("ordered.jsonl")`), and run the job over that',
-            )
-        if isinstance(node, Map) and node.is_parallel:
-            yield draft.problem(
-                draft.path(index),
-                "in a job no function has workers of its own: plain ones are called one at a time, coroutine functions "
-                "behind a call many at once",
-                "leave `concurrency` and `on` out, or save the stream up to here and run the job over that",
-            )
-        elif index < draft.halves_at and is_async(node):
-            yield draft.problem(
-                draft.path(index),
-                "the function is a coroutine function, and nothing awaits it before the first call",
-                "make it a plain function, or move the step behind the first call",
-            )
 
 
 def _check_models(draft: Draft) -> Iterator[Problem]:

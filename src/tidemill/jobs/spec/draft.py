@@ -10,14 +10,12 @@ from tidemill.calls.limits import Budget
 from tidemill.config.document import Document, KeyPath
 from tidemill.config.report import problem_at
 from tidemill.data.nodes.node import Node, number_names
-from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.read import Read
 from tidemill.errors import Problem
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.protocols import Source
 
 UNREADABLE = Model(model="unreadable/model", base_url="http://unreadable.invalid")
 """Stands for a model of a job file that cannot be read, which is told where it stands."""
@@ -47,7 +45,7 @@ class DraftStep:
 class Draft:
     """A job as far as it could be read; what could not is None, and its problems are told elsewhere."""
 
-    source: Read | FromIterable | Replay | None
+    source: Source | None
     steps: tuple[DraftStep, ...]
     sink: Sink | None
     budget: Budget | None

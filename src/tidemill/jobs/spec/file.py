@@ -30,19 +30,23 @@ from tidemill.config.report import raise_problems
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.templates import Template
+from tidemill.data.flow import show_source
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.storage import leave_out_secrets
 from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
+from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.protocols import Source
 
 NODES: tuple[type[Node], ...] = (*DATA_NODES, Generate)
 """Every step a job file can name."""
@@ -195,13 +199,11 @@ def dump_job(job: JobSpec) -> str:
     Raises:
         ConfigError: something in it has no name a file could hold: an iterable source, a lambda.
     """
-    if isinstance(job.source, FromIterable):
+    if not isinstance(job.source, Read):
         raise ConfigError(
-            "a job file reads files, and this stream starts from an iterable",
+            f"a job file reads files, and this stream starts from {_name_source(job.source)}",
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
-    if not isinstance(job.source, Read):
-        raise ConfigError("a job file reads files, and this stream replays a quarantine", hint="run it from Python")
     dumper = _Dumper(job.folder)
     text = {
         "source": dumper.dump(job.source),
@@ -215,6 +217,14 @@ def dump_job(job: JobSpec) -> str:
     named = {"models": models or None}
     whole = {key: value for key, value in {**named, **text}.items() if value is not None}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _name_source(source: Source) -> str:
+    if isinstance(source, FromIterable):
+        return "an iterable"
+    if isinstance(source, Replay):
+        return "a quarantine"
+    return f"streams joined by `{source.kind}`" if isinstance(source, Joined) else show_source(source)
 
 
 class _Dumper:

@@ -32,7 +32,7 @@ Outputs = dict[str, type[BaseModel] | None]
 Failures = Counter[tuple[str, str]]
 """How often records fail with each message and hint."""
 
-_KEEPING = tuple(
+KEEPING = tuple(
     node.kind for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat, Prefetch)
 )
 """Steps behind which a record has the columns it had."""
@@ -58,7 +58,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
     if not isinstance(draft.source, Read) or any(_has_workers(node) for _, node in nodes):
         return
-    if any(step.node is None and step.kind not in _KEEPING for step in before):
+    if any(step.node is None and step.kind not in KEEPING for step in before):
         return
     columns = Columns(draft.source, [node for _, node in nodes])
     try:
@@ -83,7 +83,8 @@ def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]
     for place, (index, node) in enumerate(nodes, 1):
         after, all_told = _sample(source, [node for _, node in nodes[:place]])
         here = all_told - told
-        if before.passed and not after.passed and here.total() == before.passed:
+        fails = here.total() == before.passed or (here and not node.record_wise)  # a batch fails for all of its records
+        if before.passed and not after.passed and fails:
             missing = list(_check_named(draft, node, before, index)) if isinstance(node, (Select, Drop, Rename)) else []
             yield from missing or [draft.problem(draft.path(index), *_explain_all(here))]
             return
@@ -141,9 +142,9 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
             columns.drop(node.columns)
             columns.add(list(node.columns.values()) if isinstance(node, Rename) else [])
             outputs = {name: model for name, model in outputs.items() if name in columns}
-        elif step.kind not in _KEEPING:
+        elif step.kind not in KEEPING:
             return  # what a function gives cannot be known
-        if not step.is_whole and step.kind not in _KEEPING:
+        if not step.is_whole and step.kind not in KEEPING:
             return  # nor what a step gives that cannot be read whole
     yield from _check_schema(draft, columns)
 

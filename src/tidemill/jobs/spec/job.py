@@ -14,11 +14,10 @@ from tidemill.config.functions import Schema
 from tidemill.config.model import Config
 from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
 from tidemill.data.nodes.node import Node, split_halves, step_names
-from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
-from tidemill.jobs.ledger.replay import Replay
+from tidemill.protocols import Source
 
 
 def _check_max_errors(value: float) -> float:
@@ -102,7 +101,7 @@ class JobSpec(Config):
         overrides: what was put in over what the file says, as `key.path=value`.
     """
 
-    source: Read | InstanceOf[FromIterable] | InstanceOf[Replay]
+    source: Read | InstanceOf[Source]
     steps: tuple[InstanceOf[Node], ...]
     sink: Sink
     budget: Budget | None = None

@@ -10,8 +10,9 @@ from typing import ClassVar
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
 from tidemill.calls.wire import Response
+from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node
-from tidemill.jobs.records.step import RecordStep, Shape, compile_step, exit_error
+from tidemill.jobs.records.step import RecordStep, Shape, compile_step
 from tidemill.models.endpoints import find_base_url, find_headers, open_server
 from tidemill.models.generate import Generate, Generator
 from tidemill.models.messages import Reply

@@ -15,12 +15,13 @@ from typing import Any, Protocol
 
 from tidemill.calls.lane import LaneStopped
 from tidemill.calls.wire import Request
+from tidemill.data.steps import copy_record
 from tidemill.jobs.records.chunk import Chunk
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED
 from tidemill.jobs.records.outcomes import Failure, is_failure_of_run
 from tidemill.jobs.records.root import Mark, Path, Root
 from tidemill.jobs.records.sizes import estimate_bytes
-from tidemill.jobs.records.step import USER_ERRORS, Shape, copy_record
+from tidemill.jobs.records.step import USER_ERRORS, Shape
 from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
