@@ -47,7 +47,9 @@ from tidemill.data.nodes.single import (
 )
 from tidemill.data.rows.index import full_index
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joined import Concat, ConcatRows, Interleave, Mix, Zip, ZipRows
+from tidemill.data.sources.joined_rows import ConcatRows, ZipRows
+from tidemill.data.sources.joins import Concat, Interleave, Zip
+from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles, find_row_files
 from tidemill.data.sources.rows import ObjectSource, RowSource, RowView

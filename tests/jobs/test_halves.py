@@ -37,7 +37,8 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Unbatch
 from tidemill.data.order import derive_seed, iter_samples, permute_block
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joined import Concat, Mix, Zip
+from tidemill.data.sources.joins import Concat, Zip
+from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import ObjectSource
 from tidemill.errors import DataError, StateError

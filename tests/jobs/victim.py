@@ -23,7 +23,7 @@ from tidemill.data.flow import Flow
 from tidemill.data.nodes.across import Batch, Every, Prefetch, Repeat, Shuffle, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Unbatch
-from tidemill.data.sources.joined import Mix
+from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits

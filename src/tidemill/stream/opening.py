@@ -13,7 +13,7 @@ from tidemill.config.loading import load_config
 from tidemill.data.formats.format import MAX_LINE_BYTES
 from tidemill.data.nodes.node import OnError
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joined import Mix, Stop
+from tidemill.data.sources.mixed import Mix, Stop
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import ObjectSource

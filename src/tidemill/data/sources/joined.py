@@ -1,30 +1,20 @@
-"""Several streams as one source: one after the other, side by side, in turns, or mixed by weight."""
+"""Several streams as one source: what all ways of joining them share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
-from tidemill.data.fingerprints import fingerprint_json
 from tidemill.data.flow import Flow, describe_flows
-from tidemill.data.formats.format import Rows
-from tidemill.data.hooks import bind_hooks
 from tidemill.data.iteration import Records
-from tidemill.data.order import choose_ratio
 from tidemill.data.origin import Origin, gather_origins
 from tidemill.data.reader import PartReader
-from tidemill.data.rows.views import JoinedRows, ZippedRows
-from tidemill.data.sources.rows import RowSource, is_dataset, open_dataset_rows
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Growth, State
 
 JOINED_PART = "joined"
 """The name of the one part of joined streams."""
-
-Stop = Literal["first", "all", "longest"]
-"""When a mix ends: with the first stream that ends, when all have ended, or when the longest has, while those that
-ended before begin again."""
 
 
 class Joined(ABC):
@@ -88,24 +78,24 @@ class JoinedReader(PartReader):
     Failure: a stream's, at its place.   Resume: exact.   Threads: any, one at a time.
     """
 
-    turns: Turns
+    members: Members
 
     def state(self, back: int = 0) -> State:
-        return self.turns.state(back)
+        return self.members.state(back)
 
     def explain(self) -> Origin:
         """Where the record given last came from."""
-        return self.turns.find_origin(Records.explain)
+        return self.members.find_origin(Records.explain)
 
     def origin(self) -> Origin:
         """The same, as far as is known without reading again."""
-        return self.turns.find_origin(Records.origin)
+        return self.members.find_origin(Records.origin)
 
     def close(self) -> None:
-        self.turns.close()
+        self.members.close()
 
 
-class Turns:
+class Members:
     """The streams that are read, and whose turn it is; shared by a reader and the generator that feeds it.
 
     Attributes:
@@ -175,21 +165,21 @@ class Turns:
             records.close()
 
 
-Draw = Callable[[Turns], Iterator[Any]]
+Draw = Callable[[Members], Iterator[Any]]
 """The records in their sequence, from where the streams stand; ended by an error, it is asked for once more."""
 
 
 def open_joined(flows: Sequence[Flow], draw: Draw, own: list[int], state: State | None) -> JoinedReader:
     """A reader of several streams; `own` is where their sequence begins."""
-    turns = Turns(flows, own, state)
-    reader = cast(JoinedReader, JoinedReader.from_iterable(_iter_links(turns, draw)))
-    reader.turns = turns
+    members = Members(flows, own, state)
+    reader = cast(JoinedReader, JoinedReader.from_iterable(_iter_links(members, draw)))
+    reader.members = members
     return reader
 
 
-def _iter_links(turns: Turns, draw: Draw) -> Iterator[Iterable[Any]]:
+def _iter_links(members: Members, draw: Draw) -> Iterator[Iterable[Any]]:
     while True:
-        link = _Drawn(draw(turns))
+        link = _Drawn(draw(members))
         yield link
         if link.ended:
             return
@@ -208,250 +198,3 @@ class _Drawn:
     def _go_through(self) -> Iterator[Any]:
         yield from self._records
         self.ended = True
-
-
-class Concat(Joined):
-    """Streams one after the other."""
-
-    kind = "concat"
-
-    def open_part(self, part: str, state: State | None = None) -> JoinedReader:
-        return open_joined(self.flows, _draw_in_order, [], state)
-
-
-def _draw_in_order(turns: Turns) -> Iterator[Any]:
-    for index, records in enumerate(turns.inner):
-        if not turns.ended[index]:
-            turns.last = index
-            for record in records:  # noqa: UP028 - `yield from` would close the stream in whatever thread drops it
-                yield record
-            turns.ended[index] = True
-
-
-class Zip(Joined):
-    """Tuples of one record of each stream, as many as the shortest has.
-
-    Attributes:
-        strict: streams of different lengths are an error at the end of the shortest.
-    """
-
-    kind = "zip"
-
-    def __init__(self, flows: Sequence[Flow], *, strict: bool = False) -> None:
-        super().__init__(flows)
-        self.strict = strict
-
-    def open_part(self, part: str, state: State | None = None) -> JoinedReader:
-        return open_joined(self.flows, self._draw, [0], state)
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "strict": self.strict}
-
-    def _draw(self, turns: Turns) -> Iterator[Any]:
-        while (row := self._read_row(turns)) is not None:
-            turns.advance(None, [turns.own[0] + 1])
-            yield row
-
-    def _read_row(self, turns: Turns) -> tuple[Any, ...] | None:
-        """A record of each stream; all are passed over when one of them failed. None at the end."""
-        row: list[Any] = []
-        failure: BaseException | None = None
-        for index, records in enumerate(turns.inner):
-            try:
-                row.append(next(records))
-            except StopIteration:
-                self._end(turns, index)
-                return None
-            except BaseException as error:  # noqa: BLE001 - raised when the others of the row were read
-                failure = failure or error
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # it has this frame in its traceback
-        return tuple(row)
-
-    def _end(self, turns: Turns, shortest: int) -> None:
-        """The end of one stream is that of all; with `strict`, check that the others end there too."""
-        if turns.ended[0]:
-            return
-        turns.ended = [True] * len(self.flows)
-        if self.strict and (shortest or any(map(_has_more, turns.inner[1:]))):
-            raise DataError(
-                f"expected streams of one length, but one ends after {turns.own[0]:,} records and another goes on",
-                hint="leave out strict=True to end with the shortest",
-            )
-
-
-def _has_more(records: Records) -> bool:
-    try:
-        next(records)
-    except StopIteration:
-        return False
-    return True
-
-
-class Interleave(Joined):
-    """Records of each stream in turn, `block` at a time; one that has ended is left out.
-
-    Attributes:
-        block: records in a row of one stream.
-    """
-
-    kind = "interleave"
-
-    def __init__(self, flows: Sequence[Flow], *, block: int = 1) -> None:
-        super().__init__(flows)
-        if block < 1:
-            raise ConfigError(f"expected a block of at least 1 record, got {block}")
-        self.block = block
-
-    def open_part(self, part: str, state: State | None = None) -> JoinedReader:
-        return open_joined(self.flows, self._draw, [0, 0], state)
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "block": self.block}
-
-    def _draw(self, turns: Turns) -> Iterator[Any]:
-        while not all(turns.ended):
-            index, given = turns.own
-            if given == self.block or turns.ended[index]:
-                turns.own = [(index + 1) % len(self.flows), 0]
-                continue
-            try:
-                record = turns.take(index, [index, given + 1])
-            except StopIteration:
-                turns.ended[index] = True
-            else:
-                yield record
-
-
-class Mix(Joined):
-    """Records of the streams by weight; which stream gives the next one follows from `seed` and its number.
-
-    Attributes:
-        weights: of each stream; they need not sum to 1.
-        stop: when it ends.
-    """
-
-    kind = "mix"
-
-    def __init__(self, flows: Sequence[Flow], *, weights: Sequence[float] | None, seed: int, stop: Stop) -> None:
-        super().__init__(flows)
-        weights = [1.0] * len(self.flows) if weights is None else weights
-        if len(weights) != len(self.flows):
-            raise ConfigError(f"expected a weight for each of {len(self.flows)} streams, got {len(weights)}")
-        if min(weights) < 0 or not sum(weights):
-            raise ConfigError("expected weights of at least 0, and one above")
-        if stop not in get_args(Stop):
-            raise ConfigError(f"expected stop to be one of {', '.join(get_args(Stop))}, got {stop!r}")
-        self.weights = tuple(map(float, weights))
-        self.seed = seed
-        self.stop = stop
-
-    def open_part(self, part: str, state: State | None = None) -> JoinedReader:
-        return open_joined(self.flows, self._draw, [0], state)
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "weights": list(self.weights), "seed": self.seed, "stop": self.stop}
-
-    def _draw(self, turns: Turns) -> Iterator[Any]:
-        while (index := self._choose(turns)) is not None:
-            try:
-                record = turns.take(index, [turns.own[0] + 1])
-            except StopIteration:
-                self._end(turns, index)
-            else:
-                yield record
-
-    def _choose(self, turns: Turns) -> int | None:
-        """Whose turn it is; None when all have ended."""
-        if self.stop == "longest" and all(
-            epoch or ended or not weight
-            for epoch, ended, weight in zip(turns.epochs, turns.ended, self.weights, strict=True)
-        ):
-            return None
-        weights = [0.0 if ended else weight for weight, ended in zip(self.weights, turns.ended, strict=True)]
-        place = choose_ratio(self.seed, turns.own[0]) * sum(weights)
-        for index, weight in enumerate(weights):
-            place -= weight
-            if place < 0:
-                return index
-        return None
-
-    def _end(self, turns: Turns, index: int) -> None:
-        """What the end of one stream means for all."""
-        if self.stop == "first":
-            turns.ended = [True] * len(self.flows)
-        elif self.stop == "all" or turns.fresh[index]:
-            turns.ended[index] = True
-        else:
-            turns.begin_again(index)
-
-
-class JoinedDatasets(RowSource):
-    """Joined datasets, whose records have numbers: the same source with its rows."""
-
-    joined: Joined
-
-    def describe(self) -> dict[str, Any]:
-        return self.joined.describe()
-
-    def show(self) -> str:
-        return self.joined.show()
-
-    def stamp(self) -> str:
-        stamps = [cast(RowSource, flow.source).stamp() for flow in self.joined.flows]
-        return fingerprint_json(stamps)[:16] if any(stamps) else ""
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self.joined == other.joined
-
-    def __hash__(self) -> int:
-        return hash(self.joined)
-
-    @property
-    def has_hooks(self) -> bool:
-        return any(flow.hooks or cast(RowSource, flow.source).has_hooks for flow in self.joined.flows)
-
-    def _open_members(self) -> list[Rows]:
-        return [
-            open_dataset_rows(cast(RowSource, flow.source), bind_hooks(flow.nodes, flow.hooks))
-            for flow in self.joined.flows
-        ]
-
-
-class ConcatRows(JoinedDatasets):
-    """Datasets one after the other, as one."""
-
-    def __init__(self, flows: Sequence[Flow]) -> None:
-        self.joined = Concat(flows)
-
-    def open_rows(self) -> Rows:
-        return JoinedRows(self._open_members())
-
-
-class ZipRows(JoinedDatasets):
-    """Tuples of the records of datasets at one place, as one dataset as long as the shortest.
-
-    Raises:
-        DataError: with `strict`, their lengths differ; told when they are counted.
-    """
-
-    def __init__(self, flows: Sequence[Flow], *, strict: bool = False) -> None:
-        self.joined = Zip(flows, strict=strict)
-
-    def open_rows(self) -> Rows:
-        members = self._open_members()
-        sizes = [member.count_rows() for member in members]
-        if cast(Zip, self.joined).strict and len(set(sizes)) > 1:
-            raise DataError(
-                f"expected datasets of one length, got {', '.join(f'{size:,}' for size in sizes)} records",
-                hint="leave out strict=True to end with the shortest",
-            )
-        return ZippedRows(members)
-
-
-def are_datasets(flows: Sequence[Flow]) -> bool:
-    """Whether the records of all of them have numbers."""
-    return all(is_dataset(flow.source, flow.nodes) for flow in flows)

@@ -8,7 +8,9 @@ from tidemill.config.document import KeyPath
 from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Sliding
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
-from tidemill.data.sources.joined import Joined, JoinedDatasets, Zip, ZipRows
+from tidemill.data.sources.joined import Joined
+from tidemill.data.sources.joined_rows import JoinedDatasets, ZipRows
+from tidemill.data.sources.joins import Zip
 from tidemill.data.sources.rows import find_folded
 from tidemill.data.steps import is_async
 from tidemill.errors import Problem
