@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from registry import ROW_STEPS, SOURCES, STEPS, add_one, is_row_source, make_records, repeat_some
 from resuming import check_resumes_everywhere, next_outcome, outcomes, through_json
@@ -102,8 +102,12 @@ def keep_fitting(source: Source, drawn: list[Node]) -> list[Node]:
     return nodes
 
 
+MOST_OUTCOMES = 60
+
 EXAMPLES = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 
@@ -112,6 +116,7 @@ EXAMPLES = settings(
 def test_random_pipelines_hold_the_contract(source: Source, data: st.DataObject) -> None:
     """Up to six steps: resumed at every position, gone through in a loop, pickled, sharded, stopped early."""
     nodes = keep_fitting(source, data.draw(st.lists(st.sampled_from(steps_for(source)), max_size=6)))
+    assume(len(outcomes(iterate(source, nodes), MOST_OUTCOMES)) < MOST_OUTCOMES)  # each position goes to the end
     whole = check_resumes_everywhere(partial(iterate, source, nodes))
     check_pickles(source, nodes, whole)
     check_stops_early(source, nodes)
