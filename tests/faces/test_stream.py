@@ -238,3 +238,16 @@ class Untouched(list[Any]):
 def test_a_stream_of_a_list_is_made_without_going_through_it() -> None:
     """However long it is."""
     assert repr(tm.from_iterable(Untouched([{"text": "a"}]))) == "<Stream: from_iterable(Untouched)>"
+
+
+def test_a_catch_says_what_failures_get(tmp_path: Path) -> None:
+    """Skipped by default, put in a file where one is named; what contradicts itself is refused."""
+    failing = tm.from_iterable([1, 0, 2]).map(lambda number: 2 // number)
+    assert list(failing.catch()) == list(failing.catch("skip")) == [2, 1]
+    kept = tmp_path / "failed.jsonl"
+    assert list(failing.catch("quarantine", to=kept)) == [2, 1]
+    assert list(tm.replay(kept)) == [0]
+    with pytest.raises(tm.ConfigError, match="a quarantine needs `to`"):
+        failing.catch("quarantine")
+    with pytest.raises(tm.ConfigError, match="what is skipped goes to no file"):
+        failing.catch("skip", to=kept)

@@ -215,7 +215,13 @@ class RecordSteps(ABC, Generic[T]):
         """
         return self._append(Unbatch, name=name, on_error=on_error)
 
-    def catch(self, *, to: str | PathLike[str] | None = None, name: str | None = None) -> Stream[T]:
+    def catch(
+        self,
+        on_error: Literal["skip", "quarantine"] | None = None,
+        *,
+        to: str | PathLike[str] | None = None,
+        name: str | None = None,
+    ) -> Stream[T]:
         """Keep failures of the source and of all steps in front from ending the iteration.
 
         They are counted in the iterator's `losses`. A failing record goes to the file `to` whole, with step, place and
@@ -224,8 +230,12 @@ class RecordSteps(ABC, Generic[T]):
 
         Order: kept.   Memory: one record.   Failure: caught.
         Resume: exact; the file then holds each failure once. Not in a job, which has a quarantine of its own.
+
+        Args:
+            on_error: `skip` passes over and counts, `quarantine` needs `to`; by default what `to` says.
+            to: the file that failing records go to.
         """
-        return self._append(Catch, to=None if to is None else os.fspath(to), name=name)
+        return self._append(Catch, on_error=on_error, to=None if to is None else os.fspath(to), name=name)
 
     def generate(
         self,

@@ -134,6 +134,16 @@ class Catch(Node):
     record_wise = False
     to: str | None = None
 
+    @model_validator(mode="after")
+    def _check_fate(self) -> Catch:
+        if self.on_error == "raise":
+            raise PydanticCustomError("catch", "expected on_error to be skip or quarantine: raising is no catching")
+        if self.on_error == "quarantine" and self.to is None:
+            raise PydanticCustomError("catch", "a quarantine needs `to`, the file that failing records go to")
+        if self.on_error == "skip" and self.to is not None:
+            raise PydanticCustomError("catch", "what is skipped goes to no file: leave out `to`, or on_error")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
