@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NoReturn
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 from tidemill.protocols import State
 
 
-class PartReader(chain[Any]):
+class PartReader(chain[Any], ABC):
     """The records of one part; a `RecordIterator` that also knows its state one record back.
 
     A subclass of `itertools.chain` keeps the C-speed `__next__`; readers are made with `from_iterable` over a
@@ -17,18 +18,18 @@ class PartReader(chain[Any]):
     A reader must not be reachable from that generator: dropping the reader then closes its file at once.
     """
 
+    @abstractmethod
     def state(self, back: int = 0) -> State:
         """Where the reader stands; with `back=1`, where it stood before the record it gave last."""
-        raise NotImplementedError
 
     def spot(self) -> Callable[[], State]:
         """What gives, when it is called, the place of `state(1)` as it is now: cheap to take, and to be kept."""
         state = self.state(1)
         return lambda: state
 
+    @abstractmethod
     def close(self) -> None:
         """Release what the reader holds open; may be called twice."""
-        raise NotImplementedError
 
 
 def raise_each(errors: Iterable[BaseException]) -> Iterator[Any]:
