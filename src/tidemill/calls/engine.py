@@ -47,9 +47,17 @@ class Engine:
         self._budget = None if budget is None else BudgetGate(budget, commit_lease)
         self._lanes: dict[str, Lane] = {}
         self._endpoints: dict[str, EndpointGate] = {}
+        self._others: list[Transport] = []
 
     def lane(
-        self, key: str, *, limits: Limits, endpoint: str, price: Price | None = None, locate: Locate | None = None
+        self,
+        key: str,
+        *,
+        limits: Limits,
+        endpoint: str,
+        price: Price | None = None,
+        locate: Locate | None = None,
+        transport: Transport | None = None,
     ) -> Lane:
         """The lane of one model: the same one for the same `key`.
 
@@ -57,6 +65,7 @@ class Engine:
             endpoint: the base URL; lanes with the same one share a breaker, as the first of them sets it.
             locate: asked for the base URL by each call that is about to be sent, where it is not known before; what
                 it raises is what the call raises.
+            transport: how its calls get out, where not by the engine's; closed with the engine.
 
         Raises:
             ConfigError: the budget cannot be held against this model, or `key` names a lane with other limits.
@@ -68,13 +77,15 @@ class Engine:
         if lane is None:
             lane = self._lanes[key] = Lane(
                 terms,
-                transport=self._transport,
+                transport=transport or self._transport,
                 meter=self.meter,
                 rng=self._rng,
                 gate=self._endpoint(endpoint, limits),
                 budget=self._budget,
                 locate=locate,
             )
+            if transport is not None:
+                self._others.append(transport)
         elif lane.terms != terms:
             raise ConfigError(f"model {key!r} is used twice with different limits, endpoint or price")
         return lane
@@ -99,7 +110,8 @@ class Engine:
             if self._budget is not None:
                 await self._budget.close()
         finally:
-            await self._transport.close()
+            for transport in (*self._others, self._transport):
+                await transport.close()
 
     async def __aenter__(self) -> Engine:
         return self

@@ -36,6 +36,9 @@ class Reply(Protocol):
 
 R = TypeVar("R", bound=Reply)
 
+Send = Callable[[Request, float], Awaitable[Response]]
+"""What a transport's `send` does."""
+
 Locate = Callable[[], Awaitable[str]]
 """Gives a base URL, and opens what answers there if that has not been asked for before."""
 
@@ -64,8 +67,9 @@ class _Call:
     deadline_at = 0.0
     error: CallError | None = None
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, send: Send) -> None:
         self.request = request
+        self.send = send
 
 
 class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
@@ -123,6 +127,8 @@ class Lane:
         request: Request,
         decode: Callable[[Response], R],
         commit: Callable[[R, int], Awaitable[object]] | None = None,
+        *,
+        send: Send | None = None,
     ) -> R:
         """What `decode` makes of the answer to `request`, after `commit` has returned.
 
@@ -135,6 +141,7 @@ class Lane:
             decode: turns a response with a status in 200-299 into a value with `usage`. It may raise
                 `TransientCallError` (garbage: another attempt) or `PermanentCallError`.
             commit: makes the value durable; gets it and the attempts it took. The slot is held until it returns.
+            send: makes each attempt instead of the lane's transport; keeps to the contract of `Transport.send`.
 
         Raises:
             CallError: no usable answer; `of` says whose failure it is, `attempts` how many were sent.
@@ -143,7 +150,7 @@ class Lane:
             LaneStopped: `stop` was called before it could be sent.
             Exception: what `decode` or `commit` raised beside a CallError.
         """
-        slots, call = self._slots, _Call(request)
+        slots, call = self._slots, _Call(request, send or self._transport.send)
         if slots.free:
             slots.free -= 1
         else:
@@ -249,7 +256,7 @@ class Lane:
         meter.attempts += 1
         call.sent_at = now
         call.answered = False
-        response = await self._transport.send(call.request, timeout_s)
+        response = await call.send(call.request, timeout_s)
         if not 200 <= response.status < 300:
             raise judge_response(response, call.request, wall_s=time.time())
         call.answered = True

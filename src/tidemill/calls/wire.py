@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from tidemill.errors import TransientCallError
 
 
 class Usage(NamedTuple):
-    """Tokens a call was billed for, as the server reported them."""
+    """Tokens a call was billed for, as the server reported them.
+
+    Attributes:
+        input_tokens: all of the input, whatever it was billed at.
+        output_tokens: all of the output, reasoning included.
+        cached_tokens: of the input, those read from the provider's prompt cache.
+        cache_write_tokens: of the input, those written to it.
+        reasoning_tokens: of the output, those the model thought with.
+    """
 
     input_tokens: int
     output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+OnChunk = Callable[[bytes], object]
+"""Gets a piece of a response's body; what it raises ends the attempt."""
 
 
 class Request(NamedTuple):
@@ -23,12 +38,17 @@ class Request(NamedTuple):
         headers: as sent, credentials included: never logged, never stored, never in a fingerprint.
         body: the JSON bytes as sent; what a call's key hashes.
         max_output_tokens: the ceiling the request itself sets on its output, None when it sets none.
+        max_input_tokens: the most its input can come to, None where that is its body's bytes.
+        on_chunk: gets the body of a successful response piece by piece, decoded, as it arrives; the response holds
+            the whole body all the same.
     """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     max_output_tokens: int | None = None
+    max_input_tokens: int | None = None
+    on_chunk: OnChunk | None = None
 
 
 class Response(NamedTuple):
