@@ -101,7 +101,7 @@ def open_steps(
 
 def _open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> Lane:
     """The lane of `model`; without a folder to look for a local one in, of what is never sent."""
-    limits, price = model.lane_limits, model.price
+    limits, price = model.lane_limits, model.lane_price
     if not model.is_local:
         return engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
     locate = None
