@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 from tidemill.testing.load.meter import Meter
 from tidemill.testing.load.plan import Load, Quota
+from tidemill.testing.load.windows import SLACK
+
+_INSTANT_S = 1e-9
 
 
 class Oracle(NamedTuple):
@@ -74,13 +77,14 @@ def _up_ratio(load: Load, at_s: float) -> float:
 
 def _quota_rate(load: Load, at_s: float, cost: Mapping[str, float]) -> float:
     """Requests a second that all the quotas let through."""
-    rates = [
-        limit * (quota.steps.factor(at_s) if quota.steps is not None else 1.0) / quota.window_s / cost[unit]
-        for quota in load.quotas
-        if quota.enforced
-        for unit, limit in quota.limits.items()
-        if cost.get(unit, 0) > 0
-    ]
+    rates = []
+    for quota in load.quotas:
+        factor = quota.steps.factor(at_s) if quota.steps is not None else 1.0
+        for unit, limit in quota.limits.items() if quota.enforced else ():
+            if cost.get(unit, 0) > 0:
+                fitting = limit * factor / cost[unit]
+                whole = math.floor(fitting + SLACK)  # a window lets whole requests in; a bucket keeps the rest
+                rates.append((fitting if quota.kind == "bucket" and whole else whole) / quota.window_s)
     return min(rates, default=math.inf)
 
 
@@ -101,8 +105,8 @@ def _queue_rate(load: Load) -> float:
 def _take_all(load: Load, quota: Quota, start_s: float, stop_s: float, cost: Mapping[str, float]) -> float:
     """What one quota lets through to a client that takes everything as soon as it is there, outages left out."""
     meter = Meter(quota)
-    changes = load.boundaries(start_s, stop_s)
-    grain_s = quota.window_s / 2 if quota.kind == "bucket" else 0.0  # a bucket half full has lost nothing yet
+    # What stands ready just before a change is taken then: behind it there may be less, or nobody to take it.
+    changes = [at_s for change_s in load.boundaries(start_s, stop_s) for at_s in (change_s - _INSTANT_S, change_s)]
     now, total = start_s, 0.0
     while True:
         next_s = next((at_s for at_s in changes if at_s > now), stop_s)
@@ -112,8 +116,16 @@ def _take_all(load: Load, quota: Quota, start_s: float, stop_s: float, cost: Map
                 return count
             meter.take(now, {unit: each * count for unit, each in cost.items()})
             total += count
-            excess = meter.find_excess(now, cost)
-            next_s = min(next_s, now + max(excess.wait_s if excess is not None else 0.0, grain_s))
+            next_s = min(next_s, now + _find_pause_s(meter, now, cost))
         if now >= stop_s:
             return total
         now = min(next_s, stop_s)
+
+
+def _find_pause_s(meter: Meter, now: float, cost: Mapping[str, float]) -> float:
+    """Seconds that nothing is lost by not asking."""
+    excess = meter.find_excess(now, cost)
+    wait_s = excess.wait_s if excess is not None else 0.0
+    if meter.quota.kind != "bucket":
+        return wait_s
+    return max(wait_s, min(standing.reset_s for standing in meter.standings(now)) / 2)  # half full: nothing spills

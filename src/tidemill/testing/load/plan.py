@@ -43,13 +43,20 @@ class Steps(Config):
 
     def factor(self, at_s: float) -> float:
         """What holds at `at_s`, from a boundary on that of the step behind it."""
-        index = math.floor(at_s / self.each_s + 1e-9)
+        index = self._find_index(at_s)
         count = len(self.factors)
         return self.factors[index % count if self.repeat else min(max(index, 0), count - 1)]
 
+    def _find_index(self, at_s: float) -> int:
+        """The step that holds; by products, as `boundaries` goes: a quotient may be off by one at a boundary."""
+        index = math.floor(at_s / self.each_s)
+        if (index + 1) * self.each_s <= at_s:
+            return index + 1
+        return index if index * self.each_s <= at_s else index - 1
+
     def boundaries(self, start_s: float, stop_s: float) -> Iterator[float]:
         """The times in `(start_s, stop_s]` at which a step ends, in order."""
-        index = math.floor(start_s / self.each_s + 1e-9) + 1
+        index = self._find_index(start_s) + 1
         while (at_s := index * self.each_s) <= stop_s:
             yield at_s
             index += 1
