@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,6 +26,10 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
+from tidemill.models.askable import Askable
+
+if TYPE_CHECKING:
+    from tidemill.models.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def _unfilled(name: str, *path: str) -> PydanticCustomError:
     return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})
 
 
-class Model(Config):
+class Model(Config, Askable):
     """A model by name, with where it answers and how hard it may be asked.
 
     Attributes:
@@ -217,6 +221,11 @@ class Model(Config):
     def is_local(self) -> bool:
         """Whether the model runs in process."""
         return self.provider == "local" and self.base_url is None
+
+    def _get_client(self) -> Client:
+        from tidemill.models.client import get_client  # which needs the engine; a description needs none
+
+        return get_client(self)
 
 
 def model(
