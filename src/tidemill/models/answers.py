@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
     """What became of one prompt; `is_last` where nothing comes behind it."""
 
     value: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
     is_last: bool = False
 
 
@@ -120,9 +120,14 @@ class _Answering:
         while True:
             self._arrived.clear()
             batch = self._take_done()
-            if batch or (self._has_ended and self._given == self._begun) or self._running.done():
+            if batch:
                 self._room.set()
                 return batch
+            if self._running.done():
+                self._session.check_open()
+                if not self._running.cancelled():  # by `close`, in another thread
+                    self._running.result()  # raises what broke it
+                return []
             await self._arrived.wait()
 
     def cancel(self) -> None:
@@ -142,27 +147,36 @@ class _Answering:
 
     async def _run(self) -> None:
         """Read and ask until the prompts end; then wait for what is in flight."""
-        loop = asyncio.get_running_loop()
         thread = WorkerThread("prompts")
         try:
             async with asyncio.TaskGroup() as group:
-                begin = partial(self._begin, group)
-                while not self._has_ended:
-                    while self._begun - self._given >= self._window:
-                        self._room.clear()
-                        await self._room.wait()
-                    room = self._window - (self._begun - self._given)
-                    error = await thread.run(self._read_ahead, room, partial(loop.call_soon_threadsafe, begin))
-                    begin()
-                    if error is not None:
-                        self._end(error)
+                try:
+                    await self._read_all(thread, partial(self._begin, group))
+                finally:
+                    self._has_ended = True  # also where it is cancelled: what is read from now on is not asked
         finally:
             thread.close(wait=False, last=self._close_source)
+
+    async def _read_all(self, thread: WorkerThread, begin: Callable[[], object]) -> None:
+        tell = partial(asyncio.get_running_loop().call_soon_threadsafe, begin)
+        error: BaseException | None = None
+        while error is None:
+            while self._begun - self._given >= self._window:
+                self._room.clear()
+                await self._room.wait()
+            room = self._window - (self._begun - self._given)
+            error = await thread.run(self._read_ahead, room, tell)
+            begin()
+        if not isinstance(error, StopIteration):  # told behind all others
+            self._done[self._begun] = Outcome(error=error, is_last=True)
+            self._begun += 1
+        self._has_ended = True
+        self._arrived.set()
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Ask what was read."""
         self._is_told = False
-        while self._read:
+        while self._read and not self._has_ended:
             group.create_task(self._answer(self._begun, self._read.popleft()))
             self._begun += 1
 
@@ -174,15 +188,7 @@ class _Answering:
         self._done[number] = outcome
         self._arrived.set()
 
-    def _end(self, error: Exception) -> None:
-        """The prompts have ended: with `error`, which is told behind all others, unless it is StopIteration."""
-        self._has_ended = True
-        if not isinstance(error, StopIteration):
-            self._done[self._begun] = Outcome(error=error, is_last=True)
-            self._begun += 1
-        self._arrived.set()
-
-    def _read_ahead(self, room: int, tell: Callable[[], object]) -> Exception | None:
+    def _read_ahead(self, room: int, tell: Callable[[], object]) -> BaseException | None:
         """Read so many prompts, in the thread; what ended them, if they have ended."""
         try:
             if self._source is None:
@@ -192,7 +198,7 @@ class _Answering:
                 if not self._is_told:
                     self._is_told = True
                     tell()
-        except Exception as exc:  # noqa: BLE001 - StopIteration is their end, and whatever else is told in its place
+        except (Exception, SystemExit, KeyboardInterrupt) as exc:  # noqa: BLE001 - told where they are taken, too
             return exc
         return None
 

@@ -23,9 +23,9 @@ class Askable(ABC):
     """Asks one model, by itself: in a script, a notebook, a thread or a coroutine.
 
     Calls go through the engine that jobs have, on a loop in a thread of its own: with its retries and breaker, inside
-    the model's limits, whoever calls. It is opened by the first call and kept open, with its connections, until `close`,
-    the end of a `with` block, or until nobody holds the object any more. Any thread may call; after a fork the child
-    opens its own.
+    the model's limits, whoever calls. It is opened by the first call and kept open, with its connections, until
+    `close`, the end of a `with` block, or until nobody holds the object any more. Any thread may call; after a fork the
+    child opens its own.
 
     Options of every call: `system`, `max_tokens`, `temperature`, `top_p`, `seed`, `stop`, `params`, `max_reasks`.
     """

@@ -102,7 +102,9 @@ class _Streaming:
             await self._arrived.wait()
         batch, self._pieces = self._pieces, []
         if not batch:
-            self._running.result()  # raises what ended it
+            self._session.check_open()
+            if not self._running.cancelled():  # by `close`, in another thread
+                self._running.result()  # raises what ended it
         return batch
 
     def cancel(self) -> None:

@@ -67,8 +67,9 @@ class Feed(Generic[T]):
         return self._ready.popleft()
 
     def close(self) -> None:
-        """Cancel what is in flight; may be called twice."""
+        """Cancel what is in flight, and forget what was not taken; may be called twice."""
         self._is_closed = True
+        self._ready.clear()
         if self._finalizer is not None:
             self._finalizer()
 

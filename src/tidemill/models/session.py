@@ -223,6 +223,17 @@ class Session:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def check_open(self) -> None:
+        """Say to whoever waits for a call that was cancelled when it was the closing that did so.
+
+        Raises:
+            ResourceError: the session is closed, or about to be.
+        """
+        if self.is_closed:
+            raise ResourceError(
+                "the client was closed while a call was in flight", hint="close it when all calls have ended"
+            )
+
     async def _track(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await `coroutine`, so that closing can end it."""
         task = asyncio.current_task()
@@ -231,10 +242,7 @@ class Session:
         try:
             return await coroutine
         except asyncio.CancelledError:
-            if self.is_closed:
-                raise ResourceError(
-                    "the client was closed while a call was in flight", hint="close it when all calls have ended"
-                ) from None
+            self.check_open()
             raise
         finally:
             self._tasks.discard(task)
