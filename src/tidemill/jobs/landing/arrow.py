@@ -57,10 +57,10 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
     return pa.schema(list(_model_type(model)))
 
 
-def infer_schema(rows: Sequence[Any], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema | None:
+def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema | None:
     """The schema of those of `rows` that are records: columns in order of appearance; None when none is.
 
-    A column of `outputs` is typed by its model, unless a later step has put something else there.
+    A column of `outputs` is typed by its annotation, unless a later step has put something else there.
     """
     records = [row for row in rows if find_no_record(row) is None]
     if not records:
@@ -147,11 +147,10 @@ def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) 
     return type(value) in allowed or (isinstance(value, alike) and not isinstance(value, bool))
 
 
-def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.DataType:
+def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, Any]) -> pa.DataType:
     values = [row.get(name) for row in rows]
     if name in outputs:
-        model = outputs[name]
-        kind = pa.string() if model is None else _model_type(model)
+        kind = _annotation_type(outputs[name], name)
         if _find_misfit(values, kind, name) is None:
             return kind
     inferred = _infer_type(values)

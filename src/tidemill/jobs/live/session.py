@@ -21,7 +21,7 @@ from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.opening import count_slots, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.protocols import State
 from tidemill.resources.bridge import Bridge
