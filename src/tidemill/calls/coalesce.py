@@ -23,9 +23,9 @@ class Coalescing:
 
     The first of several requests with the same body leads: it is sent. The others wait for its reply, and each commits
     it as its own, with 0 attempts, before any of them gets it; the leader's slot is held until then. A failure that the
-    same request would meet again is theirs too. Where the leader was cancelled, or failed by what is its own (time,
-    budget, commit, a stopped lane), the first of the others leads in its place. A request that comes once the reply is
-    there is sent again. Belongs to one loop.
+    same request would meet again, or of the commits, is theirs too. Where the leader was cancelled, or failed by what
+    is its own (time, budget, a stopped lane), the first of the others leads in its place. A request that comes once the
+    reply is there is sent again. Belongs to one loop.
 
     Args:
         lane: where requests go out.
@@ -62,9 +62,11 @@ class Coalescing:
         async def commit_all(value: Any, attempts: int) -> None:
             del self._flying[request.body]  # whoever comes from here on would be committed apart
             commits = [(commit, attempts), *((each, 0) for future, each in followers if not future.done())]
-            waits = [each(value, count) for each, count in commits if each is not None]
-            for wait in waits:
-                await wait
+            try:
+                await asyncio.gather(*(each(value, count) for each, count in commits if each is not None))
+            except Exception as error:
+                _fail(followers, error)
+                raise
             self._settle(followers, value)
 
         try:
@@ -86,8 +88,8 @@ class Coalescing:
                 self._meter.coalesced += 1
 
 
-def _fail(followers: _Followers, error: PermanentCallError) -> None:
-    """Tell each that its request would fail the same; each gets an error of its own, which it may add to."""
+def _fail(followers: _Followers, error: Exception) -> None:
+    """Tell each that it fails as the leader does; each gets an error of its own, which it may add to."""
     for future, _ in followers:
         if not future.done():
             future.set_exception(copy.copy(error))

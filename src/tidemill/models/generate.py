@@ -100,7 +100,7 @@ class Generate(CallNode):
         if (self.prompt is None) == (self.messages is None):
             given = "neither" if self.prompt is None else "both"
             raise PydanticCustomError(
-                "question", "expected either `prompt` or `messages`, got {given}", {"given": given}
+                "question", "expected `prompt`, or `messages` in its place, got {given}", {"given": given}
             )
         for index, example in enumerate(self.examples):
             self._check_example(index, example)
