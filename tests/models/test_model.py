@@ -57,7 +57,10 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
         ({"name": "openai/x", "params": {"a": [2**64]}}, "`params`: cannot be sent as JSON: Integer exceeds 64-bit"),
         ({"name": "openai/x", "headers": {"X-Team": 3}}, "`headers.X-Team`: expected text, got 3"),
         ({"name": "openai/x", "limits": 3}, "`limits`: expected a mapping such as `{concurrency: 16}`, got 3"),
-        ({"name": "openai/x", "price": {1: 2}}, "unknown key `price.1`; known: `input`, `output`"),
+        (
+            {"name": "openai/x", "price": {1: 2}},
+            "unknown key `price.1`; known: `input`, `output`, `cached_input`, `cache_write`, `long_input`",
+        ),
         ({"name": "openai/x", "params": {"a": {1: 2}}}, "`params`: cannot be sent as JSON: Dict key must be str"),
         ({"name": "openai/x", "params": {"a": {2, 3}}}, "`params`: cannot be sent as JSON"),
     ],

@@ -120,9 +120,9 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
         count = min(count, tail[0].count)
     names = step_names(tuple(nodes))[len(before) :][:end]
     prices = {
-        name: Pricing(model.price)
+        name: Pricing(model.lane_price)
         for name, node in zip(names, steps, strict=True)
-        if isinstance(node, CallNode) and (model := node.find_model()) is not None and model.price is not None
+        if isinstance(node, CallNode) and (model := node.find_model()) is not None and model.lane_price is not None
     }
     trials = list(islice(_iter_trials(source, before), count))
     with Bridge() as bridge:

@@ -94,7 +94,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
             )
     priced: list[Model] = [UNREADABLE]
     for index, model in draft.find_models() if budget.usd is not None else ():
-        if model.price is None and model not in priced and draft.steps[index].is_whole:
+        if model.lane_price is None and model not in priced and draft.steps[index].is_whole:
             priced.append(model)
             yield draft.problem(
                 draft.path(index, "model"),

@@ -113,7 +113,7 @@ class _Opener:
         return known
 
     def _open_lane(self, model: Model, key: str) -> Lane:
-        limits, price = model.lane_limits, model.price
+        limits, price = model.lane_limits, model.lane_price
         if not model.is_local:
             return self._engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
         locate = None
