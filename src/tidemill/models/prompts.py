@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ from tidemill.errors import DataError
 from tidemill.models.images import make_image
 from tidemill.models.messages import Message, Part
 from tidemill.protocols import Record
+
+MIN_SHARED_CHARACTERS = 2_000
+"""Fewer are too short for any provider's prompt cache, which begins at 1,024 tokens, or 512."""
 
 Role = Literal["system", "user", "assistant"]
 ROLES = ("system", "user", "assistant")
@@ -142,6 +146,7 @@ class PromptRenderer:
         self._examples = render_examples(examples, prompt)
         self._images = tuple(images)
         self._folder = folder
+        self._shared = self._count_shared(system)
 
     def render(self, record: Record) -> list[Message]:
         """The messages for `record`.
@@ -156,9 +161,25 @@ class PromptRenderer:
             messages = [*system, *self._examples, Message(role="user", content=self._prompt(record))]
         else:
             messages = self._add_examples([*system, *self._converse(record)])
+        for index in range(self._shared):
+            messages[index] = {**messages[index], "shared": True}
         if self._images:
             self._add_images(messages, record)
         return messages
+
+    def _count_shared(self, system: Template | None) -> int:
+        """How many messages are the same for every record, from the first on; 0 where caching them is not worth it."""
+        turns = self._conversation if isinstance(self._conversation, tuple) else ()
+        given = [(each.role, each.content) for each in turns]
+        if system is not None:
+            given.insert(0, ("system", system))
+        start = next((index for index, (role, _) in enumerate(given) if role != "system"), len(given))
+        constant = [_render_constant(template) for _, template in given]
+        constant[start:start] = [str(each["content"]) for each in self._examples]
+        if isinstance(self._conversation, str):
+            constant[start:] = []  # what the column begins with goes in front of the examples
+        texts = list(takewhile(lambda text: text is not None, constant))
+        return len(texts) if sum(len(str(text)) for text in texts) >= MIN_SHARED_CHARACTERS else 0
 
     def _converse(self, record: Record) -> list[Message]:
         """The record's conversation."""
@@ -190,6 +211,14 @@ class PromptRenderer:
         content = messages[index]["content"]
         parts: list[Part] = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
         messages[index] = {**messages[index], "content": [*parts, *images]}
+
+
+def _render_constant(template: Template) -> str | None:
+    """The text of a template that asks no record for anything; None for others, and for what fails for every record."""
+    try:
+        return None if template.variables else template.render({})
+    except DataError:  # told at each record
+        return None
 
 
 def _make_image(value: Any, column: str, folder: Path | None) -> Part:
