@@ -47,6 +47,8 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
         ({"name": "vllm/x", "base_url": "ftp://far/v1"}, "expected an http or https address, got `ftp://far/v1`"),
         ({"name": "vllm/x", "base_url": "http:///v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://far/v1/chat/completions/"}, "leave out `/chat/completions`"),
+        ({"name": "acme/x", "base_url": "http://far/v1/messages"}, "leave out `/messages`"),
+        ({"name": "openai/x", "wire_format": "xml"}, '`wire_format`: expected `openai` or `anthropic`, got "xml"'),
         ({"name": "vllm/x", "base_url": "http://far:port/v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://fa r/v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://far/v1#a"}, "`base_url`: expected an address without a fragment"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.models.anthropic import MessagesEndpoint
+from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
@@ -26,6 +28,23 @@ def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) ->
         return ChatEndpoint(base_url, model.name, headers, options)
     constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
     return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache, constrains=constrains)
+
+
+def make_embedding_endpoint(
+    model: Model, headers: Mapping[str, str], *, dimensions: int | None = None, params: Mapping[str, Any] | None = None
+) -> EmbeddingEndpoint:
+    """Where and how `model` is asked for vectors; `params` come over the model's own.
+
+    Raises:
+        ConfigError: its wire format has no embeddings.
+    """
+    if model.speaks == "anthropic":
+        raise ConfigError(
+            f"`{model.model}` cannot embed: the Anthropic format has no embeddings",
+            hint="name an embedding model, for example openai/text-embedding-3-small",
+        )
+    both = {**model.params, **(params or {})}
+    return EmbeddingEndpoint(find_base_url(model), model.name, headers, dimensions=dimensions, params=both)
 
 
 def find_headers(model: Model, folder: Path) -> dict[str, str]:
