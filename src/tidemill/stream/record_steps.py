@@ -27,6 +27,7 @@ from tidemill.data.nodes.single import (
     WithColumns,
 )
 from tidemill.models.call import Call
+from tidemill.models.embed import Embed
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 
@@ -268,6 +269,36 @@ class RecordSteps(ABC, Generic[T]):
         """
         given = {"model": model, "prompt": prompt, "output": output, "into": into, "max_tokens": max_tokens}
         return self._append(Generate, **given, **options)
+
+    def embed(
+        self,
+        model: Model | str,
+        column: str | None = None,
+        *,
+        text: str | Mapping[str, str] | None = None,
+        into: str = "embedding",
+        dimensions: int | None = None,
+        **options: Any,
+    ) -> Stream[T]:
+        """Put the vector that `model` gives for a text of each record into the column `into`.
+
+        Records that come up together go out in one request: once it is full, or no other can join it.
+
+        Order: kept.   Memory: the records of the window (a few times those in flight), 32 bytes for each number.
+        Failure: as `generate`; of a request that is refused for one text, that text's record fails alone.
+        Resume: as `generate`: each record's vector is kept as its own.
+
+        Args:
+            model: an embedding model: a `tm.model(…)` or its name.
+            column: the column of the text.
+            text: in its place, a Jinja template over the record's columns.
+            into: the column of the vector, a list of floats; in Parquet `list<float>` of 32 bits and one length.
+            dimensions: how long the vectors are to be; by default as the model has them.
+            **options: the other fields of `tidemill.models.embed.Embed`: `batch_size`, `batch_tokens`, `params`,
+                `name`, `on_error`.
+        """
+        given = {"model": model, "column": column, "text": text, "into": into, "dimensions": dimensions}
+        return self._append(Embed, **given, **options)
 
     def call(
         self,

@@ -21,6 +21,7 @@ from tidemill.jobs.live.single import OnCall, SingleRun
 from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
 from tidemill.jobs.window.steps import Kept
 from tidemill.models.calling import CallNode
+from tidemill.models.embed import Embedding
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source
 from tidemill.resources.bridge import Bridge
@@ -87,13 +88,17 @@ def _shorten(value: Any) -> str:
 
 
 def _show_request(body: Any) -> Any:
-    """Of a conversation the last message, of another request all of it."""
-    return body["messages"][-1]["content"] if isinstance(body, dict) and "messages" in body else body
+    """Of a conversation the last message, of a request for vectors the text, of another all of it."""
+    if not isinstance(body, dict):
+        return body
+    return body["messages"][-1]["content"] if "messages" in body else body.get("input", body)
 
 
 def _show_reply(reply: Kept) -> str:
     if isinstance(reply, Reply):
         return reply.text or reply.refusal
+    if isinstance(reply, Embedding):
+        return reply.describe()
     return orjson.dumps(reply.to_row()[0]).decode()
 
 

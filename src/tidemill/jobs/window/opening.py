@@ -14,14 +14,20 @@ from tidemill.calls.limits import Price
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
 from tidemill.jobs.window.steps import CallStep, FunctionStep, Line, WindowStep
+from tidemill.models.batching import Batching
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import CallNode, Runner
+from tidemill.models.embed import Embed, Embedder, Embedding
+from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
 from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
 from tidemill.resources.scope import Scope
+
+MOST_WORKERS = 4_096
+"""Records in progress at once over all batches; each is a task of the loop."""
 
 FREE = Price(0, 0)
 """What a function's calls cost in tokens: a budget in USD holds for what it bounds."""
@@ -87,6 +93,8 @@ class _Opener:
         """What runs the step, and how its calls go out."""
         if isinstance(node, Generate):
             return self._open_generate(node)
+        if isinstance(node, Embed):
+            return self._open_embed(node)
         assert isinstance(node, Call)
         return self._open_call(node, name)
 
@@ -95,6 +103,22 @@ class _Opener:
         endpoint = make_endpoint(node.model, model.headers, node.options())
         way = model.repeatable if node.is_repeatable else model.lane
         return Generator(node, endpoint), Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
+
+    def _open_embed(self, node: Embed) -> tuple[Runner, Line]:
+        model = self._find_model(node.model)
+        params = {**node.model.params, **node.params}
+        endpoint = EmbeddingEndpoint(
+            find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
+        )
+        embedder = Embedder(node, endpoint)
+        batching = Batching(
+            model.lane,
+            embedder,
+            most=node.batch_size,
+            most_size=node.batch_tokens,
+            concurrency=node.model.lane_limits.concurrency,
+        )
+        return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
         address = f"call://{quote(name, safe='')}"
@@ -135,3 +159,11 @@ def count_slots(nodes: Sequence[Node]) -> int:
             models.append(model)
             slots += model.lane_limits.concurrency
     return slots or 1
+
+
+def count_workers(nodes: Sequence[Node]) -> int:
+    """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
+    batched = [node for node in nodes if isinstance(node, Embed)]
+    shares = sum((node.batch_size - 1) * node.model.lane_limits.concurrency for node in batched)
+    slots = count_slots(nodes)
+    return max(slots, min(slots + shares, MOST_WORKERS))

@@ -11,6 +11,7 @@ from tidemill.calls.lane import Lane, Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
 from tidemill.jobs.records.step import RecordStep, Shape
+from tidemill.models.batching import Batching
 from tidemill.models.calling import Runner
 
 
@@ -43,16 +44,18 @@ class Line:
 
     Attributes:
         way: what sends the requests, by way of `lane`.
-        decode: makes replies of the responses.
+        decode: makes a reply of each response, or what the way takes apart.
         load: makes a reply of the row that one is kept as.
         is_keyed: whether a request is told the key of its call.
+        batching: the way, where it sends requests of several records together.
     """
 
     way: Way
     lane: Lane
-    decode: Callable[[Response], Kept]
+    decode: Callable[[Response], Any]
     load: Callable[[list[Any]], Kept]
     is_keyed: bool = False
+    batching: Batching[Any] | None = None
 
 
 StepAsk = Callable[..., Awaitable[Any]]

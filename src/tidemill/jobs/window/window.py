@@ -26,6 +26,7 @@ from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import Kept, Line, WindowStep
+from tidemill.models.batching import Batching
 from tidemill.models.call import make_key
 from tidemill.models.calling import KEY_HEADER
 
@@ -94,6 +95,13 @@ class Window:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
+        self._at = [0] * len(steps)  # records in progress at each step
+        self._batchings: list[Batching[Any]] = []
+        for position, step in enumerate(steps):
+            for line in step.lines if step.function is None else ():
+                if line.batching is not None:
+                    line.batching.may_join = partial(self._may_join, position, line.batching)
+                    self._batchings.append(line.batching)
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -201,6 +209,7 @@ class Window:
             counts[IN] += 1
             result: Any
             lent = record
+            self._at[position] += 1
             try:
                 if step.function is None:
                     result = await step.run(record, partial(self._ask, root, path, step.name))
@@ -216,6 +225,10 @@ class Window:
                 entries.book(root, estimate_bytes(record) - size_bytes)
                 entries.finish(root)
                 return
+            finally:
+                self._at[position] -= 1
+                for batching in self._batchings:
+                    batching.look_soon()
             record = lent
             if step.shape is Shape.ONE:
                 record = result
@@ -233,6 +246,13 @@ class Window:
         root.landed.append((path, record))
         entries.book(root, estimate_bytes(record) - size_bytes)
         entries.finish(root)
+
+    def _may_join(self, position: int, batching: Batching[Any]) -> bool:
+        """Whether a record that is read may still bring a share to a batch of the step at `position`."""
+        at = self._at
+        if sum(at[:position]) + at[position] > batching.held:
+            return True
+        return bool(self._entries.ready) and self.in_progress < self._limits.workers
 
     async def _ask(
         self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
