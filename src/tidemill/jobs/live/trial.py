@@ -178,7 +178,8 @@ def _note(
             raise _NotSent
         return
     usage = reply.usage
-    asked = next(i for i in reversed(range(len(trial.exchanges))) if trial.exchanges[i].request == body)
+    waiting = (i for i, each in enumerate(trial.exchanges) if each.request == body and each.reply is None)
+    asked = next(waiting)  # of several samples that ask the same, the first
     trial.exchanges[asked] = Exchange(
         step,
         body,

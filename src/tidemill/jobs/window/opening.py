@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, Send
 from tidemill.calls.limits import Price
+from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import CallStep, FunctionStep, Line, WindowStep
+from tidemill.jobs.window.steps import CallStep, FunctionStep, Line, Way, WindowStep
 from tidemill.models.batching import Batching
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.embeddings import EmbeddingEndpoint
+from tidemill.models.endpoint import Endpoint
 from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
 from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
+from tidemill.models.streaming import StreamedCall
 from tidemill.resources.scope import Scope
 
 MOST_WORKERS = 4_096
@@ -101,8 +105,11 @@ class _Opener:
     def _open_generate(self, node: Generate) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
         endpoint = make_endpoint(node.model, model.headers, node.options())
-        way = model.repeatable if node.is_repeatable else model.lane
-        return Generator(node, endpoint), Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
+        way: Way = model.repeatable if node.is_repeatable else model.lane
+        if node.stream:
+            way = _Streamed(way, endpoint, model.lane.send)
+        generator = Generator(node, endpoint, folder=self._folder)
+        return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_embed(self, node: Embed) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
@@ -146,6 +153,27 @@ class _Opener:
             self._scope.defer_async(server.close, model.model)
             locate = server.get
         return self._engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
+
+
+class _Streamed:
+    """A way out for requests whose replies come piece by piece."""
+
+    def __init__(self, way: Way, endpoint: Endpoint, send: Send) -> None:
+        self._way = way
+        self._endpoint = endpoint
+        self._send = send
+
+    async def call(
+        self,
+        request: Request,
+        decode: Callable[[Response], Any],
+        commit: Callable[[Any, int], Awaitable[object]] | None = None,
+        *,
+        send: Send | None = None,
+    ) -> Any:
+        """As `Lane.call`; `decode` is the stream's own."""
+        streamed = StreamedCall(self._endpoint, send or self._send)
+        return await self._way.call(request, streamed.decode, commit, send=streamed.send)
 
 
 def count_slots(nodes: Sequence[Node]) -> int:
