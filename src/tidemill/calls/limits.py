@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -42,13 +42,61 @@ class Limits(Config):
     breaker_failures: int = Field(default=5, ge=1)
 
 
-class Price(Config):
-    """What tokens cost, in USD per million: `Price(0.15, 0.60)` or `Price(input=0.15, output=0.60)`."""
+class TokenRates(NamedTuple):
+    """Pico-dollars a token, each rounded up."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"input": 0.15, "output": 0.6}]})
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+
+    @property
+    def top_input(self) -> int:
+        """The most a token of input can cost."""
+        return max(self.input, self.cached_input, self.cache_write)
+
+
+class Rates(Config):
+    """USD per million tokens, by what became of them.
+
+    Attributes:
+        input: of the input, those neither read from a prompt cache nor written to it.
+        output: of the output, reasoning included.
+        cached_input: of the input, those read from a prompt cache; as `input` when not given.
+        cache_write: of the input, those written to it; as `input` when not given.
+    """
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+
+    def token_rates(self) -> TokenRates:
+        """Pico-dollars a token, each rounded up."""
+        rates = (self.input, self.output, self.cached_input, self.cache_write)
+        return TokenRates(*(_pico_usd_per_token(self.input if rate is None else rate) for rate in rates))
+
+
+class LongRates(Rates):
+    """USD per million tokens of a request whose input is long.
+
+    Attributes:
+        above_tokens: the input, in tokens, above which the whole request is billed at these rates.
+    """
+
+    above_tokens: int = Field(ge=1)
+
+
+class Price(Rates):
+    """What tokens cost, in USD per million: `Price(0.15, 0.60)` or `Price(input=0.15, output=0.60)`.
+
+    Attributes:
+        long_input: what they cost in a request with a long input, where the provider tells the two apart.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": 0.15, "output": 0.6}]})
+
+    long_input: LongRates | None = None
 
     def __init__(self, /, *rates: float, **fields: Any) -> None:
         if len(rates) > 2:
@@ -56,10 +104,6 @@ class Price(Config):
         super().__init__(**dict(zip(("input", "output"), rates, strict=False)), **fields)
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as `Config.__init__`
-
-    def token_rates(self) -> tuple[int, int]:
-        """Pico-dollars a token, input and output, rounded up."""
-        return _pico_usd_per_token(self.input), _pico_usd_per_token(self.output)
 
 
 def _pico_usd_per_token(usd_per_million: float) -> int:

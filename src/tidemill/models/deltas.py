@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Self
 
 from tidemill.calls.wire import Request, Response
@@ -14,6 +13,7 @@ from tidemill.models.endpoint import Endpoint
 from tidemill.models.feed import Feed
 from tidemill.models.messages import Message, Reply
 from tidemill.models.session import Session
+from tidemill.models.streaming import StreamedCall
 
 
 class Deltas:
@@ -89,9 +89,8 @@ class _Streaming:
         self._arrived = asyncio.Event()
         self._pieces: list[str | Reply] = []
         self._running: asyncio.Task[None] | None = None
+        self._call = StreamedCall(endpoint, session.lane.send, self._take)
         self._characters = 0
-        self._sent_at = 0.0
-        self._first_token_s: float | None = None
 
     async def next_batch(self) -> list[str | Reply]:
         if self._running is None:
@@ -116,31 +115,24 @@ class _Streaming:
         reply = await self._session.send(request, self._decode, self._send)
         if not self._characters and reply.text:  # an endpoint that sends it whole all the same
             self._pieces.append(reply.text)
-        self._pieces.append(reply._replace(first_token_s=self._first_token_s))
+        self._pieces.append(reply)
 
     async def _send(self, request: Request, timeout_s: float) -> Response:
-        """One attempt, whose text is handed on as it comes."""
-        self._sent_at = asyncio.get_running_loop().time()
-        take = partial(self._take, self._endpoint.open_stream().feed)
         try:
-            return await self._session.send_once(request._replace(on_chunk=take), timeout_s)
+            return await self._call.send(request, timeout_s)
         except TransientCallError as exc:
             raise self._judge(exc) from exc
-
-    def _take(self, feed: Callable[[bytes], str], chunk: bytes) -> None:
-        text = feed(chunk)
-        if text:
-            if self._first_token_s is None:
-                self._first_token_s = asyncio.get_running_loop().time() - self._sent_at
-            self._characters += len(text)
-            self._pieces.append(text)
-            self._arrived.set()
 
     def _decode(self, response: Response) -> Reply:
         try:
-            return self._endpoint.parse_reply(response)
+            return self._call.decode(response)
         except TransientCallError as exc:
             raise self._judge(exc) from exc
+
+    def _take(self, text: str) -> None:
+        self._characters += len(text)
+        self._pieces.append(text)
+        self._arrived.set()
 
     def _judge(self, error: CallError) -> CallError:
         """`error`, which is worth no other attempt once there was text."""

@@ -28,7 +28,7 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
     Raises:
         ConfigError, ResourceError: a local model cannot be started, or the budget cannot be held.
     """
-    limits, price = model.lane_limits, model.price
+    limits, price = model.lane_limits, model.lane_price
     if not model.is_local:
         return OpenLane(engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price))
     server = open_server(model, folder)

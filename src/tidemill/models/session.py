@@ -76,6 +76,7 @@ class Session:
     Attributes:
         pid: the process it runs in; a fork of it has none.
         is_closed: whether it is closed, or about to be.
+        lane: what calls go out by; of the session's loop.
 
     Raises (constructor): ConfigError, ResourceError: the model cannot be opened: a key, a package or a file is missing,
     or a budget cannot be held.
@@ -90,9 +91,7 @@ class Session:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._scope = Scope()
         self._endpoints: dict[tuple[int, bool], tuple[Asking, Endpoint]] = {}
-        self._transport: Transport
-        self._engine: Engine
-        self._lane: Lane
+        self.lane: Lane
         self._locate: Locate | None
         self._headers: Mapping[str, str]
         with ExitStack() as held:
@@ -165,7 +164,7 @@ class Session:
 
     async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send | None = None) -> Reply:
         """The reply that `decode` makes of the answer to `request`, by the lane."""
-        reply = await self._lane.call(request, decode, send=send)
+        reply = await self.lane.call(request, decode, send=send)
         if reply.usage is not None:
             self._terms.counter.learn(request, reply.usage)
         return reply
@@ -180,15 +179,11 @@ class Session:
             url = f"{base_url}/chat/completions/input_tokens"
             body = self.endpoint(Asking()).build_request(prompt).body
         request = Request(url, {"content-type": "application/json"}, body)
-        response = await self._transport.send(request, COUNT_TIMEOUT_S)
+        response = await self.lane.send(request, COUNT_TIMEOUT_S)
         if response.status != 200:
             raise judge_response(response, request, wall_s=time.time())
         counted = orjson.loads(response.body)
         return len(counted["tokens"]) if isinstance(prompt, str) else int(counted["input_tokens"])
-
-    async def send_once(self, request: Request, timeout_s: float) -> Response:
-        """One attempt, beside the lane: what `Transport.send` does."""
-        return await self._transport.send(request, timeout_s)
 
     def endpoint(self, asking: Asking, *, stream: bool = False) -> Endpoint:
         """Where and how the model is asked with these options; the same one for the same object."""
@@ -207,11 +202,10 @@ class Session:
         await self._scope.__aenter__()
         try:
             self._headers = find_headers(terms.model, terms.folder)
-            self._transport = terms.transport()
-            self._engine = Engine(self._transport, rng=random.Random(), budget=terms.budget, meter=terms.meter)
-            self._scope.defer_async(self._engine.close, "engine")
+            engine = Engine(terms.transport(), rng=random.Random(), budget=terms.budget, meter=terms.meter)
+            self._scope.defer_async(engine.close, "engine")
             key = terms.model.model
-            self._lane, self._locate = open_lane(terms.model, key, self._engine, self._scope, terms.folder)
+            self.lane, self._locate = open_lane(terms.model, key, engine, self._scope, terms.folder)
         except BaseException as exc:
             await self._scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise
