@@ -129,7 +129,7 @@ class Client(Askable):
 
             return ask
 
-        window = max(MIN_WINDOW, 2 * self.model.lane_limits.concurrency)
+        window = max(MIN_WINDOW, 2 * self.model.lane_limits.slots)
         return Answers(owner, self._open, prompts, begin, window=window, ordered=ordered, on_error=on_error)
 
     def stream_prompt(self, owner: object, prompt: Any, asking: Asking) -> Deltas:

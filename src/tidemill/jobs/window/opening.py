@@ -22,9 +22,10 @@ from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
-from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
 from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
+from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
 from tidemill.models.streaming import StreamedCall
@@ -123,7 +124,7 @@ class _Opener:
             embedder,
             most=node.batch_size,
             most_size=node.batch_tokens,
-            concurrency=node.model.lane_limits.concurrency,
+            concurrency=node.model.lane_limits.slots,
         )
         return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
@@ -144,15 +145,7 @@ class _Opener:
         return known
 
     def _open_lane(self, model: Model, key: str) -> Lane:
-        limits, price = model.lane_limits, model.lane_price
-        if not model.is_local:
-            return self._engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
-        locate = None
-        if self._folder is not None:
-            server = open_server(model, self._folder)
-            self._scope.defer_async(server.close, model.model)
-            locate = server.get
-        return self._engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
+        return open_lane(model, key, self._engine, self._scope, self._folder).lane
 
 
 class _Streamed:
@@ -182,16 +175,16 @@ def count_slots(nodes: Sequence[Node]) -> int:
     slots = 0
     for node in nodes:
         if isinstance(node, Call):
-            slots += node.limits.concurrency
+            slots += node.limits.slots
         elif isinstance(node, CallNode) and (model := node.find_model()) is not None and model not in models:
             models.append(model)
-            slots += model.lane_limits.concurrency
+            slots += model.lane_limits.slots
     return slots or 1
 
 
 def count_workers(nodes: Sequence[Node]) -> int:
     """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
     batched = [node for node in nodes if isinstance(node, Embed)]
-    shares = sum((node.batch_size - 1) * node.model.lane_limits.concurrency for node in batched)
+    shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
     slots = count_slots(nodes)
     return max(slots, min(slots + shares, MOST_WORKERS))
