@@ -51,5 +51,5 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
 
 def _find_counter(model: Model, limits: Limits) -> Callable[[Request], int] | None:
     """Counts the input of requests by the model's vocabulary, where limits ask for it and it is on this machine."""
-    vocabulary = find_vocabulary(model.model) if limits.to_rates().counts_tokens else None
+    vocabulary = find_vocabulary(model.model) if any(limits.to_rates()[1:]) else None
     return None if vocabulary is None else TokenCounter(vocabulary).estimate
