@@ -111,7 +111,10 @@ class _Count:
 
 
 class _Sampling:
-    """Reads a stream's parts, each for its share of the time, and tells from their sizes what there is of each.
+    """Reads a stream's parts, and tells from their sizes what there is of each.
+
+    Places are drawn all over the source, by size; the parts they lie in have their share of the time, the others what
+    is left of it.
 
     Steps that only order records are left out; in the place of those that bound or repeat them, records are counted,
     and the bound is put on the total.
@@ -138,15 +141,22 @@ class _Sampling:
         parts = list(islice(self._source.parts(), MOST_PARTS))
         sizes = self._measure(parts)
         chosen = self._choose(parts, sizes)
+        ends_at = time.monotonic() + self._limits.seconds
         share = self._limits.seconds / sum(chosen.values())
-        found, is_whole, known = 0.0, len(chosen) == len(parts) < MOST_PARTS, True
-        for part, strata in chosen.items():
-            records, has_ended = self._read(part, strata * share)
+        read: list[str] = []
+        found, is_whole, known = 0.0, len(parts) < MOST_PARTS, True
+        for part in [*chosen, *(part for part in parts if part not in chosen)]:
+            left = ends_at - time.monotonic()
+            if part not in chosen and left <= 0:
+                break
+            records, has_ended = self._read(part, chosen[part] * share if part in chosen else left)
+            read.append(part)
             is_whole = is_whole and has_ended
             known = known and records is not None
             found += records or 0.0
-        if len(chosen) < len(parts):
-            found *= _find_factor(parts, sizes, chosen)
+        if len(read) < len(parts):
+            found *= _find_factor(parts, sizes, read)
+            is_whole = False
         total = self._bound(found) if known else None
         return Sample(self._records, total, is_whole and not self._bounds, self._failed, self._start.count)
 
@@ -170,18 +180,23 @@ class _Sampling:
         return chosen or dict.fromkeys(parts[:1], 1)
 
     def _read(self, part: str, seconds: float) -> tuple[float | None, bool]:
-        """Read a part for so long; the records there are in all of it, and whether its end was come to."""
+        """Read a part for so long, one record at least.
+
+        Returns: the records there are in all of it, None where it does not tell; and whether its end was come to.
+        """
         start = self._start.count
         ends_at = time.monotonic() + seconds
         records = iterate(self._source, self._nodes, parts=[part])
         try:
-            while time.monotonic() < ends_at:
+            while True:
                 try:
                     self._keep(next(records))
                 except StopIteration:
                     return self._start.count - start, True
                 except (Exception, SystemExit):  # noqa: BLE001 - it fails in the run as well, and is asked nothing
                     self._failed += 1
+                if time.monotonic() >= ends_at:
+                    break
             measured = self._source.measure_part(part, records.state()["source"])
         finally:
             records.close()
@@ -212,8 +227,8 @@ class _Sampling:
         return None if total == float("inf") else total
 
 
-def _find_factor(parts: Sequence[str], sizes: Sequence[int | None], chosen: dict[str, int]) -> float:
-    """How much more there is than in the parts chosen."""
+def _find_factor(parts: Sequence[str], sizes: Sequence[int | None], read: Sequence[str]) -> float:
+    """How much more there is than in the parts that were read from."""
     known = {part: size for part, size in zip(parts, sizes, strict=True) if size is not None}
-    read = sum(known[part] for part in chosen if part in known)
-    return sum(known.values()) / read if len(known) == len(parts) and read else len(parts) / len(chosen)
+    size = sum(known[part] for part in read if part in known)
+    return sum(known.values()) / size if len(known) == len(parts) and size else len(parts) / len(read)
