@@ -9,9 +9,12 @@ _SAME_RATIO = 0.0005
 
 
 def compare_estimate(report: Report) -> str:
-    """The estimate of the records done, and how far from it the calls came to; empty where there was none."""
+    """The estimate of the records done, and how far from it the calls came to.
+
+    Empty where there was none, and where replies of an earlier run were used, which no estimate knows of.
+    """
     estimate, calls = report.estimate, report.calls
-    if not estimate or not estimate["records"] or not report.done:
+    if not estimate or not estimate["records"] or not report.done or report.reused:
         return ""
     share = 1.0 if report.outcome == "finished" else min(1.0, report.done / estimate["records"])
 
