@@ -135,6 +135,13 @@ class Batching(Generic[T]):
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look)
 
+    async def close(self) -> None:
+        """End what is on its way and wait until it has ended; call it once nobody asks any more."""
+        for task in self._sent:
+            task.cancel()
+        if self._sent:
+            await asyncio.wait(self._sent)
+
     def _join(self, waiter: _Waiter) -> _Load:
         size = self._joining.measure(waiter.share)
         if self._load.waiters and self._load.size + size > self._most_size:

@@ -98,7 +98,7 @@ class _Opener:
         if isinstance(node, Generate):
             return self._open_generate(node)
         if isinstance(node, Embed):
-            return self._open_embed(node)
+            return self._open_embed(node, name)
         assert isinstance(node, Call)
         return self._open_call(node, name)
 
@@ -111,7 +111,7 @@ class _Opener:
         generator = Generator(node, endpoint, folder=self._folder)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
-    def _open_embed(self, node: Embed) -> tuple[Runner, Line]:
+    def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
         params = {**node.model.params, **node.params}
         endpoint = EmbeddingEndpoint(
@@ -125,6 +125,7 @@ class _Opener:
             most_size=node.batch_tokens,
             concurrency=node.model.lane_limits.concurrency,
         )
+        self._scope.defer_async(batching.close, name)
         return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
