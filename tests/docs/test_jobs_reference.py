@@ -80,6 +80,7 @@ def test_defaults_and_bounds_are_those_of_the_code(title: str, name: str) -> Non
         else:
             default = field.get_default(call_default_factory=True)
             shown = yaml.safe_load(bare(row["default"]))
+            default = list(default) if isinstance(default, tuple) else default
             assert shown == ({} if isinstance(default, BaseModel) else default), key
         assert row["bounds"] == ", ".join(find_bounds(field)), key
 
@@ -88,7 +89,8 @@ def find_bounds(field: FieldInfo) -> list[str]:
     """The bounds of a field in the page's signs."""
     found = [*field.metadata]
     for argument in typing.get_args(field.annotation):
-        found += getattr(argument, "__metadata__", ())
+        for each in getattr(argument, "__metadata__", ()):
+            found += each.metadata if isinstance(each, FieldInfo) else [each]
     return [f"{sign} {getattr(each, name):g}" for each in found for name, sign in BOUNDS.items() if hasattr(each, name)]
 
 
