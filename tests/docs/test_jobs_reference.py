@@ -27,7 +27,7 @@ from tidemill.testing import FaultServer
 
 PAGE = Page.load("docs/jobs.md")
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-REVIEWS = ("The battery lasts for days.", "", "It broke. After an hour.", "A bright screen and a fair price.")
+REVIEWS = ("The battery lasts for a week.", "", "It broke. After an hour.", "A bright screen and a fair price.")
 
 
 def iter_models(annotation: Any) -> Iterator[type[BaseModel]]:
