@@ -34,6 +34,7 @@ class Echoes(NamedTuple):
     values: Sequence[str]
     usage: Usage | None
     is_cut: bool = False
+    first_token_s: float | None = None
 
 
 class Joined:
@@ -90,7 +91,7 @@ def play(
         transport = ScriptedTransport(reply, latency_s=1.0)
         async with Engine(transport, rng=random.Random(0)) as engine:
             lane = engine.lane("m", limits=Limits(concurrency=concurrency, **limits), endpoint=ENDPOINT)
-            batching = Batching(lane, Joined(), most=most, most_size=most_size, concurrency=concurrency)
+            batching = Batching(lane, Joined(), most=most, most_size=most_size)
             await scene(Scene(batching, transport))
             assert batching.held == 0
             assert transport.in_flight == 0

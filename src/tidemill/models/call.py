@@ -117,7 +117,7 @@ class Caller:
         self._takes_key = _takes_key(node.fn)
         self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *node.retry_on)
         self._url = f"call:{name}"
-        self._threads = Threads("call", node.limits.concurrency)
+        self._threads = Threads("call", node.limits.slots)
 
     def close(self) -> None:
         """End the threads, each once its function has returned; nobody waits for that."""

@@ -9,11 +9,13 @@ from typing import Any
 
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
+from tidemill.calls.wire import Transport
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.models.anthropic import MessagesEndpoint
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
+from tidemill.models.litellm import SCHEME, LitellmTransport, check_litellm
 from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
 from tidemill.models.openai import ChatEndpoint
@@ -24,6 +26,8 @@ from tidemill.resources.demand import OnDemand
 def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
     base_url = find_base_url(model)
+    if model.is_litellm:
+        return ChatEndpoint(base_url, model.name, headers, options)
     if model.speaks == "openai":
         return ChatEndpoint(base_url, model.name, headers, options)
     constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
@@ -38,12 +42,13 @@ def make_embedding_endpoint(
     Raises:
         ConfigError: its wire format has no embeddings.
     """
-    if model.speaks == "anthropic":
+    if model.speaks == "anthropic" and not model.is_litellm:
         raise ConfigError(
             f"`{model.model}` cannot embed: the Anthropic format has no embeddings",
             hint="name an embedding model, for example openai/text-embedding-3-small",
         )
-    both = {**model.params, **(params or {})}
+    plain = {"encoding_format": "float"} if model.is_litellm else {}  # the one form all its providers have
+    both = {**plain, **model.params, **(params or {})}
     return EmbeddingEndpoint(find_base_url(model), model.name, headers, dimensions=dimensions, params=both)
 
 
@@ -56,7 +61,10 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
 
     Raises:
         ConfigError: the provider needs a key and there is none, or it is none that a header can hold.
+        ResourceError: the package that speaks to it is not installed.
     """
+    if model.is_litellm:
+        check_litellm()
     register_credentials(model.headers, model.base_url or "")
     is_anthropic = model.speaks == "anthropic"
     own = set(map(str.lower, model.headers))
@@ -86,7 +94,14 @@ def find_base_url(model: Model) -> str:
     """Where `model` answers; of a local one nothing comes before the path until its server runs."""
     if model.is_local:
         return ""
+    if model.is_litellm and model.base_url is None:
+        return SCHEME + model.name
     return PROVIDERS[model.provider].base_url if model.base_url is None else model.base_url
+
+
+def find_transport(model: Model) -> Transport | None:
+    """What sends the calls to `model` where the engine's own transport does not; closed by whoever asked for it."""
+    return LitellmTransport(model.base_url) if model.is_litellm else None
 
 
 def open_server(model: Model, folder: Path) -> OnDemand[str]:
@@ -103,7 +118,7 @@ def open_server(model: Model, folder: Path) -> OnDemand[str]:
 def _serve(model: Model, folder: Path) -> Iterator[str]:
     with ExitStack() as held:
         try:
-            server = open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder)
+            server = open_local_server(model.model, slots=model.lane_limits.slots, folder=folder)
             base_url = held.enter_context(server)
         except ResourceError:
             raise

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.address import check_address, check_headers
-from tidemill.calls.limits import Limits, Price
+from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
@@ -52,6 +52,7 @@ PROVIDERS: Mapping[str, Provider] = {
     "together": Provider("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
     "fireworks": Provider("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
     "gemini": Provider("https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "litellm": Provider("", ()),
     "local": Provider("", ()),
 }
 
@@ -93,7 +94,7 @@ class Model(Config):
     """A model by name, with where it answers and how hard it may be asked.
 
     Attributes:
-        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process.
+        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `litellm/…` goes through litellm.
         limits: how many calls at once, how many a minute, how long each may take.
         price: USD per million tokens; needed for a budget in USD over a model that is not among the known ones.
         wire_format: what `base_url` speaks, where that is not what the provider does.
@@ -243,10 +244,15 @@ class Model(Config):
 
     @property
     def lane_limits(self) -> Limits:
-        """The limits its calls go by; a local model that was given no concurrency has as many slots as it serves."""
-        if self.is_local and "concurrency" not in self.limits.model_fields_set:
-            return self.limits.model_copy(update={"concurrency": LOCAL_SLOTS})
+        """The limits its calls go by; a local model whose concurrency is `auto` has as many slots as it serves."""
+        if self.is_local and self.limits.concurrency.is_auto:
+            return self.limits.model_copy(update={"concurrency": Concurrency.model_validate(LOCAL_SLOTS)})
         return self.limits
+
+    @property
+    def is_litellm(self) -> bool:
+        """Whether the litellm package speaks to it."""
+        return self.provider == "litellm"
 
     @property
     def is_local(self) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, Send
+from tidemill.calls.lane import Lane, LaneOptions, Send
 from tidemill.calls.limits import Price
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
@@ -22,7 +22,7 @@ from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
-from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, find_transport, make_endpoint, open_server
 from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
 from tidemill.models.messages import Reply
@@ -118,13 +118,7 @@ class _Opener:
             find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
         )
         embedder = Embedder(node, endpoint)
-        batching = Batching(
-            model.lane,
-            embedder,
-            most=node.batch_size,
-            most_size=node.batch_tokens,
-            concurrency=node.model.lane_limits.concurrency,
-        )
+        batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
         self._scope.defer_async(batching.close, name)
         return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
@@ -147,13 +141,17 @@ class _Opener:
     def _open_lane(self, model: Model, key: str) -> Lane:
         limits, price = model.lane_limits, model.lane_price
         if not model.is_local:
-            return self._engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
+            transport = find_transport(model)
+            return self._engine.lane(
+                key, limits=limits, endpoint=find_base_url(model), price=price, transport=transport
+            )
         locate = None
         if self._folder is not None:
             server = open_server(model, self._folder)
             self._scope.defer_async(server.close, model.model)
             locate = server.get
-        return self._engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
+        address, options = f"local://{model.name}", LaneOptions(locate)
+        return self._engine.lane(key, limits=limits, endpoint=address, price=price, options=options)
 
 
 class _Streamed:
@@ -183,16 +181,16 @@ def count_slots(nodes: Sequence[Node]) -> int:
     slots = 0
     for node in nodes:
         if isinstance(node, Call):
-            slots += node.limits.concurrency
+            slots += node.limits.slots
         elif isinstance(node, CallNode) and (model := node.find_model()) is not None and model not in models:
             models.append(model)
-            slots += model.lane_limits.concurrency
+            slots += model.lane_limits.slots
     return slots or 1
 
 
 def count_workers(nodes: Sequence[Node]) -> int:
     """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
     batched = [node for node in nodes if isinstance(node, Embed)]
-    shares = sum((node.batch_size - 1) * node.model.lane_limits.concurrency for node in batched)
+    shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
     slots = count_slots(nodes)
     return max(slots, min(slots + shares, MOST_WORKERS))
