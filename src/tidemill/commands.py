@@ -93,14 +93,15 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def check(
     job: JobArgument,
-    estimate: Annotated[
-        bool, typer.Option("--estimate/--no-estimate", help="Say what the calls will come to, from a sample.")
-    ] = True,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not read a sample to say what the calls will come to.")
+    ] = False,
     overrides: SetOption = None,
 ) -> None:
     """Find everything wrong with a job that can be known before a call. Nothing is called or written."""
     from tidemill.job import load_job
     from tidemill.jobs.running.inspect import estimate_job
+    from tidemill.jobs.spec.notes import find_notes
 
     loaded = load_job(job, overrides or ())
     loaded.check()
@@ -111,9 +112,11 @@ def check(
     names = spec.names[1:-1]
     console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
     console.print(f"record half: {', '.join(names[len(before) :]) or 'no steps'}")
-    found = estimate_job(spec, seconds=ESTIMATE_S) if estimate else None
+    found = None if no_estimate else estimate_job(spec, seconds=ESTIMATE_S)
     for line in found.describe() if found is not None else ():
         console.print(line)
+    for note in find_notes(spec):
+        console.print(note)
 
 
 @app.command(name="try")

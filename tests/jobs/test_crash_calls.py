@@ -124,7 +124,7 @@ async def test_every_operation_of_a_run(tmp_path: Path, kind: str) -> None:
     disk = CrashDisk(watched, tmp_path / "snapshots", observe=count)
     forget()
     await run_job(job_in(watched, source, kind), far, disk)
-    in_flight = 4 * ONCE.concurrency * len(whole.steps)  # a request for vectors has four texts
+    in_flight = 4 * ONCE.slots * len(whole.steps)  # a request for vectors has four texts
     for snapshot in disk.distinct_snapshots[::3]:
         job = job_in(snapshot.folder, source, kind)
         committed = read_committed(job.folders)

@@ -34,6 +34,8 @@ class Batch(Protocol[T_co]):
     def usage(self) -> Usage | None: ...
     @property
     def is_cut(self) -> bool: ...
+    @property
+    def first_token_s(self) -> float | None: ...
 
 
 class Joining(Protocol[T_contra]):
@@ -90,19 +92,17 @@ class Batching(Generic[T]):
         joining: makes requests of shares.
         most: shares in one request.
         most_size: the room of one request, as `joining` measures; a larger share goes alone.
-        concurrency: requests that may be on their way at once.
 
     Attributes:
         may_join: asked while a batch is not full: whether a record that is on its way may still bring a share.
         held: shares that wait for their reply.
     """
 
-    def __init__(self, lane: Lane, joining: Joining[T], *, most: int, most_size: int, concurrency: int) -> None:
+    def __init__(self, lane: Lane, joining: Joining[T], *, most: int, most_size: int) -> None:
         self._lane = lane
         self._joining = joining
         self._most = most
         self._most_size = most_size
-        self._concurrency = concurrency
         self._load = _Load()
         self._sent: set[asyncio.Task[None]] = set()
         self._looks = False
@@ -135,6 +135,13 @@ class Batching(Generic[T]):
             self._looks = True
             asyncio.get_running_loop().call_soon(self._look)
 
+    async def close(self) -> None:
+        """End what is on its way and wait until it has ended; call it once nobody asks any more."""
+        for task in self._sent:
+            task.cancel()
+        if self._sent:
+            await asyncio.wait(self._sent)
+
     def _join(self, waiter: _Waiter) -> _Load:
         size = self._joining.measure(waiter.share)
         if self._load.waiters and self._load.size + size > self._most_size:
@@ -150,7 +157,7 @@ class Batching(Generic[T]):
 
     def _look(self) -> None:
         self._looks = False
-        if self._load.waiters and len(self._sent) < self._concurrency and not self.may_join():
+        if self._load.waiters and len(self._sent) < self._lane.limit and not self.may_join():
             self._send()
 
     def _send(self) -> None:

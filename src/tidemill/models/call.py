@@ -19,6 +19,7 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
 from tidemill.config.document import KeyPath
 from tidemill.config.functions import import_object, to_import_path
+from tidemill.config.suggest import find_near
 from tidemill.config.words import Says, describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode
@@ -40,7 +41,10 @@ def _to_error(value: Any, info: ValidationInfo) -> Any:
     if isinstance(found, type) and issubclass(found, Exception):
         return found
     message = f"expected an exception class or its import path `module:name`, got {describe_value(value)}"
-    raise PydanticCustomError("error_class", "{message}", {"message": message})
+    own = [name for name, each in vars(builtins).items() if isinstance(each, type) and issubclass(each, Exception)]
+    near = find_near(value, own) if isinstance(value, str) else None
+    hint = f"did you mean `{near}`?" if near else ""
+    raise PydanticCustomError("error_class", "{message}", {"message": message, "hint": hint})
 
 
 ErrorClass = Annotated[
@@ -114,10 +118,10 @@ class Caller:
         self._fn = node.fn
         self._columns = node.columns
         self._is_async = is_async(node)
-        self._takes_key = _takes_key(node.fn)
+        self._takes_key = takes_key(node.fn)
         self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *node.retry_on)
         self._url = f"call:{name}"
-        self._threads = Threads("call", node.limits.concurrency)
+        self._threads = Threads("call", node.limits.slots)
 
     def close(self) -> None:
         """End the threads, each once its function has returned; nobody waits for that."""
@@ -174,7 +178,7 @@ def make_key(part: str, ordinal: int, path: tuple[int, ...], step: str, number: 
     return blake2b(orjson.dumps([part, ordinal, path, step, number, digest]), digest_size=16).hexdigest()
 
 
-def _takes_key(fn: Any) -> bool:
+def takes_key(fn: Any) -> bool:
     """Whether the function has a parameter `key`."""
     try:
         parameter = inspect.signature(fn).parameters.get("key")

@@ -121,6 +121,11 @@ class Embedding(NamedTuple):
         """A vector is whole."""
         return False
 
+    @property
+    def first_token_s(self) -> float | None:
+        """It comes at once."""
+        return None
+
     def describe(self) -> str:
         """The vector as a person reads it: its length and how it begins."""
         start = ", ".join(f"{number:.4g}" for number in self.vector[:4])
@@ -150,6 +155,11 @@ class EmbeddingBatch(NamedTuple):
     def is_cut(self) -> bool:
         """A vector is whole."""
         return False
+
+    @property
+    def first_token_s(self) -> float | None:
+        """It comes at once."""
+        return None
 
 
 class Embedder:

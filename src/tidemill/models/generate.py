@@ -102,6 +102,9 @@ class Generate(CallNode):
             raise PydanticCustomError(
                 "question", "expected `prompt`, or `messages` in its place, got {given}", {"given": given}
             )
+        if self.messages == ():
+            message = "expected a list of at least 1 message, got none"
+            raise PydanticCustomError("question", message, {"path": ("messages",)})
         for index, example in enumerate(self.examples):
             self._check_example(index, example)
         return self

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
@@ -100,7 +100,7 @@ def _file_error(message: str, hint: str = "") -> PydanticCustomError:
 Examples = Annotated[tuple[Example, ...], BeforeValidator(_load_examples)]
 """Examples, or `{file: path}` of a file with one as JSON on each line; holds the examples."""
 
-Conversation = str | Annotated[tuple[MessageTemplate, ...], Field(min_length=1)]
+Conversation = str | tuple[MessageTemplate, ...]
 """The column that holds a record's messages, or their templates."""
 
 

@@ -99,7 +99,7 @@ class _Opener:
         if isinstance(node, Generate):
             return self._open_generate(node)
         if isinstance(node, Embed):
-            return self._open_embed(node)
+            return self._open_embed(node, name)
         assert isinstance(node, Call)
         return self._open_call(node, name)
 
@@ -112,20 +112,15 @@ class _Opener:
         generator = Generator(node, endpoint, folder=self._folder)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
-    def _open_embed(self, node: Embed) -> tuple[Runner, Line]:
+    def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
         params = {**node.model.params, **node.params}
         endpoint = EmbeddingEndpoint(
             find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
         )
         embedder = Embedder(node, endpoint)
-        batching = Batching(
-            model.lane,
-            embedder,
-            most=node.batch_size,
-            most_size=node.batch_tokens,
-            concurrency=node.model.lane_limits.slots,
-        )
+        batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
+        self._scope.defer_async(batching.close, name)
         return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
