@@ -38,7 +38,7 @@ def test_check_says_what_would_run(tidemill_command: Command, fault_server: Faul
     assert (done.code, done.err) == (0, "")
     told, estimated = done.out.split("record half: generate\n")
     assert told == "job.yaml: nothing wrong; 2 source parts → out/labelled\nsource half: filter\n"
-    assert re.match(r"\d+ records, \d+ calls\n[\d.]+k? tokens in, [\d.k]+ to [\d.k]+ out\n", estimated)
+    assert re.match(r"\d+ records, \d+ calls\n[\d.,k]+ tokens in, [\d.,k]+( to [\d.,k]+)? out\n", estimated)
     assert list_files(tmp_path) == before
     assert fault_server.requests == 0
 
