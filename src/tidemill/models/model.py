@@ -95,7 +95,7 @@ def _unfilled(name: str, *path: str) -> PydanticCustomError:
 
 
 class Model(Config, Askable):
-    """A model by name, with where it answers and how hard it may be asked.
+    """A model by name, with where it answers and how hard it may be asked. Called with a prompt it is asked by itself.
 
     Attributes:
         model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `litellm/…` goes through litellm.
