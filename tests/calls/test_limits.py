@@ -8,7 +8,8 @@ from tidemill.errors import ConfigError
 def test_limits_have_defaults_for_every_bound() -> None:
     """Limits() alone is usable: 64 in flight, five attempts, two minutes each, ten minutes in all."""
     limits = Limits()
-    assert (limits.concurrency, limits.max_attempts, limits.requests_per_minute) == (64, 5, None)
+    assert limits.concurrency.is_auto
+    assert (limits.slots, limits.max_attempts, limits.requests_per_minute) == (512, 5, None)
     assert (limits.attempt_timeout_s, limits.deadline_s, limits.outage_s, limits.connect_s) == (120, 600, 300, 5)
 
 

@@ -22,9 +22,9 @@ def test_a_name_is_enough() -> None:
 
 def test_a_local_model_has_as_many_slots_as_it_serves() -> None:
     assert tm.model("local/smollm2").is_local
-    assert tm.model("local/smollm2").lane_limits.concurrency == 4
-    assert tm.model("local/smollm2", limits=tm.Limits(max_attempts=1)).lane_limits.concurrency == 4
-    assert tm.model("local/smollm2", limits=tm.Limits(concurrency=2)).lane_limits.concurrency == 2
+    assert tm.model("local/smollm2").lane_limits.slots == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(max_attempts=1)).lane_limits.slots == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(concurrency=2)).lane_limits.slots == 2
     assert not tm.model("local/any", base_url="http://localhost:8080/v1").is_local
 
 

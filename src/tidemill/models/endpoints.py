@@ -118,7 +118,7 @@ def open_server(model: Model, folder: Path) -> OnDemand[str]:
 def _serve(model: Model, folder: Path) -> Iterator[str]:
     with ExitStack() as held:
         try:
-            server = open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder)
+            server = open_local_server(model.model, slots=model.lane_limits.slots, folder=folder)
             base_url = held.enter_context(server)
         except ResourceError:
             raise

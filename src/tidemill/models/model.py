@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.address import check_address, check_headers
-from tidemill.calls.limits import Limits, Price
+from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
@@ -244,9 +244,9 @@ class Model(Config):
 
     @property
     def lane_limits(self) -> Limits:
-        """The limits its calls go by; a local model that was given no concurrency has as many slots as it serves."""
-        if self.is_local and "concurrency" not in self.limits.model_fields_set:
-            return self.limits.model_copy(update={"concurrency": LOCAL_SLOTS})
+        """The limits its calls go by; a local model whose concurrency is `auto` has as many slots as it serves."""
+        if self.is_local and self.limits.concurrency.is_auto:
+            return self.limits.model_copy(update={"concurrency": Concurrency.model_validate(LOCAL_SLOTS)})
         return self.limits
 
     @property

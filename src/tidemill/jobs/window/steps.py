@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, LaneOptions
 from tidemill.calls.wire import Response
 from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node
@@ -110,7 +110,7 @@ def _open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Pat
         server = open_server(model, folder)
         scope.defer_async(server.close, model.model)
         locate = server.get
-    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
+    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, options=LaneOptions(locate))
 
 
 def count_slots(nodes: Sequence[Node]) -> int:
@@ -119,4 +119,4 @@ def count_slots(nodes: Sequence[Node]) -> int:
     for node in nodes:
         if isinstance(node, Generate) and node.model not in models:
             models.append(node.model)
-    return sum(model.lane_limits.concurrency for model in models) or 1
+    return sum(model.lane_limits.slots for model in models) or 1
