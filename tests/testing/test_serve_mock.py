@@ -26,14 +26,18 @@ delivery: {token_s: 0.02}
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def serving(*options: str) -> Iterator[tuple[int, str, subprocess.Popen[str]]]:
+    """A server's port, what it said first, and its process."""
     command = [sys.executable, "-m", "tidemill", "serve-mock", "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            told = re.search(r"http://127\.0\.0\.1:(\d+);", process.stdout.readline())
-            assert told is not None
-            yield int(told[1]), process
+            told = process.stdout.readline()
+            while "Ctrl-C ends it" not in told:
+                told += process.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:(\d+);", told)
+            assert found is not None
+            yield int(found[1]), told, process
         finally:
             process.kill()
 
@@ -48,13 +52,13 @@ def post(port: int) -> int:
 
 def test_ctrl_c_ends_it_with_its_counts() -> None:
     """It says where it listens and how to use it, then what it counted, with code 0."""
-    with serving("--requests-per-minute", "2", "--kind", "fixed", "--errors", "1") as (port, process):
+    with serving("--requests-per-minute", "2", "--kind", "fixed", "--errors", "1") as (port, told, process):
         assert [post(port) for _ in range(3)] == [500, 500, 429]
         process.send_signal(signal.SIGINT)
-        told, wrong = process.communicate(timeout=30)
+        counted, wrong = process.communicate(timeout=30)
     assert f"OPENAI_BASE_URL=http://127.0.0.1:{port}/v1" in told
     assert f"ANTHROPIC_BASE_URL=http://127.0.0.1:{port}\n" in told
-    counts = {words: int(count) for count, words in re.findall(r"^ +(\d+)  (.+)$", told, re.MULTILINE)}
+    counts = {words: int(count) for count, words in re.findall(r"^ +(\d+)  (.+)$", counted, re.MULTILINE)}
     assert counts["calls received"] == 3
     assert counts["billed"] == 0
     assert counts["refused by a limit"] == counts["beyond a quota"] == 1
@@ -64,7 +68,7 @@ def test_ctrl_c_ends_it_with_its_counts() -> None:
 
 def test_a_taken_port_is_told() -> None:
     """With the way out."""
-    with serving() as (port, _):
+    with serving() as (port, _, _):
         command = [sys.executable, "-m", "tidemill", "serve-mock", "--port", str(port)]
         found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 3

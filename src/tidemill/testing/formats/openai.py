@@ -38,8 +38,10 @@ class OpenAiErrors:
         """What was billed leaves nothing behind."""
 
     def render_error(self, status: int, message: str) -> bytes:
-        kind = "rate_limit_exceeded" if status == 429 else "fault"
-        return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
+        kind, code = ("requests", "rate_limit_exceeded") if status == 429 else (None, None)
+        if kind is None:
+            kind = "server_error" if status >= 500 else "invalid_request_error"
+        return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
     def render_error_event(self, message: str) -> bytes:
         return b"data: %b\n\n" % self.render_error(500, message)
