@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tidemill.config.durations import Duration
 from tidemill.config.model import Config
 
 PICO_USD_PER_USD = 10**12
@@ -69,10 +70,14 @@ def _pico_usd_per_token(usd_per_million: float) -> int:
 class Budget(Config):
     """What a run may spend at most; every attempt is held against each bound that is set.
 
+    A run that reaches one stops, sealed and resumable.
+
     Attributes:
         usd: US dollars, by the models' `price`.
         tokens: input and output tokens together.
         calls: requests sent, retries included.
+        deadline: how long one sitting may take, in seconds or as `45m` or `2h`: counted by the clock from its start, so
+            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"usd": 5}]})
@@ -80,9 +85,15 @@ class Budget(Config):
     usd: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     calls: int | None = Field(default=None, gt=0)
+    deadline: Duration | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Budget:
-        if self.usd is None and self.tokens is None and self.calls is None:
-            raise ValueError("a budget needs at least one of usd, tokens and calls")
+        if not self.bounds_spending and self.deadline is None:
+            raise ValueError("a budget needs at least one of usd, tokens, calls and deadline")
         return self
+
+    @property
+    def bounds_spending(self) -> bool:
+        """Whether it bounds what calls may come to, and not only how long they go on."""
+        return self.usd is not None or self.tokens is not None or self.calls is not None

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tidemill.calls.budget import BudgetLedger, Spend
+from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
+from tidemill.config.durations import show_duration
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
+from tidemill.errors import BudgetError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.ledger.journal import Journal
@@ -64,6 +66,7 @@ class Sitting:
         self.replies: LedgerReplies
         self.journal: Journal
         self.engine: Engine
+        self._expired: BudgetError | None = None
 
     @classmethod
     async def open(
@@ -124,9 +127,10 @@ class Sitting:
 
     def make_engine(self) -> Engine:
         budget = None
-        if self.job.budget is not None:
+        if self.job.budget is not None and self.job.budget.bounds_spending:
             lease = self.run.ledger.load_meta("lease")
-            budget = BudgetLedger(self.job.budget, Spend.from_dict(lease) if lease else Spend())
+            leased = Spend.from_dict(lease) if lease else NOTHING
+            budget = BudgetLedger(self.job.budget, leased.widen(self._count_spent()))
         return Engine(
             self.surroundings.transport(),
             rng=self.surroundings.rng,
@@ -134,6 +138,12 @@ class Sitting:
             commit_lease=self.journal.commit_lease,
             meter=self.meter,
         )
+
+    def _count_spent(self) -> Spend:
+        """What the far side reported so far: more than was leased where an earlier sitting had no budget."""
+        meter = self.meter
+        sent = meter.attempts - meter.failures["connection"]
+        return Spend(sent, meter.input_tokens + meter.output_tokens, meter.pico_usd)
 
     def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
         run, job, limit = self.run, self.job, self.request.limit
@@ -183,6 +193,14 @@ class Sitting:
             meta=self.save_meter,
         )
 
+    def expire(self, deadline_s: float) -> None:
+        """Start nothing new, since the budget's deadline has passed; the sitting then ends for that reason."""
+        self._expired = BudgetError(
+            f"the budget's deadline has passed, {show_duration(deadline_s)} from the start of this sitting",
+            hint="what is finished is kept; run it again and it goes on, with as much time again",
+        )
+        self.window.stop()
+
     @property
     def before(self) -> int:
         """Records done in earlier sittings: sealed ones, and those whose replies were all committed then."""
@@ -210,7 +228,7 @@ class Sitting:
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why."""
-        error = error or self.lander.raised
+        error = error or self.lander.raised or self._expired
         if error is not None:
             return ("raised" if error is self.lander.raised else "failed"), error
         breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
