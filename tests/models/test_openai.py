@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
-from tidemill.models.messages import Message, Reply
+from tidemill.models.messages import Message, Part, Reply
 from tidemill.models.openai import ChatEndpoint, parse_reply
+from tidemill.models.options import Options
 
 
 def messages(text: str) -> list[Message]:
@@ -21,7 +22,7 @@ def messages(text: str) -> list[Message]:
 
 def test_the_request_to_the_letter() -> None:
     endpoint = ChatEndpoint(
-        "http://far/v1/", "some/model", {"authorization": "Bearer k"}, {"max_tokens": 5, "stop": ["\n"]}
+        "http://far/v1/", "some/model", {"authorization": "Bearer k"}, Options(max_tokens=5, stop=("\n",))
     )
     request = endpoint.build_request(messages('say "é"'))
     assert request.url == "http://far/v1/chat/completions"
@@ -35,7 +36,7 @@ def test_the_request_to_the_letter() -> None:
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_query_of_the_address_stays_behind_the_path(slash: str) -> None:
     """Azure's `api-version`, for one."""
-    endpoint = ChatEndpoint(f"https://me:pw@far:8443/openai/v1{slash}?api-version=2024&a=b%20c", "m", {}, {})
+    endpoint = ChatEndpoint(f"https://me:pw@far:8443/openai/v1{slash}?api-version=2024&a=b%20c", "m", {}, Options())
     url = "https://me:pw@far:8443/openai/v1/chat/completions?api-version=2024&a=b%20c"
     assert endpoint.build_request(messages("a")).url == url
 
@@ -47,7 +48,10 @@ def test_a_query_of_the_address_stays_behind_the_path(slash: str) -> None:
 def test_equal_inputs_give_equal_bytes(text: str, options: dict[str, Any]) -> None:
     options = {key: value for key, value in options.items() if key not in ("model", "messages")}
     options.pop("max_tokens", None)
-    bodies = [ChatEndpoint("http://far/v1", "m", {}, options).build_request(messages(text)).body for _ in range(2)]
+    bodies = [
+        ChatEndpoint("http://far/v1", "m", {}, Options(params=options)).build_request(messages(text)).body
+        for _ in range(2)
+    ]
     assert bodies[0] == bodies[1]
     assert orjson.loads(bodies[0]) == {"model": "m", "messages": messages(text), **options}
 
@@ -65,7 +69,50 @@ def test_equal_inputs_give_equal_bytes(text: str, options: dict[str, Any]) -> No
     ],
 )
 def test_the_ceiling_is_the_request_s_own(options: dict[str, Any], ceiling: int | None) -> None:
-    assert ChatEndpoint("http://far/v1", "m", {}, options).build_request(messages("a")).max_output_tokens == ceiling
+    endpoint = ChatEndpoint("http://far/v1", "m", {}, Options(params=options))
+    assert endpoint.build_request(messages("a")).max_output_tokens == ceiling
+    bare = ChatEndpoint("http://far/v1", "m", {}, Options())
+    assert bare.build_request(messages("a"), options).max_output_tokens == ceiling
+
+
+def test_a_request_may_have_options_of_its_own() -> None:
+    """Those named in `Options`, and any field of the body; the endpoint's other options stay, and so do its own."""
+    options = Options(max_tokens=5, temperature=0.5, params={"top_k": 3})
+    endpoint = ChatEndpoint("http://far/v1", "m", {}, options)
+    plain = endpoint.build_request(messages("a"))
+    own = endpoint.build_request(messages("a"), {"max_tokens": 9, "top_k": 4, "user": "me", "temperature": None})
+    assert orjson.loads(own.body) == {
+        "model": "m",
+        "messages": messages("a"),
+        "max_tokens": 9,
+        "top_k": 4,
+        "user": "me",
+    }
+    assert own.max_output_tokens == 9
+    assert endpoint.build_request(messages("a")) == plain
+    assert endpoint.build_request(messages("a"), {}) == plain
+
+
+def test_images_go_by_address_or_whole() -> None:
+    endpoint = ChatEndpoint("http://far/v1", "m", {}, Options())
+    text, near, far = "What is it?", "data:image/png;base64,AAAA", "https://far/a.png"
+    parts: list[Part] = [
+        {"type": "text", "text": text},
+        {"type": "image", "url": near},
+        {"type": "image", "url": far},
+    ]
+    request = endpoint.build_request([{"role": "system", "content": "See."}, {"role": "user", "content": parts}])
+    assert orjson.loads(request.body)["messages"] == [
+        {"role": "system", "content": "See."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": text},
+                {"type": "image_url", "image_url": {"url": near}},
+                {"type": "image_url", "image_url": {"url": far}},
+            ],
+        },
+    ]
 
 
 def response(body: Any) -> Response:
@@ -83,6 +130,12 @@ def test_a_reply_with_all_it_can_have() -> None:
 
 def test_a_reply_with_as_little_as_it_can_have() -> None:
     assert parse_reply(response({"choices": [{"message": {"content": None}}]})) == Reply("")
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_is_kept_where_it_is_shown(name: str) -> None:
+    assert parse_reply(response(completion(content="4", **{name: "2 + 2"}))) == Reply("4", "stop", reasoning="2 + 2")
+    assert parse_reply(response(completion(content="4", **{name: None}))) == Reply("4", "stop")
 
 
 def test_a_refusal() -> None:
@@ -124,16 +177,30 @@ def test_usage_that_is_no_number_of_tokens_is_not_taken(tokens: Any) -> None:
     assert parse_reply(response(completion(content="fine") | {"usage": [1, 2]})).usage is None
 
 
+COUNTS = st.integers(0, 10**9)
+
+
 @given(
     text=st.text(),
     finish=st.text(),
-    usage=st.none() | st.builds(Usage, st.integers(0, 10**9), st.integers(0, 10**9)),
+    usage=st.none() | st.builds(Usage, COUNTS, COUNTS) | st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS),
     refusal=st.text(),
+    reasoning=st.text(),
+    first_token_s=st.none() | st.floats(0, 600),
 )
-def test_rows_keep_replies(text: str, finish: str, usage: Usage | None, refusal: str) -> None:
-    reply = Reply(text, finish, usage, refusal)
+def test_rows_keep_replies(**fields: Any) -> None:
+    reply = Reply(fields.pop("text"), fields.pop("finish"), **fields)
     try:
         row = orjson.loads(orjson.dumps(reply.to_row()))
     except TypeError:  # a lone surrogate, which no JSON reply holds
         return
     assert Reply.from_row(row) == reply
+
+
+def test_rows_written_by_earlier_releases_are_read() -> None:
+    assert Reply.from_row(["a", "stop", [3, 2], ""]) == Reply("a", "stop", Usage(3, 2))
+    assert Reply.from_row(["a", "stop", None, "no"]) == Reply("a", "stop", None, "no")
+
+
+def test_a_plain_reply_takes_no_more_room_than_it_did() -> None:
+    assert Reply("a", "stop", Usage(3, 2)).to_row() == ["a", "stop", [3, 2], ""]

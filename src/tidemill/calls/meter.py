@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 from tidemill.calls.limits import PICO_USD_PER_USD
 from tidemill.calls.wire import Usage
@@ -23,40 +23,80 @@ class Meter:
         cut: answers that ended at a bound on their tokens.
         unknown_usage: attempts that may have been billed without saying how much.
         input_tokens, output_tokens, pico_usd: as reported by the far side.
+        cached_tokens, cache_write_tokens, reasoning_tokens: the parts of these that `Usage` tells apart.
+        coalesced: calls that took the reply of an identical one in flight; they are none of `calls`.
         in_flight, max_in_flight: calls sent and not yet committed, now and at most.
+        attempts_of_calls: ended calls by the attempts they took.
+        waited_us: microseconds that calls waited in front of their attempts, summed over them, by what for: `slots`,
+            `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`, `backoff`.
         latencies: answered attempts by latency bucket.
+        first_tokens: streamed ones by the bucket of the time to their first token.
     """
 
     __slots__ = (
         "attempts",
+        "attempts_of_calls",
+        "cache_write_tokens",
+        "cached_tokens",
         "calls",
+        "coalesced",
         "cut",
         "failed",
         "failures",
+        "first_tokens",
         "in_flight",
         "input_tokens",
         "latencies",
         "max_in_flight",
         "output_tokens",
         "pico_usd",
+        "reasoning_tokens",
         "unknown_usage",
+        "waited_us",
     )
 
-    _COUNTS = ("calls", "failed", "attempts", "cut", "unknown_usage", "input_tokens", "output_tokens", "pico_usd")
+    _COUNTS = (
+        "calls",
+        "failed",
+        "attempts",
+        "cut",
+        "coalesced",
+        "unknown_usage",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "cache_write_tokens",
+        "reasoning_tokens",
+        "pico_usd",
+    )
+    _COUNTERS: ClassVar[dict[str, type[int] | type[str]]] = {
+        "failures": str,
+        "attempts_of_calls": int,
+        "waited_us": str,
+        "latencies": int,
+        "first_tokens": int,
+    }
 
     def __init__(self) -> None:
         self.calls = 0
         self.failed = 0
         self.attempts = 0
         self.cut = 0
+        self.coalesced = 0
         self.unknown_usage = 0
         self.input_tokens = 0
         self.output_tokens = 0
+        self.cached_tokens = 0
+        self.cache_write_tokens = 0
+        self.reasoning_tokens = 0
         self.pico_usd = 0
         self.in_flight = 0
         self.max_in_flight = 0
         self.failures: Counter[str] = Counter()
+        self.attempts_of_calls: Counter[int] = Counter()
+        self.waited_us: Counter[str] = Counter()
         self.latencies: Counter[int] = Counter()
+        self.first_tokens: Counter[int] = Counter()
 
     @property
     def usd(self) -> float:
@@ -70,33 +110,36 @@ class Meter:
         if self.in_flight > self.max_in_flight:
             self.max_in_flight = self.in_flight
 
-    def answer(self, latency_s: float, usage: Usage | None, pico_usd: int) -> None:
+    def answer(self, latency_s: float, usage: Usage | None, pico_usd: int, first_token_s: float | None = None) -> None:
         """An attempt was answered and its answer used."""
         self.latencies[bisect_left(_EDGES_S, latency_s)] += 1
+        if first_token_s is not None:
+            self.first_tokens[bisect_left(_EDGES_S, first_token_s)] += 1
         if usage is None:
             self.unknown_usage += 1
             return
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
+        self.input_tokens += usage[0]
+        self.output_tokens += usage[1]
+        self.cached_tokens += usage[2]
+        self.cache_write_tokens += usage[3]
+        self.reasoning_tokens += usage[4]
         self.pico_usd += pico_usd
 
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
-        rank = ratio * sum(self.latencies.values())
-        seen = 0
-        for bucket in sorted(self.latencies):
-            seen += self.latencies[bucket]
-            if seen >= rank:
-                return _EDGES_S[min(bucket, len(_EDGES_S) - 1)]
-        return None
+        return _find_percentile(self.latencies, ratio)
+
+    def first_token_s(self, ratio: float) -> float | None:
+        """The same of the time to the first token; None where nothing was streamed."""
+        return _find_percentile(self.first_tokens, ratio)
 
     def merge(self, other: Meter) -> None:
         """Add another meter's counts to this one's; what is in flight stays this one's."""
         for name in self._COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.max_in_flight = max(self.max_in_flight, other.max_in_flight)
-        self.failures.update(other.failures)
-        self.latencies.update(other.latencies)
+        for name in self._COUNTERS:
+            getattr(self, name).update(getattr(other, name))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON: every count, the cost in USD, and p50, p90 and p99 of the latency in seconds for the reader."""
@@ -104,9 +147,11 @@ class Meter:
         return counts | {
             "usd": self.usd,
             "max_in_flight": self.max_in_flight,
-            "failures": dict(sorted(self.failures.items())),
             "latency_s": {f"p{round(ratio * 100)}": self.latency_s(ratio) for ratio in (0.5, 0.9, 0.99)},
-            "latencies": {str(bucket): count for bucket, count in sorted(self.latencies.items())},
+            "first_token_s": {f"p{round(ratio * 100)}": self.first_token_s(ratio) for ratio in (0.5, 0.9, 0.99)},
+            **{
+                name: {str(key): count for key, count in sorted(getattr(self, name).items())} for name in self._COUNTERS
+            },
         }
 
     @classmethod
@@ -114,7 +159,17 @@ class Meter:
         """The meter `to_dict` described, with nothing in flight."""
         meter = cls()
         for name in (*cls._COUNTS, "max_in_flight"):
-            setattr(meter, name, int(value[name]))
-        meter.failures.update(value["failures"])
-        meter.latencies.update({int(bucket): count for bucket, count in value["latencies"].items()})
+            setattr(meter, name, int(value.get(name, 0)))  # a run begun by an earlier version counted less
+        for name, kind in cls._COUNTERS.items():
+            getattr(meter, name).update({kind(key): count for key, count in value.get(name, {}).items()})
         return meter
+
+
+def _find_percentile(buckets: Counter[int], ratio: float) -> float | None:
+    rank = ratio * buckets.total()
+    seen = 0
+    for bucket in sorted(buckets):
+        seen += buckets[bucket]
+        if seen >= rank:
+            return _EDGES_S[min(bucket, len(_EDGES_S) - 1)]
+    return None

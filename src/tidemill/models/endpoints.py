@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,9 +10,17 @@ from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
+from tidemill.models.endpoint import Endpoint
 from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
+from tidemill.models.openai import ChatEndpoint
+from tidemill.models.options import Options
 from tidemill.resources.demand import OnDemand
+
+
+def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
+    """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
+    return ChatEndpoint(find_base_url(model), model.name, headers, options)
 
 
 def find_headers(model: Model, folder: Path) -> dict[str, str]:

@@ -15,10 +15,11 @@ from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
 from tidemill.data.nodes.node import Node
 from tidemill.errors import PermanentCallError
+from tidemill.models.endpoint import Endpoint
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model, check_json
-from tidemill.models.openai import ChatEndpoint
-from tidemill.models.structured import OutputParser, response_format
+from tidemill.models.options import Options
+from tidemill.models.structured import OutputParser
 from tidemill.protocols import Record
 
 Ask = Callable[[int, Request], Awaitable[Reply]]
@@ -87,16 +88,15 @@ class Generate(Node):
         names = ("max_tokens", "temperature", "top_p", "seed", "stop")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def options(self) -> dict[str, Any]:
-        """The fields of the request's body besides model and messages."""
-        schema = {"response_format": response_format(self.output)} if self.output else {}
-        return {**self._typed_options(), **self.model.params, **self.params, **schema}
+    def options(self) -> Options:
+        """How the model is to answer, whatever its wire format."""
+        return Options(**self._typed_options(), output=self.output, params={**self.model.params, **self.params})
 
 
 class Generator:
     """Runs one `Generate` node against one endpoint. Holds no state between records."""
 
-    def __init__(self, node: Generate, endpoint: ChatEndpoint) -> None:
+    def __init__(self, node: Generate, endpoint: Endpoint) -> None:
         self._node = node
         self._endpoint = endpoint
         self._parser = OutputParser(node.output) if node.output else None

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from tidemill.calls.wire import Usage
 
+_CUT = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
+"""The OpenAI format's word for a reply that ended at a bound on its tokens, and the Anthropic format's two."""
+
+
+class TextPart(TypedDict):
+    """A piece of text within a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(TypedDict):
+    """An image within a message: `url` is its http(s) address, or a data URI that holds it."""
+
+    type: Literal["image"]
+    url: str
+
+
+Part = TextPart | ImagePart
+
 
 class Message(TypedDict):
-    """One turn: `role` is `system`, `user` or `assistant`."""
+    """One turn: `role` is `system`, `user` or `assistant`; `content` is its text, or its parts in order."""
 
     role: str
-    content: str
+    content: str | list[Part]
 
 
 class Reply(NamedTuple):
@@ -19,29 +39,36 @@ class Reply(NamedTuple):
 
     Attributes:
         text: the content as the model wrote it.
-        finish_reason: why it ended (`stop`, `length`, …), as the server said.
+        finish_reason: why it ended (`stop`, `length`, `end_turn`, …), as the server said.
         usage: tokens billed, None when the server did not say.
         refusal: the model's refusal, empty when there was none.
+        reasoning: what it thought before, where the server shows that.
+        first_token_s: seconds from the sending of the request to the first piece of text; None where it came whole.
     """
 
     text: str
     finish_reason: str = ""
     usage: Usage | None = None
     refusal: str = ""
+    reasoning: str = ""
+    first_token_s: float | None = None
 
     @property
     def is_cut(self) -> bool:
         """Whether it ended at a bound on its tokens: `max_tokens`, or the endpoint's own."""
-        return self.finish_reason == "length"
+        return self.finish_reason in _CUT
 
     def to_row(self) -> list[Any]:
-        """The reply as the JSON list the ledger and the call archive keep."""
+        """The reply as the JSON list the ledger and the call archive keep; what is empty at its end is left out."""
         usage = self.usage
-        tokens = [usage.input_tokens, usage.output_tokens] if usage else None
-        return [self.text, self.finish_reason, tokens, self.refusal]
+        tokens = None if usage is None else list(usage) if any(usage[2:]) else list(usage[:2])
+        row: list[Any] = [self.text, self.finish_reason, tokens, self.refusal]
+        if self.reasoning or self.first_token_s is not None:
+            row += [self.reasoning, self.first_token_s]
+        return row
 
     @classmethod
     def from_row(cls, row: list[Any]) -> Reply:
         """The reply of `to_row`."""
-        text, finish_reason, tokens, refusal = row
-        return cls(text, finish_reason, Usage(*tokens) if tokens else None, refusal)
+        text, finish_reason, tokens, *rest = row
+        return cls(text, finish_reason, Usage(*tokens) if tokens else None, *rest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -28,3 +28,20 @@ class Options:
     output: type[BaseModel] | None = None
     stream: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether something bounds a reply's tokens, as a budget in tokens or USD needs."""
+        return self.max_tokens is not None or not CEILINGS.isdisjoint(self.params)
+
+    def override(self, overrides: Mapping[str, Any]) -> Options:
+        """These with others in their place: the names of `Options`, and fields of the body over those of `params`."""
+        named = {name: value for name, value in overrides.items() if name in _NAMES}
+        params = {name: value for name, value in overrides.items() if name not in _NAMES}
+        return replace(self, **named, params={**self.params, **params})
+
+
+CEILINGS = frozenset({"max_tokens", "max_completion_tokens"})
+"""The fields of a body that bound a reply's tokens, in any wire format."""
+
+_NAMES = frozenset(each.name for each in fields(Options)) - {"params"}

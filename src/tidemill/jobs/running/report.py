@@ -80,7 +80,8 @@ def explain_reason(reason: BaseException | str | None) -> str:
 def describe_calls(meter: Meter) -> dict[str, Any]:
     """The meter as the report shows it."""
     described = meter.to_dict()
-    described.pop("latencies", None)
+    for buckets in ("latencies", "first_tokens"):
+        del described[buckets]
     return described
 
 

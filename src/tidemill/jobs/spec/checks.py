@@ -88,7 +88,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
     for index, node in draft.find_generates():
         if not draft.steps[index].is_whole or node.model == UNREADABLE:
             continue
-        if not {"max_tokens", "max_completion_tokens"} & node.options().keys():
+        if not node.options().has_ceiling:
             yield draft.problem(
                 draft.path(index),
                 f"budget.{kind} needs a ceiling for every call, and this step has no max_tokens",

@@ -13,11 +13,10 @@ from tidemill.calls.wire import Response
 from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import RecordStep, Shape, compile_step
-from tidemill.models.endpoints import find_base_url, find_headers, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
 from tidemill.models.generate import Generate, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
-from tidemill.models.openai import ChatEndpoint
 from tidemill.resources.scope import Scope
 
 
@@ -95,7 +94,7 @@ def open_steps(
             known = (node.model, headers, lane)
             opened.append(known)
         _, headers, lane = known
-        endpoint = ChatEndpoint(find_base_url(node.model), node.model.name, headers, node.options())
+        endpoint = make_endpoint(node.model, headers, node.options())
         steps.append(GenerateStep(index, name, Generator(node, endpoint), lane, endpoint.parse_reply))
     return steps
 
