@@ -56,11 +56,22 @@ class _Line(Generic[T]):
 class SlotGate:
     """A lane's slots. `free` is 0 whenever someone waits, so `if gate.free: gate.free -= 1` takes one in order."""
 
-    __slots__ = ("_line", "free")
+    __slots__ = ("_excess", "_line", "_slots", "free")
 
     def __init__(self, slots: int) -> None:
-        self.free = slots
+        self.free = self._slots = slots
+        self._excess = 0  # taken ones that go when they are given back
         self._line: _Line[None] = _Line()
+
+    def resize(self, slots: int) -> None:
+        """Have so many slots from now on; whoever has one beyond that keeps it to the end."""
+        more, self._slots = slots - self._slots, slots
+        gone = min(self.free, max(0, -more))
+        self.free -= gone
+        kept = min(self._excess, max(0, more))
+        self._excess += max(0, -more) - gone - kept
+        for _ in range(more - kept):
+            self.release()
 
     async def wait(self) -> None:
         """Take a slot when one is handed over."""
@@ -68,7 +79,9 @@ class SlotGate:
 
     def release(self, _: None = None) -> None:
         """Hand a slot to the next in line, or put it back."""
-        if self._line:
+        if self._excess:
+            self._excess -= 1
+        elif self._line:
             self._line.grant(None)
         else:
             self.free += 1
@@ -103,10 +116,21 @@ class QuotaGate:
                 return
             self._line.grant(None)
 
+    def change(self, requests_per_minute: int | None) -> None:
+        """Go at this pace from now on, those who wait included; None lets all of them go."""
+        self.close()
+        if requests_per_minute is not None:
+            self._quota.change(requests_per_minute)
+            self._timer = self._loop.call_soon(self._serve)
+            return
+        while self._line:
+            self._line.grant(None)
+
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
 
 class EndpointGate:

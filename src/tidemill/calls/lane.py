@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from tidemill.calls.budget import Pricing, Spend
 from tidemill.calls.credentials import mask_error
 from tidemill.calls.gates import BudgetGate, EndpointGate, QuotaGate, SlotGate
-from tidemill.calls.limits import Limits, Price
+from tidemill.calls.limits import TUNABLE, Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.quota import Quota
 from tidemill.calls.retry import THROTTLED_FIRST_S, backoff_s, find_cause, is_outage, is_refusal, judge_response
@@ -80,6 +80,8 @@ class Lane:
     """One model's way out: its slots, its pace, its endpoint's breaker. Get it from `Engine.lane`.
 
     Attributes:
+        terms: what it was opened with.
+        limits: those in force.
         sending: attempts sent whose result is not committed yet.
     """
 
@@ -95,7 +97,7 @@ class Lane:
         locate: Locate | None,
     ) -> None:
         limits, _, price = self.terms = terms
-        self._limits = limits
+        self.limits = limits
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._meter = meter
@@ -116,6 +118,19 @@ class Lane:
     def stop(self) -> None:
         """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
         self._is_stopped = True
+
+    def tune(self, limits: Limits) -> None:
+        """Go by the concurrency and the requests per minute of `limits` from now on; what is in flight stays."""
+        self.limits = self.limits.model_copy(update={name: getattr(limits, name) for name in TUNABLE})
+        self._slots.resize(limits.concurrency)
+        rate = limits.requests_per_minute
+        if self._quota is not None:
+            self._quota.change(rate)
+        if rate is None:
+            self._quota = None
+        elif self._quota is None:
+            self._quota = QuotaGate(Quota(rate), self._loop)
+        self._is_bounded = self._budget is not None or rate is not None
 
     def close(self) -> None:
         """Stop the lane's timer."""
@@ -215,7 +230,7 @@ class Lane:
                 if self._quota is not None and not self._quota.take():
                     await self._quota.wait()
                 if call.error is not None and self._loop.time() >= call.deadline_at:
-                    raise self._give_up(call, call.error, f"deadline_s={self._limits.deadline_s:g}")
+                    raise self._give_up(call, call.error, f"deadline_s={self.limits.deadline_s:g}")
             except BaseException:  # cancelled, out of budget or too late: what it holds goes back either way
                 self._withdraw(call)
                 raise
@@ -250,7 +265,7 @@ class Lane:
             timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
         else:
             meter.begin()
-            call.deadline_at = now + self._limits.deadline_s
+            call.deadline_at = now + self.limits.deadline_s
         call.attempts += 1
         self.sending += 1
         meter.attempts += 1
@@ -321,12 +336,12 @@ class Lane:
             delay_s = backoff_s(call.throttled, self._rng, retry_after_s=error.retry_after_s, first_s=THROTTLED_FIRST_S)
         else:
             call.charged += not isinstance(error, UnreachableError)
-            if call.charged >= self._limits.max_attempts:
-                self._give_up(call, error, f"max_attempts={self._limits.max_attempts}")
+            if call.charged >= self.limits.max_attempts:
+                self._give_up(call, error, f"max_attempts={self.limits.max_attempts}")
                 return None
             delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
         if now + delay_s >= call.deadline_at:
-            self._give_up(call, error, f"deadline_s={self._limits.deadline_s:g}")
+            self._give_up(call, error, f"deadline_s={self.limits.deadline_s:g}")
             return None
         return min(delay_s, breaker.gives_up_at() - now)
 

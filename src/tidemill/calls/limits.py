@@ -14,6 +14,10 @@ PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""
 
 
+TUNABLE = ("concurrency", "requests_per_minute")
+"""The fields of `Limits` that a lane can change while calls go on."""
+
+
 class Limits(Config):
     """How fast calls to one model go out and how long they may take; times in seconds.
 

@@ -18,9 +18,13 @@ class Quota:
     __slots__ = ("_due_s", "_interval_s", "_tolerance_s")
 
     def __init__(self, requests_per_minute: int) -> None:
+        self._due_s = float("-inf")
+        self.change(requests_per_minute)
+
+    def change(self, requests_per_minute: int) -> None:
+        """Go at another pace from the next request on."""
         self._interval_s = WINDOW_S / (SHARE_RATIO * requests_per_minute)
         self._tolerance_s = max(0.0, BURST_S - self._interval_s)
-        self._due_s = float("-inf")
 
     def take(self, now: float) -> float:
         """0.0 when a request may go now, which it then counts; else the seconds until one may, none counted."""

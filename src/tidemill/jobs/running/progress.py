@@ -14,6 +14,7 @@ from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.tuning import show_values
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.resources.bridge import Bridge
@@ -68,6 +69,7 @@ def describe_status(status: Status) -> str:
     parts.append(f"{status.input_tokens + status.output_tokens:,} tokens")
     if status.usd:
         parts.append(f"${status.usd:,.4f}")
+    parts += [f"{label} tuned to {show_values(status.limits[label])}" for label in status.tuned]
     if status.eta_s is not None and status.state == RUNNING:
         parts.append(f"{show_duration(status.eta_s)} left")
     return " · ".join(parts)

@@ -35,6 +35,7 @@ class Report:
             replies committed.
         recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
         calls: calls, attempts, tokens, cost, latency percentiles over the life of the run.
+        tuned: the limits that were changed while this sitting went on: after how many seconds, whose, to what.
         peak_rss_bytes: the most memory this process has held.
     """
 
@@ -53,6 +54,7 @@ class Report:
     calls: Mapping[str, Any]
     elapsed_s: float
     peak_rss_bytes: int
+    tuned: Sequence[Mapping[str, Any]] = ()
 
     def __repr__(self) -> str:
         records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"

@@ -12,7 +12,7 @@ from tidemill.calls.wire import Transport
 from tidemill.config.durations import show_duration
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
-from tidemill.jobs.running.control import take_stop
+from tidemill.jobs.running.control import Orders, take_orders
 from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
@@ -153,11 +153,16 @@ class Runner:
             board.publish(status)
             self._on_status(status)
             await asyncio.sleep(TICK_S)
-            self._obey(take_stop(sitting.run.folder))
+            self._obey(sitting, take_orders(sitting.run.folder))
             sitting.lander.tick()
 
-    def _obey(self, stops: int) -> None:
-        """Stop as so many signals would, if that is more than what has come so far."""
+    def _obey(self, sitting: Sitting, orders: Orders) -> None:
+        """Go by other limits; and stop as so many signals would, if that is more than what has come so far."""
+        for tuning in orders.tunings:
+            for note in sitting.tune(tuning):
+                logger.info("%s", note)
+                self._on_note(note)
+        stops = orders.stops
         if stops > self._stops:
             grace = f"calls in flight get {self.job.run.grace_s:g} s" if stops == 1 else "at once"
             logger.info("asked to stop by control.json: %s", grace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from tidemill.calls.meter import Meter
 from tidemill.config.durations import show_duration
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
-from tidemill.errors import BudgetError
+from tidemill.errors import BudgetError, ConfigError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.ledger.journal import Journal
@@ -29,6 +30,7 @@ from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import count_slots, open_steps
@@ -36,6 +38,8 @@ from tidemill.jobs.window.window import Window
 from tidemill.models.generate import Generate
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+
+logger = logging.getLogger(__name__)
 
 NOTHING_TO_DO = "already finished, nothing to do"
 NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
@@ -67,6 +71,7 @@ class Sitting:
         self.journal: Journal
         self.engine: Engine
         self._expired: BudgetError | None = None
+        self._tuned: list[dict[str, Any]] = []
 
     @classmethod
     async def open(
@@ -193,6 +198,19 @@ class Sitting:
             meta=self.save_meter,
         )
 
+    def tune(self, tuning: Tuning) -> list[str]:
+        """Go by other limits from now on; what changed, a line a lane. One that cannot be taken is logged."""
+        lanes = self.engine.lanes
+        try:
+            changed = tune_lanes(lanes, tuning)
+        except ConfigError as exc:
+            logger.warning("%s: `tune` cannot be taken: %s", self.run.folder.control, exc)
+            return []
+        after_s = round(time.monotonic() - self.started, 1)
+        self._tuned += [{"after_s": after_s, "model": label, **tuning.limits} for label in changed]
+        self.window.widen(sum(lane.limits.concurrency for lane in lanes.values()))
+        return [f"{label} goes on with {tuning}, as `tidemill tune` asked" for label in changed]
+
     def expire(self, deadline_s: float) -> None:
         """Start nothing new, since the budget's deadline has passed; the sitting then ends for that reason."""
         self._expired = BudgetError(
@@ -286,6 +304,8 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
             reason=reason,
+            limits=show_limits(self.engine.lanes),
+            tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
         )
 
     def _estimate_total(self) -> int | None:
@@ -316,6 +336,7 @@ class Sitting:
             recalled=self.replies.recalled,
             reused=self.replies.reused,
             calls=describe_calls(self.meter),
+            tuned=self._tuned,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -93,6 +94,7 @@ class Window:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
+        self._more: list[asyncio.Task[None]] = []
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -114,7 +116,7 @@ class Window:
             if work.done():
                 work.result()
         finally:
-            tasks = (feeder, *workers, stop, now)
+            tasks = (feeder, *workers, *self._more, stop, now)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, work, return_exceptions=True)
@@ -130,6 +132,14 @@ class Window:
         if now:
             self._stop_now.set()
         self._entries.close()
+
+    def widen(self, workers: int) -> None:
+        """Work on at least so many records at once from now on; called while `run` goes on."""
+        more = workers - self._limits.workers
+        if more > 0 and not self._stop.is_set():
+            self._limits = self._entries.limits = replace(self._limits, workers=workers)
+            self._more += [asyncio.create_task(self._work()) for _ in range(more)]
+            self.make_room()
 
     def make_room(self) -> None:
         """Say that what paused the reading may be over."""
