@@ -1,7 +1,8 @@
 """What tests of Tidemill, and of what users build on it, are made with.
 
-Virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real loopback server with faults
-(`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on first use.
+A whole job on scripted replies (`run`), virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real
+loopback server with faults (`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on
+first use.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
     from tidemill.testing.faults import FaultProcess, FaultServer
     from tidemill.testing.plan import Call, Fault, Faults
+    from tidemill.testing.rehearsal import Rehearsal, run
+    from tidemill.testing.script import Asked, UnansweredError
     from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
 
 _MODULES = {
@@ -30,6 +33,10 @@ _MODULES = {
     "Call": "plan",
     "Fault": "plan",
     "Faults": "plan",
+    "Rehearsal": "rehearsal",
+    "run": "rehearsal",
+    "Asked": "script",
+    "UnansweredError": "script",
     "STALL": "scripted",
     "ScriptedTransport": "scripted",
     "chat_response": "scripted",
@@ -38,6 +45,7 @@ _MODULES = {
 
 __all__ = [
     "STALL",
+    "Asked",
     "Call",
     "Crash",
     "CrashDisk",
@@ -47,12 +55,15 @@ __all__ = [
     "FaultServer",
     "Faults",
     "FullDisk",
+    "Rehearsal",
     "ScriptedTransport",
     "Snapshot",
     "StoppingDisk",
+    "UnansweredError",
     "VirtualLoop",
     "chat_response",
     "error_response",
+    "run",
     "run_virtual",
 ]
 
