@@ -25,6 +25,7 @@ ENDPOINT = "https://api.example/v1"
 class Answer:
     usage: Usage | None
     is_cut: bool = False
+    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:

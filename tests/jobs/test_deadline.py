@@ -11,7 +11,7 @@ from workbench import FarSide, Reply, check_folders, label, make_job, numbered, 
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.testing import STALL
+from tidemill.testing import STALL, run_virtual
 
 
 def labels(folder: Path, **fields: Any) -> JobSpec:
@@ -35,31 +35,31 @@ def stall_from(number: int) -> Any:
     return script
 
 
-async def test_a_deadline_stops_the_run_sealed_and_resumable(folder: Path) -> None:
+def test_a_deadline_stops_the_run_sealed_and_resumable(folder: Path) -> None:
     """Exit 3, what is finished is sealed; the next sitting has as much time again."""
-    job = labels(folder, budget={"deadline": 0.3}, run={"grace_s": 0.0})
+    job = labels(folder, budget={"deadline": "90s"}, run={"grace_s": 0.0})
     notes: list[str] = []
     far = FarSide(stall_from(25))
-    report = await Runner(job, transport=far.connect, on_note=notes.append).run()
+    report = run_virtual(Runner(job, transport=far.connect, on_note=notes.append).run())
     assert (report.outcome, report.exit_code) == ("failed", 3)
     assert report.reason == (
-        "the budget's deadline has passed, 0s from the start of this sitting\n"
+        "the budget's deadline has passed, 1m 30s from the start of this sitting\n"
         "  what is finished is kept; run it again and it goes on, with as much time again"
     )
-    assert notes == ["the budget's deadline of 0s has passed: calls in flight get 0 s"]
+    assert notes == ["the budget's deadline of 1m 30s has passed: calls in flight get 0 s"]
     assert 0 < len(read_output(job.folders)) == report.done <= 25
     far.script = lambda question: None
-    report = await run_job(labels(folder, budget={"deadline": "2h"}), far)
+    report = run_virtual(run_job(labels(folder, budget={"deadline": "2h"}), far))
     assert (report.outcome, report.exit_code, len(far.billed)) == ("finished", 0, 60)
     check_folders(job.folders)
 
 
-async def test_calls_in_flight_at_the_deadline_get_the_grace_period(folder: Path) -> None:
+def test_calls_in_flight_at_the_deadline_get_the_grace_period(folder: Path) -> None:
     """What they bring is kept and not paid again; nothing new was started."""
-    job = labels(folder, budget={"deadline": 0.05}, run={"grace_s": 30.0})
-    report = await run_job(job, far := FarSide(latency_s=0.2))
+    job = labels(folder, budget={"deadline": 20}, run={"grace_s": 30.0})
+    report = run_virtual(run_job(job, far := FarSide(latency_s=30.0)))
     assert (report.outcome, report.exit_code, len(far.billed)) == ("failed", 3, 8)
-    report = await run_job(labels(folder), far)
+    report = run_virtual(run_job(labels(folder), far))
     assert (report.outcome, len(far.billed)) == ("finished", 60)
 
 

@@ -30,6 +30,7 @@ from tidemill.jobs.spec.job import JobSpec
     [
         (["concurrency=20"], Tuning({"concurrency": 20})),
         (['concurrency="20"', " requests_per_minute = 600"], Tuning({"concurrency": 20, "requests_per_minute": 600})),
+        (["concurrency=auto"], Tuning({"concurrency": "auto"})),
         (["requests_per_minute=null", "model=openai/any"], Tuning({"requests_per_minute": None}, "openai/any")),
     ],
 )
@@ -41,15 +42,15 @@ def test_what_is_asked_for_is_read_as_a_job_file_would(settings: list[str], tuni
     ("settings", "said"),
     [
         (["concurency=20"], "unknown key `concurency`; did you mean `concurrency`?"),
-        (["concurrency=0"], "`concurrency`: expected an integer >= 1, got 0"),
-        (["concurrency=many"], '`concurrency`: expected an integer .*, got "many"'),
-        (["concurrency=null"], "`concurrency`: expected an integer .*, got null"),
+        (["concurrency=0"], "`concurrency`: expected a number of calls of 1 or more, or `auto`"),
+        (["concurrency=many"], "`concurrency`: expected a number of calls, `auto` or {min, start, max}"),
+        (["concurrency=null"], "`concurrency`: expected a number of calls"),
         (["requests_per_minute=1.5"], "`requests_per_minute`: expected an integer"),
         (["deadline_s=9"], "`deadline_s` cannot be changed while a run goes on; stop it and set limits.deadline_s"),
         (["concurrency"], "expected KEY=VALUE, as `concurrency=20`, got `concurrency`"),
         (["concurrency=[1"], "expected KEY=VALUE"),
         (["concurrency=1", "concurrency=2"], "`concurrency` is given twice"),
-        (["model=openai/any"], "nothing to change; give `concurrency` or `requests_per_minute`"),
+        (["model=openai/any"], "nothing to change; give `concurrency`, `requests_per_minute`"),
         (["model=3", "concurrency=3"], "expected `model` to be a model's name"),
     ],
 )
@@ -115,7 +116,7 @@ async def test_a_running_run_takes_a_higher_concurrency(folder: Path) -> None:
     shown = [status.limits["openai/any"]["concurrency"] for status in far.statuses]
     assert (shown[0], shown[-1]) == (2, 16)
     line = describe_status(far.statuses[-1])
-    assert "openai/any tuned to concurrency=16, requests_per_minute=null" in line
+    assert "openai/any tuned to concurrency=16, concurrency_now=16" in line
     assert "tuned" not in describe_status(far.statuses[0])
 
 
@@ -150,8 +151,8 @@ async def test_one_model_of_two_is_tuned(folder: Path) -> None:
     far = Tuned(job, lambda run: send_tuning(run, Tuning({"requests_per_minute": 9_000}, "openai/other")))
     report = await far.run()
     shown = far.statuses[-1].limits
-    assert shown["openai/any"] == {"concurrency": 2, "requests_per_minute": None}
-    assert shown["openai/other"] == {"concurrency": 3, "requests_per_minute": 9_000}
+    assert shown["openai/any"] == {"concurrency": 2, "concurrency_now": 2}
+    assert shown["openai/other"] == {"concurrency": 3, "requests_per_minute": 9_000, "concurrency_now": 3}
     assert [entry["model"] for entry in report.tuned] == ["openai/other"]
 
 
@@ -164,7 +165,7 @@ async def test_wrong_content_is_logged_and_changes_nothing(folder: Path, caplog:
         report = await far.run()
     assert (report.outcome, far.max_in_flight, report.tuned, far.notes) == ("finished", 2, [], [])
     text = caplog.text
-    for said in ("got 0", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):
+    for said in ("1 or more", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):
         assert said in text
 
 

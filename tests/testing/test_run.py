@@ -40,7 +40,7 @@ class Label(BaseModel):
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "GROQ_API_KEY"):
+    for name in ("OPENAI_API_KEY", "GROQ_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -188,13 +188,20 @@ async def test_it_works_inside_a_running_loop() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.parametrize("model", ["openai/gpt-4.1", "groq/llama-3", "local/smollm2"])
+@pytest.mark.parametrize(
+    "model",
+    ["openai/gpt-4.1", "groq/llama-3", "local/smollm2", "anthropic/claude-sonnet-4-5", "litellm/bedrock/any"],
+)
 def test_any_provider_s_model_is_answered(model: str) -> None:
-    """Without its key, its server or its package."""
-    seen = run(labelled(model=model), {"generate": POSITIVE})
-    assert len(seen.records) == 3
-    assert seen.calls["generate"][0].body is not None
-    assert seen.calls["generate"][0].body["model"] == model.partition("/")[2]
+    """In its own format, without its key, its server or its package."""
+    seen = run(labelled(model=model), {"generate": [POSITIVE, "no JSON", POSITIVE, POSITIVE]})
+    assert [record["label"] for record in seen.records] == [POSITIVE] * 3
+    assert len(seen.calls["generate"]) == 4
+    asked = seen.calls["generate"][0]
+    assert asked.prompt == "Label: review 0"
+    assert asked.body is not None
+    assert asked.body["model"] == model.partition("/")[2]
+    assert seen.report.calls["input_tokens"] > 0
 
 
 def test_usage_is_counted_and_a_budget_held() -> None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tidemill.testing.clock import FakeClock, VirtualLoop, run_virtual
     from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
+    from tidemill.testing.delivery import Delivery
     from tidemill.testing.faults import FaultProcess, FaultServer
+    from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
     from tidemill.testing.plan import Call, Fault, Faults
     from tidemill.testing.rehearsal import Rehearsal, run
     from tidemill.testing.script import Asked, UnansweredError
@@ -28,6 +30,8 @@ _MODULES = {
     "FullDisk": "crash",
     "Snapshot": "crash",
     "StoppingDisk": "crash",
+    "Capacity": "load.plan",
+    "Delivery": "delivery",
     "FaultProcess": "faults",
     "FaultServer": "faults",
     "Call": "plan",
@@ -37,6 +41,12 @@ _MODULES = {
     "run": "rehearsal",
     "Asked": "script",
     "UnansweredError": "script",
+    "Latency": "load.plan",
+    "Load": "load.plan",
+    "Outage": "load.plan",
+    "Queue": "load.plan",
+    "Quota": "load.plan",
+    "Steps": "load.plan",
     "STALL": "scripted",
     "ScriptedTransport": "scripted",
     "chat_response": "scripted",
@@ -47,17 +57,25 @@ __all__ = [
     "STALL",
     "Asked",
     "Call",
+    "Capacity",
     "Crash",
     "CrashDisk",
+    "Delivery",
     "FakeClock",
     "Fault",
     "FaultProcess",
     "FaultServer",
     "Faults",
     "FullDisk",
+    "Latency",
+    "Load",
+    "Outage",
+    "Queue",
+    "Quota",
     "Rehearsal",
     "ScriptedTransport",
     "Snapshot",
+    "Steps",
     "StoppingDisk",
     "UnansweredError",
     "VirtualLoop",

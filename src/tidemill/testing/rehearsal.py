@@ -93,10 +93,10 @@ def run(
     Args:
         job: a job file, a `Job`, its description, or a stream.
         replies: by the name of the step that asks (`generate`, or its `name:`), one of: a text; a dict or a Pydantic
-            object, sent as JSON; for `embed` a list of numbers, for `call` any JSON value; a list of such, each given
-            once, in the order of the requests; an exception, which the attempt fails with (`TransientCallError("…")`
-            is tried again); a `Response`, such as `error_response(429)`; or a function of the `Asked` that gives any of
-            these but a list in turn.
+            object, sent as JSON; for `embed` a list of numbers, or how many are to follow from the text; for `call` any
+            JSON value; a list of such, each given once, in the order of the requests; an exception, which the attempt
+            fails with (`TransientCallError("…")` is tried again); a `Response`, such as `error_response(429)`; or a
+            function of the `Asked` that gives any of these but a list in turn.
         records: in the place of the job's source.
         limit: end after this many records of the source half.
         folder: where output and run folder are put, and stay; by default in a temporary one.
@@ -179,8 +179,13 @@ def _script_steps(nodes: tuple[Node, ...], script: Script, replies: Mapping[str,
 
 
 def _script_model(model: Model, step: str) -> Model:
-    """`model`, asked under an address that says which step asks."""
-    name = model.model if model.provider == "openai" else f"openai/{model.name}"
+    """`model`, asked in its own format under an address that says which step asks."""
     return model.model_copy(
-        update={"model": name, "base_url": address_step(step), "api_key": SecretStr("none-needed"), "headers": {}}
+        update={
+            "model": f"openai/{model.name}" if model.is_litellm else model.model,
+            "base_url": address_step(step),
+            "api_key": SecretStr("none-needed"),
+            "headers": {},
+            "price": model.lane_price,
+        }
     )

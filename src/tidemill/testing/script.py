@@ -18,10 +18,16 @@ from pydantic import BaseModel
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response
 from tidemill.config.suggest import suggest
 from tidemill.errors import CallError, PermanentCallError, TidemillError, TransientCallError
+from tidemill.testing.delivery import Delivery
+from tidemill.testing.formats.anthropic import AnthropicMessages
+from tidemill.testing.formats.embeddings import OpenAiEmbeddings, make_vector
+from tidemill.testing.formats.exchange import Ask, Exchange, Format
+from tidemill.testing.formats.openai import OpenAiChat
 from tidemill.testing.plan import last_message
-from tidemill.testing.replies import count_tokens, render_completion
 
 SHOWN_CHARS = 300
+DELIVERY = Delivery()
+JSON, EVENTS = "application/json", "text/event-stream"
 
 
 class UnansweredError(TidemillError, AssertionError):
@@ -36,8 +42,8 @@ class Asked:
         step: the name of the step.
         number: how many the step had sent before it.
         prompt: the text of the last message of the user, or the text to embed; empty of a `call`.
-        messages: all messages, as OpenAI's chat completions have them.
-        body: the whole request's JSON, as OpenAI has it, whatever the provider.
+        messages: all messages, as the provider's format has them.
+        body: the whole request's JSON.
         record: what the function of a `call` was given, None of a model.
     """
 
@@ -124,55 +130,66 @@ def address_step(step: str) -> str:
 
 
 class ScriptTransport:
-    """A `Transport` that answers, in OpenAI's format, as a script says. Belongs to one loop."""
+    """A `Transport` that answers, in the format that is asked in, as a script says. Belongs to one loop."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
+        self._formats: dict[str, Format] = {"chat/completions": OpenAiChat(), "messages": AnthropicMessages()}
+        self._embeddings = OpenAiEmbeddings()
 
     async def send(self, request: Request, timeout_s: float) -> Response:
         """The reply of the step that the request's address names."""
         await asyncio.sleep(0)
         step, _, path = urlsplit(request.url).path.removeprefix("/").partition("/")
-        body: dict[str, Any] = orjson.loads(request.body)
-        answer = self._embed if path == "embeddings" else self._chat
+        ask = Ask(orjson.loads(request.body), request.body, DELIVERY, asyncio.get_running_loop().time())
         try:
-            return answer(unquote(step), body, request.body)
+            if path == "embeddings":
+                return self._embed(unquote(step), ask)
+            response = self._chat(unquote(step), ask, self._formats[path])
         except CallError:
             raise
         except TimeoutError as exc:
             raise AttemptTimeoutError(str(exc)) from exc
         except ConnectionError as exc:
             raise TransientCallError(f"{type(exc).__name__}: {exc}") from exc
+        if request.on_chunk is not None and response.status == 200:
+            request.on_chunk(response.body)
+        return response
 
     async def close(self) -> None:
         """Nothing is held."""
 
-    def _chat(self, step: str, body: dict[str, Any], sent: bytes) -> Response:
-        messages = body.get("messages", ())
-        value = self._script.answer(self._script.note(step, prompt=last_message(body), messages=messages, body=body))
+    def _chat(self, step: str, ask: Ask, form: Format) -> Response:
+        body = ask.payload
+        value = self._script.answer(
+            self._script.note(step, prompt=last_message(body), messages=body.get("messages", ()), body=body)
+        )
         if isinstance(value, Response):
             return value
-        content = value if isinstance(value, str) else orjson.dumps(value).decode()
-        digest = hashlib.sha256(sent).digest()
-        return _respond(render_completion(digest, body, count_tokens(body, sent, content), content))
+        contents = [value if isinstance(value, str) else orjson.dumps(value).decode()]
+        exchange = Exchange(hashlib.sha256(ask.body).digest(), body, form.count_usage(ask, contents), DELIVERY)
+        form.remember(ask)
+        if body.get("stream"):
+            return Response(200, {"content-type": EVENTS}, b"".join(form.render_events(exchange, contents)))
+        return Response(200, {"content-type": JSON}, form.render_reply(exchange, contents))
 
-    def _embed(self, step: str, body: dict[str, Any], sent: bytes) -> Response:
-        texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    def _embed(self, step: str, ask: Ask) -> Response:
+        body = ask.payload
+        given = body["input"]
         entries = []
-        for index, text in enumerate(texts):
+        for index, text in enumerate(given if isinstance(given, list) else [given]):
             vector = self._script.answer(self._script.note(step, prompt=text, body=body))
             if isinstance(vector, Response):
                 return vector
+            if isinstance(vector, int):
+                vector = make_vector(text, vector).tolist()
             entries.append({"object": "embedding", "index": index, "embedding": vector})
         if body.get("encoding_format") == "base64":
             entries = [{**entry, "embedding": _encode_vector(entry["embedding"])} for entry in entries]
-        tokens = (len(sent) + 3) // 4
+        tokens = self._embeddings.count_usage(ask, ()).input_tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return _respond(orjson.dumps({"object": "list", "data": entries, "model": body["model"], "usage": usage}))
-
-
-def _respond(body: bytes) -> Response:
-    return Response(200, {"content-type": "application/json"}, body)
+        told = {"object": "list", "data": entries, "model": body.get("model"), "usage": usage}
+        return Response(200, {"content-type": JSON}, orjson.dumps(told))
 
 
 def _encode_vector(vector: Sequence[float]) -> str:

@@ -208,7 +208,7 @@ class Sitting:
             return []
         after_s = round(time.monotonic() - self.started, 1)
         self._tuned += [{"after_s": after_s, "model": label, **tuning.limits} for label in changed]
-        self.window.widen(sum(lane.limits.concurrency for lane in lanes.values()))
+        self.window.widen(sum(lane.limits.slots for lane in lanes.values()))
         return [f"{label} goes on with {tuning}, as `tidemill tune` asked" for label in changed]
 
     def expire(self, deadline_s: float) -> None:

@@ -23,7 +23,7 @@ class Tuning:
     """Limits to go by from now on.
 
     Attributes:
-        limits: those that change, by the names of `Limits`.
+        limits: those that change, by the names of `Limits`, as JSON.
         model: whose: a model's name, or a step's that calls without one; of all where it is None.
     """
 
@@ -79,7 +79,8 @@ def check_tuning(values: Mapping[str, Any]) -> Tuning:
     except ConfigError as exc:
         problems += exc.problems
     raise_problems(problems)
-    return Tuning({name: getattr(limits, name) for name in given}, model)
+    shown = limits.model_dump(mode="json")
+    return Tuning({name: shown[name] for name in given}, model)
 
 
 def _refuse_key(name: str) -> Problem:
@@ -119,11 +120,13 @@ def find_lanes(keys: Iterable[str], model: str | None) -> list[str]:
 
 
 def show_limits(lanes: Mapping[str, Lane]) -> dict[str, dict[str, Any]]:
-    """The limits that can be changed, as they are in force, by the label of each lane, as JSON."""
-    include = set(TUNABLE)
-    return {
-        label: lanes[key].limits.model_dump(mode="json", include=include) for key, label in label_lanes(lanes).items()
-    }
+    """The limits in force that can be changed, and the concurrency just now, by the label of each lane, as JSON."""
+    return {label: _show_limits(lanes[key]) for key, label in label_lanes(lanes).items()}
+
+
+def _show_limits(lane: Lane) -> dict[str, Any]:
+    limits: dict[str, Any] = lane.limits.model_dump(mode="json", include=set(TUNABLE), exclude_none=True)
+    return {**limits, "concurrency_now": lane.limit}
 
 
 def tune_lanes(lanes: Mapping[str, Lane], tuning: Tuning) -> list[str]:
@@ -138,7 +141,7 @@ def tune_lanes(lanes: Mapping[str, Lane], tuning: Tuning) -> list[str]:
     }
     changed = [key for key, limits in wanted.items() if limits != lanes[key].limits]
     for key in changed:
-        lanes[key].tune(wanted[key])
+        lanes[key].change(wanted[key])
     labels = label_lanes(lanes)
     return [labels[key] for key in changed]
 

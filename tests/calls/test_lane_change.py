@@ -25,6 +25,7 @@ REQUEST = Request(ENDPOINT, {}, b"{}", 1)
 class Answer:
     usage: Usage | None = None
     is_cut: bool = False
+    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:
@@ -53,7 +54,7 @@ def on_lane(limits: Limits, changes: list[Limits], calls: int) -> Watcher:
             sent = [asyncio.create_task(lane.call(REQUEST, decode)) for _ in range(calls)]
             for change in changes:
                 await asyncio.sleep(1.5)
-                lane.tune(change)
+                lane.change(change)
                 assert engine.lane("m", limits=limits, endpoint=ENDPOINT) is lane
             await asyncio.gather(*sent)
             await check_slots(lane, transport)
@@ -64,8 +65,8 @@ def on_lane(limits: Limits, changes: list[Limits], calls: int) -> Watcher:
 
 async def check_slots(lane: Lane, transport: Watcher) -> None:
     """Exactly as many calls as the last limits say go at once."""
-    lane.tune(lane.limits.model_copy(update={"requests_per_minute": None}))
-    slots = lane.limits.concurrency
+    lane.change(lane.limits.model_copy(update={"requests_per_minute": None}))
+    slots = lane.limits.slots
     transport.max_in_flight = 0
     await asyncio.gather(*(lane.call(REQUEST, decode) for _ in range(3 * slots)))
     assert transport.max_in_flight == slots
