@@ -449,7 +449,7 @@ def test_a_run_is_stopped_from_elsewhere(
 def test_a_run_is_tuned_from_elsewhere(tidemill_command: Command, fault_server: FaultServer, tmp_path: Path) -> None:
     """By the name that the job file gives the model; what the far side then sees is the new concurrency."""
     write_job(tmp_path, fault_server.base_url, records=400)
-    fault_server.latency_s = 0.2
+    fault_server.latency_s = 1.0
     process = tidemill_command.start("run", "job.yaml")
     fault_server.wait_for(requests=1)
     refused = tidemill_command("tune", "job.yaml", "concurency=20")

@@ -23,6 +23,7 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.running.tuning import Tuning, check_tuning, parse_tuning
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.testing import run_virtual
 
 
 @pytest.mark.parametrize(
@@ -93,9 +94,10 @@ class Tuned(FarSide):
             transport.latency_s = 0.02 if self.order is None and not self.job.folders.control.exists() else 0.3
         return None
 
-    async def run(self) -> Report:
+    def run(self) -> Report:
+        """The run's report, in virtual time."""
         runner = Runner(self.job, transport=self.connect, on_status=self.statuses.append, on_note=self.notes.append)
-        return await runner.run()
+        return run_virtual(runner.run())
 
 
 def slow_job(folder: Path, **limits: Any) -> JobSpec:
@@ -103,11 +105,11 @@ def slow_job(folder: Path, **limits: Any) -> JobSpec:
     return make_job(folder, [label(model=model)])
 
 
-async def test_a_running_run_takes_a_higher_concurrency(folder: Path) -> None:
+def test_a_running_run_takes_a_higher_concurrency(folder: Path) -> None:
     """Within a second, and more of its records are worked on at once; status, notes and report say so."""
     job = slow_job(folder)
     far = Tuned(job, lambda run: send_tuning(run, parse_tuning(["concurrency=16"])))
-    report = await far.run()
+    report = far.run()
     assert (report.outcome, far.max_in_flight) == ("finished", 16)
     assert far.notes == ["openai/any goes on with concurrency=16, as `tidemill tune` asked"]
     (tuned,) = report.tuned
@@ -120,7 +122,7 @@ async def test_a_running_run_takes_a_higher_concurrency(folder: Path) -> None:
     assert "tuned" not in describe_status(far.statuses[0])
 
 
-async def test_a_restart_takes_the_job_s_own_limits(folder: Path) -> None:
+def test_a_restart_takes_the_job_s_own_limits(folder: Path) -> None:
     job = slow_job(folder)
 
     def order(run: RunFolder) -> None:
@@ -128,41 +130,41 @@ async def test_a_restart_takes_the_job_s_own_limits(folder: Path) -> None:
         send_stop(run)
 
     far = Tuned(job, order)
-    assert (await far.run()).outcome == "stopped"
+    assert far.run().outcome == "stopped"
     far.transports.clear()
-    report = await run_job(job, far)
+    report = run_virtual(run_job(job, far))
     assert (report.outcome, far.max_in_flight, report.tuned) == ("finished", 2, [])
 
 
-async def test_a_running_run_takes_a_lower_concurrency(folder: Path) -> None:
+def test_a_running_run_takes_a_lower_concurrency(folder: Path) -> None:
     """What is in flight ends; from then on no more than that are."""
     job = slow_job(folder, concurrency=8)
     far = Tuned(job, lambda run: send_tuning(run, Tuning({"concurrency": 1})))
-    report = await far.run()
+    report = far.run()
     assert (report.outcome, far.max_in_flight) == ("finished", 8)
     assert far.statuses[-1].limits["openai/any"]["concurrency"] == 1
 
 
-async def test_one_model_of_two_is_tuned(folder: Path) -> None:
+def test_one_model_of_two_is_tuned(folder: Path) -> None:
     """The other keeps its own limits."""
     other = make_model(limits=Limits(concurrency=3)).model_copy(update={"model": "openai/other"})
     steps = [label(model=make_model(limits=Limits(concurrency=2))), ask("Again: {{ text }}", into="b", model=other)]
     job = make_job(folder, steps)
     far = Tuned(job, lambda run: send_tuning(run, Tuning({"requests_per_minute": 9_000}, "openai/other")))
-    report = await far.run()
+    report = far.run()
     shown = far.statuses[-1].limits
     assert shown["openai/any"] == {"concurrency": 2, "concurrency_now": 2}
     assert shown["openai/other"] == {"concurrency": 3, "requests_per_minute": 9_000, "concurrency_now": 3}
     assert [entry["model"] for entry in report.tuned] == ["openai/other"]
 
 
-async def test_wrong_content_is_logged_and_changes_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_content_is_logged_and_changes_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Written by hand, with a slip of the pen: the run goes on as it was."""
     job = slow_job(folder)
     tunes: list[Any] = [{"concurrency": 0}, {"concurency": 9}, 7, {"model": "openai/none", "concurrency": 9}]
     far = Tuned(job, lambda run: run.control.write_text(json.dumps({"tune": tunes})))
     with caplog.at_level(logging.WARNING):
-        report = await far.run()
+        report = far.run()
     assert (report.outcome, far.max_in_flight, report.tuned, far.notes) == ("finished", 2, [], [])
     text = caplog.text
     for said in ("1 or more", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):

@@ -66,6 +66,8 @@ def describe_status(status: Status) -> str:
     parts.append(f"{status.calls:,} calls")
     if status.attempts > status.calls:
         parts.append(f"{status.attempts:,} attempts")
+    if coalesced := status.details.get("coalesced"):
+        parts.append(f"{coalesced:,} coalesced")
     parts.append(f"{status.input_tokens + status.output_tokens:,} tokens")
     if status.usd:
         parts.append(f"${status.usd:,.4f}")

@@ -304,6 +304,7 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
             reason=reason,
+            details=describe_calls(self.meter),
             limits=show_limits(self.engine.lanes),
             tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
         )
