@@ -182,6 +182,14 @@ def test_a_folder_keeps_what_was_run(tmp_path: Path) -> None:
     assert (len(again.records), len(again.calls["generate"])) == (3, 1)
 
 
+def test_many_records_are_answered_in_no_time() -> None:
+    """Also at a concurrency that is found out: replies that take no time at all are no sign of a queue."""
+    records = [{"text": f"review {number}"} for number in range(500)]
+    stream = tm.from_iterable(records).generate("openai/any", prompt="{{ text }}", into="a")
+    seen = run(stream, {"generate": lambda asked: asked.prompt.upper()})
+    assert (len(seen.records), len(seen.quarantined)) == (500, 0)
+
+
 async def test_it_works_inside_a_running_loop() -> None:
     seen = run(labelled(), {"generate": POSITIVE})
     assert len(seen.records) == 3

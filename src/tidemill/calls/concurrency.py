@@ -131,6 +131,10 @@ class AdaptiveLimit:
         self.limit = int(self._value)
 
 
+CLOCK_S: Final = 0.001
+"""The step of uvloop's clock: a latency below it may read as none, and says nothing of a queue."""
+
+
 class _Gradient:
     """Tells from latencies whether calls stand in a queue at a server that refuses none.
 
@@ -170,7 +174,7 @@ class _Gradient:
             if throughput < (1 - TELLING_LOSS) * before:  # what the limit allowed more of was work
                 self._unloaded_s = max(self._unloaded_s, loaded_s)
         self._unloaded_s = min(self._unloaded_s * FORGETTING, median_s)
-        ratio = median_s / self._unloaded_s
+        ratio = max(median_s, CLOCK_S) / max(self._unloaded_s, CLOCK_S)
         self.is_queueing = ratio > DRAINED_RATIO
         if ratio <= QUEUE_RATIO:
             return None
