@@ -258,6 +258,7 @@ class Window:
         self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
     ) -> Any:
         """The reply to a request, from the store or by `line`; committed."""
+        number += line.first
         if self._store is None and not line.is_keyed:
             return await line.way.call(request, line.decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
