@@ -90,6 +90,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def check(job: JobArgument, overrides: SetOption = None) -> None:
     """Find everything wrong with a job that can be known before a call. Nothing is called or written."""
     from tidemill.job import load_job
+    from tidemill.jobs.spec.notes import find_notes
 
     loaded = load_job(job, overrides or ())
     loaded.check()
@@ -100,6 +101,8 @@ def check(job: JobArgument, overrides: SetOption = None) -> None:
     names = spec.names[1:-1]
     console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
     console.print(f"record half: {', '.join(names[len(before) :]) or 'no steps'}")
+    for note in find_notes(spec):
+        console.print(note)
 
 
 @app.command(name="try")

@@ -153,6 +153,11 @@ class Lane:
         """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
         self._is_stopped = True
 
+    @property
+    def send(self) -> Send:
+        """What makes an attempt where a call brings nothing of its own: the transport's `send`."""
+        return self._transport.send
+
     def close(self) -> None:
         """Stop the lane's timers."""
         self._admission.close()

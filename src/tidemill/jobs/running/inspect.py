@@ -20,6 +20,7 @@ from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
+from tidemill.models.embed import Embedding
 
 REASONS_FROM = 1_000
 """Records in quarantine that are looked at to say why records failed."""
@@ -133,14 +134,23 @@ def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]
     for lines in (archived, waiting):
         for line in lines:
             (part, ordinal, path, step, number), _, reply, attempts = parse_call(line.rstrip(b"\n"))
-            text, finish_reason, tokens, refusal = reply
             yield {
                 "part": part,
                 "record": ".".join(map(str, (ordinal, *path))),
                 "step": step,
                 "call": number,
-                "reply": mask(text or refusal),
-                "finish_reason": finish_reason,
-                "tokens": tokens,
+                **_describe_reply(reply),
                 "attempts": attempts,
             }
+
+
+def _describe_reply(row: list[Any]) -> dict[str, Any]:
+    """What a kept reply says: a model's, a function's value or a vector, told from each other by their rows' length."""
+    if len(row) == 1:
+        return {"reply": mask(orjson.dumps(row[0]).decode())}
+    if len(row) == 2:
+        embedding = Embedding.from_row(row)
+        tokens = None if embedding.usage is None else list(embedding.usage[:2])
+        return {"reply": embedding.describe(), "tokens": tokens}
+    text, finish_reason, tokens, refusal = row[:4]
+    return {"reply": mask(text or refusal), "finish_reason": finish_reason, "tokens": tokens}
