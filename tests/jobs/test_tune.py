@@ -21,7 +21,7 @@ from tidemill.jobs.running.progress import describe_status
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
-from tidemill.jobs.running.tuning import Tuning, check_tuning, parse_tuning
+from tidemill.jobs.running.tuning import Tuning, check_tuning, find_lanes, label_lanes, parse_tuning
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import run_virtual
 
@@ -64,6 +64,18 @@ def test_everything_wrong_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
         parse_tuning(["concurrency=0", "requests=9", "max_attempts=3"])
     assert len(raised.value.problems) == 3
+
+
+def test_lanes_are_called_as_their_user_calls_them() -> None:
+    """A model by its name, a step without one by its own; two models of one name by their keys."""
+    keys = ["openai/a#0", "openai/b#1", "openai/b#2", "call lookup"]
+    assert list(label_lanes(keys).values()) == ["openai/a", "openai/b#1", "openai/b#2", "lookup"]
+    assert find_lanes(keys, None) == keys
+    assert find_lanes(keys, "openai/b") == ["openai/b#1", "openai/b#2"]
+    assert find_lanes(keys, "openai/b#2") == ["openai/b#2"]
+    assert find_lanes(keys, "lookup") == ["call lookup"]
+    with pytest.raises(ConfigError, match="no step of this job calls anything"):
+        find_lanes([], None)
 
 
 # a live run

@@ -212,6 +212,49 @@ def test_any_provider_s_model_is_answered(model: str) -> None:
     assert seen.report.calls["input_tokens"] > 0
 
 
+def never(record: dict[str, Any]) -> None:
+    raise AssertionError("it was to be answered by the script")
+
+
+def test_every_kind_of_step_that_asks_is_answered() -> None:
+    """Vectors, functions, samples, streams, and the branches of a `gather`."""
+    stream = (
+        tm.from_iterable([{"text": f"review {number}"} for number in range(3)])
+        .embed("openai/text-embedding-3-small", column="text", into="vector")
+        .embed("openai/text-embedding-3-small", column="text", into="short", name="short")
+        .call(never, into="hit")
+        .generate("anthropic/claude-sonnet-4-5", prompt="{{ text }}", into="loud", stream=True, max_tokens=9)
+        .generate("openai/any", prompt="{{ text }}", into="samples", n=2, name="sample")
+        .gather(user={"call": never}, why={"generate": {"model": "openai/any", "prompt": "Why {{ text }}?"}})
+    )
+    replies = {
+        "embed": lambda asked: [float(asked.prompt[-1]), 1.0],
+        "short": 5,
+        "call": lambda asked: {"found": asked.record["text"]},
+        "generate": lambda asked: asked.prompt.upper(),
+        "sample": "the same",
+        "gather.user": {"name": "Ada"},
+        "gather.why": [f"because {number}" for number in range(3)],
+    }
+    seen = run(stream, replies)
+    assert not seen.quarantined
+    last = seen.records[2]
+    assert (last["vector"], len(last["short"])) == ([2.0, 1.0], 5)
+    assert (last["hit"], last["loud"], last["samples"]) == ({"found": "review 2"}, "REVIEW 2", ["the same"] * 2)
+    assert last["user"] == {"name": "Ada"}
+    assert {record["why"] for record in seen.records} == {"because 0", "because 1", "because 2"}
+    assert {name: len(asked) for name, asked in seen.calls.items()} == {
+        **dict.fromkeys(replies, 3),
+        "sample": 6,
+    }
+
+
+def test_a_function_that_no_reply_is_given_for_is_called() -> None:
+    """It is the user's own code, and may need nothing from outside."""
+    stream = tm.from_iterable([{"text": "a"}]).call(lambda record: record["text"] * 3, into="more")
+    assert run(stream, {}).records == [{"text": "a", "more": "aaa"}]
+
+
 def test_usage_is_counted_and_a_budget_held() -> None:
     """Four bytes to a token, as the fault server has it."""
     whole = run(labelled(30), {"generate": POSITIVE})

@@ -25,6 +25,8 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.branches import Gather
+from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
 from tidemill.protocols import Record
 from tidemill.testing.clock import run_virtual
@@ -92,11 +94,11 @@ def run(
 
     Args:
         job: a job file, a `Job`, its description, or a stream.
-        replies: by the name of the step that asks (`generate`, or its `name:`), one of: a text; a dict or a Pydantic
-            object, sent as JSON; for `embed` a list of numbers, or how many are to follow from the text; for `call` any
-            JSON value; a list of such, each given once, in the order of the requests; an exception, which the attempt
-            fails with (`TransientCallError("…")` is tried again); a `Response`, such as `error_response(429)`; or a
-            function of the `Asked` that gives any of these but a list in turn.
+        replies: by the name of the step that asks (`generate`, or its `name:`; of a branch `gather.user`), one of: a
+            text; a dict or a Pydantic object, sent as JSON; for `embed` a list of numbers, or how many are to follow
+            from the text; for `call` any JSON value; a list of such, each given once, in the order of the requests; an
+            exception, which the attempt fails with (`TransientCallError("…")` is tried again); a `Response`, such as
+            `error_response(429)`; or a function of the `Asked` that gives any of these but a list in turn.
         records: in the place of the job's source.
         limit: end after this many records of the source half.
         folder: where output and run folder are put, and stay; by default in a temporary one.
@@ -115,7 +117,10 @@ def run(
         scripted = spec.model_copy(
             update={
                 "source": source,
-                "steps": _script_steps(spec.steps, script, replies),
+                "steps": tuple(
+                    _script_step(node, name, script, replies)
+                    for node, name in zip(spec.steps, step_names(spec.steps), strict=True)
+                ),
                 "sink": spec.sink.model_copy(update={"path": str(path / "out")}),
                 "run": spec.run.model_copy(update={"dir": None}),
             }
@@ -154,28 +159,38 @@ def _load(job: Any, folder: Path, overrides: Sequence[str]) -> JobSpec:
 
 
 def _write_script(spec: JobSpec, replies: Mapping[str, Any]) -> Script:
-    """The script of a job, whose steps that ask are those that may have replies."""
-    asking = [name for name, node in zip(step_names(spec.steps), spec.steps, strict=True) if node.calls]
+    """The script of a job, whose calls are those that may have replies."""
+    names = [
+        _name_call(name, label)
+        for name, node in zip(step_names(spec.steps), spec.steps, strict=True)
+        if isinstance(node, CallNode)
+        for label, _, _ in node.iter_calls()
+    ]
     for name in replies:
-        if name not in asking:
-            hint = suggest(name, asking) or "it has none: a rehearsal needs no replies then"
+        if name not in names:
+            hint = suggest(name, names) or "it has none: a rehearsal needs no replies then"
             raise ConfigError(f"no step of this job that asks is called `{name}`", hint=hint)
-    return Script(replies, asking)
+    return Script(replies, names)
 
 
-def _script_steps(nodes: tuple[Node, ...], script: Script, replies: Mapping[str, Any]) -> tuple[Node, ...]:
-    """The steps, those that ask a model made to ask the script."""
-    steps = []
-    for node, name in zip(nodes, step_names(nodes), strict=True):
-        model = getattr(node, "model", None)
-        if isinstance(model, Model):
-            update: dict[str, Any] = {"model": _script_model(model, name)}
-        elif node.calls and name in replies:
-            update = {"fn": script_function(script, name)}
-        else:
-            update = {}
-        steps.append(node.model_copy(update=update) if update else node)
-    return tuple(steps)
+def _name_call(name: str, label: str) -> str:
+    """What a call's replies stand under: its step's name, and of a `gather` the branch's behind it."""
+    return f"{name}.{label}" if label else name
+
+
+def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, Any]) -> Node:
+    """The step, its calls made to ask the script."""
+    if not isinstance(node, CallNode):
+        return node
+    if isinstance(node, Gather):
+        calls = [_script_step(call, _name_call(name, label), script, replies) for label, _, call in node.iter_calls()]
+        return node.with_inner(calls)
+    model = node.find_model()
+    if model is not None:
+        return node.model_copy(update={"model": _script_model(model, name)})
+    if name in replies:
+        return node.model_copy(update={"fn": script_function(script, name)})
+    return node
 
 
 def _script_model(model: Model, step: str) -> Model:

@@ -94,7 +94,7 @@ def _refuse_key(name: str) -> Problem:
 
 def name_lane(key: str) -> str:
     """What a user calls the lane of this key: a model by its name, a step that calls without one by its own."""
-    return key.rpartition("#")[0] or key
+    return key.rpartition("#")[0] or key.removeprefix("call ")
 
 
 def label_lanes(keys: Iterable[str]) -> dict[str, str]:
