@@ -226,6 +226,12 @@ async def test_the_branches_of_a_step_are_under_way_at_once(tmp_path: Path) -> N
     assert failed.error["message"].startswith("branch `one`, http://far.invalid/v1")
     assert {reply["step"] for reply in read_replies(job.folders, 100)} == {"facts"}
     assert {reply["call"] for reply in read_replies(job.folders, 100)} == {0, 1_000_000}
+    far.script = lambda question: None
+    assert (await run_job(job, far, retry=True)).records["landed"] == 10
+    new = make_job(tmp_path, [Gather(branches=both, name="facts")], sink={"path": "new"})
+    far.forget()
+    assert (await run_job(new, far, reuse=str(job.folders.output))).reused == 20
+    assert far.billed == []
 
 
 @pytest.mark.parametrize(
