@@ -272,3 +272,13 @@ async def test_a_bad_text_is_found_among_its_batch(tmp_path: Path) -> None:
     report = await run_job(job, far)
     assert report.records["quarantined"] == 1
     assert [row.record["id"] for row in read_failed(job.folders)] == [17]
+
+
+def test_an_estimate_tells_the_branches_apart() -> None:
+    """Each with its model's tokens; a function's calls cost none."""
+    model = tm.model("openai/any", base_url="http://far.invalid/v1", api_key="none", price=tm.Price(1, 2))
+    note = {"generate": {"model": model, "prompt": "Note {{ text }}", "max_tokens": 5}}
+    estimate = tm.from_iterable(numbered(20)).gather(note=note, size={"call": len}).estimate()
+    assert [(step.step, step.calls) for step in estimate.steps] == [("gather.note", 20), ("gather.size", 20)]
+    assert estimate.steps[0].output_tokens_high == 100
+    assert estimate.steps[1].usd_high == 0

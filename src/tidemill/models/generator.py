@@ -7,19 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tidemill.calls.gather import run_together
 from tidemill.calls.wire import Request
-from tidemill.config.secrets import mask_start
-from tidemill.errors import PermanentCallError
 from tidemill.models.calling import Ask, run_hooked
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.generate import MAX_REASKS, Generate
 from tidemill.models.messages import Message, Reply
 from tidemill.models.parameters import read_parameters
 from tidemill.models.prompts import PromptRenderer
-from tidemill.models.structured import OutputParser
+from tidemill.models.structured import OutputParser, ask_until_valid, check_refusal
 from tidemill.protocols import Record
 
 
@@ -85,39 +81,18 @@ class Generator:
 
     async def _sample(self, sample: int, ask: Ask, messages: list[Message], vary: Mapping[str, Any] | None) -> Any:
         first = sample * (MAX_REASKS + 1)
-        reply = await ask(first, self._endpoint.build_request(messages, vary))
+
+        def send(number: int, asked: list[Message]) -> Awaitable[Reply]:
+            return ask(first + number, self._endpoint.build_request(asked, vary))
+
         if self._parser is None:
-            return _check_refusal(reply).text
-        asks = 1
-        while True:
-            text = _check_refusal(reply).text
-            try:
-                return self._parser.parse(text)
-            except ValidationError as exc:
-                complaint = self._complain(self._parser, reply, exc, vary)
-                if asks > self._node.max_reasks:
-                    raise PermanentCallError(
-                        f"no reply fitted the output in {asks} asks; the last one: {complaint}\n"
-                        f"  it was: {mask_start(text, 200)!r}",
-                        hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
-                    ) from exc
-            # What is wrong with the last reply only: a conversation that grew would cost more each time.
-            again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
-            messages_again = [*messages, Message(role="assistant", content=text), again]
-            reply = await ask(first + asks, self._endpoint.build_request(messages_again, vary))
-            asks += 1
-
-    def _complain(
-        self, parser: OutputParser, reply: Reply, error: ValidationError, vary: Mapping[str, Any] | None
-    ) -> str:
-        if reply.is_cut:
-            bound = {"max_tokens": self._node.max_tokens, **(vary or {})}["max_tokens"]
-            where = f"at max_tokens={bound}" if isinstance(bound, int) else "for its length"
-            return f"Your reply was cut off {where}: answer more briefly."
-        return parser.explain(error, reply.text)
-
-
-def _check_refusal(reply: Reply) -> Reply:
-    if reply.refusal:
-        raise PermanentCallError(f"the model refused: {mask_start(reply.refusal, 200)}")
-    return reply
+            return check_refusal(await send(0, messages)).text
+        bound = {"max_tokens": self._node.max_tokens, **(vary or {})}["max_tokens"]
+        return await ask_until_valid(
+            self._parser,
+            self._parser.parse,
+            messages,
+            send,
+            max_reasks=self._node.max_reasks,
+            max_tokens=bound if isinstance(bound, int) else None,
+        )

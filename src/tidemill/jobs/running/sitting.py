@@ -52,6 +52,7 @@ class Sitting:
         self.surroundings = surroundings
         self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
+        self.estimate = run.ledger.load_meta("estimate") or request.estimate
         self.run_pass = begin_retry(run) if request.retry else RunPass()
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
@@ -195,7 +196,7 @@ class Sitting:
         return [index for index, on_error in enumerate(given) if on_error == policy]
 
     def save_meter(self) -> dict[str, Any]:
-        return {"meter": self.meter.to_dict()}
+        return {"meter": self.meter.to_dict(), "estimate": self.estimate}
 
     async def close(self) -> None:
         """End the reader, the engine and the journal; what is committed is durable."""
@@ -299,6 +300,7 @@ class Sitting:
             recalled=self.replies.recalled,
             reused=self.replies.reused,
             calls=describe_calls(self.meter),
+            estimate=self.estimate,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )

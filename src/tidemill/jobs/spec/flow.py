@@ -55,7 +55,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(_has_workers(node) for _, node in nodes):
+    if not isinstance(draft.source, Read) or any(has_workers(node) for _, node in nodes):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return
@@ -69,7 +69,8 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         columns.close()
 
 
-def _has_workers(node: Node) -> bool:
+def has_workers(node: Node) -> bool:
+    """Whether the step needs a loop, threads or processes."""
     return is_async(node) or (isinstance(node, Map) and node.is_parallel)
 
 

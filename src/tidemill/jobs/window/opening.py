@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, LaneOptions, Send
+from tidemill.calls.lane import Lane, Send
 from tidemill.calls.limits import Price
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
@@ -23,9 +23,10 @@ from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
-from tidemill.models.endpoints import find_base_url, find_headers, find_transport, make_endpoint, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
 from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.generator import Generator
+from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
 from tidemill.models.streaming import StreamedCall
@@ -153,19 +154,7 @@ class _Opener:
         return known
 
     def _open_lane(self, model: Model, key: str) -> Lane:
-        limits, price = model.lane_limits, model.lane_price
-        if not model.is_local:
-            transport = find_transport(model)
-            return self._engine.lane(
-                key, limits=limits, endpoint=find_base_url(model), price=price, transport=transport
-            )
-        locate = None
-        if self._folder is not None:
-            server = open_server(model, self._folder)
-            self._scope.defer_async(server.close, model.model)
-            locate = server.get
-        address, options = f"local://{model.name}", LaneOptions(locate)
-        return self._engine.lane(key, limits=limits, endpoint=address, price=price, options=options)
+        return open_lane(model, key, self._engine, self._scope, self._folder).lane
 
 
 class _Streamed:
