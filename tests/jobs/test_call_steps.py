@@ -226,6 +226,12 @@ async def test_the_branches_of_a_step_are_under_way_at_once(tmp_path: Path) -> N
     assert failed.error["message"].startswith("branch `one`, http://far.invalid/v1")
     assert {reply["step"] for reply in read_replies(job.folders, 100)} == {"facts"}
     assert {reply["call"] for reply in read_replies(job.folders, 100)} == {0, 1_000_000}
+    far.script = lambda question: None
+    assert (await run_job(job, far, retry=True)).records["landed"] == 10
+    new = make_job(tmp_path, [Gather(branches=both, name="facts")], sink={"path": "new"})
+    far.forget()
+    assert (await run_job(new, far, reuse=str(job.folders.output))).reused == 20
+    assert far.billed == []
 
 
 @pytest.mark.parametrize(
@@ -266,3 +272,13 @@ async def test_a_bad_text_is_found_among_its_batch(tmp_path: Path) -> None:
     report = await run_job(job, far)
     assert report.records["quarantined"] == 1
     assert [row.record["id"] for row in read_failed(job.folders)] == [17]
+
+
+def test_an_estimate_tells_the_branches_apart() -> None:
+    """Each with its model's tokens; a function's calls cost none."""
+    model = tm.model("openai/any", base_url="http://far.invalid/v1", api_key="none", price=tm.Price(1, 2))
+    note = {"generate": {"model": model, "prompt": "Note {{ text }}", "max_tokens": 5}}
+    estimate = tm.from_iterable(numbered(20)).gather(note=note, size={"call": len}).estimate()
+    assert [(step.step, step.calls) for step in estimate.steps] == [("gather.note", 20), ("gather.size", 20)]
+    assert estimate.steps[0].output_tokens_high == 100
+    assert estimate.steps[1].usd_high == 0

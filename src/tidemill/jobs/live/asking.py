@@ -61,10 +61,10 @@ class StandIn(dict[str, Any]):
 
 
 class StepAsking(ABC):
-    """Builds the requests of one call of a step; `into` is the column of what it gives."""
+    """Builds the requests of one step that calls, or of one of its branches."""
 
     def __init__(self, node: CallNode) -> None:
-        self.into = next(iter(node.column_types()))
+        [self.into] = node.column_types()
 
     @abstractmethod
     def ask(self, record: Record) -> Asked:

@@ -253,7 +253,8 @@ class _Walk:
                 model = each.find_model()
                 counter = None if model is None else counters.setdefault(model.model, find_counter(model.model))
                 called = f"{name}.{label}" if label else name
-                tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, measured.get(called)))
+                found = None if label else measured.get(name)  # of a run, what all branches together came to is known
+                tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, found))
             self.tallies += tallies
             self._steps.append((name, node, tallies))
 
