@@ -3,12 +3,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tidemill.calls.budget import NOTHING, BudgetLedger, Pricing, Spend
-from tidemill.calls.limits import Budget, Price
+from tidemill.calls.limits import Budget, LongRates, Price
 from tidemill.calls.wire import Request, Usage
 from tidemill.errors import BudgetError, ConfigError
 
@@ -27,6 +27,51 @@ def test_a_ceiling_is_bytes_in_and_max_tokens_out() -> None:
     assert pricing.ceiling(REQUEST) == Spend(1, 150, 100 * 150_000 + 50 * 600_000)
     assert pricing.cost(Usage(20, 5)) == Spend(1, 25, 20 * 150_000 + 5 * 600_000)
     assert Pricing(None).ceiling(REQUEST).pico_usd == 0
+
+
+def test_tokens_of_a_prompt_cache_have_rates_of_their_own() -> None:
+    """Read from it they cost less, written to it more; without such a rate both cost what plain input does."""
+    usage = Usage(100, 10, cached_tokens=60, cache_write_tokens=30)
+    priced = Pricing(Price(1, 5, cached_input=0.1, cache_write=1.25))
+    assert priced.cost(usage) == Spend(1, 110, (10 + 6) * 10**6 + 30 * 1_250_000 + 50 * 10**6)
+    assert Pricing(Price(1, 5)).cost(usage) == Pricing(Price(1, 5)).cost(Usage(100, 10))
+    assert priced.ceiling(REQUEST).pico_usd == 100 * 1_250_000 + 50 * 5 * 10**6
+
+
+def test_a_long_input_is_billed_whole_at_its_rates() -> None:
+    long = LongRates(input=2, output=6, above_tokens=100)
+    pricing = Pricing(Price(1, 5, long_input=long))
+    assert pricing.cost(Usage(100, 10)).pico_usd == 150 * 10**6
+    assert pricing.cost(Usage(101, 10)).pico_usd == 262 * 10**6
+    assert pricing.ceiling(REQUEST).pico_usd == 350 * 10**6
+    assert pricing.ceiling(REQUEST._replace(body=b"x" * 101)).pico_usd == 502 * 10**6
+
+
+def test_a_request_may_say_itself_what_its_input_comes_to() -> None:
+    """An image costs by its size, not by the bytes of its address."""
+    assert Pricing(Price(1, 5)).ceiling(REQUEST._replace(max_input_tokens=5_000)).tokens == 5_050
+
+
+RATES = st.floats(0, 100).map(lambda rate: round(rate, 3))
+FIELDS = {"input": RATES, "output": RATES, "cached_input": st.none() | RATES, "cache_write": st.none() | RATES}
+LONG = st.builds(LongRates, **FIELDS, above_tokens=st.integers(1, 200))
+
+
+@given(
+    price=st.builds(Price, **FIELDS, long_input=st.none() | LONG),
+    size=st.integers(1, 400),
+    shares=st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_no_usage_costs_more_than_was_reserved(price: Price, size: int, shares: tuple[float, ...]) -> None:
+    """Whatever the price, and however the input is split between plain, cached and written."""
+    used = math.floor(size * shares[0])
+    cached = math.floor(used * shares[1])
+    written = math.floor((used - cached) * shares[2])
+    usage = Usage(used, math.floor(50 * shares[3]), cached, written)
+    pricing = Pricing(price)
+    cost = pricing.cost(usage)
+    assert cost.fits(pricing.ceiling(REQUEST._replace(body=b"x" * size)))
+    assert cost.pico_usd >= 0
 
 
 def test_nothing_is_reserved_before_its_lease() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, LaneStopped
+from tidemill.calls.lane import Lane, LaneOptions, LaneStopped
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.wire import Request, Response, Usage
@@ -26,6 +26,7 @@ class Answer:
     text: str
     usage: Usage | None
     is_cut: bool = False
+    first_token_s: float | None = None
 
 
 def request(text: str = "hello") -> Request:
@@ -67,12 +68,12 @@ def on_engine(transport: FarSide, scene: Scene, **limits: Any) -> None:
 
 
 def on_lane(transport: FarSide, scene: Scene, **limits: Any) -> None:
-    """As `on_engine`, and afterwards exactly `concurrency` calls can be in flight: no slot was lost or made."""
+    """As `on_engine`, and afterwards as many calls as the limit can be in flight: no slot was lost or made."""
 
     async def checked(lane: Lane, meter: Meter) -> None:
         await scene(lane, meter)
         transport.stalls = True
-        concurrency = Limits(**limits).concurrency
+        concurrency = lane.limit
         calls = [asyncio.create_task(lane.call(request("probe"), decode)) for _ in range(concurrency + 1)]
         await asyncio.sleep(0.01)
         assert transport.in_flight == concurrency
@@ -108,7 +109,7 @@ def test_a_lane_may_have_to_find_its_address() -> None:
 
     async def main() -> None:
         async with Engine(transport, rng=random.Random(0)) as engine:
-            lane = engine.lane("m", limits=Limits(deadline_s=5), endpoint="local://m", locate=locate)
+            lane = engine.lane("m", limits=Limits(deadline_s=5), endpoint="local://m", options=LaneOptions(locate))
             assert asked == []
             relative = request()._replace(url="/chat/completions")
             assert (await lane.call(relative, decode)).text == "12"
@@ -131,7 +132,7 @@ def test_a_lane_that_finds_no_address_says_why() -> None:
 
     async def main() -> None:
         async with Engine(transport, rng=random.Random(0)) as engine:
-            lane = engine.lane("m", limits=Limits(concurrency=1), endpoint="local://m", locate=locate)
+            lane = engine.lane("m", limits=Limits(concurrency=1), endpoint="local://m", options=LaneOptions(locate))
             for _ in range(3):
                 with pytest.raises(ResourceError, match="no server starts here"):
                     await lane.call(request(), decode)
@@ -267,7 +268,7 @@ def test_a_slot_handed_to_a_call_that_is_cancelled_in_the_same_moment_is_passed_
 
 def test_a_call_cancelled_during_back_off_frees_its_slot() -> None:
     """Back-off is a wait like any other."""
-    transport = FarSide([error_response(429, headers={"retry-after": "60"})])
+    transport = FarSide([error_response(500, headers={"retry-after": "60"})])
 
     async def scene(lane: Lane, meter: Meter) -> None:
         await cancel_after(lane.call(request(), decode), 30.0)
@@ -322,7 +323,19 @@ def test_a_retry_after_beyond_the_deadline_ends_the_call_at_once() -> None:
         assert (caught.value.retry_after_s, caught.value.attempts, caught.value.of) == (700.0, 1, "record")
         assert asyncio.get_running_loop().time() == 0.0
 
-    on_lane(transport, scene)
+    on_engine(transport, scene, outage_s=1000)
+
+
+def test_a_retry_after_beyond_the_outage_is_the_runs_failure() -> None:
+    """Who refuses everything for so long fails no record: the run stops, and goes on later."""
+    transport = FarSide([error_response(429, headers={"retry-after": "700"})])
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        with pytest.raises(TransientCallError, match=r"answered 429.*\n.*longer than outage_s") as caught:
+            await lane.call(request(), decode)
+        assert (caught.value.attempts, caught.value.of) == (1, "run")
+
+    on_engine(transport, scene)
 
 
 def test_retry_after_is_waited_out() -> None:
@@ -334,7 +347,7 @@ def test_retry_after_is_waited_out() -> None:
         assert 20.0 <= asyncio.get_running_loop().time() <= 20.5
         assert meter.failures == {"429": 1}
 
-    on_lane(transport, scene)
+    on_engine(transport, scene)
 
 
 def test_attempts_are_bounded_and_counted() -> None:
@@ -367,18 +380,18 @@ def test_a_429_is_waited_out_however_often_it_comes() -> None:
     on_lane(FarSide(reply), scene, max_attempts=2)
 
 
-def test_a_429_without_end_is_bounded_by_the_deadline() -> None:
-    """The record has failed once `deadline_s` leaves no room for another attempt."""
+def test_a_429_without_end_is_the_runs_failure() -> None:
+    """Asked now and then; no record is to blame for it."""
     transport = FarSide(lambda _: error_response(429))
 
     async def scene(lane: Lane, meter: Meter) -> None:
-        with pytest.raises(TransientCallError, match=r"answered 429.*the last by deadline_s=600") as caught:
+        with pytest.raises(TransientCallError, match=r"refuses every call for longer than outage_s") as caught:
             await lane.call(request(), decode)
-        assert (caught.value.status, caught.value.of) == (429, "record")
-        assert 500.0 < asyncio.get_running_loop().time() < 600.0
-        assert 30 < meter.attempts < 100
+        assert (caught.value.status, caught.value.of) == (429, "run")
+        assert 300.0 < asyncio.get_running_loop().time() < 310.0
+        assert 30 < meter.attempts < 200
 
-    on_lane(transport, scene)
+    on_engine(transport, scene)
 
 
 @pytest.mark.parametrize(("status", "of"), [(400, "record"), (422, "record"), (401, "run"), (403, "run"), (404, "run")])

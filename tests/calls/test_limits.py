@@ -8,7 +8,8 @@ from tidemill.errors import ConfigError
 def test_limits_have_defaults_for_every_bound() -> None:
     """Limits() alone is usable: 64 in flight, five attempts, two minutes each, ten minutes in all."""
     limits = Limits()
-    assert (limits.concurrency, limits.max_attempts, limits.requests_per_minute) == (64, 5, None)
+    assert limits.concurrency.is_auto
+    assert (limits.slots, limits.max_attempts, limits.requests_per_minute) == (512, 5, None)
     assert (limits.attempt_timeout_s, limits.deadline_s, limits.outage_s, limits.connect_s) == (120, 600, 300, 5)
 
 
@@ -45,9 +46,10 @@ def test_a_price_within_a_model_is_told_with_the_rest() -> None:
 
 def test_token_rates_are_exact_and_never_below_the_price() -> None:
     """Rates are whole pico-dollars; a price too fine for them is rounded up."""
-    assert Price(0.15, 0.60).token_rates() == (150_000, 600_000)
-    assert Price(0.1, 1.1).token_rates() == (100_000, 1_100_000)
-    assert Price(1e-7, 0).token_rates() == (1, 0)
+    assert Price(0.15, 0.60).token_rates() == (150_000, 600_000, 150_000, 150_000)
+    assert Price(0.1, 1.1).token_rates() == (100_000, 1_100_000, 100_000, 100_000)
+    assert Price(1e-7, 0).token_rates() == (1, 0, 1, 1)
+    assert Price(3, 15, cached_input=0.3, cache_write=3.75).token_rates() == (3_000_000, 15_000_000, 300_000, 3_750_000)
 
 
 def test_a_budget_bounds_something() -> None:

@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.quota import Quota
+from tidemill.calls.quota import Quota, QuotaRates
 
 
 def sent_times(rate: int, arrivals: list[float]) -> list[float]:
     """When requests that arrive with these gaps go, each as soon as the quota lets it."""
-    quota, now, sent = Quota(rate), 0.0, []
+    quota, now, sent = Quota(QuotaRates(rate)), 0.0, []
     for gap in arrivals:
         now += gap
         while wait_s := quota.take(now):
@@ -39,7 +39,7 @@ def test_a_full_minute_uses_the_share_it_promises() -> None:
 
 def test_asking_in_vain_counts_nothing() -> None:
     """A refused request leaves the quota as it was."""
-    quota = Quota(60)
+    quota = Quota(QuotaRates(60))
     assert quota.take(0.0) == 0.0
     waits = [quota.take(0.5) for _ in range(5)]
     assert waits[0] > 0

@@ -268,6 +268,7 @@ async def test_closing_twice_is_allowed() -> None:
 class Answer:
     usage: Usage | None
     is_cut: bool = False
+    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:

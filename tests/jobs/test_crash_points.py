@@ -144,7 +144,7 @@ async def test_every_operation_of_a_run(tmp_path: Path, source: Path) -> None:
     assert len(disk.distinct_snapshots) > 100
     for snapshot in disk.distinct_snapshots:
         committed = committed_in(snapshot, source, tmp_path / "copy")
-        assert (snapshot.seen - committed).total() <= ONCE.concurrency, snapshot
+        assert (snapshot.seen - committed).total() <= ONCE.slots, snapshot
         job = job_in(snapshot.folder, source)
         far.forget()
         with telling(snapshot):

@@ -362,7 +362,7 @@ async def test_every_operation_of_a_run(files: Path) -> None:
         far.forget()
         with telling(snapshot):
             committed = read_committed(job.folders)
-            assert (snapshot.seen - committed).total() <= ONCE.concurrency
+            assert (snapshot.seen - committed).total() <= ONCE.slots
             expected.check(await run_job(job, far), job, Counter(far.billed) + committed)
 
 

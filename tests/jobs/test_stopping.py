@@ -86,11 +86,11 @@ async def test_stopped_twice(folder: Path) -> None:
     job, far = labels(folder), Stopper(at=25, times=2, latency_s=0.01)
     report = await far.run(job)
     assert (report.outcome, report.exit_code) == ("stopped", 130)
-    answered = len(far.billed) - ONCE.concurrency
+    answered = len(far.billed) - ONCE.slots
     report = await run_job(job, far)
     assert report.outcome == "finished"
     assert report.recalled + report.before >= answered
-    assert len(far.billed) <= 60 + ONCE.concurrency
+    assert len(far.billed) <= 60 + ONCE.slots
     check_folders(job.folders)
 
 
@@ -146,7 +146,7 @@ async def test_cancelled(folder: Path) -> None:
     far.script = refuse()
     report = await run_job(job, far)
     assert (report.outcome, report.before > 0) == ("finished", True)
-    assert len(far.billed) <= 60 + ONCE.concurrency
+    assert len(far.billed) <= 60 + ONCE.slots
     check_folders(job.folders)
 
 

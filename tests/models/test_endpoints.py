@@ -14,7 +14,7 @@ from tidemill.models.endpoints import find_base_url, find_headers
 
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -30,6 +30,15 @@ def test_the_environment_comes_before_the_env_file(tmp_path: Path, monkeypatch: 
     assert find_headers(tm.model("openai/x"), tmp_path)["authorization"] == "Bearer from-the-file"
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     assert find_headers(tm.model("openai/x"), tmp_path)["authorization"] == "Bearer from-environment"
+
+
+def test_anthropic_s_format_has_the_key_in_a_header_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "from-environment")
+    assert find_headers(tm.model("anthropic/claude"), tmp_path) == {"x-api-key": "from-environment"}
+    other = tm.model("acme/m", base_url="http://far/v1", wire_format="anthropic", api_key="own-key-123")
+    assert find_headers(other, tmp_path) == {"x-api-key": "own-key-123"}
+    own = tm.model("anthropic/claude", headers={"X-Api-Key": "other-key-1"})
+    assert find_headers(own, tmp_path) == {"X-Api-Key": "other-key-1"}
 
 
 def test_any_of_the_provider_s_variables_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

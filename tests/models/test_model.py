@@ -22,9 +22,9 @@ def test_a_name_is_enough() -> None:
 
 def test_a_local_model_has_as_many_slots_as_it_serves() -> None:
     assert tm.model("local/smollm2").is_local
-    assert tm.model("local/smollm2").lane_limits.concurrency == 4
-    assert tm.model("local/smollm2", limits=tm.Limits(max_attempts=1)).lane_limits.concurrency == 4
-    assert tm.model("local/smollm2", limits=tm.Limits(concurrency=2)).lane_limits.concurrency == 2
+    assert tm.model("local/smollm2").lane_limits.slots == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(max_attempts=1)).lane_limits.slots == 4
+    assert tm.model("local/smollm2", limits=tm.Limits(concurrency=2)).lane_limits.slots == 2
     assert not tm.model("local/any", base_url="http://localhost:8080/v1").is_local
 
 
@@ -47,6 +47,8 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
         ({"name": "vllm/x", "base_url": "ftp://far/v1"}, "expected an http or https address, got `ftp://far/v1`"),
         ({"name": "vllm/x", "base_url": "http:///v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://far/v1/chat/completions/"}, "leave out `/chat/completions`"),
+        ({"name": "acme/x", "base_url": "http://far/v1/messages"}, "leave out `/messages`"),
+        ({"name": "openai/x", "wire_format": "xml"}, '`wire_format`: expected `openai` or `anthropic`, got "xml"'),
         ({"name": "vllm/x", "base_url": "http://far:port/v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://fa r/v1"}, "expected an http or https address"),
         ({"name": "vllm/x", "base_url": "http://far/v1#a"}, "`base_url`: expected an address without a fragment"),
@@ -57,7 +59,10 @@ def test_any_provider_may_be_named_with_a_base_url() -> None:
         ({"name": "openai/x", "params": {"a": [2**64]}}, "`params`: cannot be sent as JSON: Integer exceeds 64-bit"),
         ({"name": "openai/x", "headers": {"X-Team": 3}}, "`headers.X-Team`: expected text, got 3"),
         ({"name": "openai/x", "limits": 3}, "`limits`: expected a mapping such as `{concurrency: 16}`, got 3"),
-        ({"name": "openai/x", "price": {1: 2}}, "unknown key `price.1`; known: `input`, `output`"),
+        (
+            {"name": "openai/x", "price": {1: 2}},
+            "unknown key `price.1`; known: `input`, `output`, `cached_input`, `cache_write`, `long_input`",
+        ),
         ({"name": "openai/x", "params": {"a": {1: 2}}}, "`params`: cannot be sent as JSON: Dict key must be str"),
         ({"name": "openai/x", "params": {"a": {2, 3}}}, "`params`: cannot be sent as JSON"),
     ],
@@ -120,6 +125,6 @@ def test_what_decides_a_reply_is_what_describes_it() -> None:
 
 def test_every_provider_has_an_address_and_a_key_variable() -> None:
     for name, provider in PROVIDERS.items():
-        if name != "local":
+        if name not in ("local", "litellm"):
             assert provider.base_url.startswith("https://")
             assert all(variable.endswith("_API_KEY") for variable in provider.key_variables)

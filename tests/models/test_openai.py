@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 from tidemill.models.messages import Message, Part, Reply
-from tidemill.models.openai import ChatEndpoint, parse_reply
+from tidemill.models.openai import MAX_IMAGE_TOKENS, ChatEndpoint, parse_reply
 from tidemill.models.options import Options
 
 
@@ -93,6 +93,39 @@ def test_a_request_may_have_options_of_its_own() -> None:
     assert endpoint.build_request(messages("a"), {}) == plain
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("gpt-4.1-mini", "max_tokens"),
+        ("gpt-4o", "max_tokens"),
+        ("openai/o3", "max_tokens"),
+        ("o4-mini", "max_completion_tokens"),
+        ("o1", "max_completion_tokens"),
+        ("gpt-5", "max_completion_tokens"),
+        ("gpt-5.4-nano", "max_completion_tokens"),
+        ("gpt-6-sol", "max_completion_tokens"),
+        ("gpt-10", "max_completion_tokens"),
+    ],
+)
+def test_reasoning_models_take_the_ceiling_under_another_name(model: str, name: str) -> None:
+    """OpenAI's o-series and GPT-5 refuse `max_tokens`; gateways, whose names have a slash, take it of all."""
+    request = ChatEndpoint("http://far/v1", model, {}, Options(max_tokens=5)).build_request(messages("a"))
+    assert orjson.loads(request.body)[name] == 5
+    assert request.max_output_tokens == 5
+
+
+def test_a_stream_is_asked_for_with_its_usage() -> None:
+    body = ChatEndpoint("http://far/v1", "m", {}, Options(stream=True)).build_request(messages("a")).body
+    assert body.endswith(b',"stream":true,"stream_options":{"include_usage":true}}')
+
+
+def test_what_all_requests_share_is_not_said_in_this_format() -> None:
+    """OpenAI caches prefixes by itself."""
+    endpoint = ChatEndpoint("http://far/v1", "m", {}, Options())
+    marked: list[Message] = [{"role": "user", "content": "a", "shared": True}]
+    assert endpoint.build_request(marked) == endpoint.build_request(messages("a"))
+
+
 def test_images_go_by_address_or_whole() -> None:
     endpoint = ChatEndpoint("http://far/v1", "m", {}, Options())
     text, near, far = "What is it?", "data:image/png;base64,AAAA", "https://far/a.png"
@@ -102,6 +135,8 @@ def test_images_go_by_address_or_whole() -> None:
         {"type": "image", "url": far},
     ]
     request = endpoint.build_request([{"role": "system", "content": "See."}, {"role": "user", "content": parts}])
+    assert request.max_input_tokens is not None
+    assert request.max_input_tokens > 2 * MAX_IMAGE_TOKENS
     assert orjson.loads(request.body)["messages"] == [
         {"role": "system", "content": "See."},
         {
@@ -155,6 +190,9 @@ def test_a_refusal() -> None:
         ({"choices": [{"message": "text"}]}, TransientCallError, "expected a chat completion"),
         ({"error": {"message": "no such model"}}, PermanentCallError, "answered 200 with an error: no such model"),
         ({"error": "plain text"}, PermanentCallError, "answered 200 with an error: plain text"),
+        ({"error": {"message": "busy", "code": 503}}, TransientCallError, "answered 200 with an error: busy"),
+        ({"error": {"message": "slow", "code": "429"}}, TransientCallError, "answered 200 with an error: slow"),
+        ({"error": None}, TransientCallError, "expected a chat completion"),
     ],
 )
 def test_what_is_no_reply(body: Any, kind: type[CallError], told: str) -> None:
@@ -166,6 +204,31 @@ def test_what_is_no_reply(body: Any, kind: type[CallError], told: str) -> None:
 def test_content_that_is_no_text_is_garbage(content: Any) -> None:
     with pytest.raises(TransientCallError, match="expected a chat completion"):
         parse_reply(response(completion(content=content)))
+
+
+@pytest.mark.parametrize(
+    ("usage", "told"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 30}}, Usage(100, 20, 60, 30)),
+        ({"prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40}, Usage(100, 20, 60)),
+        ({"completion_tokens_details": {"reasoning_tokens": 15}}, Usage(100, 20, 0, 0, 15)),
+        ({"completion_tokens_details": {"reasoning_tokens": 50}, "total_tokens": 170}, Usage(100, 70, 0, 0, 50)),
+        ({"total_tokens": 170}, Usage(100, 70)),
+        ({"total_tokens": 50}, Usage(100, 20)),
+        ({"prompt_tokens_details": {"cached_tokens": 160}}, Usage(100, 20)),
+        ({"prompt_tokens_details": {"cached_tokens": -1}, "completion_tokens_details": None}, Usage(100, 20)),
+        ({"prompt_tokens_details": [1], "completion_tokens_details": "a"}, Usage(100, 20)),
+    ],
+)
+def test_tokens_are_told_apart_where_the_server_does(usage: dict[str, Any], told: Usage) -> None:
+    """Never to a lower bill: what makes no sense is plain input, and a total above the parts is output."""
+    body = completion(content="fine") | {"usage": {"prompt_tokens": 100, "completion_tokens": 20, **usage}}
+    assert parse_reply(response(body)).usage == told
+
+
+def test_what_the_filter_stopped_is_a_refusal() -> None:
+    body = {"choices": [{"message": {"content": "Wel"}, "finish_reason": "content_filter"}]}
+    assert parse_reply(response(body)).refusal == "the provider's content filter stopped the reply"
 
 
 @pytest.mark.parametrize("tokens", [-1, "3", None, 1.5, True])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidemill.errors import DataError
-from tidemill.testing.replies import Draws, compile_schema, count_tokens
+from tidemill.testing.formats.exchange import count_output
+from tidemill.testing.replies import Draws, compile_schema
 
 
 class Colour(Enum):
@@ -116,5 +117,6 @@ def test_a_pattern_is_refused_with_the_way_out() -> None:
 
 def test_output_tokens_stay_within_the_requests_ceiling() -> None:
     """Four bytes to a token, never more output than the request allows."""
-    assert count_tokens({"max_tokens": 2}, b"12345", "x" * 100) == (2, 2)
-    assert count_tokens({}, b"1234", "x" * 100) == (1, 25)
+    assert count_output(["x" * 100], 2) == 2
+    assert count_output(["x" * 99], None) == 25
+    assert count_output(["", "x" * 5], None, reasoning=7) == 10

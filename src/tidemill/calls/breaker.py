@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 15.0
+LONGEST_PAUSE_S = 3.0
+"""Long enough that an outage of minutes is asked a few dozen times, short enough that its end is seen soon."""
 
 
 class Breaker:
     """Closed, open, or half open with one probe on its way; a pure state machine.
 
     It opens when `failures` calls in a row found no connection, no answer in time, a cut one or a 5xx. While it is
-    open calls wait, and one of them at a time is let through to probe, after pauses that double from 0.5 s to 15 s
+    open calls wait, and one of them at a time is let through to probe, after pauses that double from 0.5 s to 3 s
     (a fifth of `connect_s` for an endpoint never reached).
     Any answer closes it. Open for `outage_s`, or without ever a connection for `connect_s` from the first try, it
     has given up: those who wait fail, and later calls fail at once unless it is time for a probe.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
-from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price
+from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price, TokenRates
 from tidemill.calls.wire import Request, Usage
 from tidemill.config.words import plain
 from tidemill.errors import BudgetError, ConfigError
@@ -59,25 +59,37 @@ Verdict = Literal["lease", "refund", "never"]
 class Pricing:
     """Ceilings and costs at one model's price; without one, dollars stay 0."""
 
-    __slots__ = ("_input_rate", "_output_rate")
+    __slots__ = ("_above", "_long", "_rates", "_top")
 
     def __init__(self, price: Price | None) -> None:
-        self._input_rate, self._output_rate = price.token_rates() if price is not None else (0, 0)
+        self._rates = self._long = TokenRates() if price is None else price.token_rates()
+        self._above = _UNBOUNDED
+        if price is not None and price.long_input is not None:
+            self._long = price.long_input.token_rates()
+            self._above = price.long_input.above_tokens
+        self._top = self._rates.top_input
 
     def ceiling(self, request: Request) -> Spend:
-        """The most one attempt at `request` can cost: its bytes as input tokens, `max_output_tokens` as output.
+        """The most one attempt at `request` can cost.
 
-        A token is at least one byte of text, so this holds for text; content sent by reference, such as the address
-        of an image, can cost more than its bytes.
+        Its `max_output_tokens` as output and as input its `max_input_tokens`, else its bytes: a token is at least one
+        byte of text. Input is counted as written to a prompt cache, where that costs more.
         """
-        input_tokens, output_tokens = len(request.body), request.max_output_tokens or 0
-        cost = input_tokens * self._input_rate + output_tokens * self._output_rate
-        return Spend(1, input_tokens + output_tokens, cost)
+        input_tokens = len(request.body) if request.max_input_tokens is None else request.max_input_tokens
+        output_tokens = request.max_output_tokens or 0
+        top, output_rate = self._top, self._rates.output
+        if input_tokens > self._above:
+            top, output_rate = max(top, self._long.top_input), max(output_rate, self._long.output)
+        return Spend(1, input_tokens + output_tokens, input_tokens * top + output_tokens * output_rate)
 
     def cost(self, usage: Usage) -> Spend:
         """What one attempt did cost."""
-        cost = usage.input_tokens * self._input_rate + usage.output_tokens * self._output_rate
-        return Spend(1, usage.input_tokens + usage.output_tokens, cost)
+        input_tokens, output_tokens, cached, written, _ = usage
+        rates = self._rates if input_tokens <= self._above else self._long
+        cost = input_tokens * rates.input + output_tokens * rates.output
+        if cached or written:
+            cost += cached * (rates.cached_input - rates.input) + written * (rates.cache_write - rates.input)
+        return Spend(1, input_tokens + output_tokens, cost)
 
 
 class BudgetLedger:

@@ -10,7 +10,7 @@ from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.credentials import label_endpoint
 from tidemill.calls.gates import BudgetGate, CommitLease, EndpointGate
-from tidemill.calls.lane import Lane, Locate
+from tidemill.calls.lane import Lane, LaneOptions
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.wire import Transport
@@ -18,7 +18,7 @@ from tidemill.errors import ConfigError
 
 
 class Engine:
-    """Slots, requests per minute, breakers, retries and the hard budget around one transport.
+    """Slots, requests and tokens per minute, breakers, retries and the hard budget around one transport.
 
     Make it inside the event loop it is to run on and use it only there. Cancelling a call reaches its socket and
     gives back its slot and its place in every line; what was sent and not answered counts whole in the budget.
@@ -56,19 +56,18 @@ class Engine:
         limits: Limits,
         endpoint: str,
         price: Price | None = None,
-        locate: Locate | None = None,
+        options: LaneOptions = LaneOptions(),  # noqa: B008 - frozen
         transport: Transport | None = None,
     ) -> Lane:
         """The lane of one model: the same one for the same `key`.
 
         Args:
             endpoint: the base URL; lanes with the same one share a breaker, as the first of them sets it.
-            locate: asked for the base URL by each call that is about to be sent, where it is not known before; what
-                it raises is what the call raises.
             transport: how its calls get out, where not by the engine's; closed with the engine.
 
         Raises:
-            ConfigError: the budget cannot be held against this model, or `key` names a lane with other limits.
+            ConfigError: the budget cannot be held against this model, `key` names a lane with other limits, or its
+                limits have the name of others.
         """
         if self._budget is not None:
             self._budget.ledger.check_lane(price)
@@ -82,7 +81,7 @@ class Engine:
                 rng=self._rng,
                 gate=self._endpoint(endpoint, limits),
                 budget=self._budget,
-                locate=locate,
+                options=options,
             )
             if transport is not None:
                 self._others.append(transport)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
-from tidemill.calls.quota import Quota
+from tidemill.calls.concurrency import AdaptiveLimit
 from tidemill.calls.wire import UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
@@ -54,63 +54,109 @@ class _Line(Generic[T]):
 
 
 class SlotGate:
-    """A lane's slots. `free` is 0 whenever someone waits, so `if gate.free: gate.free -= 1` takes one in order."""
+    """A lane's slots, as many as its limit says just now. Calls that come again go before those that are new."""
 
-    __slots__ = ("_line", "free")
+    __slots__ = ("_again", "_limit", "_line", "in_use")
 
-    def __init__(self, slots: int) -> None:
-        self.free = slots
+    def __init__(self, limit: AdaptiveLimit) -> None:
+        self._limit = limit
         self._line: _Line[None] = _Line()
+        self._again: _Line[None] = _Line()
+        self.in_use = 0
 
-    async def wait(self) -> None:
+    def take(self, *, again: bool = False) -> bool:
+        """Whether a slot is taken at once."""
+        if self.in_use < self._limit.limit and not self._again and (again or not self._line):
+            self.in_use += 1
+            return True
+        return False
+
+    async def wait(self, *, again: bool = False) -> None:
         """Take a slot when one is handed over."""
-        await self._line.wait(self.release)
+        await (self._again if again else self._line).wait(self._pass_on)
 
-    def release(self, _: None = None) -> None:
-        """Hand a slot to the next in line, or put it back."""
-        if self._line:
-            self._line.grant(None)
-        else:
-            self.free += 1
+    def release(self) -> None:
+        """Put a slot back, and hand out what there is."""
+        self.in_use -= 1
+        self.serve()
+
+    def serve(self) -> None:
+        """Hand out what there is to those who wait."""
+        while self.in_use < self._limit.limit and (line := self._again or self._line):
+            self.in_use += 1
+            line.grant(None)
+
+    def _pass_on(self, _: None) -> None:
+        self.release()
 
 
-class QuotaGate:
-    """A lane's requests per minute."""
+Take = Callable[[float], float]
+"""Takes what somebody waits for and gives 0.0, or gives the seconds to wait until it is worth asking again."""
 
-    def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop) -> None:
-        self._quota = quota
+
+class TimedGate:
+    """Those who wait for a moment: a quota's, a pace's, a retry's. Calls that come again go before the new ones."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._line: _Line[None] = _Line()
+        self._line: deque[tuple[asyncio.Future[None], Take]] = deque()
+        self._again: deque[tuple[asyncio.Future[None], Take]] = deque()
         self._timer: asyncio.Handle | None = None
 
-    def take(self) -> bool:
-        """Whether a request may go now; it then counts."""
-        return not self._line and self._quota.take(self._loop.time()) == 0.0
+    def take(self, take: Take, *, again: bool = False) -> bool:
+        """Whether `take` got it at once."""
+        return not self._again and (again or not self._line) and take(self._loop.time()) <= 0.0
 
-    async def wait(self) -> None:
-        """Until a request may go; it then counts. One that is cancelled after its turn came has counted."""
-        waiting = self._line.wait(lambda _: None)
-        if self._timer is None:
-            self._timer = self._loop.call_soon(self._serve)
-        await waiting
+    async def wait(self, take: Take, give_back: Callable[[], object], *, again: bool = False) -> None:
+        """Until `take` got it; one that is cancelled after that calls `give_back`."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        (self._again if again else self._line).append((future, take))
+        if again or self._timer is None:
+            self._look_at(0.0)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                give_back()
+            raise
+
+    def serve(self) -> None:
+        """Give those in front what there is; call it when there may be more than was expected."""
+        if self._line or self._again:
+            self._serve()
 
     def _serve(self) -> None:
-        self._timer = None
-        while self._line:
-            wait_s = self._quota.take(self._loop.time())
-            if wait_s:
-                self._timer = self._loop.call_later(wait_s, self._serve)
-                return
-            self._line.grant(None)
+        self._cancel()
+        while line := self._again or self._line:
+            future, take = line[0]
+            if not future.done():
+                wait_s = take(self._loop.time())
+                if wait_s > 0.0:
+                    self._look_at(wait_s)
+                    return
+                future.set_result(None)
+            line.popleft()
+
+    def _look_at(self, delay_s: float) -> None:
+        self._cancel()
+        self._timer = self._loop.call_later(delay_s, self._serve) if delay_s else self._loop.call_soon(self._serve)
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """Stop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._cancel()
 
 
 class EndpointGate:
-    """An endpoint's breaker, and those who wait for it to close or for their turn to probe it."""
+    """An endpoint's breaker, and those who wait for it to close or for their turn to probe it.
+
+    Attributes:
+        on_return: called when it answers again after an outage, before those who wait go.
+    """
 
     def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop, *, connect_s: float) -> None:
         self.label = label
@@ -120,6 +166,7 @@ class EndpointGate:
         self._line: _Line[int | CallError] = _Line()
         self._timer: asyncio.TimerHandle | None = None
         self._last = ""
+        self.on_return: list[Callable[[], object]] = []
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.
@@ -153,6 +200,8 @@ class EndpointGate:
         """The endpoint answered: everyone goes."""
         if not self.breaker.is_closed:
             logger.info("%s answers again", self.label)
+            for tell in self.on_return:
+                tell()
         self.breaker.succeed()
         self._serve()
 

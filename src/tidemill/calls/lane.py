@@ -6,16 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+from tidemill.calls.admission import Admission, Entry
 from tidemill.calls.budget import Pricing, Spend
 from tidemill.calls.credentials import mask_error
-from tidemill.calls.gates import BudgetGate, EndpointGate, QuotaGate, SlotGate
+from tidemill.calls.estimates import TokenEstimates
+from tidemill.calls.gates import BudgetGate, EndpointGate, TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
-from tidemill.calls.quota import Quota
-from tidemill.calls.retry import THROTTLED_FIRST_S, backoff_s, find_cause, is_outage, is_refusal, judge_response
-from tidemill.calls.wire import Request, Response, Transport, UnreachableError, Usage
+from tidemill.calls.retry import (
+    RetryBudget,
+    backoff_s,
+    find_cause,
+    is_outage,
+    is_refusal,
+    judge_response,
+)
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Transport, UnreachableError, Usage
 from tidemill.errors import CallError, TransientCallError
 
 
@@ -25,6 +33,7 @@ class Reply(Protocol):
     Attributes:
         usage: the tokens it was billed for, None when the far side did not say.
         is_cut: whether it ended at a bound on its tokens.
+        first_token_s: seconds from the send to its first token, None where it was not streamed.
     """
 
     @property
@@ -32,6 +41,9 @@ class Reply(Protocol):
 
     @property
     def is_cut(self) -> bool: ...
+
+    @property
+    def first_token_s(self) -> float | None: ...
 
 
 R = TypeVar("R", bound=Reply)
@@ -43,12 +55,12 @@ Locate = Callable[[], Awaitable[str]]
 """Gives a base URL, and opens what answers there if that has not been asked for before."""
 
 
-class _Call:
+class _Call(Entry):
     """One call on its way: what it holds and what became of its attempts.
 
     Attributes:
-        attempts: attempts sent; `charged` of them count towards `max_attempts`, `throttled` were answered 429.
-        ceiling: what it has reserved for the next or current attempt.
+        attempts: attempts sent; `charged` of them count towards `max_attempts`.
+        ceiling: what it has reserved of the budget for the next or current attempt.
         probe: the number of the probe it goes as, 0 for none.
         blamed: the breaker's streak of failures that it has been counted in.
         answered: its current attempt got a 200.
@@ -58,7 +70,6 @@ class _Call:
 
     attempts = 0
     charged = 0
-    throttled = 0
     ceiling: Spend | None = None
     probe = 0
     blamed = -1
@@ -68,8 +79,21 @@ class _Call:
     error: CallError | None = None
 
     def __init__(self, request: Request, send: Send) -> None:
-        self.request = request
+        super().__init__(request)
         self.send = send
+
+
+class LaneOptions(NamedTuple):
+    """What not every lane has.
+
+    Attributes:
+        locate: asked for the base URL by each call that is about to be sent, where it is not known before; what it
+            raises is what the call raises.
+        count_tokens: gives the input tokens of a request exactly; by default they are estimated from its bytes.
+    """
+
+    locate: Locate | None = None
+    count_tokens: Callable[[Request], int] | None = None
 
 
 class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
@@ -92,7 +116,7 @@ class Lane:
         rng: random.Random,
         gate: EndpointGate,
         budget: BudgetGate | None,
-        locate: Locate | None,
+        options: LaneOptions,
     ) -> None:
         limits, _, price = self.terms = terms
         self._limits = limits
@@ -103,24 +127,35 @@ class Lane:
         self._gate = gate
         self._breaker = gate.breaker
         self._budget = budget
-        self._locate = locate
+        self._locate = options.locate
         self._pricing = Pricing(price)
-        self._slots = SlotGate(limits.concurrency)
-        rate = limits.requests_per_minute
-        self._quota = None if rate is None else QuotaGate(Quota(rate), self._loop)
-        self._is_bounded = budget is not None or rate is not None
+        self._admission = Admission(limits, meter=meter, rng=rng, estimates=TokenEstimates(options.count_tokens))
+        self._retrying = TimedGate(self._loop)
+        self._retries = RetryBudget(limits.retry_ratio)
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._is_stopped = False
         self.sending = 0
+        gate.on_return.append(self._admission.restart)
+
+    @property
+    def limit(self) -> int:
+        """Calls in flight at most, now."""
+        return self._admission.limit
+
+    def change(self, limits: Limits) -> None:
+        """Go by other limits from now on; what is in flight ends by the old ones."""
+        self._limits = limits
+        self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
+        self._admission.change(limits)
 
     def stop(self) -> None:
         """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
         self._is_stopped = True
 
     def close(self) -> None:
-        """Stop the lane's timer."""
-        if self._quota is not None:
-            self._quota.close()
+        """Stop the lane's timers."""
+        self._admission.close()
+        self._retrying.close()
 
     async def call(
         self,
@@ -134,8 +169,9 @@ class Lane:
 
         Of a lane that has to find its base URL, the request's URL is what follows it.
 
-        Waits, each first in first out, for a slot, the endpoint, the budget and the quota, and sends attempts until one
-        is answered. The wait for the first send is charged to no deadline, nor is one for an open breaker.
+        Waits, each first in first out, for a slot, the endpoint, the budget and the limits, and sends attempts until
+        one is answered. The wait for the first send is charged to no deadline, nor is one for an open breaker. One that
+        was refused (429) gives its slot back and goes again in front of all who wait, when the far side takes more.
 
         Args:
             decode: turns a response with a status in 200-299 into a value with `usage`. It may raise
@@ -150,12 +186,9 @@ class Lane:
             LaneStopped: `stop` was called before it could be sent.
             Exception: what `decode` or `commit` raised beside a CallError.
         """
-        slots, call = self._slots, _Call(request, send or self._transport.send)
-        if slots.free:
-            slots.free -= 1
-        else:
-            await slots.wait()
+        call = _Call(request, send or self._transport.send)
         try:
+            await self._admission.enter(call)
             value = await self._answer(call, decode)
             try:
                 if commit is not None:
@@ -171,14 +204,17 @@ class Lane:
             call.error = None  # its traceback holds this call: no cycle is left for the collector
             if call.attempts:
                 self._meter.in_flight -= 1
-            slots.release()
+                self._meter.attempts_of_calls[call.attempts] += 1
+            self._admission.leave(call)
 
     async def _answer(self, call: _Call, decode: Callable[[Response], R]) -> R:
         """Attempts, until one is answered."""
         if self._locate is not None:
             await self._address(call, self._locate)
         while True:
-            if self._is_bounded or not self._breaker.is_closed:
+            if self._budget is None and self._admission.is_open and self._breaker.is_closed and not call.attempts:
+                self._admission.send(call)
+            else:
                 await self._admit(call)
             if self._is_stopped:
                 self._withdraw(call)
@@ -192,8 +228,7 @@ class Lane:
                 delay_s = self._judge(call, error)
                 if delay_s is None:
                     raise
-            if delay_s > 0.0:
-                await asyncio.sleep(delay_s)
+            await self._back_off(call, delay_s)
 
     async def _address(self, call: _Call, locate: Locate) -> None:
         """Put the base URL in front of the request's; the lane's first call may have to wait until there is one."""
@@ -202,18 +237,31 @@ class Lane:
         base_url = await locate()
         call.request = call.request._replace(url=base_url + call.request.url)
 
+    async def _back_off(self, call: _Call, delay_s: float) -> None:
+        """What has to pass before the next attempt is admitted."""
+        if call.error is not None and call.error.status == 429:
+            self._admission.leave(call)
+            await self._admission.enter(call)
+            return
+        waits_since = self._loop.time()
+        if delay_s > 0.0:
+            await asyncio.sleep(delay_s)
+        if self._breaker.is_closed and not self._retrying.take(self._retries.take):
+            await self._retrying.wait(self._retries.take, lambda: None)
+        self._admission.count_wait("backoff", waits_since)
+
     async def _admit(self, call: _Call) -> None:
-        """Wait until the next attempt may be sent; `call` then holds its reservation, and the probe if it is one."""
+        """Wait until the next attempt may be sent; `call` then holds its reservations, and the probe if it is one."""
         while True:
             if not self._breaker.is_closed:
                 waits_since = self._loop.time()
                 call.probe = await self._gate.enter()
                 call.deadline_at += self._loop.time() - waits_since
+                self._admission.count_wait("endpoint", waits_since)
             try:
+                await self._admission.admit(call)
                 if self._budget is not None:
                     await self._reserve(call, self._budget)
-                if self._quota is not None and not self._quota.take():
-                    await self._quota.wait()
                 if call.error is not None and self._loop.time() >= call.deadline_at:
                     raise self._give_up(call, call.error, f"deadline_s={self._limits.deadline_s:g}")
             except BaseException:  # cancelled, out of budget or too late: what it holds goes back either way
@@ -226,15 +274,22 @@ class Lane:
     async def _reserve(self, call: _Call, budget: BudgetGate) -> None:
         budget.ledger.check_request(call.request)
         ceiling = self._pricing.ceiling(call.request)
-        if not budget.reserve(ceiling):
-            await budget.wait(ceiling)
+        if budget.reserve(ceiling):
+            call.ceiling = ceiling
+            return
+        self._admission.give_back(call)  # others need not wait for it meanwhile
+        waits_since = self._loop.time()
+        await budget.wait(ceiling)
         call.ceiling = ceiling
+        self._admission.count_wait("budget", waits_since)
+        await self._admission.admit(call)
 
     def _withdraw(self, call: _Call) -> None:
         """Give back what an attempt that is not sent holds."""
         if call.ceiling is not None and self._budget is not None:
             self._budget.release(call.ceiling)
             call.ceiling = None
+        self._admission.give_back(call)
         self._return_probe(call)
 
     def _return_probe(self, call: _Call) -> None:
@@ -251,6 +306,7 @@ class Lane:
         else:
             meter.begin()
             call.deadline_at = now + self._limits.deadline_s
+            call.is_begun = True
         call.attempts += 1
         self.sending += 1
         meter.attempts += 1
@@ -258,6 +314,7 @@ class Lane:
         call.answered = False
         response = await call.send(call.request, timeout_s)
         if not 200 <= response.status < 300:
+            self._admission.note_refusal(call, response, is_calm=self._breaker.is_closed)
             raise judge_response(response, call.request, wall_s=time.time())
         call.answered = True
         if not self._breaker.is_calm:
@@ -265,8 +322,10 @@ class Lane:
         latency_s = self._loop.time() - now
         value = decode(response)
         usage = value.usage
+        self._retries.answer()
+        self._admission.note_answer(call, response, usage, in_flight=self.sending)
         cost = None if usage is None else self._pricing.cost(usage)
-        meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd)
+        meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
         if value.is_cut:
             meter.cut += 1
         if call.ceiling is not None and self._budget is not None:
@@ -287,6 +346,11 @@ class Lane:
             else:
                 self._budget.refuse(call.ceiling)
             call.ceiling = None
+        if isinstance(error, UnreachableError):
+            self._admission.give_back(call)
+        elif isinstance(error, AttemptTimeoutError) and self._breaker.is_closed:
+            self._admission.note_timeout(call)
+        call.reservation = call.ticket = None
         if isinstance(error, CallError):
             mask_error(error, call.request)
             self._meter.failures[find_cause(error, answered=call.answered)] += 1
@@ -317,8 +381,12 @@ class Lane:
         if not breaker.is_closed:
             return 0.0
         if error.status == 429:
-            call.throttled += 1
-            delay_s = backoff_s(call.throttled, self._rng, retry_after_s=error.retry_after_s, first_s=THROTTLED_FIRST_S)
+            delay_s = error.retry_after_s or 0.0
+            since = self._admission.refused_since
+            if now + delay_s - (now if since is None else since) > self._limits.outage_s:
+                error.of = "run"
+                error.hint = "it refuses every call for longer than outage_s: run again when it takes more"
+                return None
         else:
             call.charged += not isinstance(error, UnreachableError)
             if call.charged >= self._limits.max_attempts:

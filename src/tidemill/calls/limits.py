@@ -3,22 +3,93 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
 
+from tidemill.calls.concurrency import ConcurrencyRange
+from tidemill.calls.quota import QuotaRates
 from tidemill.config.model import Config
 
 PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""
 
 
+class Concurrency(Config):
+    """Calls in flight at once (sent, and their result not yet committed), between two bounds.
+
+    A number alone fixes it. `auto`, which is all defaults, finds out what the far side takes: it starts at `start`,
+    grows where it is really used, and shrinks when calls are refused, meet an overload or stand in a queue.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [16, "auto", {"min": 4, "start": 32, "max": 2000}]})
+
+    min: int = Field(default=1, ge=1)
+    start: int = Field(default=16, ge=1)
+    max: int = Field(default=512, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        if value == "auto":
+            return {}
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if type(value) is int:
+            if value < 1:
+                raise PydanticCustomError("concurrency", "expected a number of calls of 1 or more, or `auto`")
+            return {"min": value, "start": value, "max": value}
+        if not isinstance(value, (dict, Concurrency)):
+            raise PydanticCustomError("concurrency", "expected a number of calls, `auto` or {{min, start, max}}")
+        if isinstance(value, dict) and "start" not in value:
+            low, high = value.get("min", 1), value.get("max", 512)
+            if type(low) is int and type(high) is int:
+                return {**value, "start": sorted((low, 16, high))[1]}
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Concurrency:
+        if not self.min <= self.start <= self.max:
+            raise PydanticCustomError(
+                "concurrency",
+                "expected min <= start <= max, got {min}, {start} and {max}",
+                {"min": self.min, "start": self.start, "max": self.max},
+            )
+        return self
+
+    @model_serializer
+    def _to_short(self) -> int | str | dict[str, int]:
+        if self.min == self.max:
+            return self.max
+        return "auto" if self.is_auto else {"min": self.min, "start": self.start, "max": self.max}
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether it is `auto`."""
+        return (self.min, self.start, self.max) == AUTO
+
+    def to_range(self) -> ConcurrencyRange:
+        """The bounds as the engine takes them."""
+        return ConcurrencyRange(self.min, self.start, self.max)
+
+
+AUTO = ConcurrencyRange(1, 16, 512)
+"""The bounds of `auto`."""
+
+
 class Limits(Config):
     """How fast calls to one model go out and how long they may take; times in seconds.
 
+    What the far side asks for (`Retry-After`, `x-ratelimit-*`, `anthropic-ratelimit-*`) is obeyed besides.
+
     Attributes:
-        concurrency: calls in flight at once (sent, and their result not yet committed).
+        concurrency: calls in flight at once: a number, `auto`, or `{min, start, max}`.
+        name: models whose limits have the same name share their requests and tokens per minute, in all runs of this
+            process.
         requests_per_minute: attempts sent in any 60 s; None for no such limit.
+        tokens_per_minute: their tokens, both ways; `input_tokens_per_minute` and `output_tokens_per_minute` bound one
+            way. A request counts by its estimated tokens, and as what it came to once that is known.
         max_attempts: attempts a call may make that the far side answered badly, late or not to the end. One that
             found no connection, that was answered 429, or that failed while the endpoint's breaker was open, is not
             counted.
@@ -28,27 +99,96 @@ class Limits(Config):
         outage_s: how long a breaker may stay open before the failure is the run's; until then calls wait.
         connect_s: how long an endpoint may be unreachable from the first try on before the failure is the run's.
         breaker_failures: calls that fail in a row before the breaker of their endpoint opens.
+        retry_ratio: retries that each usable answer allows for, so that an outage cannot multiply the load; what goes
+            beyond waits. A hundred are free, and one a second. Attempts answered 429 are paced otherwise.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"concurrency": 16}]})
 
-    concurrency: int = Field(default=64, ge=1)
+    concurrency: Concurrency = Concurrency()
+    name: str | None = Field(default=None, min_length=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    input_tokens_per_minute: int | None = Field(default=None, ge=1)
+    output_tokens_per_minute: int | None = Field(default=None, ge=1)
     max_attempts: int = Field(default=5, ge=1)
     attempt_timeout_s: float = Field(default=120.0, gt=0)
     deadline_s: float = Field(default=600.0, gt=0)
     outage_s: float = Field(default=300.0, gt=0)
     connect_s: float = Field(default=5.0, gt=0)
     breaker_failures: int = Field(default=5, ge=1)
+    retry_ratio: float = Field(default=0.5, ge=0)
+
+    @property
+    def slots(self) -> int:
+        """Calls in flight at most, whatever the far side takes."""
+        return self.concurrency.max
+
+    def to_rates(self) -> QuotaRates:
+        """What may go per minute."""
+        return QuotaRates(
+            self.requests_per_minute,
+            self.tokens_per_minute,
+            self.input_tokens_per_minute,
+            self.output_tokens_per_minute,
+        )
 
 
-class Price(Config):
-    """What tokens cost, in USD per million: `Price(0.15, 0.60)` or `Price(input=0.15, output=0.60)`."""
+class TokenRates(NamedTuple):
+    """Pico-dollars a token, each rounded up."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"input": 0.15, "output": 0.6}]})
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+
+    @property
+    def top_input(self) -> int:
+        """The most a token of input can cost."""
+        return max(self.input, self.cached_input, self.cache_write)
+
+
+class Rates(Config):
+    """USD per million tokens, by what became of them.
+
+    Attributes:
+        input: of the input, those neither read from a prompt cache nor written to it.
+        output: of the output, reasoning included.
+        cached_input: of the input, those read from a prompt cache; as `input` when not given.
+        cache_write: of the input, those written to it; as `input` when not given.
+    """
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+    cache_write: float | None = Field(default=None, ge=0)
+
+    def token_rates(self) -> TokenRates:
+        """Pico-dollars a token, each rounded up."""
+        rates = (self.input, self.output, self.cached_input, self.cache_write)
+        return TokenRates(*(_pico_usd_per_token(self.input if rate is None else rate) for rate in rates))
+
+
+class LongRates(Rates):
+    """USD per million tokens of a request whose input is long.
+
+    Attributes:
+        above_tokens: the input, in tokens, above which the whole request is billed at these rates.
+    """
+
+    above_tokens: int = Field(ge=1)
+
+
+class Price(Rates):
+    """What tokens cost, in USD per million: `Price(0.15, 0.60)` or `Price(input=0.15, output=0.60)`.
+
+    Attributes:
+        long_input: what they cost in a request with a long input, where the provider tells the two apart.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": 0.15, "output": 0.6}]})
+
+    long_input: LongRates | None = None
 
     def __init__(self, /, *rates: float, **fields: Any) -> None:
         if len(rates) > 2:
@@ -56,10 +196,6 @@ class Price(Config):
         super().__init__(**dict(zip(("input", "output"), rates, strict=False)), **fields)
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # as `Config.__init__`
-
-    def token_rates(self) -> tuple[int, int]:
-        """Pico-dollars a token, input and output, rounded up."""
-        return _pico_usd_per_token(self.input), _pico_usd_per_token(self.output)
 
 
 def _pico_usd_per_token(usd_per_million: float) -> int:

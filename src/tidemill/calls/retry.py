@@ -15,9 +15,9 @@ from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Unreacha
 from tidemill.errors import CallError, FailureOf, PermanentCallError, TransientCallError
 
 BACKOFF_FIRST_S = 0.5
-THROTTLED_FIRST_S = 1.0
-"""For a 429 that does not say how long to wait: one that clears sooner than a second usually says so."""
 BACKOFF_MAX_S = 30.0
+RETRIES_KEPT = 100.0
+RETRIES_PER_S = 1.0
 SHOWN_CHARS = 300
 _SCANNED_BYTES = 65_536
 
@@ -35,6 +35,35 @@ _HINTS = {
     404: "check the model's name and base_url",
     407: "check the proxy's credentials",
 }
+
+
+class RetryBudget:
+    """Retries allowed for by the answers there were; a pure state machine.
+
+    Each usable answer allows `ratio` of one, time alone one a second, and a hundred are kept at most: a far side that
+    fails everything gets little more load than one that works (Finagle's and gRPC's retry budgets do so likewise).
+    """
+
+    __slots__ = ("_allowed", "_at", "_ratio")
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._allowed = RETRIES_KEPT
+        self._at = 0.0
+
+    def answer(self) -> None:
+        """A usable answer came."""
+        self._allowed = min(RETRIES_KEPT, self._allowed + self._ratio)
+
+    def take(self, now: float) -> float:
+        """0.0 when a retry may go now, which then counts; else the seconds until one may."""
+        if self._allowed < 1.0:
+            self._allowed = min(1.0, self._allowed + max(0.0, now - self._at) * RETRIES_PER_S)
+        self._at = now
+        if self._allowed < 1.0 - 1e-9:
+            return (1.0 - self._allowed) / RETRIES_PER_S
+        self._allowed -= 1.0
+        return 0.0
 
 
 def backoff_s(

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
+from tidemill.calls.wire import Transport
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
+from tidemill.models.anthropic import MessagesEndpoint
+from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
+from tidemill.models.litellm import SCHEME, LitellmTransport, check_litellm
 from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
 from tidemill.models.openai import ChatEndpoint
@@ -20,21 +25,50 @@ from tidemill.resources.demand import OnDemand
 
 def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
-    return ChatEndpoint(find_base_url(model), model.name, headers, options)
+    base_url = find_base_url(model)
+    if model.is_litellm:
+        return ChatEndpoint(base_url, model.name, headers, options)
+    if model.speaks == "openai":
+        return ChatEndpoint(base_url, model.name, headers, options)
+    constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
+    return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache, constrains=constrains)
+
+
+def make_embedding_endpoint(
+    model: Model, headers: Mapping[str, str], *, dimensions: int | None = None, params: Mapping[str, Any] | None = None
+) -> EmbeddingEndpoint:
+    """Where and how `model` is asked for vectors; `params` come over the model's own.
+
+    Raises:
+        ConfigError: its wire format has no embeddings.
+    """
+    if model.speaks == "anthropic" and not model.is_litellm:
+        raise ConfigError(
+            f"`{model.model}` cannot embed: the Anthropic format has no embeddings",
+            hint="name an embedding model, for example openai/text-embedding-3-small",
+        )
+    plain = {"encoding_format": "float"} if model.is_litellm else {}  # the one form all its providers have
+    both = {**plain, **model.params, **(params or {})}
+    return EmbeddingEndpoint(find_base_url(model), model.name, headers, dimensions=dimensions, params=both)
 
 
 def find_headers(model: Model, folder: Path) -> dict[str, str]:
     """The headers of every request to `model`, its key among them, which is masked from then on.
 
     The key is the model's `api_key`, else the provider's usual variable, from the environment or `.env` in `folder`; an
-    `authorization` among the model's own headers stands instead of one. What its other headers hold under the name of
-    a secret, and a password in its `base_url`, are masked likewise.
+    `authorization` or, in the Anthropic format, `x-api-key` among the model's own headers stands instead of one. What
+    its other headers hold under the name of a secret, and a password in its `base_url`, are masked likewise.
 
     Raises:
         ConfigError: the provider needs a key and there is none, or it is none that a header can hold.
+        ResourceError: the package that speaks to it is not installed.
     """
+    if model.is_litellm:
+        check_litellm()
     register_credentials(model.headers, model.base_url or "")
-    if "authorization" in map(str.lower, model.headers):
+    is_anthropic = model.speaks == "anthropic"
+    own = set(map(str.lower, model.headers))
+    if "authorization" in own or (is_anthropic and "x-api-key" in own):
         return dict(model.headers)
     provider = PROVIDERS.get(model.provider)
     variables = provider.key_variables if provider else ()
@@ -47,7 +81,8 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
             )
         return dict(model.headers)
     register_secret(key)
-    headers = {"authorization": f"Bearer {key}", **model.headers}
+    sent = {"x-api-key": key} if is_anthropic else {"authorization": f"Bearer {key}"}
+    headers = {**sent, **model.headers}
     try:
         check_headers(headers)
     except ValueError as exc:
@@ -59,7 +94,14 @@ def find_base_url(model: Model) -> str:
     """Where `model` answers; of a local one nothing comes before the path until its server runs."""
     if model.is_local:
         return ""
+    if model.is_litellm and model.base_url is None:
+        return SCHEME + model.name
     return PROVIDERS[model.provider].base_url if model.base_url is None else model.base_url
+
+
+def find_transport(model: Model) -> Transport | None:
+    """What sends the calls to `model` where the engine's own transport does not; closed by whoever asked for it."""
+    return LitellmTransport(model.base_url) if model.is_litellm else None
 
 
 def open_server(model: Model, folder: Path) -> OnDemand[str]:
@@ -76,7 +118,7 @@ def open_server(model: Model, folder: Path) -> OnDemand[str]:
 def _serve(model: Model, folder: Path) -> Iterator[str]:
     with ExitStack() as held:
         try:
-            server = open_local_server(model.model, slots=model.lane_limits.concurrency, folder=folder)
+            server = open_local_server(model.model, slots=model.lane_limits.slots, folder=folder)
             base_url = held.enter_context(server)
         except ResourceError:
             raise

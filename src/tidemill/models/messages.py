@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypedDict
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 from tidemill.calls.wire import Usage
+from tidemill.config.secrets import MASK
 
 _CUT = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 """The OpenAI format's word for a reply that ended at a bound on its tokens, and the Anthropic format's two."""
@@ -28,10 +30,18 @@ Part = TextPart | ImagePart
 
 
 class Message(TypedDict):
-    """One turn: `role` is `system`, `user` or `assistant`; `content` is its text, or its parts in order."""
+    """One turn.
+
+    Attributes:
+        role: `system`, `user` or `assistant`.
+        content: its text, or its parts in order.
+        shared: whether this and all before it are the same in every request of its step: a provider that caches
+            prompts on demand is then asked to keep them.
+    """
 
     role: str
     content: str | list[Part]
+    shared: NotRequired[bool]
 
 
 class Reply(NamedTuple):
@@ -57,6 +67,19 @@ class Reply(NamedTuple):
     def is_cut(self) -> bool:
         """Whether it ended at a bound on its tokens: `max_tokens`, or the endpoint's own."""
         return self.finish_reason in _CUT
+
+    def masked(self, keys: Iterable[str]) -> Reply:
+        """The reply with `***` where it repeats one of `keys`."""
+        reply = self
+        for key in keys:
+            if any(key in text for text in (self.text, self.finish_reason, self.refusal, self.reasoning)):
+                reply = reply._replace(
+                    text=reply.text.replace(key, MASK),
+                    finish_reason=reply.finish_reason.replace(key, MASK),
+                    refusal=reply.refusal.replace(key, MASK),
+                    reasoning=reply.reasoning.replace(key, MASK),
+                )
+        return reply
 
     def to_row(self) -> list[Any]:
         """The reply as the JSON list the ledger and the call archive keep; what is empty at its end is left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import orjson
@@ -21,24 +21,30 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.address import check_address, check_headers
-from tidemill.calls.limits import Limits, Price
+from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
+from tidemill.models.prices import find_price
+
+WireFormat = Literal["openai", "anthropic"]
+"""OpenAI's chat completions, which most providers and servers speak, or Anthropic's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where a provider answers and which variables hold its key."""
+    """Where a provider answers, which variables hold its key, and which wire format it speaks."""
 
     base_url: str
     key_variables: tuple[str, ...]
+    speaks: WireFormat = "openai"
 
 
 # Base URLs and key variables as each provider's API reference gives them.
 PROVIDERS: Mapping[str, Provider] = {
     "openai": Provider("https://api.openai.com/v1", ("OPENAI_API_KEY",)),
+    "anthropic": Provider("https://api.anthropic.com/v1", ("ANTHROPIC_API_KEY",), "anthropic"),
     "openrouter": Provider("https://openrouter.ai/api/v1", ("OPENROUTER_API_KEY",)),
     "groq": Provider("https://api.groq.com/openai/v1", ("GROQ_API_KEY",)),
     "mistral": Provider("https://api.mistral.ai/v1", ("MISTRAL_API_KEY",)),
@@ -46,9 +52,13 @@ PROVIDERS: Mapping[str, Provider] = {
     "together": Provider("https://api.together.xyz/v1", ("TOGETHER_API_KEY",)),
     "fireworks": Provider("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_KEY",)),
     "gemini": Provider("https://generativelanguage.googleapis.com/v1beta/openai", ("GEMINI_API_KEY", "GOOGLE_API_KEY")),
+    "litellm": Provider("", ()),
     "local": Provider("", ()),
 }
 
+
+CACHE_WRITE_FACTOR = 1.25
+"""What writing to Anthropic's prompt cache costs, in plain input, for the five minutes we ask for (pricing page)."""
 
 LOCAL_SLOTS = 4
 """Requests a local model computes at once: two cores give 120 tokens/s in four slots, 50 in one."""
@@ -84,27 +94,32 @@ class Model(Config):
     """A model by name, with where it answers and how hard it may be asked.
 
     Attributes:
-        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process.
+        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `litellm/…` goes through litellm.
         limits: how many calls at once, how many a minute, how long each may take.
-        price: USD per million tokens; needed for a budget in USD.
-        base_url: an OpenAI-compatible endpoint other than the provider's own.
+        price: USD per million tokens; needed for a budget in USD over a model that is not among the known ones.
+        wire_format: what `base_url` speaks, where that is not what the provider does.
+        base_url: an endpoint other than the provider's own.
         api_key: the key; by default the provider's usual variable, from the environment or `.env`.
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
+        prompt_cache: whether a provider that caches prompts on demand is asked to keep what all requests of a step
+            share. Writing to the cache costs more than plain input, reading from it a tenth.
     """
 
-    result_fields: ClassVar[frozenset[str]] = frozenset({"model", "params", "headers"})
+    result_fields: ClassVar[frozenset[str]] = frozenset({"model", "wire_format", "params", "headers", "prompt_cache"})
     """What decides a reply; the other fields may change between runs of one run folder."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "openai/gpt-4.1-mini"}]})
 
     base_url: str | None = None  # before `model`, whose provider need not be known when there is one
     model: str
+    wire_format: WireFormat | None = None
     limits: Limits = Limits()
     price: Price | None = None
     api_key: SecretStr | None = Field(default=None, repr=False)
     params: dict[str, Any] = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    prompt_cache: bool = True
 
     @model_validator(mode="wrap")
     @classmethod
@@ -144,10 +159,11 @@ class Model(Config):
                 "expected an address without a fragment, which is never sent",
                 {"hint": "leave out `#` and what follows"},
             )
-        if parts.path.rstrip("/").endswith("/chat/completions"):
-            raise PydanticCustomError(
-                "base_url", "expected the address up to the version", {"hint": "leave out `/chat/completions`"}
-            )
+        for path in ("/chat/completions", "/messages", "/embeddings"):
+            if parts.path.rstrip("/").endswith(path):
+                raise PydanticCustomError(
+                    "base_url", "expected the address up to the version", {"hint": f"leave out `{path}`"}
+                )
         return value
 
     @field_validator("model")
@@ -207,11 +223,36 @@ class Model(Config):
         return self.model.partition("/")[2]
 
     @property
+    def speaks(self) -> WireFormat:
+        """The wire format it is asked in: its own `wire_format`, else its provider's."""
+        provider = PROVIDERS.get(self.provider)
+        return self.wire_format or (provider.speaks if provider else "openai")
+
+    @property
+    def lane_price(self) -> Price | None:
+        """What its tokens cost: its own `price`, else the known one of a model asked at its own provider.
+
+        In the Anthropic format a price of one's own that has no rate for writing to the prompt cache gets 1.25 times
+        the input rate, as the provider bills.
+        """
+        price = self.price
+        if price is None:
+            return find_price(self.model, self.params) if self.base_url is None else None
+        if self.speaks == "anthropic" and price.cache_write is None:
+            return price.model_copy(update={"cache_write": round(price.input * CACHE_WRITE_FACTOR, 6)})
+        return price
+
+    @property
     def lane_limits(self) -> Limits:
-        """The limits its calls go by; a local model that was given no concurrency has as many slots as it serves."""
-        if self.is_local and "concurrency" not in self.limits.model_fields_set:
-            return self.limits.model_copy(update={"concurrency": LOCAL_SLOTS})
+        """The limits its calls go by; a local model whose concurrency is `auto` has as many slots as it serves."""
+        if self.is_local and self.limits.concurrency.is_auto:
+            return self.limits.model_copy(update={"concurrency": Concurrency.model_validate(LOCAL_SLOTS)})
         return self.limits
+
+    @property
+    def is_litellm(self) -> bool:
+        """Whether the litellm package speaks to it."""
+        return self.provider == "litellm"
 
     @property
     def is_local(self) -> bool:
@@ -224,10 +265,12 @@ def model(
     *,
     limits: Limits | None = None,
     price: Price | None = None,
+    wire_format: WireFormat | None = None,
     base_url: str | None = None,
     api_key: str | None = None,
     params: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    prompt_cache: bool | None = None,
 ) -> Model:
     """The description of the model called `provider/name`; nothing is opened or called.
 
@@ -238,9 +281,11 @@ def model(
         "model": name,
         "limits": limits,
         "price": price,
+        "wire_format": wire_format,
         "base_url": base_url,
         "api_key": api_key,
         "params": params,
         "headers": headers,
+        "prompt_cache": prompt_cache,
     }
     return load_config(Model, {key: value for key, value in given.items() if value is not None})

@@ -24,11 +24,17 @@ def response_format(model: type[BaseModel]) -> dict[str, Any]:
     Pydantic makes from names, are left out: they are billed with every request and say nothing new, and a renamed
     class asks the same.
     """
-    schema = _close_schema(model.model_json_schema())
-    if "$ref" in schema:  # of a model that holds itself; the root must be an object
-        schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
+    schema = reply_schema(model)
     strict = schema.get("type") == "object" and all(_is_strict(part) for part in _iter_schemas(schema))
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}}
+
+
+def reply_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of `model` as it is sent: without titles, closed, its root no reference."""
+    schema: dict[str, Any] = _close_schema(model.model_json_schema())
+    if "$ref" in schema:  # of a model that holds itself; the root must be an object
+        schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
+    return schema
 
 
 def find_fields(model: type[BaseModel]) -> list[str] | None:

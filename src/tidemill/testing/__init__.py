@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tidemill.testing.clock import FakeClock, VirtualLoop, run_virtual
     from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
+    from tidemill.testing.delivery import Delivery
     from tidemill.testing.faults import FaultProcess, FaultServer
+    from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
     from tidemill.testing.plan import Call, Fault, Faults
     from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
 
@@ -25,11 +27,19 @@ _MODULES = {
     "FullDisk": "crash",
     "Snapshot": "crash",
     "StoppingDisk": "crash",
+    "Capacity": "load.plan",
+    "Delivery": "delivery",
     "FaultProcess": "faults",
     "FaultServer": "faults",
     "Call": "plan",
     "Fault": "plan",
     "Faults": "plan",
+    "Latency": "load.plan",
+    "Load": "load.plan",
+    "Outage": "load.plan",
+    "Queue": "load.plan",
+    "Quota": "load.plan",
+    "Steps": "load.plan",
     "STALL": "scripted",
     "ScriptedTransport": "scripted",
     "chat_response": "scripted",
@@ -39,16 +49,24 @@ _MODULES = {
 __all__ = [
     "STALL",
     "Call",
+    "Capacity",
     "Crash",
     "CrashDisk",
+    "Delivery",
     "FakeClock",
     "Fault",
     "FaultProcess",
     "FaultServer",
     "Faults",
     "FullDisk",
+    "Latency",
+    "Load",
+    "Outage",
+    "Queue",
+    "Quota",
     "ScriptedTransport",
     "Snapshot",
+    "Steps",
     "StoppingDisk",
     "VirtualLoop",
     "chat_response",

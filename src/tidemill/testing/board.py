@@ -1,113 +1,113 @@
-"""What the connections of one fault server share: the plan, the counters, and the answer to each chat request."""
+"""What the connections of one fault server share: the plan, the counters, and the answer to each request."""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
+from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
+from tidemill.testing.answers import Answer, make_fault, make_good, render_response
+from tidemill.testing.counters import Counters
+from tidemill.testing.delivery import Delivery
+from tidemill.testing.formats.anthropic import AnthropicMessages
+from tidemill.testing.formats.embeddings import OpenAiEmbeddings
+from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, Format
+from tidemill.testing.formats.openai import OpenAiChat, vary
+from tidemill.testing.load.admission import Admission, Request, Verdict
+from tidemill.testing.load.meter import Cost
+from tidemill.testing.load.oracle import Oracle, ask_oracle
+from tidemill.testing.load.plan import Load, Outage
 from tidemill.testing.plan import ERROR_KINDS, Call, Fault, Faults, last_message
-from tidemill.testing.replies import WORDS, Tokens, compile_schema, count_tokens, render_completion
+from tidemill.testing.replies import WORDS, compile_schema
 
 T = TypeVar("T")
 
 Reply = Callable[[Call], str]
-"""The content of a good reply, as a function of the request."""
+"""The content of a good reply, as a function of the request; of one that a quota then refuses, too."""
 
 MAX_SCHEMAS = 256
-COUNTS = (
-    "requests",
-    "billed",
-    "in_flight",
-    "max_in_flight",
-    "input_tokens",
-    "output_tokens",
-    "connections",
-    "strays",
-)
-
-_CREDENTIAL_HEADERS = ("authorization", "api-key", "x-api-key")
-_REASONS = {200: b"OK", 307: b"Temporary Redirect", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found"}
-_ANY_OBJECT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
-
-
-class Answer(NamedTuple):
-    """What a connection does for one request: send `data` after `delay_s`; None is no byte, for ever.
-
-    With `close` the connection ends behind the data; with `trickle_s` a byte follows every so many seconds.
-    """
-
-    data: bytes | None
-    delay_s: float = 0.0
-    close: bool = False
-    trickle_s: float | None = None
-
-
-TRICKLED_BYTES = 1 << 20
-"""What a trickled reply announces: little enough for any limit, and never reached at a byte a second."""
-
-
-@dataclass
-class Counters:
-    """What the server saw; `received` and `unbilled` count chat requests by the digest of their body."""
-
-    requests: int = 0
-    billed: int = 0
-    in_flight: int = 0
-    max_in_flight: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    connections: int = 0
-    strays: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    received: dict[bytes, int] = field(default_factory=dict)
-    unbilled: dict[bytes, int] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-
-    def billed_bodies(self) -> dict[str, int]:
-        """Billed calls by the SHA-256 of their body."""
-        bodies = ((digest.hex(), times - self.unbilled.get(digest, 0)) for digest, times in self.received.items())
-        return {digest: times for digest, times in bodies if times}
-
-    def to_json(self, *, bodies: bool = False, log: bool = False) -> bytes:
-        """The counters as JSON; with the billed bodies, or the hash of every body kept, in order."""
-        told: dict[str, Any] = {name: getattr(self, name) for name in (*COUNTS, "faults")}
-        if bodies:
-            told["bodies"] = self.billed_bodies()
-        if log:
-            told["log"] = [call.sha256 for call in self.calls]
-        return orjson.dumps(told)
+_COLUMN = {"good": 1, "refused": 2, "failed": 3}
 
 
 class _OwnError(Exception):
     """A script or a reply function of the test failed."""
 
 
+class _Received(NamedTuple):
+    """One call on its way to its answer."""
+
+    form: Format
+    digest: bytes
+    times: int
+    ask: Ask
+    call: Call | None
+
+
 class Board:
     """The plan, the counters and the cached schemas of one server.
 
-    Belongs to the server's loop; another thread may read the counters and assign `latency_s` and `faults`.
+    Belongs to the server's loop; another thread may read the counters and assign `latency_s`, `faults`, `delivery`
+    and, by `carry`, the load.
+
+    Args:
+        latency_s: seconds from a request received whole to its answer.
+        faults: which request fails how.
+        reply: the content of good replies.
+        keep_calls: keep every request.
+        load: what the server carries.
+        delivery: how good replies come.
     """
 
     def __init__(
-        self, *, latency_s: float = 0.0, faults: Faults | None = None, reply: Reply | None = None, keep_calls: bool
+        self,
+        *,
+        latency_s: float = 0.0,
+        faults: Faults | None = None,
+        reply: Reply | None = None,
+        keep_calls: bool = False,
+        load: Load | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self.latency_s = latency_s
         self.faults = faults
         self.reply = reply
         self.keep_calls = keep_calls
+        self.delivery = delivery or Delivery()
         self.counters = Counters()
         self.own_error: Exception | None = None
         self.waiting: dict[Callable[[bytes], None], Callable[[Counters], bool]] = {}
+        self.on_start: Callable[[Admission | None], None] | None = None
         self._schemas: dict[bytes, Callable[[bytes], Any]] = {}
+        self._formats: dict[bytes, Format] = {
+            b"/chat/completions": OpenAiChat(),
+            b"/embeddings": OpenAiEmbeddings(),
+            b"/messages": AnthropicMessages(),
+        }
+        self.carry(load)
+
+    def carry(self, load: Load | None) -> None:
+        """Carry another load; its time, and the timeline's, starts with the next request."""
+        self.admission = Admission(load) if load is not None else None
+        self.started_at: float | None = None
+        self.counters.seconds.clear()
+        if self.on_start is not None:
+            self.on_start(None)
+
+    def find_format(self, path: bytes) -> Format | None:
+        """The wire format served at a path; None where there is none."""
+        path = path.partition(b"?")[0]
+        for suffix, form in self._formats.items():
+            if path.endswith(suffix):
+                return form
+        return None
 
     def reset(self) -> None:
-        """Count from zero; what is in flight stays in flight."""
+        """Count from zero; what is in flight stays in flight, and the load's time goes on."""
         in_flight = self.counters.in_flight
         self.counters = Counters(in_flight=in_flight, max_in_flight=in_flight)
 
@@ -123,31 +123,77 @@ class Board:
                 del self.waiting[answer]
                 answer(render_response(200, self.counters.to_json()))
 
-    def receive(self, path: bytes, head: bytes, body: bytes) -> Answer:
-        """Count one chat request as received and in flight; returns what it gets."""
+    def elapsed_s(self, now: float) -> float:
+        """Seconds since the first request under the load; a first one is it."""
+        if self.started_at is None:
+            self.started_at = now
+            if self.on_start is not None and self.admission is not None:
+                self.on_start(self.admission)
+        return now - self.started_at
+
+    def ask_oracle(self, start_s: float, stop_s: float) -> Oracle:
+        """What the load would have let through, of calls like those billed so far."""
+        counters, load = self.counters, self.admission.load if self.admission is not None else Load()
+        billed = max(1, counters.billed)
+        cost = {
+            "requests": 1.0,
+            "tokens": (counters.input_tokens + counters.output_tokens) / billed,
+            "input_tokens": counters.input_tokens / billed,
+            "output_tokens": counters.output_tokens / billed,
+        }
+        return ask_oracle(load, start_s, stop_s, cost=cost, latency_s=self.latency_s)
+
+    def receive(self, form: Format, path: bytes, head: bytes, body: bytes, now: float) -> Answer:
+        """Count one request as received and in flight; returns what it gets."""
         counters = self.counters
         digest = hashlib.sha256(body).digest()
-        times = counters.received.get(digest, 0) + 1
-        counters.received[digest] = times
-        counters.requests += 1
-        counters.in_flight += 1
-        counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
+        at_s = self.elapsed_s(now)
+        times = counters.count_arrival(digest, at_s)
         call = None
         if self.faults is not None or self.reply is not None or self.keep_calls:
             call = Call(counters.requests, times, path.decode(), parse_headers(head), body)
             if self.keep_calls:
                 counters.calls.append(call)
         try:
-            answer, tokens = self._answer(digest, body, call)
+            payload = orjson.loads(body)
+            form.check(payload, head)
+            received = _Received(form, digest, times, Ask(payload, body, self.delivery, now), call)
+            answer, usage = self._answer(received, at_s)
         except _OwnError as exc:
-            answer, tokens = Answer(render_error(500, f"the test's own function failed: {exc}")), None
-        except (DataError, ValueError, AttributeError, TypeError) as exc:
-            # What the request's author wrote is no chat request, or its schema cannot be served: their 400.
-            answer, tokens = Answer(render_error(400, f"not a chat request: {exc}"), self.latency_s), None
-        self._bill(digest, tokens)
+            message = f"the test's own function failed: {exc}"
+            answer, usage = Answer(render_response(500, form.render_error(500, message))), None
+        except (DataError, ValueError, AttributeError, TypeError, LookupError) as exc:
+            # What the request's author wrote is no such request, or its schema cannot be served: their 400.
+            refused = render_response(400, form.render_error(400, f"not a request of this kind: {exc}"))
+            answer, usage = Answer(refused, self.latency_s), None
+        counters.count_bill(digest, usage)
         if self.waiting:
             self.notify()
         return answer
+
+    def finish(self, answer: Answer, received_at: float, now: float) -> None:
+        """Count a request as answered."""
+        counters = self.counters
+        counters.in_flight -= 1
+        outcome = answer.outcome
+        if outcome == "good":
+            counters.good += 1
+        elif outcome == "refused":
+            counters.refused += 1
+        else:
+            counters.failed += 1
+        if self.started_at is not None:
+            counters.count_in_second(now - self.started_at, _COLUMN[outcome])
+        if answer.held_by is not None:
+            answer.held_by.release()
+            if outcome == "good":
+                counters.delays.append(now - received_at)
+        if self.waiting:
+            self.notify()
+
+    def leave(self, answer: Answer, now: float) -> None:
+        """Count a request as given up by its client; it stays billed."""
+        self.finish(answer._replace(outcome="failed"), now, now)
 
     def _own(self, function: Callable[[Call], T], call: Call) -> T:
         """What a test's own function says; its first error is kept, to be raised where the test can see it."""
@@ -157,141 +203,110 @@ class Board:
             self.own_error = self.own_error or exc
             raise _OwnError(exc) from exc
 
-    def _bill(self, digest: bytes, tokens: Tokens | None) -> None:
-        counters = self.counters
-        if tokens is None:
-            counters.unbilled[digest] = counters.unbilled.get(digest, 0) + 1
-        else:
-            counters.billed += 1
-            counters.input_tokens += tokens.input
-            counters.output_tokens += tokens.output
-
-    def _answer(self, digest: bytes, body: bytes, call: Call | None) -> tuple[Answer, Tokens | None]:
-        """The answer, and the tokens it is billed for."""
-        payload = orjson.loads(body)
+    def _answer(self, received: _Received, at_s: float) -> tuple[Answer, Usage | None]:
+        """The answer, and what it is billed for."""
+        form, digest, _, ask, call = received
+        admission = self.admission
+        if admission is not None:
+            outage = admission.find_outage(at_s, digest, received.times)
+            if outage is not None:
+                return self._fail(outage, form), None
         fault = self._own(self.faults.choose, call) if self.faults is not None and call is not None else None
+        contents = self._contents(received, fault)
+        usage = form.count_usage(ask, contents)
+        headers: dict[str, str] = {}
+        delay_s = self.latency_s
+        if admission is not None:
+            verdict = admission.arrive(at_s, Request(digest, received.times, self._cost(received, usage)))
+            self.counters.over_quota += verdict.is_excess
+            headers = form.limit_headers(verdict.standings, time.time())
+            if verdict.refusal is not None:
+                return self._refuse(verdict, form, headers), None
+            delay_s += verdict.delay_s
+        delivery = ask.delivery
         if fault is None:
-            content = (
-                self._content(digest, payload) if call is None or self.reply is None else self._own(self.reply, call)
-            )
-            tokens = count_tokens(payload, body, content)
-            data = render_response(200, render_completion(digest, payload, tokens, content))
-            return Answer(data, self.latency_s), tokens
-        assert call is not None
-        self.counters.faults[fault.kind] = self.counters.faults.get(fault.kind, 0) + 1
-        content = self._faulty_content(fault, call, digest, payload)
-        tokens = count_tokens(payload, body, content)
-        answer = render_fault(fault, call, content, partial(render_completion, digest, payload, tokens))
-        return answer._replace(delay_s=self.latency_s + fault.delay_s), tokens if fault.is_billed else None
+            told = usage if delivery.tells_usage else None
+            answer = make_good(form, Exchange(digest, ask.payload, told, delivery), contents, headers)
+        else:
+            assert call is not None
+            self.counters.faults[fault.kind] = self.counters.faults.get(fault.kind, 0) + 1
+            told = usage if delivery.tells_usage and fault.tells_usage else None
+            answer = make_fault(form, Exchange(digest, ask.payload, told, delivery), contents, call, fault)
+            delay_s += fault.delay_s
+        if answer.outcome == "good":
+            delay_s += delivery.wait_s(usage.reasoning_tokens + 1 if answer.pieces else usage.output_tokens)
+        if delay_s or admission is not None:
+            answer = answer._replace(delay_s=delay_s, held_by=admission)
+        if fault is not None and not fault.is_billed:
+            return answer, None
+        form.remember(ask)
+        return answer, usage
 
-    def _faulty_content(self, fault: Fault, call: Call, digest: bytes, payload: dict[str, Any]) -> str:
-        if fault.content is not None:
-            return fault.content
-        if fault.kind in ERROR_KINDS:
-            return f"fault: {fault.kind}"
-        return self._own(self.reply, call) if self.reply is not None else self._content(digest, payload)
+    def _cost(self, received: _Received, usage: Usage) -> Cost:
+        """What quotas are charged for."""
+        ceiling = received.form.find_ceiling(received.ask.payload)
+        cached = 0 if received.form.counts_cached else usage.cached_tokens
+        most = usage.output_tokens if ceiling is None else ceiling
+        return Cost(usage.input_tokens - cached, usage.output_tokens, most)
 
-    def _content(self, digest: bytes, payload: dict[str, Any]) -> str:
-        """Content that conforms to the schema asked for and follows from the body; without one, from the message."""
-        wanted = payload.get("response_format")
-        if not wanted or wanted.get("type") == "text":
-            hashed = hashlib.sha256(last_message(payload).encode()).digest()
-            return f"{WORDS[hashed[0] % len(WORDS)]} {WORDS[hashed[1] % len(WORDS)]} {hashed[2:8].hex()}"
-        key = orjson.dumps(wanted)
+    def _fail(self, outage: Outage, form: Format) -> Answer:
+        """What a request gets in an outage."""
+        name = f"outage: {outage.kind}"
+        self.counters.faults[name] = self.counters.faults.get(name, 0) + 1
+        if outage.kind == "status":
+            headers = form.retry_headers(outage.retry_after_s) if outage.retry_after_s is not None else {}
+            body = form.render_error(outage.status, "the server is out of order")
+            return Answer(render_response(outage.status, body, headers), self.latency_s)
+        return Answer(None) if outage.kind == "stall" else Answer(b"", aborts=True)
+
+    def _refuse(self, verdict: Verdict, form: Format, headers: Mapping[str, str]) -> Answer:
+        """The answer to a request that does not fit."""
+        status = form.overloaded if verdict.status == 503 else verdict.status
+        message = f"Rate limit reached for {verdict.unit}" if verdict.unit else "Too many requests in flight"
+        if verdict.retry_after_s is not None:
+            headers = {**headers, **form.retry_headers(verdict.retry_after_s)}
+        body = form.render_error(status, message)
+        return Answer(render_response(status, body, headers), self.latency_s, outcome="refused")
+
+    def _contents(self, received: _Received, fault: Fault | None) -> list[str]:
+        """The texts of the reply, as many as are asked for."""
+        form, digest, _, ask, call = received
+        samples = form.count_samples(ask.payload)
+        if fault is not None and fault.kind in ERROR_KINDS and fault.at_ratio is None:
+            return []
+        if fault is not None and fault.kind != "error" and fault.content is not None:
+            return [fault.content] * max(1, samples)
+        if self.reply is not None and call is not None and samples:
+            return [self._own(self.reply, call)] * samples
+        schema = form.find_schema(ask.payload) if samples else None
+        if schema is None:
+            return [self._words(last_message(ask.payload), sample) for sample in range(samples)]
+        return [self._value(schema, vary(digest, sample)) for sample in range(samples)]
+
+    def _words(self, message: str, sample: int) -> str:
+        """A text that follows from the message."""
+        hashed = vary(hashlib.sha256(message.encode()).digest(), sample)
+        text = f"{WORDS[hashed[0] % len(WORDS)]} {WORDS[hashed[1] % len(WORDS)]} {hashed[2:8].hex()}"
+        missing = self.delivery.min_tokens * TOKEN_CHARACTERS - len(text)
+        while missing > 0:
+            hashed = hashlib.sha256(hashed).digest()
+            more = " ".join(WORDS[byte % len(WORDS)] for byte in hashed)
+            text += f" {more}"[:missing]
+            missing -= len(more) + 1
+        return text
+
+    def _value(self, schema: Mapping[str, Any], digest: bytes) -> str:
+        """JSON that conforms to the schema and follows from the body."""
+        key = orjson.dumps(schema)
         make = self._schemas.get(key)
         if make is None:
             if len(self._schemas) >= MAX_SCHEMAS:
                 self._schemas.clear()
-            make = self._schemas[key] = compile_schema(wanted.get("json_schema", {}).get("schema", _ANY_OBJECT))
+            make = self._schemas[key] = compile_schema(schema)
         return orjson.dumps(make(digest)).decode()
-
-
-def render_fault(fault: Fault, call: Call, content: str, complete: Callable[..., bytes]) -> Answer:  # noqa: C901 - a case a kind
-    """The answer a fault gives; `complete(content, finish_reason)` is the body of a good one."""
-    match fault.kind:
-        case "stall":
-            return Answer(None)
-        case "reset":
-            return Answer(b"", close=True)
-        case "cut":
-            body = complete(content)
-            return Answer(render_response(200, body)[: -(len(body) // 2)], close=True)
-        case "trickle":
-            return Answer(render_head(200, TRICKLED_BYTES), trickle_s=fault.interval_s)
-        case "status":
-            headers = dict(fault.headers)
-            if fault.retry_after_s is not None:
-                headers["Retry-After"] = f"{fault.retry_after_s:g}"
-            return Answer(render_error(fault.status, content, headers=headers))
-        case "error":
-            return Answer(render_error(200, content, headers=fault.headers))
-        case "unauthorized":
-            shown = credentials(call)
-            echo = {"WWW-Authenticate": f'Bearer realm="{shown}"', "X-Received": shown}
-            return Answer(render_error(401, f"Incorrect API key provided: {shown}", headers=echo))
-        case "redirect":
-            return Answer(render_response(307, b"", {"Location": f"/elsewhere?key={credentials(call)}"}))
-        case "garbage":
-            return Answer(render_response(200, b"<html>" + content.encode(), fault.headers))
-        case "invalid":
-            return Answer(render_response(200, complete(spoil(content)), fault.headers))
-        case "truncated":
-            return Answer(render_response(200, complete(content[: len(content) // 2], "length"), fault.headers))
-        case "refusal":
-            return Answer(render_response(200, refuse(complete(""), content), fault.headers))
-        case "reply":
-            return Answer(render_response(200, complete(content), fault.headers))
-
-
-def refuse(body: bytes, text: str) -> bytes:
-    """A completion that says no, as OpenAI does: in a field beside the content."""
-    completion = orjson.loads(body)
-    completion["choices"][0]["message"].update(content=None, refusal=text)
-    return orjson.dumps(completion)
-
-
-def spoil(content: str) -> str:
-    """Content that fails its schema at one path: the first value of an object replaced by one of no likely type."""
-    try:
-        value = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return content + " {"
-    if isinstance(value, dict) and value:
-        value[next(iter(value))] = {"not": ["what", "was", "asked"]}
-        return orjson.dumps(value).decode()
-    return '"not what was asked"'
-
-
-def credentials(call: Call) -> str:
-    """Every credential the request carried, as a careless server would echo them."""
-    return " ".join(call.headers[name] for name in _CREDENTIAL_HEADERS if name in call.headers)
 
 
 def parse_headers(head: bytes) -> dict[str, str]:
     """The headers of a request's head, names in lower case."""
     lines = head.decode("latin-1").split("\r\n")[1:]
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def render_head(status: int, length: int, headers: Mapping[str, str] = {}) -> bytes:
-    """The head of a response whose body is `length` bytes of JSON."""
-    extra = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
-    return b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n" % (
-        status,
-        _REASONS.get(status, b"Fault"),
-        extra,
-        length,
-    )
-
-
-def render_response(status: int, body: bytes, headers: Mapping[str, str] = {}) -> bytes:
-    """A whole response."""
-    if status == 200 and not headers:
-        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-    return render_head(status, len(body), headers) + body
-
-
-def render_error(status: int, message: str, *, headers: Mapping[str, str] = {}) -> bytes:
-    """A whole response with an error object, as OpenAI words them."""
-    error = {"error": {"message": message, "type": "fault", "code": status}}
-    return render_response(status, orjson.dumps(error), headers)

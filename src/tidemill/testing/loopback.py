@@ -7,30 +7,36 @@ than it needs.
 from __future__ import annotations
 
 import asyncio
+import math
+import socket
+import struct
 from collections import deque
 from functools import partial
 from typing import cast
-from urllib.parse import parse_qsl, urlsplit
 
-from tidemill.errors import ConfigError
-from tidemill.testing.board import COUNTS, Answer, Board, render_error, render_response
-from tidemill.testing.plan import Faults
+from tidemill.testing.answers import Answer
+from tidemill.testing.board import Board
+from tidemill.testing.control import answer_control
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Slot:
-    """The place of one reply in its connection's order: HTTP answers in the order it was asked."""
+    """The place of one answer in its connection's order: HTTP answers in the order it was asked."""
 
-    __slots__ = ("close", "data", "in_flight", "timer")
+    __slots__ = ("answer", "is_call", "is_due", "next_at", "received_at", "timer")
 
-    def __init__(self, in_flight: int, close: bool) -> None:
-        self.in_flight = in_flight
-        self.close = close
-        self.data: bytes | None = None
+    def __init__(self, answer: Answer, received_at: float, *, is_call: bool) -> None:
+        self.answer = answer
+        self.is_call = is_call
+        self.received_at = received_at
+        self.is_due = False
+        self.next_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
 
 class Connection(asyncio.Protocol):
-    """One client connection: parses requests, pipelined and chunked ones too, and keeps the order of replies."""
+    """One client connection: parses requests, pipelined and chunked ones too, and keeps the order of answers."""
 
     def __init__(self, board: Board, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
         self._board = board
@@ -39,6 +45,8 @@ class Connection(asyncio.Protocol):
         self._rest = bytearray()
         self._needed = 0
         self._slots: deque[Slot] = deque()
+        self._paused: Slot | None = None
+        self._is_full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
@@ -48,12 +56,25 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """What the client no longer waits for is no longer in flight; it stays billed."""
         self._connections.discard(self)
-        for slot in self._slots:
+        slots = list(self._slots)
+        self._slots.clear()
+        for slot in slots:
             if slot.timer is not None:
                 slot.timer.cancel()
-            self._board.counters.in_flight -= slot.in_flight
-        self._slots.clear()
+            if slot.is_call:
+                self._board.leave(slot.answer, self._loop.time())
         self._board.notify()
+
+    def pause_writing(self) -> None:
+        """The client takes no more for now."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """It does again: what waited goes on."""
+        self._is_full = False
+        if self._paused is not None:
+            slot, self._paused = self._paused, None
+            self._pump(slot)
 
     def data_received(self, data: bytes) -> None:
         if self._rest:
@@ -100,81 +121,91 @@ class Connection(asyncio.Protocol):
 
     def _handle(self, head: bytes, body: bytes, *, close: bool) -> None:
         method, path, _ = head[: head.find(b"\r\n")].split(b" ", 2)
-        if method != b"POST" or not path.endswith(b"/chat/completions"):
-            self._control(method.decode(), path.decode(), body, close)
+        form = self._board.find_format(path) if method == b"POST" else None
+        now = self._loop.time()
+        if form is None:
+            slot = Slot(Answer(None, close=close), now, is_call=False)
+            self._slots.append(slot)
+            answer_control(self._board, method.decode(), path.decode(), body, partial(self._tell, slot))
             return
-        answer = self._board.receive(path, head, body)
-        slot = Slot(1, close or answer.close)
+        answer = self._board.receive(form, path, head, body, now)
+        if close and not answer.close:
+            answer = answer._replace(close=True)
+        slot = Slot(answer, now, is_call=True)
         self._slots.append(slot)
         if answer.data is None:
             return
-        act = (
-            partial(self._send, slot, answer.data) if answer.trickle_s is None else partial(self._trickle, slot, answer)
-        )
         if answer.delay_s > 0:
-            slot.timer = self._loop.call_later(answer.delay_s, act)
+            slot.timer = self._loop.call_later(answer.delay_s, self._send, slot)
         else:
-            act()
+            self._send(slot)
 
-    def _send(self, slot: Slot, data: bytes) -> None:
-        """Send the whole reply of `slot`, behind those asked for before it."""
-        slot.data = data
-        slots = self._slots
-        while slots and slots[0].data is not None:
-            done = slots.popleft()
-            self._board.counters.in_flight -= done.in_flight
-            self.transport.write(cast(bytes, done.data))
-            if done.close:
-                self.transport.close()
-                break
-        if self._board.waiting:
-            self._board.notify()
-
-    def _trickle(self, slot: Slot, answer: Answer) -> None:
-        """Send the head, then a byte at a time for as long as the client stays."""
-        if self._slots[0] is slot:
-            self.transport.write(answer.data or b"")
-            answer = answer._replace(data=b" ")
-        slot.timer = self._loop.call_later(answer.trickle_s or 0, self._trickle, slot, answer)
-
-    def _control(self, method: str, target: str, body: bytes, close: bool) -> None:
-        """Answer what another process or thread asks of the server itself."""
-        slot = Slot(0, close)
-        self._slots.append(slot)
-        address = urlsplit(target)
-        query = dict(parse_qsl(address.query))
-        board = self._board
-        match method, address.path:
-            case "GET", "/stats":
-                data = board.counters.to_json(bodies="bodies" in query, log="log" in query)
-                self._send(slot, render_response(200, data))
-            case "GET", "/wait" if address.query == "idle":
-                board.wait(lambda counters: counters.in_flight == 0, partial(self._send_if_open, slot))
-            case "GET", "/wait" if query and all(name in COUNTS and query[name].isdigit() for name in query):
-                floors = [(name, int(count)) for name, count in query.items()]
-                board.wait(
-                    lambda counters: all(getattr(counters, name) >= floor for name, floor in floors),
-                    partial(self._send_if_open, slot),
-                )
-            case "POST", "/reset":
-                board.reset()
-                self._send(slot, render_response(200, b"{}"))
-            case "POST", "/faults":
-                self._send(slot, self._replan(body))
-            case _:
-                board.counters.strays += 1
-                self._send(slot, render_error(404, f"nothing is served at {method} {address.path}"))
-
-    def _send_if_open(self, slot: Slot, data: bytes) -> None:
+    def _tell(self, slot: Slot, data: bytes) -> None:
+        """Send what was asked of the server itself, if the one who asked is still there."""
         if slot in self._slots:
-            self._send(slot, data)
+            slot.answer = slot.answer._replace(data=data)
+            self._send(slot)
 
-    def _replan(self, body: bytes) -> bytes:
-        try:
-            self._board.faults = Faults.from_json(body)
-        except (ConfigError, ValueError, TypeError, AttributeError) as exc:
-            return render_error(400, f"not a plan of faults: {exc}")
-        return render_response(200, b"{}")
+    def _send(self, slot: Slot) -> None:
+        """Send the answer of `slot`, behind those asked for before it."""
+        slot.is_due = True
+        slots = self._slots
+        while slots and slots[0].is_due:
+            slot = slots[0]
+            answer = slot.answer
+            if answer.aborts:
+                self.reset()
+                return
+            self.transport.write(cast(bytes, answer.data))
+            if answer.pieces is not None:
+                slot.is_due = False
+                slot.next_at = self._loop.time()
+                self._pump(slot)
+                return
+            if self._end(slot):
+                return
+
+    def _end(self, slot: Slot) -> bool:
+        """Take the first slot, whose answer is sent whole, from the order; whether the connection ends with it."""
+        self._slots.popleft()
+        if slot.is_call:
+            self._board.finish(slot.answer, slot.received_at, self._loop.time())
+        if slot.answer.close:
+            self.transport.close()
+        return slot.answer.close
+
+    def _pump(self, slot: Slot) -> None:
+        """Send the pieces of the first slot's answer that are due, then those behind it, as the client takes them."""
+        assert slot.answer.pieces is not None
+        slot.timer = None
+        for delay_s, piece in slot.answer.pieces:
+            if delay_s:
+                slot.next_at += delay_s
+                if math.isinf(delay_s):
+                    return
+                slot.timer = self._loop.call_at(slot.next_at, self._push, slot, piece)
+                return
+            self.transport.write(piece)
+            if self._is_full:
+                self._paused = slot
+                return
+        if not self._end(slot) and self._slots and self._slots[0].is_due:
+            self._send(self._slots[0])
+
+    def _push(self, slot: Slot, piece: bytes) -> None:
+        """Send a piece whose time has come, and go on."""
+        self.transport.write(piece)
+        if self._is_full:
+            self._paused = slot
+        else:
+            self._pump(slot)
+
+    def reset(self) -> None:
+        """End the connection with a reset instead of an orderly close."""
+        opened = self.transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
 
 
 def join_chunks(data: bytes, start: int) -> tuple[bytes, int] | None:

@@ -22,6 +22,7 @@ FaultKind = Literal[
     "reset",
     "cut",
     "trickle",
+    "oversized",
     "garbage",
     "invalid",
     "truncated",
@@ -30,6 +31,9 @@ FaultKind = Literal[
 
 ERROR_KINDS: frozenset[FaultKind] = frozenset({"status", "error", "unauthorized", "redirect", "reset"})
 """The kinds by which a server says no: not billed, and without a reply's content."""
+
+STREAM_KINDS: frozenset[FaultKind] = frozenset({"cut", "stall", "garbage", "error"})
+"""The kinds that can come in the midst of a streamed reply."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Fault:
       `reset`         the connection closed without a byte;
       `cut`           the head and half of the body, then the connection closed;
       `trickle`       the head, then one byte every `interval_s`, for ever;
+      `oversized`     a body of at least `size_bytes`, all of it sent;
       `garbage`       status 200 with a body that is no JSON;
       `invalid`       a reply whose content does not fit the schema asked for;
       `truncated`     half of the content, `finish_reason` `length`;
@@ -55,6 +60,11 @@ class Fault:
         content: the reply's content; of an error, its message.
         headers: more headers of a whole response.
         delay_s: seconds on top of the server's latency.
+        interval_s: of `trickle`, the seconds between two bytes.
+        size_bytes: of `oversized`.
+        at_ratio: where a streamed reply breaks, as the share of its events that come before: a `cut`, a `stall`, an
+            event that is `garbage` or one that is an `error`. None breaks it as one that is not streamed.
+        tells_usage: of a reply, whether it says what it used.
         billed: whether the server counts the call as billed; None takes the kind's own: a reply on its way is
             billed whether or not it arrives whole, an error is not.
     """
@@ -66,24 +76,32 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     delay_s: float = 0.0
     interval_s: float = 1.0
+    size_bytes: int = 64 << 20
+    at_ratio: float | None = None
+    tells_usage: bool = True
     billed: bool | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind):
             raise ConfigError(f"no fault is called {self.kind!r}", hint=f"one of {', '.join(get_args(FaultKind))}")
+        if self.at_ratio is not None and not (self.kind in STREAM_KINDS and 0 <= self.at_ratio <= 1):
+            raise ConfigError(
+                f"a stream does not break by {self.kind!r} at {self.at_ratio!r}",
+                hint=f"one of {', '.join(sorted(STREAM_KINDS))}, at a ratio from 0 to 1",
+            )
 
     @property
     def is_billed(self) -> bool:
         """Whether the server counts the call as billed."""
-        return self.kind not in ERROR_KINDS if self.billed is None else self.billed
+        return self.kind not in ERROR_KINDS or self.at_ratio is not None if self.billed is None else self.billed
 
 
 @dataclass(frozen=True)
 class Call:
-    """A chat request as the server received it.
+    """A request as the server received it: a chat, a message, or texts to embed.
 
     Attributes:
-        number: how many chat requests the server had received, this one included.
+        number: how many of them the server had received, this one included.
         times: how many of them had this very body.
         headers: names in lower case.
     """

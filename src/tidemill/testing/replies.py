@@ -1,12 +1,10 @@
-"""Replies that are a function of the request: a JSON value for a schema, a line of text, the chat body around them."""
+"""Content that is a function of the request: a JSON value for a schema, and the words of a text."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from tidemill.errors import DataError
 
@@ -280,37 +278,3 @@ def _bounds(schema: Mapping[str, Any], *, span: float) -> tuple[float, float]:
     if low is None:
         low = 0 if high is None else min(0, high - span)
     return low, high if high is not None else low + span
-
-
-class Tokens(NamedTuple):
-    """What a call is billed for."""
-
-    input: int
-    output: int
-
-
-def count_tokens(request: Mapping[str, Any], body: bytes, content: str) -> Tokens:
-    """Four bytes to a token; the output within the ceiling the request sets."""
-    output = max(1, (len(content) + 3) // 4)
-    ceiling = request.get("max_completion_tokens") or request.get("max_tokens")
-    return Tokens((len(body) + 3) // 4, output if ceiling is None or output < ceiling else ceiling)
-
-
-def render_completion(
-    digest: bytes, request: Mapping[str, Any], tokens: Tokens, content: str, finish_reason: str = "stop"
-) -> bytes:
-    """The body of a chat completion."""
-    return (
-        b'{"id":"chatcmpl-%b","object":"chat.completion","created":1700000000,"model":%b,"choices":[{"index":0,'
-        b'"message":{"role":"assistant","content":%b},"finish_reason":"%b"}],'
-        b'"usage":{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d}}'
-        % (
-            digest[:12].hex().encode(),
-            orjson.dumps(request.get("model")),
-            orjson.dumps(content),
-            finish_reason.encode(),
-            tokens.input,
-            tokens.output,
-            tokens.input + tokens.output,
-        )
-    )

@@ -10,7 +10,9 @@ from typing import Final
 import orjson
 
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
-from tidemill.testing.replies import Tokens, render_completion
+from tidemill.testing.delivery import Delivery
+from tidemill.testing.formats.exchange import Exchange
+from tidemill.testing.formats.openai import OpenAiChat
 
 
 class _Stall:
@@ -97,13 +99,9 @@ def chat_response(
     status: int = 200,
 ) -> Response:
     """A chat completion with `content`; with `usage` None, one that does not tell what it used."""
-    tokens = Tokens(usage.input_tokens, usage.output_tokens) if usage is not None else Tokens(0, 0)
     digest = hashlib.sha256(content.encode()).digest()
-    body = render_completion(digest, {"model": "scripted"}, tokens, content, finish_reason)
-    if usage is None:
-        reply = orjson.loads(body)
-        del reply["usage"]
-        body = orjson.dumps(reply)
+    exchange = Exchange(digest, {"model": "scripted"}, usage, Delivery())
+    body = OpenAiChat().render_reply(exchange, [content], "" if finish_reason == "stop" else finish_reason)
     return Response(status, {"content-type": "application/json"}, body)
 
 

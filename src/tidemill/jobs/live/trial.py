@@ -108,9 +108,9 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
         count = min(count, tail[0].count)
     names = step_names(tuple(nodes))[len(before) :][:end]
     prices = {
-        name: Pricing(node.model.price)
+        name: Pricing(node.model.lane_price)
         for name, node in zip(names, steps, strict=True)
-        if isinstance(node, Generate) and node.model.price is not None
+        if isinstance(node, Generate) and node.model.lane_price is not None
     }
     trials = list(islice(_iter_trials(source, before), count))
     with Bridge() as bridge:

@@ -94,7 +94,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
                 f"budget.{kind} needs a ceiling for every call, and this step has no max_tokens",
                 "set max_tokens: the most tokens a reply may have",
             )
-        if budget.usd is not None and node.model.price is None and node.model not in priced:
+        if budget.usd is not None and node.model.lane_price is None and node.model not in priced:
             priced.append(node.model)
             yield draft.problem(
                 draft.path(index, "model"),

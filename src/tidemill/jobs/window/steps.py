@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
+from tidemill.calls.lane import Lane, LaneOptions
 from tidemill.calls.wire import Response
 from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import RecordStep, Shape, compile_step
-from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, find_transport, make_endpoint, open_server
 from tidemill.models.generate import Generate, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
@@ -101,15 +101,16 @@ def open_steps(
 
 def _open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> Lane:
     """The lane of `model`; without a folder to look for a local one in, of what is never sent."""
-    limits, price = model.lane_limits, model.price
+    limits, price = model.lane_limits, model.lane_price
     if not model.is_local:
-        return engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price)
+        transport = find_transport(model)
+        return engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price, transport=transport)
     locate = None
     if folder is not None:
         server = open_server(model, folder)
         scope.defer_async(server.close, model.model)
         locate = server.get
-    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, locate=locate)
+    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, options=LaneOptions(locate))
 
 
 def count_slots(nodes: Sequence[Node]) -> int:
@@ -118,4 +119,4 @@ def count_slots(nodes: Sequence[Node]) -> int:
     for node in nodes:
         if isinstance(node, Generate) and node.model not in models:
             models.append(node.model)
-    return sum(model.lane_limits.concurrency for model in models) or 1
+    return sum(model.lane_limits.slots for model in models) or 1

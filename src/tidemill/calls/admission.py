@@ -1,0 +1,203 @@
+"""When a lane's attempts may go: a slot, the limits per minute, and what the far side is found to take."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from functools import partial
+from typing import Final
+
+from tidemill.calls.estimates import TokenEstimates
+from tidemill.calls.gates import SlotGate, TimedGate
+from tidemill.calls.governor import Governor, Ticket
+from tidemill.calls.limits import Limits
+from tidemill.calls.meter import Meter
+from tidemill.calls.quota import NO_COST, Cost, Reservation, share_quota
+from tidemill.calls.retry import parse_retry_after
+from tidemill.calls.wire import Request, Response, Usage
+
+OVERLOADED: Final = frozenset({503, 529})
+"""Statuses by which a server says that it has too much to do; 529 is Anthropic's."""
+
+
+class Entry:
+    """What one call holds of its lane's admission.
+
+    Attributes:
+        request: what is to be sent.
+        is_begun: its first attempt was sent: it goes in front of those whose was not.
+        has_slot: it holds a slot.
+        cost: the tokens its next attempt is expected to come to, where that matters.
+        reservation: what that has reserved of the limits per minute.
+        ticket: what was noted of it when it was let go.
+    """
+
+    is_begun = False
+    has_slot = False
+    cost = NO_COST
+    reservation: Reservation | None = None
+    ticket: Ticket | None = None
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+class Admission:
+    """Lets the attempts of one lane go. Belongs to one event loop.
+
+    Args:
+        limits: the bounds; those per minute are shared by all lanes whose limits have the same name.
+        estimates: of what an attempt comes to.
+    """
+
+    def __init__(self, limits: Limits, *, meter: Meter, rng: random.Random, estimates: TokenEstimates) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limits = limits
+        self._meter = meter
+        self._estimates = estimates
+        self._governor = Governor(limits.concurrency.to_range(), rng=rng)
+        self._slots = SlotGate(self._governor.limit)
+        self._pacing = TimedGate(self._loop)
+        rates = limits.to_rates()
+        self._quota = share_quota(limits.name, rates) if any(rates) else None
+
+    @property
+    def limit(self) -> int:
+        """Calls in flight at most, now."""
+        return self._governor.limit.limit
+
+    @property
+    def refused_since(self) -> float | None:
+        """Since when every answer was a refusal (429); None while the last one was not."""
+        return self._governor.refused_since
+
+    @property
+    def is_open(self) -> bool:
+        """Whether whoever has a slot may go at once."""
+        return self._quota is None and self._governor.is_open
+
+    def change(self, limits: Limits) -> None:
+        """Go by other limits from now on."""
+        before, self._limits = self._limits, limits
+        if limits.concurrency != before.concurrency:
+            self._governor.limit.change(limits.concurrency.to_range())
+        rates = limits.to_rates()
+        if rates != before.to_rates():
+            if self._quota is None:
+                self._quota = share_quota(limits.name, rates)
+            self._quota.change(rates)
+        self._slots.serve()
+        self._pacing.serve()
+
+    async def enter(self, entry: Entry) -> None:
+        """Take a slot, when it is the entry's turn."""
+        if not self._slots.take(again=entry.is_begun):
+            waits_since = self._loop.time()
+            await self._slots.wait(again=entry.is_begun)
+            self.count_wait("slots", waits_since)
+        entry.has_slot = True
+
+    def leave(self, entry: Entry) -> None:
+        """Give the slot back, if it holds one."""
+        if entry.has_slot:
+            entry.has_slot = False
+            self._slots.release()
+
+    def send(self, entry: Entry) -> None:
+        """Let the entry's attempt go where admission is open."""
+        entry.ticket = self._governor.send(self._loop.time(), NO_COST)
+
+    async def admit(self, entry: Entry) -> None:
+        """Wait until the entry's attempt may go; its ticket, and its reservation, are then taken."""
+        take = partial(self._take, entry)
+        if not self._pacing.take(take, again=entry.is_begun):
+            waits_since = self._loop.time()
+            await self._pacing.wait(take, partial(self.give_back, entry), again=entry.is_begun)
+            self.count_wait("limits", waits_since)
+
+    def give_back(self, entry: Entry) -> None:
+        """The attempt that was let go is not sent, or did not arrive: nothing of it counts."""
+        if entry.reservation is not None and self._quota is not None:
+            self._quota.refund(entry.reservation)
+            entry.reservation = None
+        if entry.ticket is not None:
+            self._governor.withdraw(entry.ticket)
+            entry.ticket = None
+        self._pacing.serve()
+
+    def note_answer(self, entry: Entry, response: Response, usage: Usage | None, *, in_flight: int) -> None:
+        """A usable answer came to the entry's attempt, with so many attempts in flight, itself included."""
+        ticket, entry.ticket = entry.ticket, None
+        if ticket is None:
+            return
+        governor, now = self._governor, self._loop.time()
+        before = governor.limit.limit
+        governor.succeed(now, ticket, in_flight=in_flight, headers=response.headers)
+        if governor.limit.limit > before:
+            self._slots.serve()
+        if self._counts_tokens and usage is not None:
+            self._settle(entry, usage, now)
+        if not governor.is_open:
+            self._pacing.serve()
+
+    def note_refusal(self, entry: Entry, response: Response, *, is_calm: bool) -> None:
+        """An answer without use came to it; `is_calm` says that nothing speaks of an outage."""
+        ticket = entry.ticket
+        if ticket is None:
+            return
+        if response.status == 429:
+            headers = response.headers
+            retry_after_s = parse_retry_after(headers, wall_s=time.time())
+            self._governor.throttle(self._loop.time(), ticket, retry_after_s=retry_after_s, headers=headers)
+            entry.ticket = None
+        elif response.status < 500:
+            self._governor.let_through(self._loop.time(), ticket, headers=response.headers)
+            entry.ticket = None
+            self._pacing.serve()
+        elif response.status in OVERLOADED and is_calm:
+            self._governor.overload(ticket)
+
+    def note_timeout(self, entry: Entry) -> None:
+        """No answer came to it in time."""
+        if entry.ticket is not None:
+            self._governor.overload(entry.ticket)
+
+    def restart(self) -> None:
+        """The far side is back after an outage."""
+        self._governor.restart()
+        self._slots.serve()
+
+    def count_wait(self, what: str, since: float) -> None:
+        """Count a call's wait for something."""
+        self._meter.waited_us[what] += int((self._loop.time() - since) * 1e6)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._pacing.close()
+
+    @property
+    def _counts_tokens(self) -> bool:
+        return (self._quota is not None and self._quota.counts_tokens) or self._governor.counts_tokens
+
+    def _take(self, entry: Entry, now: float) -> float:
+        """Take what the limits and the far side allow, all of it or nothing; the seconds to wait otherwise."""
+        governor = self._governor
+        if self._counts_tokens:
+            entry.cost = self._estimates.estimate(entry.request)
+        if not governor.is_open and (wait_s := governor.wait_s(now, entry.cost)) > 0.0:
+            return wait_s
+        if self._quota is not None:
+            wait_s = self._quota.take(now, entry.cost)
+            if wait_s > 0.0:
+                return wait_s
+            entry.reservation = Reservation(now, entry.cost)
+        entry.ticket = governor.send(now, entry.cost)
+        return 0.0
+
+    def _settle(self, entry: Entry, usage: Usage, now: float) -> None:
+        self._estimates.learn(entry.request, usage)
+        if entry.reservation is not None and self._quota is not None:
+            self._quota.settle(now, entry.reservation, Cost(usage.input_tokens, usage.output_tokens))
+            entry.reservation = None
+            self._pacing.serve()

@@ -1,0 +1,164 @@
+"""What the far side says is left of its limits, in the headers of its replies."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from tidemill.calls.quota import Cost
+
+MEASURES: Final = ("requests", "tokens", "input_tokens", "output_tokens")
+
+SLOPE_S: Final = 1.0
+"""What comes back is judged over so long."""
+LONGEST_WAIT_S: Final = 2.0
+"""After so long without news a request asks for some, where the far side did not say when it has more."""
+_KEPT: Final = 4096
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+
+
+class Told(NamedTuple):
+    """What one reply says of one measure: what is left, of how much, and in how many seconds all of it is back."""
+
+    measure: str
+    remaining: float
+    limit: float | None
+    reset_s: float | None
+
+
+def find_told(headers: Mapping[str, str], *, wall_s: float) -> list[Told]:
+    """What the headers of a reply say is left; what makes no sense is passed over.
+
+    Sources: the "Rate limits" pages of OpenAI's API (`x-ratelimit-remaining-requests`, resets as `6m0s`), which
+    others copy, and of Anthropic's (`anthropic-ratelimit-requests-remaining`, resets as RFC 3339 times).
+
+    Args:
+        headers: found by lower-case name.
+        wall_s: seconds since the epoch now.
+    """
+    return list(_iter_told(headers, wall_s))
+
+
+def tells_allowance(headers: Mapping[str, str]) -> bool:
+    """Whether `find_told` is worth asking: two look-ups."""
+    return "x-ratelimit-remaining-requests" in headers or "anthropic-ratelimit-requests-remaining" in headers
+
+
+def _iter_told(headers: Mapping[str, str], wall_s: float) -> Iterator[Told]:
+    for measure in MEASURES:
+        name = measure.replace("_", "-")
+        remaining = _parse_number(headers.get(f"x-ratelimit-remaining-{name}"))
+        if remaining is not None:
+            limit = _parse_number(headers.get(f"x-ratelimit-limit-{name}"))
+            yield Told(measure, remaining, limit, _parse_duration(headers.get(f"x-ratelimit-reset-{name}")))
+            continue
+        remaining = _parse_number(headers.get(f"anthropic-ratelimit-{name}-remaining"))
+        if remaining is not None:
+            limit = _parse_number(headers.get(f"anthropic-ratelimit-{name}-limit"))
+            reset_at = _parse_time(headers.get(f"anthropic-ratelimit-{name}-reset"))
+            yield Told(measure, remaining, limit, None if reset_at is None else max(0.0, reset_at - wall_s))
+
+
+def _parse_number(text: str | None) -> float | None:
+    return float(text) if text is not None and re.fullmatch(r"-?\d{1,15}(\.\d+)?", text.strip(), re.ASCII) else None
+
+
+def _parse_duration(text: str | None) -> float | None:
+    """Seconds in `6m0s`, `17ms`, `1.5s`, or a bare number of them."""
+    text = (text or "").strip()
+    if not text:
+        return None
+    if (number := _parse_number(text)) is not None:
+        return max(0.0, number)
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return None
+    hours, minutes, seconds, milliseconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+
+
+def _parse_time(text: str | None) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except (ValueError, OverflowError):  # no time: then it did not say
+        return None
+
+
+class Allowance:
+    """What is left of one measure at the far side, now; a pure state machine.
+
+    Between two replies it is what the last one said, less what was sent since, and more by what comes back meanwhile,
+    which is judged by how the sum of what is left and what was let through has grown lately. So an allowance that
+    changes is followed within a second, up and down, without a refusal.
+    """
+
+    def __init__(self, measure: str) -> None:
+        self.measure = measure
+        self._sent = 0.0
+        self._told_of = -1.0
+        self._told_at = 0.0
+        self._remaining = float("inf")
+        self._reset_at: float | None = None
+        self._limit: float | None = None
+        self._sums: deque[tuple[float, float]] = deque()
+        self._refused: list[tuple[float, float]] = []
+        self._slope = 0.0
+
+    def send(self, cost: Cost) -> float:
+        """An attempt goes; its place in the sum of what was sent."""
+        self._sent += cost.measure(self.measure)
+        return self._sent
+
+    def refuse(self, place: float, cost: Cost) -> None:
+        """The attempt of this place was refused: it took nothing."""
+        insort(self._refused, (place, float(cost.measure(self.measure))))
+        del self._refused[:-_KEPT]
+
+    def note(self, told: Told, *, place: float, sent_at: float, now: float) -> None:
+        """The reply to the attempt of this place said this; one to an older attempt than the last says nothing new."""
+        if place <= self._told_of:
+            return
+        self._told_of = place
+        self._told_at = sent_at
+        self._remaining = told.remaining
+        self._limit = told.limit
+        self._reset_at = None if told.reset_s is None else now + told.reset_s
+        position = bisect_right(self._refused, (place, float("inf")))
+        let_through = place - sum(cost for _, cost in self._refused[:position]) if position else place
+        self._note_sum(sent_at, told.remaining + let_through)
+
+    def _note_sum(self, at: float, total: float) -> None:
+        sums = self._sums
+        sums.append((at, total))
+        while len(sums) > 2 and at - sums[1][0] >= SLOPE_S:
+            sums.popleft()
+        span_s = at - sums[0][0]
+        if span_s >= SLOPE_S / 4:
+            self._slope = max(0.0, (total - sums[0][1]) / span_s)
+
+    def left(self, now: float) -> float:
+        """What may be sent now."""
+        if self._remaining == float("inf"):
+            return self._remaining
+        position = bisect_right(self._refused, (self._told_of, float("inf")))
+        since = self._sent - self._told_of - sum(cost for _, cost in self._refused[position:])
+        if self._reset_at is not None and now >= self._reset_at and self._limit is not None:
+            return self._limit - since
+        left = self._remaining - since + self._slope * (now - self._told_at)
+        return left if self._limit is None else min(left, self._limit)
+
+    def wait_s(self, now: float, cost: Cost) -> float:
+        """Seconds until `cost` may be sent, at most 0.0 for now."""
+        needed = min(cost.measure(self.measure), self._limit or float("inf")) - self.left(now)
+        if needed <= 0.0:
+            return 0.0
+        wait_s = needed / self._slope if self._slope > 0.0 else LONGEST_WAIT_S
+        if self._reset_at is not None:
+            reset_s = self._reset_at - now
+            wait_s = reset_s if self._slope <= 0.0 and reset_s > 0 else min(wait_s, max(reset_s, 1e-3))
+        return wait_s

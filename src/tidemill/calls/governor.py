@@ -1,0 +1,155 @@
+"""What a lane's far side takes: the calls in flight, the attempts a second, the pauses it asks for."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tidemill.calls.allowance import Allowance, find_told, tells_allowance
+from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
+from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace, Throughput
+from tidemill.calls.quota import Cost
+
+
+class Ticket(NamedTuple):
+    """What was noted of an attempt when it was sent.
+
+    Attributes:
+        at: when.
+        cost: what it was taken to cost.
+        epoch: the limit in force.
+        places: its place in each allowance.
+    """
+
+    at: float
+    cost: Cost
+    epoch: int
+    places: tuple[float, ...]
+
+
+class Governor:
+    """Finds out how fast one far side may be asked; a pure state machine.
+
+    Joins an adaptive limit on the calls in flight, a pace where refusals show that a number in flight cannot express
+    the bound, what the replies' headers say is left, and the pauses that are asked for. All but the limit are waited
+    for through `wait_s`.
+
+    Attributes:
+        limit: on the calls in flight.
+        is_open: there is nothing to wait for.
+        refused_since: since when every answer was a refusal; None while the last one was not.
+
+    Args:
+        bounds: of the limit.
+        wall: gives the seconds since the epoch, which some headers count in.
+    """
+
+    def __init__(self, bounds: ConcurrencyRange, *, rng: random.Random, wall: Callable[[], float] = time.time) -> None:
+        self._wall = wall
+        self.limit = AdaptiveLimit(bounds)
+        self._rng = rng
+        self._pace = Pace()
+        self._throughput = Throughput()
+        self._allowances: tuple[Allowance, ...] = ()
+        self._paused_until = float("-inf")
+        self.is_open = True
+        self.refused_since: float | None = None
+
+    def wait_s(self, now: float, cost: Cost) -> float:
+        """Seconds until an attempt of this cost may go, at most 0.0 for now."""
+        wait_s = max(self._paused_until - now, self._pace.wait_s(now))
+        for allowance in self._allowances:
+            wait_s = max(wait_s, allowance.wait_s(now, cost))
+        if wait_s <= 0.0 and not self._allowances and self._pace.is_open:
+            self.is_open = True
+        return wait_s
+
+    def send(self, now: float, cost: Cost) -> Ticket:
+        """An attempt goes."""
+        self._pace.take(now)
+        places = tuple(allowance.send(cost) for allowance in self._allowances)
+        return Ticket(now, cost, self.limit.epoch, places)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether what an attempt costs matters."""
+        return len(self._allowances) > 1
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """It was not sent after all."""
+        for allowance, place in zip(self._allowances, ticket.places, strict=False):
+            allowance.refuse(place, ticket.cost)
+
+    def succeed(self, now: float, ticket: Ticket, *, in_flight: int, headers: Mapping[str, str]) -> None:
+        """It was answered well, with `in_flight` at the time, itself included."""
+        self.limit.succeed(now, epoch=ticket.epoch, latency_s=now - ticket.at, in_flight=in_flight)
+        self.let_through(now, ticket, headers=headers)
+
+    def let_through(self, now: float, ticket: Ticket, *, headers: Mapping[str, str]) -> None:
+        """It was let through, whatever came of it."""
+        self.refused_since = None
+        self._throughput.add(now)
+        if not self._pace.is_open:
+            self._pace.succeed(now, self._throughput, latency_s=now - ticket.at, limit=self.limit.limit)
+        if tells_allowance(headers):
+            self._note(now, ticket, headers)
+
+    def throttle(
+        self,
+        now: float,
+        ticket: Ticket,
+        *,
+        retry_after_s: float | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        """It was refused (429)."""
+        self.is_open = False
+        self._throughput.refuse()
+        if self.refused_since is None:
+            self.refused_since = now
+        for allowance, place in zip(self._allowances, ticket.places, strict=False):
+            allowance.refuse(place, ticket.cost)
+        is_told = tells_allowance(headers) and self._note(now, ticket, headers)
+        if retry_after_s is not None:
+            # A little more, so that several processes told the same do not come back at once.
+            self._pause(now + retry_after_s + self._rng.uniform(0.0, min(0.5, retry_after_s / 10)))
+        if is_told:
+            return
+        lately = self._throughput.per_second(now, max(1.0, 2 * self.limit.latency_s))
+        is_expressed = lately * self.limit.latency_s >= EXPRESSED
+        has_shrunk = self.limit.throttle(ticket.epoch, throughput=lately)
+        if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < STRAY_RATIO:
+            return  # few are refused, and the pause that was asked for may be all there is to it
+        if has_shrunk and not (is_expressed and self._pace.is_open):
+            self._pace.throttle(now, self._throughput)
+        elif retry_after_s is None and lately > 0:
+            self._pause(now + self._rng.uniform(0.5, 1.5) / lately)
+
+    def overload(self, ticket: Ticket) -> None:
+        """It met an overloaded server (503, 529), or no answer in time."""
+        self.limit.overload(ticket.epoch)
+
+    def restart(self) -> None:
+        """The far side is back after an outage."""
+        self.limit.restart()
+
+    def _pause(self, until: float) -> None:
+        self._paused_until = max(self._paused_until, until)
+
+    def _note(self, now: float, ticket: Ticket, headers: Mapping[str, str]) -> bool:
+        """Take in what the headers say is left; whether that is so little that it explains a refusal."""
+        told = {each.measure: each for each in find_told(headers, wall_s=self._wall())}
+        if not told:
+            return False
+        if not self._allowances:
+            self._allowances = tuple(Allowance(measure) for measure in told)
+            self.is_open = False
+            return False
+        is_spent = False
+        for allowance, place in zip(self._allowances, ticket.places, strict=False):
+            if (each := told.get(allowance.measure)) is not None:
+                allowance.note(each, place=place, sent_at=ticket.at, now=now)
+                is_spent = is_spent or each.remaining < max(1, ticket.cost.measure(each.measure))
+        return is_spent

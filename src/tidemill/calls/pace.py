@@ -1,0 +1,147 @@
+"""How many attempts a second may go, where the far side refuses some: found out from what it lets through."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+SHARE: Final = 0.95
+NEAR_RATIO: Final = 0.9
+DOUBLING_S: Final = 0.35
+PROBE_RATIO: Final = 0.02
+PROBE_GROWTH: Final = 1.3
+ROUND_S: Final = 0.5
+SLOWEST_S: Final = 2.0
+"""Seconds between two attempts at most: who is refused for longer asks no more often, and no less."""
+EXPRESSED: Final = 4
+"""Calls in flight from which on their number, and not their rate, is what is bounded."""
+
+
+FEW_ATTEMPTS: Final = 32
+STRAY_RATIO: Final = 0.3
+"""Refusals below this share may not depend on the pace at all: one server of several that is full, say."""
+BRIEF_S: Final = 0.01
+"""A latency below this is taken for this, where the pace is compared with what the calls in flight come to."""
+
+
+class Throughput:
+    """Good replies, counted by steps of a quarter of a second over the last minute.
+
+    Attributes:
+        refused_ratio: of the last few dozen attempts, the share that was refused.
+    """
+
+    STEP_S: Final = 0.25
+    STEPS: Final = 240
+
+    def __init__(self) -> None:
+        self._steps: deque[list[int]] = deque(maxlen=self.STEPS)  # [the step's number, its replies]
+        self.refused_ratio = 0.0
+
+    def add(self, now: float) -> None:
+        """One good reply came."""
+        self.refused_ratio -= self.refused_ratio / FEW_ATTEMPTS
+        number = int(now / self.STEP_S)
+        if self._steps and self._steps[-1][0] == number:
+            self._steps[-1][1] += 1
+        else:
+            self._steps.append([number, 1])
+
+    def refuse(self) -> None:
+        """One attempt was refused."""
+        self.refused_ratio += (1 - self.refused_ratio) / FEW_ATTEMPTS
+
+    def mean(self, now: float) -> float:
+        """Good replies a second over the last minute, or since the first."""
+        if not self._steps:
+            return 0.0
+        return self.per_second(now, min(60.0, now - self._steps[0][0] * self.STEP_S))
+
+    def per_second(self, now: float, over_s: float) -> float:
+        """Good replies a second over the last `over_s` seconds, in whole steps."""
+        first = int((now - over_s) / self.STEP_S)
+        total = 0
+        for number, replies in reversed(self._steps):
+            if number < first:
+                break
+            total += replies
+        return total / max(self.STEP_S, now - first * self.STEP_S)
+
+
+class Pace:
+    """A bound on attempts a second; a pure state machine.
+
+    There is none until attempts are refused (429) so slowly that a number in flight cannot express it. It is then what
+    was let through lately, taking in the time in which nothing was; grows quickly back to near that rate and slowly
+    beyond it (additive increase, multiplicative decrease, on the rate); a row of refusals halves it, down to one
+    attempt in two seconds. Where few are refused, whatever the pace, it keeps to half of what a minute carried.
+
+    Attributes:
+        rate: attempts a second, infinity for no bound.
+    """
+
+    def __init__(self) -> None:
+        self.rate = float("inf")
+        self._mark = 0.0
+        self._probe_ratio = PROBE_RATIO
+        self._next_at = float("-inf")
+        self._grown_at = 0.0
+        self._cycle_at: float | None = None
+        self._refused_since: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is bounded."""
+        return self.rate == float("inf")
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next attempt may go."""
+        return self._next_at - now
+
+    def take(self, now: float) -> None:
+        """An attempt goes."""
+        if self.rate != float("inf"):
+            self._next_at = max(self._next_at, now - 1.0 / self.rate) + 1.0 / self.rate
+
+    def throttle(self, now: float, throughput: Throughput) -> None:
+        """An attempt sent at this rate was refused."""
+        if self._refused_since is None:
+            self._refused_since = now
+            lately_s = 1.0 if self._cycle_at is None else min(60.0, max(1.0, now - self._cycle_at))
+            carried = throughput.per_second(now, lately_s)
+            self._mark = carried or float("inf")
+            self.rate = min(self.rate, SHARE * carried)
+        else:
+            self.rate /= 2
+        if throughput.refused_ratio < STRAY_RATIO:
+            self.rate = max(self.rate, throughput.mean(now) / 2)
+        self.rate = max(self.rate, 1.0 / SLOWEST_S)
+        self._next_at = max(self._next_at, now) + 1.0 / self.rate
+        self._probe_ratio = PROBE_RATIO
+        self._grown_at = now
+
+    def succeed(self, now: float, throughput: Throughput, *, latency_s: float, limit: int) -> None:
+        """An attempt was answered well."""
+        if self.rate == float("inf"):
+            return
+        if self._refused_since is not None:
+            self._end_refusals(now, throughput)
+        passed_s = min(now - self._grown_at, ROUND_S)
+        if passed_s <= 0.0:
+            return
+        self._grown_at = now
+        if self.rate < NEAR_RATIO * self._mark:
+            self.rate = min(self.rate * 2 ** (passed_s / DOUBLING_S), NEAR_RATIO * self._mark)
+        else:
+            self.rate *= 1 + self._probe_ratio * passed_s / ROUND_S
+            self._probe_ratio = min(1.0, self._probe_ratio * PROBE_GROWTH ** (passed_s / ROUND_S))
+        if self.rate * max(latency_s, BRIEF_S) > 2 * limit:
+            self.rate = float("inf")
+
+    def _end_refusals(self, now: float, throughput: Throughput) -> None:
+        """It lets through again: what it let through since it last began to is what it carries."""
+        began = self._cycle_at
+        self._refused_since = None
+        if began is not None and now - began > 1.0:
+            self._mark = throughput.per_second(now, min(60.0, now - began))
+        self._cycle_at = now

@@ -1,0 +1,61 @@
+"""The fields of a chat completion, as they come whole or in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tidemill.calls.wire import Usage
+from tidemill.models.messages import Reply
+
+_FILTERED = "content_filter"
+
+
+def make_reply(
+    text: str | None, reason: str | None, usage: Usage | None, refusal: str | None, reasoning: str = ""
+) -> Reply:
+    """The reply of these fields; one that the provider's filter stopped is a refusal, since its text is not whole."""
+    if reason == _FILTERED and not refusal:
+        refusal = "the provider's content filter stopped the reply"
+    return Reply(text or "", reason or "", usage, refusal or "", reasoning)
+
+
+def find_reasoning(message: Mapping[str, Any]) -> str:
+    """What the model thought, where the server shows it."""
+    for name in ("reasoning_content", "reasoning"):  # DeepSeek, vLLM and llama.cpp by the one, OpenRouter by the other
+        if type(text := message.get(name)) is str:
+            return text
+    return ""
+
+
+def parse_usage(usage: Any) -> Usage | None:
+    """The tokens told; None when there are none, or they are no counts: the budget then counts the call whole.
+
+    Where the total is more than input and output, the rest is output: Gemini and Grok leave reasoning out of theirs.
+    """
+    if type(usage) is not dict:
+        return None
+    tokens, more = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    if tokens is None or more is None:
+        return None
+    total = count(usage.get("total_tokens"))
+    if total is not None and total > tokens + more:
+        more = total - tokens
+    spent, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if not spent and not made and "prompt_cache_hit_tokens" not in usage:
+        return Usage(tokens, more)
+    cached = find_count(spent, "cached_tokens") or find_count(usage, "prompt_cache_hit_tokens")  # DeepSeek's
+    written = find_count(spent, "cache_write_tokens")
+    if cached + written > tokens:  # makes no sense: then all of it is billed as plain input
+        cached = written = 0
+    return Usage(tokens, more, cached, written, min(more, find_count(made, "reasoning_tokens")))
+
+
+def count(value: Any) -> int | None:
+    """`value` where it is a number of tokens."""
+    return value if type(value) is int and value >= 0 else None
+
+
+def find_count(fields: Any, name: str) -> int:
+    """The number of tokens under `name`, 0 where there is none."""
+    return (count(fields.get(name)) or 0) if type(fields) is dict else 0

@@ -1,0 +1,1 @@
+"""The wire formats a fault server answers in."""

@@ -1,0 +1,1 @@
+"""What a fault server can carry, and how it behaves beyond that."""

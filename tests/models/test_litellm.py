@@ -1,0 +1,178 @@
+"""Models spoken to by litellm: one attempt a request, the OpenAI format out and in, errors as any other's."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import pytest
+from pydantic import BaseModel
+
+import tidemill as tm
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
+from tidemill.errors import PermanentCallError, TransientCallError
+from tidemill.models.endpoints import (
+    find_base_url,
+    find_headers,
+    find_transport,
+    make_embedding_endpoint,
+    make_endpoint,
+)
+from tidemill.models.litellm import LitellmTransport
+from tidemill.models.options import Options
+from tidemill.testing import Fault, Faults, FaultServer
+
+pytest.importorskip("litellm")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # litellm's own
+
+MESSAGES: Any = [{"role": "user", "content": "Say hi."}]
+
+
+class Label(BaseModel):
+    sentiment: Literal["positive", "negative"]
+
+
+def make_model(server: FaultServer, **fields: Any) -> tm.Model:
+    return tm.model("litellm/openai/any", base_url=server.base_url, api_key="key-12345", **fields)
+
+
+def send(model: tm.Model, folder: Path, options: Options, timeout_s: float = 30.0) -> tuple[Request, Response]:
+    """One request of `model` and its response."""
+    endpoint = make_endpoint(model, find_headers(model, folder), options)
+    request = endpoint.build_request(MESSAGES)
+    return request, run(model, lambda transport: transport.send(request, timeout_s))
+
+
+def run(model: tm.Model, scene: Callable[[LitellmTransport], Awaitable[Response]]) -> Response:
+    async def main() -> Response:
+        transport = find_transport(model)
+        assert isinstance(transport, LitellmTransport)
+        try:
+            return await scene(transport)
+        finally:
+            await transport.close()
+
+    return asyncio.run(main())
+
+
+def test_a_request_and_its_reply_go_through_it(tmp_path: Path) -> None:
+    """With the model's own parameters, headers and key; the body's schema too."""
+    with FaultServer(keep_calls=True) as server:
+        model = make_model(server, headers={"X-Team": "a"})
+        _, response = send(model, tmp_path, Options(max_tokens=9, output=Label, params={"top_p": 0.5}))
+        [call] = server.calls
+    reply = make_endpoint(model, {}, Options()).parse_reply(response)
+    assert reply.usage is not None
+    assert Label.model_validate_json(reply.text).sentiment in ("positive", "negative")
+    assert call.headers["authorization"] == "Bearer key-12345"
+    assert call.headers["x-team"] == "a"
+    assert call.payload["model"] == "any"
+    assert (call.payload["max_tokens"], call.payload["top_p"]) == (9, 0.5)
+    assert call.payload["response_format"]["json_schema"]["schema"]["required"] == ["sentiment"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        (Fault("status", status=400), 400),
+        (Fault("unauthorized"), 401),
+        (Fault("status", status=404), 404),
+        (Fault("status", status=429, retry_after_s=3), 429),
+        (Fault("status", status=500), 500),
+        (Fault("status", status=503, retry_after_s=3), 503),
+        (Fault("error"), 200),
+    ],
+)
+def test_an_error_of_the_far_side_is_a_response_as_from_any_other(
+    fault_server: FaultServer, tmp_path: Path, fault: Fault, status: int
+) -> None:
+    """So one place judges all; and it was asked once: litellm retries nothing."""
+    fault_server.faults = Faults(script=lambda _: fault)
+    _, response = send(make_model(fault_server), tmp_path, Options())
+    assert response.status == status
+    assert response.headers.get("retry-after") == (None if fault.retry_after_s is None else "3")
+    assert orjson.loads(response.body)["error"]["message"]
+    assert fault_server.requests == 1
+
+
+@pytest.mark.parametrize("fault", [Fault("garbage"), Fault("cut"), Fault("reset")])
+def test_what_is_no_response_may_pass(fault_server: FaultServer, tmp_path: Path, fault: Fault) -> None:
+    """Not a 500 of the far side's, which litellm makes of it."""
+    fault_server.faults = Faults(script=lambda _: fault)
+    with pytest.raises(TransientCallError) as caught:
+        send(make_model(fault_server), tmp_path, Options())
+    assert type(caught.value) is TransientCallError
+    assert caught.value.status is None
+    assert fault_server.requests == 1
+
+
+def test_an_attempt_ends_at_its_time(fault_server: FaultServer, tmp_path: Path) -> None:
+    fault_server.faults = Faults(script=lambda _: Fault("stall"))
+    with pytest.raises(AttemptTimeoutError, match=r"no answer within 0\.5 s"):
+        send(make_model(fault_server), tmp_path, Options(), timeout_s=0.5)
+
+
+def test_no_connection_is_known_as_such(tmp_path: Path) -> None:
+    """Nothing was sent, so nothing is billed."""
+    model = tm.model("litellm/openai/any", base_url="http://127.0.0.1:9/v1", api_key="none")
+    with pytest.raises(UnreachableError, match="no connection"):
+        send(model, tmp_path, Options())
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "told"),
+    [
+        ("litellm/no-such-provider/any", {}, "LLM Provider NOT provided"),
+        ("litellm/anthropic/claude-haiku-4-5", {"logit_bias": {"1": 2}}, "does not support parameters"),
+    ],
+)
+def test_what_litellm_sends_for_no_record_ends_the_run(
+    fault_server: FaultServer, tmp_path: Path, name: str, params: dict[str, Any], told: str
+) -> None:
+    model = tm.model(name, base_url=fault_server.base_url, api_key="none")
+    with pytest.raises(PermanentCallError, match=told) as caught:
+        send(model, tmp_path, Options(max_tokens=5, params=params))
+    assert caught.value.of == "run"
+    assert fault_server.requests == 0
+
+
+def test_a_package_that_is_not_there_is_named_with_its_extra(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['litellm'] = None; import tidemill as tm;"
+        "tm.from_iterable([{}]).generate(tm.model('litellm/x/y'), prompt='a').write('out')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'tidemill[litellm]'" in done.stderr
+
+
+def test_litellm_finds_the_address_itself() -> None:
+    assert find_base_url(tm.model("litellm/azure/gpt-4o")) == "litellm://azure/gpt-4o"
+    assert find_transport(tm.model("openai/gpt-4.1-mini")) is None
+
+
+def test_a_step_s_calls_go_through_it(fault_server: FaultServer, tmp_path: Path) -> None:
+    """In the engine: retried, counted, landed."""
+    fault_server.faults = Faults(script=lambda call: Fault("status", status=500) if call.number == 1 else None)
+    stream = tm.from_iterable([{"text": "a"}, {"text": "b"}]).generate(
+        make_model(fault_server), prompt="{{ text }}", into="reply"
+    )
+    report = stream.write(str(tmp_path / "out"), progress=False)
+    assert report.outcome == "finished"
+    assert fault_server.requests == 3
+    assert fault_server.billed == 2
+    assert all(row["reply"] for row in tm.dataset(str(tmp_path / "out")))
+
+
+def test_vectors_come_through_it(tmp_path: Path) -> None:
+    """Asked for as plain numbers, the one form that all its providers have."""
+    model = tm.model("litellm/openai/any", base_url="http://127.0.0.1:9/v1", api_key="none")
+    request = make_embedding_endpoint(model, find_headers(model, tmp_path)).build_request(["a"])
+    assert orjson.loads(request.body)["encoding_format"] == "float"
+    with pytest.raises(UnreachableError):
+        run(model, lambda transport: transport.send(request, 30.0))
