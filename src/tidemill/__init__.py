@@ -13,6 +13,7 @@ from tidemill.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tidemill.adapters.collate import collate as collate
+    from tidemill.calls.gather import gather as gather
     from tidemill.calls.limits import Budget as Budget
     from tidemill.calls.limits import Limits as Limits
     from tidemill.calls.limits import Price as Price
@@ -52,6 +53,7 @@ _ERRORS = (
 )
 _HOMES = {
     "adapters.collate": "collate",
+    "calls.gather": "gather",
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",

@@ -152,6 +152,11 @@ class Lane:
         """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
         self._is_stopped = True
 
+    @property
+    def send(self) -> Send:
+        """What makes an attempt where a call brings nothing of its own: the transport's `send`."""
+        return self._transport.send
+
     def close(self) -> None:
         """Stop the lane's timers."""
         self._admission.close()
@@ -195,6 +200,7 @@ class Lane:
                     await commit(value, call.attempts)
             finally:
                 self.sending -= 1
+                self._meter.in_flight -= 1
             return value
         except CallError as error:
             error.attempts = call.attempts
@@ -203,7 +209,6 @@ class Lane:
         finally:
             call.error = None  # its traceback holds this call: no cycle is left for the collector
             if call.attempts:
-                self._meter.in_flight -= 1
                 self._meter.attempts_of_calls[call.attempts] += 1
             self._admission.leave(call)
 
@@ -304,12 +309,11 @@ class Lane:
         if call.attempts:
             timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
         else:
-            meter.begin()
             call.deadline_at = now + self._limits.deadline_s
             call.is_begun = True
         call.attempts += 1
         self.sending += 1
-        meter.attempts += 1
+        meter.send(is_first=call.attempts == 1)
         call.sent_at = now
         call.answered = False
         response = await call.send(call.request, timeout_s)
@@ -323,7 +327,7 @@ class Lane:
         value = decode(response)
         usage = value.usage
         self._retries.answer()
-        self._admission.note_answer(call, response, usage, in_flight=self.sending)
+        self._admission.note_answer(call, response, usage)
         cost = None if usage is None else self._pricing.cost(usage)
         meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
         if value.is_cut:
@@ -336,6 +340,7 @@ class Lane:
     def _end_failed(self, call: _Call, error: BaseException) -> None:
         """Settle what a failed attempt had reserved, count it and tell the breaker."""
         self.sending -= 1
+        self._meter.in_flight -= 1
         is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
         self._meter.unknown_usage += not is_refused
         if call.ceiling is not None and self._budget is not None:

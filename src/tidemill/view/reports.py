@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
+from tidemill.jobs.running.comparison import compare_estimate
 from tidemill.jobs.running.report import Report
 
 _ENDINGS = {
@@ -79,6 +80,8 @@ def _summary_lines(report: Report) -> list[str]:
             lines.append(f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound")
         if calls["failures"]:
             lines.append("failed attempts: " + ", ".join(f"{n:,} {cause}" for cause, n in calls["failures"].items()))
+    if compared := compare_estimate(report):
+        lines.append(compared)
     if report.recalled:
         lines.append(f"{report.recalled:,} replies paid for in an earlier sitting were used")
     if report.reused:

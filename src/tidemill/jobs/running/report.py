@@ -36,6 +36,8 @@ class Report:
         recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
         calls: calls, attempts, tokens, cost, latency percentiles over the life of the run.
         peak_rss_bytes: the most memory this process has held.
+        estimate: what the calls were estimated to come to before the run began, as `Estimate.to_dict` has it; None
+            where that was not asked for.
     """
 
     run_id: str
@@ -53,6 +55,7 @@ class Report:
     calls: Mapping[str, Any]
     elapsed_s: float
     peak_rss_bytes: int
+    estimate: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"

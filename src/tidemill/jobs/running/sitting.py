@@ -29,9 +29,9 @@ from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
-from tidemill.models.generate import Generate
+from tidemill.models.calling import CallNode
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 
@@ -52,6 +52,7 @@ class Sitting:
         self.surroundings = surroundings
         self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
+        self.estimate = run.ledger.load_meta("estimate") or request.estimate
         self.run_pass = begin_retry(run) if request.retry else RunPass()
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
@@ -74,7 +75,7 @@ class Sitting:
         scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
         scope.defer(sitting.ledger_thread.close, "ledger thread")
         source_half, record_half = job.halves
-        slots = count_slots(record_half)
+        slots, workers = count_slots(record_half), count_workers(record_half)
         first = len(source_half) + 1
         sitting.journal = Journal(
             run.ledger,
@@ -105,7 +106,7 @@ class Sitting:
         sitting.window = Window(
             sitting.next_chunk,
             steps,
-            WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
+            WindowLimits(workers=workers, records=max(2_000, 8 * slots, 2 * workers), grace_s=job.run.grace_s),
             sitting.lander.deliver,
             store=sitting.replies,
             first_number=run.sealed.get(sitting.run_pass.number, 0),
@@ -164,7 +165,8 @@ class Sitting:
         from tidemill.jobs.landing.sinks import make_writer  # loads pyarrow, which reading a stream does not need
 
         run, job = self.run, self.job
-        outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
+        called = [node.column_types() for node in job.steps if isinstance(node, CallNode)]
+        outputs = {name: kind for types in called for name, kind in types.items() if kind is not None}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
         errors = ErrorCount(job.max_errors, first=len(job.halves[0]) + 1, only_at_end=self.request.retry)
         errors.recount(run.counts)
@@ -194,7 +196,7 @@ class Sitting:
         return [index for index, on_error in enumerate(given) if on_error == policy]
 
     def save_meter(self) -> dict[str, Any]:
-        return {"meter": self.meter.to_dict()}
+        return {"meter": self.meter.to_dict(), "estimate": self.estimate}
 
     async def close(self) -> None:
         """End the reader, the engine and the journal; what is committed is durable."""
@@ -298,6 +300,7 @@ class Sitting:
             recalled=self.replies.recalled,
             reused=self.replies.reused,
             calls=describe_calls(self.meter),
+            estimate=self.estimate,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )
