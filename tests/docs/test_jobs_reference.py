@@ -125,16 +125,15 @@ def test_every_option_of_every_command_stands_there() -> None:
     command = ""
     for row in PAGE.table("commands"):
         if row["command"]:
-            command, argument = bare(row["command"]).split()[1:]
-            told[command] = {argument: row["default"]}
+            command, *arguments = bare(row["command"]).split()[1:]
+            told[command] = dict.fromkeys(arguments, row["default"])
         else:
             told[command][bare(row["option"]).split()[0]] = row["default"]
     group: Any = typer.main.get_command(app)
     assert told.keys() == group.commands.keys()
     for name, known in group.commands.items():
         options = {each.opts[0]: each for each in known.params if each.opts[0].startswith("-")}
-        argument = next(iter(told[name]))
-        assert told[name].keys() == {argument, *options}, name
+        assert {option for option in told[name] if option.startswith("-")} == options.keys(), name
         for option, parameter in options.items():
             default = parameter.default
             assert bare(told[name][option]) == ("" if default in (None, False) else str(default)), option

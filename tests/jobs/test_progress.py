@@ -108,6 +108,9 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     assert text.rstrip().endswith("finished")
     assert json.loads((tmp_path / "out/.run/report.json").read_bytes()) == json.loads(json.dumps(report.to_dict()))
     assert report.calls["usd"] == pytest.approx((stats["input_tokens"] + stats["output_tokens"]) / 1e3)
+    [(name, price)] = report.calls["prices"].items()
+    assert price == {"input": 1000.0, "output": 1000.0, "source": "the model's own"}
+    assert f"at 1000 input, 1000 output USD per million tokens of {name}, the model's own" in " ".join(text.split())
 
 
 def test_the_report_counts_replies_that_were_cut(server: FaultServer, tmp_path: Path) -> None:

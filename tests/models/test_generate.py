@@ -180,7 +180,7 @@ def test_a_refusal_fails_the_record_at_once(server: FaultServer, output: Any) ->
 def test_half_a_key_is_in_no_error(server: FaultServer, kind: Any) -> None:
     """What a model wrote is masked before it is cut: a key across the cut leaves nothing behind."""
     for place in (60, 70, 185, 195):
-        fault = Fault(kind, content=f"{'x' * place}canary-0123456789 it was")
+        fault = Fault(kind, status=400, content=f"{'x' * place}canary-0123456789 it was")
         server.faults = Faults(matching=[("", fault)])
         with pytest.raises(tm.CallError, match="xxx") as caught:
             ask(server, output=Label, max_reasks=0, model={"api_key": "canary-0123456789"})

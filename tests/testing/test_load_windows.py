@@ -1,5 +1,6 @@
 """Windows, meters, queues and the oracle: pure machines that are told the time."""
 
+import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -263,6 +264,18 @@ def test_outages_come_and_go() -> None:
     assert [again.is_on(at_s) for at_s in (4.9, 5, 6.9, 7, 15)] == [False, True, True, False, True]
     assert list(once.boundaries(0, 100)) == [5, 7]
     assert list(again.boundaries(6, 26)) == [7, 15, 17, 25]
+
+
+@given(st.floats(0, 9), st.floats(0.01, 5), st.floats(0.01, 5), st.integers(1, 20))
+def test_an_outage_begins_and_ends_at_its_boundaries(start_s: float, length_s: float, gap_s: float, count: int) -> None:
+    """On from each begin to each end, by turns, whatever floats round to."""
+    outage = Outage(start_s=start_s, length_s=length_s, every_s=length_s + gap_s)
+    edges = list(itertools.islice(outage.boundaries(-1, math.inf), 2 * count))
+    assert edges == sorted(edges)
+    assert [outage.is_on(at_s) for at_s in edges] == [True, False] * count
+    steps = Steps(factors=(0, 1), each_s=length_s)
+    turns = list(itertools.islice(steps.boundaries(0, math.inf), count))
+    assert [steps.factor(at_s) for at_s in turns] == [(number + 1) % 2 for number in range(count)]
 
 
 @given(st.sampled_from(["lognormal", "pareto"]), st.floats(0.01, 10), st.floats(0.0001, 0.9999))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -27,7 +27,7 @@ from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
 from tidemill.models.askable import Askable
-from tidemill.models.prices import find_price
+from tidemill.models.prices import PRICES_DATE, find_price
 
 if TYPE_CHECKING:
     from tidemill.models.client import Client
@@ -267,6 +267,16 @@ class Model(Config, Askable):
         from tidemill.models.client import get_client  # which needs the engine; a description needs none
 
         return get_client(self)
+
+
+def describe_prices(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
+    """By the name of each model that has a price: its rates, and where they are from."""
+    described: dict[str, dict[str, Any]] = {}
+    for each in models:
+        if (price := each.lane_price) is not None:
+            source = f"known on {PRICES_DATE}" if each.price is None else "the model's own"
+            described[each.model] = {**price.model_dump(exclude_none=True), "source": source}
+    return described
 
 
 def model(

@@ -24,6 +24,8 @@ _ENDINGS = {
     "failed": "stopped; mend that and run it again: what is done is kept",
 }
 
+_RATES = ("input", "output", "cached_input", "cache_write")
+
 
 def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, str]] = ()) -> None:
     """The report of a run: what became of the records, what it cost, and how to go on.
@@ -76,6 +78,8 @@ def _summary_lines(report: Report) -> list[str]:
         )
         cost = f", ${calls['usd']:,.4f}" if calls["usd"] else ""
         lines.append(f"{calls['input_tokens']:,} tokens in, {calls['output_tokens']:,} out{cost}")
+        if calls["usd"]:
+            lines += [f"at {_price(name, price)}" for name, price in calls.get("prices", {}).items()]
         if calls["cut"]:
             lines.append(f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound")
         if calls["failures"]:
@@ -88,6 +92,12 @@ def _summary_lines(report: Report) -> list[str]:
         lines.append(f"{report.reused:,} replies of the earlier run were used again")
     lines.append(f"{report.elapsed_s:,.1f} s, peak memory {report.peak_rss_bytes / 1e6:,.0f} MB")
     return lines
+
+
+def _price(name: str, price: Mapping[str, Any]) -> str:
+    """The rates of a model and where they are from."""
+    rates = [f"{price[rate]:g} {rate.replace('_', ' ')}" for rate in _RATES if rate in price]
+    return f"{', '.join(rates)} USD per million tokens of {name}, {price['source']}"
 
 
 def print_status(console: Console, status: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.models.calling import CallNode
+from tidemill.models.model import Model, describe_prices
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 
@@ -283,6 +284,9 @@ class Sitting:
         share = (size - self._read_before) / max(1, read - self._read_before)
         return self.sealed_before + round(self.window.admitted * share)
 
+    def _find_models(self) -> list[Model]:
+        return [model for node in self.job.steps if isinstance(model := getattr(node, "model", None), Model)]
+
     def report(self, outcome: str, reason: BaseException | str | None, *, exit_code: int) -> Report:
         """What the run came to."""
         run = self.run
@@ -299,8 +303,8 @@ class Sitting:
             before=self.sealed_before if self.request.retry else self.before,
             recalled=self.replies.recalled,
             reused=self.replies.reused,
-            calls=describe_calls(self.meter),
             estimate=self.estimate,
+            calls={**describe_calls(self.meter), "prices": describe_prices(self._find_models())},
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )

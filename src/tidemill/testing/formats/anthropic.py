@@ -19,6 +19,7 @@ from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, c
 from tidemill.testing.load.meter import Standing
 
 ERROR_TYPES = {
+    200: "api_error",
     400: "invalid_request_error",
     401: "authentication_error",
     402: "billing_error",

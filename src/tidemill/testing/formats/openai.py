@@ -20,6 +20,11 @@ from tidemill.testing.load.meter import Standing
 ANY_OBJECT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 MAX_SAMPLES = 128
 
+# A status of 200 is a gateway's, which puts a number where OpenAI puts a word.
+_ERRORS: dict[int, tuple[str, str | int | None]] = {
+    200: ("server_error", 200),
+    429: ("requests", "rate_limit_exceeded"),
+}
 _TOLD_UNITS = ("requests", "tokens")
 
 
@@ -38,8 +43,8 @@ class OpenAiErrors:
         """What was billed leaves nothing behind."""
 
     def render_error(self, status: int, message: str) -> bytes:
-        kind = "rate_limit_exceeded" if status == 429 else "fault"
-        return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": status}})
+        kind, code = _ERRORS.get(status, ("server_error" if status >= 500 else "invalid_request_error", None))
+        return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
     def render_error_event(self, message: str) -> bytes:
         return b"data: %b\n\n" % self.render_error(500, message)

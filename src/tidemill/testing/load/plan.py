@@ -202,18 +202,29 @@ class Outage(Config):
 
     def is_on(self, at_s: float) -> bool:
         """Whether `at_s` lies in it, its end not included."""
-        since_s = at_s - self.start_s
-        return since_s >= 0 and (since_s if self.every_s is None else since_s % self.every_s) < self.length_s
+        begins_s = self._begins_s(self._find_number(at_s))
+        return begins_s <= at_s < begins_s + self.length_s
 
     def boundaries(self, start_s: float, stop_s: float) -> Iterator[float]:
         """The times in `(start_s, stop_s]` at which it begins or ends, in order."""
-        every_s = self.every_s or math.inf
-        number = 0 if self.every_s is None else max(0, math.floor((start_s - self.start_s) / every_s))
-        while (begins_s := self.start_s + (number * every_s if number else 0)) <= stop_s:
+        number = self._find_number(start_s)
+        while (begins_s := self._begins_s(number)) <= stop_s:
             yield from (at_s for at_s in (begins_s, begins_s + self.length_s) if start_s < at_s <= stop_s)
             if self.every_s is None:
                 return
             number += 1
+
+    def _begins_s(self, number: int) -> float:
+        return self.start_s + (number * self.every_s if self.every_s is not None else 0.0)
+
+    def _find_number(self, at_s: float) -> int:
+        """The last time that it has begun by `at_s`, 0 where it has not yet; by sums, as `_begins_s` goes."""
+        if self.every_s is None:
+            return 0
+        number = max(0, math.floor((at_s - self.start_s) / self.every_s))
+        if self._begins_s(number + 1) <= at_s:
+            return number + 1
+        return number if self._begins_s(number) <= at_s or number == 0 else number - 1
 
 
 class Load(Config):
