@@ -74,6 +74,8 @@ __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604 - strings, compute
 
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
+    if name == "testing":  # the one part that is used whole
+        return import_module("tidemill.testing")
     if home is None:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(home), name)

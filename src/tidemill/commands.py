@@ -1,4 +1,4 @@
-"""The command line: `tidemill check | try | run | stop | status | show | retry | init | demo | serve-mock`."""
+"""The command line: `tidemill check | try | run | stop | tune | status | show | retry | init | demo | serve-mock`."""
 
 from __future__ import annotations
 
@@ -234,6 +234,23 @@ def stop(
     found = send_stop(_find_folder(run), now=now)
     end = "ends at once" if now else "starts nothing new and seals what is finished"
     _console().print(f"asked process {found['pid']} to stop: it {end}")
+
+
+@app.command()
+def tune(
+    run: RunArgument,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="concurrency=20 requests_per_minute=600 model=NAME.")
+    ],
+) -> None:
+    """Change the limits of a running run, within a second; its next sitting takes the job's own again."""
+    from tidemill.jobs.running.control import send_tuning
+    from tidemill.jobs.running.tuning import parse_tuning
+
+    tuning = parse_tuning(settings)
+    found = send_tuning(_find_folder(run), tuning)
+    whose = tuning.model or "every model"
+    _console().print(f"asked process {found['pid']} to go on with {tuning} for {whose}, until it ends")
 
 
 @app.command()

@@ -25,6 +25,7 @@ from workbench import (
 import tidemill as tm
 from tidemill.calls.limits import Budget, Limits
 from tidemill.jobs.running.inspect import read_replies
+from tidemill.models.branches import Gather
 from tidemill.models.call import Call
 from tidemill.models.embed import Embed
 from tidemill.testing import FaultServer, error_response
@@ -58,6 +59,9 @@ steps:
       into: said
       max_tokens: 9
   - call: my_steps:look_up
+  - gather:
+      again: {{call: my_steps:look_up}}
+      note: {{generate: {{model: fast, prompt: "Note {{{{ text }}}}", max_tokens: 9}}}}
 budget: {{usd: 5, calls: 500}}
 sink: {{path: out}}
 """
@@ -79,7 +83,10 @@ def test_a_job_file_of_every_kind_of_call(folder: Path, fault_server: FaultServe
     (folder / "again.yaml").write_text(job.to_yaml())
     assert tm.load_job("again.yaml") == job
     trial = job.preview(1)[0]
-    assert [exchange.step for exchange in trial.exchanges] == ["call", "embed", "generate", "generate", "call_2"]
+    assert [exchange.step for exchange in trial.exchanges] == [
+        *("call", "embed", "generate", "generate", "call_2", "gather.again", "gather.note")
+    ]
+    assert trial.exchanges[-1].cost_usd is not None
     assert trial.exchanges[0].request == {"id": 0, "text": "review 0."}
     assert trial.exchanges[1].request["input"] == "review 0. 9"
     assert trial.exchanges[1].reply.endswith(", …")  # type: ignore[union-attr]
@@ -89,11 +96,12 @@ def test_a_job_file_of_every_kind_of_call(folder: Path, fault_server: FaultServe
     assert (report.outcome, report.records["landed"]) == ("finished", 20)
     [part] = (folder / "out").glob("*.parquet")
     kinds = {field.name: str(field.type) for field in pq.read_schema(part)}
+    assert kinds["note"] == "string"
     assert kinds["said"] == "list<element: string>"
     assert kinds["embedding"].startswith("fixed_size_list<element: float>[")
     rows = list(tm.dataset("out"))
     assert [row["hit"]["user"]["id"] for row in rows] == list(range(20))
-    assert len({row["hit"]["key"] for row in rows} | {row["result"]["key"] for row in rows}) == 40
+    assert len({row[name]["key"] for row in rows for name in ("hit", "result", "again")}) == 60
 
 
 async def test_the_parts_of_a_batch_s_bill_are_the_bill(tmp_path: Path) -> None:
@@ -205,13 +213,52 @@ async def test_a_budget_holds_for_functions_by_what_it_bounds(tmp_path: Path, bu
     assert report.exit_code == (3 if budget.calls else 0)
 
 
+async def test_the_branches_of_a_step_are_under_way_at_once(tmp_path: Path) -> None:
+    """Each gets the record as it came and has a column of its own; a failure says its branch."""
+    write_records(tmp_path / "records.jsonl", numbered(10))
+    far = FarSide(lambda question: error_response(400, "no") if "review 3." in question else None)
+    both = {"one": ask("One: {{ text }}"), "two": {"call": {"fn": share, "columns": ["id"]}}}
+    job = make_job(tmp_path, [Gather(branches=both, name="facts")], max_errors=5)
+    report = await run_job(job, far)
+    assert [step["step"] for step in report.steps] == ["source", "facts", "sink"]
+    assert list(read_output(job.folders)[0]) == ["id", "text", "one", "two"]
+    [failed] = read_failed(job.folders)
+    assert failed.error["message"].startswith("branch `one`, http://far.invalid/v1")
+    assert {reply["step"] for reply in read_replies(job.folders, 100)} == {"facts"}
+    assert {reply["call"] for reply in read_replies(job.folders, 100)} == {0, 1_000_000}
+    far.script = lambda question: None
+    assert (await run_job(job, far, retry=True)).records["landed"] == 10
+    new = make_job(tmp_path, [Gather(branches=both, name="facts")], sink={"path": "new"})
+    far.forget()
+    assert (await run_job(new, far, reuse=str(job.folders.output))).reused == 20
+    assert far.billed == []
+
+
+@pytest.mark.parametrize(
+    ("branches", "told"),
+    [
+        ({}, "branches"),
+        ({"a": {"embed": {"model": "openai/x", "column": "a"}}}, "unknown key `branches.a.embed`"),
+        ({"a": {}}, "expected one of `generate` and `call`, got none"),
+        ({"a": {"call": {"fn": len, "into": "b"}}}, "a branch's column has the branch's name, `a`"),
+        ({"a": {"call": {"fn": len, "name": "b"}}}, "`name` is the whole step's"),
+        ({"a": {"call": {"fn": len, "on_error": "skip"}}}, "`on_error` is the whole step's"),
+    ],
+)
+def test_branches_that_are_none_are_refused(branches: Any, told: str) -> None:
+    with pytest.raises(tm.ConfigError, match=told):
+        Gather(branches=branches)
+
+
 async def test_plain_iteration_and_one_record_go_through_the_same_steps() -> None:
     """In an iteration of records that are there at once, a request takes as many as it may."""
     with FaultServer(keep_calls=True) as server:
         model = tm.model("openai/any", base_url=server.base_url, api_key="none")
-        stream = tm.from_iterable(numbered(40)).embed(model, "text", batch_size=20).call(share, into="shared")
+        embedded = tm.from_iterable(numbered(40)).embed(model, "text", batch_size=20)
+        stream = embedded.call(share, into="shared").gather(size={"call": len})
         rows = await asyncio.to_thread(list, stream)
         assert [row["shared"]["id"] for row in rows] == list(range(40))
+        assert {row["size"] for row in rows} == {4}
         assert sum(len(call.payload["input"]) for call in server.calls) == 40
         assert len(server.calls) < 10
         pipeline = tm.Pipeline(stream.pipeline)
@@ -225,3 +272,13 @@ async def test_a_bad_text_is_found_among_its_batch(tmp_path: Path) -> None:
     report = await run_job(job, far)
     assert report.records["quarantined"] == 1
     assert [row.record["id"] for row in read_failed(job.folders)] == [17]
+
+
+def test_an_estimate_tells_the_branches_apart() -> None:
+    """Each with its model's tokens; a function's calls cost none."""
+    model = tm.model("openai/any", base_url="http://far.invalid/v1", api_key="none", price=tm.Price(1, 2))
+    note = {"generate": {"model": model, "prompt": "Note {{ text }}", "max_tokens": 5}}
+    estimate = tm.from_iterable(numbered(20)).gather(note=note, size={"call": len}).estimate()
+    assert [(step.step, step.calls) for step in estimate.steps] == [("gather.note", 20), ("gather.size", 20)]
+    assert estimate.steps[0].output_tokens_high == 100
+    assert estimate.steps[1].usd_high == 0

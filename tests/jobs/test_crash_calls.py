@@ -34,6 +34,7 @@ from tidemill.calls.wire import Response
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import FlatMap
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.branches import Gather
 from tidemill.models.call import Call
 from tidemill.models.embed import Embed
 from tidemill.testing import CrashDisk, error_response
@@ -71,16 +72,28 @@ def measure(record: dict[str, Any]) -> Any:
     return {"length": len(record["text"])}
 
 
+async def keep(record: dict[str, Any]) -> Any:
+    await asyncio.sleep(0.001)
+    note(record)
+    return record["id"]
+
+
 def halve(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**record, "half": half} for half in range(record["id"] % 3)]
 
 
 FEW = Limits(concurrency=8, max_attempts=1)
 
+measured = {"call": {"fn": measure, "columns": ["text"], "limits": FEW}}
+
 STEPS: dict[str, Callable[[], Sequence[Node]]] = {
     "a coroutine function": lambda: [Call(fn=look_up, into="hit", limits=FEW)],
     "a plain function, of some columns": lambda: [Call(fn=measure, columns=("text",), limits=FEW)],
     "vectors": lambda: [Embed(model=make_model(), column="text", batch_size=4)],
+    # None of its branches fails: how far the others came by then would be a matter of time.
+    "several at once": lambda: [
+        Gather(branches={"note": ask("Note {{ id }}", n=2), "hit": Call(fn=keep, limits=FEW), "size": measured})
+    ],
     "several samples": lambda: [label(n=3, seed=5), FlatMap(fn=halve), ask("Side {{ half }} of {{ text }}", n=2)],
     "all of them": lambda: [
         Call(fn=look_up, into="hit", limits=FEW),
@@ -124,7 +137,7 @@ async def test_every_operation_of_a_run(tmp_path: Path, kind: str) -> None:
     disk = CrashDisk(watched, tmp_path / "snapshots", observe=count)
     forget()
     await run_job(job_in(watched, source, kind), far, disk)
-    in_flight = 4 * ONCE.slots * len(whole.steps)  # a request for vectors has four texts
+    in_flight = 4 * ONCE.slots * len(whole.steps)  # a request for vectors has four texts, a step at most four lanes
     for snapshot in disk.distinct_snapshots[::3]:
         job = job_in(snapshot.folder, source, kind)
         committed = read_committed(job.folders)
@@ -135,7 +148,7 @@ async def test_every_operation_of_a_run(tmp_path: Path, kind: str) -> None:
     check_folders(whole.folders)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in STEPS if kind != "a plain function, of some columns"])
+@pytest.mark.parametrize("kind", ["a coroutine function", "vectors", "several samples", "all of them"])
 async def test_a_retry_makes_the_failed_step_s_calls_only(tmp_path: Path, kind: str) -> None:
     """Once what was wrong is mended, the records land, and nothing else is paid again."""
     source = write_records(tmp_path / "records.jsonl", numbered(24))

@@ -48,7 +48,7 @@ async def gather(**branches: Branch) -> Gathered:
         Exception: what the first branch that failed raised.
     """
     _check_branches(branches)
-    values = await run_together(_name_failure(name, _start(branch)) for name, branch in branches.items())
+    values = await run_together(name_failure(name, _start(branch)) for name, branch in branches.items())
     return Gathered(zip(branches, values, strict=True))
 
 
@@ -105,7 +105,7 @@ async def _end_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:
         raise cancelled
 
 
-async def _name_failure(name: str, coroutine: Coroutine[Any, Any, T]) -> T:
+async def name_failure(name: str, coroutine: Coroutine[Any, Any, T]) -> T:
     """What `coroutine` gives; an error of it says that it came from the branch `name`."""
     try:
         return await coroutine

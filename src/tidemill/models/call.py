@@ -80,6 +80,10 @@ class Call(FunctionNode, CallNode):
     limits: Limits = Limits()
     retry_on: tuple[ErrorClass, ...] = ()
 
+    def column_types(self) -> dict[str, Any]:
+        """The column of its results, which may be of any type."""
+        return {self.into: None}
+
     def iter_columns(self) -> Iterator[tuple[KeyPath, str]]:
         for position, name in enumerate(self.columns or ()):
             yield ("columns", position), name

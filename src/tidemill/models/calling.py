@@ -44,15 +44,17 @@ class CallNode(Node):
 
     calls = True
 
-    into: str
+    def iter_calls(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
+        """The calls it makes of one record, each with its label within the step and its key: by default itself."""
+        yield "", (), self
 
     def find_model(self) -> Model | None:
-        """The model it asks, if it asks one."""
+        """The model it asks, if it is a call that asks one."""
         return None
 
     def column_types(self) -> dict[str, Any]:
         """The columns it writes, each with the annotation of what then stands there, None where that is not known."""
-        return {self.into: None}
+        return {}
 
     def iter_templates(self) -> Iterator[tuple[KeyPath, Template]]:
         """Its templates over the record, each with its key."""

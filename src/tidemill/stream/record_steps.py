@@ -26,6 +26,7 @@ from tidemill.data.nodes.single import (
     Unbatch,
     WithColumns,
 )
+from tidemill.models.branches import Gather
 from tidemill.models.call import Call
 from tidemill.models.embed import Embed
 from tidemill.models.generate import Generate
@@ -333,3 +334,18 @@ class RecordSteps(ABC, Generic[T]):
         given = {"fn": fn, "into": into, "columns": None if columns is None else tuple(columns)}
         bounds = {} if limits is None else {"limits": limits}
         return self._append(Call, **given, **bounds, retry_on=tuple(retry_on), name=name, on_error=on_error)
+
+    def gather(
+        self, *, name: str | None = None, on_error: OnError | None = None, **branches: Node | Mapping[str, Any]
+    ) -> Stream[T]:
+        """Make several calls of each record at once, and put what each gives into the column of its name.
+
+        Order: kept.   Memory: the records of the window (a few times the calls in flight).
+        Failure: of any branch the record's; the first ends the others. Else as `generate` and `call`.
+        Resume: as `generate`: each branch's calls are kept as its own.
+
+        Args:
+            branches: a `generate` or a `call` for each column: `user={"call": look_up}`,
+                `label={"generate": {"model": fast, "prompt": "…"}}`, or their nodes.
+        """
+        return self._append(Gather, branches=branches, name=name, on_error=on_error)

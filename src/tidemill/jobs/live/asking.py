@@ -61,10 +61,10 @@ class StandIn(dict[str, Any]):
 
 
 class StepAsking(ABC):
-    """Builds the requests of one step that calls."""
+    """Builds the requests of one step that calls, or of one of its branches."""
 
     def __init__(self, node: CallNode) -> None:
-        self.into = node.into
+        [self.into] = node.column_types()
 
     @abstractmethod
     def ask(self, record: Record) -> Asked:
@@ -129,7 +129,7 @@ class CallAsking(StepAsking):
 
 
 def open_asking(node: CallNode, counter: TokenCounter | None, folder: Path) -> StepAsking:
-    """What builds the requests of `node`; `counter` is its model's, where it asks one."""
+    """What builds the requests of `node`, a single call; `counter` is its model's, where it asks one."""
     if isinstance(node, Generate) and counter is not None:
         return GenerateAsking(node, counter, folder)
     if isinstance(node, Embed) and counter is not None:

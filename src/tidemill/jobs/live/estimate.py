@@ -245,37 +245,33 @@ class _Walk:
         self.failed = 0
         self.notes: dict[str, None] = {}
         self.tallies: list[_Tally] = []
-        self._steps: list[tuple[str, Node, _Tally | None]] = []
+        self._steps: list[tuple[str, Node, list[_Tally]]] = []
         counters: dict[str, TokenCounter] = {}
         for node, name in zip(rest, names, strict=True):
-            if not isinstance(node, CallNode):
-                self._steps.append((name, node, None))
-                continue
-            model = node.find_model()
-            counter = None if model is None else counters.setdefault(model.model, find_counter(model.model))
-            tally = _Tally(name, node, open_asking(node, counter, folder), counter, measured.get(name))
-            self.tallies.append(tally)
-            self._steps.append((name, node, tally))
+            tallies: list[_Tally] = []
+            for label, _, each in node.iter_calls() if isinstance(node, CallNode) else ():
+                model = each.find_model()
+                counter = None if model is None else counters.setdefault(model.model, find_counter(model.model))
+                called = f"{name}.{label}" if label else name
+                found = None if label else measured.get(name)  # of a run, what all branches together came to is known
+                tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, found))
+            self.tallies += tallies
+            self._steps.append((name, node, tallies))
 
     def ask(self, record: Any) -> None:
         """What each step asks about `record`, as far as it can be followed."""
-        for name, node, tally in self._steps:
-            if tally is not None:
-                try:
-                    asked = tally.asking.ask(record)
-                except DataError:
-                    if tally is self.tallies[0]:
-                        self.failed += 1
+        for name, node, tallies in self._steps:
+            if tallies:
+                given = {}
+                for tally in tallies:
+                    asked = self._ask_one(tally, record)
+                    if asked is None:
                         return
-                    # What it needs comes from a function, or is none of what stands in for a reply.
-                    self.notes[f"{name}: what it asks follows from replies, and is not in it"] = None
-                    if tally.measured is None:
-                        return
-                    asked = Asked()
-                tally.asked.append(asked)
-                low, high = asked.least_tokens, asked.most_tokens
-                middle = low if high is None else (low + high) / 2
-                record = {**record, tally.asking.into: tally.asking.stand_in(middle)}
+                    tally.asked.append(asked)
+                    low, high = asked.least_tokens, asked.most_tokens
+                    middle = low if high is None else (low + high) / 2
+                    given[tally.asking.into] = tally.asking.stand_in(middle)
+                record = {**record, **given}
             elif isinstance(node, _FOLLOWED):
                 try:
                     record = record_function(node, name)(record)
@@ -283,6 +279,18 @@ class _Walk:
                     return
             elif node.record_wise:
                 self.notes[f"{name}: not called; as if it kept every record as it is"] = None
+
+    def _ask_one(self, tally: _Tally, record: Any) -> Asked | None:
+        """What one call asks about `record`; None where it cannot be followed any further."""
+        try:
+            return tally.asking.ask(record)
+        except DataError:
+            if tally is self.tallies[0]:
+                self.failed += 1
+                return None
+            # What it needs comes from a function, or is none of what stands in for a reply.
+            self.notes[f"{tally.name}: what it asks follows from replies, and is not in it"] = None
+            return None if tally.measured is None else Asked()
 
 
 def _sum_up(walk: _Walk, sample: Sample, total: float, *, is_partial: bool) -> Estimate:

@@ -117,6 +117,8 @@ class SingleRun:
     async def _ask(
         self, step: str, on_call: OnCall | None, line: Line, number: int, request: Request, send: Send | None = None
     ) -> Any:
+        number += line.first
+        step = f"{step}.{line.label}" if line.label else step
         sent = request
         if line.is_keyed:
             digest = blake2b(request.body, digest_size=16).hexdigest()

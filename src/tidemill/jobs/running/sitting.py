@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tidemill.calls.budget import BudgetLedger, Spend
+from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
+from tidemill.config.durations import show_duration
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
+from tidemill.errors import BudgetError, ConfigError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.ledger.journal import Journal
@@ -27,6 +30,7 @@ from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
@@ -35,6 +39,8 @@ from tidemill.models.calling import CallNode
 from tidemill.models.model import Model, describe_prices
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+
+logger = logging.getLogger(__name__)
 
 NOTHING_TO_DO = "already finished, nothing to do"
 NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
@@ -66,6 +72,8 @@ class Sitting:
         self.replies: LedgerReplies
         self.journal: Journal
         self.engine: Engine
+        self._expired: BudgetError | None = None
+        self._tuned: list[dict[str, Any]] = []
 
     @classmethod
     async def open(
@@ -126,9 +134,10 @@ class Sitting:
 
     def make_engine(self) -> Engine:
         budget = None
-        if self.job.budget is not None:
+        if self.job.budget is not None and self.job.budget.bounds_spending:
             lease = self.run.ledger.load_meta("lease")
-            budget = BudgetLedger(self.job.budget, Spend.from_dict(lease) if lease else Spend())
+            leased = Spend.from_dict(lease) if lease else NOTHING
+            budget = BudgetLedger(self.job.budget, leased.widen(self._count_spent()))
         return Engine(
             self.surroundings.transport(),
             rng=self.surroundings.rng,
@@ -136,6 +145,12 @@ class Sitting:
             commit_lease=self.journal.commit_lease,
             meter=self.meter,
         )
+
+    def _count_spent(self) -> Spend:
+        """What the far side reported so far: more than was leased where an earlier sitting had no budget."""
+        meter = self.meter
+        sent = meter.attempts - meter.failures["connection"]
+        return Spend(sent, meter.input_tokens + meter.output_tokens, meter.pico_usd)
 
     def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
         run, job, limit = self.run, self.job, self.request.limit
@@ -186,6 +201,27 @@ class Sitting:
             meta=self.save_meter,
         )
 
+    def tune(self, tuning: Tuning) -> list[str]:
+        """Go by other limits from now on; what changed, a line a lane. One that cannot be taken is logged."""
+        lanes = self.engine.lanes
+        try:
+            changed = tune_lanes(lanes, tuning)
+        except ConfigError as exc:
+            logger.warning("%s: `tune` cannot be taken: %s", self.run.folder.control, exc)
+            return []
+        after_s = round(time.monotonic() - self.started, 1)
+        self._tuned += [{"after_s": after_s, "model": label, **tuning.limits} for label in changed]
+        self.window.widen(sum(lane.limits.slots for lane in lanes.values()))
+        return [f"{label} goes on with {tuning}, as `tidemill tune` asked" for label in changed]
+
+    def expire(self, deadline_s: float) -> None:
+        """Start nothing new, since the budget's deadline has passed; the sitting then ends for that reason."""
+        self._expired = BudgetError(
+            f"the budget's deadline has passed, {show_duration(deadline_s)} from the start of this sitting",
+            hint="what is finished is kept; run it again and it goes on, with as much time again",
+        )
+        self.window.stop()
+
     @property
     def before(self) -> int:
         """Records done in earlier sittings: sealed ones, and those whose replies were all committed then."""
@@ -213,7 +249,7 @@ class Sitting:
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why."""
-        error = error or self.lander.raised
+        error = error or self.lander.raised or self._expired
         if error is not None:
             return ("raised" if error is self.lander.raised else "failed"), error
         breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
@@ -271,6 +307,9 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
             reason=reason,
+            details=describe_calls(self.meter),
+            limits=show_limits(self.engine.lanes),
+            tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
         )
 
     def _estimate_total(self) -> int | None:
@@ -305,6 +344,7 @@ class Sitting:
             reused=self.replies.reused,
             estimate=self.estimate,
             calls={**describe_calls(self.meter), "prices": describe_prices(self._find_models())},
+            tuned=self._tuned,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )

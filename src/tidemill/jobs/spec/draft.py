@@ -71,14 +71,16 @@ class Draft:
         """Where the output and the run stand, if the sink can be read."""
         return None if self.sink is None else find_folders(self.folder, self.sink, self.run)
 
-    def find_calls(self) -> list[tuple[int, CallNode]]:
-        """The steps that call, with their places."""
-        return [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, CallNode)]
+    def find_calls(self) -> list[tuple[int, KeyPath, CallNode]]:
+        """The calls of the steps, each with the step's place and the key in it."""
+        steps = [(index, step.node) for index, step in enumerate(self.steps)]
+        called = [(index, node) for index, node in steps if isinstance(node, CallNode)]
+        return [(index, path, call) for index, node in called for _, path, call in node.iter_calls()]
 
-    def find_models(self) -> list[tuple[int, Model]]:
-        """The models that steps ask, with the steps' places."""
-        found = [(index, node.find_model()) for index, node in self.find_calls()]
-        return [(index, model) for index, model in found if model is not None]
+    def find_models(self) -> list[tuple[int, KeyPath, Model]]:
+        """The models that steps ask, each with the step's place and the key in it."""
+        found = [(index, (*path, "model"), call.find_model()) for index, path, call in self.find_calls()]
+        return [(index, path, model) for index, path, model in found if model is not None]
 
     def problem(self, path: KeyPath, message: str, hint: str = "", **place: Any) -> Problem:
         """A problem at `path`: with its place in the job file, else with the step's name."""

@@ -252,7 +252,7 @@ class _Dumper:
     def dump_step(self, node: Node) -> Any:
         """A step, in its short form where it has one: a function alone, columns alone."""
         fields = self.dump_fields(node)
-        if len(fields) == 1 and (short := {"fn", "columns", "count"}.intersection(fields)):
+        if len(fields) == 1 and (short := {"fn", "columns", "count", "branches"}.intersection(fields)):
             alone = fields[short.pop()]
             return fields if isinstance(alone, dict) and "columns" in alone else alone
         return fields

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,15 +15,16 @@ from tidemill.calls.limits import Price
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import CallStep, FunctionStep, Line, Way, WindowStep
+from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, Way, WindowStep
 from tidemill.models.batching import Batching
+from tidemill.models.branches import Gather
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
-from tidemill.models.generate import Generate
+from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.generator import Generator
 from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Reply
@@ -33,6 +34,9 @@ from tidemill.resources.scope import Scope
 
 MOST_WORKERS = 4_096
 """Records in progress at once over all batches; each is a task of the loop."""
+
+CALLS_OF_BRANCH = MAX_SAMPLES * (MAX_REASKS + 1)
+"""The calls of a branch are numbered from its place times this on."""
 
 FREE = Price(0, 0)
 """What a function's calls cost in tokens: a budget in USD holds for what it bounds."""
@@ -63,7 +67,9 @@ def open_steps(
     opener = _Opener(engine, scope, folder if send else None)
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
-        if isinstance(node, CallNode):
+        if isinstance(node, Gather):
+            steps.append(GatherStep(index, name, node, opener.open_branches(node, name)))
+        elif isinstance(node, CallNode):
             steps.append(CallStep(index, name, *opener.open(node, name)))
         else:
             function = compile_step(node, name)
@@ -102,6 +108,14 @@ class _Opener:
             return self._open_embed(node, name)
         assert isinstance(node, Call)
         return self._open_call(node, name)
+
+    def open_branches(self, node: Gather, name: str) -> tuple[tuple[Runner, Line], ...]:
+        """What makes each call of the step, and how it goes out: under numbers of its own."""
+        opened = []
+        for place, (label, _, call) in enumerate(node.iter_calls()):
+            runner, line = self.open(call, f"{name}.{label}")
+            opened.append((runner, replace(line, label=label, first=place * CALLS_OF_BRANCH)))
+        return tuple(opened)
 
     def _open_generate(self, node: Generate) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
@@ -168,10 +182,11 @@ def count_slots(nodes: Sequence[Node]) -> int:
     """Calls that may be in flight at once over all models and functions of `nodes`; 1 when there is none."""
     models: list[Model] = []
     slots = 0
-    for node in nodes:
+    called = [node for node in nodes if isinstance(node, CallNode)]
+    for node in (call for each in called for _, _, call in each.iter_calls()):
         if isinstance(node, Call):
             slots += node.limits.slots
-        elif isinstance(node, CallNode) and (model := node.find_model()) is not None and model not in models:
+        elif (model := node.find_model()) is not None and model not in models:
             models.append(model)
             slots += model.lane_limits.slots
     return slots or 1

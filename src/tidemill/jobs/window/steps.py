@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+from tidemill.calls.gather import name_failure, run_together
 from tidemill.calls.lane import Lane, Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
+from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.batching import Batching
-from tidemill.models.calling import Runner
+from tidemill.models.calling import Ask, Runner, run_hooked
 
 
 class Kept(Reply, Protocol):
@@ -48,6 +50,8 @@ class Line:
         load: makes a reply of the row that one is kept as.
         is_keyed: whether a request is told the key of its call.
         batching: the way, where it sends requests of several records together.
+        label: what tells it from the other lines of its step, empty where it is the only one.
+        first: what its call numbers begin at.
     """
 
     way: Way
@@ -56,6 +60,8 @@ class Line:
     load: Callable[[list[Any]], Kept]
     is_keyed: bool = False
     batching: Batching[Any] | None = None
+    label: str = ""
+    first: int = 0
 
 
 StepAsk = Callable[..., Awaitable[Any]]
@@ -101,4 +107,46 @@ class CallStep:
         return error if isinstance(error, Exception) else exit_error(error, self.name)
 
 
-WindowStep = FunctionStep | CallStep
+@dataclass(frozen=True, slots=True)
+class GatherStep:
+    """A step that makes several calls of a record at once, each by a line of its own.
+
+    Attributes:
+        index: its place in the counts.
+        hooked: the node with the hooks around it.
+        branches: what makes each call, and the column it writes.
+    """
+
+    index: int
+    name: str
+    hooked: Node
+    branches: tuple[tuple[Runner, Line], ...]
+
+    function: ClassVar[None] = None
+    shape: ClassVar[Shape] = Shape.ONE
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """How its calls go out."""
+        return tuple(line for _, line in self.branches)
+
+    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+        """What the step makes of `record`, its calls made by `ask`; the step's hooks are called around it."""
+        return run_hooked(self.hooked, record, partial(self._run, ask))
+
+    async def _run(self, ask: StepAsk, record: Any) -> Any:
+        columns = [line.label for line in self.lines]
+        runs = (name_failure(line.label, _await(runner, record, partial(ask, line))) for runner, line in self.branches)
+        results = await run_together(runs)
+        return {**record, **{name: result[name] for name, result in zip(columns, results, strict=True)}}
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a validator or a function of the user's may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+
+async def _await(runner: Runner, record: Any, ask: Ask) -> Any:
+    return await runner.run(record, ask)
+
+
+WindowStep = FunctionStep | CallStep | GatherStep

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -95,6 +96,7 @@ class Window:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
+        self._more: list[asyncio.Task[None]] = []
         self._at = [0] * len(steps)  # records in progress at each step
         self._batchings: list[Batching[Any]] = []
         for position, step in enumerate(steps):
@@ -123,7 +125,7 @@ class Window:
             if work.done():
                 work.result()
         finally:
-            tasks = (feeder, *workers, stop, now)
+            tasks = (feeder, *workers, *self._more, stop, now)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, work, return_exceptions=True)
@@ -139,6 +141,14 @@ class Window:
         if now:
             self._stop_now.set()
         self._entries.close()
+
+    def widen(self, workers: int) -> None:
+        """Work on at least so many records at once from now on; called while `run` goes on."""
+        more = workers - self._limits.workers
+        if more > 0 and not self._stop.is_set():
+            self._limits = self._entries.limits = replace(self._limits, workers=workers)
+            self._more += [asyncio.create_task(self._work()) for _ in range(more)]
+            self.make_room()
 
     def make_room(self) -> None:
         """Say that what paused the reading may be over."""
@@ -258,6 +268,7 @@ class Window:
         self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
     ) -> Any:
         """The reply to a request, from the store or by `line`; committed."""
+        number += line.first
         if self._store is None and not line.is_keyed:
             return await line.way.call(request, line.decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
