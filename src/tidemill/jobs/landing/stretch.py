@@ -86,7 +86,7 @@ class Cut:
         if chunk.position is not None:
             self.positions[chunk.position.name] = chunk.position
         self.positions |= {position.name: position for position in chunk.passed}
-        self.totals = self.totals if chunk.totals is None else chunk.totals
+        self.totals = chunk.totals
 
     def _widen(self, part: str, low: int, high: int) -> None:
         span = self.ranges.setdefault(part, [low, high])
