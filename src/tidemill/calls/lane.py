@@ -23,7 +23,7 @@ from tidemill.calls.retry import (
     is_refusal,
     judge_response,
 )
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Transport, UnreachableError, Usage
+from tidemill.calls.wire import NOT_SENT, AttemptTimeoutError, Request, Response, Transport, UnreachableError, Usage
 from tidemill.errors import CallError, TransientCallError
 
 
@@ -361,12 +361,12 @@ class Lane:
         if call.ceiling is not None and self._budget is not None:
             if not is_refused:
                 self._budget.settle(call.ceiling, None)
-            elif isinstance(error, UnreachableError):
+            elif isinstance(error, NOT_SENT):
                 self._budget.release(call.ceiling)
             else:
                 self._budget.refuse(call.ceiling)
             call.ceiling = None
-        if isinstance(error, UnreachableError):
+        if isinstance(error, NOT_SENT):
             self._admission.give_back(call)
         elif isinstance(error, AttemptTimeoutError) and self._breaker.is_closed:
             self._admission.note_timeout(call)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tidemill.calls.credentials import label_endpoint, mask_request
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
+from tidemill.calls.wire import NOT_SENT, AttemptTimeoutError, Request, Response
 from tidemill.errors import CallError, FailureOf, PermanentCallError, TransientCallError
 
 BACKOFF_FIRST_S = 0.5
@@ -163,8 +163,8 @@ def is_outage(error: CallError) -> bool:
 
 
 def is_refusal(error: CallError) -> bool:
-    """Whether nothing was computed: no connection, or a status of 300-499, which no provider bills."""
-    return isinstance(error, UnreachableError) or (error.status is not None and 300 <= error.status < 500)
+    """Whether nothing was computed: it was not sent, or got a status of 300-499, which no provider bills."""
+    return isinstance(error, NOT_SENT) or (error.status is not None and 300 <= error.status < 500)
 
 
 def _shown(body: bytes, request: Request) -> str:

@@ -15,8 +15,8 @@ from tidemill.calls.connection import CutError, HandOnError, OversizeError
 from tidemill.calls.credentials import label_endpoint, mask_request
 from tidemill.calls.dialer import Dialer, ProxyRefusedError, Resolve
 from tidemill.calls.pool import Pool
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
-from tidemill.errors import CallError, PermanentCallError, TransientCallError
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, UnsentError
+from tidemill.errors import CallError, TransientCallError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_KNOWN: Final = 1024
@@ -137,12 +137,12 @@ class HttpTransport:
         where = label_endpoint(request.url)
         text = mask_request(_explain_dial(exc), request)[:300]
         if isinstance(exc, ssl.SSLCertVerificationError):
-            return PermanentCallError(f"its certificate is not accepted: {text}", where=where, of="run")
+            return UnsentError(f"its certificate is not accepted: {text}", where=where, of="run")
         is_away = isinstance(exc, ProxyRefusedError) and exc.status >= 500
         if is_away or isinstance(exc, (OSError, RuntimeError, CutError)):
             return UnreachableError(text, where=where)
         hint = "check HTTPS_PROXY" if isinstance(exc, ProxyRefusedError) else "check base_url and headers"
-        return PermanentCallError(f"the request cannot be sent: {text}", where=where, hint=hint, of="run")
+        return UnsentError(f"the request cannot be sent: {text}", where=where, hint=hint, of="run")
 
     def _map_answer(self, exc: Exception, request: Request, timeout_s: float) -> CallError:
         """What it means that a request was sent and no whole answer came."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from tidemill.errors import TransientCallError
+from tidemill.errors import PermanentCallError, TransientCallError
 
 
 class Usage(NamedTuple):
@@ -66,6 +66,13 @@ class UnreachableError(TransientCallError):
     """
 
 
+class UnsentError(PermanentCallError):
+    """It cannot be sent, by this or any other attempt. Nothing was sent, so nothing is billed."""
+
+
+NOT_SENT = (UnreachableError, UnsentError)
+
+
 class AttemptTimeoutError(TransientCallError):
     """Sent, and not answered whole in time. The far side may have billed it."""
 
@@ -80,7 +87,7 @@ class Transport(Protocol):
             UnreachableError: no connection came about.
             AttemptTimeoutError: it was sent and took too long.
             TransientCallError: the connection was cut; foreign errors are mapped here and nowhere else.
-            PermanentCallError: the request cannot be sent at all, such as a malformed address.
+            UnsentError: the request cannot be sent at all, such as to a malformed address.
         """
         ...
 
