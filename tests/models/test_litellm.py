@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -175,3 +176,36 @@ def test_vectors_come_through_it(tmp_path: Path) -> None:
     assert orjson.loads(request.body)["encoding_format"] == "float"
     with pytest.raises(UnreachableError):
         run(model, lambda transport: transport.send(request, 30.0))
+
+
+@pytest.mark.parametrize("fault", [Fault("status", status=500), Fault("garbage")])
+def test_vectors_are_asked_for_once_too(fault_server: FaultServer, tmp_path: Path, fault: Fault) -> None:
+    """Where litellm takes no retries for its own number of them."""
+    fault_server.faults = Faults(script=lambda _: fault)
+    model = make_model(fault_server)
+    request = make_embedding_endpoint(model, find_headers(model, tmp_path)).build_request(["a"])
+    with contextlib.suppress(TransientCallError):
+        run(model, lambda transport: transport.send(request, 30.0))
+    assert fault_server.requests == 1
+
+
+def test_a_stream_without_an_event_is_no_reply(fault_server: FaultServer, tmp_path: Path) -> None:
+    """litellm makes an empty one of it that ended well."""
+    fault_server.faults = Faults(script=lambda _: Fault("garbage"))
+    with pytest.raises(TransientCallError, match="got no event"):
+        send(make_model(fault_server), tmp_path, Options(stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_usage_that_nobody_told_is_not_known(fault_server: FaultServer, tmp_path: Path, stream: bool) -> None:
+    """litellm says 0, and a budget would believe it."""
+    fault_server.faults = Faults(script=lambda _: Fault("reply", tells_usage=False))
+    model = make_model(fault_server)
+    _, response = send(model, tmp_path, Options(stream=stream))
+    endpoint = make_endpoint(model, {}, Options(stream=stream))
+    if stream:
+        events = endpoint.open_stream()
+        events.feed(response.body)
+        assert events.reply().usage is None
+    else:
+        assert endpoint.parse_reply(response).usage is None

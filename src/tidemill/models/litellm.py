@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, UnsentError
 from tidemill.config.secrets import mask_start
-from tidemill.errors import PermanentCallError, ResourceError, TransientCallError
+from tidemill.errors import ResourceError, TransientCallError
 
 SCHEME = "litellm://"
 _OURS = frozenset({"authorization", "content-type"})
@@ -55,7 +55,7 @@ class LitellmTransport:
             UnreachableError: no connection came about.
             AttemptTimeoutError: it was sent and took too long.
             TransientCallError: the connection was cut, or what came is not what litellm expected.
-            PermanentCallError: litellm does not know the provider, or a parameter of it.
+            UnsentError: litellm does not know the provider, or a parameter of it.
         """
         if self._library is None:
             self._library = await asyncio.to_thread(_import_litellm)
@@ -69,6 +69,8 @@ class LitellmTransport:
             raise AttemptTimeoutError(f"no answer within {timeout_s:g} s") from None
         except _TakerError as exc:
             raise exc.error from None
+        except TransientCallError:
+            raise
         except Exception as exc:  # noqa: BLE001 - the edge to a library that raises what its providers' libraries do
             return _explain(exc, timeout_s)
 
@@ -93,16 +95,36 @@ class LitellmTransport:
         answer = await self._library.acompletion(**body)
         if not body.get("stream"):
             return Response(200, {}, _dump(answer))
-        pieces = []
-        async for chunk in answer:
-            piece = b"data: " + _dump(chunk) + b"\n\n"
-            pieces.append(piece)
-            if request.on_chunk is not None:
-                try:
-                    request.on_chunk(piece)
-                except Exception as exc:  # noqa: BLE001 - it passes through as it is, told apart from litellm's own
-                    raise _TakerError(exc) from None
-        return Response(200, {"content-type": "text/event-stream"}, b"".join([*pieces, b"data: [DONE]\n\n"]))
+        return await _read_stream(answer, request)
+
+
+async def _read_stream(answer: Any, request: Request) -> Response:
+    """The stream's events as the far side would have sent them, each handed on.
+
+    Raises:
+        TransientCallError: no event came: litellm makes a reply that ended well of it.
+    """
+    pieces, is_empty = [], True
+    async for chunk in answer:
+        told = chunk.model_dump(mode="json")
+        if told.get("usage") and all(getattr(each, "usage", None) is None for each in answer.chunks):
+            del told["usage"]  # what litellm itself counted, since the far side did not say
+        is_empty = is_empty and not _tells_something(told)
+        piece = b"data: " + orjson.dumps(told) + b"\n\n"
+        pieces.append(piece)
+        if request.on_chunk is not None:
+            try:
+                request.on_chunk(piece)
+            except Exception as exc:  # noqa: BLE001 - it passes through as it is, told apart from litellm's own
+                raise _TakerError(exc) from None
+    if is_empty:
+        raise TransientCallError("expected a stream of a chat completion, got no event of one")
+    return Response(200, {"content-type": "text/event-stream"}, b"".join([*pieces, b"data: [DONE]\n\n"]))
+
+
+def _tells_something(chunk: dict[str, Any]) -> bool:
+    """Whether a piece of a stream is one that the far side sent."""
+    return bool(chunk.get("usage")) or any(any(choice["delta"].values()) for choice in chunk["choices"])
 
 
 class _TakerError(Exception):
@@ -119,11 +141,15 @@ def _open_session() -> Any:
 
 
 def _import_litellm() -> Any:
-    """The package, told before it is imported to fetch no price list, and afterwards to print no advice."""
+    """The package, told before it is imported to fetch no price list, and afterwards to print no advice.
+
+    Of embeddings it takes no retries at all for its default number of them, so that is none for all in this process.
+    """
     check_litellm()
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     library = importlib.import_module("litellm")
     library.suppress_debug_info = True  # type: ignore[attr-defined]  # of a module loaded by name
+    library.DEFAULT_MAX_RETRIES = 0  # type: ignore[attr-defined]
     return library
 
 
@@ -134,11 +160,16 @@ def _check_model(library: Any, name: str) -> None:
     except library.BadRequestError as exc:
         told = mask_start(str(exc.message), 200)
         hint = "write it as litellm/PROVIDER/NAME, as litellm's documentation names the provider"
-        raise PermanentCallError(told, of="run", hint=hint) from None
+        raise UnsentError(told, of="run", hint=hint) from None
 
 
 def _dump(answer: Any) -> bytes:
-    return orjson.dumps(answer.model_dump(mode="json"))
+    """What the far side sent; where it did not say what it used, litellm says 0, which no request comes to."""
+    told = answer.model_dump(mode="json")
+    usage = told.get("usage")
+    if usage and not (usage.get("prompt_tokens") or usage.get("total_tokens")):
+        del told["usage"]
+    return orjson.dumps(told)
 
 
 def _explain(error: Exception, timeout_s: float) -> Response:
@@ -157,7 +188,7 @@ def _explain(error: Exception, timeout_s: float) -> Response:
         if _is_unreachable(error):
             raise UnreachableError("no connection") from None
         if "UnsupportedParamsError" in names:  # raised before anything is sent, for any record
-            raise PermanentCallError(told, of="run", hint="leave that out of the step and of params") from None
+            raise UnsentError(told, of="run", hint="leave that out of the step and of params") from None
         if type(status) is int and status >= 500:  # what it could not read to the end, or parse
             raise TransientCallError(told) from None
     if type(status) is not int:
