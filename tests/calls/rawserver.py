@@ -85,6 +85,23 @@ async def listen(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterat
         await asyncio.sleep(0)
 
 
+async def relay(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take bytes to and from a port of this machine, until one side goes."""
+    there, back = await asyncio.open_connection("127.0.0.1", port)
+    await asyncio.gather(pump(reader, back), pump(there, writer))
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass  # one side went
+    finally:
+        writer.transport.abort()
+
+
 async def say(writer: asyncio.StreamWriter, answer: bytes | Sequence[bytes]) -> None:
     """Send an answer, its pieces apart."""
     for piece in [answer] if isinstance(answer, bytes) else answer:

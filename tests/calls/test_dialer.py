@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from rawserver import OK, RawServer, listen, post, serve_raw
+from rawserver import OK, RawServer, listen, post, relay, serve_raw
 
 from tidemill.calls.address import Origin
 from tidemill.calls.dialer import Dialer, interleave
@@ -52,23 +52,12 @@ async def serve_proxy(to_port: int, answer: bytes = b"HTTP/1.1 200 Connected\r\n
     """A proxy that answers a CONNECT with `answer`, and then takes bytes to and from a port of this machine."""
     proxy = RawServer()
 
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass  # one side went
-        finally:
-            writer.transport.abort()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         proxy.connections.append([await reader.readuntil(b"\r\n\r\n")])
         writer.write(answer)
         try:
             if b" 200 " in answer:
-                there, back = await asyncio.open_connection("127.0.0.1", to_port)
-                await asyncio.gather(pump(reader, back), pump(there, writer))
+                await relay(to_port, reader, writer)
             else:
                 await reader.read()
         finally:

@@ -4,17 +4,23 @@ import asyncio
 import contextlib
 import functools
 import gzip
+import os
 import pickle
 import random
+import resource
 import socket
+import ssl
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import trustme
+from rawserver import listen, relay
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
@@ -24,6 +30,7 @@ from tidemill.errors import CallError, PermanentCallError, TransientCallError
 from tidemill.testing.faults import Fault, Faults, FaultServer
 
 SECRET = "canary-4711-secret"
+CANCELLED = 1_000
 
 
 def chat(base_url: str, text: str = "hello") -> Request:
@@ -239,6 +246,58 @@ async def test_cancelling_reaches_the_socket(transport: HttpTransport, server: F
     call.cancel()
     await asyncio.wait([call])
     assert (await in_thread(server.wait_idle))["in_flight"] == 0
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Descriptors for both ends of all connections, and those of what stands between."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 5 * CANCELLED
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted if hard < 0 else min(wanted, hard)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def open_tls(port: int, folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """What listens at a port of this machine, over TLS; its authority is one that this process accepts."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    patch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    async with listen(functools.partial(relay, port), context) as at:
+        yield f"https://localhost:{at}/v1"
+
+
+@pytest.mark.usefixtures("many_files")
+@pytest.mark.parametrize("is_tls", [False, True], ids=["plain", "TLS"])
+async def test_a_thousand_calls_that_are_cancelled_close_a_thousand_sockets(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_tls: bool
+) -> None:
+    """All were in flight at the server, which sees every one of them go; no descriptor is left on either side."""
+    transport = HttpTransport(connect_timeout_s=60.0)
+    await transport.send(chat(server.base_url), 10.0)  # the loop opens what it keeps
+    await transport.close()
+    await in_thread(server.stats)  # by then the server has closed its end of that too
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    before = len(os.listdir("/dev/fd"))
+    async with contextlib.AsyncExitStack() as stack:
+        url = server.base_url
+        if is_tls:
+            url = await stack.enter_async_context(open_tls(server.port, tmp_path, monkeypatch))
+        calls = [asyncio.create_task(transport.send(chat(url), 600.0)) for _ in range(CANCELLED)]
+        seen = await in_thread(server.wait_for, requests=1 + CANCELLED)
+        assert (seen["requests"], seen["in_flight"]) == (1 + CANCELLED, CANCELLED)
+        assert len(os.listdir("/dev/fd")) >= before + 2 * CANCELLED
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        assert all(call.cancelled() for call in calls)
+        assert (await in_thread(server.wait_idle))["in_flight"] == 0
+    seen = await in_thread(server.stats)  # by another round of the server's loop, which has closed the last one then
+    assert (seen["requests"], seen["good"]) == (1 + CANCELLED, 1)
+    assert len(os.listdir("/dev/fd")) <= before
+    await transport.close()
 
 
 async def test_a_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
