@@ -13,7 +13,7 @@ from rawserver import post
 from tidemill.calls import connection
 from tidemill.calls.dialer import ProxyRefusedError
 from tidemill.calls.transport import HttpTransport
-from tidemill.errors import CallError
+from tidemill.calls.wire import NOT_SENT
 
 NEVER_RAISED_HERE = {
     "BrokenBarrierError": "no barrier",
@@ -53,13 +53,13 @@ DIALLING = sorted(
 
 @pytest.mark.parametrize("kind", DIALLING)
 async def test_what_keeps_a_connection_from_coming_about_is_a_call_error(kind: type[BaseException]) -> None:
-    """Nothing was sent, whatever it is called."""
+    """Nothing was sent, whatever it is called, and so nothing counts."""
 
     async def resolve(host: str, port: int) -> list[object]:
         raise make_error(kind)
 
     transport = HttpTransport(resolve=resolve)
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(NOT_SENT) as caught:
         await transport.send(post("http://far.example/v1"), 10.0)
     assert caught.value.__cause__ is caught.value.__context__ is None
     await transport.close()

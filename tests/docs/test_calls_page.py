@@ -1,0 +1,61 @@
+"""docs/calls.md runs as printed: its code, its job files, its plan of a mock server and its commands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from docpages import ROOT, Page, list_said, load_module
+from test_streams_page import list_anchors
+
+from tidemill.calls.limits import TUNABLE, Limits
+from tidemill.config.loading import load_config
+from tidemill.jobs.running.tuning import parse_tuning
+from tidemill.models.model import Model
+from tidemill.testing.mock import MockOptions, MockPlan
+
+PAGE = Page.load("docs/calls.md")
+
+
+def test_the_page_runs_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each `print(…)  # text` prints that text, in order."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "calls_page.py"
+    path.write_text("\n".join(PAGE.blocks("python")))
+    with load_module(path):
+        assert capsys.readouterr().out.splitlines() == list_said(path.read_text())
+
+
+def test_its_files_are_what_a_job_and_a_mock_server_take() -> None:
+    models, plan = map(yaml.safe_load, PAGE.blocks("yaml"))
+    for fields in models["models"].values():
+        load_config(Model, fields)
+    load_config(MockPlan, plan)
+
+
+def test_its_commands_are_understood() -> None:
+    commands = list(PAGE.commands())
+    assert {command[0] for command in commands} == {"tune", "serve-mock"}
+    for name, *arguments in commands:
+        if name == "tune":
+            parse_tuning(arguments[1:])
+        else:
+            names = [option.removeprefix("--").replace("-", "_") for option in arguments[::2]]
+            assert set(names) <= {"port", *MockOptions.model_fields}
+
+
+def test_every_limit_is_told() -> None:
+    told = set(re.findall(r"\w+", PAGE.text))
+    assert {*Limits.model_fields, *TUNABLE} <= told
+
+
+def test_every_link_leads_somewhere() -> None:
+    """To a heading of this page or another, or to a file beside it."""
+    for target in re.findall(r"\]\((?!http)(.*?)\)", PAGE.text):
+        name, _, heading = target.partition("#")
+        text = (ROOT / "docs" / (name or "calls.md")).read_text()
+        assert not heading or heading in list_anchors(text), target
