@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
-EXTRAS := grain,hf,local,pandas,polars,s3,tokenizers,torch
+EXTRAS := grain,hf,litellm,local,pandas,polars,s3,tokenizers,torch
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format lint types layers bench ideas proof lock

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import json
 import sys
-import time
 from pathlib import Path
 
-from children import cpu_s, peak_rss_mb, raise_file_limit, tell
+from children import raise_file_limit, tell
+from driving import drive
 from workload import API_KEY, MODEL, render_prompt
 
 openai = importlib.import_module("openai")
@@ -18,25 +17,13 @@ uvloop = importlib.import_module("uvloop")
 
 async def main(base_url: str, calls: int, in_flight: int, options: dict[str, object]) -> None:
     client = openai.AsyncOpenAI(base_url=base_url, api_key=API_KEY)
-    done = 0
 
-    async def call(number: int) -> None:
-        nonlocal done
+    async def call(number: int) -> str:
         messages = [{"role": "user", "content": render_prompt(number)}]
         reply = await client.chat.completions.create(model=MODEL, messages=messages, **options)
-        done += bool(reply.choices[0].message.content)
+        return str(reply.choices[0].message.content)
 
-    async def work() -> None:
-        for number in numbers:
-            await call(number)
-
-    await asyncio.gather(*(call(number) for number in range(64)))
-    done = 0
-    numbers = iter(range(calls))
-    cpu, started = cpu_s(), time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(in_flight)))
-    wall, cpu = time.perf_counter() - started, cpu_s() - cpu
-    tell(calls=done, cpu_s=cpu, wall_s=wall, peak_rss_mb=peak_rss_mb(), version=openai.__version__)
+    tell(**await drive(call, calls, in_flight), version=openai.__version__)
 
 
 if __name__ == "__main__":

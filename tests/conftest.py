@@ -36,7 +36,13 @@ THREADS_THAT_STAY = (
 
 COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the process, ends with it
 
-ON_BOTH_LOOPS = ("test_transport.py", "test_connection.py", "test_dialer.py")
+ON_BOTH_LOOPS = (
+    "test_transport.py",
+    "test_connection.py",
+    "test_dialer.py",
+    "test_handing_on.py",
+    "test_foreign_errors.py",
+)
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU`."""

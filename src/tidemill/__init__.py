@@ -13,6 +13,7 @@ from tidemill.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tidemill.adapters.collate import collate as collate
+    from tidemill.calls.gather import gather as gather
     from tidemill.calls.limits import Budget as Budget
     from tidemill.calls.limits import Limits as Limits
     from tidemill.calls.limits import Price as Price
@@ -52,6 +53,7 @@ _ERRORS = (
 )
 _HOMES = {
     "adapters.collate": "collate",
+    "calls.gather": "gather",
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",
@@ -72,6 +74,8 @@ __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604 - strings, compute
 
 def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
+    if name == "testing":  # the one part that is used whole
+        return import_module("tidemill.testing")
     if home is None:
         raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(home), name)

@@ -1,9 +1,10 @@
-"""The command line: `tidemill check | try | run | stop | status | show | retry | init | demo | serve-mock`."""
+"""The command line: `tidemill check | try | run | stop | tune | status | show | retry | init | demo | serve-mock`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+ESTIMATE_S = 1.0
+"""Seconds that a command reads for an estimate."""
 
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
 RunArgument = Annotated[
@@ -87,9 +91,17 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def check(job: JobArgument, overrides: SetOption = None) -> None:
+def check(
+    job: JobArgument,
+    no_estimate: Annotated[
+        bool, typer.Option("--no-estimate", help="Do not read a sample to say what the calls will come to.")
+    ] = False,
+    overrides: SetOption = None,
+) -> None:
     """Find everything wrong with a job that can be known before a call. Nothing is called or written."""
     from tidemill.job import load_job
+    from tidemill.jobs.running.inspect import estimate_job
+    from tidemill.jobs.spec.notes import find_notes
 
     loaded = load_job(job, overrides or ())
     loaded.check()
@@ -100,6 +112,11 @@ def check(job: JobArgument, overrides: SetOption = None) -> None:
     names = spec.names[1:-1]
     console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
     console.print(f"record half: {', '.join(names[len(before) :]) or 'no steps'}")
+    found = None if no_estimate else estimate_job(spec, seconds=ESTIMATE_S)
+    for line in found.describe() if found is not None else ():
+        console.print(line)
+    for note in find_notes(spec):
+        console.print(note)
 
 
 @app.command(name="try")
@@ -189,13 +206,18 @@ def _run(
     job: Path, overrides: list[str] | None, request: RunRequest, *, before: Callable[[JobSpec], None] | None = None
 ) -> int:
     from tidemill.job import load_job
-    from tidemill.jobs.running.inspect import count_reasons
+    from tidemill.jobs.running.inspect import count_reasons, estimate_job
     from tidemill.jobs.running.progress import run_with_progress
+    from tidemill.jobs.spec.checks import check_job
     from tidemill.view.reports import print_report
 
     spec = load_job(job, overrides or ()).spec
     if before is not None:
         before(spec)
+    check_job(spec)  # before anything is read for the estimate
+    if not request.retry and (request.fresh or not spec.folders.ledger.exists()):
+        found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)
+        request = replace(request, estimate=None if found is None else found.to_dict())
     report = run_with_progress(spec, request, show=True)
     print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
@@ -212,6 +234,23 @@ def stop(
     found = send_stop(_find_folder(run), now=now)
     end = "ends at once" if now else "starts nothing new and seals what is finished"
     _console().print(f"asked process {found['pid']} to stop: it {end}")
+
+
+@app.command()
+def tune(
+    run: RunArgument,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="concurrency=20 requests_per_minute=600 model=NAME.")
+    ],
+) -> None:
+    """Change the limits of a running run, within a second; its next sitting takes the job's own again."""
+    from tidemill.jobs.running.control import send_tuning
+    from tidemill.jobs.running.tuning import parse_tuning
+
+    tuning = parse_tuning(settings)
+    found = send_tuning(_find_folder(run), tuning)
+    whose = tuning.model or "every model"
+    _console().print(f"asked process {found['pid']} to go on with {tuning} for {whose}, until it ends")
 
 
 @app.command()

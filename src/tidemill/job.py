@@ -7,9 +7,12 @@ from os import PathLike
 from pathlib import Path
 
 from tidemill.data.iteration import Records
+from tidemill.jobs.live.estimate import Estimate, estimate_calls
 from tidemill.jobs.live.iteration import iterate_all
+from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.live.trial import Trial, run_trials
 from tidemill.jobs.opening.refusal import check_opening
+from tidemill.jobs.running.inspect import measure_run
 from tidemill.jobs.running.progress import run_with_progress
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
@@ -56,6 +59,16 @@ class Job:
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request and reply; with `call=False` nothing is sent."""
         return run_trials(self.spec.source, self.spec.steps, count, folder=self.spec.folder, call=call)
+
+    def estimate(
+        self, *, limit: int | None = None, records: int = 200, seconds: float = 2.0, seed: int = 0
+    ) -> Estimate:
+        """What its calls will come to, as of `Stream.estimate`; what its own run has measured so far is gone by."""
+        limits = SampleLimits(records, seconds, seed)
+        spec, measured = self.spec, measure_run(self.spec.folders)
+        return estimate_calls(
+            spec.source, spec.steps, folder=spec.folder, limits=limits, limit=limit, measured=measured
+        )
 
     def run(
         self,

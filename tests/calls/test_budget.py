@@ -189,6 +189,49 @@ def test_a_spend_goes_through_json_and_back() -> None:
     assert spend.usd == 5.0
 
 
+def test_usage_beyond_what_a_request_allows_counts_whole_and_is_expected_from_then_on() -> None:
+    """A hidden prompt, or thinking beyond `max_tokens`: the most there was of it goes on top of each reservation."""
+    ledger = BudgetLedger(Budget(tokens=500), durable=False)
+    ceiling = Spend(1, 100, 0)
+    assert all(ledger.reserve(ceiling) for _ in range(4))
+    ledger.settle(ceiling, Spend(1, 130, 0))
+    assert (ledger.spent.tokens, ledger.overrun) == (130, Spend(0, 30, 0))
+    assert not ledger.reserve(Spend(1, 1, 0)), "130 are spent, and the three in flight may come to 390"
+    assert ledger.judge(Spend(1, 1, 0)) == "refund"
+    ledger.settle(ceiling, Spend(1, 20, 0))
+    assert ledger.overrun == Spend(0, 30, 0), "a smaller one changes nothing"
+    assert not ledger.reserve(Spend(1, 61, 0))
+    assert ledger.reserve(Spend(1, 60, 0))
+    for reserved, cost in ((ceiling, 130), (ceiling, 130), (Spend(1, 60, 0), 90)):
+        ledger.settle(reserved, Spend(1, cost, 0))
+    assert (ledger.spent.tokens, ledger.reserved) == (500, NOTHING)
+
+
+def test_a_reservation_with_an_overrun_gets_the_lease_it_waits_for() -> None:
+    """The lease that is asked for covers what is on top of it, and of each that waits with it."""
+    ledger = BudgetLedger(Budget(tokens=10_000))
+    leased(ledger, Spend(1, 100, 0))
+    assert ledger.reserve(Spend(1, 100, 0))
+    ledger.settle(Spend(1, 100, 0), Spend(1, 1_100, 0))
+    waiting = [Spend(1, 100, 0)] * 3
+    assert not ledger.reserve(waiting[0])
+    assert ledger.judge(waiting[0]) == "lease"
+    leased(ledger, Spend(3, 300, 0))
+    assert all(ledger.reserve(each) for each in waiting)
+
+
+def test_a_budget_overrun_is_leased_whole() -> None:
+    """What was spent beyond it is durable all the same, so that going on spends no more."""
+    ledger = BudgetLedger(Budget(tokens=100))
+    leased(ledger, Spend(1, 100, 0))
+    assert ledger.reserve(Spend(1, 100, 0))
+    ledger.settle(Spend(1, 100, 0), Spend(1, 170, 0))
+    lease = ledger.next_lease()
+    assert lease is not None
+    assert lease.tokens == 170
+    assert BudgetLedger(Budget(tokens=100), lease).judge(Spend(1, 1, 0)) == "never"
+
+
 class HardBudget(RuleBasedStateMachine):
     """A run that crashes and goes on, against a far side that bills what it likes up to each attempt's ceiling."""
 

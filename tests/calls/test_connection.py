@@ -3,17 +3,21 @@
 import asyncio
 import gzip
 import os
+import re
+import ssl
 import zlib
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rawserver import OK, post, serve_raw
 
-from tidemill.calls import connection, pool
+from tidemill.calls import connection, encoding, pool
 from tidemill.calls.transport import HttpTransport
 from tidemill.errors import TransientCallError
+from tidemill.testing.clock import run_virtual
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 GZIPPED = gzip.compress(b'{"a": 1}' * 100)
@@ -177,30 +181,62 @@ async def test_a_thousand_cancelled_calls_leave_nothing(transport: HttpTransport
         assert count_files() == before
 
 
+def gunzip_all(pieces: list[bytes], max_bytes: int = 10**6) -> bytes:
+    gunzip = encoding.Gunzip(max_bytes)
+    body = b"".join(map(gunzip.feed, pieces))
+    assert gunzip.size_bytes == len(body)
+    assert gunzip.is_whole or len(body) > max_bytes
+    return body
+
+
+def cut(whole: bytes, at: set[int]) -> list[bytes]:
+    """`whole` in pieces."""
+    cuts = [0, *sorted(at), len(whole)]
+    return [whole[start:stop] for start, stop in pairwise(cuts)]
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.sets(st.integers(0, 200), max_size=5))
+def test_a_gzip_of_several_members_is_one_body(bodies: list[bytes], cuts: set[int]) -> None:
+    """Wherever it is cut (RFC 1952, 2.2)."""
+    whole = b"".join(map(gzip.compress, bodies))
+    assert gunzip_all(cut(whole, {at for at in cuts if at < len(whole)})) == b"".join(bodies)
+
+
+@given(st.integers(0, 3000), st.sets(st.integers(1, 30), max_size=3))
+def test_a_gzip_gives_one_byte_beyond_its_bound_at_most(max_bytes: int, cuts: set[int]) -> None:
+    """What a megabyte in a kilobyte takes is bounded."""
+    whole = gzip.compress(b"x" * 2000) + gzip.compress(b"y" * 500)
+    assert len(gunzip_all(cut(whole, cuts), max_bytes)) == min(2500, max_bytes + 1)
+
+
 @given(st.data())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_the_pieces_a_response_comes_in_change_nothing(data: st.DataObject) -> None:
-    """Cut anywhere, a response with hints before it, chunks and gzip in it gives the same."""
+    """Cut anywhere, a response with hints before it, chunks and gzip in it gives the same, handed on or not."""
     packed = gzip.compress(b"body" * 50)
     whole = b"HTTP/1.1 103 Early Hints\r\n\r\n" + CHUNKED[:-2] + b"content-encoding: gzip\r\n\r\n"
     whole += b"5\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (packed[:5], len(packed) - 5, packed[5:])
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(whole) - 1), max_size=6)))
+    pieces = cut(whole, data.draw(st.sets(st.integers(1, len(whole) - 1), max_size=6)))
+    heard: list[bytes] | None = data.draw(st.sampled_from([None, []]))
 
     async def receive() -> bytes:
         receiver = connection.Connection(idle.append, lambda _: None, max_body_bytes=10_000)
         receiver.connection_made(Sink())
-        waiter = receiver.ask(b"", 10.0)
-        for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
-            receiver.data_received(whole[start:stop])
+        waiter = receiver.ask(b"", 10.0, None if heard is None else heard.append)
+        for piece in pieces:
+            receiver.data_received(piece)
         return (await waiter).body
 
     idle: list[connection.Connection] = []
     assert asyncio.run(receive()) == b"body" * 50
     assert len(idle) == 1
+    assert heard is None or b"".join(heard) == b"body" * 50
 
 
 class Sink(asyncio.Transport):
     """Takes what is written."""
+
+    is_given_up = False
 
     def write(self, data: object) -> None:
         pass
@@ -209,4 +245,72 @@ class Sink(asyncio.Transport):
         return 0
 
     def abort(self) -> None:
-        raise AssertionError("the connection was given up")
+        self.is_given_up = True
+
+
+async def ask_in_pieces(*pieces: tuple[float, bytes], timeout_s: float) -> tuple[float, BaseException | None]:
+    """When a request whose answer comes at these times is over, and its error."""
+    loop, sink = asyncio.get_running_loop(), Sink()
+    receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+    receiver.connection_made(sink)
+    waiter = receiver.ask(b"", timeout_s, lambda _: None)
+
+    def receive(piece: bytes) -> None:
+        if not sink.is_given_up:
+            receiver.data_received(piece)
+
+    for at, piece in pieces:
+        loop.call_at(at, receive, piece)
+    (error,) = await asyncio.gather(waiter, return_exceptions=True)
+    ended_at = loop.time()
+    receiver.connection_lost(None)
+    return ended_at, error if isinstance(error, BaseException) else None
+
+
+def test_a_body_that_falls_silent_is_given_up_before_its_time() -> None:
+    """The far side is gone without a word; as long as a piece comes now and then, its time is the whole time."""
+    head, piece, end = (0.0, CHUNKED), b"1\r\nx\r\n", b"0\r\n\r\n"
+    talk = [(at, piece) for at in (100.0, 219.0, 338.0)]
+    ended_at, error = run_virtual(ask_in_pieces(head, *talk, timeout_s=600.0))
+    assert ended_at == pytest.approx(338.0 + connection.STALL_S)
+    assert isinstance(error, TimeoutError)
+    assert str(error) == "nothing came for 120 s in the middle of its answer"
+    assert run_virtual(ask_in_pieces(head, *talk, (457.0, end), timeout_s=600.0)) == (457.0, None)
+    ended_at, error = run_virtual(ask_in_pieces(head, *talk, timeout_s=400.0))
+    assert ended_at == pytest.approx(400.0)
+    assert str(error) == ""
+    assert run_virtual(ask_in_pieces(head, timeout_s=600.0))[0] == pytest.approx(600.0)
+
+
+def test_a_shorter_time_is_kept_after_a_longer_one() -> None:
+    """One timer serves all the requests of a connection."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+        receiver.connection_made(Sink())
+        for timeout_s in (120.0, 60.0, 90.0):
+            waiter = receiver.ask(b"", timeout_s)
+            await asyncio.sleep(50.0)
+            receiver.data_received(OK)
+            assert (await waiter).body == b"{}"
+        started_at = loop.time()
+        with pytest.raises(TimeoutError):
+            await receiver.ask(b"", 5.0)
+        assert loop.time() == pytest.approx(started_at + 5.0)
+        receiver.connection_lost(None)
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError("reset"), ssl.SSLEOFError(8, "eof"), EOFError(), RuntimeError("x")]
+)
+async def test_whatever_ends_a_connection_cuts_its_answer(error: Exception) -> None:
+    """asyncio, uvloop and TLS have errors of their own for it."""
+    receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+    receiver.connection_made(Sink())
+    waiter = receiver.ask(b"", 10.0)
+    receiver.connection_lost(error)
+    with pytest.raises(connection.CutError, match=f"^{re.escape(str(error))}$"):
+        await waiter

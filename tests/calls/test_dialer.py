@@ -198,23 +198,27 @@ class Names:
 FAR = Origin("http", "far.example", 80)
 
 
+def open_pool(dialer: Dialer) -> Pool:
+    return Pool(FAR, None, dialer, connect_timeout_s=10.0, max_body_bytes=1000)
+
+
 async def test_a_name_is_looked_up_once_for_all() -> None:
     """Fifty new connections at once ask the resolver one time; a name that was not found is asked for again."""
     async with serve_raw(OK) as server:
         names = Names(("127.0.0.1", server.port))
-        pool = Pool(FAR, None, Dialer(names), max_body_bytes=1000)
+        pool = open_pool(Dialer(names))
 
         async def ask() -> Response:
-            return await (await pool.dial(10.0)).ask(b"POST / HTTP/1.1\r\n\r\n", 10.0)
+            return await (await pool.wait()).ask(b"POST / HTTP/1.1\r\n\r\n", 10.0)
 
         await asyncio.gather(*(ask() for _ in range(50)))
         await pool.close()
         assert names.asked == ["far.example"]
     unknown = Names()
-    pool = Pool(FAR, None, Dialer(unknown), max_body_bytes=1000)
+    pool = open_pool(Dialer(unknown))
     for _ in range(2):
         with pytest.raises(socket.gaierror, match="not known"):
-            await pool.dial(10.0)
+            await pool.wait()
     assert len(unknown.asked) == 2
 
 
@@ -224,14 +228,14 @@ async def test_every_address_of_a_name_is_tried() -> None:
         taken.bind(("127.0.0.1", 0))
         dead = taken.getsockname()
         async with serve_raw(OK) as server:
-            pool = Pool(FAR, None, Dialer(Names(dead, ("127.0.0.1", server.port))), max_body_bytes=1000)
-            connection = await pool.dial(10.0)
+            pool = open_pool(Dialer(Names(dead, ("127.0.0.1", server.port))))
+            connection = await pool.wait()
             assert (await connection.ask(b"POST / HTTP/1.1\r\n\r\n", 10.0)).status == 200
             assert connection.transport.get_extra_info("peername")[1] == server.port
             await pool.close()
-        pool = Pool(FAR, None, Dialer(Names(dead, dead)), max_body_bytes=1000)
+        pool = open_pool(Dialer(Names(dead, dead)))
         with pytest.raises(OSError, match=r"refused|Connect call failed"):
-            await pool.dial(10.0)
+            await pool.wait()
 
 
 def test_both_kinds_of_address_are_tried_in_turns() -> None:
@@ -254,8 +258,8 @@ async def test_an_address_that_hangs_does_not_hold_up_the_next() -> None:
             waiting.connect_ex(full.getsockname())
         async with serve_raw(OK) as server:
             dialer = Dialer(Names(full.getsockname(), ("127.0.0.1", server.port)))
-            pool = Pool(FAR, None, dialer, max_body_bytes=1000)
-            connection = await pool.dial(10.0)
+            pool = open_pool(dialer)
+            connection = await pool.wait()
             assert (await connection.ask(b"POST / HTTP/1.1\r\n\r\n", 10.0)).status == 200
             await pool.close()
             await dialer.close()

@@ -377,7 +377,7 @@ def test_a_429_is_waited_out_however_often_it_comes() -> None:
         assert meter.failed == 0
         assert meter.attempts < 200 * 10
 
-    on_lane(FarSide(reply), scene, max_attempts=2)
+    on_engine(FarSide(reply), scene, max_attempts=2)
 
 
 def test_a_429_without_end_is_the_runs_failure() -> None:

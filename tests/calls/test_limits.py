@@ -54,7 +54,7 @@ def test_token_rates_are_exact_and_never_below_the_price() -> None:
 
 def test_a_budget_bounds_something() -> None:
     """An empty budget is a mistake, not a budget without bounds."""
-    with pytest.raises(ConfigError, match="at least one of usd, tokens and calls"):
+    with pytest.raises(ConfigError, match="at least one of usd, tokens, calls and deadline"):
         Budget()
     with pytest.raises(ConfigError, match="`usd`: expected a number > 0"):
         Budget(usd=0)

@@ -8,8 +8,7 @@ from tidemill.calls.wire import Usage
 def filled(seed: int = 0) -> Meter:
     meter, rng = Meter(), random.Random(seed)
     for _ in range(200):
-        meter.begin()
-        meter.attempts += 1
+        meter.send(is_first=True)
         meter.answer(rng.uniform(0.01, 2.0), Usage(10, 5), 1_000)
         meter.in_flight -= 1
     meter.failures["429"] += 3
@@ -71,8 +70,8 @@ def test_merging_adds_counts_and_keeps_the_peak() -> None:
 def test_most_in_flight_is_remembered() -> None:
     """The peak stays when calls end."""
     meter = Meter()
-    meter.begin()
-    meter.begin()
+    meter.send(is_first=True)
+    meter.send(is_first=True)
     meter.in_flight -= 2
-    meter.begin()
+    meter.send(is_first=True)
     assert (meter.in_flight, meter.max_in_flight, meter.calls) == (1, 2, 3)

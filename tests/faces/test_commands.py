@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,9 +36,9 @@ def test_check_says_what_would_run(tidemill_command: Command, fault_server: Faul
     before = list_files(tmp_path)
     done = tidemill_command("check", "job.yaml")
     assert (done.code, done.err) == (0, "")
-    assert done.out == (
-        "job.yaml: nothing wrong; 2 source parts → out/labelled\nsource half: filter\nrecord half: generate\n"
-    )
+    told, estimated = done.out.split("record half: generate\n")
+    assert told == "job.yaml: nothing wrong; 2 source parts → out/labelled\nsource half: filter\n"
+    assert re.match(r"\d+ records, \d+ calls\n[\d.,k]+ tokens in, [\d.,k]+( to [\d.,k]+)? out\n", estimated)
     assert list_files(tmp_path) == before
     assert fault_server.requests == 0
 
@@ -444,6 +445,27 @@ def test_a_run_is_stopped_from_elsewhere(
     fault_server.faults = None
     assert tidemill_command("run", "job.yaml").code == 0
     assert (landed_ids(tmp_path), control.exists()) == (wanted(20), False)
+
+
+def test_a_run_is_tuned_from_elsewhere(tidemill_command: Command, fault_server: FaultServer, tmp_path: Path) -> None:
+    """By the name that the job file gives the model; what the far side then sees is the new concurrency."""
+    write_job(tmp_path, fault_server.base_url, records=400)
+    fault_server.latency_s = 1.0
+    process = tidemill_command.start("run", "job.yaml")
+    fault_server.wait_for(requests=1)
+    refused = tidemill_command("tune", "job.yaml", "concurency=20")
+    assert (refused.code, "did you mean `concurrency`?" in refused.err) == (2, True)
+    asked = tidemill_command("tune", "out/labelled", "concurrency=20", "model=fast")
+    assert (asked.code, asked.err) == (0, "")
+    assert asked.out == f"asked process {process.pid} to go on with concurrency=20 for fast, until it ends\n"
+    fault_server.wait_for(max_in_flight=20)
+    fault_server.latency_s = 0.0
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, shown
+    assert "goes on with concurrency=20, as `tidemill tune` asked" in shown
+    assert landed_ids(tmp_path) == wanted(400)
+    assert report_of(tmp_path)["tuned"][0]["concurrency"] == 20
+    assert tidemill_command("tune", "job.yaml", "concurrency=20").code == 2
 
 
 def test_a_refused_key_stops_the_run_at_once(

@@ -19,7 +19,7 @@ from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.records.chunk import Chunk, PartPosition, SourceTotals
 from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import open_steps
+from tidemill.jobs.window.opening import open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.protocols import RecordIterator, State
 from tidemill.resources.scope import Scope

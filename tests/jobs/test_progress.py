@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from rich.console import Console
 from workbench import FarSide, label, make_job, numbered
 
 import tidemill as tm
+from tidemill.calls.meter import Meter
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.jobs.running.progress import describe_status
-from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.report import Report, describe_calls
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.testing import Fault, Faults, FaultServer
-from tidemill.view.reports import print_records, print_report
+from tidemill.view.calls import iter_call_lines, iter_limit_lines
+from tidemill.view.reports import print_records, print_report, print_status
 
 
 def status(**fields: Any) -> Status:
@@ -102,12 +105,17 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     assert "19 landed, 0 dropped, 0 skipped, 1 quarantined" in text
     assert "20 calls in 22 attempts, 1 failed" in text
     assert f"{stats['input_tokens']:,} tokens in, {stats['output_tokens']:,} out, $" in text
-    assert "failed attempts: " in text
+    assert "failed attempts: 1 400, 2 503" in text
+    assert "attempts a call: 18 took 1, 2 took 2" in text
+    assert "1 attempts may have" not in text
     assert "latency p50 " in text
     assert " MB" in text
     assert text.rstrip().endswith("finished")
     assert json.loads((tmp_path / "out/.run/report.json").read_bytes()) == json.loads(json.dumps(report.to_dict()))
     assert report.calls["usd"] == pytest.approx((stats["input_tokens"] + stats["output_tokens"]) / 1e3)
+    [(name, price)] = report.calls["prices"].items()
+    assert price == {"input": 1000.0, "output": 1000.0, "source": "the model's own"}
+    assert f"at 1000 input, 1000 output USD per million tokens of {name}, the model's own" in " ".join(text.split())
 
 
 def test_the_report_counts_replies_that_were_cut(server: FaultServer, tmp_path: Path) -> None:
@@ -125,6 +133,92 @@ def test_the_report_of_a_run_that_went_on_says_so(server: FaultServer, tmp_path:
     stream = stream_of(server, 9)
     assert "reached its limit" in shown(stream.write(tmp_path / "out", limit=4))
     assert shown(stream.write(tmp_path / "out")).startswith("went on after 4 records that were done before")
+
+
+EVERYTHING: dict[str, Any] = {
+    "calls": 1_000,
+    "attempts": 1_100,
+    "failed": 3,
+    "coalesced": 40,
+    "cut": 5,
+    "unknown_usage": 7,
+    "input_tokens": 90_000,
+    "output_tokens": 8_000,
+    "cached_tokens": 60_000,
+    "cache_write_tokens": 1_500,
+    "reasoning_tokens": 2_500,
+    "usd": 1.25,
+    "max_in_flight": 64,
+    "failures": {"429": 80, "503": 20},
+    "attempts_of_calls": {"1": 930, "2": 60, "3": 8, "5": 2},
+    "waited_s": {"slots": 1_234.5, "limits": 60.0, "budget": 0.01},
+    "latency_s": {"p50": 0.5, "p90": 1.0, "p99": 2.0},
+    "first_token_s": {"p50": 0.1, "p90": 0.2, "p99": 0.4},
+}
+NOTHING: dict[str, Any] = {
+    name: {} if isinstance(value, dict) else 0 for name, value in EVERYTHING.items() if not name.endswith("_s")
+} | {
+    "waited_s": {},
+    "latency_s": {"p50": None},
+    "first_token_s": {"p50": None},
+}
+
+
+def test_calls_are_shown_with_all_that_is_counted_of_them() -> None:
+    """What the budget waited for a hundredth of a second is left out."""
+    assert list(iter_call_lines(EVERYTHING)) == [
+        "40 calls were not sent: each took the reply of an identical one in flight",
+        "1,000 calls in 1,100 attempts, 3 failed; at most 64 in flight; latency p50 0.5 s, p90 1 s, p99 2 s",
+        "time to the first token p50 0.1 s, p90 0.2 s, p99 0.4 s",
+        "90,000 tokens in (60,000 from a cache, 1,500 written to one), 8,000 out (2,500 reasoning), $1.2500",
+        "5 replies were cut at max_tokens, or at the endpoint's own bound",
+        "failed attempts: 80 429, 20 503",
+        "attempts a call: 930 took 1, 60 took 2, 10 took 3 or more",
+        "7 attempts may have been billed without saying what they used",
+        "all calls together waited 1,234.5 s for a slot, 60.0 s for limits",
+    ]
+
+
+def test_of_what_did_not_happen_nothing_is_said() -> None:
+    assert list(iter_call_lines(NOTHING)) == []
+    assert list(iter_call_lines({**NOTHING, "calls": 2, "attempts": 2, "attempts_of_calls": {"1": 2}})) == [
+        "2 calls in 2 attempts, 0 failed; at most 0 in flight; latency unknown",
+        "0 tokens in, 0 out",
+    ]
+
+
+def test_what_a_meter_counts_is_what_is_shown() -> None:
+    """Each key that the lines read is one that a report has."""
+    assert EVERYTHING.keys() <= describe_calls(Meter()).keys()
+    assert list(iter_call_lines(describe_calls(Meter()))) == []
+
+
+def test_limits_in_force_are_shown() -> None:
+    limits = {"openai/any": {"concurrency": "auto", "requests_per_minute": 600, "concurrency_now": 48}}
+    assert list(iter_limit_lines(limits)) == ["openai/any: concurrency auto, requests_per_minute 600; 48 at once now"]
+
+
+async def test_a_running_run_tells_all_of_that_too(tmp_path: Path) -> None:
+    """In `status.json`, which `tidemill status` prints."""
+    save_jsonl(numbered(9), tmp_path / "records.jsonl")
+    seen: list[Status] = []
+    job, far = make_job(tmp_path, [label()]), FarSide()
+    report = await Runner(job, transport=far.connect, on_status=seen.append).run()
+    last = json.loads(seen[-1].to_json())
+    assert last["details"] == json.loads(json.dumps(report.calls))
+    console = Console(width=120, color_system=None, record=True, file=io.StringIO(), highlight=False)
+    print_status(console, last)
+    text = console.export_text()
+    assert "9 calls in 9 attempts, 0 failed; at most 8 in flight" in text
+    assert "openai/any: concurrency 8; 8 at once now" in text
+    assert "90 tokens in, 45 out, $0.0000" in text
+
+
+def test_what_was_tuned_is_in_the_report(server: FaultServer, tmp_path: Path) -> None:
+    report = stream_of(server, 1).write(tmp_path / "out")
+    tuned = [{"after_s": 61.4, "model": "openai/any", "concurrency": 20, "requests_per_minute": None}]
+    text = shown(replace(report, tuned=tuned))
+    assert "after 61 s openai/any was tuned to concurrency=20, requests_per_minute=null" in text
 
 
 def test_records_are_shown_as_a_table() -> None:

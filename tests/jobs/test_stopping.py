@@ -25,7 +25,7 @@ from workbench import (
 
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.running.control import KNOWN, take_stop
+from tidemill.jobs.running.control import KNOWN, take_orders
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
 
@@ -131,7 +131,7 @@ def test_what_is_asked_of_a_run_is_taken_or_told(
     """The file goes whatever it holds; what is not understood is a warning that names what is known."""
     folder = RunFolder(tmp_path, tmp_path)
     folder.control.write_text(text)
-    assert (take_stop(folder), folder.control.exists(), take_stop(folder)) == (stops, False, 0)
+    assert (take_orders(folder).stops, folder.control.exists(), take_orders(folder).stops) == (stops, False, 0)
     messages = [record.getMessage() for record in caplog.records]
     assert [warning in message and message.endswith(KNOWN) for message in messages] == ([True] if warning else [])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,13 +65,15 @@ class FarSide:
 
     Attributes:
         billed: the digests of the requests answered well, as the ledger has them, in order.
-        questions: the last message of each of those.
+        questions: the last message of each of those, or the text.
+        requests: of each request for vectors answered well, how many texts it had.
     """
 
     script: Script = lambda question: None
     latency_s: float = 0.0
     billed: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
     transports: list[ScriptedTransport] = field(default_factory=list)
 
     def connect(self) -> ScriptedTransport:
@@ -87,9 +91,12 @@ class FarSide:
         """Count from zero."""
         self.billed.clear()
         self.questions.clear()
+        self.requests.clear()
 
     def _reply(self, request: Request) -> Reply:
         payload = json.loads(request.body)
+        if "input" in payload:
+            return self._embed(payload)
         question = payload["messages"][-1]["content"]
         reply = self.script(question)
         if reply is None:
@@ -98,6 +105,35 @@ class FarSide:
             self.billed.append(hashlib.blake2b(request.body, digest_size=16).hexdigest())
             self.questions.append(question)
         return reply
+
+    def _embed(self, payload: dict[str, Any]) -> Reply:
+        """Vectors for all texts of a request; what is billed is each text's own share of it."""
+        texts = payload["input"]
+        reply = next((reply for text in texts if (reply := self.script(text)) is not None), None)
+        if reply is None:
+            self.billed += [digest_share(payload["model"], text) for text in texts]
+            self.questions += texts
+            self.requests.append(len(texts))
+            reply = Response(200, {}, json.dumps(embed(texts)).encode())
+        return reply
+
+
+def digest_share(model: str, text: str) -> str:
+    """What the ledger tells an `embed` call of `text` by."""
+    body = json.dumps({"model": model, "input": text}, separators=(",", ":"), ensure_ascii=False).encode()
+    return hashlib.blake2b(body, digest_size=16).hexdigest()
+
+
+def vector_of(text: str) -> list[float]:
+    """The usual vector: a function of the text, each number one of 32 bits."""
+    return [byte / 256 for byte in hashlib.sha256(text.encode()).digest()[:3]]
+
+
+def embed(texts: Sequence[str]) -> dict[str, Any]:
+    """The body of a response to a request for vectors; a token is a byte."""
+    vectors = [base64.b64encode(array("f", vector_of(text)).tobytes()).decode() for text in texts]
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    return {"data": data, "usage": {"prompt_tokens": sum(map(len, texts))}}
 
 
 def refuse(*texts: str) -> Script:

@@ -10,7 +10,7 @@ import tidemill as tm
 from tidemill.calls.budget import Pricing
 from tidemill.calls.limits import LongRates
 from tidemill.calls.wire import Usage
-from tidemill.models.model import PROVIDERS
+from tidemill.models.model import PROVIDERS, describe_prices
 from tidemill.models.prices import PRICES, PRICES_DATE, find_price
 
 
@@ -41,6 +41,16 @@ def test_a_known_model_needs_no_price() -> None:
 
 def test_a_price_of_one_s_own_goes_over_the_known_one() -> None:
     assert tm.model("openai/gpt-4.1-mini", price=tm.Price(1, 2)).lane_price == tm.Price(1, 2)
+
+
+def test_it_can_be_told_which_price_was_used() -> None:
+    """The report does, so that no one need guess where its dollars are from."""
+    own = tm.model("openai/gpt-4.1-mini", price=tm.Price(1, 2))
+    assert describe_prices([tm.model("openai/no-such"), own]) == {
+        "openai/gpt-4.1-mini": {"input": 1.0, "output": 2.0, "source": "the model's own"}
+    }
+    known = describe_prices([tm.model("openai/gpt-4.1-mini")])["openai/gpt-4.1-mini"]
+    assert known == {"input": 0.4, "output": 1.6, "cached_input": 0.1, "source": f"known on {PRICES_DATE}"}
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,66 @@ async def test_it_works_inside_a_running_loop() -> None:
         assert bridge.run(double(2)) == 4
 
 
+async def test_another_loop_awaits_what_runs_on_its_own() -> None:
+    async def fail() -> None:
+        raise ValueError("broken")
+
+    with Bridge() as bridge:
+        assert await asyncio.gather(*(bridge.arun(double(value)) for value in range(50))) == list(range(0, 100, 2))
+        with pytest.raises(ValueError, match="broken"):
+            await bridge.arun(fail())
+
+
+async def test_cancelling_what_is_awaited_waits_for_its_end() -> None:
+    """However often: the coroutine has ended when the cancellation is raised."""
+    seen: list[str] = []
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def hold_on() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            seen.append("ended")
+
+    with Bridge() as bridge:
+        task = asyncio.create_task(bridge.arun(hold_on()))
+        await begun.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert seen == ["ended"]
+
+
+def test_a_loop_that_is_gone_is_told_nothing() -> None:
+    """Who waited there has left without a word; what it began still ends."""
+    ended = threading.Event()
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with Bridge() as bridge:
+        loop = asyncio.new_event_loop()
+        waiting = bridge.arun(work())
+        loop.call_soon(waiting.send, None)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        assert begun.wait(10)
+        with pytest.raises(RuntimeError):
+            waiting.throw(RuntimeError("left"))
+    assert ended.is_set()
+
+
 def test_what_the_coroutine_raises_is_raised_and_leaves_no_cycle() -> None:
     """An error may hold a socket through its traceback: it goes when its handler ends, without the collector."""
 

@@ -1,12 +1,15 @@
 """Virtual time: a loop whose clock jumps to the next timer."""
 
 import asyncio
+import socket
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.errors import WorkerError
+from tidemill.resources.worker import WorkerThread
 from tidemill.testing import FakeClock, VirtualLoop, run_virtual
 
 
@@ -60,6 +63,46 @@ def test_the_clock_stands_still_while_a_thread_works() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == 0.0
+
+
+def test_the_clock_stands_still_while_a_worker_thread_works() -> None:
+    """Of Tidemill's own threads too, so that a job's ledger and its calls agree on the time."""
+    worker, release = WorkerThread("test"), threading.Event()
+
+    async def main() -> float:
+        async with asyncio.timeout(1):
+            waiting = worker.start(release.wait)
+            await asyncio.sleep(0)
+            threading.Timer(0.05, release.set).start()
+            assert await waiting
+        return asyncio.get_running_loop().time()
+
+    try:
+        assert run_virtual(main()) == 0.0
+    finally:
+        release.set()
+        worker.close()
+
+
+def test_time_passes_as_it_does_while_a_socket_is_watched() -> None:
+    """What another process is about to send is waited for, and a timer is not taken for it."""
+    near, far = socket.socketpair()
+
+    async def main() -> bytes:
+        reader, writer = await asyncio.open_connection(sock=near)
+        timer = threading.Timer(0.05, far.send, [b"late"])
+        timer.start()
+        async with asyncio.timeout(3600):
+            got = await reader.read(4)
+        timer.join()
+        writer.close()
+        await writer.wait_closed()
+        return got
+
+    clock = FakeClock()
+    with near, far:
+        assert run_virtual(main(), clock=clock) == b"late"
+    assert 0.0 < clock.now_s < 3600
 
 
 def test_a_wait_that_nothing_ends_is_an_error() -> None:

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from tidemill.version import __version__
 
 _PORTS = {"http": 80, "https": 443}
-_DEFAULTS = {"user-agent": f"tidemill/{__version__}", "accept": "*/*", "accept-encoding": "gzip"}
+_DEFAULTS = {"user-agent": f"tidemill/{__version__}", "accept": "*/*"}
 _FRAMING = ("content-length", "transfer-encoding")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 _IN_PATH = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3, and what is quoted already
@@ -54,8 +54,11 @@ class Route(NamedTuple):
     head: bytes
 
 
-def find_route(url: str, headers: Mapping[str, str]) -> Route:
+def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "gzip") -> Route:
     """The way to `url`. A proxy comes from the environment (`HTTPS_PROXY`, `NO_PROXY`), and never for loopback.
+
+    Args:
+        accept_encoding: what is asked for, unless `headers` say otherwise.
 
     Raises:
         ValueError: the address is none that can be called, or a header cannot be sent; the message holds no values.
@@ -66,7 +69,7 @@ def find_route(url: str, headers: Mapping[str, str]) -> Route:
     target = quote(parts.path or "/", safe=_IN_PATH) + (
         f"?{quote(parts.query, safe=_IN_PATH + '?')}" * bool(parts.query)
     )
-    known = {"host": origin.authority, **_DEFAULTS}
+    known = {"host": origin.authority, **_DEFAULTS, "accept-encoding": accept_encoding}
     if token := _basic_token(parts):
         known["authorization"] = token
     if proxy is not None and origin.scheme == "http":

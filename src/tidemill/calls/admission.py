@@ -126,14 +126,15 @@ class Admission:
             entry.ticket = None
         self._pacing.serve()
 
-    def note_answer(self, entry: Entry, response: Response, usage: Usage | None, *, in_flight: int) -> None:
-        """A usable answer came to the entry's attempt, with so many attempts in flight, itself included."""
+    def note_answer(self, entry: Entry, response: Response, usage: Usage | None) -> None:
+        """A usable answer came to the entry's attempt."""
         ticket, entry.ticket = entry.ticket, None
         if ticket is None:
             return
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
-        governor.succeed(now, ticket, in_flight=in_flight, headers=response.headers)
+        is_used = self._slots.is_used and not self._pacing.is_busy
+        governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
             self._slots.serve()
         if self._counts_tokens and usage is not None:
@@ -156,12 +157,12 @@ class Admission:
             entry.ticket = None
             self._pacing.serve()
         elif response.status in OVERLOADED and is_calm:
-            self._governor.overload(ticket)
+            self._governor.overload(self._loop.time(), ticket)
 
     def note_timeout(self, entry: Entry) -> None:
         """No answer came to it in time."""
         if entry.ticket is not None:
-            self._governor.overload(entry.ticket)
+            self._governor.time_out(entry.ticket)
 
     def restart(self) -> None:
         """The far side is back after an outage."""

@@ -94,7 +94,8 @@ class Allowance:
 
     Between two replies it is what the last one said, less what was sent since, and more by what comes back meanwhile,
     which is judged by how the sum of what is left and what was let through has grown lately. So an allowance that
-    changes is followed within a second, up and down, without a refusal.
+    changes is followed within a second, up and down, without a refusal. Where nothing comes back for now, the second
+    half of it is spread over the time until it does: a window that slides is then filled evenly.
     """
 
     def __init__(self, measure: str) -> None:
@@ -105,19 +106,31 @@ class Allowance:
         self._remaining = float("inf")
         self._reset_at: float | None = None
         self._limit: float | None = None
+        self._most = 0.0
         self._sums: deque[tuple[float, float]] = deque()
         self._refused: list[tuple[float, float]] = []
         self._slope = 0.0
+        self._next_at = float("-inf")
 
-    def send(self, cost: Cost) -> float:
+    def send(self, now: float, cost: Cost) -> float:
         """An attempt goes; its place in the sum of what was sent."""
-        self._sent += cost.measure(self.measure)
+        amount = cost.measure(self.measure)
+        if self._slope <= 0.0 and self._reset_at is not None and now < self._reset_at:
+            left = self.left(now)
+            if left < self._most / 2:
+                self._next_at = now + amount * (self._reset_at - now) / max(left, amount)
+        self._sent += amount
         return self._sent
 
     def refuse(self, place: float, cost: Cost) -> None:
         """The attempt of this place was refused: it took nothing."""
         insort(self._refused, (place, float(cost.measure(self.measure))))
         del self._refused[:-_KEPT]
+
+    def slow_down(self) -> None:
+        """Less comes back than it was taken to: measure that anew."""
+        self._slope /= 2
+        self._sums.clear()
 
     def note(self, told: Told, *, place: float, sent_at: float, now: float) -> None:
         """The reply to the attempt of this place said this; one to an older attempt than the last says nothing new."""
@@ -127,6 +140,7 @@ class Allowance:
         self._told_at = sent_at
         self._remaining = told.remaining
         self._limit = told.limit
+        self._most = max(self._most, told.remaining)
         self._reset_at = None if told.reset_s is None else now + told.reset_s
         position = bisect_right(self._refused, (place, float("inf")))
         let_through = place - sum(cost for _, cost in self._refused[:position]) if position else place
@@ -145,15 +159,27 @@ class Allowance:
         """What may be sent now."""
         if self._remaining == float("inf"):
             return self._remaining
-        position = bisect_right(self._refused, (self._told_of, float("inf")))
-        since = self._sent - self._told_of - sum(cost for _, cost in self._refused[position:])
-        if self._reset_at is not None and now >= self._reset_at and self._limit is not None:
-            return self._limit - since
+        since = self._since
+        if self._is_reset(now):
+            return self._most - since  # the limit told may be that of a minute, and what is left never so much
         left = self._remaining - since + self._slope * (now - self._told_at)
         return left if self._limit is None else min(left, self._limit)
 
+    @property
+    def _since(self) -> float:
+        """What was sent, and not refused, since the attempt that the last note was about."""
+        position = bisect_right(self._refused, (self._told_of, float("inf")))
+        return self._sent - self._told_of - sum(cost for _, cost in self._refused[position:])
+
+    def _is_reset(self, now: float) -> bool:
+        return self._reset_at is not None and now >= self._reset_at
+
     def wait_s(self, now: float, cost: Cost) -> float:
         """Seconds until `cost` may be sent, at most 0.0 for now."""
+        if self._is_reset(now) and self._since <= 0.0:
+            return 0.0  # all of it is back: one goes to ask how much that is
+        if now < self._next_at:
+            return self._next_at - now
         needed = min(cost.measure(self.measure), self._limit or float("inf")) - self.left(now)
         if needed <= 0.0:
             return 0.0

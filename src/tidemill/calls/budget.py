@@ -36,6 +36,10 @@ class Spend(NamedTuple):
         """The difference."""
         return Spend(self[0] - other[0], self[1] - other[1], self[2] - other[2])
 
+    def widen(self, other: Spend) -> Spend:
+        """In each measure the larger of the two."""
+        return Spend(max(self[0], other[0]), max(self[1], other[1]), max(self[2], other[2]))
+
     def fits(self, bound: Spend) -> bool:
         """Whether no measure is above `bound`'s."""
         return self[0] <= bound[0] and self[1] <= bound[1] and self[2] <= bound[2]
@@ -100,13 +104,32 @@ class BudgetLedger:
     far side billed. The lease is kept small, since what it holds unspent is what a crash costs. A measure the budget
     leaves open is counted, and not leased.
 
+    A far side that reports more than a request allows (a hidden prompt, thinking beyond `max_tokens`) is believed: it
+    counts whole, and from then on the most it ever was is held on top of every reservation, those in flight included.
+    So only attempts that were sent before the first such report came can take the bill past the budget.
+
     Args:
         budget: the bounds.
         spent: what counts as spent already: the last durable lease of this run, nothing for a new one.
         durable: False when no one commits leases (nothing outlives the process): the whole budget is leased.
+
+    Attributes:
+        overrun: the most by which an attempt was reported to have passed what its request allows.
     """
 
-    __slots__ = ("_bound", "_calls", "_mark", "_open", "_pico_usd", "_tokens", "budget", "cap", "lease", "spent")
+    __slots__ = (
+        "_bound",
+        "_calls",
+        "_mark",
+        "_open",
+        "_pico_usd",
+        "_tokens",
+        "budget",
+        "cap",
+        "lease",
+        "overrun",
+        "spent",
+    )
 
     def __init__(self, budget: Budget, spent: Spend = NOTHING, *, durable: bool = True) -> None:
         self.budget = budget
@@ -118,6 +141,7 @@ class BudgetLedger:
         self.spent = spent
         self._calls, self._tokens, self._pico_usd = spent  # spent and reserved: three numbers, moved with every call
         self._open = 0
+        self.overrun = NOTHING
         self.widen(spent if durable else self.cap)
 
     @property
@@ -128,6 +152,15 @@ class BudgetLedger:
     def reserved(self) -> Spend:
         """What the attempts in flight may still cost."""
         return self._used.minus(self.spent)
+
+    def _expect(self, more: Spend) -> Spend:
+        """What is spent, reserved and `more`, the overrun on top of each attempt that has yet to tell its cost."""
+        attempts = self._open + more.calls
+        return Spend(
+            self._calls + more.calls,
+            self._tokens + more.tokens + attempts * self.overrun.tokens,
+            self._pico_usd + more.pico_usd + attempts * self.overrun.pico_usd,
+        )
 
     def check_lane(self, price: Price | None) -> None:
         """Refuse a model that this budget cannot be held against."""
@@ -148,7 +181,10 @@ class BudgetLedger:
         tokens += self._tokens
         pico_usd += self._pico_usd
         bound = self._bound
-        if calls > bound[0] or tokens > bound[1] or pico_usd > bound[2]:
+        if self.overrun is not NOTHING:
+            if not self._expect(ceiling).fits(bound):
+                return False
+        elif calls > bound[0] or tokens > bound[1] or pico_usd > bound[2]:
             return False
         self._calls, self._tokens, self._pico_usd = calls, tokens, pico_usd
         self._open += 1
@@ -157,11 +193,13 @@ class BudgetLedger:
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
         """An attempt ended: its reported cost replaces its ceiling, an unknown one counts whole."""
         if cost is None:
-            cost = ceiling
-        else:
+            cost = ceiling if self.overrun is NOTHING else ceiling.plus(self.overrun)
+        if cost is not ceiling:
             self._calls += cost[0] - ceiling[0]
             self._tokens += cost[1] - ceiling[1]
             self._pico_usd += cost[2] - ceiling[2]
+            if cost[1] > ceiling[1] or cost[2] > ceiling[2]:
+                self.overrun = self.overrun.widen(cost.minus(ceiling))
         self.spent = self.spent.plus(cost)
         self._open -= 1
 
@@ -175,7 +213,7 @@ class BudgetLedger:
 
     def judge(self, ceiling: Spend) -> Verdict:
         """What a reservation that did not fit has to wait for."""
-        if self._used.plus(ceiling).fits(self.cap):
+        if self._expect(ceiling).fits(self.cap):
             return "lease"
         return "refund" if self._open else "never"
 
@@ -189,7 +227,7 @@ class BudgetLedger:
         mark = self._mark
         if waiting is NOTHING and self._calls <= mark[0] and self._tokens <= mark[1] and self._pico_usd <= mark[2]:
             return None
-        wanted = self._used.plus(waiting)
+        wanted = self._expect(waiting)
         busy = wanted.minus(self.spent)
         lease = Spend(
             *(
@@ -218,7 +256,7 @@ class BudgetLedger:
 
     def refusal(self, ceiling: Spend) -> BudgetError:
         """The error for a reservation that can never fit."""
-        used, cap = self._used.plus(ceiling), self.cap
+        used, cap = self._expect(ceiling), self.cap
         scales = {"calls": 1, "tokens": 1, "usd": PICO_USD_PER_USD}
         texts, fields = [], []
         for i, (name, scale) in enumerate(scales.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final, NamedTuple
 
 DECREASE_RATIO: Final = 0.7
@@ -11,16 +12,29 @@ THROUGHPUT_SHARE: Final = 0.95
 NEAR_RATIO: Final = 0.9
 PROBE_RATIO: Final = 0.02
 PROBE_GROWTH: Final = 1.5
+GENTLE_CALLS: Final = 0.25
+"""Calls that a round of replies adds at least, where a queue was met rather than a refusal."""
 PAST_RATIO: Final = 1.3
 """Beyond the limit that was once too much by so much, that limit says nothing any more."""
 QUEUE_RATIO: Final = 1.5
 """Latency over the unloaded one, from which on calls are taken to stand in a queue."""
 DRAINED_RATIO: Final = 1.25
-TELLING_LOSS: Final = 0.07
+NOISE: Final = 3.0
+TELLING_LOSS: Final = 0.1
 """Of the throughput: what a smaller limit may cost before the queue is taken to have been none."""
-WINDOW_CALLS: Final = 32
-FORGETTING: Final = 1.005
-"""The unloaded latency grows by so much a window, so that one lucky window does not stand for ever."""
+TOLD_S: Final = 60.0
+"""A server that refuses calls says itself what is too much: its latency is judged again after so long without."""
+BRIEF_S: Final = 0.005
+"""Latencies below this are taken for this: uvloop's clock goes by milliseconds, and what a loop adds is no queue."""
+WINDOW_CALLS: Final = 16
+WINDOW_S: Final = 1.0
+LONG_CALLS: Final = 512
+TRIAL_ROUNDS: Final = 3
+DOUBLED_RATIO: Final = 1.6
+GAINED_RATIO: Final = 1.15
+"""A limit that has grown by the first and a throughput that has not by the second: what was added stands in a queue."""
+PATIENCE: Final = 16
+"""Windows after which it is tried again whether latency that was taken for work still is."""
 
 
 class ConcurrencyRange(NamedTuple):
@@ -55,6 +69,8 @@ class AdaptiveLimit:
         self.limit = bounds.start
         self.epoch = 0
         self._bound = float("inf")
+        self._is_gentle = False
+        self._told_until = float("-inf")
         self._probe_ratio = PROBE_RATIO
         self.latency_s = 0.0
         self._gradient = _Gradient()
@@ -64,25 +80,32 @@ class AdaptiveLimit:
         """Whether it never moves."""
         return self.bounds.minimum == self.bounds.maximum
 
-    def succeed(self, now: float, *, epoch: int, latency_s: float, in_flight: int) -> None:
-        """An attempt of this epoch was answered well, with `in_flight` at the time, itself included."""
+    def succeed(self, now: float, *, epoch: int, latency_s: float, is_used: bool) -> None:
+        """An attempt of this epoch was answered well; `is_used` says that nothing but the limit held others back."""
+        latency_s = max(latency_s, BRIEF_S)
         self.latency_s = latency_s if not self.latency_s else self.latency_s + (latency_s - self.latency_s) / 16
+        self._gradient.count()
         if epoch != self.epoch:  # it says how things were under another limit
             return
-        is_used = in_flight >= NEAR_RATIO * self.limit
         ratio = self._gradient.add(now, latency_s=latency_s, limit=self.limit, is_used=is_used)
-        if ratio is not None:
-            self._shrink_to(ratio * self._value, bound=self._value)
-        elif is_used and not self._gradient.is_queueing:
+        if ratio is not None and now >= self._told_until:
+            self._shrink_to(ratio * self._value, bound=ratio * self._value)
+            self._is_gentle = True
+        elif is_used and (now < self._told_until or not self._gradient.is_loaded(self.latency_s)):
             self._grow()
 
-    def throttle(self, epoch: int, *, throughput: float) -> bool:
-        """The far side refused a call of this epoch (429); whether the limit shrank."""
+    def throttle(self, now: float, epoch: int, *, throughput: float) -> bool:
+        """The far side refused a call of this epoch (429, 503, 529); whether the limit shrank.
+
+        Args:
+            throughput: attempts a second that it let through lately.
+        """
+        self._told_until = now + TOLD_S
         carried = THROUGHPUT_SHARE * throughput * self.latency_s
         return self._congest(epoch, max(carried, self._value / 2))
 
-    def overload(self, epoch: int) -> bool:
-        """A call of this epoch met an overloaded server (503, 529) or none in time; whether the limit shrank."""
+    def time_out(self, epoch: int) -> bool:
+        """A call of this epoch was not answered in time; whether the limit shrank."""
         return self._congest(epoch, DECREASE_RATIO * self._value)
 
     def restart(self) -> None:
@@ -103,6 +126,7 @@ class AdaptiveLimit:
         if epoch != self.epoch:
             return False
         self._shrink_to(min(value, NEAR_RATIO * self._value), bound=self._value)
+        self._is_gentle = False
         return True
 
     def _shrink_to(self, value: float, *, bound: float) -> None:
@@ -115,7 +139,9 @@ class AdaptiveLimit:
     def _grow(self) -> None:
         """What one reply adds: a share of what a whole round of replies is to add."""
         value, bound = self._value, self._bound
-        if value < NEAR_RATIO * bound / PAST_RATIO or value > PAST_RATIO * bound:
+        if self._is_gentle:
+            self._value += max(GENTLE_CALLS, PROBE_RATIO * value) / value
+        elif value < NEAR_RATIO * bound / PAST_RATIO or value > PAST_RATIO * bound:
             if value > bound:
                 self._bound = float("inf")
             self._value += 1.0
@@ -131,6 +157,14 @@ class AdaptiveLimit:
         self.limit = int(self._value)
 
 
+class _Trial(NamedTuple):
+    """A smaller limit that is tried, and what there was before."""
+
+    ratio: float
+    throughput: float
+    latency_s: float
+
+
 class _Gradient:
     """Tells from latencies whether calls stand in a queue at a server that refuses none.
 
@@ -140,39 +174,97 @@ class _Gradient:
 
     def __init__(self) -> None:
         self.is_queueing = False
+        self._replies = 0
         self._latencies: list[float] = []
-        self._began_at = 0.0
+        self._began = (0.0, 0)  # the window: when, and the number of replies by then
+        self._last_at = 0.0
+        self._size = WINDOW_CALLS
         self._used = 0
-        self._unloaded_s = float("inf")
-        self._trial: tuple[float, float] | None = None  # throughput and latency before the limit was made smaller
+        self._lowest_s = self._unloaded_s = float("inf")
+        self._limit = 0
+        self._window: tuple[int, float] | None = None  # the last one's limit and throughput
+        self._trial: _Trial | None = None
+        self._is_bracketed = False
+        self._noise = 0.0
+        self._patience = self._doubts = PATIENCE
+
+    def is_loaded(self, latency_s: float) -> bool:
+        """Whether calls stand in a queue by now, at such a latency."""
+        return self.is_queueing or latency_s > QUEUE_RATIO * self._unloaded_s
+
+    def count(self) -> None:
+        """A reply came, to an attempt of whichever epoch."""
+        self._replies += 1
 
     def add(self, now: float, *, latency_s: float, limit: int, is_used: bool) -> float | None:
-        """Take in one reply's latency; what the limit is to be multiplied by then, None for nothing."""
+        """Take in the latency of a reply of this epoch; what to multiply the limit by then, None for nothing."""
+        ratio = None
+        if len(self._latencies) >= self._size and now > self._last_at:
+            is_long = now - self._began[0] >= WINDOW_S or len(self._latencies) >= LONG_CALLS
+            if is_long or not self._is_bracketed:  # at first it goes by short ones: the limit is doubling
+                ratio = self._end_window(now)
         latencies = self._latencies
         if not latencies:
-            self._began_at = now
+            self._began = now, self._replies
+            self._limit = limit
+            self._size = max(WINDOW_CALLS, limit * (TRIAL_ROUNDS if self._trial is not None else 1))
+        self._last_at = now
         latencies.append(latency_s)
         self._used += is_used
-        if len(latencies) < max(WINDOW_CALLS, limit):
-            return None
-        latencies.sort()
-        median_s = latencies[len(latencies) // 2]
-        throughput = len(latencies) / max(now - self._began_at, 1e-9)
-        was_used = 2 * self._used >= len(latencies)
-        latencies.clear()
-        self._used = 0
-        return self._judge(median_s, throughput) if was_used else None
+        return ratio
 
-    def _judge(self, median_s: float, throughput: float) -> float | None:
-        if self._trial is not None:
-            before, loaded_s = self._trial
-            self._trial = None
-            if throughput < (1 - TELLING_LOSS) * before:  # what the limit allowed more of was work
-                self._unloaded_s = max(self._unloaded_s, loaded_s)
-        self._unloaded_s = min(self._unloaded_s * FORGETTING, median_s)
-        ratio = median_s / self._unloaded_s
-        self.is_queueing = ratio > DRAINED_RATIO
-        if ratio <= QUEUE_RATIO:
+    def _end_window(self, now: float) -> float | None:
+        """Judge the window that this reply, which comes behind it, ends: so a burst of replies counts for its time."""
+        latencies, self._latencies = sorted(self._latencies), []
+        was_used = 2 * self._used >= len(latencies)
+        self._used = 0
+        if not was_used:
             return None
-        self._trial = throughput, median_s
-        return DRAINED_RATIO / ratio
+        began_at, before = self._began
+        count = len(latencies)
+        median_s = latencies[count // 2]
+        # The standard error of a median, by the quartiles: medians that lie within a few of it say the same.
+        self._noise = 0.93 * (latencies[3 * count // 4] - latencies[count // 4]) / median_s / math.sqrt(count)
+        return self._judge(median_s, (self._replies - before) / (now - began_at), self._limit)
+
+    def _judge(self, median_s: float, throughput: float, limit: int) -> float | None:
+        if self._trial is not None:
+            undone = self._end_trial(median_s, throughput, self._trial)
+            if undone is not None:
+                return undone
+        before, self._window = self._window, (limit, throughput)
+        self._lowest_s = min(self._lowest_s, median_s)
+        self._unloaded_s = min(self._unloaded_s, median_s)
+        self._doubts -= median_s > QUEUE_RATIO * self._lowest_s
+        if self._doubts <= 0:  # that more latency was work was found out long ago: is it still so?
+            self._doubts = self._patience = 2 * self._patience
+            self._unloaded_s = self._lowest_s
+        ratio = median_s / self._unloaded_s
+        self.is_queueing = ratio > DRAINED_RATIO + NOISE * self._noise
+        if ratio > QUEUE_RATIO + NOISE * self._noise:
+            return self._try(DRAINED_RATIO / ratio, median_s, throughput)
+        if before is not None and limit >= DOUBLED_RATIO * before[0] and throughput < GAINED_RATIO * before[1]:
+            return self._try(0.5 * before[0] / limit, median_s, throughput)
+        return None
+
+    def _try(self, ratio: float, median_s: float, throughput: float) -> float:
+        """Make the limit smaller, and see what that costs."""
+        self._trial = _Trial(ratio, throughput, median_s)
+        self._window = None
+        return ratio
+
+    def _end_trial(self, median_s: float, throughput: float, trial: _Trial) -> float | None:
+        """What a smaller limit came to: as much as before, from a queue, or less: then it is undone."""
+        self._trial = None
+        telling = max(TELLING_LOSS, 1.5 / math.sqrt(self._size))  # few replies tell large losses alone
+        if throughput < (1 - telling) * trial.throughput:
+            self._lowest_s = min(self._lowest_s, median_s) if self._is_bracketed else median_s
+            self._unloaded_s = max(self._unloaded_s, trial.latency_s) if self._is_bracketed else trial.latency_s
+            self.is_queueing = False
+            self._is_bracketed = True
+            self._window = None
+            return 1 / trial.ratio
+        self._patience = self._doubts = PATIENCE
+        self._unloaded_s = min(self._unloaded_s, median_s)
+        # How few will do is searched for by halves, until that was found once: all may have queued from the start.
+        return None if self._is_bracketed else self._try(0.5, median_s, throughput)

@@ -9,12 +9,20 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from tidemill.calls.wire import Response
+from tidemill.calls.encoding import Gunzip, find_gunzip
+from tidemill.calls.wire import OnChunk, Response
 
 MAX_HEAD_BYTES: Final = 256 * 1024
 """What a response may send before its headers end; llhttp itself has no bound. The same as curl's."""
 
-_GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's way to say: a gzip header and trailer around it
+STALL_S: Final = 120.0
+"""The longest silence between two pieces of a body that is handed on: the far side is gone, and no packet says so. No
+shorter than an attempt is by default, since a model may think between two pieces; a longer one need not wait it out."""
+
+PARSER_ERRORS: Final = (HttpParserError, HttpParserUpgrade)
+"""What httptools raises, all of it."""
+
+_EARLY_S: Final = 0.001  # loops' timers are as exact as this
 
 
 class CutError(Exception):
@@ -27,6 +35,14 @@ class OversizeError(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(status)
         self.status = status
+
+
+class HandOnError(Exception):
+    """What took the pieces of the body raised `error`."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class Connection(asyncio.Protocol):
@@ -44,11 +60,16 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body_bytes",
         "_chunks",
+        "_ends_at",
+        "_gunzip",
         "_has_head",
         "_head_bytes",
         "_headers",
+        "_heard_at",
+        "_looks_at",
         "_loop",
         "_max_body_bytes",
+        "_on_chunk",
         "_on_idle",
         "_on_lost",
         "_parser",
@@ -74,18 +95,29 @@ class Connection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._waiter: asyncio.Future[Response] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._gunzip: Gunzip | None
+        self._on_chunk: OnChunk | None = None
+        self._heard_at: float | None = None
+        self._ends_at = self._looks_at = 0.0
         self.transport: asyncio.Transport
         self._begin()
 
-    def ask(self, data: bytes, timeout_s: float) -> asyncio.Future[Response]:
+    def ask(self, data: bytes, timeout_s: float, on_chunk: OnChunk | None = None) -> asyncio.Future[Response]:
         """The response to the request in `data`; its future ends with a TimeoutError after `timeout_s`.
 
-        The future raises CutError, OversizeError or TimeoutError; the connection is closed then. Whoever stops
-        waiting for it calls `drop`.
+        The future raises CutError, OversizeError, TimeoutError or HandOnError; the connection is closed then. Whoever
+        stops waiting for it calls `drop`.
+
+        Args:
+            on_chunk: gets the pieces of a successful response's body, out of its encoding, as they come.
         """
         waiter: asyncio.Future[Response] = self._loop.create_future()
         self._waiter = waiter
-        self._timer = self._loop.call_later(timeout_s, self._fail, TimeoutError())
+        self._on_chunk = on_chunk
+        self._heard_at = None
+        self._ends_at = self._loop.time() + timeout_s
+        if self._timer is None or self._looks_at > self._ends_at:
+            self._look_at(self._ends_at)
         self.transport.write(data)
         return waiter
 
@@ -96,6 +128,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection at once."""
+        self._on_chunk = None
         self.transport.abort()
 
     # asyncio calls these
@@ -109,7 +142,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as exc:
+        except PARSER_ERRORS as exc:
             self._fail(CutError(f"what it answered is no HTTP ({exc})"))
             return
         if not self._has_head:
@@ -124,6 +157,9 @@ class Connection(asyncio.Protocol):
             else:
                 reason = str(exc) if exc is not None else "closed before the response was whole"
                 self._fail(CutError(reason))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._parser = None  # which holds this connection's methods: no cycle is left for the collector
         self._on_lost(self)
 
@@ -140,36 +176,40 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._has_head = True
-        length = self._headers.get("content-length")
+        headers = self._headers
+        length = headers.get("content-length")
         if length is not None and int(length) > self._max_body_bytes:
             self._fail(OversizeError(self._status))
         elif self._tunnels and 200 <= self._status < 300:
-            self._settle(Response(self._status, self._headers, b""))
+            self._settle(Response(self._status, headers, b""))
+        elif "content-encoding" in headers:
+            try:
+                self._gunzip = find_gunzip(headers["content-encoding"], self._max_body_bytes)
+            except zlib.error as exc:
+                self._fail(_no_gzip(exc))
 
     def on_body(self, chunk: bytes) -> None:
         self._body_bytes += len(chunk)
         if self._body_bytes > self._max_body_bytes:
             self._fail(OversizeError(self._status))
-        else:
+        elif self._gunzip is None and self._on_chunk is None:
             self._chunks.append(chunk)
+        else:
+            self._take(chunk)
 
     def on_message_complete(self) -> None:
         if self._waiter is None or self._parser is None:
             return
-        status, headers, chunks = self._status, self._headers, self._chunks
+        status, headers, chunks, gunzip = self._status, self._headers, self._chunks, self._gunzip
+        is_packed = gunzip is not None and self._body_bytes > 0
         self._begin()
         if status < 200:  # 100 Continue, 103 Early Hints: the response itself follows
             return
-        try:
-            body = self._unpack(b"".join(chunks), headers.get("content-encoding", ""))
-        except zlib.error as exc:
-            self._fail(CutError(f"its body is no gzip ({exc})"))
-            return
-        if len(body) > self._max_body_bytes:
-            self._fail(OversizeError(status))
+        if gunzip is not None and is_packed and not gunzip.is_whole:
+            self._fail(_no_gzip("it is not whole"))
             return
         is_reusable = self._parser.should_keep_alive() and not self.transport.get_write_buffer_size()
-        self._settle(Response(status, headers, body))
+        self._settle(Response(status, headers, b"".join(chunks)))
         if is_reusable:
             self._on_idle(self)
         else:
@@ -183,6 +223,7 @@ class Connection(asyncio.Protocol):
         """Nothing of the next response is there yet."""
         self._headers: dict[str, str] = {}
         self._chunks: list[bytes] = []
+        self._gunzip = None
         self._body_bytes = 0
         self._head_bytes = 0
         self._has_head = False
@@ -191,19 +232,49 @@ class Connection(asyncio.Protocol):
         """Whether the body says neither its length nor its chunks (RFC 9112, 6.3)."""
         return "content-length" not in self._headers and "chunked" not in self._headers.get("transfer-encoding", "")
 
-    def _unpack(self, body: bytes, encoding: str) -> bytes:
-        """The body without its content encoding; no more than one byte too many of it."""
-        match encoding.strip().lower():
-            case "" | "identity":
-                return body
-            case "gzip" | "x-gzip":
-                unpacker = zlib.decompressobj(_GZIP)
-                unpacked = unpacker.decompress(body, self._max_body_bytes + 1)
-                if not unpacker.eof and len(unpacked) <= self._max_body_bytes:
-                    raise zlib.error("it is not whole")
-                return unpacked
-            case other:
-                raise zlib.error(f"encoded as {other[:20]}, unasked")
+    def _take(self, chunk: bytes) -> None:
+        """Take a piece of the body out of its encoding, and hand it on where it was asked for so."""
+        if self._gunzip is not None:
+            try:
+                chunk = self._gunzip.feed(chunk)
+            except zlib.error as exc:
+                self._fail(_no_gzip(exc))
+                return
+            if self._gunzip.size_bytes > self._max_body_bytes:
+                self._fail(OversizeError(self._status))
+                return
+        if not chunk:
+            return
+        self._chunks.append(chunk)
+        if self._on_chunk is not None and 200 <= self._status < 300:
+            is_first, self._heard_at = self._heard_at is None, self._loop.time()
+            if is_first and self._looks_at > self._heard_at + STALL_S:
+                self._look_at(self._heard_at + STALL_S)
+            try:
+                self._on_chunk(chunk)
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the waiter's, and no parser error
+                self._fail(HandOnError(exc))
+
+    def _look_at(self, when: float) -> None:
+        """Look at the time at `when`. A response in time leaves this for the next one, so few need a timer set."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._looks_at = when
+        self._timer = self._loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        """End what has taken too long, or look again when it would have."""
+        self._timer = None
+        if self._waiter is None:
+            return
+        late_at, error = self._ends_at, TimeoutError()
+        if self._heard_at is not None and self._heard_at + STALL_S < late_at:
+            late_at = self._heard_at + STALL_S
+            error = TimeoutError(f"nothing came for {STALL_S:g} s in the middle of its answer")
+        if late_at - self._loop.time() > _EARLY_S:
+            self._look_at(late_at)
+        else:
+            self._fail(error)
 
     def _settle(self, response: Response) -> None:
         waiter = self._end()
@@ -220,7 +291,9 @@ class Connection(asyncio.Protocol):
     def _end(self) -> asyncio.Future[Response] | None:
         """End what was asked; its future, if somebody still waits for it."""
         waiter, self._waiter = self._waiter, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._on_chunk = None
         return None if waiter is None or waiter.done() else waiter
+
+
+def _no_gzip(reason: object) -> CutError:
+    return CutError(f"its body is no gzip ({reason})")

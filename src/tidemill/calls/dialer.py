@@ -82,6 +82,8 @@ class Dialer:
 
     async def _reach(self, addresses: Sequence[Address], make: Callable[[], Connection]) -> Connection:
         """A connection to whichever address takes one first; each is tried beside those that have not answered yet."""
+        if len(addresses) == 1:
+            return await self._open(addresses[0], make)
         waiting, failure = list(reversed(addresses)), OSError("the name has no address")
         attempts: set[asyncio.Task[Connection]] = set()
         try:
@@ -117,6 +119,8 @@ class Dialer:
     async def _tunnel(self, origin: Origin, proxy: Proxy, make: MakeConnection, timeout_s: float) -> Connection:
         """TLS to `origin` within a connection to `proxy`."""
         connection = await self._connect(proxy.origin, partial(make, tunnels=True))
+        if connection.transport.is_closing():
+            raise ConnectionError("the proxy hung up")
         waiter = connection.ask(render_connect(origin, proxy), timeout_s)
         try:
             answer = await waiter

@@ -29,6 +29,9 @@ class Engine:
         budget: what may be spent; None for no bound.
         commit_lease: makes a lease durable before anything is spent from it; None when nothing outlives the process.
         meter: what to count in; its own by default.
+
+    Attributes:
+        lanes: the lanes that were opened, by their key.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class Engine:
         self._transport = transport
         self._rng = rng
         self._budget = None if budget is None else BudgetGate(budget, commit_lease)
-        self._lanes: dict[str, Lane] = {}
+        self.lanes: dict[str, Lane] = {}
         self._endpoints: dict[str, EndpointGate] = {}
         self._others: list[Transport] = []
 
@@ -72,9 +75,9 @@ class Engine:
         if self._budget is not None:
             self._budget.ledger.check_lane(price)
         terms = (limits, endpoint, price)
-        lane = self._lanes.get(key)
+        lane = self.lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = Lane(
+            lane = self.lanes[key] = Lane(
                 terms,
                 transport=transport or self._transport,
                 meter=self.meter,
@@ -103,7 +106,7 @@ class Engine:
         """Make what is really spent the durable lease and close the transport; call it when no call is running."""
         for gate in self._endpoints.values():
             gate.close()
-        for lane in self._lanes.values():
+        for lane in self.lanes.values():
             lane.close()
         try:
             if self._budget is not None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from tidemill.calls.breaker import Breaker
@@ -64,6 +64,11 @@ class SlotGate:
         self._again: _Line[None] = _Line()
         self.in_use = 0
 
+    @property
+    def is_used(self) -> bool:
+        """Whether as good as all slots are taken."""
+        return self.in_use >= USED_RATIO * self._limit.limit
+
     def take(self, *, again: bool = False) -> bool:
         """Whether a slot is taken at once."""
         if self.in_use < self._limit.limit and not self._again and (again or not self._line):
@@ -90,6 +95,10 @@ class SlotGate:
         self.release()
 
 
+USED_RATIO: Final = 0.9
+TICK_S: Final = 1e-4
+"""No timer is shorter: a wait beyond what a float of the clock can express would never pass."""
+
 Take = Callable[[float], float]
 """Takes what somebody waits for and gives 0.0, or gives the seconds to wait until it is worth asking again."""
 
@@ -102,6 +111,11 @@ class TimedGate:
         self._line: deque[tuple[asyncio.Future[None], Take]] = deque()
         self._again: deque[tuple[asyncio.Future[None], Take]] = deque()
         self._timer: asyncio.Handle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._line or self._again)
 
     def take(self, take: Take, *, again: bool = False) -> bool:
         """Whether `take` got it at once."""
@@ -132,7 +146,7 @@ class TimedGate:
             if not future.done():
                 wait_s = take(self._loop.time())
                 if wait_s > 0.0:
-                    self._look_at(wait_s)
+                    self._look_at(max(wait_s, TICK_S))
                     return
                 future.set_result(None)
             line.popleft()

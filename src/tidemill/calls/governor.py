@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tidemill.calls.allowance import Allowance, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
 from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace, Throughput
 from tidemill.calls.quota import Cost
+
+LONG_ROW: Final = 3
+"""Refusals in a row from which on it is not the number in flight that is too high: a window is used up."""
 
 
 class Ticket(NamedTuple):
@@ -56,6 +59,8 @@ class Governor:
         self._paused_until = float("-inf")
         self.is_open = True
         self.refused_since: float | None = None
+        self._refused_at = float("-inf")
+        self._row = 0
 
     def wait_s(self, now: float, cost: Cost) -> float:
         """Seconds until an attempt of this cost may go, at most 0.0 for now."""
@@ -69,7 +74,7 @@ class Governor:
     def send(self, now: float, cost: Cost) -> Ticket:
         """An attempt goes."""
         self._pace.take(now)
-        places = tuple(allowance.send(cost) for allowance in self._allowances)
+        places = tuple(allowance.send(now, cost) for allowance in self._allowances)
         return Ticket(now, cost, self.limit.epoch, places)
 
     @property
@@ -82,17 +87,21 @@ class Governor:
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
             allowance.refuse(place, ticket.cost)
 
-    def succeed(self, now: float, ticket: Ticket, *, in_flight: int, headers: Mapping[str, str]) -> None:
-        """It was answered well, with `in_flight` at the time, itself included."""
-        self.limit.succeed(now, epoch=ticket.epoch, latency_s=now - ticket.at, in_flight=in_flight)
+    def succeed(self, now: float, ticket: Ticket, *, is_used: bool, headers: Mapping[str, str]) -> None:
+        """It was answered well; `is_used` says that nothing but the limit in flight held others back."""
+        self.limit.succeed(now, epoch=ticket.epoch, latency_s=now - ticket.at, is_used=is_used)
         self.let_through(now, ticket, headers=headers)
 
     def let_through(self, now: float, ticket: Ticket, *, headers: Mapping[str, str]) -> None:
         """It was let through, whatever came of it."""
         self.refused_since = None
+        if ticket.at >= self._refused_at:
+            self._row = 0
         self._throughput.add(now)
         if not self._pace.is_open:
-            self._pace.succeed(now, self._throughput, latency_s=now - ticket.at, limit=self.limit.limit)
+            is_again = ticket.at >= self._refused_at
+            latency_s, limit = now - ticket.at, self.limit.limit
+            self._pace.succeed(now, self._throughput, latency_s=latency_s, limit=limit, is_again=is_again)
         if tells_allowance(headers):
             self._note(now, ticket, headers)
 
@@ -111,25 +120,41 @@ class Governor:
             self.refused_since = now
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
             allowance.refuse(place, ticket.cost)
+            if ticket.at >= self._refused_at:
+                allowance.slow_down()
         is_told = tells_allowance(headers) and self._note(now, ticket, headers)
         if retry_after_s is not None:
             # A little more, so that several processes told the same do not come back at once.
             self._pause(now + retry_after_s + self._rng.uniform(0.0, min(0.5, retry_after_s / 10)))
+        if ticket.at < self._refused_at:
+            return  # sent before the last refusal was known: it is of the same event
+        self._refused_at = now
         if is_told:
             return
-        lately = self._throughput.per_second(now, max(1.0, 2 * self.limit.latency_s))
-        is_expressed = lately * self.limit.latency_s >= EXPRESSED
-        has_shrunk = self.limit.throttle(ticket.epoch, throughput=lately)
+        self._row += 1
+        lately = self._carried(now)
+        if self._row == 1:
+            self.limit.throttle(now, ticket.epoch, throughput=lately)
         if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < STRAY_RATIO:
             return  # few are refused, and the pause that was asked for may be all there is to it
-        if has_shrunk and not (is_expressed and self._pace.is_open):
+        is_long = self._row >= LONG_ROW
+        is_expressed = lately * self.limit.latency_s >= EXPRESSED
+        if is_long or not is_expressed or not self._pace.is_open:
             self._pace.throttle(now, self._throughput)
-        elif retry_after_s is None and lately > 0:
-            self._pause(now + self._rng.uniform(0.5, 1.5) / lately)
+        elif retry_after_s is None:
+            self._pause(now + 2 ** (self._row - 1) * self._rng.uniform(0.5, 1.5) / lately)
 
-    def overload(self, ticket: Ticket) -> None:
-        """It met an overloaded server (503, 529), or no answer in time."""
-        self.limit.overload(ticket.epoch)
+    def _carried(self, now: float) -> float:
+        """Attempts a second that were let through lately."""
+        return self._throughput.per_second(now, max(1.0, 2 * self.limit.latency_s))
+
+    def overload(self, now: float, ticket: Ticket) -> None:
+        """It met an overloaded server (503, 529)."""
+        self.limit.throttle(now, ticket.epoch, throughput=self._carried(now))
+
+    def time_out(self, ticket: Ticket) -> None:
+        """It was not answered in time."""
+        self.limit.time_out(ticket.epoch)
 
     def restart(self) -> None:
         """The far side is back after an outage."""

@@ -104,6 +104,7 @@ class Lane:
     """One model's way out: its slots, its pace, its endpoint's breaker. Get it from `Engine.lane`.
 
     Attributes:
+        limits: those in force.
         sending: attempts sent whose result is not committed yet.
     """
 
@@ -119,7 +120,7 @@ class Lane:
         options: LaneOptions,
     ) -> None:
         limits, _, price = self.terms = terms
-        self._limits = limits
+        self.limits = limits
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._meter = meter
@@ -144,13 +145,18 @@ class Lane:
 
     def change(self, limits: Limits) -> None:
         """Go by other limits from now on; what is in flight ends by the old ones."""
-        self._limits = limits
+        self.limits = limits
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._admission.change(limits)
 
     def stop(self) -> None:
         """Send nothing more: what is on its way ends, and every other call with `LaneStopped` when its turn comes."""
         self._is_stopped = True
+
+    @property
+    def send(self) -> Send:
+        """What makes an attempt where a call brings nothing of its own: the transport's `send`."""
+        return self._transport.send
 
     def close(self) -> None:
         """Stop the lane's timers."""
@@ -195,6 +201,7 @@ class Lane:
                     await commit(value, call.attempts)
             finally:
                 self.sending -= 1
+                self._meter.in_flight -= 1
             return value
         except CallError as error:
             error.attempts = call.attempts
@@ -203,7 +210,6 @@ class Lane:
         finally:
             call.error = None  # its traceback holds this call: no cycle is left for the collector
             if call.attempts:
-                self._meter.in_flight -= 1
                 self._meter.attempts_of_calls[call.attempts] += 1
             self._admission.leave(call)
 
@@ -263,7 +269,7 @@ class Lane:
                 if self._budget is not None:
                     await self._reserve(call, self._budget)
                 if call.error is not None and self._loop.time() >= call.deadline_at:
-                    raise self._give_up(call, call.error, f"deadline_s={self._limits.deadline_s:g}")
+                    raise self._give_up(call, call.error, f"deadline_s={self.limits.deadline_s:g}")
             except BaseException:  # cancelled, out of budget or too late: what it holds goes back either way
                 self._withdraw(call)
                 raise
@@ -304,12 +310,11 @@ class Lane:
         if call.attempts:
             timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
         else:
-            meter.begin()
-            call.deadline_at = now + self._limits.deadline_s
+            call.deadline_at = now + self.limits.deadline_s
             call.is_begun = True
         call.attempts += 1
         self.sending += 1
-        meter.attempts += 1
+        meter.send(is_first=call.attempts == 1)
         call.sent_at = now
         call.answered = False
         response = await call.send(call.request, timeout_s)
@@ -323,7 +328,7 @@ class Lane:
         value = decode(response)
         usage = value.usage
         self._retries.answer()
-        self._admission.note_answer(call, response, usage, in_flight=self.sending)
+        self._admission.note_answer(call, response, usage)
         cost = None if usage is None else self._pricing.cost(usage)
         meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
         if value.is_cut:
@@ -336,6 +341,7 @@ class Lane:
     def _end_failed(self, call: _Call, error: BaseException) -> None:
         """Settle what a failed attempt had reserved, count it and tell the breaker."""
         self.sending -= 1
+        self._meter.in_flight -= 1
         is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
         self._meter.unknown_usage += not is_refused
         if call.ceiling is not None and self._budget is not None:
@@ -383,18 +389,18 @@ class Lane:
         if error.status == 429:
             delay_s = error.retry_after_s or 0.0
             since = self._admission.refused_since
-            if now + delay_s - (now if since is None else since) > self._limits.outage_s:
+            if now + delay_s - (now if since is None else since) > self.limits.outage_s:
                 error.of = "run"
                 error.hint = "it refuses every call for longer than outage_s: run again when it takes more"
                 return None
         else:
             call.charged += not isinstance(error, UnreachableError)
-            if call.charged >= self._limits.max_attempts:
-                self._give_up(call, error, f"max_attempts={self._limits.max_attempts}")
+            if call.charged >= self.limits.max_attempts:
+                self._give_up(call, error, f"max_attempts={self.limits.max_attempts}")
                 return None
             delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
         if now + delay_s >= call.deadline_at:
-            self._give_up(call, error, f"deadline_s={self._limits.deadline_s:g}")
+            self._give_up(call, error, f"deadline_s={self.limits.deadline_s:g}")
             return None
         return min(delay_s, breaker.gives_up_at() - now)
 

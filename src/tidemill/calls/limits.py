@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.concurrency import ConcurrencyRange
 from tidemill.calls.quota import QuotaRates
+from tidemill.config.durations import Duration
 from tidemill.config.model import Config
 
 PICO_USD_PER_USD = 10**12
@@ -41,7 +42,7 @@ class Concurrency(Config):
                 raise PydanticCustomError("concurrency", "expected a number of calls of 1 or more, or `auto`")
             return {"min": value, "start": value, "max": value}
         if not isinstance(value, (dict, Concurrency)):
-            raise PydanticCustomError("concurrency", "expected a number of calls, `auto` or {{min, start, max}}")
+            raise PydanticCustomError("concurrency", "expected a number of calls, `auto` or {min, start, max}")
         if isinstance(value, dict) and "start" not in value:
             low, high = value.get("min", 1), value.get("max", 512)
             if type(low) is int and type(high) is int:
@@ -76,6 +77,15 @@ class Concurrency(Config):
 
 AUTO = ConcurrencyRange(1, 16, 512)
 """The bounds of `auto`."""
+
+TUNABLE = (
+    "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
+)
+"""The fields of `Limits` that may be changed while calls go on."""
 
 
 class Limits(Config):
@@ -205,10 +215,14 @@ def _pico_usd_per_token(usd_per_million: float) -> int:
 class Budget(Config):
     """What a run may spend at most; every attempt is held against each bound that is set.
 
+    A run that reaches one stops, sealed and resumable.
+
     Attributes:
         usd: US dollars, by the models' `price`.
         tokens: input and output tokens together.
         calls: requests sent, retries included.
+        deadline: how long one sitting may take, in seconds or as `45m` or `2h`: counted by the clock from its start, so
+            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"usd": 5}]})
@@ -216,9 +230,15 @@ class Budget(Config):
     usd: float | None = Field(default=None, gt=0)
     tokens: int | None = Field(default=None, gt=0)
     calls: int | None = Field(default=None, gt=0)
+    deadline: Duration | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Budget:
-        if self.usd is None and self.tokens is None and self.calls is None:
-            raise ValueError("a budget needs at least one of usd, tokens and calls")
+        if not self.bounds_spending and self.deadline is None:
+            raise ValueError("a budget needs at least one of usd, tokens, calls and deadline")
         return self
+
+    @property
+    def bounds_spending(self) -> bool:
+        """Whether it bounds what calls may come to, and not only how long they go on."""
+        return self.usd is not None or self.tokens is not None or self.calls is not None

@@ -25,7 +25,7 @@ class Meter:
         input_tokens, output_tokens, pico_usd: as reported by the far side.
         cached_tokens, cache_write_tokens, reasoning_tokens: the parts of these that `Usage` tells apart.
         coalesced: calls that took the reply of an identical one in flight; they are none of `calls`.
-        in_flight, max_in_flight: calls sent and not yet committed, now and at most.
+        in_flight, max_in_flight: calls whose attempt is on its way or not yet committed, now and at most.
         attempts_of_calls: ended calls by the attempts they took.
         waited_us: microseconds that calls waited in front of their attempts, summed over them, by what for: `slots`,
             `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`, `backoff`.
@@ -103,9 +103,10 @@ class Meter:
         """Reported cost in US dollars; attempts of unknown usage are not in it."""
         return self.pico_usd / PICO_USD_PER_USD
 
-    def begin(self) -> None:
-        """A call's first attempt is being sent."""
-        self.calls += 1
+    def send(self, *, is_first: bool) -> None:
+        """An attempt is being sent, a call's first or another."""
+        self.calls += is_first
+        self.attempts += 1
         self.in_flight += 1
         if self.in_flight > self.max_in_flight:
             self.max_in_flight = self.in_flight

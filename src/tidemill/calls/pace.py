@@ -9,9 +9,9 @@ SHARE: Final = 0.95
 NEAR_RATIO: Final = 0.9
 DOUBLING_S: Final = 0.35
 PROBE_RATIO: Final = 0.02
-PROBE_GROWTH: Final = 1.3
+PROBE_GROWTH: Final = 1.15
 ROUND_S: Final = 0.5
-SLOWEST_S: Final = 2.0
+SLOWEST_S: Final = 1.0
 """Seconds between two attempts at most: who is refused for longer asks no more often, and no less."""
 EXPRESSED: Final = 4
 """Calls in flight from which on their number, and not their rate, is what is bounded."""
@@ -21,7 +21,7 @@ FEW_ATTEMPTS: Final = 32
 STRAY_RATIO: Final = 0.3
 """Refusals below this share may not depend on the pace at all: one server of several that is full, say."""
 BRIEF_S: Final = 0.01
-"""A latency below this is taken for this, where the pace is compared with what the calls in flight come to."""
+"""Latencies below this are taken for this, where the pace is compared with what the calls in flight come to."""
 
 
 class Throughput:
@@ -74,7 +74,7 @@ class Pace:
     There is none until attempts are refused (429) so slowly that a number in flight cannot express it. It is then what
     was let through lately, taking in the time in which nothing was; grows quickly back to near that rate and slowly
     beyond it (additive increase, multiplicative decrease, on the rate); a row of refusals halves it, down to one
-    attempt in two seconds. Where few are refused, whatever the pace, it keeps to half of what a minute carried.
+    attempt a second. Where few are refused, whatever the pace, it keeps to half of what a minute carried.
 
     Attributes:
         rate: attempts a second, infinity for no bound.
@@ -87,6 +87,7 @@ class Pace:
         self._next_at = float("-inf")
         self._grown_at = 0.0
         self._cycle_at: float | None = None
+        self._cycle_s = 0.0
         self._refused_since: float | None = None
 
     @property
@@ -107,10 +108,10 @@ class Pace:
         """An attempt sent at this rate was refused."""
         if self._refused_since is None:
             self._refused_since = now
-            lately_s = 1.0 if self._cycle_at is None else min(60.0, max(1.0, now - self._cycle_at))
-            carried = throughput.per_second(now, lately_s)
-            self._mark = carried or float("inf")
-            self.rate = min(self.rate, SHARE * carried)
+            cycle_s = 0.0 if self._cycle_at is None else now - self._cycle_at
+            if cycle_s >= self._cycle_s / 2:
+                self._mark = throughput.per_second(now, min(60.0, max(1.0, cycle_s))) or float("inf")
+            self.rate = 0.0 if self._mark == float("inf") else min(self.rate, SHARE * self._mark)
         else:
             self.rate /= 2
         if throughput.refused_ratio < STRAY_RATIO:
@@ -120,11 +121,13 @@ class Pace:
         self._probe_ratio = PROBE_RATIO
         self._grown_at = now
 
-    def succeed(self, now: float, throughput: Throughput, *, latency_s: float, limit: int) -> None:
-        """An attempt was answered well."""
+    def succeed(self, now: float, throughput: Throughput, *, latency_s: float, limit: int, is_again: bool) -> None:
+        """An attempt was let through; `is_again` says that it was sent after the last refusal."""
         if self.rate == float("inf"):
             return
         if self._refused_since is not None:
+            if not is_again:
+                return
             self._end_refusals(now, throughput)
         passed_s = min(now - self._grown_at, ROUND_S)
         if passed_s <= 0.0:
@@ -139,9 +142,17 @@ class Pace:
             self.rate = float("inf")
 
     def _end_refusals(self, now: float, throughput: Throughput) -> None:
-        """It lets through again: what it let through since it last began to is what it carries."""
-        began = self._cycle_at
+        """It lets through again: what it let through since it last began to, pause included, is what it carries.
+
+        A cycle much shorter than the last is none: a window lets some through before it refuses again.
+        """
         self._refused_since = None
-        if began is not None and now - began > 1.0:
-            self._mark = throughput.per_second(now, min(60.0, now - began))
+        cycle_s = 0.0 if self._cycle_at is None else now - self._cycle_at
+        if cycle_s > max(1.0, self._cycle_s / 2):
+            self._cycle_s = cycle_s
+            self._mark = throughput.per_second(now, min(60.0, cycle_s))
+        elif self._cycle_at is not None and self._cycle_s:
+            return
+        if self._cycle_at is not None:
+            self.rate = max(self.rate, NEAR_RATIO * min(self._mark, throughput.mean(now)))
         self._cycle_at = now

@@ -34,6 +34,8 @@ def _are_same(one: Any, other: Any) -> bool:
         return True
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return list(one) == list(other) and all(_are_same(one[key], other[key]) for key in one)
+    if isinstance(one, BaseModel) or isinstance(other, BaseModel):  # a model may be called, and is no function
+        return False
     return callable(one) and callable(other) and fingerprint_function(one) == fingerprint_function(other)
 
 

@@ -45,7 +45,9 @@ def _is_coroutine_function(fn: Any) -> bool:
 
 
 def find_functions(node: Node) -> tuple[Any, ...]:
-    """The user's functions in a step."""
+    """The user's functions in a step, and in those it is made of."""
+    if node.inner:
+        return tuple(fn for each in node.inner for fn in find_functions(each))
     if isinstance(node, FunctionNode):
         return (node.fn,)
     if isinstance(node, WithColumns):
@@ -96,6 +98,8 @@ async def enter_steps(nodes: Sequence[Node], names: Sequence[str], scope: Scope)
 def _replace_functions(node: Node, find: Callable[[Any], Any]) -> Node:
     if not has_managers(node):
         return node
+    if node.inner:
+        return node.with_inner([_replace_functions(each, find) for each in node.inner])
     if isinstance(node, FunctionNode):
         return node.model_copy(update={"fn": find(node.fn)})
     if isinstance(node, WithColumns):

@@ -202,7 +202,7 @@ def parse_reply(response: Response) -> Reply:
         TransientCallError: the body is no message; another attempt may bring one.
         PermanentCallError: the body is an error object sent with a success status.
     """
-    if is_event_stream(response.body):
+    if response.body[:1] != b"{" and is_event_stream(response.body):
         stream = MessageStream()
         stream.feed(response.body)
         return stream.reply()

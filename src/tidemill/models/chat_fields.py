@@ -35,11 +35,11 @@ def parse_usage(usage: Any) -> Usage | None:
     """
     if type(usage) is not dict:
         return None
-    tokens, more = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    if tokens is None or more is None:
+    tokens, more = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if type(tokens) is not int or type(more) is not int or tokens < 0 or more < 0:
         return None
-    total = count(usage.get("total_tokens"))
-    if total is not None and total > tokens + more:
+    total = usage.get("total_tokens")
+    if type(total) is int and total > tokens + more:
         more = total - tokens
     spent, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     if not spent and not made and "prompt_cache_hit_tokens" not in usage:

@@ -39,6 +39,10 @@ class Vectors(NamedTuple):
         """A vector is whole."""
         return False
 
+    @property
+    def first_token_s(self) -> None:
+        """They come all at once."""
+
 
 class EmbeddingEndpoint:
     """Where one model is asked for vectors, and how.

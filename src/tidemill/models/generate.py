@@ -2,62 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from typing import Any, Self
 
+import orjson
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.calls.wire import Request
+from tidemill.config.document import KeyPath
 from tidemill.config.functions import Schema
-from tidemill.config.numbers import check_int64
-from tidemill.config.secrets import mask_start
 from tidemill.config.templates import Template
-from tidemill.data.nodes.node import Node
-from tidemill.errors import PermanentCallError
-from tidemill.models.endpoint import Endpoint
-from tidemill.models.messages import Message, Reply
+from tidemill.errors import DataError
+from tidemill.models.calling import CallNode
 from tidemill.models.model import Model, check_json
 from tidemill.models.options import Options
-from tidemill.models.structured import OutputParser
-from tidemill.protocols import Record
+from tidemill.models.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP
+from tidemill.models.prompts import Conversation, Example, Examples, render_examples
+from tidemill.models.structured import OutputParser, explain_misfits
 
-Ask = Callable[[int, Request], Awaitable[Reply]]
-"""Sends one request under its call number (0 for the first, then the re-asks) and gives its reply."""
+MAX_SAMPLES = 1_000
+MAX_REASKS = 999
+"""A call's number is `1,000 * sample + ask`: it says the same whatever these two are set to."""
 
-_ONE_REPLY = "a call has one reply, and further ones would be billed and thrown away"
-_REFUSED_PARAMS = {"n": _ONE_REPLY, "best_of": _ONE_REPLY, "stream": "a reply is taken whole"}
+_REFUSED_PARAMS = {
+    "n": "a call has one reply; the step's own `n` makes as many calls",
+    "best_of": "a call has one reply, and further ones would be billed and thrown away",
+    "stream": "the step's own `stream` asks for it",
+}
 
 
-class Generate(Node):
+class Generate(CallNode):
     """Ask `model` the rendered `prompt` and put its reply into the column `into`.
 
     Attributes:
         model: a `tm.model(…)`, or its name.
         prompt: a Jinja template over the record's columns; `{file: …}` reads it from a file.
         system: likewise, sent as the system message.
+        messages: in place of `prompt`, a conversation: the column that holds it, or a list of templates.
+        examples: questions with their answers, shown to the model in front of the record's own.
+        images: columns whose images go behind the text: bytes, paths, addresses or PIL images, or lists of them.
         output: a Pydantic model the reply must be of; the column holds its JSON form. Without it, the text.
-        max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD.
+        n: how many replies are asked for, each by a call of its own; the column then holds the list of them.
+        max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD. Like the next four, it may
+            stand in a column of each record.
+        seed: of the first sample; each further one has the next number.
+        stream: the reply comes piece by piece, and the time to its first token is measured.
         max_reasks: how often a reply that does not fit `output` is asked again with the failing paths.
     """
 
     kind = "generate"
-    calls = True
 
     model: Model
-    prompt: Template
+    prompt: Template | None = None
     system: Template | None = None
+    messages: Conversation | None = None
+    examples: Examples = ()
+    images: tuple[str, ...] = ()
     output: Schema | None = None
     into: str = "reply"
-    max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = None
-    stop: tuple[str, ...] | None = None
+    n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
+    max_tokens: MaxTokens | FromColumn | None = None
+    temperature: Temperature | FromColumn | None = None
+    top_p: TopP | FromColumn | None = None
+    seed: Seed | FromColumn | None = None
+    stop: Stop | FromColumn | None = None
+    stream: bool = False
     params: dict[str, Any] = Field(default_factory=dict)
-    max_reasks: int = Field(default=2, ge=0)
-
-    _check_int64 = field_validator("max_tokens", "seed", "max_reasks")(check_int64)
+    max_reasks: int = Field(default=2, ge=0, le=MAX_REASKS)
 
     @field_validator("params")
     @classmethod
@@ -67,7 +78,7 @@ class Generate(Node):
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:
-        own = {"model", "messages", "response_format", *self._typed_options()}
+        own = {"model", "messages", "response_format", *self._typed_options(), *self.parameter_columns()}
         for key in {**self.params, **self.model.params}:
             path = ("params", key) if key in self.params else ("model",)
             if key in own:
@@ -84,92 +95,90 @@ class Generate(Node):
                 )
         return self
 
-    def _typed_options(self) -> dict[str, Any]:
-        names = ("max_tokens", "temperature", "top_p", "seed", "stop")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+    @model_validator(mode="after")
+    def _check_question(self) -> Self:
+        if (self.prompt is None) == (self.messages is None):
+            given = "neither" if self.prompt is None else "both"
+            raise PydanticCustomError(
+                "question", "expected `prompt`, or `messages` in its place, got {given}", {"given": given}
+            )
+        if self.messages == ():
+            message = "expected a list of at least 1 message, got none"
+            raise PydanticCustomError("question", message, {"path": ("messages",)})
+        for index, example in enumerate(self.examples):
+            self._check_example(index, example)
+        return self
+
+    def _check_example(self, index: int, example: Example) -> None:
+        if not isinstance(example.input, str):
+            if self.prompt is None:
+                message = "expected the text of a message: there is no `prompt` that these columns could be put into"
+                raise _wrong_example(index, "input", message)
+            try:
+                render_examples([example], self.prompt)
+            except DataError as error:
+                raise _wrong_example(index, "input", error.message, error.hint) from None
+        if self.output is not None:
+            answer = example.output
+            try:
+                OutputParser(self.output).parse(answer if isinstance(answer, str) else orjson.dumps(answer).decode())
+            except ValidationError as error:
+                misfits = "; ".join(explain_misfits(error))
+                raise _wrong_example(index, "output", f"is none of `{self.output.__name__}`: {misfits}") from None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
+        temperature = {"temperature": self.temperature, **self.model.params, **self.params}["temperature"]
+        # The samples of one record are to be draws of their own, unless a seed makes them different requests anyway.
+        return temperature == 0 and (self.n == 1 or self.seed is not None)
+
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether something bounds the tokens of each reply, as a budget in tokens or USD needs."""
+        return isinstance(self.max_tokens, FromColumn) or self.options().has_ceiling
 
     def options(self) -> Options:
-        """How the model is to answer, whatever its wire format."""
-        return Options(**self._typed_options(), output=self.output, params={**self.model.params, **self.params})
+        """How the model is to answer, whatever its wire format; what records set themselves is not in it."""
+        params = {**self.model.params, **self.params}
+        return Options(**self._typed_options(), output=self.output, stream=self.stream, params=params)
+
+    def parameter_columns(self) -> dict[str, str]:
+        """The parameters that each record sets itself, and in which column."""
+        held = ((name, getattr(self, name)) for name in KINDS)
+        return {name: value.column for name, value in held if isinstance(value, FromColumn)}
+
+    def find_model(self) -> Model:
+        """The model it asks."""
+        return self.model
+
+    def column_types(self) -> dict[str, Any]:
+        """The column of its replies: texts, or what `output` is; with several samples a list of them."""
+        one = str if self.output is None else self.output
+        return {self.into: one if self.n == 1 else list[one]}  # type: ignore[valid-type]
+
+    def iter_templates(self) -> Iterator[tuple[KeyPath, Template]]:
+        """Its templates over the record, each with its key."""
+        for name, template in (("prompt", self.prompt), ("system", self.system)):
+            if template is not None:
+                yield (name,), template
+        for index, turn in enumerate(() if isinstance(self.messages, str) else self.messages or ()):
+            yield ("messages", index, "content"), turn.content
+
+    def iter_columns(self) -> Iterator[tuple[KeyPath, str]]:
+        """The columns it names, each with its key."""
+        if isinstance(self.messages, str):
+            yield ("messages",), self.messages
+        for index, column in enumerate(self.images):
+            yield ("images", index), column
+        for name, column in self.parameter_columns().items():
+            yield (name, "column"), column
+
+    def _typed_options(self) -> dict[str, Any]:
+        held = ((name, getattr(self, name)) for name in KINDS)
+        return {name: value for name, value in held if value is not None and not isinstance(value, FromColumn)}
 
 
-class Generator:
-    """Runs one `Generate` node against one endpoint. Holds no state between records."""
-
-    def __init__(self, node: Generate, endpoint: Endpoint) -> None:
-        self._node = node
-        self._endpoint = endpoint
-        self._parser = OutputParser(node.output) if node.output else None
-        self._prompt = node.prompt.render
-        self._system = node.system.render if node.system else None
-
-    def render(self, record: Record) -> list[Message]:
-        """The messages for `record`.
-
-        Raises:
-            DataError: a template's variable is not a column of the record.
-        """
-        user: Message = {"role": "user", "content": self._prompt(record)}
-        if self._system is None:
-            return [user]
-        return [{"role": "system", "content": self._system(record)}, user]
-
-    def build_request(self, record: Record) -> Request:
-        """The first request for `record`, as it would be sent."""
-        return self._endpoint.build_request(self.render(record))
-
-    async def run(self, record: Record, ask: Ask) -> Record:
-        """`record` with the reply in its column; the step's hooks are called around it.
-
-        Raises:
-            PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
-            CallError, DataError: as `ask` and `render` raise them.
-        """
-        hooks = self._node.bound_hooks
-        if hooks is None:
-            return await self._run(record, ask)
-        record = hooks.replace_record(record)
-        result: Record = hooks.replace_result(record, await self._run(record, ask))
-        return result
-
-    async def _run(self, record: Record, ask: Ask) -> Record:
-        messages = self.render(record)
-        reply = await ask(0, self._endpoint.build_request(messages))
-        if self._parser is None:
-            value: Any = _check_refusal(reply).text
-        else:
-            value = await self._parse(self._parser, messages, reply, ask)
-        return {**record, self._node.into: value}
-
-    async def _parse(self, parser: OutputParser, messages: list[Message], reply: Reply, ask: Ask) -> Any:
-        """The value of the first reply that fits, asking again with what is wrong with the last one only."""
-        asks = 1
-        while True:
-            text = _check_refusal(reply).text
-            try:
-                return parser.parse(text)
-            except ValidationError as exc:
-                complaint = self._complain(parser, reply, exc)
-                if asks > self._node.max_reasks:
-                    raise PermanentCallError(
-                        f"no reply fitted the output in {asks} asks; the last one: {complaint}\n"
-                        f"  it was: {mask_start(text, 200)!r}",
-                        hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
-                    ) from exc
-            again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
-            request = self._endpoint.build_request([*messages, Message(role="assistant", content=text), again])
-            reply = await ask(asks, request)
-            asks += 1
-
-    def _complain(self, parser: OutputParser, reply: Reply, error: ValidationError) -> str:
-        if reply.is_cut:
-            bound = self._node.max_tokens
-            where = "for its length" if bound is None else f"at max_tokens={bound}"
-            return f"Your reply was cut off {where}: answer more briefly."
-        return parser.explain(error, reply.text)
-
-
-def _check_refusal(reply: Reply) -> Reply:
-    if reply.refusal:
-        raise PermanentCallError(f"the model refused: {mask_start(reply.refusal, 200)}")
-    return reply
+def _wrong_example(index: int, field: str, message: str, hint: str = "") -> PydanticCustomError:
+    context = {"message": message, "hint": hint, "path": ("examples", index, field)}
+    return PydanticCustomError("example", "{message}", context)

@@ -149,16 +149,19 @@ def _explain(error: Exception, timeout_s: float) -> Response:
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     told = mask_start(str(getattr(error, "message", error)), 200)
-    if "APITimeoutError" in names:
-        raise AttemptTimeoutError(f"no answer within {timeout_s:g} s") from None
-    if _is_unreachable(error):
-        raise UnreachableError("no connection") from None
-    if "UnsupportedParamsError" in names:  # raised before anything is sent, for any record
-        raise PermanentCallError(told, of="run", hint="leave that out of the step and of params") from None
     status = getattr(error, "status_code", None)
     headers = getattr(error, "litellm_response_headers", None)
-    if type(status) is not int or (status >= 500 and headers is None):
-        raise TransientCallError(told) from None  # litellm's 500 for what it could not read to the end or parse
+    if headers is None:  # of no response; a status is litellm's own word for it then
+        if "APITimeoutError" in names:
+            raise AttemptTimeoutError(f"no answer within {timeout_s:g} s") from None
+        if _is_unreachable(error):
+            raise UnreachableError("no connection") from None
+        if "UnsupportedParamsError" in names:  # raised before anything is sent, for any record
+            raise PermanentCallError(told, of="run", hint="leave that out of the step and of params") from None
+        if type(status) is int and status >= 500:  # what it could not read to the end, or parse
+            raise TransientCallError(told) from None
+    if type(status) is not int:
+        raise TransientCallError(told) from None
     fields = {name: getattr(error, name, None) for name in ("type", "code")}
     body = orjson.dumps({"error": {"message": told, **fields}}, default=str)
     return Response(status, {name.lower(): value for name, value in dict(headers or {}).items()}, body)

@@ -72,7 +72,7 @@ class Reply(NamedTuple):
         """The reply with `***` where it repeats one of `keys`."""
         reply = self
         for key in keys:
-            if any(key in text for text in (self.text, self.finish_reason, self.refusal, self.reasoning)):
+            if key in self.text or key in self.finish_reason or key in self.refusal or key in self.reasoning:
                 reply = reply._replace(
                     text=reply.text.replace(key, MASK),
                     finish_reason=reply.finish_reason.replace(key, MASK),

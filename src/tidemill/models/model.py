@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,7 +26,11 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
-from tidemill.models.prices import find_price
+from tidemill.models.askable import Askable
+from tidemill.models.prices import PRICES_DATE, find_price
+
+if TYPE_CHECKING:
+    from tidemill.models.client import Client
 
 WireFormat = Literal["openai", "anthropic"]
 """OpenAI's chat completions, which most providers and servers speak, or Anthropic's messages."""
@@ -90,8 +94,8 @@ def _unfilled(name: str, *path: str) -> PydanticCustomError:
     return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})
 
 
-class Model(Config):
-    """A model by name, with where it answers and how hard it may be asked.
+class Model(Config, Askable):
+    """A model by name, with where it answers and how hard it may be asked. Called with a prompt it is asked by itself.
 
     Attributes:
         model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `litellm/…` goes through litellm.
@@ -258,6 +262,21 @@ class Model(Config):
     def is_local(self) -> bool:
         """Whether the model runs in process."""
         return self.provider == "local" and self.base_url is None
+
+    def _get_client(self) -> Client:
+        from tidemill.models.client import get_client  # which needs the engine; a description needs none
+
+        return get_client(self)
+
+
+def describe_prices(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
+    """By the name of each model that has a price: its rates, and where they are from."""
+    described: dict[str, dict[str, Any]] = {}
+    for each in models:
+        if (price := each.lane_price) is not None:
+            source = f"known on {PRICES_DATE}" if each.price is None else "the model's own"
+            described[each.model] = {**price.model_dump(exclude_none=True), "source": source}
+    return described
 
 
 def model(

@@ -17,7 +17,7 @@ from tidemill.models.chat_fields import find_reasoning, make_reply, parse_usage
 from tidemill.models.chat_stream import ChatStream
 from tidemill.models.endpoint import join_address
 from tidemill.models.images import bound_input
-from tidemill.models.messages import Message, Part, Reply
+from tidemill.models.messages import Message, Reply
 from tidemill.models.options import CEILINGS, Options
 from tidemill.models.refusals import explain_body
 from tidemill.models.sse import is_event_stream
@@ -60,9 +60,19 @@ class ChatEndpoint:
         tail, ceiling = self._tail, self._ceiling
         if overrides:
             tail, ceiling = self._close_body(self._options.override(overrides))
-        plain = all(type(message["content"]) is str and "shared" not in message for message in messages)
-        body = self._head + orjson.dumps(messages if plain else [_to_wire(message) for message in messages]) + tail
-        most = None if plain else bound_input(messages, len(body), MAX_IMAGE_TOKENS)
+        sent: list[Any] = []
+        has_parts = False
+        for message in messages:
+            content = message["content"]
+            if type(content) is not str:
+                has_parts = True
+                sent.append({"role": message["role"], "content": [_part_to_wire(part) for part in content]})
+            elif len(message) == 2:  # role and text alone: what the format wants
+                sent.append(message)
+            else:
+                sent.append({"role": message["role"], "content": content})
+        body = self._head + orjson.dumps(sent) + tail
+        most = bound_input(messages, len(body), MAX_IMAGE_TOKENS) if has_parts else None
         return Request(self._url, self._headers, body, ceiling, most)
 
     def parse_reply(self, response: Response) -> Reply:
@@ -101,15 +111,7 @@ class ChatEndpoint:
         return fields
 
 
-def _to_wire(message: Message) -> dict[str, Any]:
-    content = message["content"]
-    return {
-        "role": message["role"],
-        "content": content if isinstance(content, str) else [_part_to_wire(part) for part in content],
-    }
-
-
-def _part_to_wire(part: Part) -> dict[str, Any]:
+def _part_to_wire(part: Any) -> dict[str, Any]:
     if part["type"] == "text":
         return {"type": "text", "text": part["text"]}
     return {"type": "image_url", "image_url": {"url": part["url"]}}
@@ -130,7 +132,7 @@ def parse_reply(response: Response) -> Reply:
         TransientCallError: the body is not a chat completion; another attempt may bring one.
         PermanentCallError: the body is an error object sent with a success status.
     """
-    if is_event_stream(response.body):
+    if response.body[:1] != b"{" and is_event_stream(response.body):
         stream = ChatStream()
         stream.feed(response.body)
         return stream.reply()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import from_json
 
 from tidemill.config.secrets import mask_start
+from tidemill.errors import PermanentCallError
+from tidemill.models.messages import Message, Reply
+
+T = TypeVar("T")
+
+Ask = Callable[[int, list[Message]], Awaitable[Reply]]
+"""Asks the model under a call number (0 for the first, then the re-asks) and gives its reply."""
 
 # What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
 _STRUCTURE = "type properties required additionalProperties items enum const anyOf $ref $defs description"
@@ -110,6 +117,10 @@ class OutputParser:
         """
         return self._dump(self._validate(text), mode="json")
 
+    def parse_object(self, text: str) -> Any:
+        """The object of the model in `text`; raises as `parse`."""
+        return self._validate(text)
+
     def explain(self, error: ValidationError, text: str) -> str:
         """What to tell the model: one line for each failing path, what was expected and what it sent."""
         try:
@@ -117,6 +128,66 @@ class OutputParser:
         except ValueError:
             return "Your reply is not valid JSON: it is cut off or has text around the object."
         return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in explain_misfits(error)[:20])
+
+
+async def ask_until_valid(
+    parser: OutputParser,
+    parse: Callable[[str], T],
+    messages: Sequence[Message],
+    ask: Ask,
+    *,
+    max_reasks: int,
+    max_tokens: int | None,
+) -> T:
+    """The value of the first reply that fits, asking again with what is wrong with the last one only.
+
+    A conversation that grew with each ask would cost more each time.
+
+    Args:
+        parser: explains a reply that does not fit.
+        parse: makes the value of a reply's text: one of the parser's two.
+        messages: what is asked first.
+        max_tokens: the bound on a reply, which one that was cut off there is told.
+
+    Raises:
+        PermanentCallError: the model refused, or no reply fitted within `max_reasks`.
+        CallError: as `ask` raises it.
+    """
+    messages, asks = list(messages), 0
+    asked = messages
+    while True:
+        reply = check_refusal(await ask(asks, asked))
+        asks += 1
+        try:
+            return parse(reply.text)
+        except ValidationError as exc:
+            complaint = _complain(parser, reply, exc, max_tokens)
+            if asks > max_reasks:
+                raise PermanentCallError(
+                    f"no reply fitted the output in {asks} asks; the last one: {complaint}\n"
+                    f"  it was: {mask_start(reply.text, 200)!r}",
+                    hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
+                ) from exc
+        again = Message(role="user", content=f"{complaint}\nAnswer again with the whole corrected JSON only.")
+        asked = [*messages, Message(role="assistant", content=reply.text), again]
+
+
+def check_refusal(reply: Reply) -> Reply:
+    """`reply`, which is no refusal.
+
+    Raises:
+        PermanentCallError: it is one.
+    """
+    if reply.refusal:
+        raise PermanentCallError(f"the model refused: {mask_start(reply.refusal, 200)}")
+    return reply
+
+
+def _complain(parser: OutputParser, reply: Reply, error: ValidationError, max_tokens: int | None) -> str:
+    if reply.is_cut:
+        where = "for its length" if max_tokens is None else f"at max_tokens={max_tokens}"
+        return f"Your reply was cut off {where}: answer more briefly."
+    return parser.explain(error, reply.text)
 
 
 def explain_misfits(error: ValidationError) -> list[str]:

@@ -9,7 +9,7 @@ import asyncio
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Generic, Self, TypeVar
 
 from tidemill.resources.process import calm_gc, more_open_files
@@ -27,7 +27,7 @@ WAKE_S = 0.2
 class Bridge:
     """A running event loop in a daemon thread: uvloop where it exists. Hold it with `with`.
 
-    `run` and `iterate` may be called from any thread but the loop's own, `call` from any. Leaving
+    `run`, `arun` and `iterate` may be called from any thread but the loop's own, `call` from any. Leaving
     cancels what still runs and waits for it.
 
     Args:
@@ -76,6 +76,33 @@ class Bridge:
         finally:
             del running  # an error it holds has this frame in its traceback: no cycle is left for the collector
 
+    async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of `coroutine`, run on the bridge's loop and awaited in another.
+
+        Cancelling cancels the coroutine, and is raised once that has ended.
+        """
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop that waited is closed: nobody waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+        running = _Running(self._loop, coroutine, tell)
+        cancelled: asyncio.CancelledError | None = None
+        while not ended.is_set():
+            try:
+                await ended.wait()
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+                running.cancel()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            return running.result()
+        finally:
+            del running, cancelled  # an error has this frame in its traceback: no cycle is left for the collector
+
     def iterate(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]]) -> Iterator[T]:
         """The items of the batches that `next_batch` gives, until an empty one."""
         while batch := self.run(next_batch()):
@@ -94,7 +121,7 @@ class Bridge:
 
 
 class _Running(Generic[T]):
-    """A coroutine started in a loop from another thread, which waits for it on a bare lock.
+    """A coroutine started in a loop from another thread, which waits for it on a bare lock, or is told of its end.
 
     An interrupt within the Python code of a Future or an Event can leave its lock held, and then whoever sets it waits
     for ever.
@@ -103,8 +130,14 @@ class _Running(Generic[T]):
         has_ended: the coroutine has really ended.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coroutine: Coroutine[Any, Any, T],
+        on_end: Callable[[], object] | None = None,
+    ) -> None:
         self.has_ended = False
+        self._on_end = on_end
         self._ended = threading.Lock()  # held until then
         self._ended.acquire()
         self._loop = loop
@@ -140,6 +173,8 @@ class _Running(Generic[T]):
     def _end(self, task: asyncio.Task[T]) -> None:
         self.has_ended = True
         self._ended.release()
+        if self._on_end is not None:
+            self._on_end()
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

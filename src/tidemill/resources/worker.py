@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,6 +16,15 @@ T = TypeVar("T")
 
 THREAD_PREFIX = "tidemill-"
 """What the names of Tidemill's own threads begin with."""
+
+
+_at_work: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+"""How many functions each loop has given away; read and written in the loop's own thread only."""
+
+
+def count_at_work(loop: asyncio.AbstractEventLoop) -> int:
+    """The functions in worker threads that `loop` has yet to hear of; asked in its own thread."""
+    return _at_work.get(loop, 0)
 
 
 def join_thread(thread: threading.Thread) -> None:
@@ -47,6 +57,7 @@ class WorkerThread:
         """A future of the running loop for the result of `fn(*args)`, run in the thread."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        _at_work[loop] = _at_work.get(loop, 0) + 1
         self._tasks.put((loop, future, fn, args))
         return future
 
@@ -70,7 +81,7 @@ class WorkerThread:
             except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
                 error = exc
             try:
-                loop.call_soon_threadsafe(_settle, future, value, error)
+                loop.call_soon_threadsafe(_settle, loop, future, value, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
             finally:
@@ -79,7 +90,10 @@ class WorkerThread:
             self._last()
 
 
-def _settle(future: asyncio.Future[Any], value: Any, error: BaseException | None) -> None:
+def _settle(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], value: Any, error: BaseException | None
+) -> None:
+    _at_work[loop] -= 1
     if future.done():
         return
     if error is None:

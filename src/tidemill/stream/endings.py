@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from tidemill.data.digest import digest_records
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from tidemill.adapters.grain import GrainSource, GrainStream
     from tidemill.adapters.torch import TorchStream
+    from tidemill.jobs.live.estimate import Estimate
+    from tidemill.stream.stream import Stream
 
 T = TypeVar("T")
 
@@ -73,6 +76,49 @@ class Endings(ABC, Generic[T]):
         check_options(file_format, options)
         register_secrets(storage_options or {})
         return save_records(self, parse_path(path, storage_options, compression), file_format, options)
+
+    def estimate(
+        self,
+        *,
+        limit: int | None = None,
+        records: int = 200,
+        seconds: float = 2.0,
+        seed: int = 0,
+        run: str | PathLike[str] | None = None,
+    ) -> Estimate:
+        """What the stream's calls will come to: tokens, USD low and high, hours at the limits; nothing is called.
+
+        A sample of the records, spread over the source, is taken through the steps in front of the first call, and the
+        real requests are built. Their tokens are counted by the model's own vocabulary where that is on this machine,
+        else as four bytes each. Replies are taken to have between next to none and `max_tokens`, or what an earlier
+        run measured. Functions behind a call are not called.
+
+        Args:
+            limit: of so many records, as of `write`.
+            records: the most that requests are built for.
+            seconds: how long reading may take, about; a source that is read whole by then is counted exactly.
+            seed: what is read, and which of it is taken.
+            run: an earlier run of the same steps, by its output or run folder: its replies say what theirs came to.
+
+        Raises:
+            ConfigError: nothing is called, or the source can be gone through only once.
+            DataError, ResourceError: the source cannot be read.
+            StateError: there is no run in `run`.
+        """
+        from tidemill.jobs.ledger.folder import locate_run
+        from tidemill.jobs.live.estimate import estimate_calls
+        from tidemill.jobs.live.sampling import SampleLimits
+        from tidemill.jobs.running.inspect import measure_run
+
+        stream = cast("Stream[Any]", self)
+        return estimate_calls(
+            stream.source,
+            stream.pipeline.nodes,
+            folder=Path(),
+            limits=SampleLimits(records, seconds, seed),
+            limit=limit,
+            measured=None if run is None else measure_run(locate_run(Path(run))),
+        )
 
     def digest(self) -> str:
         """A hex digest of the records and their order: equal where two runs gave the same.

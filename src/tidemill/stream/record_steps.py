@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
+from tidemill.calls.limits import Limits
 from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.nodes.single import (
     Catch,
@@ -25,6 +26,9 @@ from tidemill.data.nodes.single import (
     Unbatch,
     WithColumns,
 )
+from tidemill.models.branches import Gather
+from tidemill.models.call import Call
+from tidemill.models.embed import Embed
 from tidemill.models.generate import Generate
 from tidemill.models.model import Model
 
@@ -240,11 +244,11 @@ class RecordSteps(ABC, Generic[T]):
     def generate(
         self,
         model: Model | str,
-        prompt: str | Mapping[str, str],
+        prompt: str | Mapping[str, str] | None = None,
         *,
         output: type[BaseModel] | None = None,
         into: str = "reply",
-        max_tokens: int | None = None,
+        max_tokens: int | Mapping[str, str] | None = None,
         **options: Any,
     ) -> Stream[T]:
         """Ask `model` about each record and put its reply into the column `into`.
@@ -256,12 +260,92 @@ class RecordSteps(ABC, Generic[T]):
 
         Args:
             model: a `tm.model(…)` or its name.
-            prompt: a Jinja template over the record's columns, or `{"file": path}`.
+            prompt: a Jinja template over the record's columns, or `{"file": path}`; or give `messages`.
             output: a Pydantic model that the reply must be of; the column then holds its JSON form.
             into: the column.
-            max_tokens: the most tokens a reply may have.
-            **options: the other fields of `tidemill.models.generate.Generate`: `system`, `temperature`, `top_p`,
-                `seed`, `stop`, `params`, `max_reasks`, `name`, `on_error`.
+            max_tokens: the most tokens a reply may have, or `{"column": name}` of the column that says so.
+            **options: the other fields of `tidemill.models.generate.Generate`: `system`, `messages`, `examples`,
+                `images`, `n`, `temperature`, `top_p`, `seed`, `stop`, `stream`, `params`, `max_reasks`, `name`,
+                `on_error`.
         """
         given = {"model": model, "prompt": prompt, "output": output, "into": into, "max_tokens": max_tokens}
         return self._append(Generate, **given, **options)
+
+    def embed(
+        self,
+        model: Model | str,
+        column: str | None = None,
+        *,
+        text: str | Mapping[str, str] | None = None,
+        into: str = "embedding",
+        dimensions: int | None = None,
+        **options: Any,
+    ) -> Stream[T]:
+        """Put the vector that `model` gives for a text of each record into the column `into`.
+
+        Records that come up together go out in one request: once it is full, or no other can join it.
+
+        Order: kept.   Memory: the records of the window (a few times those in flight), 32 bytes for each number.
+        Failure: as `generate`; of a request that is refused for one text, that text's record fails alone.
+        Resume: as `generate`: each record's vector is kept as its own.
+
+        Args:
+            model: an embedding model: a `tm.model(…)` or its name.
+            column: the column of the text.
+            text: in its place, a Jinja template over the record's columns.
+            into: the column of the vector, a list of floats; in Parquet `list<float>` of 32 bits and one length.
+            dimensions: how long the vectors are to be; by default as the model has them.
+            **options: the other fields of `tidemill.models.embed.Embed`: `batch_size`, `batch_tokens`, `params`,
+                `name`, `on_error`.
+        """
+        given = {"model": model, "column": column, "text": text, "into": into, "dimensions": dimensions}
+        return self._append(Embed, **given, **options)
+
+    def call(
+        self,
+        fn: Callable[..., Any],
+        *,
+        into: str = "result",
+        columns: Sequence[str] | None = None,
+        limits: Limits | None = None,
+        retry_on: Sequence[type[Exception]] = (),
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Give each record to `fn`, which asks the outside, and put what it gives, as JSON, into the column `into`.
+
+        For a database, an HTTP API, a search: a coroutine function, or a plain one, which is called in a thread. It
+        goes through the one engine as a model's calls do: `limits` bound it, failures that may pass are tried again
+        behind a breaker, a budget's `calls` counts it. A parameter `key` gets the call's key, for idempotency.
+
+        Order: kept.   Memory: the records of the window (a few times the calls in flight).
+        Failure: the record's, as `on_error` says; a breaker open too long and a spent budget end the iteration or stop
+        the run.
+        Resume: in a run what `fn` gave is kept, and it is never called for that again; one under way at a crash is
+        called again, so what it does outside is done at least once. In iteration calls in flight are made again.
+
+        Args:
+            fn: a function of the record.
+            into: the column.
+            columns: the record that `fn` gets has these columns only; then no other makes the call a different one.
+            limits: how many are under way at once, how many begin a minute, how often and how long each is tried.
+            retry_on: exceptions worth another attempt, besides TransientCallError, ConnectionError and TimeoutError.
+        """
+        given = {"fn": fn, "into": into, "columns": None if columns is None else tuple(columns)}
+        bounds = {} if limits is None else {"limits": limits}
+        return self._append(Call, **given, **bounds, retry_on=tuple(retry_on), name=name, on_error=on_error)
+
+    def gather(
+        self, *, name: str | None = None, on_error: OnError | None = None, **branches: Node | Mapping[str, Any]
+    ) -> Stream[T]:
+        """Make several calls of each record at once, and put what each gives into the column of its name.
+
+        Order: kept.   Memory: the records of the window (a few times the calls in flight).
+        Failure: of any branch the record's; the first ends the others. Else as `generate` and `call`.
+        Resume: as `generate`: each branch's calls are kept as its own.
+
+        Args:
+            branches: a `generate` or a `call` for each column: `user={"call": look_up}`,
+                `label={"generate": {"model": fast, "prompt": "…"}}`, or their nodes.
+        """
+        return self._append(Gather, branches=branches, name=name, on_error=on_error)

@@ -1,7 +1,8 @@
 """What tests of Tidemill, and of what users build on it, are made with.
 
-Virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real loopback server with faults
-(`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on first use.
+A whole job on scripted replies (`run`), virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real
+loopback server with faults (`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on
+first use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from tidemill.testing.faults import FaultProcess, FaultServer
     from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
     from tidemill.testing.plan import Call, Fault, Faults
+    from tidemill.testing.rehearsal import Rehearsal, run
+    from tidemill.testing.script import Asked, UnansweredError
     from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
 
 _MODULES = {
@@ -34,6 +37,10 @@ _MODULES = {
     "Call": "plan",
     "Fault": "plan",
     "Faults": "plan",
+    "Rehearsal": "rehearsal",
+    "run": "rehearsal",
+    "Asked": "script",
+    "UnansweredError": "script",
     "Latency": "load.plan",
     "Load": "load.plan",
     "Outage": "load.plan",
@@ -48,6 +55,7 @@ _MODULES = {
 
 __all__ = [
     "STALL",
+    "Asked",
     "Call",
     "Capacity",
     "Crash",
@@ -64,13 +72,16 @@ __all__ = [
     "Outage",
     "Queue",
     "Quota",
+    "Rehearsal",
     "ScriptedTransport",
     "Snapshot",
     "Steps",
     "StoppingDisk",
+    "UnansweredError",
     "VirtualLoop",
     "chat_response",
     "error_response",
+    "run",
     "run_virtual",
 ]
 

@@ -156,7 +156,7 @@ def _make_refusal(form: Format, call: Call, fault: Fault, message: str) -> Answe
                 headers["Retry-After"] = f"{fault.retry_after_s:g}"
             return Answer(render_response(fault.status, form.render_error(fault.status, message), headers))
         case "error":
-            return Answer(render_response(200, form.render_error(200, message), fault.headers))
+            return Answer(render_response(200, form.render_error(fault.status, message), fault.headers))
         case "unauthorized":
             shown = credentials(call)
             echo = {"WWW-Authenticate": f'Bearer realm="{shown}"', "X-Received": shown}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from tidemill.errors import WorkerError
+from tidemill.resources.worker import count_at_work
 
 T = TypeVar("T")
 
@@ -41,8 +43,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An asyncio loop on a `FakeClock`.
 
     When no callback is ready and no file descriptor has news, the clock is set to the next timer. It stands still
-    while a `run_in_executor` or `to_thread` job runs. It knows nothing of what other threads or sockets are about to
-    bring: code that talks to a real server belongs on a real loop.
+    while a `run_in_executor` or `to_thread` job runs, or a function in one of Tidemill's own threads, so that a whole
+    job can run on it; and while a socket is watched, time passes as it does. It knows nothing of what other threads
+    are about to bring.
 
     Args:
         patience_s: real seconds that a loop with no timer set waits for another thread before it is called stuck.
@@ -51,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: FakeClock | None = None, *, patience_s: float = 10.0) -> None:
         self.clock = clock or FakeClock()
         self._jobs = 0
-        super().__init__(_JumpingSelector(self._idle, patience_s))
+        super().__init__(_JumpingSelector(self.clock, self._idle, patience_s))
 
     def time(self) -> float:
         return self.clock.now_s
@@ -69,7 +72,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _idle(self, timeout_s: float | None) -> bool:
         """Let the time until the next timer pass; False when there is none or a job still runs."""
-        if timeout_s is None or self._jobs:
+        if timeout_s is None or self._jobs or count_at_work(self):
             return False
         self.clock.advance(timeout_s)
         return True
@@ -78,14 +81,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that, instead of sleeping, asks `idle` to let the time pass."""
 
-    def __init__(self, idle: Callable[[float | None], bool], patience_s: float) -> None:
+    def __init__(self, clock: FakeClock, idle: Callable[[float | None], bool], patience_s: float) -> None:
         super().__init__()
+        self._clock = clock
         self._idle = idle
         self._patience_s = patience_s
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = super().select(0)
-        if events or timeout == 0 or self._idle(timeout):
+        if events or timeout == 0:
+            return events
+        if len(self.get_map()) > 1:  # more than what other threads wake the loop with
+            started = time.monotonic()
+            events = super().select(timeout)
+            self._clock.advance(time.monotonic() - started)
+            return events
+        if self._idle(timeout):
             return events
         events = super().select(self._patience_s)
         if not events:

@@ -43,7 +43,7 @@ class Fault:
     `kind` is one of
       `reply`         a good reply, with `content` when given, else the usual one (for a late one, set `delay_s`);
       `status`        an error response with `status`, and `Retry-After` when `retry_after_s` is set;
-      `error`         status 200 with an error object instead of choices;
+      `error`         status 200 with the error object of `status` instead of choices;
       `unauthorized`  401 that echoes the request's credentials in body and headers;
       `redirect`      307 to another path of this server, the request's credentials in its address;
       `stall`         no byte, for ever;

@@ -12,7 +12,10 @@ from rich.text import Text
 
 from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
+from tidemill.jobs.running.comparison import compare_estimate
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.tuning import show_values
+from tidemill.view.calls import iter_call_lines, iter_limit_lines
 
 _ENDINGS = {
     "finished": "finished",
@@ -65,24 +68,17 @@ def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
 
 
 def _summary_lines(report: Report) -> list[str]:
-    calls, records = report.calls, report.records
-    lines = [", ".join(f"{number:,} {name}" for name, number in records.items()) + f" → {report.output}"]
-    if calls["calls"]:
-        latency = ", ".join(f"{name} {value:.3g} s" for name, value in calls["latency_s"].items() if value)
-        lines.append(
-            f"{calls['calls']:,} calls in {calls['attempts']:,} attempts, {calls['failed']:,} failed; "
-            f"at most {calls['max_in_flight']:,} in flight; latency {latency or 'unknown'}"
-        )
-        cost = f", ${calls['usd']:,.4f}" if calls["usd"] else ""
-        lines.append(f"{calls['input_tokens']:,} tokens in, {calls['output_tokens']:,} out{cost}")
-        if calls["cut"]:
-            lines.append(f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound")
-        if calls["failures"]:
-            lines.append("failed attempts: " + ", ".join(f"{n:,} {cause}" for cause, n in calls["failures"].items()))
+    lines = [", ".join(f"{number:,} {name}" for name, number in report.records.items()) + f" → {report.output}"]
+    lines += iter_call_lines(report.calls)
+    if compared := compare_estimate(report):
+        lines.append(compared)
     if report.recalled:
         lines.append(f"{report.recalled:,} replies paid for in an earlier sitting were used")
     if report.reused:
         lines.append(f"{report.reused:,} replies of the earlier run were used again")
+    for tuned in report.tuned:
+        values = {name: value for name, value in tuned.items() if name not in ("after_s", "model")}
+        lines.append(f"after {tuned['after_s']:,.0f} s {tuned['model']} was tuned to {show_values(values)}")
     lines.append(f"{report.elapsed_s:,.1f} s, peak memory {report.peak_rss_bytes / 1e6:,.0f} MB")
     return lines
 
@@ -91,11 +87,9 @@ def print_status(console: Console, status: Mapping[str, Any]) -> None:
     """What a run last said of itself, and why it ended, if it said that."""
     outcomes = ", ".join(f"{number:,} {name}" for name, number in status["outcomes"].items())
     _say(console, f"{status['state']} (process {status['pid']}): {outcomes}")
-    _say(
-        console,
-        f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight, {status['calls']:,} calls in "
-        f"{status['attempts']:,} attempts, ${status['usd']:,.4f}",
-    )
+    _say(console, f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight")
+    for line in (*iter_call_lines(status["details"]), *iter_limit_lines(status["limits"])):
+        _say(console, line)
     if status.get("reason"):
         _say(console, status["reason"], "yellow")
 

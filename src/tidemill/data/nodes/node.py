@@ -48,6 +48,15 @@ class Node(Config):
         """The hooks around the step, in the copy that an iteration has of it; no part of the description."""
         return self._hooks
 
+    @property
+    def inner(self) -> tuple[Node, ...]:
+        """The steps that it is made of, where it is made of steps."""
+        return ()
+
+    def with_inner(self, nodes: Sequence[Node]) -> Self:
+        """The step made of others in their places."""
+        return self
+
     def with_hooks(self, hooks: BoundHooks) -> Self:
         """A copy for one iteration, with `hooks` around it."""
         copy = self.model_copy()

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from tidemill.errors import ConfigError, DataError
 from tidemill.jobs.landing.shape import find_no_record
+from tidemill.models.embed import Vector
 from tidemill.protocols import Record
 
 _SCALARS: Mapping[type, pa.DataType] = {
@@ -31,6 +32,7 @@ _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
     pa.bool_(): (bool, NoneType),
     pa.int64(): (int, NoneType),
     pa.float64(): (float, int, NoneType),
+    pa.float32(): (float, int, NoneType),
     pa.string(): (str, NoneType),
 }
 # What is taken besides: NumPy's numbers and subclasses such as enumerations, which Arrow converts exactly.
@@ -57,10 +59,10 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
     return pa.schema(list(_model_type(model)))
 
 
-def infer_schema(rows: Sequence[Any], outputs: Mapping[str, type[BaseModel] | None]) -> pa.Schema | None:
+def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema | None:
     """The schema of those of `rows` that are records: columns in order of appearance; None when none is.
 
-    A column of `outputs` is typed by its model, unless a later step has put something else there.
+    A column of `outputs` is typed by its annotation, unless a later step has put something else there.
     """
     records = [row for row in rows if find_no_record(row) is None]
     if not records:
@@ -105,8 +107,8 @@ def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | N
     """What keeps a column's values from being of `kind`, None when they are; a column at a time for speed."""
     if pa.types.is_struct(kind):
         return _find_struct_misfit(values, kind, path)
-    if pa.types.is_list(kind):
-        wrong = _find_other(values, (list, tuple, NoneType))
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        wrong = _find_other(values, (list, tuple, NoneType)) or _find_other_length(values, kind)
         if wrong is None:
             inner = list(chain.from_iterable(value for value in values if value is not None))
             return _find_misfit(inner, kind.value_type, f"{path}[]")
@@ -115,6 +117,8 @@ def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | N
         if allowed is None:
             return None
         wrong = _find_other(values, allowed)
+        if wrong is None and kind == pa.float32():
+            wrong = _find_wider(values)
     if wrong is None:
         return None
     return f"column `{path}` is {kind}, got {wrong[0]!r:.80}"
@@ -143,15 +147,32 @@ def _find_other(values: Sequence[Any], allowed: tuple[type, ...]) -> tuple[Any] 
     return next(((value,) for value in values if not _is_allowed(value, allowed, alike)), None)
 
 
+def _find_other_length(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
+    """The first list that is not as long as a column of lists of one length has them, in a tuple."""
+    if not pa.types.is_fixed_size_list(kind):
+        return None
+    size = kind.list_size
+    return next(((value,) for value in values if value is not None and len(value) != size), None)
+
+
+def _find_wider(values: Sequence[Any]) -> tuple[Any] | None:
+    """The first number that is none of 32 bits, in a tuple: Arrow would round it."""
+    wide = pa.array(values, pa.float64())
+    narrow = wide.cast(pa.float32()).cast(pa.float64())
+    if narrow.equals(wide):
+        return None
+    pairs = zip(values, narrow.to_pylist(), strict=True)
+    return next(((value,) for value, kept in pairs if value != kept and value == value), None)
+
+
 def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) -> bool:
     return type(value) in allowed or (isinstance(value, alike) and not isinstance(value, bool))
 
 
-def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[BaseModel] | None]) -> pa.DataType:
+def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, Any]) -> pa.DataType:
     values = [row.get(name) for row in rows]
     if name in outputs:
-        model = outputs[name]
-        kind = pa.string() if model is None else _model_type(model)
+        kind = _vector_type(values) if outputs[name] is Vector else _annotation_type(outputs[name], name)
         if _find_misfit(values, kind, name) is None:
             return kind
     inferred = _infer_type(values)
@@ -160,6 +181,12 @@ def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, type[B
         each = (_infer_type([value]) for value in values if value is not None)
         inferred = next((kind for kind in each if kind is not None), None)
     return pa.string() if inferred is None else inferred
+
+
+def _vector_type(values: Sequence[Any]) -> pa.DataType:
+    """The column type of vectors: of one length where all of them have it."""
+    lengths = {len(value) for value in values if isinstance(value, (list, tuple))}
+    return pa.list_(pa.float32(), lengths.pop() if len(lengths) == 1 else -1)
 
 
 def _infer_type(values: Sequence[Any]) -> pa.DataType | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 import pyarrow as pa
@@ -69,9 +69,7 @@ class ParquetWriter:
 
     suffix = ".parquet"
 
-    def __init__(
-        self, schema: type[BaseModel] | None, outputs: dict[str, type[BaseModel] | None], saved: str | None
-    ) -> None:
+    def __init__(self, schema: type[BaseModel] | None, outputs: Mapping[str, Any], saved: str | None) -> None:
         self._schema: pa.Schema | None = None
         if saved is not None:
             self._schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(saved)))
@@ -140,7 +138,7 @@ def _find_misfit(row: Record, schema: pa.Schema) -> DataError | None:
 def make_writer(
     kind: str,
     schema: type[BaseModel] | None,
-    outputs: dict[str, type[BaseModel] | None],
+    outputs: Mapping[str, Any],
     saved: str | None,
 ) -> PartWriter:
     """The writer of a format by name, going on with the schema saved earlier; with `schema` it judges each row."""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.journal import Journal
 from tidemill.jobs.ledger.rows import CallKey, pack_call, parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.records.root import Root
-from tidemill.models.messages import Reply
+
+
+class Row(Protocol):
+    """A reply that can be kept."""
+
+    def to_row(self) -> list[Any]:
+        """The reply as a JSON list."""
+        ...
+
 
 CACHED_SEGMENTS = 2
 """Archives of an earlier run held at a time while its replies are looked up, and one more for each pass it went."""
@@ -37,8 +45,8 @@ class LedgerReplies:
         self.recalled = 0
         self.reused = 0
 
-    def recall(self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str) -> Reply | None:
-        """The reply committed for just this call: same identity, step, call number and request."""
+    def recall(self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str) -> list[Any] | None:
+        """The row of the reply committed for just this call: same identity, step, call number and request."""
         if not self._known and self._old is None:
             return None
         key = (root.part, root.ordinal, path, step, number)
@@ -47,17 +55,17 @@ class LedgerReplies:
             self.recalled += 1
             root.recalled += 1
             root.rows.append(known[2])
-            return Reply.from_row(known[1])
+            return known[1]
         if self._old is not None:
             line = self._old.find(key, digest)
             if line is not None:
                 self.reused += 1
                 root.rows.append(line)
-                return Reply.from_row(parse_call(line)[2])
+                return parse_call(line)[2]
         return None
 
     def commit(
-        self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str, reply: Reply, attempts: int
+        self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str, reply: Row, attempts: int
     ) -> Awaitable[None]:
         """Done once the reply is durable."""
         row = pack_call((root.part, root.ordinal, path, step, number), digest, reply.to_row(), attempts)

@@ -14,7 +14,7 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS
-from tidemill.jobs.window.steps import count_slots
+from tidemill.jobs.window.opening import count_slots
 from tidemill.protocols import State
 
 READ_AHEAD = 64

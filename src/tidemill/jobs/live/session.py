@@ -21,7 +21,7 @@ from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.opening import count_workers, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.protocols import State
 from tidemill.resources.bridge import Bridge
@@ -54,7 +54,7 @@ class Session:
         self._results: deque[Result] = deque()
         self._names = ("source", *step_names((*section.before, *section.steps))[len(section.before) :])
         self._skipping = {index for index, node in enumerate(section.steps, 1) if node.on_error == "skip"}
-        self._slots = count_slots(section.steps)
+        self._slots = count_workers(section.steps)
         self._arrived: asyncio.Event
         self._window: Window
         self._running: asyncio.Task[None] | None = None

@@ -6,21 +6,25 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
 from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Send
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.steps import enter_steps
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
-from tidemill.jobs.window.steps import FunctionStep, GenerateStep, WindowStep, open_steps
-from tidemill.models.messages import Reply
+from tidemill.jobs.window.opening import open_steps
+from tidemill.jobs.window.steps import FunctionStep, Kept, Line, WindowStep
+from tidemill.models.call import make_key
+from tidemill.models.calling import KEY_HEADER
 from tidemill.resources.scope import Scope
 
-OnCall = Callable[[str, Request, Reply | None], None]
+OnCall = Callable[[str, Request, Kept | None], None]
 """Told of each request before it is sent (with no reply yet) and of its reply: step name, request, reply."""
 
 
@@ -97,8 +101,8 @@ class SingleRun:
     async def _flow(self, record: Any, start: int, on_call: OnCall | None) -> list[Any]:
         for index in range(start, len(self._steps)):
             step = self._steps[index]
-            if isinstance(step, GenerateStep):
-                record = await step.generator.run(record, partial(self._ask, step, on_call))
+            if step.function is None:
+                record = await step.run(record, partial(self._ask, step.name, on_call))
                 continue
             result = await _apply(step, record)
             if step.shape is Shape.MANY:
@@ -110,12 +114,20 @@ class SingleRun:
                 return []
         return [record]
 
-    async def _ask(self, step: GenerateStep, on_call: OnCall | None, number: int, request: Request) -> Reply:
+    async def _ask(
+        self, step: str, on_call: OnCall | None, line: Line, number: int, request: Request, send: Send | None = None
+    ) -> Any:
+        number += line.first
+        step = f"{step}.{line.label}" if line.label else step
+        sent = request
+        if line.is_keyed:
+            digest = blake2b(request.body, digest_size=16).hexdigest()
+            sent = request._replace(headers={KEY_HEADER: make_key("", 0, (), step, number, digest)})
         if on_call is None:
-            return await step.lane.call(request, step.decode)
-        on_call(step.name, request, None)
-        reply = await step.lane.call(request, step.decode)
-        on_call(step.name, request, reply)
+            return await line.way.call(sent, line.decode, send=send)
+        on_call(step, request, None)
+        reply = await line.way.call(sent, line.decode, send=send)
+        on_call(step, request, reply)
         return reply
 
 

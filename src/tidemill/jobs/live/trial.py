@@ -19,7 +19,9 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.jobs.live.single import OnCall, SingleRun
 from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
-from tidemill.models.generate import Generate
+from tidemill.jobs.window.steps import Kept
+from tidemill.models.calling import CallNode
+from tidemill.models.embed import Embedding
 from tidemill.models.messages import Reply
 from tidemill.protocols import Source
 from tidemill.resources.bridge import Bridge
@@ -67,12 +69,12 @@ class Trial:
     def __repr__(self) -> str:
         lines = [f"<Trial: {_shorten(self.record)}"]
         for exchange in self.exchanges:
-            asked = exchange.request["messages"][-1]["content"]
             tokens = (
                 f" ({exchange.input_tokens} tokens in, {exchange.output_tokens} out)" if exchange.input_tokens else ""
             )
             cost = f" ${exchange.cost_usd:.6f}" if exchange.cost_usd is not None else ""
-            lines.append(f"   {exchange.step}: {_shorten(asked)} → {_shorten(exchange.reply)}{tokens}{cost}")
+            asked = _shorten(_show_request(exchange.request))
+            lines.append(f"   {exchange.step}: {asked} → {_shorten(exchange.reply)}{tokens}{cost}")
         if self.error is not None:
             lines.append(f"   failed: {self.error['type']}: {self.error['message']}")
         else:
@@ -83,6 +85,21 @@ class Trial:
 def _shorten(value: Any) -> str:
     text = mask(repr(value))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def _show_request(body: Any) -> Any:
+    """Of a conversation the last message, of a request for vectors the text, of another all of it."""
+    if not isinstance(body, dict):
+        return body
+    return body["messages"][-1]["content"] if "messages" in body else body.get("input", body)
+
+
+def _show_reply(reply: Kept) -> str:
+    if isinstance(reply, Reply):
+        return reply.text or reply.refusal
+    if isinstance(reply, Embedding):
+        return reply.describe()
+    return orjson.dumps(reply.to_row()[0]).decode()
 
 
 class _NotSent(Exception):  # noqa: N818 - ends a record's trial before its first call, on purpose
@@ -108,9 +125,10 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
         count = min(count, tail[0].count)
     names = step_names(tuple(nodes))[len(before) :][:end]
     prices = {
-        name: Pricing(node.model.lane_price)
+        f"{name}.{label}" if label else name: Pricing(model.lane_price)
         for name, node in zip(names, steps, strict=True)
-        if isinstance(node, Generate) and node.model.lane_price is not None
+        for label, _, call in (node.iter_calls() if isinstance(node, CallNode) else ())
+        if (model := call.find_model()) is not None and model.lane_price is not None
     }
     trials = list(islice(_iter_trials(source, before), count))
     with Bridge() as bridge:
@@ -152,7 +170,7 @@ async def _try(trial: Trial, run: SingleRun, on_call: OnCall) -> None:
 
 
 def _note(
-    trial: Trial, prices: Mapping[str, Pricing], call: bool, step: str, request: Request, reply: Reply | None
+    trial: Trial, prices: Mapping[str, Pricing], call: bool, step: str, request: Request, reply: Kept | None
 ) -> None:
     body = mask_value(orjson.loads(request.body))
     if reply is None:
@@ -161,11 +179,12 @@ def _note(
             raise _NotSent
         return
     usage = reply.usage
-    asked = next(i for i in reversed(range(len(trial.exchanges))) if trial.exchanges[i].request == body)
+    waiting = (i for i, each in enumerate(trial.exchanges) if each.request == body and each.reply is None)
+    asked = next(waiting)  # of several samples that ask the same, the first
     trial.exchanges[asked] = Exchange(
         step,
         body,
-        mask(reply.text or reply.refusal),
+        mask(_show_reply(reply)),
         input_tokens=usage.input_tokens if usage else None,
         output_tokens=usage.output_tokens if usage else None,
         cost_usd=prices[step].cost(usage).usd if usage and step in prices else None,

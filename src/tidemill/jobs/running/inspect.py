@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import orjson
 
 from tidemill.config.secrets import mask
+from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
+from tidemill.data.sources.rows import RowSource
 from tidemill.disk import Disk
-from tidemill.errors import ConfigError, StateError
+from tidemill.errors import ConfigError, StateError, TidemillError
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
+from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
+from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
+from tidemill.jobs.spec.flow import has_workers
+from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.embed import Embedding
 
+MEASURED_PARTS = 8
+MEASURED_CALLS = 5_000
+"""Call archives, and replies in each, that an estimate goes by."""
 REASONS_FROM = 1_000
 """Records in quarantine that are looked at to say why records failed."""
 
@@ -122,6 +134,47 @@ def count_reasons(folder: RunFolder, most: int = 3) -> list[tuple[int, str]]:
     return [(count, reason) for reason, count in reasons.most_common(most)]
 
 
+def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> Estimate | None:
+    """What the calls of `job` will come to; None where that would take more than a look at its source.
+
+    What its own run has measured so far is gone by. An iterable is left alone, and so are steps with workers, which a
+    check does not start.
+    """
+    before = job.halves[0]
+    if not isinstance(job.source, (Read, RowSource)) or any(map(has_workers, before)) or not job.halves[1]:
+        return None
+    limits = SampleLimits(seconds=seconds)
+    try:
+        measured = measure_run(job.folders)
+        return estimate_calls(job.source, job.steps, folder=job.folder, limits=limits, limit=limit, measured=measured)
+    except TidemillError:  # whatever is wrong is told by the check, or by the run
+        return None
+
+
+def measure_run(folder: RunFolder) -> dict[str, Measured]:
+    """What the calls of each step that asks a model for texts came to in a run, by the replies it has archived.
+
+    Reads a sample of them, and the files only: the run may be running. Empty where nothing is archived.
+    """
+    parts = sorted(folder.call_part(1).parent.glob("part-*.jsonl.zst"))
+    tokens: dict[str, dict[Any, list[int]]] = {}
+    for part in parts[:: max(1, -(-len(parts) // MEASURED_PARTS))]:
+        for line in islice(iter_calls(part), MEASURED_CALLS):
+            (*identity, step, _), _, reply, _ = parse_call(line.rstrip(b"\n"))
+            usage = reply[2] if len(reply) > 3 else None
+            if usage is not None:
+                known = tokens.setdefault(step, {}).setdefault(tuple(identity), [0, 0, 0])
+                known[:] = known[0] + 1, known[1] + usage[0], known[2] + usage[1]
+    return {step: _measure(list(records.values())) for step, records in tokens.items()}
+
+
+def _measure(records: Sequence[Sequence[int]]) -> Measured:
+    """The averages of calls, input and output tokens of each record."""
+    calls, inputs, outputs = zip(*records, strict=True)
+    error = stdev(outputs) / math.sqrt(len(outputs)) if len(outputs) > 1 else 0.0
+    return Measured(len(records), fmean(calls), fmean(inputs), fmean(outputs), error)
+
+
 def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]:
     archived = (
         line
@@ -133,14 +186,23 @@ def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]
     for lines in (archived, waiting):
         for line in lines:
             (part, ordinal, path, step, number), _, reply, attempts = parse_call(line.rstrip(b"\n"))
-            text, finish_reason, tokens, refusal = reply
             yield {
                 "part": part,
                 "record": ".".join(map(str, (ordinal, *path))),
                 "step": step,
                 "call": number,
-                "reply": mask(text or refusal),
-                "finish_reason": finish_reason,
-                "tokens": tokens,
+                **_describe_reply(reply),
                 "attempts": attempts,
             }
+
+
+def _describe_reply(row: list[Any]) -> dict[str, Any]:
+    """What a kept reply says: a model's, a function's value or a vector, told from each other by their rows' length."""
+    if len(row) == 1:
+        return {"reply": mask(orjson.dumps(row[0]).decode())}
+    if len(row) == 2:
+        embedding = Embedding.from_row(row)
+        tokens = None if embedding.usage is None else list(embedding.usage[:2])
+        return {"reply": embedding.describe(), "tokens": tokens}
+    text, finish_reason, tokens, refusal = row[:4]
+    return {"reply": mask(text or refusal), "finish_reason": finish_reason, "tokens": tokens}

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tidemill.config.durations import show_duration
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.tuning import show_values
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.resources.bridge import Bridge
@@ -45,7 +47,7 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
         def stop(times: int, interrupt: type[KeyboardInterrupt]) -> None:
             runner.stop(times, exit_code=find_exit_code(interrupt))
             if times == 1 and show is not False:
-                grace = _show_duration(job.run.grace_s)
+                grace = show_duration(job.run.grace_s)
                 _write_line(f"stopping: calls in flight get {grace}, another signal ends at once")
 
         report = bridge.run(runner.run(), stop)
@@ -64,11 +66,14 @@ def describe_status(status: Status) -> str:
     parts.append(f"{status.calls:,} calls")
     if status.attempts > status.calls:
         parts.append(f"{status.attempts:,} attempts")
+    if coalesced := status.details.get("coalesced"):
+        parts.append(f"{coalesced:,} coalesced")
     parts.append(f"{status.input_tokens + status.output_tokens:,} tokens")
     if status.usd:
         parts.append(f"${status.usd:,.4f}")
+    parts += [f"{label} tuned to {show_values(status.limits[label])}" for label in status.tuned]
     if status.eta_s is not None and status.state == RUNNING:
-        parts.append(f"{_show_duration(status.eta_s)} left")
+        parts.append(f"{show_duration(status.eta_s)} left")
     return " · ".join(parts)
 
 
@@ -121,9 +126,3 @@ class _PlainLines:
             return
         self._last = now
         _write_line(describe_status(status))
-
-
-def _show_duration(seconds: float) -> str:
-    whole = int(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"

@@ -34,8 +34,13 @@ class Report:
         done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their
             replies committed.
         recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
-        calls: calls, attempts, tokens, cost, latency percentiles over the life of the run.
+        calls: over the life of the run: calls, attempts, failed attempts by cause, calls by their attempts; tokens,
+            cost; percentiles of the latency and of the time to the first token; the seconds that all calls together
+            waited, by what for.
+        tuned: the limits that were changed while this sitting went on: after how many seconds, whose, to what.
         peak_rss_bytes: the most memory this process has held.
+        estimate: what the calls were estimated to come to before the run began, as `Estimate.to_dict` has it; None
+            where that was not asked for.
     """
 
     run_id: str
@@ -53,6 +58,8 @@ class Report:
     calls: Mapping[str, Any]
     elapsed_s: float
     peak_rss_bytes: int
+    tuned: Sequence[Mapping[str, Any]] = ()
+    estimate: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
         records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"
@@ -82,7 +89,8 @@ def describe_calls(meter: Meter) -> dict[str, Any]:
     described = meter.to_dict()
     for buckets in ("latencies", "first_tokens"):
         del described[buckets]
-    return described
+    waited: Mapping[str, int] = described.pop("waited_us")
+    return {**described, "waited_s": {what: round(us / 1e6, 3) for what, us in waited.items()}}
 
 
 def peak_rss_bytes() -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tidemill.calls.wire import Transport
 from tidemill.disk import Disk
@@ -20,12 +21,14 @@ class RunRequest:
         reuse: an earlier run (its output or run folder) whose replies are used where nothing changed; `none` goes on
             without the one this run began with.
         retry: try the quarantined and skipped records again, instead of reading on.
+        estimate: what the calls were estimated to come to, for the report of a new run to compare.
     """
 
     limit: int | None = None
     fresh: bool = False
     reuse: str | None = None
     retry: bool = False
+    estimate: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

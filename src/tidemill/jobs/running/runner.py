@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tidemill.calls.wire import Transport
+from tidemill.config.durations import show_duration
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
-from tidemill.jobs.running.control import take_stop
+from tidemill.jobs.running.control import Orders, take_orders
 from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
@@ -74,7 +76,8 @@ class Runner:
         Raises:
             ConfigError, DataError, StateError: the run cannot begin; nothing was called.
         """
-        disk = self._surroundings.disk
+        disk, loop = self._surroundings.disk, asyncio.get_running_loop()
+        started_at = loop.time()
         async with Scope() as scope:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
@@ -86,7 +89,8 @@ class Runner:
             error: BaseException | None = None
             try:
                 try:
-                    await self._work(sitting, board)
+                    with self._deadline(sitting, started_at):
+                        await self._work(sitting, board)
                     if not self._stops:
                         sitting.end_reuse()
                 finally:
@@ -105,6 +109,26 @@ class Runner:
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(status)
         return report
+
+    @contextmanager
+    def _deadline(self, sitting: Sitting, started_at: float) -> Iterator[None]:
+        """Within it the run stops when the budget's deadline has passed."""
+        budget = self.job.budget
+        if budget is None or budget.deadline is None:
+            yield
+            return
+        timer = asyncio.get_running_loop().call_at(started_at + budget.deadline, self._expire, sitting, budget.deadline)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _expire(self, sitting: Sitting, deadline_s: float) -> None:
+        if self._stops:
+            return
+        sitting.expire(deadline_s)
+        grace = f"calls in flight get {self.job.run.grace_s:g} s"
+        self._on_note(f"the budget's deadline of {show_duration(deadline_s)} has passed: {grace}")
 
     async def _work(self, sitting: Sitting, board: StatusBoard) -> None:
         self._window = window = sitting.window
@@ -129,11 +153,16 @@ class Runner:
             board.publish(status)
             self._on_status(status)
             await asyncio.sleep(TICK_S)
-            self._obey(take_stop(sitting.run.folder))
+            self._obey(sitting, take_orders(sitting.run.folder))
             sitting.lander.tick()
 
-    def _obey(self, stops: int) -> None:
-        """Stop as so many signals would, if that is more than what has come so far."""
+    def _obey(self, sitting: Sitting, orders: Orders) -> None:
+        """Go by other limits; and stop as so many signals would, if that is more than what has come so far."""
+        for tuning in orders.tunings:
+            for note in sitting.tune(tuning):
+                logger.info("%s", note)
+                self._on_note(note)
+        stops = orders.stops
         if stops > self._stops:
             grace = f"calls in flight get {self.job.run.grace_s:g} s" if stops == 1 else "at once"
             logger.info("asked to stop by control.json: %s", grace)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tidemill.calls.budget import BudgetLedger, Spend
+from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
+from tidemill.config.durations import show_duration
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
+from tidemill.errors import BudgetError, ConfigError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.ledger.journal import Journal
@@ -27,13 +30,17 @@ from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import count_slots, open_steps
+from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
-from tidemill.models.generate import Generate
+from tidemill.models.calling import CallNode
+from tidemill.models.model import Model, describe_prices
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+
+logger = logging.getLogger(__name__)
 
 NOTHING_TO_DO = "already finished, nothing to do"
 NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
@@ -52,6 +59,7 @@ class Sitting:
         self.surroundings = surroundings
         self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
+        self.estimate = run.ledger.load_meta("estimate") or request.estimate
         self.run_pass = begin_retry(run) if request.retry else RunPass()
         self.ledger_thread = WorkerThread("ledger")
         self.reader_thread = WorkerThread("reader")
@@ -64,6 +72,8 @@ class Sitting:
         self.replies: LedgerReplies
         self.journal: Journal
         self.engine: Engine
+        self._expired: BudgetError | None = None
+        self._tuned: list[dict[str, Any]] = []
 
     @classmethod
     async def open(
@@ -74,7 +84,7 @@ class Sitting:
         scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
         scope.defer(sitting.ledger_thread.close, "ledger thread")
         source_half, record_half = job.halves
-        slots = count_slots(record_half)
+        slots, workers = count_slots(record_half), count_workers(record_half)
         first = len(source_half) + 1
         sitting.journal = Journal(
             run.ledger,
@@ -105,7 +115,7 @@ class Sitting:
         sitting.window = Window(
             sitting.next_chunk,
             steps,
-            WindowLimits(workers=slots, records=max(2_000, 8 * slots), grace_s=job.run.grace_s),
+            WindowLimits(workers=workers, records=max(2_000, 8 * slots, 2 * workers), grace_s=job.run.grace_s),
             sitting.lander.deliver,
             store=sitting.replies,
             first_number=run.sealed.get(sitting.run_pass.number, 0),
@@ -124,9 +134,10 @@ class Sitting:
 
     def make_engine(self) -> Engine:
         budget = None
-        if self.job.budget is not None:
+        if self.job.budget is not None and self.job.budget.bounds_spending:
             lease = self.run.ledger.load_meta("lease")
-            budget = BudgetLedger(self.job.budget, Spend.from_dict(lease) if lease else Spend())
+            leased = Spend.from_dict(lease) if lease else NOTHING
+            budget = BudgetLedger(self.job.budget, leased.widen(self._count_spent()))
         return Engine(
             self.surroundings.transport(),
             rng=self.surroundings.rng,
@@ -134,6 +145,12 @@ class Sitting:
             commit_lease=self.journal.commit_lease,
             meter=self.meter,
         )
+
+    def _count_spent(self) -> Spend:
+        """What the far side reported so far: more than was leased where an earlier sitting had no budget."""
+        meter = self.meter
+        sent = meter.attempts - meter.failures["connection"]
+        return Spend(sent, meter.input_tokens + meter.output_tokens, meter.pico_usd)
 
     def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
         run, job, limit = self.run, self.job, self.request.limit
@@ -164,7 +181,8 @@ class Sitting:
         from tidemill.jobs.landing.sinks import make_writer  # loads pyarrow, which reading a stream does not need
 
         run, job = self.run, self.job
-        outputs = {node.into: node.output for node in job.steps if isinstance(node, Generate)}
+        called = [node.column_types() for node in job.steps if isinstance(node, CallNode)]
+        outputs = {name: kind for types in called for name, kind in types.items() if kind is not None}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
         errors = ErrorCount(job.max_errors, first=len(job.halves[0]) + 1, only_at_end=self.request.retry)
         errors.recount(run.counts)
@@ -183,6 +201,27 @@ class Sitting:
             meta=self.save_meter,
         )
 
+    def tune(self, tuning: Tuning) -> list[str]:
+        """Go by other limits from now on; what changed, a line a lane. One that cannot be taken is logged."""
+        lanes = self.engine.lanes
+        try:
+            changed = tune_lanes(lanes, tuning)
+        except ConfigError as exc:
+            logger.warning("%s: `tune` cannot be taken: %s", self.run.folder.control, exc)
+            return []
+        after_s = round(time.monotonic() - self.started, 1)
+        self._tuned += [{"after_s": after_s, "model": label, **tuning.limits} for label in changed]
+        self.window.widen(sum(lane.limits.slots for lane in lanes.values()))
+        return [f"{label} goes on with {tuning}, as `tidemill tune` asked" for label in changed]
+
+    def expire(self, deadline_s: float) -> None:
+        """Start nothing new, since the budget's deadline has passed; the sitting then ends for that reason."""
+        self._expired = BudgetError(
+            f"the budget's deadline has passed, {show_duration(deadline_s)} from the start of this sitting",
+            hint="what is finished is kept; run it again and it goes on, with as much time again",
+        )
+        self.window.stop()
+
     @property
     def before(self) -> int:
         """Records done in earlier sittings: sealed ones, and those whose replies were all committed then."""
@@ -194,7 +233,7 @@ class Sitting:
         return [index for index, on_error in enumerate(given) if on_error == policy]
 
     def save_meter(self) -> dict[str, Any]:
-        return {"meter": self.meter.to_dict()}
+        return {"meter": self.meter.to_dict(), "estimate": self.estimate}
 
     async def close(self) -> None:
         """End the reader, the engine and the journal; what is committed is durable."""
@@ -210,7 +249,7 @@ class Sitting:
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why."""
-        error = error or self.lander.raised
+        error = error or self.lander.raised or self._expired
         if error is not None:
             return ("raised" if error is self.lander.raised else "failed"), error
         breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
@@ -268,6 +307,9 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             recalled=self.replies.recalled,
             reason=reason,
+            details=describe_calls(self.meter),
+            limits=show_limits(self.engine.lanes),
+            tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
         )
 
     def _estimate_total(self) -> int | None:
@@ -280,6 +322,9 @@ class Sitting:
         read, size = place
         share = (size - self._read_before) / max(1, read - self._read_before)
         return self.sealed_before + round(self.window.admitted * share)
+
+    def _find_models(self) -> list[Model]:
+        return [model for node in self.job.steps if isinstance(model := getattr(node, "model", None), Model)]
 
     def report(self, outcome: str, reason: BaseException | str | None, *, exit_code: int) -> Report:
         """What the run came to."""
@@ -297,7 +342,9 @@ class Sitting:
             before=self.sealed_before if self.request.retry else self.before,
             recalled=self.replies.recalled,
             reused=self.replies.reused,
-            calls=describe_calls(self.meter),
+            estimate=self.estimate,
+            calls={**describe_calls(self.meter), "prices": describe_prices(self._find_models())},
+            tuned=self._tuned,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
         )

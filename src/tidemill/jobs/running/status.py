@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -28,6 +28,9 @@ class Status:
         in_flight: calls sent and not committed.
         elapsed_s: seconds of this sitting.
         reason: why it ended.
+        details: all that is counted of the calls, as a report has it.
+        limits: those of each model, or step that calls without one, that can be changed while it runs, as in force.
+        tuned: those of them whose limits were changed since this sitting began.
     """
 
     state: str
@@ -44,6 +47,9 @@ class Status:
     elapsed_s: float
     recalled: int = 0
     reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuned: Sequence[str] = ()
     pid: int = field(default_factory=os.getpid)
     written_at: float = field(default_factory=time.time)
 

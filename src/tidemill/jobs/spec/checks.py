@@ -17,6 +17,7 @@ from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers
+from tidemill.models.generate import Generate
 from tidemill.models.local import check_local_model
 from tidemill.models.model import Model
 
@@ -62,14 +63,14 @@ def _check_names(draft: Draft) -> Iterator[Problem]:
 
 def _check_models(draft: Draft) -> Iterator[Problem]:
     seen = [UNREADABLE]
-    for index, node in draft.find_generates():
-        if node.model in seen:
+    for index, path, model in draft.find_models():
+        if model in seen:
             continue
-        seen.append(node.model)
+        seen.append(model)
         try:
-            _check_model(node.model, draft.folder)
+            _check_model(model, draft.folder)
         except TidemillError as exc:
-            yield draft.problem(draft.path(index, "model"), exc.message, exc.hint)
+            yield draft.problem(draft.path(index, *path), exc.message, exc.hint)
 
 
 def _check_model(model: Model, folder: Path) -> None:
@@ -84,21 +85,20 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
     if budget is None or (budget.usd is None and budget.tokens is None):
         return
     kind = "usd" if budget.usd is not None else "tokens"
-    priced: list[Model] = []
-    for index, node in draft.find_generates():
-        if not draft.steps[index].is_whole or node.model == UNREADABLE:
-            continue
-        if not node.options().has_ceiling:
+    for index, path, node in draft.find_calls():
+        if draft.steps[index].is_whole and isinstance(node, Generate) and not node.has_ceiling:
             yield draft.problem(
-                draft.path(index),
+                draft.path(index, *path),
                 f"budget.{kind} needs a ceiling for every call, and this step has no max_tokens",
                 "set max_tokens: the most tokens a reply may have",
             )
-        if budget.usd is not None and node.model.lane_price is None and node.model not in priced:
-            priced.append(node.model)
+    priced: list[Model] = [UNREADABLE]
+    for index, path, model in draft.find_models() if budget.usd is not None else ():
+        if model.lane_price is None and model not in priced and draft.steps[index].is_whole:
+            priced.append(model)
             yield draft.problem(
-                draft.path(index, "model"),
-                f"budget.usd needs the price of `{node.model.model}`",
+                draft.path(index, *path),
+                f"budget.usd needs the price of `{model.model}`",
                 "set price: {input: …, output: …}, in USD per million tokens",
             )
 
@@ -106,19 +106,20 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
 def _check_outputs(draft: Draft) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     sink = draft.sink
-    for index, node in draft.find_generates():
+    for index, path, node in draft.find_calls():
         if not draft.steps[index].is_whole:
             continue
-        if node.into in seen:
-            yield draft.problem(
-                draft.path(index, "into"),
-                f"the column `{node.into}` is written by step `{seen[node.into]}` already",
-                "give each step an `into` of its own",
-            )
-        seen.setdefault(node.into, draft.step_names[index])
-        if node.output is not None:
+        for column in node.column_types():
+            if column in seen:
+                yield draft.problem(
+                    draft.path(index, *path, "into"),
+                    f"the column `{column}` is written by step `{seen[column]}` already",
+                    "give each step an `into` of its own",
+                )
+            seen.setdefault(column, draft.step_names[index])
+        if isinstance(node, Generate) and node.output is not None:
             in_columns = sink is not None and sink.format == "parquet" and sink.record_schema is None
-            yield from _check_schema(draft, node.output, draft.path(index, "output"), in_columns=in_columns)
+            yield from _check_schema(draft, node.output, draft.path(index, *path, "output"), in_columns=in_columns)
     if sink is not None and sink.record_schema is not None:
         in_columns = sink.format == "parquet"
         yield from _check_schema(draft, sink.record_schema, ("sink", "schema"), in_columns=in_columns)

@@ -13,9 +13,12 @@ from tidemill.data.nodes.node import Node, number_names
 from tidemill.errors import Problem
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
-from tidemill.models.generate import Generate
+from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
+from tidemill.models.table import CALL_NODES
 from tidemill.protocols import Source
+
+_CALL_KINDS = frozenset(node.kind for node in CALL_NODES)
 
 UNREADABLE = Model(model="unreadable/model", base_url="http://unreadable.invalid")
 """Stands for a model of a job file that cannot be read, which is told where it stands."""
@@ -37,8 +40,8 @@ class DraftStep:
 
     @property
     def calls(self) -> bool:
-        """Whether the record half begins here."""
-        return self.kind == Generate.kind
+        """Whether the record half begins here at the latest."""
+        return self.kind in _CALL_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,16 @@ class Draft:
         """Where the output and the run stand, if the sink can be read."""
         return None if self.sink is None else find_folders(self.folder, self.sink, self.run)
 
-    def find_generates(self) -> list[tuple[int, Generate]]:
-        """The steps that call, with their places."""
-        return [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, Generate)]
+    def find_calls(self) -> list[tuple[int, KeyPath, CallNode]]:
+        """The calls of the steps, each with the step's place and the key in it."""
+        steps = [(index, step.node) for index, step in enumerate(self.steps)]
+        called = [(index, node) for index, node in steps if isinstance(node, CallNode)]
+        return [(index, path, call) for index, node in called for _, path, call in node.iter_calls()]
+
+    def find_models(self) -> list[tuple[int, KeyPath, Model]]:
+        """The models that steps ask, each with the step's place and the key in it."""
+        found = [(index, (*path, "model"), call.find_model()) for index, path, call in self.find_calls()]
+        return [(index, path, model) for index, path, model in found if model is not None]
 
     def problem(self, path: KeyPath, message: str, hint: str = "", **place: Any) -> Problem:
         """A problem at `path`: with its place in the job file, else with the step's name."""

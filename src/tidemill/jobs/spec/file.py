@@ -44,11 +44,11 @@ from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
-from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.models.table import CALL_NODES
 from tidemill.protocols import Source
 
-NODES: tuple[type[Node], ...] = (*DATA_NODES, Generate)
+NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 """Every step a job file can name."""
 
 C = TypeVar("C", bound=Config)
@@ -187,7 +187,7 @@ def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
             if not isinstance(fields, dict):
                 break
             fields = {key: held for key, held in fields.items() if key not in wrong}
-            if kind == Generate.kind and "model" in wrong:
+            if "model" in wrong and "model" in _KINDS[kind].model_fields:
                 fields["model"] = UNREADABLE  # the rest of the step says as much with any model
             is_whole = wrong == {"model"}
     return DraftStep(kind, None, is_whole=False)
@@ -252,7 +252,7 @@ class _Dumper:
     def dump_step(self, node: Node) -> Any:
         """A step, in its short form where it has one: a function alone, columns alone."""
         fields = self.dump_fields(node)
-        if len(fields) == 1 and (short := {"fn", "columns", "count"}.intersection(fields)):
+        if len(fields) == 1 and (short := {"fn", "columns", "count", "branches"}.intersection(fields)):
             alone = fields[short.pop()]
             return fields if isinstance(alone, dict) and "columns" in alone else alone
         return fields

@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 
 from tidemill.config.references import Reference
 from tidemill.config.suggest import list_names, suggest
-from tidemill.config.templates import Template
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
@@ -23,11 +22,11 @@ from tidemill.errors import ConfigError, DataError, Problem, ResourceError, Tide
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
-from tidemill.models.generate import Generate
+from tidemill.models.calling import CallNode
 from tidemill.models.structured import find_fields
 
-Outputs = dict[str, type[BaseModel] | None]
-"""The columns that steps have written, with the model of what stands in them."""
+Outputs = dict[str, Any]
+"""The columns that calls have written, with the annotation of what stands in them, None where that is not known."""
 
 Failures = Counter[tuple[str, str]]
 """How often records fail with each message and hint."""
@@ -56,7 +55,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(_has_workers(node) for _, node in nodes):
+    if not isinstance(draft.source, Read) or any(has_workers(node) for _, node in nodes):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return
@@ -70,7 +69,8 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         columns.close()
 
 
-def _has_workers(node: Node) -> bool:
+def has_workers(node: Node) -> bool:
+    """Whether the step needs a loop, threads or processes."""
     return is_async(node) or (isinstance(node, Map) and node.is_parallel)
 
 
@@ -121,10 +121,14 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
     outputs: Outputs = {}
     for index, step in enumerate(draft.steps[draft.halves_at :], draft.halves_at):
         node = step.node
-        if isinstance(node, Generate):
+        if isinstance(node, CallNode):
             yield from _check_templates(draft, node, columns, outputs, index)
-            columns.add([node.into])
-            outputs[node.into] = node.output
+            for path, name in node.iter_columns():
+                if name not in columns:
+                    message = f"no record has a column `{name}`"
+                    yield draft.problem(draft.path(index, *path), message, columns.suggest(name))
+            outputs |= node.column_types()
+            columns.add(list(node.column_types()))
         elif isinstance(node, WithColumns):
             columns.add(list(node.columns))
             outputs = {name: model for name, model in outputs.items() if name not in node.columns}
@@ -157,16 +161,15 @@ def _check_named(draft: Draft, node: Select | Drop | Rename, columns: Columns, i
             yield draft.problem(path, f"no record has a column `{name}`", columns.suggest(name))
 
 
-def _check_templates(draft: Draft, node: Generate, columns: Columns, outputs: Outputs, index: int) -> Iterator[Problem]:
-    for field in ("prompt", "system"):
-        template: Template | None = getattr(node, field)
-        for need in template.needs if template is not None else ():
+def _check_templates(draft: Draft, node: CallNode, columns: Columns, outputs: Outputs, index: int) -> Iterator[Problem]:
+    for path, template in node.iter_templates():
+        for need in template.needs:
             wrong = _check_need(need, columns, outputs)
-            if template is not None and wrong is not None:
+            if wrong is not None:
                 where: dict[str, Any] = {"place": template.place(need.offset, need.length)}
                 if where["place"] is None:
                     where = {"offset": need.offset, "length": need.length}
-                yield draft.problem(draft.path(index, field), *wrong, **where)
+                yield draft.problem(draft.path(index, *path), *wrong, **where)
 
 
 def _check_need(need: Reference, columns: Columns, outputs: Outputs) -> tuple[str, str] | None:
@@ -176,7 +179,7 @@ def _check_need(need: Reference, columns: Columns, outputs: Outputs) -> tuple[st
             return None
         return f"no record has a column `{need.column}`", columns.suggest(need.column)
     model = outputs.get(need.column)
-    fields = find_fields(model) if model is not None else None
+    fields = find_fields(model) if isinstance(model, type) and issubclass(model, BaseModel) else None
     if fields is None or need.field in fields or (need.is_called and hasattr(dict, need.field)):
         return None
     return f"`{need.column}` has no field `{need.field}`", suggest(need.field, fields)

@@ -27,6 +27,7 @@ class Entries:
         on_enough: called once all that is in demand has landed.
 
     Attributes:
+        limits: how much may be held from now on.
         ready: what workers take up next: root, path, record, step, and the size booked for it.
         idle: the workers that wait for more of it.
         room: set when reading may go on.
@@ -45,7 +46,7 @@ class Entries:
         paused: Callable[[], bool],
         on_enough: Callable[[], None],
     ) -> None:
-        self._limits = limits
+        self.limits = limits
         self._deliver = deliver
         self._skipping = frozenset(skipping)
         self._paused = paused
@@ -63,7 +64,7 @@ class Entries:
 
     def is_full(self) -> bool:
         """Whether nothing more may be read for now."""
-        limits = self._limits
+        limits = self.limits
         if len(self.ready) > limits.workers or self._paused():
             return True
         if self._waiting:
@@ -105,7 +106,7 @@ class Entries:
             self.book(root, sum(map(len, root.rows)))
         self._unfinished -= 1
         self._landed += len(root.landed)
-        if self._waiting or self._limits.demand is not None:
+        if self._waiting or self.limits.demand is not None:
             self._admit_waiting()
         elif self._entries[0] is root:
             self._advance()
@@ -126,7 +127,7 @@ class Entries:
 
     def _admit_waiting(self) -> None:
         """Take in what was read, as far as it is in demand."""
-        demand = self._limits.demand
+        demand = self.limits.demand
         started = 0
         while self._waiting:
             chunk, row = self._waiting[0]

@@ -1,23 +1,71 @@
-"""The steps of a record half: functions compiled, models opened, each with its lane."""
+"""The steps of a record half as a window runs them: functions of the record, and steps that call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
-from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, LaneOptions
-from tidemill.calls.wire import Response
+from tidemill.calls.gather import name_failure, run_together
+from tidemill.calls.lane import Lane, Reply, Send
+from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node
-from tidemill.jobs.records.step import RecordStep, Shape, compile_step
-from tidemill.models.endpoints import find_base_url, find_headers, find_transport, make_endpoint, open_server
-from tidemill.models.generate import Generate, Generator
-from tidemill.models.messages import Reply
-from tidemill.models.model import Model
-from tidemill.resources.scope import Scope
+from tidemill.jobs.records.step import RecordStep, Shape
+from tidemill.models.batching import Batching
+from tidemill.models.calling import Ask, Runner, run_hooked
+
+
+class Kept(Reply, Protocol):
+    """A reply that the ledger and the call archive can keep."""
+
+    def to_row(self) -> list[Any]:
+        """The reply as a JSON list."""
+        ...
+
+
+class Way(Protocol):
+    """How requests get out: a lane, or what stands in front of one."""
+
+    async def call(
+        self,
+        request: Request,
+        decode: Callable[[Response], Any],
+        commit: Callable[[Any, int], Awaitable[object]] | None = None,
+        *,
+        send: Send | None = None,
+    ) -> Any:
+        """As `Lane.call`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How the calls of one step go out and what their replies are.
+
+    Attributes:
+        way: what sends the requests, by way of `lane`.
+        decode: makes a reply of each response, or what the way takes apart.
+        load: makes a reply of the row that one is kept as.
+        is_keyed: whether a request is told the key of its call.
+        batching: the way, where it sends requests of several records together.
+        label: what tells it from the other lines of its step, empty where it is the only one.
+        first: what its call numbers begin at.
+    """
+
+    way: Way
+    lane: Lane
+    decode: Callable[[Response], Any]
+    load: Callable[[list[Any]], Kept]
+    is_keyed: bool = False
+    batching: Batching[Any] | None = None
+    label: str = ""
+    first: int = 0
+
+
+StepAsk = Callable[..., Awaitable[Any]]
+"""An `Ask` that is still to be told the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,95 +76,77 @@ class FunctionStep:
     function: RecordStep
     shape: Shape
 
-    generator: ClassVar[None] = None
-
     def explain(self, error: BaseException) -> BaseException:
         """What a failure of the function means."""
         return self.function.explain(error)
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateStep:
-    """A `generate` step with the lane its calls go through; `index` is its place in the counts.
+class CallStep:
+    """A step that calls, by one line; `index` is its place in the counts."""
 
-    `decode` makes replies of the responses to its requests.
+    index: int
+    name: str
+    runner: Runner
+    line: Line
+
+    function: ClassVar[None] = None
+    shape: ClassVar[Shape] = Shape.ONE
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """How its calls go out."""
+        return (self.line,)
+
+    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+        """What the step makes of `record`, its calls made by `ask`."""
+        return self.runner.run(record, partial(ask, self.line))
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a validator or a function of the user's may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class GatherStep:
+    """A step that makes several calls of a record at once, each by a line of its own.
+
+    Attributes:
+        index: its place in the counts.
+        hooked: the node with the hooks around it.
+        branches: what makes each call, and the column it writes.
     """
 
     index: int
     name: str
-    generator: Generator
-    lane: Lane
-    decode: Callable[[Response], Reply]
+    hooked: Node
+    branches: tuple[tuple[Runner, Line], ...]
 
+    function: ClassVar[None] = None
     shape: ClassVar[Shape] = Shape.ONE
 
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """How its calls go out."""
+        return tuple(line for _, line in self.branches)
+
+    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+        """What the step makes of `record`, its calls made by `ask`; the step's hooks are called around it."""
+        return run_hooked(self.hooked, record, partial(self._run, ask))
+
+    async def _run(self, ask: StepAsk, record: Any) -> Any:
+        columns = [line.label for line in self.lines]
+        runs = (name_failure(line.label, _await(runner, record, partial(ask, line))) for runner, line in self.branches)
+        results = await run_together(runs)
+        return {**record, **{name: result[name] for name, result in zip(columns, results, strict=True)}}
+
     def explain(self, error: BaseException) -> BaseException:
-        """The failure as it is; a validator of the user's may raise anything."""
+        """The failure as it is; a validator or a function of the user's may raise anything."""
         return error if isinstance(error, Exception) else exit_error(error, self.name)
 
 
-WindowStep = FunctionStep | GenerateStep
+async def _await(runner: Runner, record: Any, ask: Ask) -> Any:
+    return await runner.run(record, ask)
 
 
-def open_steps(
-    nodes: Sequence[Node],
-    names: Sequence[str],
-    *,
-    first: int,
-    engine: Engine,
-    scope: Scope,
-    folder: Path,
-    send: bool = True,
-) -> list[WindowStep]:
-    """The steps of `nodes`, in order; a local model is started by the first call to it, and runs until `scope` ends.
-
-    Args:
-        names: the steps' names.
-        first: the place in the counts of the first of them.
-        folder: where `.env` and relative model paths are looked for.
-        send: False where requests are only built: no key and no local model is needed.
-
-    Raises:
-        ConfigError: a key is missing, a model is not there.
-        ResourceError: what a local model needs is not installed.
-    """
-    opened: list[tuple[Model, Mapping[str, str], Lane]] = []
-    steps: list[WindowStep] = []
-    for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
-        if not isinstance(node, Generate):
-            function = compile_step(node, name)
-            steps.append(FunctionStep(index, function, function.shape))
-            continue
-        known = next((entry for entry in opened if entry[0] == node.model), None)
-        if known is None:
-            headers: Mapping[str, str] = find_headers(node.model, folder) if send else {}
-            lane = _open_lane(node.model, f"{node.model.model}#{len(opened)}", engine, scope, folder if send else None)
-            known = (node.model, headers, lane)
-            opened.append(known)
-        _, headers, lane = known
-        endpoint = make_endpoint(node.model, headers, node.options())
-        steps.append(GenerateStep(index, name, Generator(node, endpoint), lane, endpoint.parse_reply))
-    return steps
-
-
-def _open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> Lane:
-    """The lane of `model`; without a folder to look for a local one in, of what is never sent."""
-    limits, price = model.lane_limits, model.lane_price
-    if not model.is_local:
-        transport = find_transport(model)
-        return engine.lane(key, limits=limits, endpoint=find_base_url(model), price=price, transport=transport)
-    locate = None
-    if folder is not None:
-        server = open_server(model, folder)
-        scope.defer_async(server.close, model.model)
-        locate = server.get
-    return engine.lane(key, limits=limits, endpoint=f"local://{model.name}", price=price, options=LaneOptions(locate))
-
-
-def count_slots(nodes: Sequence[Node]) -> int:
-    """Calls that may be in flight at once over all models of `nodes`; 1 when there is none."""
-    models: list[Model] = []
-    for node in nodes:
-        if isinstance(node, Generate) and node.model not in models:
-            models.append(node.model)
-    return sum(model.lane_limits.slots for model in models) or 1
+WindowStep = FunctionStep | CallStep | GatherStep

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from tidemill.calls.lane import LaneStopped
+from tidemill.calls.lane import LaneStopped, Send
 from tidemill.calls.wire import Request
 from tidemill.data.steps import copy_record
 from tidemill.jobs.records.chunk import Chunk
@@ -25,8 +26,10 @@ from tidemill.jobs.records.step import USER_ERRORS, Shape
 from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import GenerateStep, WindowStep
-from tidemill.models.messages import Reply
+from tidemill.jobs.window.steps import Kept, Line, WindowStep
+from tidemill.models.batching import Batching
+from tidemill.models.call import make_key
+from tidemill.models.calling import KEY_HEADER
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
@@ -35,12 +38,12 @@ GRACE_POLL_S = 0.02
 class ReplyStore(Protocol):
     """Where replies are kept: what a durable run adds to the window."""
 
-    def recall(self, root: Root, path: Path, step: str, number: int, digest: str) -> Reply | None:
-        """The reply committed earlier for just this call, noted as the root's again."""
+    def recall(self, root: Root, path: Path, step: str, number: int, digest: str) -> list[Any] | None:
+        """The row of the reply committed earlier for just this call, noted as the root's again."""
         ...
 
     def commit(
-        self, root: Root, path: Path, step: str, number: int, digest: str, reply: Reply, attempts: int
+        self, root: Root, path: Path, step: str, number: int, digest: str, reply: Kept, attempts: int
     ) -> Awaitable[None]:
         """Done once the reply is durable."""
         ...
@@ -76,7 +79,7 @@ class Window:
     ) -> None:
         self._next_chunk = next_chunk
         self._steps = steps
-        self._lanes = [step.lane for step in steps if isinstance(step, GenerateStep)]
+        self._lanes = [line.lane for step in steps if step.function is None for line in step.lines]
         self._limits = limits
         self._store = store
         self._first_number = first_number
@@ -93,6 +96,14 @@ class Window:
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
+        self._more: list[asyncio.Task[None]] = []
+        self._at = [0] * len(steps)  # records in progress at each step
+        self._batchings: list[Batching[Any]] = []
+        for position, step in enumerate(steps):
+            for line in step.lines if step.function is None else ():
+                if line.batching is not None:
+                    line.batching.may_join = partial(self._may_join, position, line.batching)
+                    self._batchings.append(line.batching)
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -114,7 +125,7 @@ class Window:
             if work.done():
                 work.result()
         finally:
-            tasks = (feeder, *workers, stop, now)
+            tasks = (feeder, *workers, *self._more, stop, now)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, work, return_exceptions=True)
@@ -130,6 +141,14 @@ class Window:
         if now:
             self._stop_now.set()
         self._entries.close()
+
+    def widen(self, workers: int) -> None:
+        """Work on at least so many records at once from now on; called while `run` goes on."""
+        more = workers - self._limits.workers
+        if more > 0 and not self._stop.is_set():
+            self._limits = self._entries.limits = replace(self._limits, workers=workers)
+            self._more += [asyncio.create_task(self._work()) for _ in range(more)]
+            self.make_room()
 
     def make_room(self) -> None:
         """Say that what paused the reading may be over."""
@@ -198,12 +217,14 @@ class Window:
             step = self._steps[position]
             counts = root.chunk.counts[step.index]
             counts[IN] += 1
-            lent = copy_record(record) if step.generator is None else record
             result: Any
+            lent = record
+            self._at[position] += 1
             try:
-                if step.generator is not None:
-                    result = await step.generator.run(lent, partial(self._ask, root, path, step))
+                if step.function is None:
+                    result = await step.run(record, partial(self._ask, root, path, step.name))
                 else:
+                    lent = copy_record(record)
                     result = await self._functions.apply(step.index, step.function, lent)
             except LaneStopped:
                 raise
@@ -214,6 +235,10 @@ class Window:
                 entries.book(root, estimate_bytes(record) - size_bytes)
                 entries.finish(root)
                 return
+            finally:
+                self._at[position] -= 1
+                for batching in self._batchings:
+                    batching.look_soon()
             record = lent
             if step.shape is Shape.ONE:
                 record = result
@@ -232,15 +257,31 @@ class Window:
         entries.book(root, estimate_bytes(record) - size_bytes)
         entries.finish(root)
 
-    async def _ask(self, root: Root, path: Path, step: GenerateStep, number: int, request: Request) -> Reply:
-        lane = step.lane
-        if self._store is None:
-            return await lane.call(request, step.decode)
+    def _may_join(self, position: int, batching: Batching[Any]) -> bool:
+        """Whether a record that is read may still bring a share to a batch of the step at `position`."""
+        at = self._at
+        if sum(at[:position]) + at[position] > batching.held:
+            return True
+        return bool(self._entries.ready) and self.in_progress < self._limits.workers
+
+    async def _ask(
+        self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
+    ) -> Any:
+        """The reply to a request, from the store or by `line`; committed."""
+        number += line.first
+        if self._store is None and not line.is_keyed:
+            return await line.way.call(request, line.decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
-        reply = self._store.recall(root, path, step.name, number, digest)
-        if reply is not None:
-            return reply
-        return await lane.call(request, step.decode, partial(self._store.commit, root, path, step.name, number, digest))
+        if line.is_keyed:
+            key = make_key(root.part, root.ordinal, path, step, number, digest)
+            request = request._replace(headers={**request.headers, KEY_HEADER: key})
+        if self._store is None:
+            return await line.way.call(request, line.decode, send=send)
+        row = self._store.recall(root, path, step, number, digest)
+        if row is not None:
+            return line.load(row)
+        commit = partial(self._store.commit, root, path, step, number, digest)
+        return await line.way.call(request, line.decode, commit, send=send)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:

@@ -1,0 +1,52 @@
+"""Lengths of time as people write them: `90s`, `45m`, `1h30m`."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.words import Says, describe_value
+
+_UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_WHOLE = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|[dhms])\s*)+", re.ASCII)
+_PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[dhms])", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*", re.ASCII)
+
+
+def parse_duration(value: Any) -> Any:
+    """The seconds that a text with units or a `timedelta` stands for; anything else as it is, for a number's rules.
+
+    >>> parse_duration("1h30m")
+    5400.0
+    """
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+        return value
+    text = value.strip().lower()
+    if not _WHOLE.fullmatch(text):
+        raise PydanticCustomError(
+            "duration",
+            "expected a duration, got {got}",
+            {"got": describe_value(value), "hint": "seconds, or with units: `90s`, `45m`, `2h`, `1h30m`, `2d`"},
+        )
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PIECE.findall(text))
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Says("a duration (seconds, or 45m, 2h)")]
+"""Seconds: given as a number, as a text with units, or as a `timedelta`."""
+
+
+def show_duration(seconds: float) -> str:
+    """Whole seconds in their two largest units.
+
+    >>> show_duration(5_400)
+    '1h 30m'
+    """
+    hours, minutes = divmod(int(seconds) // 60, 60)
+    whole = int(seconds)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {whole % 60:02}s" if minutes else f"{whole}s"

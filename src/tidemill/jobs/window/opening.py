@@ -1,0 +1,200 @@
+"""Opening the steps of a record half: functions compiled, models and functions opened, each with its lane."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tidemill.calls.coalesce import Coalescing
+from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane, Send
+from tidemill.calls.limits import Price
+from tidemill.calls.wire import Request, Response
+from tidemill.data.nodes.node import Node
+from tidemill.jobs.records.step import compile_step
+from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, Way, WindowStep
+from tidemill.models.batching import Batching
+from tidemill.models.branches import Gather
+from tidemill.models.call import Call, Caller, Value
+from tidemill.models.calling import CallNode, Runner
+from tidemill.models.embed import Embed, Embedder, Embedding
+from tidemill.models.embeddings import EmbeddingEndpoint
+from tidemill.models.endpoint import Endpoint
+from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
+from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
+from tidemill.models.generator import Generator
+from tidemill.models.lanes import open_lane
+from tidemill.models.messages import Reply
+from tidemill.models.model import Model
+from tidemill.models.streaming import StreamedCall
+from tidemill.resources.scope import Scope
+
+MOST_WORKERS = 4_096
+"""Records in progress at once over all batches; each is a task of the loop."""
+
+CALLS_OF_BRANCH = MAX_SAMPLES * (MAX_REASKS + 1)
+"""The calls of a branch are numbered from its place times this on."""
+
+FREE = Price(0, 0)
+"""What a function's calls cost in tokens: a budget in USD holds for what it bounds."""
+
+
+def open_steps(
+    nodes: Sequence[Node],
+    names: Sequence[str],
+    *,
+    first: int,
+    engine: Engine,
+    scope: Scope,
+    folder: Path,
+    send: bool = True,
+) -> list[WindowStep]:
+    """The steps of `nodes`, in order; a local model is started by the first call to it, and runs until `scope` ends.
+
+    Args:
+        names: the steps' names.
+        first: the place in the counts of the first of them.
+        folder: where `.env` and relative model paths are looked for.
+        send: False where requests are only built: no key and no local model is needed.
+
+    Raises:
+        ConfigError: a key is missing, a model is not there.
+        ResourceError: what a local model needs is not installed.
+    """
+    opener = _Opener(engine, scope, folder if send else None)
+    steps: list[WindowStep] = []
+    for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
+        if isinstance(node, Gather):
+            steps.append(GatherStep(index, name, node, opener.open_branches(node, name)))
+        elif isinstance(node, CallNode):
+            steps.append(CallStep(index, name, *opener.open(node, name)))
+        else:
+            function = compile_step(node, name)
+            steps.append(FunctionStep(index, function, function.shape))
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenModel:
+    """A model that steps may share: what is sent with each request, its lane, and the way of repeatable requests."""
+
+    model: Model
+    headers: Mapping[str, str]
+    lane: Lane
+    repeatable: Coalescing
+
+
+class _Opener:
+    """Opens steps that call; each model once.
+
+    Args:
+        folder: where `.env` and relative model paths are looked for; None where nothing is ever sent.
+    """
+
+    def __init__(self, engine: Engine, scope: Scope, folder: Path | None) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._folder = folder
+        self._models: list[_OpenModel] = []
+
+    def open(self, node: CallNode, name: str) -> tuple[Runner, Line]:
+        """What runs the step, and how its calls go out."""
+        if isinstance(node, Generate):
+            return self._open_generate(node)
+        if isinstance(node, Embed):
+            return self._open_embed(node, name)
+        assert isinstance(node, Call)
+        return self._open_call(node, name)
+
+    def open_branches(self, node: Gather, name: str) -> tuple[tuple[Runner, Line], ...]:
+        """What makes each call of the step, and how it goes out: under numbers of its own."""
+        opened = []
+        for place, (label, _, call) in enumerate(node.iter_calls()):
+            runner, line = self.open(call, f"{name}.{label}")
+            opened.append((runner, replace(line, label=label, first=place * CALLS_OF_BRANCH)))
+        return tuple(opened)
+
+    def _open_generate(self, node: Generate) -> tuple[Runner, Line]:
+        model = self._find_model(node.model)
+        endpoint = make_endpoint(node.model, model.headers, node.options())
+        way: Way = model.repeatable if node.is_repeatable else model.lane
+        if node.stream:
+            way = _Streamed(way, endpoint, model.lane.send)
+        generator = Generator(node, endpoint, folder=self._folder)
+        return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
+
+    def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
+        model = self._find_model(node.model)
+        params = {**node.model.params, **node.params}
+        endpoint = EmbeddingEndpoint(
+            find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
+        )
+        embedder = Embedder(node, endpoint)
+        batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
+        self._scope.defer_async(batching.close, name)
+        return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
+
+    def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
+        address = f"call://{quote(name, safe='')}"
+        lane = self._engine.lane(f"call {name}", limits=node.limits, endpoint=address, price=FREE)
+        caller = Caller(node, name)
+        self._scope.defer(caller.close, name)
+        return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
+
+    def _find_model(self, model: Model) -> _OpenModel:
+        known = next((each for each in self._models if each.model == model), None)
+        if known is None:
+            headers = {} if self._folder is None else find_headers(model, self._folder)
+            lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
+            known = _OpenModel(model, headers, lane, Coalescing(lane, self._engine.meter))
+            self._models.append(known)
+        return known
+
+    def _open_lane(self, model: Model, key: str) -> Lane:
+        return open_lane(model, key, self._engine, self._scope, self._folder).lane
+
+
+class _Streamed:
+    """A way out for requests whose replies come piece by piece."""
+
+    def __init__(self, way: Way, endpoint: Endpoint, send: Send) -> None:
+        self._way = way
+        self._endpoint = endpoint
+        self._send = send
+
+    async def call(
+        self,
+        request: Request,
+        decode: Callable[[Response], Any],
+        commit: Callable[[Any, int], Awaitable[object]] | None = None,
+        *,
+        send: Send | None = None,
+    ) -> Any:
+        """As `Lane.call`; `decode` is the stream's own."""
+        streamed = StreamedCall(self._endpoint, send or self._send)
+        return await self._way.call(request, streamed.decode, commit, send=streamed.send)
+
+
+def count_slots(nodes: Sequence[Node]) -> int:
+    """Calls that may be in flight at once over all models and functions of `nodes`; 1 when there is none."""
+    models: list[Model] = []
+    slots = 0
+    called = [node for node in nodes if isinstance(node, CallNode)]
+    for node in (call for each in called for _, _, call in each.iter_calls()):
+        if isinstance(node, Call):
+            slots += node.limits.slots
+        elif (model := node.find_model()) is not None and model not in models:
+            models.append(model)
+            slots += model.lane_limits.slots
+    return slots or 1
+
+
+def count_workers(nodes: Sequence[Node]) -> int:
+    """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
+    batched = [node for node in nodes if isinstance(node, Embed)]
+    shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
+    slots = count_slots(nodes)
+    return max(slots, min(slots + shares, MOST_WORKERS))

@@ -1,0 +1,77 @@
+"""What the steps that call have in common: how they ask, and what checks and sinks need to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+from tidemill.calls.lane import Send
+from tidemill.calls.wire import Request
+from tidemill.config.document import KeyPath
+from tidemill.config.templates import Template
+from tidemill.data.hooks import BoundHooks
+from tidemill.data.nodes.node import Node
+from tidemill.models.model import Model
+from tidemill.protocols import Record
+
+KEY_HEADER = "idempotency-key"
+"""The header of a step's request to a function that holds the call's key, as HTTP APIs name it."""
+
+
+class Ask(Protocol):
+    """Sends one request of a record under its call number, and gives its reply; a committed one is not sent."""
+
+    def __call__(self, number: int, request: Request, send: Send | None = None) -> Awaitable[Any]:
+        """The reply to `request`.
+
+        Args:
+            number: sample, re-ask and place of the call among those of the record at this step.
+            send: makes the attempts, where not the lane's transport.
+        """
+        ...
+
+
+class Runner(Protocol):
+    """Puts one record through a step that calls."""
+
+    def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
+        """`record` with what the step adds; its hooks are called around it."""
+        ...
+
+
+class CallNode(Node):
+    """A step that makes outside calls: a job's record half begins with the first of them."""
+
+    calls = True
+
+    def iter_calls(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
+        """The calls it makes of one record, each with its label within the step and its key: by default itself."""
+        yield "", (), self
+
+    def find_model(self) -> Model | None:
+        """The model it asks, if it is a call that asks one."""
+        return None
+
+    def column_types(self) -> dict[str, Any]:
+        """The columns it writes, each with the annotation of what then stands there, None where that is not known."""
+        return {}
+
+    def iter_templates(self) -> Iterator[tuple[KeyPath, Template]]:
+        """Its templates over the record, each with its key."""
+        yield from ()
+
+    def iter_columns(self) -> Iterator[tuple[KeyPath, str]]:
+        """The columns it names, each with its key."""
+        yield from ()
+
+
+def run_hooked(node: Node, record: Record, run: Callable[[Record], Awaitable[Record]]) -> Awaitable[Record]:
+    """What `run(record)` gives, with the hooks of `node` around it."""
+    hooks = node.bound_hooks
+    return run(record) if hooks is None else _run_hooked(hooks, record, run)
+
+
+async def _run_hooked(hooks: BoundHooks, record: Record, run: Callable[[Record], Awaitable[Record]]) -> Record:
+    record = hooks.replace_record(record)
+    result: Record = hooks.replace_result(record, await run(record))
+    return result

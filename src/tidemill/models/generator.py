@@ -1,0 +1,98 @@
+"""Running the `generate` step: one record's messages, samples, replies and re-asks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tidemill.calls.gather import run_together
+from tidemill.calls.wire import Request
+from tidemill.models.calling import Ask, run_hooked
+from tidemill.models.endpoint import Endpoint
+from tidemill.models.generate import MAX_REASKS, Generate
+from tidemill.models.messages import Message, Reply
+from tidemill.models.parameters import read_parameters
+from tidemill.models.prompts import PromptRenderer
+from tidemill.models.structured import OutputParser, ask_until_valid, check_refusal
+from tidemill.protocols import Record
+
+
+class Generator:
+    """Runs one `Generate` node against one endpoint. Holds no state between records.
+
+    Args:
+        folder: what relative paths of images are relative to; by default the working folder.
+    """
+
+    def __init__(self, node: Generate, endpoint: Endpoint, *, folder: Path | None = None) -> None:
+        self._node = node
+        self._endpoint = endpoint
+        self._parser = OutputParser(node.output) if node.output else None
+        self._columns = node.parameter_columns()
+        self._varies = bool(self._columns) or (node.n > 1 and node.seed is not None)
+        self.render = PromptRenderer(
+            prompt=node.prompt,
+            system=node.system,
+            conversation=node.messages,
+            examples=node.examples,
+            images=node.images,
+            folder=folder,
+        ).render
+
+    def build_request(self, record: Record) -> Request:
+        """The first request for `record`, as it would be sent.
+
+        Raises:
+            DataError: a column that is asked for is not there, or holds no such thing.
+        """
+        return self._endpoint.build_request(self.render(record), self._vary(record, 0))
+
+    def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
+        """`record` with the reply in its column; the step's hooks are called around it.
+
+        Raises:
+            PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
+            CallError, DataError: as `ask` and `build_request` raise them.
+        """
+        return run_hooked(self._node, record, partial(self._run, ask))
+
+    async def _run(self, ask: Ask, record: Record) -> Record:
+        messages = self.render(record)
+        if self._node.n == 1:
+            value: Any = await self._sample(0, ask, messages, self._vary(record, 0))
+        else:
+            varied = [self._vary(record, sample) for sample in range(self._node.n)]
+            value = await run_together(
+                self._sample(sample, ask, messages, overrides) for sample, overrides in enumerate(varied)
+            )
+        return {**record, self._node.into: value}
+
+    def _vary(self, record: Record, sample: int) -> Mapping[str, Any] | None:
+        """The options in which this request differs from the step's."""
+        if not self._varies:
+            return None
+        found = read_parameters(self._columns, record)
+        seed = found.get("seed", self._node.seed)
+        if self._node.n > 1 and isinstance(seed, int):
+            found["seed"] = seed + sample if seed + sample < 2**63 else seed + sample - 2**64
+        return found
+
+    async def _sample(self, sample: int, ask: Ask, messages: list[Message], vary: Mapping[str, Any] | None) -> Any:
+        first = sample * (MAX_REASKS + 1)
+
+        def send(number: int, asked: list[Message]) -> Awaitable[Reply]:
+            return ask(first + number, self._endpoint.build_request(asked, vary))
+
+        if self._parser is None:
+            return check_refusal(await send(0, messages)).text
+        bound = {"max_tokens": self._node.max_tokens, **(vary or {})}["max_tokens"]
+        return await ask_until_valid(
+            self._parser,
+            self._parser.parse,
+            messages,
+            send,
+            max_reasks=self._node.max_reasks,
+            max_tokens=bound if isinstance(bound, int) else None,
+        )

@@ -1,0 +1,55 @@
+"""The way out to a model: its lane, and the server of a local one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane, LaneOptions, Locate
+from tidemill.calls.limits import Limits
+from tidemill.calls.wire import Request
+from tidemill.models.endpoints import find_base_url, find_transport, open_server
+from tidemill.models.model import Model
+from tidemill.models.tokens import TokenCounter
+from tidemill.models.vocabulary import find_vocabulary
+from tidemill.resources.scope import Scope
+
+
+class OpenLane(NamedTuple):
+    """The lane of a model, and what gives the base URL of a local one, which its first call starts."""
+
+    lane: Lane
+    locate: Locate | None = None
+
+
+def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> OpenLane:
+    """The lane of `model` under `key`; the server of a local one runs until `scope` ends.
+
+    Args:
+        folder: where a relative path of a local model is looked for; None where nothing is ever sent.
+
+    Raises:
+        ConfigError, ResourceError: a local model cannot be started, or the budget cannot be held.
+    """
+    limits, price = model.lane_limits, model.lane_price
+    if not model.is_local:
+        options = LaneOptions(count_tokens=None if folder is None else _find_counter(model, limits))
+        endpoint, transport = find_base_url(model), find_transport(model)
+        return OpenLane(
+            engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options, transport=transport)
+        )
+    locate = None
+    if folder is not None:
+        server = open_server(model, folder)
+        scope.defer_async(server.close, model.model)
+        locate = server.get
+    endpoint, options = f"local://{model.name}", LaneOptions(locate)
+    return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options), locate)
+
+
+def _find_counter(model: Model, limits: Limits) -> Callable[[Request], int] | None:
+    """Counts the input of requests by the model's vocabulary, where limits ask for it and it is on this machine."""
+    vocabulary = find_vocabulary(model.model) if any(limits.to_rates()[1:]) else None
+    return None if vocabulary is None else TokenCounter(vocabulary).estimate

@@ -1,0 +1,86 @@
+"""`Threads`: a bounded number of threads for plain functions that wait, each for one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from tidemill.resources.worker import WorkerThread
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs plain functions beside the loop, at most `most` of them at once; the others wait, first in first out.
+
+    A function cannot be ended from outside. One whose caller was cancelled goes on, its result is thrown away, and its
+    thread is taken until it returns: whoever waits for a thread waits for it too. The threads are daemons, made when
+    they are first needed. Belongs to one loop.
+
+    Args:
+        name: what the threads' names end with.
+        most: how many there are at most.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._made = 0
+        self._free: list[WorkerThread] = []
+        self._waiting: deque[asyncio.Future[WorkerThread]] = deque()
+        self._is_closed = False
+
+    async def run(self, fn: Callable[..., T], *args: Any) -> T:
+        """The result of `fn(*args)`, called with the caller's context variables; what it raises is raised here.
+
+        Cancelling stops the waiting, not the function.
+        """
+        thread = await self._take()
+        try:
+            future = thread.start(contextvars.copy_context().run, partial(fn, *args))
+        except BaseException:
+            self._give_back(thread)
+            raise
+        future.add_done_callback(partial(self._end, thread))
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        """End the threads, each once its function has returned; nobody waits for that."""
+        self._is_closed = True
+        while self._free:
+            self._free.pop().close(wait=False)
+
+    async def _take(self) -> WorkerThread:
+        if self._free:
+            return self._free.pop()
+        if self._made < self._most:
+            self._made += 1
+            return WorkerThread(self._name)
+        waiter: asyncio.Future[WorkerThread] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._give_back(waiter.result())  # it came, and nobody is there to take it
+            raise
+
+    def _end(self, thread: WorkerThread, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled():
+            future.exception()  # looked at: whoever was to be told may be gone
+        self._give_back(thread)
+
+    def _give_back(self, thread: WorkerThread) -> None:
+        if self._is_closed:
+            thread.close(wait=False)
+            return
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(thread)
+                return
+        self._free.append(thread)

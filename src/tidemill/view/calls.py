@@ -1,0 +1,83 @@
+"""What the calls of a run came to, as lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_WAITS = {
+    "slots": "for a slot",
+    "limits": "for limits",
+    "endpoint": "for an endpoint that was out of order",
+    "budget": "for the budget",
+    "backoff": "to try again",
+}
+_RATES = ("input", "output", "cached_input", "cache_write")
+SHOWN_WAIT_S = 0.1
+"""A shorter wait of all calls together says nothing."""
+
+
+def iter_call_lines(calls: Mapping[str, Any]) -> Iterator[str]:
+    """The counts of a report's `calls`, those that are not zero, in the order a reader asks for them."""
+    if calls["coalesced"]:
+        yield f"{calls['coalesced']:,} calls were not sent: each took the reply of an identical one in flight"
+    if not calls["calls"]:
+        return
+    yield (
+        f"{calls['calls']:,} calls in {calls['attempts']:,} attempts, {calls['failed']:,} failed; "
+        f"at most {calls['max_in_flight']:,} in flight; latency {_show_percentiles(calls['latency_s']) or 'unknown'}"
+    )
+    if first := _show_percentiles(calls["first_token_s"]):
+        yield f"time to the first token {first}"
+    yield _show_tokens(calls)
+    if calls["usd"]:
+        yield from (f"at {_show_price(name, price)}" for name, price in calls.get("prices", {}).items())
+    if calls["cut"]:
+        yield f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound"
+    if calls["failures"]:
+        yield "failed attempts: " + ", ".join(f"{count:,} {cause}" for cause, count in calls["failures"].items())
+    if several := _show_attempts(calls["attempts_of_calls"]):
+        yield f"attempts a call: {several}"
+    if calls["unknown_usage"]:
+        yield f"{calls['unknown_usage']:,} attempts may have been billed without saying what they used"
+    waits = [
+        f"{seconds:,.1f} s {_WAITS[what]}" for what, seconds in calls["waited_s"].items() if seconds > SHOWN_WAIT_S
+    ]
+    if waits:
+        yield f"all calls together waited {', '.join(waits)}"
+
+
+def iter_limit_lines(limits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The limits in force of each model, or step that calls without one."""
+    for label, given in limits.items():
+        shown = [f"{name} {value}" for name, value in given.items() if name != "concurrency_now"]
+        yield f"{label}: {', '.join(shown)}; {given['concurrency_now']:,} at once now"
+
+
+def _show_percentiles(seconds: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.3g} s" for name, value in seconds.items() if value)
+
+
+def _show_tokens(calls: Mapping[str, Any]) -> str:
+    parts = {"from a cache": calls["cached_tokens"], "written to one": calls["cache_write_tokens"]}
+    of_input = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+    read = f"{calls['input_tokens']:,} tokens in{f' ({of_input})' if of_input else ''}"
+    thought = calls["reasoning_tokens"]
+    written = f"{calls['output_tokens']:,} out{f' ({thought:,} reasoning)' if thought else ''}"
+    cost = f", ${calls['usd']:,.4f}" if calls["usd"] else ""
+    return f"{read}, {written}{cost}"
+
+
+def _show_attempts(calls: Mapping[str, int]) -> str:
+    """How many calls took one attempt, two, and more; nothing when none took several."""
+    one, two = calls.get("1", 0), calls.get("2", 0)
+    more = sum(calls.values()) - one - two
+    if not two and not more:
+        return ""
+    return ", ".join(f"{count:,} took {what}" for count, what in ((one, "1"), (two, "2"), (more, "3 or more")) if count)
+
+
+def _show_price(name: str, price: Mapping[str, Any]) -> str:
+    """The rates of a model and where they are from."""
+    rates = [f"{price[rate]:g} {rate.replace('_', ' ')}" for rate in _RATES if rate in price]
+    return f"{', '.join(rates)} USD per million tokens of {name}, {price['source']}"
