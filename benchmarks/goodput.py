@@ -26,7 +26,7 @@ from pathlib import Path
 from calls import write_options
 from children import raise_file_limit
 from goodput_clients import OURS, Place, open_place, run_both
-from goodput_figures import Outcome, find_goodput, find_rate
+from goodput_figures import Outcome, find_goodput, find_rate, find_tail
 from goodput_lag import measure_lag
 from goodput_picture import SVG, draw
 from goodput_queue import measure_queue
@@ -35,7 +35,7 @@ from machine import describe_machine
 from tables import Target, render_table
 from workload import WORK
 
-HEAD = ("scenario", "client", "good/s", "oracle/s", "goodput", "refused", "failed", "billed", "most in flight")
+HEAD = ("scenario", "client", "good/s", "oracle/s", "goodput", "refused", "failed", "billed", "in flight", "last 1 %")
 QUEUE, LAG = "silent queue", "loop lag"
 Results = Mapping[str, Mapping[str, Outcome]]
 
@@ -109,6 +109,7 @@ def list_cells(scenario: Scenario, client: str, outcome: Outcome) -> list[str]:
         f"{stats['failed']:,}",
         f"{stats['billed']:,}",
         f"{stats['max_in_flight']:,}",
+        f"{find_tail(outcome):.1%}" if scenario.records is not None else "",
     ]
 
 

@@ -44,9 +44,10 @@ def draw(scenario: Scenario, outcomes: Mapping[str, Outcome], path: Path) -> Non
         for second in seconds
         for at_s in (second, second + 1)
     ]
-    lines = [Line("oracle", there), *(Line(name, list_points(outcomes[name], scenario)) for name in (SCRIPT, OURS))]
+    lines = [Line(name, list_points(outcomes[name], scenario)) for name in (SCRIPT, OURS)]
+    lines.insert(1, Line("oracle", there))
     title = "Good replies under a quota that halves and doubles"
-    path.write_text(Picture(title, "seconds", "good replies a second", [lines[1], lines[0], lines[2]]).render())
+    path.write_text(Picture(title, "seconds", "good replies a second", lines, names_at="end").render())
     print(f"drawn in {path}")
 
 

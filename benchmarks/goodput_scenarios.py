@@ -17,8 +17,8 @@ from goodput_figures import (
 from tidemill.testing.faults import Capacity, Fault, Faults, Latency, Load, Outage, Quota, Steps
 
 LATENCY = Latency(kind="lognormal", median_s=0.15, sigma=0.25, max_s=0.6)
-BUCKET_S = 2
-"""Seconds of its rate that a bucket holds."""
+BUCKET_S = 1
+"""Seconds of its rate that a bucket holds; twice as many where a client keeps to the rate by itself, with a burst."""
 EMPTY_S = 4
 """Seconds after which a bucket that was full at first has been emptied by who can."""
 FAILURES = Faults(
@@ -44,7 +44,10 @@ class Scale:
         step_s: how long a quota stands before it halves or doubles; four steps are measured.
         steady_s: of runs whose end is measured, and before an outage.
         outage_s: of the outage.
-        at_once: scenarios at a time, each with two clients.
+        queue_s: of each run against a silent queue.
+        sweep: fixed concurrencies there, the first of which stands for the server without load.
+        lag_s: of the run whose loop is timed.
+        at_once: scenarios at a time, each with its clients.
     """
 
     rate: int
@@ -53,12 +56,48 @@ class Scale:
     step_s: int
     steady_s: int
     outage_s: int
+    queue_s: int
+    sweep: Sequence[int]
+    lag_s: int
     at_once: int
 
 
-FULL = Scale(rate=200, constant_s=60, window_s=60, step_s=20, steady_s=70, outage_s=60, at_once=2)
-QUICK = Scale(rate=200, constant_s=12, window_s=6, step_s=10, steady_s=15, outage_s=10, at_once=4)
-SMALL = Scale(rate=60, constant_s=5, window_s=2, step_s=2, steady_s=2, outage_s=1, at_once=2)
+FULL = Scale(
+    rate=200,
+    constant_s=60,
+    window_s=60,
+    step_s=20,
+    steady_s=70,
+    outage_s=60,
+    queue_s=40,
+    sweep=(2, 8, 12, 16, 20, 24, 28, 32, 48, 64),
+    lag_s=30,
+    at_once=2,
+)
+QUICK = Scale(
+    rate=200,
+    constant_s=12,
+    window_s=6,
+    step_s=10,
+    steady_s=15,
+    outage_s=10,
+    queue_s=15,
+    sweep=(2, 16, 24, 32),
+    lag_s=5,
+    at_once=5,
+)
+SMALL = Scale(
+    rate=60,
+    constant_s=5,
+    window_s=2,
+    step_s=2,
+    steady_s=2,
+    outage_s=1,
+    queue_s=2,
+    sweep=(2, 24),
+    lag_s=1,
+    at_once=2,
+)
 
 
 @dataclass(frozen=True)
@@ -104,8 +143,8 @@ def make_stepped(rate: int, step_s: int, *, told: bool, is_judged: bool = True) 
     return Scenario(name, load, 4 * step_s, start_s=_find_start(quota), judges=judges)
 
 
-def _bucket(rate: float, *, steps: Steps | None = None) -> Quota:
-    return Quota(requests_per_minute=rate * 60, window_s=BUCKET_S, kind="bucket", steps=steps)
+def _bucket(rate: float, *, window_s: float = BUCKET_S, steps: Steps | None = None) -> Quota:
+    return Quota(requests_per_minute=rate * 60, window_s=window_s, kind="bucket", steps=steps)
 
 
 def _find_start(quota: Quota) -> int:
@@ -116,29 +155,33 @@ def _tell(told: bool) -> str:
     return "headers" if told else "nothing told"
 
 
-def _known(name: str, quota: Quota, length_s: int, **limits: int) -> Scenario:
+def _known(name: str, quota: Quota, length_s: int, limits: Mapping[str, int], *, is_judged: bool = True) -> Scenario:
     return Scenario(
         f"known; {name}",
         Load(quotas=(quota,), latency=LATENCY),
         length_s,
         start_s=_find_start(quota),
         limits={"concurrency": "auto", **limits},
-        judges=[judge_goodput(0.97)],
+        judges=[judge_goodput(0.97, is_judged=is_judged)],
     )
 
 
 def _iter_known(scale: Scale) -> Iterator[Scenario]:
     """The quota is the same on both sides."""
     per_minute = scale.rate * 60
-    yield _known("bucket", _bucket(scale.rate), scale.constant_s, requests_per_minute=per_minute)
+    yield _known(
+        "bucket", _bucket(scale.rate, window_s=2 * BUCKET_S), scale.constant_s, {"requests_per_minute": per_minute}
+    )
     kinds: tuple[Literal["sliding", "fixed"], ...] = ("sliding", "fixed")
     for kind in kinds:
         quota = Quota(requests_per_minute=per_minute, window_s=scale.window_s, kind=kind)
         name = f"{kind} window of {scale.window_s} s"
-        yield _known(name, quota, 2 * scale.window_s, requests_per_minute=per_minute)
+        # A client that keeps to N a minute may have sent more in a shorter window, by its burst of a second.
+        is_judged = scale.window_s >= FULL.window_s
+        yield _known(name, quota, 2 * scale.window_s, {"requests_per_minute": per_minute}, is_judged=is_judged)
     tokens = per_minute * TOKENS_A_CALL
-    quota = Quota(tokens_per_minute=tokens, window_s=BUCKET_S, kind="bucket")
-    yield _known("tokens, bucket", quota, scale.constant_s, tokens_per_minute=tokens)
+    quota = Quota(tokens_per_minute=tokens, window_s=2 * BUCKET_S, kind="bucket")
+    yield _known("tokens, bucket", quota, scale.constant_s, {"tokens_per_minute": tokens})
 
 
 TOKENS_A_CALL = 200
@@ -183,12 +226,14 @@ def _iter_failing(scale: Scale) -> Iterator[Scenario]:
         limits=limits,
         records=scale.rate * scale.steady_s,
         faults=FAILURES,
-        judges=[judge_billed(1.02), judge_tail(0.05, is_judged=scale.steady_s >= 60)],
+        judges=[judge_billed(1.02), judge_tail(0.05, is_judged=scale.steady_s >= FULL.constant_s)],
     )
     before_s = scale.steady_s // 2
     end_s = before_s + scale.outage_s
     load = Load(
-        quotas=(_bucket(scale.rate),), latency=LATENCY, outages=(Outage(start_s=before_s, length_s=scale.outage_s),)
+        quotas=(_bucket(scale.rate, window_s=2 * BUCKET_S),),
+        latency=LATENCY,
+        outages=(Outage(start_s=before_s, length_s=scale.outage_s),),
     )
     yield Scenario(
         f"outage of {scale.outage_s} s",
@@ -196,5 +241,5 @@ def _iter_failing(scale: Scale) -> Iterator[Scenario]:
         end_s + scale.steady_s - before_s,
         limits=limits,
         records=scale.rate * scale.steady_s,
-        judges=[judge_extra(0.01), judge_recovery(end_s, scale.rate)],
+        judges=[judge_extra(0.01, is_judged=scale.outage_s >= FULL.outage_s), judge_recovery(end_s, scale.rate)],
     )
