@@ -53,7 +53,8 @@ class LoadedSide:
         outage = self._admission.find_outage(now, digest, times)
         if outage is not None:
             await asyncio.sleep(0.001)
-            return Response(outage.status, {}, b"{}")
+            asked = outage.retry_after_s
+            return Response(outage.status, {} if asked is None else {"retry-after-ms": f"{asked * 1e3:g}"}, b"{}")
         tokens = len(request.body) // 4
         verdict = self._admission.arrive(now, Arrival(digest, times, Cost(tokens, OUTPUT_TOKENS, 64)))
         self.excess += verdict.is_excess

@@ -111,6 +111,7 @@ class Allowance:
         self._refused: list[tuple[float, float]] = []
         self._slope = 0.0
         self._next_at = float("-inf")
+        self._news_at = float("-inf")
 
     def send(self, now: float, cost: Cost) -> float:
         """An attempt goes; its place in the sum of what was sent."""
@@ -120,6 +121,7 @@ class Allowance:
             if left < self._most / 2:
                 self._next_at = now + amount * (self._reset_at - now) / max(left, amount)
         self._sent += amount
+        self._news_at = now
         return self._sent
 
     def refuse(self, place: float, cost: Cost) -> None:
@@ -137,6 +139,7 @@ class Allowance:
         if place <= self._told_of:
             return
         self._told_of = place
+        self._news_at = now
         self._told_at = sent_at
         self._remaining = told.remaining
         self._limit = told.limit
@@ -176,14 +179,14 @@ class Allowance:
 
     def wait_s(self, now: float, cost: Cost) -> float:
         """Seconds until `cost` may be sent, at most 0.0 for now."""
-        if self._is_reset(now) and self._since <= 0.0:
-            return 0.0  # all of it is back: one goes to ask how much that is
+        if (self._is_reset(now) and self._since <= 0.0) or now >= self._news_at + LONGEST_WAIT_S:
+            return 0.0  # all of it may be back: one goes to ask how much that is
         if now < self._next_at:
             return self._next_at - now
         needed = min(cost.measure(self.measure), self._limit or float("inf")) - self.left(now)
         if needed <= 0.0:
             return 0.0
-        wait_s = needed / self._slope if self._slope > 0.0 else LONGEST_WAIT_S
+        wait_s = needed / self._slope if self._slope > 0.0 else self._news_at + LONGEST_WAIT_S - now
         if self._reset_at is not None:
             reset_s = self._reset_at - now
             wait_s = reset_s if self._slope <= 0.0 and reset_s > 0 else min(wait_s, max(reset_s, 1e-3))

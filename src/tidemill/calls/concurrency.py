@@ -198,11 +198,8 @@ class _Gradient:
 
     def add(self, now: float, *, latency_s: float, limit: int, is_used: bool) -> float | None:
         """Take in the latency of a reply of this epoch; what to multiply the limit by then, None for nothing."""
-        ratio = None
-        if len(self._latencies) >= self._size and now > self._last_at:
-            is_long = now - self._began[0] >= WINDOW_S or len(self._latencies) >= LONG_CALLS
-            if is_long or not self._is_bracketed:  # at first it goes by short ones: the limit is doubling
-                ratio = self._end_window(now)
+        if self._is_over(now) and (ratio := self._end_window(now)) is not None:
+            return ratio
         latencies = self._latencies
         if not latencies:
             self._began = now, self._replies
@@ -211,7 +208,14 @@ class _Gradient:
         self._last_at = now
         latencies.append(latency_s)
         self._used += is_used
-        return ratio
+        return None
+
+    def _is_over(self, now: float) -> bool:
+        """Whether the window is long enough; until how few calls will do was found once, short ones are."""
+        count = len(self._latencies)
+        if count < self._size or now <= self._last_at:
+            return False
+        return not self._is_bracketed or now - self._began[0] >= WINDOW_S or count >= LONG_CALLS
 
     def _end_window(self, now: float) -> float | None:
         """Judge the window that this reply, which comes behind it, ends: so a burst of replies counts for its time."""
@@ -243,9 +247,11 @@ class _Gradient:
         self.is_queueing = ratio > DRAINED_RATIO + NOISE * self._noise
         if ratio > QUEUE_RATIO + NOISE * self._noise:
             return self._try(DRAINED_RATIO / ratio, median_s, throughput)
-        if before is not None and limit >= DOUBLED_RATIO * before[0] and throughput < GAINED_RATIO * before[1]:
-            return self._try(0.5 * before[0] / limit, median_s, throughput)
-        return None
+        if self._is_bracketed or before is None or limit < DOUBLED_RATIO * before[0]:
+            return None
+        return (
+            self._try(0.5 * before[0] / limit, median_s, throughput) if throughput < GAINED_RATIO * before[1] else None
+        )
 
     def _try(self, ratio: float, median_s: float, throughput: float) -> float:
         """Make the limit smaller, and see what that costs."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from tidemill.calls.admission import Admission, Entry
 from tidemill.calls.budget import Pricing, Spend
 from tidemill.calls.credentials import mask_error
-from tidemill.calls.estimates import TokenEstimates
+from tidemill.calls.estimates import InputCounter, TokenEstimates
 from tidemill.calls.gates import BudgetGate, EndpointGate, TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
@@ -89,11 +89,11 @@ class LaneOptions(NamedTuple):
     Attributes:
         locate: asked for the base URL by each call that is about to be sent, where it is not known before; what it
             raises is what the call raises.
-        count_tokens: gives the input tokens of a request exactly; by default they are estimated from its bytes.
+        counter: of the input tokens of its requests; by default they are estimated from their bytes.
     """
 
     locate: Locate | None = None
-    count_tokens: Callable[[Request], int] | None = None
+    counter: InputCounter | None = None
 
 
 class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
@@ -130,7 +130,8 @@ class Lane:
         self._budget = budget
         self._locate = options.locate
         self._pricing = Pricing(price)
-        self._admission = Admission(limits, meter=meter, rng=rng, estimates=TokenEstimates(options.count_tokens))
+        estimates = TokenEstimates(options.counter or InputCounter())
+        self._admission = Admission(limits, meter=meter, rng=rng, estimates=estimates)
         self._retrying = TimedGate(self._loop)
         self._retries = RetryBudget(limits.retry_ratio)
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)

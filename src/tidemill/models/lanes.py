@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane, LaneOptions, Locate
 from tidemill.calls.limits import Limits
-from tidemill.calls.wire import Request
 from tidemill.models.endpoints import find_base_url, find_transport, open_server
 from tidemill.models.model import Model
 from tidemill.models.tokens import TokenCounter
@@ -35,7 +33,7 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
     """
     limits, price = model.lane_limits, model.lane_price
     if not model.is_local:
-        options = LaneOptions(count_tokens=None if folder is None else _find_counter(model, limits))
+        options = LaneOptions(counter=None if folder is None else _find_counter(model, limits))
         endpoint, transport = find_base_url(model), find_transport(model)
         return OpenLane(
             engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options, transport=transport)
@@ -49,7 +47,7 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
     return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options), locate)
 
 
-def _find_counter(model: Model, limits: Limits) -> Callable[[Request], int] | None:
+def _find_counter(model: Model, limits: Limits) -> TokenCounter | None:
     """Counts the input of requests by the model's vocabulary, where limits ask for it and it is on this machine."""
     vocabulary = find_vocabulary(model.model) if any(limits.to_rates()[1:]) else None
-    return None if vocabulary is None else TokenCounter(vocabulary).estimate
+    return None if vocabulary is None else TokenCounter(vocabulary)

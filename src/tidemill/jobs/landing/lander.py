@@ -100,9 +100,12 @@ class Lander:
         elif not (entry.failures and self._is_raised(entry)):
             self._judge(entry)
             self.finished += 1
-            self.recalled += bool(entry.rows) and entry.recalled == len(entry.rows)
+            if entry.recalled:
+                self.recalled += entry.recalled == len(entry.rows)
             self.result_bytes += (entry.size_bytes - self.result_bytes) // 8
-            self._note_unsealed(len(entry.landed), entry.failures, 1)
+            self._unsealed["landed"] += len(entry.landed)
+            if entry.failures:
+                self._note_unsealed(0, entry.failures, 1)
             self._stretch.add(entry, self._loop.time())
 
     @property
@@ -162,9 +165,11 @@ class Lander:
         return False
 
     def _judge(self, root: Root) -> None:
-        failed = sum(failure.step not in self._skipping for failure in root.failures)
-        self.errors.note(len(root.landed) + len(root.failures) + root.dropped, failed)
-        self._stop_on_breach()
+        failures = root.failures
+        failed = sum(failure.step not in self._skipping for failure in failures) if failures else 0
+        self.errors.note(len(root.landed) + len(failures) + root.dropped, failed)
+        if self.errors.failed:
+            self._stop_on_breach()
 
     def _stop_on_breach(self) -> None:
         if self.breach is None:

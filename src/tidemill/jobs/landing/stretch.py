@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -46,6 +49,9 @@ class Failed(NamedTuple):
     failure: Failure
 
 
+_part_of, _ordinal_of, _rows_of, _size_of = map(attrgetter, ("part", "ordinal", "rows", "size_bytes"))
+
+
 @dataclass(slots=True)
 class Cut:
     """A stretch up to an exact position: what one segment holds."""
@@ -61,22 +67,17 @@ class Cut:
     size_bytes: int = 0
     next_number: int = 0
 
-    def add_root(self, root: Root) -> None:
-        """Take over a finished record."""
-        part, ordinal = root.part, root.ordinal
-        self.landed += [Landed(part, ordinal, path, record) for path, record in root.landed]
-        if root.failures:
-            self.failed += [Failed(part, ordinal, failure) for failure in root.failures]
-        self.calls += root.rows
-        self.roots += 1
-        self.size_bytes += root.size_bytes
-        self.next_number = root.number + 1
-        span = self.ranges.get(part)
-        if span is None:
-            self.ranges[part] = [ordinal, ordinal]
-        else:
-            span[0] = min(span[0], ordinal)
-            span[1] = max(span[1], ordinal)
+    def add_roots(self, roots: Sequence[Root]) -> None:
+        """Take over finished records, at least one; together, since each alone would cost five times as much."""
+        self.landed += [Landed(root.part, root.ordinal, path, record) for root in roots for path, record in root.landed]
+        self.failed += [Failed(root.part, root.ordinal, failure) for root in roots for failure in root.failures]
+        self.calls += chain.from_iterable(map(_rows_of, roots))
+        self.roots += len(roots)
+        self.size_bytes += sum(map(_size_of, roots))
+        self.next_number = roots[-1].number + 1
+        for part, group in groupby(roots, _part_of):
+            ordinals = list(map(_ordinal_of, group))
+            self._widen(part, min(ordinals), max(ordinals))
 
     def add_mark(self, mark: Mark) -> None:
         """Take over the position and the counts of the chunk that ends here."""
@@ -87,20 +88,9 @@ class Cut:
         self.positions |= {position.name: position for position in chunk.passed}
         self.totals = chunk.totals
 
-    def extend(self, other: Cut) -> None:
-        """Append a later cut."""
-        add_counts(self.counts, other.counts)
-        self.landed += other.landed
-        self.failed += other.failed
-        self.calls += other.calls
-        self.positions |= other.positions
-        self.totals = other.totals or self.totals
-        self.roots += other.roots
-        self.size_bytes += other.size_bytes
-        self.next_number = max(self.next_number, other.next_number)
-        for part, (low, high) in other.ranges.items():
-            span = self.ranges.setdefault(part, [low, high])
-            self.ranges[part] = [min(span[0], low), max(span[1], high)]
+    def _widen(self, part: str, low: int, high: int) -> None:
+        span = self.ranges.setdefault(part, [low, high])
+        self.ranges[part] = [min(span[0], low), max(span[1], high)]
 
 
 class Stretch:
@@ -115,24 +105,25 @@ class Stretch:
         self._steps = steps
         self._limits = limits
         self._ready = Cut(new_counts(steps))
-        self._open = Cut(new_counts(steps))
+        self._open: list[Root] = []
         self._ready_since = self._open_since = now  # when the first record of each came
         self._pace = Pace(now, memory_s=limits.age_s)
 
     def add(self, entry: Root | Mark, now: float) -> None:
         """Take over what the window delivers next."""
         if isinstance(entry, Root):
-            if not self._open.roots:
+            if not self._open:
                 self._open_since = now
             if not entry.recalled:
                 self._pace.note()
-            self._open.add_root(entry)
+            self._open.append(entry)
             return
-        self._open.add_mark(entry)
         if not self._ready.roots:
             self._ready_since = self._open_since
-        self._ready.extend(self._open)
-        self._open = Cut(new_counts(self._steps))
+        if self._open:
+            self._ready.add_roots(self._open)
+            self._open = []
+        self._ready.add_mark(entry)
 
     def due_records(self, now: float) -> int:
         """Records that finish in half the time that one may wait, at the pace of late; the pace may halve, then."""
@@ -157,7 +148,7 @@ class Stretch:
     @property
     def held(self) -> int:
         """Records collected and not cut."""
-        return self._ready.roots + self._open.roots
+        return self._ready.roots + len(self._open)
 
     def cut(self) -> Cut:
         """What can be sealed now; it is the caller's from here on."""

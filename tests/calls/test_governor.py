@@ -1,0 +1,126 @@
+"""Whole loads in virtual time: what is made of them, and without storms."""
+
+import random
+
+import pytest
+from loads import drive
+
+from tidemill.calls.concurrency import ConcurrencyRange
+from tidemill.calls.governor import Governor
+from tidemill.calls.quota import NO_COST
+from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
+
+SILENT = {"limit_headers": False, "retry_after": False}
+HALVES = Steps(factors=(1, 0.5), each_s=20)
+
+
+def per_second(rate: float, **more: object) -> Quota:
+    return Quota.model_validate({"requests_per_minute": 60 * rate, "window_s": 1.0, **more})
+
+
+@pytest.mark.parametrize(
+    ("quota", "limits"),
+    [
+        (per_second(50), {"requests_per_minute": 3_000}),
+        (per_second(50, kind="sliding", window_s=60), {"requests_per_minute": 3_000}),
+        (per_second(50, kind="fixed", window_s=60), {"requests_per_minute": 3_000}),
+        (Quota(tokens_per_minute=360_000), {"tokens_per_minute": 360_000}),
+        (Quota(input_tokens_per_minute=300_000), {"input_tokens_per_minute": 300_000}),
+    ],
+    ids=["bucket", "sliding", "fixed", "tokens", "input tokens"],
+)
+def test_a_known_quota_is_used_up_and_never_passed(quota: Quota, limits: dict[str, int]) -> None:
+    """97 % of what it allows, and not one refusal."""
+    found = drive(Load(quotas=(quota,), **SILENT), seconds=120, **limits)
+    assert found.goodput >= 0.97
+    assert found.refused_ratio == 0.0
+
+
+@pytest.mark.parametrize("headers", [True, False], ids=["headers", "silent"])
+@pytest.mark.parametrize(
+    "quota",
+    [
+        per_second(50),
+        per_second(2, window_s=5),
+        per_second(50, kind="sliding", window_s=10),
+        per_second(50, kind="fixed", window_s=10),
+    ],
+    ids=["bucket", "slow bucket", "sliding", "fixed"],
+)
+def test_an_unknown_quota_is_found(quota: Quota, headers: bool) -> None:
+    """90 % of what it allows, and no storm of refusals."""
+    load = Load(quotas=(quota,), limit_headers=headers, retry_after=headers)
+    found = drive(load, seconds=90, warm_up_s=10)
+    assert found.goodput >= 0.9
+    assert found.refused_ratio <= 0.3
+
+
+@pytest.mark.parametrize(("headers", "share"), [(True, 0.93), (False, 0.85)], ids=["headers", "silent"])
+def test_a_quota_that_changes_is_followed(headers: bool, share: float) -> None:
+    """It halves and doubles each 20 s."""
+    load = Load(quotas=(per_second(100, steps=HALVES),), limit_headers=headers, retry_after=headers)
+    found = drive(load, seconds=80)
+    assert found.goodput >= share
+    assert found.refused_ratio <= 0.1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_capacity_is_found(status: int) -> None:
+    """Calls in flight, beyond which a server refuses, whichever way it says so."""
+    found = drive(Load(capacity=Capacity(concurrency=50, status=status), **SILENT), seconds=60, warm_up_s=10)
+    assert found.goodput >= 0.85
+    assert found.refused_ratio <= 0.05
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.6])
+def test_a_silent_queue_is_kept_short(sigma: float) -> None:
+    """Within a tenth of the most there is, and half of the calls take at most twice what they need."""
+    service = Latency(kind="lognormal", median_s=0.3, sigma=sigma, max_s=5)
+    found = drive(Load(queue=Queue(servers=32, service=service)), seconds=120, warm_up_s=20, latency_s=0.0)
+    assert found.goodput >= 0.9
+    assert found.p50_s <= 0.6
+
+
+def test_a_server_that_computes_batches_is_not_taken_for_a_queue() -> None:
+    """Latency that grows with the calls in flight, and carries more for it, is work: the limit goes up again."""
+    limit = Governor(ConcurrencyRange(1, 16, 128), rng=random.Random(0)).limit
+    now = 0.0
+    for _ in range(60_000):
+        latency_s = 0.5 * (1 + limit.limit / 64)
+        now += latency_s / limit.limit
+        limit.succeed(now, epoch=limit.epoch, latency_s=latency_s, is_used=True)
+    assert limit.limit >= 64
+
+
+def test_replies_that_take_as_long_as_they_like_are_no_queue() -> None:
+    """Heavy tails alone keep no calls back."""
+    latency = Latency(kind="lognormal", median_s=0.5, sigma=0.8, max_s=20)
+    found = drive(Load(latency=latency), seconds=30, warm_up_s=10, latency_s=0.0, concurrency={"max": 128})
+    assert found.good_per_s >= 0.85 * 128 / latency.mean_s
+
+
+def test_an_outage_costs_little_and_is_over_soon() -> None:
+    """Sixty seconds of 503: at most one call more in a hundred, and nine tenths of the goodput within 5 s."""
+    load = Load(outages=(Outage(start_s=60, length_s=60),))
+    found = drive(load, seconds=180, concurrency=64, breaker_failures=5)
+    before = sum(30 <= done < 60 for done, _ in found.far.good) / 30
+    after = sum(125 <= done < 155 for done, _ in found.far.good) / 30
+    assert after >= 0.9 * before
+    extra = found.meter.attempts - len(found.far.good)
+    assert extra <= 0.01 * len(found.far.good)
+
+
+def test_a_pause_that_is_asked_for_is_everyones() -> None:
+    """Nobody goes before Retry-After is over."""
+    governor = Governor(ConcurrencyRange(1, 16, 64), rng=random.Random(0))
+    ticket = governor.send(0.0, NO_COST)
+    governor.throttle(1.0, ticket, retry_after_s=20.0, headers={})
+    assert 20.0 <= governor.wait_s(1.0, NO_COST) <= 20.5
+    assert governor.wait_s(21.6, NO_COST) <= 0.0
+
+
+def test_few_refusals_that_do_not_depend_on_the_pace_do_not_stop_it() -> None:
+    """One attempt in ten refused at random, as by one full server of several: the others keep their pace."""
+    outage = Outage(start_s=0, length_s=1_000, status=429, ratio=0.1, retry_after_s=0.05)
+    found = drive(Load(outages=(outage,), retry_after=True), seconds=60, warm_up_s=10, concurrency=32)
+    assert found.good_per_s >= 30
