@@ -81,7 +81,7 @@ def test_asking_in_vain_counts_nothing() -> None:
     assert full.take(0.0, Cost(100, 0)) == 0.0
     for _ in range(200):  # no tokens are left, and the requests asked for in vain are no requests
         assert full.take(1.0, Cost(1, 0)) > 1.0
-    assert full.take(61.0, Cost(1, 0)) == 0.0
+    assert full.take(62.0, Cost(1, 0)) == 0.0
 
 
 def test_what_was_not_sent_counts_nothing() -> None:
@@ -156,3 +156,31 @@ def test_other_limits_take_over_what_went() -> None:
     assert quota.take(1.0) == pytest.approx(60 / 58.8)
     quota.change(QuotaRates(tokens=100))
     assert quota.take(1.0, Cost(5, 5)) == 0.0
+
+
+def test_one_of_several_owners_is_not_overtaken() -> None:
+    """A large request of one lane waits for its turn; small ones of another, which come later, wait behind it."""
+    quota = Quota(QuotaRates(input_tokens=60_000))
+    large, small = object(), object()
+    now, went = 0.0, 0
+    while not quota.take(now, Cost(100, 0), owner=small):
+        went += 1
+    waits = quota.take(now, Cost(10_000, 0), owner=large)
+    assert waits > 0
+    while now < 15.0 and waits:
+        now += 0.01
+        went += not quota.take(now, Cost(100, 0), owner=small)
+        waits = quota.take(now, Cost(10_000, 0), owner=large)
+    assert waits == 0.0
+    assert now < 12.0
+    assert quota.take(now + 11.0, Cost(100, 0), owner=small) == 0.0
+
+
+def test_one_who_waits_no_more_is_passed_over() -> None:
+    """A call that was cancelled while it waited keeps nobody."""
+    quota = Quota(QuotaRates(requests=60))
+    gone, other = object(), object()
+    assert quota.take(0.0, owner=other) == 0.0
+    assert quota.take(0.0, owner=gone) > 0.0
+    assert quota.take(1.03, owner=other) > 0.0
+    assert quota.take(1.2, owner=other) == 0.0

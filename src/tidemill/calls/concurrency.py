@@ -98,15 +98,16 @@ class AdaptiveLimit:
         elif is_used and (now < self._told_until or not self._gradient.is_loaded(self.latency_s)):
             self._grow()
 
-    def throttle(self, now: float, epoch: int, *, throughput: float) -> bool:
+    def throttle(self, now: float, epoch: int, *, throughput: float, floor: int = 1) -> bool:
         """The far side refused a call of this epoch (429); whether the limit shrank.
 
         Args:
             throughput: attempts a second that it let through lately.
+            floor: it shrinks to this at most.
         """
         self._told_until = now + TOLD_S
         carried = THROUGHPUT_SHARE * throughput * self.latency_s
-        return self._congest(epoch, max(carried, self._value / 2))
+        return self._congest(epoch, max(carried, self._value / 2, float(floor)))
 
     def overload(self, now: float, epoch: int, *, throughput: float) -> bool:
         """A call of this epoch met an overloaded server (503, 529); whether the limit shrank.

@@ -199,6 +199,7 @@ class EndpointGate:
         self._last = ""
         self.on_return: list[Callable[[], object]] = []
         self.in_flight = 0
+        self._for_news: list[asyncio.Future[None]] = []
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.
@@ -219,6 +220,19 @@ class EndpointGate:
             raise granted
         return granted
 
+    async def wait_for_news(self) -> None:
+        """Until it answers somebody, is found out of order, or nobody else is left who could tell."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._for_news.append(future)
+        await future
+
+    def tell_news(self) -> None:
+        """Let those who wait for news look again."""
+        waiting, self._for_news = self._for_news, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
     def _pass_on(self, granted: int | CallError) -> None:
         if not isinstance(granted, CallError):
             self.return_probe(granted)
@@ -235,6 +249,7 @@ class EndpointGate:
             for tell in self.on_return:
                 tell()
         self.breaker.succeed()
+        self.tell_news()
         self._serve()
 
     def fail(self, error: CallError, *, sent_at: float, counts: bool, probe: int) -> None:
@@ -252,6 +267,7 @@ class EndpointGate:
         )
         if was_closed and not self.breaker.is_closed:
             logger.warning("%s is out of order, calls wait: %s", self.label, self._last)
+            self.tell_news()
         self._serve()
 
     def failure(self, *, status: int | None = None) -> CallError:
