@@ -14,7 +14,7 @@ from tidemill.calls.estimates import InputCounter, TokenEstimates
 from tidemill.calls.gates import BudgetGate, EndpointGate, TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
-from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, R, Send
+from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send
 from tidemill.calls.retry import (
     RetryBudget,
     backoff_s,
