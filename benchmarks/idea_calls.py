@@ -1,4 +1,4 @@
-"""`async`/`await`: the same calls one by one, gathered, and as a durable job."""
+"""`async`/`await`: the same calls one by one, gathered, and as a durable job; a few of them, and many."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any
 import aiohttp
 
 import tidemill as tm
-from rows import Cell, Row, Setting
+from calls import write_options
+from children import run_child
+from driving import WARM_UP
+from rows import Cell, Row, Setting, render_ratio
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response
 from tidemill.disk import Disk
@@ -23,33 +26,77 @@ from tidemill.resources.bridge import Bridge
 from tidemill.testing import FaultProcess
 from workload import API_KEY, JOB, MODEL, override_job, render_prompt, write_records
 
+IDEA = "`async` / `await`"
+
 
 def show_calls(setting: Setting) -> Row:
+    """A handful of calls: nobody can be faster than the slowest one."""
     with FaultProcess(latency_s=setting.latency_s) as server:
-        naive = _time(server, lambda: _call_one_by_one(server, setting.calls))
-        usual = _time(server, lambda: asyncio.run(_gather(server.base_url, setting.calls)))
+        one_by_one_s, most_one_by_one = _time(server, lambda: _call_one_by_one(server, setting.calls))
+        gathered_s, most_gathered = _time(server, lambda: asyncio.run(_gather(server.base_url, setting.calls)))
         cold = _Sitting(server, setting, "cold")
         server.reset()
         warm = _Sitting(server, setting, "warm")
-        at_once = server.max_in_flight
-    counts = {"max_in_flight": at_once, "landed": warm.report.records["landed"], "commits": warm.commits}
+        most = server.max_in_flight
+    speed_ups = [render_ratio(one_by_one_s / each_s) for each_s in (gathered_s, warm.calls_s)]
+    counts = {"max_in_flight": most, "landed": warm.report.records["landed"], "commits": warm.commits}
     return Row(
-        "`async` / `await`",
+        IDEA,
         f"{setting.calls} calls of {setting.latency_s * 1e3:.0f} ms: one by one / `gather` / a durable job",
-        [naive, usual, Cell(f"{warm.calls_s:.3f} s, {at_once} in flight", counts)],
+        [
+            Cell(f"{one_by_one_s:.3f} s, {most_one_by_one} in flight", {"max_in_flight": most_one_by_one}),
+            Cell(f"{gathered_s:.3f} s, {speed_ups[0]}, {most_gathered} in flight", {"max_in_flight": most_gathered}),
+            Cell(f"{warm.calls_s:.3f} s, {speed_ups[1]}, {most} in flight", counts),
+        ],
         note=f"with limits, a budget, retries and the ledger on: from the first call sent to the last reply committed "
         f"with fsync, in a process that has run the job once before; with opening the run, sealing it to Parquet and "
         f"closing it {warm.whole_s:.3f} s, the first time {cold.whole_s:.2f} s",
     )
 
 
-def _time(server: FaultProcess, call_all: Callable[[], object]) -> Cell:
+def show_many_calls(setting: Setting) -> Row:
+    """Thousands of calls in flight: what counts is what is left to do besides waiting."""
+    calls, in_flight = setting.many_calls, setting.in_flight
+    naive_s = calls * setting.latency_s
+    source = write_records(setting.folder / "many.jsonl", calls)
+    with FaultProcess(latency_s=setting.latency_s) as server:
+        options = write_options()
+        usual = run_child("client_aiohttp.py", server.base_url, calls, in_flight, options)
+        most_usual = server.max_in_flight
+        server.reset()
+        warm_up, job = (
+            override_job(source=source, output=setting.folder / name, base_url=server.base_url, concurrency=in_flight)
+            for name in ("many-warm-up", "many")
+        )
+        ours = run_child("client_tidemill.py", JOB, json.dumps(warm_up), json.dumps(job), calls, in_flight)
+        most = server.max_in_flight
+    if ours["missing"]:
+        raise SystemExit("\n".join(["MISSING:", *ours["missing"]]))
+    counts = {"calls": ours["calls"], "max_in_flight": most, "commits": ours["commits"], "fsyncs": ours["fsyncs"]}
+    ways = ((usual, {"calls": usual["calls"], "max_in_flight": most_usual}), (ours, counts))
+    return Row(
+        IDEA,
+        f"{calls:,} calls of {setting.latency_s * 1e3:.0f} ms, {in_flight:,} in flight: one by one / a tuned bare "
+        f"`aiohttp` loop / a durable job",
+        [
+            Cell(f"{naive_s:,.0f} s, computed", {"calls": 0}),
+            *(
+                Cell(f"{found['wall_s']:.2f} s, {render_ratio(naive_s / found['wall_s'])}", each)
+                for found, each in ways
+            ),
+        ],
+        note=f"each in a process of its own that has made {WARM_UP} calls before. The bare loop: uvloop, orjson, no "
+        f"limit on connections, the collector held back, nothing kept. Tidemill's: from reading the job file to the "
+        f"sealed Parquet, with everything on as above; {ours['wall_s'] / usual['wall_s']:.2f}x the bare loop's time",
+    )
+
+
+def _time(server: FaultProcess, call_all: Callable[[], object]) -> tuple[float, int]:
+    """Seconds, and the most calls in flight at once."""
     server.reset()
     started = time.perf_counter()
     call_all()
-    taken = time.perf_counter() - started
-    at_once = server.max_in_flight
-    return Cell(f"{taken:.3f} s, {at_once} in flight", {"max_in_flight": at_once})
+    return time.perf_counter() - started, server.max_in_flight
 
 
 def _payload(number: int) -> dict[str, Any]:
