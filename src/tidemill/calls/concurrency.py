@@ -59,12 +59,14 @@ class AdaptiveLimit:
 
     Attributes:
         limit: calls in flight at most, now.
+        is_fixed: it never moves.
         epoch: the number of shrinkings so far; a call carries the one it was sent in.
         latency_s: of good replies, lately; 0.0 before the first.
     """
 
     def __init__(self, bounds: ConcurrencyRange) -> None:
         self.bounds = bounds
+        self.is_fixed = bounds.minimum == bounds.maximum
         self._value = float(bounds.start)
         self.limit = bounds.start
         self.epoch = 0
@@ -75,15 +77,12 @@ class AdaptiveLimit:
         self.latency_s = 0.0
         self._gradient = _Gradient()
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether it never moves."""
-        return self.bounds.minimum == self.bounds.maximum
-
     def succeed(self, now: float, *, epoch: int, latency_s: float, is_used: bool) -> None:
         """An attempt of this epoch was answered well; `is_used` says that nothing but the limit held others back."""
         latency_s = max(latency_s, BRIEF_S)
         self.latency_s = latency_s if not self.latency_s else self.latency_s + (latency_s - self.latency_s) / 16
+        if self.is_fixed:
+            return
         self._gradient.count()
         if epoch != self.epoch:  # it says how things were under another limit
             return
@@ -117,6 +116,7 @@ class AdaptiveLimit:
     def change(self, bounds: ConcurrencyRange) -> None:
         """Move between other bounds from now on, from their start."""
         self.bounds = bounds
+        self.is_fixed = bounds.minimum == bounds.maximum
         self._value = float(bounds.start)
         self._bound = float("inf")
         self._gradient = _Gradient()

@@ -195,7 +195,8 @@ class Lane:
         """
         call = _Call(request, send or self._transport.send)
         try:
-            await self._admission.enter(call)
+            if not self._admission.try_enter(call):
+                await self._admission.enter(call)
             value = await self._answer(call, decode)
             try:
                 if commit is not None:
@@ -248,7 +249,8 @@ class Lane:
         """What has to pass before the next attempt is admitted."""
         if call.error is not None and call.error.status == 429:
             self._admission.leave(call)
-            await self._admission.enter(call)
+            if not self._admission.try_enter(call):
+                await self._admission.enter(call)
             return
         waits_since = self._loop.time()
         if delay_s > 0.0:
@@ -266,8 +268,9 @@ class Lane:
                 call.deadline_at += self._loop.time() - waits_since
                 self._admission.count_wait("endpoint", waits_since)
             try:
-                await self._admission.admit(call)
-                if self._budget is not None:
+                if not self._admission.try_admit(call):
+                    await self._admission.admit(call)
+                if self._budget is not None and not self._try_reserve(call, self._budget):
                     await self._reserve(call, self._budget)
                 if call.error is not None and self._loop.time() >= call.deadline_at:
                     raise self._give_up(call, call.error, f"deadline_s={self.limits.deadline_s:g}")
@@ -278,18 +281,28 @@ class Lane:
                 return
             self._withdraw(call)
 
-    async def _reserve(self, call: _Call, budget: BudgetGate) -> None:
+    def _try_reserve(self, call: _Call, budget: BudgetGate) -> bool:
+        """Whether the budget takes the next attempt at once; it is then reserved.
+
+        Raises:
+            ConfigError: it cannot be held against this request.
+        """
         budget.ledger.check_request(call.request)
         ceiling = self._pricing.ceiling(call.request)
-        if budget.reserve(ceiling):
-            call.ceiling = ceiling
-            return
+        if not budget.reserve(ceiling):
+            return False
+        call.ceiling = ceiling
+        return True
+
+    async def _reserve(self, call: _Call, budget: BudgetGate) -> None:
         self._admission.give_back(call)  # others need not wait for it meanwhile
+        ceiling = self._pricing.ceiling(call.request)
         waits_since = self._loop.time()
         await budget.wait(ceiling)
         call.ceiling = ceiling
         self._admission.count_wait("budget", waits_since)
-        await self._admission.admit(call)
+        if not self._admission.try_admit(call):
+            await self._admission.admit(call)
 
     def _withdraw(self, call: _Call) -> None:
         """Give back what an attempt that is not sent holds."""

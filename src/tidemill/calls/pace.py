@@ -33,19 +33,22 @@ class Throughput:
 
     STEP_S: Final = 0.25
     STEPS: Final = 240
+    _PER_S: Final = 4
 
     def __init__(self) -> None:
-        self._steps: deque[list[int]] = deque(maxlen=self.STEPS)  # [the step's number, its replies]
+        self._steps: deque[tuple[int, int]] = deque(maxlen=self.STEPS)  # a step's number, its replies
+        self._number = self._replies = 0  # of the present step
         self.refused_ratio = 0.0
 
     def add(self, now: float) -> None:
         """One good reply came."""
-        self.refused_ratio -= self.refused_ratio / FEW_ATTEMPTS
-        number = int(now / self.STEP_S)
-        if self._steps and self._steps[-1][0] == number:
-            self._steps[-1][1] += 1
-        else:
-            self._steps.append([number, 1])
+        if self.refused_ratio:
+            self.refused_ratio -= self.refused_ratio / FEW_ATTEMPTS
+        number = int(now * self._PER_S)
+        if number != self._number:
+            self._steps.append((self._number, self._replies))
+            self._number, self._replies = number, 0
+        self._replies += 1
 
     def refuse(self) -> None:
         """One attempt was refused."""
@@ -53,14 +56,13 @@ class Throughput:
 
     def mean(self, now: float) -> float:
         """Good replies a second over the last minute, or since the first."""
-        if not self._steps:
-            return 0.0
-        return self.per_second(now, min(60.0, now - self._steps[0][0] * self.STEP_S))
+        first = next((number for number, replies in self._steps if replies), self._number)
+        return self.per_second(now, min(60.0, now - first * self.STEP_S))
 
     def per_second(self, now: float, over_s: float) -> float:
         """Good replies a second over the last `over_s` seconds, in whole steps."""
-        first = int((now - over_s) / self.STEP_S)
-        total = 0
+        first = int((now - over_s) * self._PER_S)
+        total = self._replies if self._number >= first else 0
         for number, replies in reversed(self._steps):
             if number < first:
                 break
