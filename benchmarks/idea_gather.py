@@ -30,24 +30,31 @@ class Outside:
     Attributes:
         model_url: where the model is.
         most: requests under way at once, at most.
+        began_at, ended_at: when the first request was made, and when the last one was answered.
     """
 
     def __init__(self, model_url: str, database_port: int, api_port: int) -> None:
         self.model_url = model_url
-        self.most = 0
-        self._under_way = 0
+        self.reset()
         self._database_port = database_port
         self._api_url = f"http://127.0.0.1:{api_port}/stock"
+
+    def reset(self) -> None:
+        """Count and time from here on."""
+        self.most = self._under_way = 0
+        self.began_at = self.ended_at = 0.0
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
         """One more request is under way."""
+        self.began_at = self.began_at or time.perf_counter()
         self._under_way += 1
         self.most = max(self.most, self._under_way)
         try:
             yield
         finally:
             self._under_way -= 1
+            self.ended_at = time.perf_counter()
 
     async def ask_model(self, record: Record) -> str:
         payload = {"model": MODEL, "messages": [{"role": "user", "content": render_prompt(record["id"])}]}
@@ -95,24 +102,36 @@ def show_gather(setting: Setting) -> Row:
         f"a model, a database and an HTTP API asked about each of {len(records)} records, "
         f"{setting.latency_s * 1e3:.0f} ms each: one after the other / `asyncio.gather` / `tm.gather` in a durable job",
         cells,
-        note=f"servers on loopback, the database's an SQLite file; the records one after the other in all three. The "
-        f"job from opening the run to the sealed Parquet, what was answered for a record committed with fsync before "
-        f"the next one's turn; with its default limits it takes {all_at_once.taken_s:.2f} s for all of them, "
-        f"{render_ratio(naive.taken_s / all_at_once.taken_s)}",
+        note=f"servers on loopback, the database's an SQLite file; the records one after the other in all three, from "
+        f"the first request to the last answer. The job commits what was answered for a record with fsync before the "
+        f"next one's turn; with opening the run, sealing it to Parquet and reading that {ours.whole_s:.2f} s for all "
+        f"records, not {ours.taken_s:.2f} s. With its default limits, several records at once, "
+        f"{all_at_once.taken_s:.2f} s, {render_ratio(naive.taken_s / all_at_once.taken_s)}",
     )
 
 
 class _Measured(NamedTuple):
+    """One way.
+
+    Attributes:
+        taken_s: from the first request to the last answer.
+        whole_s: all in all.
+        answers: those of each record.
+        most: requests under way at once, at most.
+    """
+
     taken_s: float
+    whole_s: float
     answers: Answers
     most: int
 
 
 def _measure(outside: Outside, ask_all: Callable[[], Answers]) -> _Measured:
-    outside.most = 0
+    outside.reset()
     started = time.perf_counter()
     answers = ask_all()
-    return _Measured(time.perf_counter() - started, answers, outside.most)
+    whole_s = time.perf_counter() - started
+    return _Measured(outside.ended_at - outside.began_at, whole_s, answers, outside.most)
 
 
 @contextlib.contextmanager

@@ -72,7 +72,8 @@ def show_quota(setting: Setting) -> Row:
         note=f"good answers in the time, of the most that anyone could have had; the server tells its limits and when "
         f"to come back, and refused calls count against the quota, as OpenAI's do. Both scripts have {IN_FLIGHT} calls "
         f"in flight; the naive one waits {FIXED_S:g} s, the usual one a random time whose bound doubles from "
-        f"{SHORTEST_S:g} to {LONGEST_S:g} s, or as long as `Retry-After` says",
+        f"{SHORTEST_S:g} to {LONGEST_S:g} s, or as long as `Retry-After` says. Servers that "
+        f"count or tell otherwise: docs/lab-notes.md",
     )
 
 
