@@ -186,6 +186,7 @@ class EndpointGate:
 
     Attributes:
         on_return: called when it answers again after an outage, before those who wait go.
+        in_flight: attempts on their way to it.
     """
 
     def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop, *, connect_s: float) -> None:
@@ -197,6 +198,7 @@ class EndpointGate:
         self._timer: asyncio.TimerHandle | None = None
         self._last = ""
         self.on_return: list[Callable[[], object]] = []
+        self.in_flight = 0
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.
@@ -244,6 +246,7 @@ class EndpointGate:
             sent_at=sent_at,
             connected=not isinstance(error, UnreachableError),
             counts=counts,
+            in_flight=self.in_flight,
             probe=probe,
             retry_after_s=error.retry_after_s or 0.0,
         )

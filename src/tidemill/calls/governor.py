@@ -150,7 +150,7 @@ class Governor:
 
     def overload(self, now: float, ticket: Ticket) -> None:
         """It met an overloaded server (503, 529)."""
-        self.limit.throttle(now, ticket.epoch, throughput=self._carried(now))
+        self.limit.overload(now, ticket.epoch, throughput=self._carried(now))
 
     def time_out(self, ticket: Ticket) -> None:
         """It was not answered in time."""

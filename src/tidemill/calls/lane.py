@@ -331,7 +331,11 @@ class Lane:
         meter.send(is_first=call.attempts == 1)
         call.sent_at = now
         call.answered = False
-        response = await call.send(call.request, timeout_s)
+        self._gate.in_flight += 1
+        try:
+            response = await call.send(call.request, timeout_s)
+        finally:
+            self._gate.in_flight -= 1
         if not 200 <= response.status < 300:
             self._admission.note_refusal(call, response, is_calm=self._breaker.is_closed)
             raise judge_response(response, call.request, wall_s=time.time())

@@ -12,7 +12,8 @@ from tidemill.errors import ConfigError
 WINDOW_S: Final = 60.0
 SHARE_RATIO: Final = 0.98
 """The share of a limit that is used: what is left over covers the burst and the network's jitter."""
-BURST_S: Final = 1.0
+BURST_S: Final = 0.1
+"""Little, so that a far side that counts by the second is not passed either; more than a busy loop is late."""
 _BUCKET_S: Final = 0.1
 
 
@@ -126,8 +127,8 @@ class Quota:
 class _Requests:
     """A limit of units of one: the generic cell rate algorithm (ITU-T I.371).
 
-    0.98 N / 60 a second with one second of burst, or the size of the one that goes where that is more. For units of
-    one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 60)) <= N`.
+    0.98 N / 60 a second with a tenth of a second of burst, or the size of the one that goes where that is more. For units of
+    one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 600)) <= N`.
     """
 
     __slots__ = ("_began_at", "_burst_s", "_due_s", "_interval_s", "_limit")
