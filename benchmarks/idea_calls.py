@@ -76,8 +76,8 @@ def show_many_calls(setting: Setting) -> Row:
     ways = ((usual, {"calls": usual["calls"], "max_in_flight": most_usual}), (ours, counts))
     return Row(
         IDEA,
-        f"{calls:,} calls of {setting.latency_s * 1e3:.0f} ms, {in_flight:,} in flight: one by one / a tuned bare "
-        f"`aiohttp` loop / a durable job",
+        f"{calls:,} calls of {setting.latency_s * 1e3:.0f} ms, up to {in_flight:,} in flight: one by one / a tuned "
+        f"bare `aiohttp` loop / a durable job",
         [
             Cell(f"{naive_s:,.0f} s, computed", {"calls": 0}),
             *(

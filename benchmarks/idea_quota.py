@@ -78,6 +78,7 @@ def show_quota(setting: Setting) -> Row:
 
 
 def _measure(setting: Setting, call_all: Callable[[str], None]) -> _Got:
+    # Refused calls count: https://help.openai.com/en/articles/5955604.
     steps = Steps(factors=(1, 0.5), each_s=setting.quota_s / 2)
     quota = Quota(requests_per_minute=RATE * 60, window_s=1, counts_refused=True, steps=steps)
     with FaultProcess(latency_s=setting.latency_s, load=Load(quotas=(quota,))) as server:
