@@ -27,6 +27,8 @@ from tidemill.testing import FaultProcess
 from workload import API_KEY, JOB, MODEL, override_job, render_prompt, write_records
 
 IDEA = "`async` / `await`"
+ROUNDS = 2
+"""Runs of those with many calls, in turns: other work on the machine makes one slower, never faster."""
 
 
 def show_calls(setting: Setting) -> Row:
@@ -60,35 +62,44 @@ def show_many_calls(setting: Setting) -> Row:
     naive_s = calls * setting.latency_s
     source = write_records(setting.folder / "many.jsonl", calls)
     with FaultProcess(latency_s=setting.latency_s) as server:
-        options = write_options()
-        usual = run_child("client_aiohttp.py", server.base_url, calls, in_flight, options)
-        most_usual = server.max_in_flight
-        server.reset()
-        warm_up, job = (
-            override_job(source=source, output=setting.folder / name, base_url=server.base_url, concurrency=in_flight)
-            for name in ("many-warm-up", "many")
-        )
-        ours = run_child("client_tidemill.py", JOB, json.dumps(warm_up), json.dumps(job), calls, in_flight)
-        most = server.max_in_flight
-    if ours["missing"]:
-        raise SystemExit("\n".join(["MISSING:", *ours["missing"]]))
-    counts = {"calls": ours["calls"], "max_in_flight": most, "commits": ours["commits"], "fsyncs": ours["fsyncs"]}
-    ways = ((usual, {"calls": usual["calls"], "max_in_flight": most_usual}), (ours, counts))
+        rounds = [
+            (_run_bare(server, setting), _run_job(server, setting, source, f"many-{number}"))
+            for number in range(ROUNDS)
+        ]
+    cells = [Cell(f"{naive_s:,.0f} s, computed", {"calls": 0})]
+    usual, ours = (min(found, key=lambda each: float(each["wall_s"])) for found in zip(*rounds, strict=True))
+    for found in (usual, ours):
+        counts = {name: found[name] for name in ("calls", "max_in_flight", "commits", "fsyncs") if name in found}
+        cells.append(Cell(f"{found['wall_s']:.2f} s, {render_ratio(naive_s / found['wall_s'])}", counts))
     return Row(
         IDEA,
         f"{calls:,} calls of {setting.latency_s * 1e3:.0f} ms, up to {in_flight:,} in flight: one by one / a tuned "
         f"bare `aiohttp` loop / a durable job",
-        [
-            Cell(f"{naive_s:,.0f} s, computed", {"calls": 0}),
-            *(
-                Cell(f"{found['wall_s']:.2f} s, {render_ratio(naive_s / found['wall_s'])}", each)
-                for found, each in ways
-            ),
-        ],
-        note=f"each in a process of its own that has made {WARM_UP} calls before. The bare loop: uvloop, orjson, no "
-        f"limit on connections, the collector held back, nothing kept. Tidemill's: from reading the job file to the "
-        f"sealed Parquet, with everything on as above; {ours['wall_s'] / usual['wall_s']:.2f}x the bare loop's time",
+        cells,
+        note=f"each in a process of its own that has made {WARM_UP} calls before, the faster of {ROUNDS} runs. The "
+        f"bare loop: uvloop, orjson, no limit on connections, the collector held back, nothing kept. Tidemill's: from "
+        f"reading the job file to the sealed Parquet, with everything on as above; "
+        f"{ours['wall_s'] / usual['wall_s']:.2f}x the bare loop's time",
     )
+
+
+def _run_bare(server: FaultProcess, setting: Setting) -> dict[str, Any]:
+    server.reset()
+    arguments = (server.base_url, setting.many_calls, setting.in_flight, write_options())
+    return {**run_child("client_aiohttp.py", *arguments), "max_in_flight": server.max_in_flight}
+
+
+def _run_job(server: FaultProcess, setting: Setting, source: Path, name: str) -> dict[str, Any]:
+    server.reset()
+    warm_up, job = (
+        override_job(source=source, output=output, base_url=server.base_url, concurrency=setting.in_flight)
+        for output in (setting.folder / f"{name}-warm-up", setting.folder / name)
+    )
+    arguments = (JOB, json.dumps(warm_up), json.dumps(job), setting.many_calls, setting.in_flight)
+    found = run_child("client_tidemill.py", *arguments)
+    if found["missing"]:
+        raise SystemExit("\n".join(["MISSING:", *found["missing"]]))
+    return {**found, "max_in_flight": server.max_in_flight}
 
 
 def _time(server: FaultProcess, call_all: Callable[[], object]) -> tuple[float, int]:
