@@ -232,8 +232,7 @@ class Window:
                 if is_failure_of_run(exc):
                     raise
                 entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
-                entries.book(root, estimate_bytes(record) - size_bytes)
-                entries.finish(root)
+                entries.finish(root, estimate_bytes(record) - size_bytes)
                 return
             finally:
                 self._at[position] -= 1
@@ -245,8 +244,7 @@ class Window:
             elif not result:
                 counts[DROPPED] += 1
                 root.dropped += 1
-                entries.book(root, -size_bytes)
-                entries.finish(root)
+                entries.finish(root, -size_bytes)
                 return
             elif step.shape is Shape.MANY:
                 path, record = entries.share_out(root, path, result, position + 1)
@@ -254,8 +252,7 @@ class Window:
             counts[PASSED] += 1
             counts[EMITTED] += 1
         root.landed.append((path, record))
-        entries.book(root, estimate_bytes(record) - size_bytes)
-        entries.finish(root)
+        entries.finish(root, estimate_bytes(record) - size_bytes)
 
     def _may_join(self, position: int, batching: Batching[Any]) -> bool:
         """Whether a record that is read may still bring a share to a batch of the step at `position`."""
@@ -264,26 +261,30 @@ class Window:
             return True
         return bool(self._entries.ready) and self.in_progress < self._limits.workers
 
-    async def _ask(
+    def _ask(
         self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """The reply to a request, from the store or by `line`; committed."""
         number += line.first
         if self._store is None and not line.is_keyed:
-            return await line.way.call(request, line.decode, send=send)
+            return line.way.call(request, line.decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         if line.is_keyed:
             key = make_key(root.part, root.ordinal, path, step, number, digest)
             request = request._replace(headers={**request.headers, KEY_HEADER: key})
         if self._store is None:
-            return await line.way.call(request, line.decode, send=send)
+            return line.way.call(request, line.decode, send=send)
         row = self._store.recall(root, path, step, number, digest)
         if row is not None:
-            return line.load(row)
+            return _give(line.load(row))
         commit = partial(self._store.commit, root, path, step, number, digest)
-        return await line.way.call(request, line.decode, commit, send=send)
+        return line.way.call(request, line.decode, commit, send=send)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
         self.stop()
+
+
+async def _give(reply: Any) -> Any:
+    return reply
