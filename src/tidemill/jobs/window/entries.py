@@ -59,7 +59,9 @@ class Entries:
         self._held = 0
         self._held_bytes = 0
         self._unfinished = 0
-        self._landed = 0
+        self._landed = 0  # counted where there is a demand
+        self._loop = asyncio.get_running_loop()
+        self._is_due = False
         self.ready: deque[tuple[Root, Path, Any, int, int]] = deque()
         self.idle: deque[asyncio.Future[None]] = deque()
         self.room = asyncio.Event()
@@ -107,11 +109,14 @@ class Entries:
             return
         self.book(root, grown_bytes + sum(map(len, root.rows)))
         self._unfinished -= 1
-        self._landed += len(root.landed)
-        if self._waiting or self.limits.demand is not None:
+        if self.limits.demand is not None:
+            self._landed += len(root.landed)
             self._admit_waiting()
-        elif self._entries[0] is root:
-            self._advance()
+        elif root.failures:
+            self._advance()  # at once: it may be what stops the run
+        elif self._entries[0] is root and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._advance)
 
     def close(self) -> None:
         """Hand out nothing more: forget what nobody has taken up, and let all that wait look again."""
@@ -173,7 +178,8 @@ class Entries:
             self._unfinished -= 1
 
     def _advance(self) -> None:
-        """Deliver what is finished from the oldest on."""
+        """Deliver what is finished from the oldest on: all that a turn of the loop finishes, in one go."""
+        self._is_due = False
         entries = self._entries
         while entries:
             entry = entries[0]

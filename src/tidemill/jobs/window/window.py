@@ -97,7 +97,7 @@ class Window:
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
         self._more: list[asyncio.Task[None]] = []
-        self._at = [0] * len(steps)  # records in progress at each step
+        self._at = [0] * len(steps)  # records in progress at each step, counted where there are batches
         self._batchings: list[Batching[Any]] = []
         for position, step in enumerate(steps):
             for line in step.lines if step.function is None else ():
@@ -219,7 +219,8 @@ class Window:
             counts[IN] += 1
             result: Any
             lent = record
-            self._at[position] += 1
+            if self._batchings:
+                self._at[position] += 1
             try:
                 if step.function is None:
                     result = await step.run(record, partial(self._ask, root, path, step.name))
@@ -235,11 +236,9 @@ class Window:
                 entries.finish(root, estimate_bytes(record) - size_bytes)
                 return
             finally:
-                self._at[position] -= 1
-                for batching in self._batchings:
-                    batching.look_soon()
-            record = lent
-            if step.shape is Shape.ONE:
+                if self._batchings:
+                    self._leave(position)
+            if step.function is None or step.shape is Shape.ONE:
                 record = result
             elif not result:
                 counts[DROPPED] += 1
@@ -249,10 +248,18 @@ class Window:
             elif step.shape is Shape.MANY:
                 path, record = entries.share_out(root, path, result, position + 1)
                 counts[EMITTED] += len(result) - 1
+            else:
+                record = lent
             counts[PASSED] += 1
             counts[EMITTED] += 1
         root.landed.append((path, record))
         entries.finish(root, estimate_bytes(record) - size_bytes)
+
+    def _leave(self, position: int) -> None:
+        """Note that a record is through the step at `position`: the batches that waited for it may go."""
+        self._at[position] -= 1
+        for batching in self._batchings:
+            batching.look_soon()
 
     def _may_join(self, position: int, batching: Batching[Any]) -> bool:
         """Whether a record that is read may still bring a share to a batch of the step at `position`."""
