@@ -49,8 +49,8 @@ class Failed(NamedTuple):
     failure: Failure
 
 
-_part_of, _ordinal_of, _rows_of, _size_of, _recalled_of = map(
-    attrgetter, ("part", "ordinal", "rows", "size_bytes", "recalled")
+_part_of, _ordinal_of, _rows_of, _size_of, _failures_of, _recalled_of = map(
+    attrgetter, ("part", "ordinal", "rows", "size_bytes", "failures", "recalled")
 )
 
 
@@ -72,7 +72,11 @@ class Cut:
     def add_roots(self, roots: Sequence[Root]) -> None:
         """Take over finished records, at least one; together, since each alone would cost five times as much."""
         self.landed += [Landed(root.part, root.ordinal, path, record) for root in roots for path, record in root.landed]
-        self.failed += [Failed(root.part, root.ordinal, failure) for root in roots for failure in root.failures]
+        self.failed += [
+            Failed(root.part, root.ordinal, failure)
+            for root in filter(_failures_of, roots)
+            for failure in root.failures
+        ]
         self.calls += chain.from_iterable(map(_rows_of, roots))
         self.roots += len(roots)
         self.size_bytes += sum(map(_size_of, roots))

@@ -17,9 +17,12 @@ def estimate_bytes(value: Any) -> int:
 
     What is held twice counts twice. Costs about 0.5 us for a flat record of a few columns.
     """
-    if type(value) in _SCALARS:
+    if type(value) is dict:
+        items: Collection[Any] = value.values()
+    elif type(value) in _SCALARS:
         return getsizeof(value)
-    items = value.values() if type(value) is dict else _list_items(value)
+    else:
+        items = _list_items(value)
     size = getsizeof(value) + sum(map(getsizeof, items))
     return size if _SCALARS.issuperset(map(type, items)) else _add_nested(size, items)
 
