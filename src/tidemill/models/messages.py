@@ -86,11 +86,11 @@ class Reply(NamedTuple):
 
     def to_row(self) -> list[Any]:
         """The reply as the JSON list the ledger and the call archive keep; what is empty at its end is left out."""
-        usage = self.usage
+        text, finish_reason, usage, refusal, reasoning, first_token_s = self
         tokens = None if usage is None else list(usage[:2] if usage[2:] == _NOT_APART else usage)
-        row: list[Any] = [self.text, self.finish_reason, tokens, self.refusal]
-        if self.reasoning or self.first_token_s is not None:
-            row += [self.reasoning, self.first_token_s]
+        row: list[Any] = [text, finish_reason, tokens, refusal]
+        if reasoning or first_token_s is not None:
+            row += [reasoning, first_token_s]
         return row
 
     @classmethod

@@ -56,7 +56,7 @@ class Entries:
         self._on_enough = on_enough
         self._entries: deque[Root | Mark] = deque()
         self._waiting: deque[tuple[Chunk, deque[tuple[int, Any, int]]]] = deque()
-        self._held = 0
+        self._delivered = first_number
         self._held_bytes = 0
         self._unfinished = 0
         self._landed = 0  # counted where there is a demand
@@ -74,7 +74,7 @@ class Entries:
             return True
         if self._waiting:
             return True
-        return self._held >= limits.records or self._held_bytes >= limits.size_bytes
+        return self.number - self._delivered >= limits.records or self._held_bytes >= limits.size_bytes
 
     def admit(self, chunk: Chunk) -> None:
         """Take in what was read."""
@@ -86,15 +86,10 @@ class Entries:
         """Put all children but the first into the window; gives the first, with its path."""
         root.pending += len(children) - 1
         rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
-        self.book(root, sum(entry[-1] for entry in rest))
+        self._book(root, sum(entry[-1] for entry in rest))
         self.ready.extendleft(reversed(rest))
         self.wake(len(rest))
         return (*path, 0), children[0]
-
-    def book(self, root: Root, size_bytes: int) -> None:
-        """Note that what `root` takes changed by so much."""
-        root.size_bytes += size_bytes
-        self._held_bytes += size_bytes
 
     def note_failure(self, root: Root, failure: Failure) -> None:
         """Note that a descendant of `root` failed."""
@@ -105,9 +100,9 @@ class Entries:
         """Note that one descendant of `root` came to its end, so much larger than was booked; deliver what can be."""
         root.pending -= 1
         if root.pending:
-            self.book(root, grown_bytes)
+            self._book(root, grown_bytes)
             return
-        self.book(root, grown_bytes + sum(map(len, root.rows)))
+        self._book(root, grown_bytes + sum(map(len, root.rows)))
         self._unfinished -= 1
         if self.limits.demand is not None:
             self._landed += len(root.landed)
@@ -132,6 +127,11 @@ class Entries:
                 waiter.set_result(None)
                 count -= 1
 
+    def _book(self, root: Root, size_bytes: int) -> None:
+        """Note that what `root` takes changed by so much."""
+        root.size_bytes += size_bytes
+        self._held_bytes += size_bytes
+
     def _admit_waiting(self) -> None:
         """Take in what was read, as far as it is in demand."""
         demand = self.limits.demand
@@ -152,7 +152,6 @@ class Entries:
     def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
         root = Root(chunk, self.number, ordinal, size_bytes)
         self.number += 1
-        self._held += 1
         self._held_bytes += size_bytes
         self._entries.append(root)
         if not isinstance(record, _TOLD):
@@ -186,7 +185,7 @@ class Entries:
             if entry.pending:
                 break
             if isinstance(entry, Root):
-                self._held -= 1
+                self._delivered += 1
                 self._held_bytes -= entry.size_bytes
                 if len(entry.landed) > 1:
                     entry.landed.sort(key=_path_of)
