@@ -82,12 +82,12 @@ def test_no_record_fails_while_an_endpoint_is_away_for_less_than_outage_s(concur
     async def scene(lane: Lane, meter: Meter) -> None:
         answers = await call_all(lane, 40)
         assert all(isinstance(answer, Answer) for answer in answers)
-        during = [time for time in transport.sent_at if 10.0 < time < 250.0]
+        during = [time for time in transport.sent_at if 40.0 < time < 250.0]  # by then it is known
         assert len(during) < 150
         assert all(later - sooner > 0.2 for sooner, later in itertools.pairwise(during))
         assert now() < 300.0
 
-    on_engine(transport, scene, concurrency=concurrency, breaker_failures=1 if concurrency == 1 else 5)
+    on_engine(transport, scene, concurrency=concurrency, breaker_failures=5)
 
 
 def test_an_outage_longer_than_the_limit_is_the_runs_failure() -> None:

@@ -61,6 +61,8 @@ class Admission:
         self._pacing = TimedGate(self._loop)
         rates = limits.to_rates()
         self._quota = share_quota(limits.name, rates) if any(rates) else None
+        self._counts_tokens = self._quota is not None and self._quota.counts_tokens
+        self._owner = None if limits.name is None else self
 
     @property
     def limit(self) -> int:
@@ -87,16 +89,21 @@ class Admission:
             if self._quota is None:
                 self._quota = share_quota(limits.name, rates)
             self._quota.change(rates)
+            self._counts_tokens = self._quota.counts_tokens or self._governor.counts_tokens
         self._slots.serve()
         self._pacing.serve()
 
+    def try_enter(self, entry: Entry) -> bool:
+        """Whether a slot is there at once, and the entry's turn; it is then taken."""
+        entry.has_slot = self._slots.take(again=entry.is_begun)
+        return entry.has_slot
+
     async def enter(self, entry: Entry) -> None:
-        """Take a slot, when it is the entry's turn."""
-        if not self._slots.take(again=entry.is_begun):
-            waits_since = self._loop.time()
-            await self._slots.wait(again=entry.is_begun)
-            self.count_wait("slots", waits_since)
+        """Take a slot when it is the entry's turn."""
+        waits_since = self._loop.time()
+        await self._slots.wait(again=entry.is_begun)
         entry.has_slot = True
+        self.count_wait("slots", waits_since)
 
     def leave(self, entry: Entry) -> None:
         """Give the slot back, if it holds one."""
@@ -108,13 +115,19 @@ class Admission:
         """Let the entry's attempt go where admission is open."""
         entry.ticket = self._governor.send(self._loop.time(), NO_COST)
 
+    def try_admit(self, entry: Entry) -> bool:
+        """Whether the entry's attempt may go at once; its ticket, and its reservation, are then taken."""
+        pacing = self._pacing
+        if pacing.is_busy and not pacing.is_next(again=entry.is_begun):
+            return False
+        return self._take(entry, self._loop.time()) <= 0.0
+
     async def admit(self, entry: Entry) -> None:
         """Wait until the entry's attempt may go; its ticket, and its reservation, are then taken."""
-        take = partial(self._take, entry)
-        if not self._pacing.take(take, again=entry.is_begun):
-            waits_since = self._loop.time()
-            await self._pacing.wait(take, partial(self.give_back, entry), again=entry.is_begun)
-            self.count_wait("limits", waits_since)
+        waits_since = self._loop.time()
+        take, give_back = partial(self._take, entry), partial(self.give_back, entry)
+        await self._pacing.wait(take, give_back, again=entry.is_begun)
+        self.count_wait("limits", waits_since)
 
     def give_back(self, entry: Entry) -> None:
         """The attempt that was let go is not sent, or did not arrive: nothing of it counts."""
@@ -140,6 +153,7 @@ class Admission:
         if self._counts_tokens and usage is not None:
             self._settle(entry, usage, now)
         if not governor.is_open:
+            self._counts_tokens = self._counts_tokens or governor.counts_tokens
             self._pacing.serve()
 
     def note_refusal(self, entry: Entry, response: Response, *, is_calm: bool) -> None:
@@ -177,10 +191,6 @@ class Admission:
         """Stop the timer."""
         self._pacing.close()
 
-    @property
-    def _counts_tokens(self) -> bool:
-        return (self._quota is not None and self._quota.counts_tokens) or self._governor.counts_tokens
-
     def _take(self, entry: Entry, now: float) -> float:
         """Take what the limits and the far side allow, all of it or nothing; the seconds to wait otherwise."""
         governor = self._governor
@@ -189,7 +199,7 @@ class Admission:
         if not governor.is_open and (wait_s := governor.wait_s(now, entry.cost)) > 0.0:
             return wait_s
         if self._quota is not None:
-            wait_s = self._quota.take(now, entry.cost)
+            wait_s = self._quota.take(now, entry.cost, owner=self._owner)
             if wait_s > 0.0:
                 return wait_s
             entry.reservation = Reservation(now, entry.cost)

@@ -115,6 +115,7 @@ class BudgetLedger:
 
     Attributes:
         overrun: the most by which an attempt was reported to have passed what its request allows.
+        is_low: half of the lease's slack may be gone: it is worth asking for the next.
     """
 
     __slots__ = (
@@ -123,12 +124,13 @@ class BudgetLedger:
         "_mark",
         "_open",
         "_pico_usd",
+        "_settled",
         "_tokens",
         "budget",
         "cap",
+        "is_low",
         "lease",
         "overrun",
-        "spent",
     )
 
     def __init__(self, budget: Budget, spent: Spend = NOTHING, *, durable: bool = True) -> None:
@@ -138,11 +140,17 @@ class BudgetLedger:
             _UNBOUNDED if budget.tokens is None else budget.tokens,
             _UNBOUNDED if budget.usd is None else int(Decimal(str(budget.usd)) * PICO_USD_PER_USD),
         )
-        self.spent = spent
+        self._settled = list(spent)  # calls, tokens, pico-dollars
         self._calls, self._tokens, self._pico_usd = spent  # spent and reserved: three numbers, moved with every call
         self._open = 0
         self.overrun = NOTHING
+        self._bound = self._mark = NOTHING
         self.widen(spent if durable else self.cap)
+
+    @property
+    def spent(self) -> Spend:
+        """What attempts that ended have cost."""
+        return Spend(*self._settled)
 
     @property
     def _used(self) -> Spend:
@@ -188,19 +196,27 @@ class BudgetLedger:
             return False
         self._calls, self._tokens, self._pico_usd = calls, tokens, pico_usd
         self._open += 1
+        mark = self._mark
+        if calls > mark[0] or tokens > mark[1] or pico_usd > mark[2]:
+            self.is_low = True
         return True
 
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
         """An attempt ended: its reported cost replaces its ceiling, an unknown one counts whole."""
         if cost is None:
             cost = ceiling if self.overrun is NOTHING else ceiling.plus(self.overrun)
+        calls, tokens, pico_usd = cost
         if cost is not ceiling:
-            self._calls += cost[0] - ceiling[0]
-            self._tokens += cost[1] - ceiling[1]
-            self._pico_usd += cost[2] - ceiling[2]
-            if cost[1] > ceiling[1] or cost[2] > ceiling[2]:
+            self._calls += calls - ceiling[0]
+            self._tokens += tokens - ceiling[1]
+            self._pico_usd += pico_usd - ceiling[2]
+            if tokens > ceiling[1] or pico_usd > ceiling[2]:
                 self.overrun = self.overrun.widen(cost.minus(ceiling))
-        self.spent = self.spent.plus(cost)
+                self.is_low = True
+        settled = self._settled
+        settled[0] += calls
+        settled[1] += tokens
+        settled[2] += pico_usd
         self._open -= 1
 
     def refuse(self, ceiling: Spend) -> None:
@@ -240,6 +256,7 @@ class BudgetLedger:
     def widen(self, lease: Spend) -> None:
         """`lease` is durable."""
         self.lease = lease
+        self.is_low = False
         self._bound = Spend(
             *(_UNBOUNDED if cap == _UNBOUNDED else amount for cap, amount in zip(self.cap, lease, strict=True))
         )

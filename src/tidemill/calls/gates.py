@@ -33,9 +33,10 @@ class _Line(Generic[T]):
         self._futures: deque[asyncio.Future[T]] = deque()
 
     def __bool__(self) -> bool:
-        while self._futures and self._futures[0].done():
-            self._futures.popleft()
-        return bool(self._futures)
+        futures = self._futures
+        while futures and futures[0].done():
+            futures.popleft()
+        return bool(futures)
 
     def grant(self, value: T) -> None:
         """Give `value` to the first; call it only on a line that is true."""
@@ -53,15 +54,20 @@ class _Line(Generic[T]):
             raise
 
 
+USED_RATIO: Final = 0.9
+"""Of the slots: taken so far, they hold back those who wait for one."""
+
+
 class SlotGate:
     """A lane's slots, as many as its limit says just now. Calls that come again go before those that are new."""
 
-    __slots__ = ("_again", "_limit", "_line", "in_use")
+    __slots__ = ("_again", "_limit", "_line", "_waiting", "in_use")
 
     def __init__(self, limit: AdaptiveLimit) -> None:
         self._limit = limit
         self._line: _Line[None] = _Line()
         self._again: _Line[None] = _Line()
+        self._waiting = 0
         self.in_use = 0
 
     @property
@@ -71,19 +77,26 @@ class SlotGate:
 
     def take(self, *, again: bool = False) -> bool:
         """Whether a slot is taken at once."""
-        if self.in_use < self._limit.limit and not self._again and (again or not self._line):
-            self.in_use += 1
-            return True
-        return False
+        if self.in_use >= self._limit.limit:
+            return False
+        if self._waiting and (self._again or not (again or not self._line)):
+            return False
+        self.in_use += 1
+        return True
 
     async def wait(self, *, again: bool = False) -> None:
         """Take a slot when one is handed over."""
-        await (self._again if again else self._line).wait(self._pass_on)
+        self._waiting += 1
+        try:
+            await (self._again if again else self._line).wait(self._pass_on)
+        finally:
+            self._waiting -= 1
 
     def release(self) -> None:
         """Put a slot back, and hand out what there is."""
         self.in_use -= 1
-        self.serve()
+        if self._waiting:
+            self.serve()
 
     def serve(self) -> None:
         """Hand out what there is to those who wait."""
@@ -95,7 +108,6 @@ class SlotGate:
         self.release()
 
 
-USED_RATIO: Final = 0.9
 TICK_S: Final = 1e-4
 """No timer is shorter: a wait beyond what a float of the clock can express would never pass."""
 
@@ -117,9 +129,13 @@ class TimedGate:
         """Whether somebody waits."""
         return bool(self._line or self._again)
 
-    def take(self, take: Take, *, again: bool = False) -> bool:
+    def is_next(self, *, again: bool) -> bool:
+        """Whether one that comes now, again or new, waits for nobody."""
+        return not self._again and (again or not self._line)
+
+    def take(self, take: Take) -> bool:
         """Whether `take` got it at once."""
-        return not self._again and (again or not self._line) and take(self._loop.time()) <= 0.0
+        return self.is_next(again=False) and take(self._loop.time()) <= 0.0
 
     async def wait(self, take: Take, give_back: Callable[[], object], *, again: bool = False) -> None:
         """Until `take` got it; one that is cancelled after that calls `give_back`."""
@@ -170,6 +186,7 @@ class EndpointGate:
 
     Attributes:
         on_return: called when it answers again after an outage, before those who wait go.
+        in_flight: attempts on their way to it.
     """
 
     def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop, *, connect_s: float) -> None:
@@ -181,6 +198,8 @@ class EndpointGate:
         self._timer: asyncio.TimerHandle | None = None
         self._last = ""
         self.on_return: list[Callable[[], object]] = []
+        self.in_flight = 0
+        self._for_news: list[asyncio.Future[None]] = []
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.
@@ -201,6 +220,19 @@ class EndpointGate:
             raise granted
         return granted
 
+    async def wait_for_news(self) -> None:
+        """Until it answers somebody, is found out of order, or nobody else is left who could tell."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._for_news.append(future)
+        await future
+
+    def tell_news(self) -> None:
+        """Let those who wait for news look again."""
+        waiting, self._for_news = self._for_news, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
     def _pass_on(self, granted: int | CallError) -> None:
         if not isinstance(granted, CallError):
             self.return_probe(granted)
@@ -217,6 +249,7 @@ class EndpointGate:
             for tell in self.on_return:
                 tell()
         self.breaker.succeed()
+        self.tell_news()
         self._serve()
 
     def fail(self, error: CallError, *, sent_at: float, counts: bool, probe: int) -> None:
@@ -228,11 +261,13 @@ class EndpointGate:
             sent_at=sent_at,
             connected=not isinstance(error, UnreachableError),
             counts=counts,
+            in_flight=self.in_flight,
             probe=probe,
             retry_after_s=error.retry_after_s or 0.0,
         )
         if was_closed and not self.breaker.is_closed:
             logger.warning("%s is out of order, calls wait: %s", self.label, self._last)
+            self.tell_news()
         self._serve()
 
     def failure(self, *, status: int | None = None) -> CallError:
@@ -311,7 +346,8 @@ class BudgetGate:
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
         """See `BudgetLedger.settle`."""
         self.ledger.settle(ceiling, cost)
-        self.serve()
+        if self._line or self.ledger.is_low:
+            self.serve()
 
     def refuse(self, ceiling: Spend) -> None:
         """See `BudgetLedger.refuse`."""

@@ -119,12 +119,14 @@ class Meter:
         if usage is None:
             self.unknown_usage += 1
             return
-        self.input_tokens += usage[0]
-        self.output_tokens += usage[1]
-        self.cached_tokens += usage[2]
-        self.cache_write_tokens += usage[3]
-        self.reasoning_tokens += usage[4]
+        tokens, more, cached, written, thought = usage
+        self.input_tokens += tokens
+        self.output_tokens += more
         self.pico_usd += pico_usd
+        if cached or written or thought:
+            self.cached_tokens += cached
+            self.cache_write_tokens += written
+            self.reasoning_tokens += thought
 
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""

@@ -33,34 +33,36 @@ class Throughput:
 
     STEP_S: Final = 0.25
     STEPS: Final = 240
+    _PER_S: Final = 4
 
     def __init__(self) -> None:
-        self._steps: deque[list[int]] = deque(maxlen=self.STEPS)  # [the step's number, its replies]
+        self._steps: deque[tuple[int, int]] = deque(maxlen=self.STEPS)  # a step's number, its replies
+        self._number = self._replies = 0  # of the present step
         self.refused_ratio = 0.0
 
     def add(self, now: float) -> None:
         """One good reply came."""
-        self.refused_ratio -= self.refused_ratio / FEW_ATTEMPTS
-        number = int(now / self.STEP_S)
-        if self._steps and self._steps[-1][0] == number:
-            self._steps[-1][1] += 1
-        else:
-            self._steps.append([number, 1])
+        if self.refused_ratio:
+            self.refused_ratio -= self.refused_ratio / FEW_ATTEMPTS
+        number = int(now * self._PER_S)
+        if number != self._number:
+            self._steps.append((self._number, self._replies))
+            self._number, self._replies = number, 0
+        self._replies += 1
 
     def refuse(self) -> None:
         """One attempt was refused."""
         self.refused_ratio += (1 - self.refused_ratio) / FEW_ATTEMPTS
 
-    def mean(self, now: float) -> float:
-        """Good replies a second over the last minute, or since the first."""
-        if not self._steps:
-            return 0.0
-        return self.per_second(now, min(60.0, now - self._steps[0][0] * self.STEP_S))
+    def lately(self, now: float, over_s: float = 60.0) -> float:
+        """Good replies a second over the last `over_s` seconds, or since the first."""
+        first = next((number for number, replies in self._steps if replies), self._number)
+        return self.per_second(now, min(over_s, now - first * self.STEP_S))
 
     def per_second(self, now: float, over_s: float) -> float:
         """Good replies a second over the last `over_s` seconds, in whole steps."""
-        first = int((now - over_s) / self.STEP_S)
-        total = 0
+        first = int((now - over_s) * self._PER_S)
+        total = self._replies if self._number >= first else 0
         for number, replies in reversed(self._steps):
             if number < first:
                 break
@@ -115,7 +117,7 @@ class Pace:
         else:
             self.rate /= 2
         if throughput.refused_ratio < STRAY_RATIO:
-            self.rate = max(self.rate, throughput.mean(now) / 2)
+            self.rate = max(self.rate, throughput.lately(now) / 2)
         self.rate = max(self.rate, 1.0 / SLOWEST_S)
         self._next_at = max(self._next_at, now) + 1.0 / self.rate
         self._probe_ratio = PROBE_RATIO
@@ -154,5 +156,5 @@ class Pace:
         elif self._cycle_at is not None and self._cycle_s:
             return
         if self._cycle_at is not None:
-            self.rate = max(self.rate, NEAR_RATIO * min(self._mark, throughput.mean(now)))
+            self.rate = max(self.rate, NEAR_RATIO * min(self._mark, throughput.lately(now)))
         self._cycle_at = now

@@ -12,8 +12,11 @@ from tidemill.errors import ConfigError
 WINDOW_S: Final = 60.0
 SHARE_RATIO: Final = 0.98
 """The share of a limit that is used: what is left over covers the burst and the network's jitter."""
-BURST_S: Final = 1.0
+BURST_S: Final = 0.1
+"""Little, so that a far side that counts by the second is not passed either; more than a busy loop is late."""
 _BUCKET_S: Final = 0.1
+LATE_S: Final = 0.05
+"""So long somebody whose turn has come is waited for."""
 
 
 class Cost(NamedTuple):
@@ -67,7 +70,10 @@ class Quota:
     def __init__(self, rates: QuotaRates) -> None:
         self.rates = rates
         self._lock = threading.Lock()  # guards the measures: loops of several threads may share them
-        self._measures = [(name, _Measure(rate)) for name, rate in rates._asdict().items() if rate is not None]
+        self._claims: dict[object, float] = {}  # who waits, the longest first, and when its turn comes
+        self._measures: list[tuple[str, _Requests]] = []
+        self._requests: _Requests | None = None
+        self.change(rates)
 
     @property
     def counts_tokens(self) -> bool:
@@ -82,20 +88,50 @@ class Quota:
             self._measures = []
             for name, rate in rates._asdict().items():
                 if rate is not None:
-                    measure = known.get(name) or _Measure(rate)
+                    measure = known.get(name) or (_Requests(rate) if name == "requests" else _Tokens(rate))
                     measure.change(rate)
                     self._measures.append((name, measure))
+            self._requests = None if self.counts_tokens or not self._measures else self._measures[0][1]
 
-    def take(self, now: float, cost: Cost = NO_COST) -> float:
-        """0.0 when an attempt may go now, which is then reserved; else the seconds until one may, nothing reserved."""
+    def take(self, now: float, cost: Cost = NO_COST, *, owner: object = None) -> float:
+        """0.0 when an attempt may go now, which is then reserved; else the seconds until one may, nothing reserved.
+
+        Args:
+            owner: who asks, where several share the quota. One that has to wait is not overtaken by the others.
+        """
         with self._lock:
-            wait_s = 0.0
+            if owner is not None:
+                return self._take_in_turn(now, cost, owner)
+            return self._take(now, cost)
+
+    def _take_in_turn(self, now: float, cost: Cost, owner: object) -> float:
+        for first, ready_at in list(self._claims.items()):
+            if first is owner:
+                break
+            if now < ready_at + LATE_S:
+                return max(ready_at - now, 0.0) + LATE_S / 10
+            del self._claims[first]  # it has not come for it: the call was cancelled
+        wait_s = self._take(now, cost)
+        if wait_s > 0.0:
+            self._claims[owner] = now + wait_s
+        else:
+            self._claims.pop(owner, None)
+        return wait_s
+
+    def _take(self, now: float, cost: Cost) -> float:
+        if self._requests is not None:  # alone, as most are
+            wait_s = self._requests.wait_s(now, 1)
+            if wait_s > 0.0:
+                return wait_s
+            self._requests.add(now, 1)
+            return 0.0
+        wait_s = 0.0
+        for name, measure in self._measures:
+            wait_s = max(wait_s, measure.wait_s(now, cost.measure(name)))
+        if wait_s <= 0.0:
             for name, measure in self._measures:
-                wait_s = max(wait_s, measure.wait_s(now, cost.measure(name)))
-            if wait_s <= 0.0:
-                for name, measure in self._measures:
-                    measure.add(now, cost.measure(name))
-            return wait_s
+                measure.add(now, cost.measure(name))
+        return wait_s
 
     def refund(self, reservation: Reservation) -> None:
         """What was reserved was not sent: nothing of it counts."""
@@ -114,21 +150,18 @@ class Quota:
                     measure.subtract(reservation.at, -more)
 
 
-class _Measure:
-    """One limit of a quota.
+class _Requests:
+    """A limit of units of one: the generic cell rate algorithm (ITU-T I.371).
 
-    Two rules, both of which must allow: the generic cell rate algorithm (ITU-T I.371) at 0.98 N / 60 a second with
-    one second of burst, or the size of the one that goes where that is more; and what a log of the last 60 s, in
-    steps of 0.1 s, sums up to. For units of one the first alone holds a closed window of 60 s to
-    `floor(0.98 N + max(1, 0.98 N / 60)) <= N`; the log does where single ones are large.
+    0.98 N / 60 a second with a tenth of a second of burst, or the size of the one that goes where that is more. For
+    units of one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 600)) <= N`.
     """
 
-    __slots__ = ("_burst_s", "_due_s", "_interval_s", "_limit", "_log", "_logged")
+    __slots__ = ("_began_at", "_burst_s", "_due_s", "_interval_s", "_limit")
 
     def __init__(self, per_minute: int) -> None:
         self._due_s = float("-inf")
-        self._log: deque[list[float]] = deque()  # [newest time in the step, amount, oldest time]; the oldest first
-        self._logged = 0.0
+        self._began_at = float("-inf")
         self.change(per_minute)
 
     def change(self, per_minute: int) -> None:
@@ -138,9 +171,36 @@ class _Measure:
 
     def wait_s(self, now: float, amount: int) -> float:
         """The seconds until `amount` may go, at most 0.0 for now."""
+        spare_s = self._burst_s - amount * self._interval_s
+        ready_at = self._due_s - spare_s if spare_s > 0.0 else self._due_s
+        return ready_at - now  # in this order: who waits just so long finds 0.0
+
+    def add(self, now: float, amount: int) -> None:
+        """So much goes."""
+        if self._due_s <= now:  # what was earlier is used up: a refund of it makes room no more
+            self._due_s = self._began_at = now
+        self._due_s += amount * self._interval_s
+
+    def subtract(self, at: float, amount: int) -> None:
+        """So much of what went at `at` did not go after all."""
+        if at >= self._began_at:
+            self._due_s -= amount * self._interval_s
+
+
+class _Tokens(_Requests):
+    """A limit of units of any size: the same, and what a log of the last 60 s sums up to, in steps of 0.1 s."""
+
+    __slots__ = ("_log", "_logged")
+
+    def __init__(self, per_minute: int) -> None:
+        super().__init__(per_minute)
+        self._log: deque[list[float]] = deque()  # [newest time in the step, amount, oldest time]; the oldest first
+        self._logged = 0.0
+
+    def wait_s(self, now: float, amount: int) -> float:
+        """The seconds until `amount`, at most all of the limit, may go."""
         amount = min(amount, self._limit)
-        length_s = amount * self._interval_s
-        wait_s = self._due_s - max(0.0, self._burst_s - length_s) - now
+        wait_s = super().wait_s(now, amount)
         self._forget(now)
         over = self._logged + amount - self._limit
         if over > 0:
@@ -151,7 +211,8 @@ class _Measure:
         return wait_s
 
     def add(self, now: float, amount: int) -> None:
-        self._due_s = max(self._due_s, now) + amount * self._interval_s
+        """So much goes, or has gone beyond what was reserved."""
+        super().add(now, amount)
         log = self._log
         self._logged += amount
         if log and now - log[-1][2] < _BUCKET_S:
@@ -161,7 +222,8 @@ class _Measure:
             log.append([now, amount, now])
 
     def subtract(self, at: float, amount: int) -> None:
-        self._due_s -= amount * self._interval_s
+        """So much of what went at `at` did not go after all."""
+        super().subtract(at, amount)
         for step in reversed(self._log):
             if step[2] <= at:
                 given = min(step[1], amount) if step[0] >= at else 0

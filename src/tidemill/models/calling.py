@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tidemill.calls.lane import Send
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.config.document import KeyPath
 from tidemill.config.templates import Template
