@@ -86,7 +86,9 @@ class Entries:
         """Put all children but the first into the window; gives the first, with its path."""
         root.pending += len(children) - 1
         rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
-        self._book(root, sum(entry[-1] for entry in rest))
+        size_bytes = sum(entry[-1] for entry in rest)
+        root.size_bytes += size_bytes
+        self._held_bytes += size_bytes
         self.ready.extendleft(reversed(rest))
         self.wake(len(rest))
         return (*path, 0), children[0]
@@ -99,10 +101,12 @@ class Entries:
     def finish(self, root: Root, grown_bytes: int) -> None:
         """Note that one descendant of `root` came to its end, so much larger than was booked; deliver what can be."""
         root.pending -= 1
+        if not root.pending:
+            grown_bytes += sum(map(len, root.rows))
+        root.size_bytes += grown_bytes
+        self._held_bytes += grown_bytes
         if root.pending:
-            self._book(root, grown_bytes)
             return
-        self._book(root, grown_bytes + sum(map(len, root.rows)))
         self._unfinished -= 1
         if self.limits.demand is not None:
             self._landed += len(root.landed)
@@ -126,11 +130,6 @@ class Entries:
             if not waiter.done():
                 waiter.set_result(None)
                 count -= 1
-
-    def _book(self, root: Root, size_bytes: int) -> None:
-        """Note that what `root` takes changed by so much."""
-        root.size_bytes += size_bytes
-        self._held_bytes += size_bytes
 
     def _admit_waiting(self) -> None:
         """Take in what was read, as far as it is in demand."""
