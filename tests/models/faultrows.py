@@ -22,7 +22,7 @@ import trustme
 import tidemill as tm
 from tidemill.calls.budget import BudgetLedger, Pricing, Spend
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Reply, Send
+from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.limits import Budget, Limits
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response, Transport
@@ -196,8 +196,8 @@ TABLE = (
     ),
     Row("500, server error", answered(500), "yes", "record", "its ceiling", "500"),
     Row("502, bad gateway", answered(502), "yes", "record", "its ceiling", "502"),
-    Row("503, unavailable", answered(503), "yes", "record", "its ceiling", "503"),
-    Row("529, overloaded", answered(529), "yes", "record", "its ceiling", "529"),
+    Row("503, unavailable", answered(503, retry_after_s=1.0), "waits", "record", "its ceiling", "503"),
+    Row("529, overloaded", answered(529, retry_after_s=1.0), "waits", "record", "its ceiling", "529"),
     Row(
         "the breaker open for `outage_s`",
         answered(500),

@@ -123,8 +123,8 @@ def make_stream(url: str, names: Sequence[str], row: Row, away: str = "", gone: 
     last = len(names)
     stream = tm.from_iterable([{"at": number} for number in range(1, last + 2)])
     ends = {"deadline_s": DEADLINE_S} if row.again == "waits" and row.of == "record" else {}
-    given = {"concurrency": 4, "max_attempts": 1, "breaker_failures": 100, "connect_s": 0.2, **ends, **row.lasting}
-    limits = Limits(**given, attempt_timeout_s=row.timeout_s)
+    given = {"concurrency": 4, "max_attempts": 5 if row.lasting else 1, "breaker_failures": 100, **ends, **row.lasting}
+    limits = Limits(**given, connect_s=0.2, attempt_timeout_s=row.timeout_s)
     for number, name in enumerate(names, 1):
         kind, _, how = name.partition(", ")
         base_url = away if away and number >= gone else url

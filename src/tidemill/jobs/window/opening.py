@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, Send
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Price
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
@@ -68,7 +69,7 @@ def open_steps(
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         if isinstance(node, Gather):
-            steps.append(GatherStep(index, name, node, opener.open_branches(node, name)))
+            steps.append(GatherStep(index, name, node.bound_hooks, opener.open_branches(node, name)))
         elif isinstance(node, CallNode):
             steps.append(CallStep(index, name, *opener.open(node, name)))
         else:
