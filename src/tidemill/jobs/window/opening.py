@@ -149,7 +149,9 @@ class _Opener:
         if known is None:
             headers = {} if self._folder is None else find_headers(model, self._folder)
             lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
-            known = _OpenModel(model, headers, lane, Coalescing(lane, self._engine.meter))
+            repeatable = Coalescing(lane, self._engine.meter)
+            self._scope.defer_async(repeatable.close, model.model)
+            known = _OpenModel(model, headers, lane, repeatable)
             self._models.append(known)
         return known
 
