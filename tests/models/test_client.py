@@ -185,6 +185,59 @@ def test_threads_share_the_limits(server: FaultServer) -> None:
     assert server.max_in_flight == 3
 
 
+def test_identical_questions_at_temperature_0_are_billed_once(server: FaultServer) -> None:
+    """While they are in flight together, whoever asks; each gets the reply, or an object of its own."""
+    server.latency_s = 0.3
+    server.faults = replies(GOOD)
+    with make(server).open() as client, ThreadPoolExecutor(2) as pool:
+        other = pool.submit(client, "another", temperature=0)
+        texts = [reply.text for reply in client.map(["the same"] * 20, temperature=0)]
+        assert texts == [GOOD] * 20
+        assert other.result().text == GOOD
+        labels = list(client.map(["shoes?"] * 5, output=Label, params={"temperature": 0.0}))
+        assert labels == [Label.model_validate_json(GOOD)] * 5
+        assert len({id(label) for label in labels}) == 5
+        assert (server.billed, client.calls["calls"], client.calls["coalesced"]) == (3, 3, 19 + 4)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.1}, {}])
+def test_samples_that_are_asked_for_are_draws_of_their_own(server: FaultServer, options: Any) -> None:
+    """At another temperature, or the endpoint's own, the same question may have another answer."""
+    server.latency_s = 0.02
+    with make(server).open() as client:
+        list(client.map(["the same"] * 20, **options))
+        assert (server.billed, client.calls["coalesced"]) == (20, 0)
+
+
+async def test_cancelling_one_of_the_identical_leaves_the_others(model: tm.Model, server: FaultServer) -> None:
+    """The last of them ends the call, which the server sees."""
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    tasks = [asyncio.create_task(model.acall("hello", temperature=0)) for _ in range(3)]
+    await asyncio.to_thread(server.wait_for, in_flight=1)
+    for task in tasks[:2]:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert server.stats()["in_flight"] == 1
+    tasks[2].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[2]
+    assert (await asyncio.to_thread(server.wait_idle))["in_flight"] == 0
+    assert len(server.calls) == 1
+
+
+def test_closing_ends_identical_calls_in_flight(server: FaultServer) -> None:
+    """Each is told that it was the closing."""
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    with make(server) as model, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(model, "hello", temperature=0) for _ in range(3)]
+        server.wait_for(in_flight=1)
+        model.close()
+        for each in asked:
+            with pytest.raises(tm.ResourceError, match="closed while a call was in flight"):
+                each.result()
+
+
 async def test_cancelling_reaches_the_server(model: tm.Model, server: FaultServer) -> None:
     server.faults = Faults(script=lambda call: Fault("stall"))
     task = asyncio.create_task(model.acall("hello"))

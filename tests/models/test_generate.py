@@ -443,6 +443,7 @@ def test_a_question_that_cannot_be_asked_is_refused(fields: dict[str, Any], told
         ({"model": tm.model("openai/x", params={"temperature": 0.0})}, True),
         ({"temperature": 0, "n": 2, "seed": 1}, True),
         ({"temperature": 0, "n": 2}, False),
+        ({"temperature": 0, "n": 2, "seed": {"column": "s"}}, False),
         ({"temperature": 0.1}, False),
         ({}, False),
         ({"temperature": {"column": "t"}}, False),

@@ -129,9 +129,9 @@ class Generate(CallNode):
     @property
     def is_repeatable(self) -> bool:
         """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
-        temperature = {"temperature": self.temperature, **self.model.params, **self.params}["temperature"]
         # The samples of one record are to be draws of their own, unless a seed makes them different requests anyway.
-        return temperature == 0 and (self.n == 1 or self.seed is not None)
+        is_one = self.n == 1 or isinstance(self.seed, int)
+        return is_one and not isinstance(self.temperature, FromColumn) and self.options().is_repeatable
 
     @property
     def has_ceiling(self) -> bool:

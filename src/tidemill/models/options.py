@@ -34,6 +34,11 @@ class Options:
         """Whether something bounds a reply's tokens, as a budget in tokens or USD needs."""
         return self.max_tokens is not None or not CEILINGS.isdisjoint(self.params)
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
+        return bool({"temperature": self.temperature, **self.params}["temperature"] == 0)
+
     def override(self, overrides: Mapping[str, Any]) -> Options:
         """These with others in their place: the names of `Options`, and fields of the body over those of `params`."""
         named = {name: value for name, value in overrides.items() if name in _NAMES}
