@@ -118,8 +118,9 @@ def test_a_refusal_is_a_reply_and_with_an_output_an_error(model: tm.Model, serve
         ("a", {"temprature": 1}, "unknown key `temprature`; did you mean `temperature`"),
         ("a", {"max_tokens": 0}, "`max_tokens`: expected an integer >= 1, got 0"),
         ("a", {"params": {"n": 2}}, "`params` must not set `n`: a call has one reply"),
-        ("a", {"params": {"stream": True}}, r"asked for with `stream\(…\)`"),
-        ("a", {"params": {"seed": 2}, "seed": 1}, "`params` must not set `seed`: it has a word of its own"),
+        ("a", {"params": {"stream": True}}, "piece by piece is asked for with `stream`"),
+        ("a", {"params": {"seed": 2}, "seed": 1}, "`params` must not set `seed`: it is set by its own name as well"),
+        ("a", {"params": {"model": "b"}}, "`params` must not set `model`: it has a word of its own"),
         ("a", {"params": {"a": {2}}}, "`params`: cannot be sent as JSON"),
         ("a", {"output": 3}, "`output`"),
     ],
@@ -130,6 +131,20 @@ def test_what_cannot_be_asked_is_told_before_anything_is_sent(
     with pytest.raises(tm.ConfigError, match=told):
         model(prompt, **options)
     assert server.stats()["connections"] == 1  # the one that asks this
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"best_of": 2}, "the model's `params` must not set `best_of`: a call has one reply"),
+        ({"temperature": 0}, "the model's `params` must not set `temperature`: it is set by its own name as well"),
+    ],
+)
+def test_what_the_model_s_own_params_would_undo_is_told(server: FaultServer, params: Any, told: str) -> None:
+    """They come last in the body: one that is asked for would silently be another."""
+    with make(server, params=params) as model, pytest.raises(tm.ConfigError, match=told):
+        model("a", temperature=1)
+    assert server.billed == 0
 
 
 def test_all_that_is_wrong_with_the_options_is_told_at_once(model: tm.Model) -> None:

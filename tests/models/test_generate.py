@@ -213,7 +213,7 @@ def test_a_failing_attempt_is_no_ask(server: FaultServer) -> None:
         ({"top_p": 0}, "top_p"),
         ({"params": {"messages": []}}, "`params` must not set `messages`"),
         ({"params": {"response_format": {}}}, "`params` must not set `response_format`"),
-        ({"params": {"stream": True}}, "`params` must not set `stream`: the step's own `stream`"),
+        ({"params": {"stream": True}}, "`params` must not set `stream`: a reply that comes piece"),
         ({"params": {"n": 50}}, "`params` must not set `n`: a call has one reply"),
         ({"model": tm.model("openai/x", params={"best_of": 2})}, "`params` must not set `best_of`"),
         ({"temperature": 1, "model": tm.model("openai/x", params={"temperature": 0})}, "must not set `temperature`"),
