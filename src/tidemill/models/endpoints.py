@@ -12,26 +12,34 @@ from tidemill.calls.credentials import register_credentials
 from tidemill.calls.wire import Transport
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.models.anthropic import MessagesEndpoint
+from tidemill.models.anthropic import MessagesEndpoint, iter_misfits
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.litellm import SCHEME, LitellmTransport, check_litellm
 from tidemill.models.local import check_local_model, open_local_server
 from tidemill.models.model import PROVIDERS, Model
 from tidemill.models.openai import ChatEndpoint
-from tidemill.models.options import Options
+from tidemill.models.options import Misfit, Options
 from tidemill.resources.demand import OnDemand
 
 
 def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
     base_url = find_base_url(model)
-    if model.is_litellm:
-        return ChatEndpoint(base_url, model.name, headers, options)
-    if model.speaks == "openai":
+    if _speaks_chat(model):
         return ChatEndpoint(base_url, model.name, headers, options)
     constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
     return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache, constrains=constrains)
+
+
+def list_misfits(model: Model, options: Options) -> list[Misfit]:
+    """Why `model` cannot be asked with `options` in the wire format it speaks; empty where it can."""
+    return [] if _speaks_chat(model) else list(iter_misfits(options))
+
+
+def _speaks_chat(model: Model) -> bool:
+    """Whether it is asked in OpenAI's format, as litellm takes it for all providers."""
+    return model.is_litellm or model.speaks == "openai"
 
 
 def make_embedding_endpoint(
@@ -42,7 +50,7 @@ def make_embedding_endpoint(
     Raises:
         ConfigError: its wire format has no embeddings.
     """
-    if model.speaks == "anthropic" and not model.is_litellm:
+    if not _speaks_chat(model):
         raise ConfigError(
             f"`{model.model}` cannot embed: the Anthropic format has no embeddings",
             hint="name an embedding model, for example openai/text-embedding-3-small",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -44,6 +44,19 @@ class Options:
         named = {name: value for name, value in overrides.items() if name in _NAMES}
         params = {name: value for name, value in overrides.items() if name not in _NAMES}
         return replace(self, **named, params={**self.params, **params})
+
+
+class Misfit(NamedTuple):
+    """An option that a wire format does not have, or needs and is not given.
+
+    Attributes:
+        option: its name.
+        message: what is wrong, with `hint` the mend.
+    """
+
+    option: str
+    message: str
+    hint: str
 
 
 CEILINGS = frozenset({"max_tokens", "max_completion_tokens"})
