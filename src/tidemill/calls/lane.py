@@ -343,7 +343,7 @@ class Lane:
         usage = value.usage
         self._retries.answer()
         self._admission.note_answer(call, response, usage)
-        cost = None if usage is None else self._pricing.cost(usage)
+        cost = None if usage is None else self._pricing.cost(usage, is_priced=call.request.is_priced)
         meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
         if value.is_cut:
             meter.cut += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import orjson
@@ -131,6 +131,10 @@ class Generate(CallNode):
     def find_model(self) -> Model:
         """The model it asks."""
         return self.model
+
+    def find_params(self) -> Mapping[str, Any]:
+        """Its `params`."""
+        return self.params
 
     def column_types(self) -> dict[str, Any]:
         """The column of its replies: texts, or what `output` is; with several samples a list of them."""

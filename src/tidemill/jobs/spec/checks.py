@@ -112,14 +112,17 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
                 "set max_tokens: the most tokens a reply may have",
             )
     priced: list[Model] = [UNREADABLE]
-    for index, path, model in draft.find_models() if budget.usd is not None else ():
-        if model.lane_price is None and model not in priced and draft.steps[index].is_whole:
+    for index, path, node in draft.find_calls() if budget.usd is not None else ():
+        model = node.find_model()
+        if model is None or model in priced or not draft.steps[index].is_whole or node.find_price() is not None:
+            continue
+        needed, fields = f"budget.usd needs the price of `{model.model}`", ("model",)
+        if model.lane_price is not None:
+            needed, fields = f"{needed}, and these may change the known one", ("params",)
+        else:
             priced.append(model)
-            yield draft.problem(
-                draft.path(index, *path),
-                f"budget.usd needs the price of `{model.model}`",
-                "set price: {input: …, output: …}, in USD per million tokens",
-            )
+        hint = "set price: {input: …, output: …}, in USD per million tokens"
+        yield draft.problem(draft.path(index, *path, *fields), needed, hint)
 
 
 def _check_outputs(draft: Draft) -> Iterator[Problem]:

@@ -21,9 +21,8 @@ from tidemill.models.branches import Gather
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
-from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
-from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
+from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
 from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.generator import Generator
 from tidemill.models.lanes import open_lane
@@ -128,10 +127,7 @@ class _Opener:
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
-        params = {**node.model.params, **node.params}
-        endpoint = EmbeddingEndpoint(
-            find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
-        )
+        endpoint = make_embedding_endpoint(node.model, model.headers, dimensions=node.dimensions, params=node.params)
         embedder = Embedder(node, endpoint)
         batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
         self._scope.defer_async(batching.close, name)
