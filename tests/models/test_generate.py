@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from pydantic import BaseModel, Field
 import tidemill as tm
 from tidemill.calls.wire import Request
 from tidemill.models.generate import Generate
-from tidemill.models.generator import Generator
+from tidemill.models.generator import MAX_THREADS, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.openai import ChatEndpoint
 from tidemill.testing import Call, Fault, Faults, FaultServer
@@ -416,6 +418,37 @@ def test_images_of_a_record_stand_behind_its_text(server: FaultServer, tmp_path:
         ask(server, {"text": "shoes", "a": b"no image"}, images=["a"])
     with pytest.raises(tm.DataError, match="expected a column `a`, got `text`"):
         ask(server, {"text": "shoes"}, images=["a"])
+
+
+class Picture:
+    """An image that notes the thread in which it is encoded, as PIL's would be."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    def save(self, file: Any, **how: str) -> None:
+        self.threads.append(threading.current_thread().name)
+        file.write(PNG)
+
+
+async def test_images_are_read_and_encoded_beside_the_loop() -> None:
+    """Which would hold up the calls in flight; an address is sent as it is, and needs no thread."""
+
+    async def reply(number: int, request: Request, send: Any = None) -> Reply:
+        return Reply("seen")
+
+    node = Generate(model="openai/x", prompt="a", images=("photo",))
+    generator = Generator(node, ChatEndpoint("http://far.invalid/v1", "x", {}, node.options()))
+    picture, before = Picture(), threading.enumerate()
+    assert (await generator.run({"photo": ["https://far.invalid/a.png", None]}, reply))["reply"] == "seen"
+    assert threading.enumerate() == before
+    await asyncio.gather(*(generator.run({"photo": [picture, "https://far.invalid/a.png"]}, reply) for _ in range(40)))
+    assert len(picture.threads) == 40
+    assert set(picture.threads) == {"tidemill-images"}
+    assert len(threading.enumerate()) <= len(before) + MAX_THREADS
+    with pytest.raises(tm.DataError, match="column `photo`: expected an image"):
+        await generator.run({"photo": b"no image"}, reply)
+    generator.close()
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class _Opener:
     def open(self, node: CallNode, name: str) -> tuple[Runner, Line]:
         """What runs the step, and how its calls go out."""
         if isinstance(node, Generate):
-            return self._open_generate(node)
+            return self._open_generate(node, name)
         if isinstance(node, Embed):
             return self._open_embed(node, name)
         assert isinstance(node, Call)
@@ -116,13 +116,14 @@ class _Opener:
             opened.append((runner, replace(line, label=label, first=place * CALLS_OF_BRANCH)))
         return tuple(opened)
 
-    def _open_generate(self, node: Generate) -> tuple[Runner, Line]:
+    def _open_generate(self, node: Generate, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
         endpoint = make_endpoint(node.model, model.headers, node.options())
         way: Way = model.repeatable if node.is_repeatable else model.lane
         if node.stream:
             way = _Streamed(way, endpoint, model.lane.send)
         generator = Generator(node, endpoint, folder=self._folder)
+        self._scope.defer(generator.close, name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
