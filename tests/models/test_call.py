@@ -63,6 +63,21 @@ def test_what_the_function_gives_stands_in_its_column() -> None:
     assert run(functools.partial(lambda greeter, record: greeter(record), greet))["result"] == "hello shoes"
 
 
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(ValueError("no"), 1), (ConnectionResetError("cut"), 2), (TimeoutError("late"), 2)]
+)
+async def test_what_a_function_raises_is_no_unknown_bill(error: Exception, attempts: int) -> None:
+    """Tokens are none of its business, whatever becomes of an attempt."""
+
+    def refuse(record: dict[str, Any]) -> None:
+        raise error
+
+    meter = Meter()
+    [raised] = await call_in(meter, [{}], refuse, limits=Limits(max_attempts=2))
+    assert isinstance(raised, Exception)
+    assert (meter.attempts, meter.unknown_usage) == (attempts, 0)
+
+
 def test_it_gets_a_copy_of_the_record_or_of_the_columns_named() -> None:
     def take(record: dict[str, Any]) -> list[str]:
         return [record.popitem()[0] for _ in range(len(record))]

@@ -357,7 +357,7 @@ class Lane:
         self.sending -= 1
         self._meter.in_flight -= 1
         is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
-        self._meter.unknown_usage += not is_refused
+        self._meter.unknown_usage += not (is_refused or call.request.is_free)
         if call.ceiling is not None and self._budget is not None:
             if not is_refused:
                 self._budget.settle(call.ceiling, None)

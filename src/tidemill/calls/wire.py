@@ -52,6 +52,11 @@ class Request(NamedTuple):
     on_chunk: OnChunk | None = None
     is_priced: bool = True
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it costs no tokens, whatever becomes of it, as a user's function does."""
+        return self.max_input_tokens == 0 and self.max_output_tokens == 0
+
 
 class Response(NamedTuple):
     """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
