@@ -136,7 +136,7 @@ class _Opener:
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
         address = f"call://{quote(name, safe='')}"
-        lane = self._engine.lane(f"call {name}", limits=node.limits, endpoint=address, price=FREE)
+        lane = self._engine.lane(f"call {name}", limits=node.lane_limits, endpoint=address, price=FREE)
         caller = Caller(node, name)
         self._scope.defer(caller.close, name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
@@ -184,7 +184,7 @@ def count_slots(nodes: Sequence[Node]) -> int:
     called = [node for node in nodes if isinstance(node, CallNode)]
     for node in (call for each in called for _, _, call in each.iter_calls()):
         if isinstance(node, Call):
-            slots += node.limits.slots
+            slots += node.lane_limits.slots
         elif (model := node.find_model()) is not None and model not in models:
             models.append(model)
             slots += model.lane_limits.slots
