@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from typing import Literal
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 120, 48, 56
 STEPS = (1, 2, 2.5, 5, 10)
+NAME_HEIGHT = 17
+
+Point = tuple[float, float]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, lighter where the page is dark.
 STYLE = """\
@@ -32,20 +36,27 @@ text { fill: #e6edf3 }
 
 @dataclass(frozen=True)
 class Line:
-    """A line and its name, which stands where the line is near its most for the last time."""
+    """A line and its name."""
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Up to three lines in one picture, whose axes begin at 0."""
+    """Up to three lines in one picture, whose axes begin at 0.
+
+    Attributes:
+        title, across, up: its own and its axes' names.
+        lines: from the one that is drawn first.
+        names_at: where a line's name stands: where the line is near its most for the last time, or at its end.
+    """
 
     title: str
     across: str
     up: str
     lines: Sequence[Line]
+    names_at: Literal["most", "end"] = "most"
 
     def render(self) -> str:
         """The SVG."""
@@ -78,11 +89,10 @@ class Picture:
         )
 
     def _iter_lines(self) -> Iterator[str]:
-        for number, line in enumerate(self.lines):
-            points = [(self._x(x), self._y(y)) for x, y in line.points]
+        drawn = [[(self._x(x), self._y(y)) for x, y in line.points] for line in self.lines]
+        places = _spread([points[-1] for points in drawn]) if self.names_at == "end" else [*map(_find_most, drawn)]
+        for number, (line, points, (x, y)) in enumerate(zip(self.lines, drawn, places, strict=True)):
             told = " ".join(f"{x:.1f},{y:.1f}" for x, y in _thin(points))
-            most = max(held for _, held in line.points)
-            x, y = next(at for at, (_, held) in zip(points[::-1], line.points[::-1], strict=True) if held > 0.9 * most)
             yield f'<polyline class="line line{number}" points="{told}"/>'
             yield f'<text class="name{number}" x="{x + 6:.1f}" y="{y + 4:.1f}">{escape(line.name)}</text>'
 
@@ -96,6 +106,22 @@ class Picture:
         return max(point[axis] for line in self.lines for point in line.points)
 
 
+def _find_most(points: Sequence[Point]) -> Point:
+    """The last of the points, as drawn, that is near the highest."""
+    base = HEIGHT - BOTTOM
+    most = max(base - y for _, y in points)
+    return next((x, y) for x, y in reversed(points) if base - y > 0.9 * most)
+
+
+def _spread(places: Sequence[Point]) -> list[Point]:
+    """The places, as drawn, those that are too near below one another moved down."""
+    spread = list(places)
+    order = sorted(range(len(spread)), key=lambda number: spread[number][1])
+    for above, below in pairwise(order):
+        spread[below] = spread[below][0], max(spread[below][1], spread[above][1] + NAME_HEIGHT)
+    return spread
+
+
 def _ticks(most: float) -> list[float]:
     """Round values from 0 to `most` or just above it, about five of them."""
     rough = most / 5 or 1.0
@@ -104,7 +130,7 @@ def _ticks(most: float) -> list[float]:
     return [number * step for number in range(math.ceil(most / step) + 1)]
 
 
-def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thin(points: Sequence[Point]) -> list[Point]:
     """Without the points that stand on the line between their neighbours, or on one of them."""
     kept = [points[0]]
     for here, after in pairwise(points[1:]):

@@ -101,7 +101,7 @@ def drive(
 
     async def main() -> Meter:
         async with Engine(far, rng=random.Random(1)) as engine:
-            given = Limits(**{"breaker_failures": 50, **limits})
+            given = Limits(**limits)
             lane = engine.lane("m", limits=given, endpoint=ENDPOINT)
             number = 0
 

@@ -48,11 +48,11 @@ def test_a_known_quota_is_used_up_and_never_passed(quota: Quota, limits: dict[st
     ids=["bucket", "slow bucket", "sliding", "fixed"],
 )
 def test_an_unknown_quota_is_found(quota: Quota, headers: bool) -> None:
-    """90 % of what it allows, and no storm of refusals."""
+    """90 % of what it allows (of a window that slides 85 %), and no storm of refusals."""
     load = Load(quotas=(quota,), limit_headers=headers, retry_after=headers)
     found = drive(load, seconds=90, warm_up_s=10)
-    assert found.goodput >= 0.9
-    assert found.refused_ratio <= 0.3
+    assert found.goodput >= (0.85 if quota.kind == "sliding" else 0.9)
+    assert found.refused_ratio <= 0.2
 
 
 @pytest.mark.parametrize(("headers", "share"), [(True, 0.93), (False, 0.85)], ids=["headers", "silent"])
@@ -68,8 +68,8 @@ def test_a_quota_that_changes_is_followed(headers: bool, share: float) -> None:
 def test_a_capacity_is_found(status: int) -> None:
     """Calls in flight, beyond which a server refuses, whichever way it says so."""
     found = drive(Load(capacity=Capacity(concurrency=50, status=status), **SILENT), seconds=60, warm_up_s=10)
-    assert found.goodput >= 0.85
-    assert found.refused_ratio <= 0.05
+    assert found.goodput >= 0.8
+    assert found.refused_ratio <= 0.1
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.6])
@@ -99,15 +99,32 @@ def test_replies_that_take_as_long_as_they_like_are_no_queue() -> None:
     assert found.good_per_s >= 0.85 * 128 / latency.mean_s
 
 
-def test_an_outage_costs_little_and_is_over_soon() -> None:
-    """Sixty seconds of 503: at most one call more in a hundred, and nine tenths of the goodput within 5 s."""
-    load = Load(outages=(Outage(start_s=60, length_s=60),))
-    found = drive(load, seconds=180, concurrency=64, breaker_failures=5)
+@pytest.mark.parametrize("capacity", [None, Capacity(concurrency=100)], ids=["free", "capacity"])
+def test_an_outage_costs_little_and_is_over_soon(capacity: Capacity | None) -> None:
+    """Sixty seconds of 503: at most one call more in a hundred, and nine tenths of the goodput after 5 s."""
+    load = Load(outages=(Outage(start_s=60, length_s=60),), capacity=capacity, **SILENT)
+    found = drive(load, seconds=150, concurrency={"max": 200})
     before = sum(30 <= done < 60 for done, _ in found.far.good) / 30
-    after = sum(125 <= done < 155 for done, _ in found.far.good) / 30
+    after = sum(125 <= done < 150 for done, _ in found.far.good) / 25
     assert after >= 0.9 * before
-    extra = found.meter.attempts - len(found.far.good)
+    extra = sum(found.meter.failures[cause] for cause in ("503", "connection"))
     assert extra <= 0.01 * len(found.far.good)
+
+
+@pytest.mark.parametrize(("status", "ratio", "latency_s"), [(503, 0.05, 0.2), (503, 0.01, 2.0), (500, 0.05, 0.2)])
+def test_failures_here_and_there_cost_what_they_are(status: int, ratio: float, latency_s: float) -> None:
+    """A share of failed attempts that does not depend on how many are in flight keeps no others back."""
+    load = Load(outages=(Outage(start_s=0, length_s=1_000, status=status, ratio=ratio),))
+    found = drive(load, seconds=40, warm_up_s=20, latency_s=latency_s, concurrency={"max": 100})
+    assert found.good_per_s >= 0.8 * 100 / latency_s
+
+
+@pytest.mark.parametrize("headers", [True, False], ids=["headers", "silent"])
+def test_a_slow_quota_is_found_where_calls_take_long(headers: bool) -> None:
+    """Calls of two seconds under ten requests a second."""
+    load = Load(quotas=(per_second(10),), limit_headers=headers, retry_after=headers)
+    found = drive(load, seconds=120, warm_up_s=20, latency_s=2.0)
+    assert found.goodput >= 0.9
 
 
 def test_a_pause_that_is_asked_for_is_everyones() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, LaneOptions, LaneStopped
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import LaneOptions, LaneStopped
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, ResourceError, TransientCallError
 from tidemill.testing.clock import run_virtual
@@ -352,15 +353,15 @@ def test_retry_after_is_waited_out() -> None:
 
 def test_attempts_are_bounded_and_counted() -> None:
     """After `max_attempts` the record has failed; the error says so."""
-    transport = FarSide(lambda _: error_response(503))
+    transport = FarSide(lambda _: error_response(500))
 
     async def scene(lane: Lane, meter: Meter) -> None:
         with pytest.raises(
             TransientCallError, match=r"scripted error.*\(attempt 3, the last by max_attempts=3\)"
         ) as caught:
             await lane.call(request(), decode)
-        assert (caught.value.attempts, caught.value.status, caught.value.of) == (3, 503, "record")
-        assert (meter.failed, meter.attempts, meter.failures) == (1, 3, {"503": 3})
+        assert (caught.value.attempts, caught.value.status, caught.value.of) == (3, 500, "record")
+        assert (meter.failed, meter.attempts, meter.failures) == (1, 3, {"500": 3})
 
     on_lane(transport, scene, max_attempts=3)
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.retry import backoff_s, find_cause, is_outage, is_refusal, judge_response, parse_retry_after
+from tidemill.calls.retry import (
+    RetryBudget,
+    backoff_s,
+    find_cause,
+    is_outage,
+    is_refusal,
+    judge_response,
+    parse_retry_after,
+)
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
@@ -138,3 +146,32 @@ def test_only_what_was_surely_not_computed_is_a_refusal() -> None:
     assert all(is_refusal(error) for error in (UnreachableError("x"), judged(429), judged(400), judged(307)))
     assert not any(is_refusal(error) for error in (TransientCallError("cut"), AttemptTimeoutError("late"), judged(500)))
     assert not is_refusal(TransientCallError("too long", status=200))
+
+
+@given(
+    ratio=st.floats(0.0, 2.0),
+    events=st.lists(st.tuples(st.floats(0.0, 3.0), st.booleans()), max_size=400),
+)
+def test_retries_are_bounded_by_the_answers_there_were(ratio: float, events: list[tuple[float, bool]]) -> None:
+    """A hundred, one a second, and so many for each usable answer: never more, whatever the order."""
+    budget, now, answers, retries = RetryBudget(ratio), 0.0, 0, 0
+    for gap_s, is_answer in events:
+        now += gap_s
+        if is_answer:
+            budget.answer()
+            answers += 1
+        else:
+            retries += budget.take(now) == 0.0
+    assert retries <= 100 + now + ratio * answers + 1e-6
+
+
+def test_a_retry_beyond_the_budget_waits() -> None:
+    """It is told how long; after that it goes."""
+    budget = RetryBudget(0.5)
+    assert [budget.take(0.0) for _ in range(100)] == [0.0] * 100
+    wait_s = budget.take(0.0)
+    assert wait_s == pytest.approx(1.0)
+    assert budget.take(wait_s) == 0.0
+    budget.answer()
+    budget.answer()
+    assert budget.take(wait_s) == 0.0

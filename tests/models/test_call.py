@@ -20,9 +20,9 @@ from pydantic import BaseModel
 
 import tidemill as tm
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Send
 from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import AttemptTimeoutError, Request
 from tidemill.jobs.window.opening import count_slots
 from tidemill.models.call import Call, Caller, Value

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 import tidemill as tm
 from tidemill.calls.budget import BudgetLedger, Pricing, Spend
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Reply, Send
 from tidemill.calls.limits import Budget, Limits
+from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response, Transport
 from tidemill.errors import CallError

@@ -62,6 +62,7 @@ class Admission:
         rates = limits.to_rates()
         self._quota = share_quota(limits.name, rates) if any(rates) else None
         self._counts_tokens = self._quota is not None and self._quota.counts_tokens
+        self._owner = None if limits.name is None else self
 
     @property
     def limit(self) -> int:
@@ -198,7 +199,7 @@ class Admission:
         if not governor.is_open and (wait_s := governor.wait_s(now, entry.cost)) > 0.0:
             return wait_s
         if self._quota is not None:
-            wait_s = self._quota.take(now, entry.cost)
+            wait_s = self._quota.take(now, entry.cost, owner=self._owner)
             if wait_s > 0.0:
                 return wait_s
             entry.reservation = Reservation(now, entry.cost)

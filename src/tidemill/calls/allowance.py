@@ -17,6 +17,13 @@ SLOPE_S: Final = 1.0
 """What comes back is judged over so long."""
 LONGEST_WAIT_S: Final = 2.0
 """After so long without news a request asks for some, where the far side did not say when it has more."""
+MOVING_WAIT_S: Final = 0.5
+MOVED_S: Final = 0.1
+SPREAD: Final = 1.05
+SPREAD_S: Final = 1.0
+"""What is sent a second: what comes back and a quarter more, and what is left over so long."""
+SLACK_S: Final = 0.05
+"""A timer that comes late is made up for, so far."""
 _KEPT: Final = 4096
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
@@ -94,8 +101,9 @@ class Allowance:
 
     Between two replies it is what the last one said, less what was sent since, and more by what comes back meanwhile,
     which is judged by how the sum of what is left and what was let through has grown lately. So an allowance that
-    changes is followed within a second, up and down, without a refusal. Where nothing comes back for now, the second
-    half of it is spread over the time until it does: a window that slides is then filled evenly.
+    changes is followed within a second, up and down, without a refusal. It is not sent all at once, so that a window
+    that slides fills evenly. Where none is left and the reset told moves on with every reply, as such a window's does,
+    one asks now and then; a reset that stands is waited for.
     """
 
     def __init__(self, measure: str) -> None:
@@ -111,15 +119,14 @@ class Allowance:
         self._refused: list[tuple[float, float]] = []
         self._slope = 0.0
         self._next_at = float("-inf")
+        self._moves = False
         self._news_at = float("-inf")
 
     def send(self, now: float, cost: Cost) -> float:
         """An attempt goes; its place in the sum of what was sent."""
         amount = cost.measure(self.measure)
-        if self._slope <= 0.0 and self._reset_at is not None and now < self._reset_at:
-            left = self.left(now)
-            if left < self._most / 2:
-                self._next_at = now + amount * (self._reset_at - now) / max(left, amount)
+        rate = SPREAD * self._slope + max(self.left(now), 1.0) / SPREAD_S
+        self._next_at = max(self._next_at, now - SLACK_S) + amount / rate
         self._sent += amount
         self._news_at = now
         return self._sent
@@ -144,7 +151,11 @@ class Allowance:
         self._remaining = told.remaining
         self._limit = told.limit
         self._most = max(self._most, told.remaining)
-        self._reset_at = None if told.reset_s is None else now + told.reset_s
+        reset_at = None if told.reset_s is None else now + told.reset_s
+        if reset_at is not None and self._reset_at is not None:
+            # Told to be later than it was told to be: a window that slides, or a bucket.
+            self._moves = now < self._reset_at and (self._moves or reset_at > self._reset_at + MOVED_S)
+        self._reset_at = reset_at
         position = bisect_right(self._refused, (place, float("inf")))
         let_through = place - sum(cost for _, cost in self._refused[:position]) if position else place
         self._note_sum(sent_at, told.remaining + let_through)
@@ -179,15 +190,24 @@ class Allowance:
 
     def wait_s(self, now: float, cost: Cost) -> float:
         """Seconds until `cost` may be sent, at most 0.0 for now."""
-        if (self._is_reset(now) and self._since <= 0.0) or now >= self._news_at + LONGEST_WAIT_S:
-            return 0.0  # all of it may be back: one goes to ask how much that is
+        is_due = self._moves or self._reset_at is None or now >= self._reset_at
+        if (self._is_reset(now) and self._since <= 0.0) or (is_due and now >= self._news_at + self._patience_s):
+            return 0.0  # more may be back: one goes to ask how much that is
         if now < self._next_at:
             return self._next_at - now
         needed = min(cost.measure(self.measure), self._limit or float("inf")) - self.left(now)
         if needed <= 0.0:
             return 0.0
-        wait_s = needed / self._slope if self._slope > 0.0 else self._news_at + LONGEST_WAIT_S - now
-        if self._reset_at is not None:
+        if self._slope > 0.0:
+            wait_s = needed / self._slope
+        else:
+            wait_s = self._news_at + self._patience_s - now
+        if self._reset_at is not None and self._reset_at > now:
             reset_s = self._reset_at - now
-            wait_s = reset_s if self._slope <= 0.0 and reset_s > 0 else min(wait_s, max(reset_s, 1e-3))
+            wait_s = reset_s if self._slope <= 0.0 and not self._moves else min(wait_s, reset_s)
         return wait_s
+
+    @property
+    def _patience_s(self) -> float:
+        """How long without news one waits before one asks."""
+        return MOVING_WAIT_S if self._moves else LONGEST_WAIT_S

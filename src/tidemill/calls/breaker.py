@@ -12,7 +12,8 @@ LONGEST_PAUSE_S = 3.0
 class Breaker:
     """Closed, open, or half open with one probe on its way; a pure state machine.
 
-    It opens when `failures` calls in a row found no connection, no answer in time, a cut one or a 5xx. While it is
+    It opens when `failures` calls in a row, and half of those on their way, found no connection, no answer in time, a
+    cut one or a 5xx: bad answers that come sooner than good ones are no row of their own. While it is
     open calls wait, and one of them at a time is let through to probe, after pauses that double from 0.5 s to 3 s
     (a fifth of `connect_s` for an endpoint never reached).
     Any answer closes it. Open for `outage_s`, or without ever a connection for `connect_s` from the first try, it
@@ -89,6 +90,7 @@ class Breaker:
         sent_at: float,
         connected: bool,
         counts: bool,
+        in_flight: int = 0,
         probe: int = 0,
         retry_after_s: float = 0.0,
     ) -> None:
@@ -97,6 +99,7 @@ class Breaker:
         Args:
             connected: a connection had come about.
             counts: False for a further failure of the same call in one streak, which is no further evidence.
+            in_flight: attempts that are still on their way.
             probe: the number of the probe it was, 0 when it was none.
             retry_after_s: the endpoint asked for this pause before the next probe.
         """
@@ -106,7 +109,7 @@ class Breaker:
             self._first_try_at = sent_at
         if self.is_closed:
             self._failures += counts
-            if self._failures < self._limit:
+            if self._failures < max(self._limit, in_flight):
                 return
             self.is_closed = False
             self._opened_at = now

@@ -7,8 +7,9 @@ import copy
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tidemill.calls.lane import Lane, Reply, Send
+from tidemill.calls.lane import Lane
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import CallError, TidemillError
 

@@ -24,6 +24,9 @@ TELLING_LOSS: Final = 0.1
 """Of the throughput: what a smaller limit may cost before the queue is taken to have been none."""
 TOLD_S: Final = 60.0
 """A server that refuses calls says itself what is too much: its latency is judged again after so long without."""
+MANY: Final = 48
+STRAY_RATIO: Final = 0.15
+"""Of the last few dozen attempts: so many may meet an overload whatever is in flight."""
 BRIEF_S: Final = 0.005
 """Latencies below this are taken for this: uvloop's clock goes by milliseconds, and what a loop adds is no queue."""
 WINDOW_CALLS: Final = 16
@@ -72,6 +75,7 @@ class AdaptiveLimit:
         self.epoch = 0
         self._bound = float("inf")
         self._is_gentle = False
+        self._overloads = 0.0
         self._told_until = float("-inf")
         self._probe_ratio = PROBE_RATIO
         self.latency_s = 0.0
@@ -80,6 +84,7 @@ class AdaptiveLimit:
     def succeed(self, now: float, *, epoch: int, latency_s: float, is_used: bool) -> None:
         """An attempt of this epoch was answered well; `is_used` says that nothing but the limit held others back."""
         latency_s = max(latency_s, BRIEF_S)
+        self._overloads -= self._overloads / max(MANY, self.limit)
         self.latency_s = latency_s if not self.latency_s else self.latency_s + (latency_s - self.latency_s) / 16
         if self.is_fixed:
             return
@@ -93,15 +98,24 @@ class AdaptiveLimit:
         elif is_used and (now < self._told_until or not self._gradient.is_loaded(self.latency_s)):
             self._grow()
 
-    def throttle(self, now: float, epoch: int, *, throughput: float) -> bool:
-        """The far side refused a call of this epoch (429, 503, 529); whether the limit shrank.
+    def throttle(self, now: float, epoch: int, *, throughput: float, floor: int = 1) -> bool:
+        """The far side refused a call of this epoch (429); whether the limit shrank.
 
         Args:
             throughput: attempts a second that it let through lately.
+            floor: it shrinks to this at most.
         """
         self._told_until = now + TOLD_S
         carried = THROUGHPUT_SHARE * throughput * self.latency_s
-        return self._congest(epoch, max(carried, self._value / 2))
+        return self._congest(epoch, max(carried, self._value / 2, float(floor)))
+
+    def overload(self, now: float, epoch: int, *, throughput: float) -> bool:
+        """A call of this epoch met an overloaded server (503, 529); whether the limit shrank.
+
+        Only where many do: a few may be one broken server of several, and do not depend on the calls in flight.
+        """
+        self._overloads += (1.0 - self._overloads) / max(MANY, self.limit)
+        return self._overloads > STRAY_RATIO and self.throttle(now, epoch, throughput=throughput)
 
     def time_out(self, epoch: int) -> bool:
         """A call of this epoch was not answered in time; whether the limit shrank."""
@@ -238,7 +252,8 @@ class _Gradient:
                 return undone
         before, self._window = self._window, (limit, throughput)
         self._lowest_s = min(self._lowest_s, median_s)
-        self._unloaded_s = min(self._unloaded_s, median_s)
+        if median_s < self._unloaded_s:  # by and by: one window may be lucky
+            self._unloaded_s += (median_s - self._unloaded_s) / (4 if self._is_bracketed else 1)
         self._doubts -= median_s > QUEUE_RATIO * self._lowest_s
         if self._doubts <= 0:  # that more latency was work was found out long ago: is it still so?
             self._doubts = self._patience = 2 * self._patience
@@ -262,7 +277,8 @@ class _Gradient:
     def _end_trial(self, median_s: float, throughput: float, trial: _Trial) -> float | None:
         """What a smaller limit came to: as much as before, from a queue, or less: then it is undone."""
         self._trial = None
-        telling = max(TELLING_LOSS, 1.5 / math.sqrt(self._size))  # few replies tell large losses alone
+        # Few replies, or ones that take as long as they like, tell large losses alone.
+        telling = max(TELLING_LOSS, 1.5 / math.sqrt(self._size), 2 * self._noise)
         if throughput < (1 - telling) * trial.throughput:
             self._lowest_s = min(self._lowest_s, median_s) if self._is_bracketed else median_s
             self._unloaded_s = max(self._unloaded_s, trial.latency_s) if self._is_bracketed else trial.latency_s

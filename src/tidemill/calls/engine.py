@@ -10,9 +10,10 @@ from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.credentials import label_endpoint
 from tidemill.calls.gates import BudgetGate, CommitLease, EndpointGate
-from tidemill.calls.lane import Lane, LaneOptions
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import LaneOptions
 from tidemill.calls.wire import Transport
 from tidemill.errors import ConfigError
 

@@ -186,6 +186,7 @@ class EndpointGate:
 
     Attributes:
         on_return: called when it answers again after an outage, before those who wait go.
+        in_flight: attempts on their way to it.
     """
 
     def __init__(self, label: str, breaker: Breaker, loop: asyncio.AbstractEventLoop, *, connect_s: float) -> None:
@@ -197,6 +198,8 @@ class EndpointGate:
         self._timer: asyncio.TimerHandle | None = None
         self._last = ""
         self.on_return: list[Callable[[], object]] = []
+        self.in_flight = 0
+        self._for_news: list[asyncio.Future[None]] = []
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.
@@ -217,6 +220,19 @@ class EndpointGate:
             raise granted
         return granted
 
+    async def wait_for_news(self) -> None:
+        """Until it answers somebody, is found out of order, or nobody else is left who could tell."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._for_news.append(future)
+        await future
+
+    def tell_news(self) -> None:
+        """Let those who wait for news look again."""
+        waiting, self._for_news = self._for_news, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
     def _pass_on(self, granted: int | CallError) -> None:
         if not isinstance(granted, CallError):
             self.return_probe(granted)
@@ -233,6 +249,7 @@ class EndpointGate:
             for tell in self.on_return:
                 tell()
         self.breaker.succeed()
+        self.tell_news()
         self._serve()
 
     def fail(self, error: CallError, *, sent_at: float, counts: bool, probe: int) -> None:
@@ -244,11 +261,13 @@ class EndpointGate:
             sent_at=sent_at,
             connected=not isinstance(error, UnreachableError),
             counts=counts,
+            in_flight=self.in_flight,
             probe=probe,
             retry_after_s=error.retry_after_s or 0.0,
         )
         if was_closed and not self.breaker.is_closed:
             logger.warning("%s is out of order, calls wait: %s", self.label, self._last)
+            self.tell_news()
         self._serve()
 
     def failure(self, *, status: int | None = None) -> CallError:

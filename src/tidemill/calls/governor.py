@@ -12,6 +12,9 @@ from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
 from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace, Throughput
 from tidemill.calls.quota import Cost
 
+SPACED_S: Final = 60.0
+SPACING: Final = 1.25
+"""For so long behind a refusal, calls go apart as they would if they took turns, at that many times the rate."""
 LONG_ROW: Final = 3
 """Refusals in a row from which on it is not the number in flight that is too high: a window is used up."""
 
@@ -59,21 +62,25 @@ class Governor:
         self._paused_until = float("-inf")
         self.is_open = True
         self.refused_since: float | None = None
-        self._refused_at = float("-inf")
+        self._refused_at = self._next_at = self._spaced_until = float("-inf")
         self._row = 0
 
     def wait_s(self, now: float, cost: Cost) -> float:
         """Seconds until an attempt of this cost may go, at most 0.0 for now."""
-        wait_s = max(self._paused_until - now, self._pace.wait_s(now))
+        wait_s = max(self._paused_until - now, self._pace.wait_s(now), self._next_at - now)
         for allowance in self._allowances:
             wait_s = max(wait_s, allowance.wait_s(now, cost))
-        if wait_s <= 0.0 and not self._allowances and self._pace.is_open:
+        if wait_s <= 0.0 and not self._allowances and self._pace.is_open and now >= self._spaced_until:
             self.is_open = True
         return wait_s
 
     def send(self, now: float, cost: Cost) -> Ticket:
         """An attempt goes."""
         self._pace.take(now)
+        if now < self._spaced_until:
+            # Calls that go together come back together: spread over the time of a call, they leave no quota unused.
+            gap_s = self.limit.latency_s / (SPACING * self.limit.limit)
+            self._next_at = max(self._next_at, now - gap_s) + gap_s
         places = tuple(allowance.send(now, cost) for allowance in self._allowances)
         return Ticket(now, cost, self.limit.epoch, places)
 
@@ -131,26 +138,26 @@ class Governor:
         self._refused_at = now
         if is_told:
             return
+        self._spaced_until = now + SPACED_S
         self._row += 1
         lately = self._carried(now)
-        if self._row == 1:
-            self.limit.throttle(now, ticket.epoch, throughput=lately)
+        if self._row == 1 and self.limit.limit > EXPRESSED:  # below that, it is the pace that is bounded
+            self.limit.throttle(now, ticket.epoch, throughput=lately, floor=EXPRESSED)
         if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < STRAY_RATIO:
             return  # few are refused, and the pause that was asked for may be all there is to it
-        is_long = self._row >= LONG_ROW
-        is_expressed = lately * self.limit.latency_s >= EXPRESSED
-        if is_long or not is_expressed or not self._pace.is_open:
+        is_expressed = self.limit.limit > EXPRESSED and self._row < LONG_ROW
+        if not is_expressed or not self._pace.is_open:
             self._pace.throttle(now, self._throughput)
-        elif retry_after_s is None:
+        elif retry_after_s is None and lately > 0.0:
             self._pause(now + 2 ** (self._row - 1) * self._rng.uniform(0.5, 1.5) / lately)
 
     def _carried(self, now: float) -> float:
         """Attempts a second that were let through lately."""
-        return self._throughput.per_second(now, max(1.0, 2 * self.limit.latency_s))
+        return self._throughput.lately(now, max(1.0, 2 * self.limit.latency_s))
 
     def overload(self, now: float, ticket: Ticket) -> None:
         """It met an overloaded server (503, 529)."""
-        self.limit.throttle(now, ticket.epoch, throughput=self._carried(now))
+        self.limit.overload(now, ticket.epoch, throughput=self._carried(now))
 
     def time_out(self, ticket: Ticket) -> None:
         """It was not answered in time."""

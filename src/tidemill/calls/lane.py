@@ -6,15 +6,15 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol, TypeVar
 
-from tidemill.calls.admission import Admission, Entry
-from tidemill.calls.budget import Pricing, Spend
+from tidemill.calls.admission import OVERLOADED, Admission
+from tidemill.calls.budget import Pricing
 from tidemill.calls.credentials import mask_error
 from tidemill.calls.estimates import InputCounter, TokenEstimates
 from tidemill.calls.gates import BudgetGate, EndpointGate, TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send
 from tidemill.calls.retry import (
     RetryBudget,
     backoff_s,
@@ -23,81 +23,8 @@ from tidemill.calls.retry import (
     is_refusal,
     judge_response,
 )
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Transport, UnreachableError, Usage
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Transport, UnreachableError
 from tidemill.errors import CallError, TransientCallError
-
-
-class Reply(Protocol):
-    """What a decoded response must tell.
-
-    Attributes:
-        usage: the tokens it was billed for, None when the far side did not say.
-        is_cut: whether it ended at a bound on its tokens.
-        first_token_s: seconds from the send to its first token, None where it was not streamed.
-    """
-
-    @property
-    def usage(self) -> Usage | None: ...
-
-    @property
-    def is_cut(self) -> bool: ...
-
-    @property
-    def first_token_s(self) -> float | None: ...
-
-
-R = TypeVar("R", bound=Reply)
-
-Send = Callable[[Request, float], Awaitable[Response]]
-"""What a transport's `send` does."""
-
-Locate = Callable[[], Awaitable[str]]
-"""Gives a base URL, and opens what answers there if that has not been asked for before."""
-
-
-class _Call(Entry):
-    """One call on its way: what it holds and what became of its attempts.
-
-    Attributes:
-        attempts: attempts sent; `charged` of them count towards `max_attempts`.
-        ceiling: what it has reserved of the budget for the next or current attempt.
-        probe: the number of the probe it goes as, 0 for none.
-        blamed: the breaker's streak of failures that it has been counted in.
-        answered: its current attempt got a 200.
-        deadline_at: set at the first send.
-        error: why its last attempt failed.
-    """
-
-    attempts = 0
-    charged = 0
-    ceiling: Spend | None = None
-    probe = 0
-    blamed = -1
-    answered = False
-    sent_at = 0.0
-    deadline_at = 0.0
-    error: CallError | None = None
-
-    def __init__(self, request: Request, send: Send) -> None:
-        super().__init__(request)
-        self.send = send
-
-
-class LaneOptions(NamedTuple):
-    """What not every lane has.
-
-    Attributes:
-        locate: asked for the base URL by each call that is about to be sent, where it is not known before; what it
-            raises is what the call raises.
-        counter: of the input tokens of its requests; by default they are estimated from their bytes.
-    """
-
-    locate: Locate | None = None
-    counter: InputCounter | None = None
-
-
-class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
-    """The call was not sent (again), since its lane was stopped meanwhile."""
 
 
 class Lane:
@@ -136,6 +63,7 @@ class Lane:
         self._retries = RetryBudget(limits.retry_ratio)
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._is_stopped = False
+        self._inside = self._parked = 0  # calls begun and not ended, and those of them that wait for news
         self.sending = 0
         gate.on_return.append(self._admission.restart)
 
@@ -193,7 +121,8 @@ class Lane:
             LaneStopped: `stop` was called before it could be sent.
             Exception: what `decode` or `commit` raised beside a CallError.
         """
-        call = _Call(request, send or self._transport.send)
+        call = Call(request, send or self._transport.send)
+        self._inside += 1
         try:
             if not self._admission.try_enter(call):
                 await self._admission.enter(call)
@@ -211,11 +140,14 @@ class Lane:
             raise
         finally:
             call.error = None  # its traceback holds this call: no cycle is left for the collector
+            self._inside -= 1
+            if self._parked:
+                self._gate.tell_news()
             if call.attempts:
                 self._meter.attempts_of_calls[call.attempts] += 1
             self._admission.leave(call)
 
-    async def _answer(self, call: _Call, decode: Callable[[Response], R]) -> R:
+    async def _answer(self, call: Call, decode: Callable[[Response], R]) -> R:
         """Attempts, until one is answered."""
         if self._locate is not None:
             await self._address(call, self._locate)
@@ -238,14 +170,14 @@ class Lane:
                     raise
             await self._back_off(call, delay_s)
 
-    async def _address(self, call: _Call, locate: Locate) -> None:
+    async def _address(self, call: Call, locate: Locate) -> None:
         """Put the base URL in front of the request's; the lane's first call may have to wait until there is one."""
         if self._is_stopped:
             raise LaneStopped
         base_url = await locate()
         call.request = call.request._replace(url=base_url + call.request.url)
 
-    async def _back_off(self, call: _Call, delay_s: float) -> None:
+    async def _back_off(self, call: Call, delay_s: float) -> None:
         """What has to pass before the next attempt is admitted."""
         if call.error is not None and call.error.status == 429:
             self._admission.leave(call)
@@ -253,13 +185,31 @@ class Lane:
                 await self._admission.enter(call)
             return
         waits_since = self._loop.time()
-        if delay_s > 0.0:
+        if self._is_exhausted(call):
+            await self._park(call)
+        elif delay_s > 0.0:
             await asyncio.sleep(delay_s)
         if self._breaker.is_closed and not self._retrying.take(self._retries.take):
             await self._retrying.wait(self._retries.take, lambda: None)
         self._admission.count_wait("backoff", waits_since)
 
-    async def _admit(self, call: _Call) -> None:
+    def _is_exhausted(self, call: Call) -> bool:
+        return call.charged >= self.limits.max_attempts
+
+    async def _park(self, call: Call) -> None:
+        """Let others try before the call is judged: while nobody was answered, the endpoint may be to blame."""
+        self._admission.leave(call)
+        self._parked += 1
+        try:
+            await self._gate.wait_for_news()
+        finally:
+            self._parked -= 1
+        if not self._breaker.is_closed:
+            call.charged = 0  # it was an outage
+        if not self._admission.try_enter(call):
+            await self._admission.enter(call)
+
+    async def _admit(self, call: Call) -> None:
         """Wait until the next attempt may be sent; `call` then holds its reservations, and the probe if it is one."""
         while True:
             if not self._breaker.is_closed:
@@ -281,7 +231,7 @@ class Lane:
                 return
             self._withdraw(call)
 
-    def _try_reserve(self, call: _Call, budget: BudgetGate) -> bool:
+    def _try_reserve(self, call: Call, budget: BudgetGate) -> bool:
         """Whether the budget takes the next attempt at once; it is then reserved.
 
         Raises:
@@ -294,7 +244,7 @@ class Lane:
         call.ceiling = ceiling
         return True
 
-    async def _reserve(self, call: _Call, budget: BudgetGate) -> None:
+    async def _reserve(self, call: Call, budget: BudgetGate) -> None:
         self._admission.give_back(call)  # others need not wait for it meanwhile
         ceiling = self._pricing.ceiling(call.request)
         waits_since = self._loop.time()
@@ -304,7 +254,7 @@ class Lane:
         if not self._admission.try_admit(call):
             await self._admission.admit(call)
 
-    def _withdraw(self, call: _Call) -> None:
+    def _withdraw(self, call: Call) -> None:
         """Give back what an attempt that is not sent holds."""
         if call.ceiling is not None and self._budget is not None:
             self._budget.release(call.ceiling)
@@ -312,12 +262,12 @@ class Lane:
         self._admission.give_back(call)
         self._return_probe(call)
 
-    def _return_probe(self, call: _Call) -> None:
+    def _return_probe(self, call: Call) -> None:
         if call.probe:
             self._gate.return_probe(call.probe)
             call.probe = 0
 
-    async def _attempt(self, call: _Call, decode: Callable[[Response], R]) -> R:
+    async def _attempt(self, call: Call, decode: Callable[[Response], R]) -> R:
         """One attempt's decoded answer, settled and counted."""
         meter, now = self._meter, self._loop.time()
         timeout_s = self._first_timeout_s
@@ -331,7 +281,11 @@ class Lane:
         meter.send(is_first=call.attempts == 1)
         call.sent_at = now
         call.answered = False
-        response = await call.send(call.request, timeout_s)
+        self._gate.in_flight += 1
+        try:
+            response = await call.send(call.request, timeout_s)
+        finally:
+            self._gate.in_flight -= 1
         if not 200 <= response.status < 300:
             self._admission.note_refusal(call, response, is_calm=self._breaker.is_closed)
             raise judge_response(response, call.request, wall_s=time.time())
@@ -352,7 +306,7 @@ class Lane:
             call.ceiling = None
         return value
 
-    def _end_failed(self, call: _Call, error: BaseException) -> None:
+    def _end_failed(self, call: Call, error: BaseException) -> None:
         """Settle what a failed attempt had reserved, count it and tell the breaker."""
         self.sending -= 1
         self._meter.in_flight -= 1
@@ -378,15 +332,17 @@ class Lane:
                 self._tell_breaker(call, error)
         self._return_probe(call)
 
-    def _tell_breaker(self, call: _Call, error: CallError) -> None:
+    def _tell_breaker(self, call: Call, error: CallError) -> None:
         if is_outage(error):
+            if call.failed_since < 0:
+                call.failed_since = self._breaker.streak
             counts = isinstance(error, UnreachableError) or call.blamed != self._breaker.streak
             call.blamed = self._breaker.streak
             self._gate.fail(error, sent_at=call.sent_at, counts=counts, probe=call.probe)
         elif error.status is not None:
             self._gate.succeed()
 
-    def _judge(self, call: _Call, error: CallError) -> float | None:
+    def _judge(self, call: Call, error: CallError) -> float | None:
         """The seconds until the next attempt; None when `error` ends the call.
 
         Raises:
@@ -408,17 +364,22 @@ class Lane:
                 error.hint = "it refuses every call for longer than outage_s: run again when it takes more"
                 return None
         else:
-            call.charged += not isinstance(error, UnreachableError)
-            if call.charged >= self.limits.max_attempts:
+            call.charged += not (isinstance(error, UnreachableError) or error.status in OVERLOADED)
+            if self._is_exhausted(call) and not self._may_park(call, error):
                 self._give_up(call, error, f"max_attempts={self.limits.max_attempts}")
                 return None
-            delay_s = backoff_s(max(call.charged, 1), self._rng, retry_after_s=error.retry_after_s)
+            delay_s = backoff_s(call.attempts, self._rng, retry_after_s=error.retry_after_s)
         if now + delay_s >= call.deadline_at:
             self._give_up(call, error, f"deadline_s={self.limits.deadline_s:g}")
             return None
         return min(delay_s, breaker.gives_up_at() - now)
 
-    def _give_up(self, call: _Call, error: CallError, bound: str) -> CallError:
+    def _may_park(self, call: Call, error: CallError) -> bool:
+        """Whether the endpoint may be to blame, and there is another call that would show it."""
+        is_unproven = is_outage(error) and not call.answered and call.failed_since == self._breaker.streak
+        return is_unproven and self._inside > self._parked + 1
+
+    def _give_up(self, call: Call, error: CallError, bound: str) -> CallError:
         """`error`, saying which bound ended the call."""
         error.message += f" (attempt {call.attempts}, the last by {bound})"
         error.args = (error.message,)

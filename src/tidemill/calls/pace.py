@@ -54,10 +54,10 @@ class Throughput:
         """One attempt was refused."""
         self.refused_ratio += (1 - self.refused_ratio) / FEW_ATTEMPTS
 
-    def mean(self, now: float) -> float:
-        """Good replies a second over the last minute, or since the first."""
+    def lately(self, now: float, over_s: float = 60.0) -> float:
+        """Good replies a second over the last `over_s` seconds, or since the first."""
         first = next((number for number, replies in self._steps if replies), self._number)
-        return self.per_second(now, min(60.0, now - first * self.STEP_S))
+        return self.per_second(now, min(over_s, now - first * self.STEP_S))
 
     def per_second(self, now: float, over_s: float) -> float:
         """Good replies a second over the last `over_s` seconds, in whole steps."""
@@ -117,7 +117,7 @@ class Pace:
         else:
             self.rate /= 2
         if throughput.refused_ratio < STRAY_RATIO:
-            self.rate = max(self.rate, throughput.mean(now) / 2)
+            self.rate = max(self.rate, throughput.lately(now) / 2)
         self.rate = max(self.rate, 1.0 / SLOWEST_S)
         self._next_at = max(self._next_at, now) + 1.0 / self.rate
         self._probe_ratio = PROBE_RATIO
@@ -156,5 +156,5 @@ class Pace:
         elif self._cycle_at is not None and self._cycle_s:
             return
         if self._cycle_at is not None:
-            self.rate = max(self.rate, NEAR_RATIO * min(self._mark, throughput.mean(now)))
+            self.rate = max(self.rate, NEAR_RATIO * min(self._mark, throughput.lately(now)))
         self._cycle_at = now

@@ -12,8 +12,11 @@ from tidemill.errors import ConfigError
 WINDOW_S: Final = 60.0
 SHARE_RATIO: Final = 0.98
 """The share of a limit that is used: what is left over covers the burst and the network's jitter."""
-BURST_S: Final = 1.0
+BURST_S: Final = 0.1
+"""Little, so that a far side that counts by the second is not passed either; more than a busy loop is late."""
 _BUCKET_S: Final = 0.1
+LATE_S: Final = 0.05
+"""So long somebody whose turn has come is waited for."""
 
 
 class Cost(NamedTuple):
@@ -67,6 +70,7 @@ class Quota:
     def __init__(self, rates: QuotaRates) -> None:
         self.rates = rates
         self._lock = threading.Lock()  # guards the measures: loops of several threads may share them
+        self._claims: dict[object, float] = {}  # who waits, the longest first, and when its turn comes
         self._measures: list[tuple[str, _Requests]] = []
         self._requests: _Requests | None = None
         self.change(rates)
@@ -89,22 +93,45 @@ class Quota:
                     self._measures.append((name, measure))
             self._requests = None if self.counts_tokens or not self._measures else self._measures[0][1]
 
-    def take(self, now: float, cost: Cost = NO_COST) -> float:
-        """0.0 when an attempt may go now, which is then reserved; else the seconds until one may, nothing reserved."""
+    def take(self, now: float, cost: Cost = NO_COST, *, owner: object = None) -> float:
+        """0.0 when an attempt may go now, which is then reserved; else the seconds until one may, nothing reserved.
+
+        Args:
+            owner: who asks, where several share the quota. One that has to wait is not overtaken by the others.
+        """
         with self._lock:
-            if self._requests is not None:  # alone, as most are
-                wait_s = self._requests.wait_s(now, 1)
-                if wait_s > 0.0:
-                    return wait_s
-                self._requests.add(now, 1)
-                return 0.0
-            wait_s = 0.0
+            if owner is not None:
+                return self._take_in_turn(now, cost, owner)
+            return self._take(now, cost)
+
+    def _take_in_turn(self, now: float, cost: Cost, owner: object) -> float:
+        for first, ready_at in list(self._claims.items()):
+            if first is owner:
+                break
+            if now < ready_at + LATE_S:
+                return max(ready_at - now, 0.0) + LATE_S / 10
+            del self._claims[first]  # it has not come for it: the call was cancelled
+        wait_s = self._take(now, cost)
+        if wait_s > 0.0:
+            self._claims[owner] = now + wait_s
+        else:
+            self._claims.pop(owner, None)
+        return wait_s
+
+    def _take(self, now: float, cost: Cost) -> float:
+        if self._requests is not None:  # alone, as most are
+            wait_s = self._requests.wait_s(now, 1)
+            if wait_s > 0.0:
+                return wait_s
+            self._requests.add(now, 1)
+            return 0.0
+        wait_s = 0.0
+        for name, measure in self._measures:
+            wait_s = max(wait_s, measure.wait_s(now, cost.measure(name)))
+        if wait_s <= 0.0:
             for name, measure in self._measures:
-                wait_s = max(wait_s, measure.wait_s(now, cost.measure(name)))
-            if wait_s <= 0.0:
-                for name, measure in self._measures:
-                    measure.add(now, cost.measure(name))
-            return wait_s
+                measure.add(now, cost.measure(name))
+        return wait_s
 
     def refund(self, reservation: Reservation) -> None:
         """What was reserved was not sent: nothing of it counts."""
@@ -126,8 +153,8 @@ class Quota:
 class _Requests:
     """A limit of units of one: the generic cell rate algorithm (ITU-T I.371).
 
-    0.98 N / 60 a second with one second of burst, or the size of the one that goes where that is more. For units of
-    one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 60)) <= N`.
+    0.98 N / 60 a second with a tenth of a second of burst, or the size of the one that goes where that is more. For
+    units of one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 600)) <= N`.
     """
 
     __slots__ = ("_began_at", "_burst_s", "_due_s", "_interval_s", "_limit")

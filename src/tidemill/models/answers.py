@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import partial
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, cast
 
-from tidemill.calls.lane import LaneStopped
+from tidemill.calls.outgoing import LaneStopped
 from tidemill.errors import BudgetError, CallError, ResourceError
 from tidemill.models.feed import Feed
 from tidemill.models.session import Session

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from tidemill.calls.lane import Lane, Send
+from tidemill.calls.lane import Lane
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import ConfigError, PermanentCallError, TransientCallError
 

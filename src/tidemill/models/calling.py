@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from tidemill.calls.lane import Send
 from tidemill.calls.limits import Price
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.config.document import KeyPath
 from tidemill.config.templates import Template

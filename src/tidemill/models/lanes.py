@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, LaneOptions, Locate
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits
+from tidemill.calls.outgoing import LaneOptions, Locate
 from tidemill.models.endpoints import find_base_url, find_transport, open_server
 from tidemill.models.model import Model
 from tidemill.models.tokens import TokenCounter

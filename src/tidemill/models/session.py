@@ -18,8 +18,9 @@ import orjson
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, Locate, Send
+from tidemill.calls.lane import Lane
 from tidemill.calls.meter import Meter
+from tidemill.calls.outgoing import Locate, Send
 from tidemill.calls.retry import judge_response
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Response, Transport

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tidemill.calls.lane import Send
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.models.endpoint import Endpoint, ReplyStream
 from tidemill.models.messages import Reply

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Send
+from tidemill.calls.outgoing import Send
 from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
-from tidemill.calls.lane import LaneStopped
+from tidemill.calls.outgoing import LaneStopped
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.resources.worker import WorkerThread
 

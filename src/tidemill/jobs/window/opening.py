@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane, Send
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Price
+from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from tidemill.calls.gather import name_failure, run_together
-from tidemill.calls.lane import Lane, Reply, Send
+from tidemill.calls.lane import Lane
+from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
 from tidemill.data.nodes.node import Node

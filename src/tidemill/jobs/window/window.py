@@ -14,7 +14,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from tidemill.calls.lane import LaneStopped, Send
+from tidemill.calls.outgoing import LaneStopped, Send
 from tidemill.calls.wire import Request
 from tidemill.data.steps import copy_record
 from tidemill.jobs.records.chunk import Chunk
