@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def finish_child(process: subprocess.Popen[str]) -> dict[str, Any]:
         raise SystemExit(f"{shown}\nended with code {process.returncode}:\n{out}{err}")
     told: dict[str, Any] = json.loads(out.splitlines()[-1])
     return told
+
+
+@contextlib.contextmanager
+def open_server(script: str, *arguments: object) -> Iterator[int]:
+    """A server of this folder in a process of its own, which ends with its standard input; gives its port."""
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.stdin.close()
 
 
 def tell(**values: object) -> None:

@@ -10,18 +10,15 @@ process's, all threads, after a warm-up of 64 calls. Rounds are interleaved; fig
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import statistics
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import trustme
 
-from children import HERE, raise_file_limit, run_child
+from children import open_server, raise_file_limit, run_child
 from machine import describe_machine
 from peers import make_peer
 from tables import render_table
@@ -47,7 +44,8 @@ def main() -> None:
             rounds: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
             for _ in range(given.rounds):
                 for kind in KINDS:
-                    with serve(latency_s, certificate if scheme == "https" else None) as port:
+                    secured = [certificate] if scheme == "https" else []
+                    with open_server("server_constant.py", latency_s, *secured) as port:
                         url = f"{scheme}://localhost:{port}/v1/chat/completions"
                         options = (kind, url, calls, in_flight, trusted, folder)
                         rounds[kind].append(run_child("client_transport.py", *options))
@@ -63,20 +61,6 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(own)
     authority.cert_pem.write_to_path(trusted)
     return own, trusted
-
-
-@contextlib.contextmanager
-def serve(latency_s: float, certificate: Path | None) -> Iterator[int]:
-    """A constant server in a process of its own; gives its port."""
-    command = [sys.executable, str(HERE / "server_constant.py"), str(latency_s)]
-    command += [str(certificate)] if certificate else []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
 
 
 def render_rounds(rounds: dict[str, list[dict[str, Any]]], calls: int) -> str:

@@ -36,6 +36,29 @@ def test_calls_are_in_flight_together_and_each_is_committed(table: Table) -> Non
     assert row["tidemill"]["commits"] >= 1
 
 
+def test_many_calls_are_all_made_and_made_durable(table: Table) -> None:
+    row = table["many-calls"]
+    assert row["naive"] == {"calls": 0}, "what is computed is not called"
+    assert row["usual"]["calls"] == row["tidemill"]["calls"] == 1_000
+    assert row["usual"]["max_in_flight"] > 1
+    assert row["tidemill"]["max_in_flight"] > 1
+    assert row["tidemill"]["commits"] >= 1_000 / 200
+    assert row["tidemill"]["fsyncs"] > 1
+
+
+def test_the_requests_of_a_record_are_under_way_at_once_or_one_after_the_other(table: Table) -> None:
+    row = table["gather"]
+    assert row["naive"] == {"max_in_flight": 1, "answered": 3}
+    assert row["usual"] == row["tidemill"] == {"max_in_flight": 3, "answered": 3}
+
+
+def test_a_quota_is_used_without_a_storm_and_nothing_is_billed_twice(table: Table) -> None:
+    row = table["quota"]
+    assert all(counts["good"] > 0 for counts in row.values())
+    assert row["tidemill"]["refused"] <= row["naive"]["refused"]
+    assert row["tidemill"]["repeats"] == 0
+
+
 def test_a_stream_that_is_consumed_holds_no_payloads(table: Table) -> None:
     row = table["payloads-consumed"]
     assert row["tidemill"]["peak_mb"] < 1 < row["naive"]["peak_mb"]

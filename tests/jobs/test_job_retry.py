@@ -151,7 +151,7 @@ async def test_a_retry_stopped_by_its_limit_of_calls_goes_on(tmp_path: Path) -> 
     await run_job(job, far)
     far.script = refuse()
     far.forget()
-    bounded = make_job(tmp_path, [label()], max_errors=100, budget={"calls": 12})
+    bounded = make_job(tmp_path, [label()], max_errors=100, budget={"calls": 30 + 12})
     report = await run_job(bounded, far, retry=True)
     assert (report.outcome, report.exit_code) == ("failed", 3)
     assert len(far.billed) == 12

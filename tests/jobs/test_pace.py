@@ -44,7 +44,7 @@ def test_the_pace_is_that_of_late() -> None:
     for per_s, seconds in ((50, 60), (2, 60)):
         for _ in range(per_s * seconds):
             now += 1 / per_s
-            pace.note()
+            pace.note(1)
             pace.estimate(now)
         assert pace.estimate(now) == pytest.approx(per_s, rel=0.2)
 
@@ -85,7 +85,9 @@ async def measure_waits(slots: int, latency_s: float, age_s: float, folder: Path
     def deliver(entry: Root | Mark) -> None:
         if isinstance(entry, Root):
             arrived[entry.ordinal] = loop.time()
-        stretch.add(entry, loop.time())
+            stretch.add_roots([entry], loop.time())
+        else:
+            stretch.add_mark(entry)
         if stretch.is_old(loop.time()):
             cut()
 

@@ -145,16 +145,23 @@ class Meter:
             getattr(self, name).update(getattr(other, name))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON: every count, the cost in USD, and p50, p90 and p99 of the latency in seconds for the reader."""
+        """JSON of every count, as a run saves it with each commit."""
+        counts: dict[str, Any] = {name: getattr(self, name) for name in (*self._COUNTS, "max_in_flight")}
+        for name in self._COUNTERS:
+            counts[name] = {str(key): count for key, count in getattr(self, name).items()}
+        return counts
+
+    def describe(self) -> dict[str, Any]:
+        """JSON for the reader: the counts, the cost in USD, p50, p90 and p99 of the latencies in seconds."""
         counts: dict[str, Any] = {name: getattr(self, name) for name in self._COUNTS}
         return counts | {
             "usd": self.usd,
             "max_in_flight": self.max_in_flight,
             "latency_s": {f"p{round(ratio * 100)}": self.latency_s(ratio) for ratio in (0.5, 0.9, 0.99)},
             "first_token_s": {f"p{round(ratio * 100)}": self.first_token_s(ratio) for ratio in (0.5, 0.9, 0.99)},
-            **{
-                name: {str(key): count for key, count in sorted(getattr(self, name).items())} for name in self._COUNTERS
-            },
+            "failures": dict(sorted(self.failures.items())),
+            "attempts_of_calls": {str(key): count for key, count in sorted(self.attempts_of_calls.items())},
+            "waited_us": dict(sorted(self.waited_us.items())),
         }
 
     @classmethod

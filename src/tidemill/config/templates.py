@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from operator import mod
 from pathlib import Path
 from typing import Any, cast
 
@@ -211,12 +212,11 @@ def _compile_plain(tree: nodes.Template) -> Render | None:
                 texts.append("")
             else:
                 return None
-    form = "%s".join(text.replace("%", "%%") for text in texts)
-
-    def render(record: dict[str, Any]) -> str:
-        return form % tuple([record[name] for name in names])
-
-    return render
+    if not names:
+        return lambda record: texts[0]
+    texts = [text.replace("%", "%%") for text in texts]
+    form = texts[0] + "".join(f"%({name})s{text}" for name, text in zip(names, texts[1:], strict=True))
+    return partial(mod, form)
 
 
 def _explain(error: Exception, record: Any, variables: Mapping[str, int]) -> DataError:

@@ -25,7 +25,7 @@ from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode
 from tidemill.data.steps import copy_record, is_async
 from tidemill.errors import DataError, TransientCallError
-from tidemill.models.calling import KEY_HEADER, Ask, CallNode, run_hooked
+from tidemill.models.calling import KEY_HEADER, Ask, CallNode, hook_run
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 
@@ -131,6 +131,7 @@ class Caller:
 
     def __init__(self, node: Call, name: str) -> None:
         self._node = node
+        self._hooked = hook_run(self._run, node.bound_hooks)
         self._fn = node.fn
         self._columns = node.columns
         self._is_async = is_async(node)
@@ -151,9 +152,9 @@ class Caller:
             CallError: the function failed in a way worth another attempt until none was left.
             Exception: whatever else the function raised.
         """
-        return run_hooked(self._node, record, partial(self._run, ask))
+        return self._hooked(record, ask)
 
-    async def _run(self, ask: Ask, record: Record) -> Record:
+    async def _run(self, record: Record, ask: Ask) -> Record:
         given = self._select(record)
         request = Request(self._url, {}, _pack_record(given), 0, 0)
         value: Value = await ask(0, request, partial(self._send, given))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
@@ -32,10 +33,16 @@ class Ask(Protocol):
         ...
 
 
+A = TypeVar("A")
+
+Run = Callable[[Record, A], Awaitable[Record]]
+"""Puts a record through a step, which calls by what it is given along with it."""
+
+
 class Runner(Protocol):
     """Puts one record through a step that calls."""
 
-    def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
+    def run(self, record: Record, ask: Ask, /) -> Awaitable[Record]:
         """`record` with what the step adds; its hooks are called around it."""
         ...
 
@@ -75,13 +82,12 @@ class CallNode(Node):
         yield from ()
 
 
-def run_hooked(node: Node, record: Record, run: Callable[[Record], Awaitable[Record]]) -> Awaitable[Record]:
-    """What `run(record)` gives, with the hooks of `node` around it."""
-    hooks = node.bound_hooks
-    return run(record) if hooks is None else _run_hooked(hooks, record, run)
+def hook_run(run: Run[A], hooks: BoundHooks | None) -> Run[A]:
+    """`run` with `hooks` around it; `run` itself without any."""
+    return run if hooks is None else partial(_run_hooked, run, hooks)
 
 
-async def _run_hooked(hooks: BoundHooks, record: Record, run: Callable[[Record], Awaitable[Record]]) -> Record:
+async def _run_hooked(run: Run[A], hooks: BoundHooks, record: Record, ask: A) -> Record:
     record = hooks.replace_record(record)
-    result: Record = hooks.replace_result(record, await run(record))
+    result: Record = hooks.replace_result(record, await run(record, ask))
     return result

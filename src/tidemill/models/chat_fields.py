@@ -9,6 +9,8 @@ from tidemill.calls.wire import Usage
 from tidemill.models.messages import Reply
 
 _FILTERED = "content_filter"
+_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+"""The fields of a usage that tells nothing apart."""
 
 
 def make_reply(
@@ -22,10 +24,9 @@ def make_reply(
 
 def find_reasoning(message: Mapping[str, Any]) -> str:
     """What the model thought, where the server shows it."""
-    for name in ("reasoning_content", "reasoning"):  # DeepSeek, vLLM and llama.cpp by the one, OpenRouter by the other
-        if type(text := message.get(name)) is str:
-            return text
-    return ""
+    # DeepSeek, vLLM and llama.cpp by the one, OpenRouter by the other
+    text = message.get("reasoning_content") or message.get("reasoning")
+    return text if type(text) is str else ""
 
 
 def parse_usage(usage: Any) -> Usage | None:
@@ -33,17 +34,18 @@ def parse_usage(usage: Any) -> Usage | None:
 
     Where the total is more than input and output, the rest is output: Gemini and Grok leave reasoning out of theirs.
     """
-    if type(usage) is not dict:
+    try:
+        tokens, more = usage["prompt_tokens"], usage["completion_tokens"]
+    except (LookupError, TypeError):
         return None
-    tokens, more = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if type(tokens) is not int or type(more) is not int or tokens < 0 or more < 0:
+    if not type(tokens) is type(more) is int or tokens < 0 or more < 0:
         return None
     total = usage.get("total_tokens")
     if type(total) is int and total > tokens + more:
         more = total - tokens
-    spent, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    if not spent and not made and "prompt_cache_hit_tokens" not in usage:
+    if usage.keys() <= _PLAIN:
         return Usage(tokens, more)
+    spent, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = find_count(spent, "cached_tokens") or find_count(usage, "prompt_cache_hit_tokens")  # DeepSeek's
     written = find_count(spent, "cache_write_tokens")
     if cached + written > tokens:  # makes no sense: then all of it is billed as plain input

@@ -73,9 +73,7 @@ class Client(Askable):
     @property
     def calls(self) -> Mapping[str, Any]:
         """Calls, attempts, tokens, cost and latency percentiles so far, as a run's report has them."""
-        described = self._terms.meter.to_dict()
-        described.pop("latencies", None)
-        return described
+        return self._terms.meter.describe()
 
     def load_asking(self, output: Any, options: Mapping[str, Any]) -> Asking:
         """The options, checked; the same object for the same ones.

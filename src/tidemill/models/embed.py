@@ -6,7 +6,6 @@ import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -19,7 +18,7 @@ from tidemill.config.templates import Template
 from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
-from tidemill.models.calling import Ask, CallNode, run_hooked
+from tidemill.models.calling import Ask, CallNode, hook_run
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.model import Model, check_json
 from tidemill.protocols import Record
@@ -172,6 +171,7 @@ class Embedder:
     def __init__(self, node: Embed, endpoint: EmbeddingEndpoint) -> None:
         self._node = node
         self._endpoint = endpoint
+        self._hooked = hook_run(self._run, node.bound_hooks)
         options = {"dimensions": node.dimensions, "params": {**node.model.params, **node.params}}
         head = {"model": node.model.name, **{name: value for name, value in options.items() if value}}
         self._head = orjson.dumps(head)[:-1] + b',"input":'
@@ -183,9 +183,9 @@ class Embedder:
             DataError: the record has no such text.
             CallError: as `ask` raises it.
         """
-        return run_hooked(self._node, record, partial(self._run, ask))
+        return self._hooked(record, ask)
 
-    async def _run(self, ask: Ask, record: Record) -> Record:
+    async def _run(self, record: Record, ask: Ask) -> Record:
         embedding: Embedding = await ask(0, self.build_request(record))
         return {**record, self._node.into: embedding.vector.tolist()}
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tidemill.calls.gather import run_together
 from tidemill.calls.wire import Request
-from tidemill.models.calling import Ask, run_hooked
+from tidemill.models.calling import Ask, hook_run
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.generate import MAX_REASKS, Generate
 from tidemill.models.messages import Message, Reply
 from tidemill.models.parameters import read_parameters
 from tidemill.models.prompts import PromptRenderer
-from tidemill.models.structured import OutputParser, ask_until_valid, check_refusal
+from tidemill.models.structured import OutputParser, ask_text, ask_until_valid
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 
@@ -32,7 +31,11 @@ class Generator:
 
     def __init__(self, node: Generate, endpoint: Endpoint, *, folder: Path | None = None) -> None:
         self._node = node
+        self._samples = node.n
+        self._into = node.into
+        self._max_tokens = node.max_tokens if isinstance(node.max_tokens, int) else None
         self._endpoint = endpoint
+        self._hooked = hook_run(self._run, node.bound_hooks)
         self._parser = OutputParser(node.output) if node.output else None
         self._columns = node.parameter_columns()
         self._varies = bool(self._columns) or (node.n > 1 and node.seed is not None)
@@ -67,21 +70,21 @@ class Generator:
             PermanentCallError: the model refused, or no reply fitted the output within `max_reasks`.
             CallError, DataError: as `ask` and `build_request` raise them.
         """
-        return run_hooked(self._node, record, partial(self._run, ask))
+        return self._hooked(record, ask)
 
-    async def _run(self, ask: Ask, record: Record) -> Record:
+    async def _run(self, record: Record, ask: Ask) -> Record:
         if self._has_images is None or not self._has_images(record):
             messages = self.render(record)
         else:
             messages = await self._threads.run(self.render, record)
-        if self._node.n == 1:
+        if self._samples == 1:
             value: Any = await self._sample(0, ask, messages, self._vary(record, 0))
         else:
-            varied = [self._vary(record, sample) for sample in range(self._node.n)]
+            varied = [self._vary(record, sample) for sample in range(self._samples)]
             value = await run_together(
                 self._sample(sample, ask, messages, overrides) for sample, overrides in enumerate(varied)
             )
-        return {**record, self._node.into: value}
+        return {**record, self._into: value}
 
     def _vary(self, record: Record, sample: int) -> Mapping[str, Any] | None:
         """The options in which this request differs from the step's."""
@@ -93,20 +96,23 @@ class Generator:
             found["seed"] = seed + sample if seed + sample < 2**63 else seed + sample - 2**64
         return found
 
-    async def _sample(self, sample: int, ask: Ask, messages: list[Message], vary: Mapping[str, Any] | None) -> Any:
+    def _sample(
+        self, sample: int, ask: Ask, messages: Sequence[Message], vary: Mapping[str, Any] | None
+    ) -> Coroutine[Any, Any, Any]:
+        """One reply, as the column is to hold it."""
         first = sample * (MAX_REASKS + 1)
 
-        def send(number: int, asked: list[Message]) -> Awaitable[Reply]:
+        def send(number: int, asked: Sequence[Message]) -> Awaitable[Reply]:
             return ask(first + number, self._endpoint.build_request(asked, vary))
 
         if self._parser is None:
-            return check_refusal(await send(0, messages)).text
-        bound = {"max_tokens": self._node.max_tokens, **(vary or {})}["max_tokens"]
-        return await ask_until_valid(
+            return ask_text(messages, send)
+        bound = self._max_tokens if vary is None else vary.get("max_tokens", self._max_tokens)
+        return ask_until_valid(
             self._parser,
             self._parser.parse,
             messages,
             send,
             max_reasks=self._node.max_reasks,
-            max_tokens=bound if isinstance(bound, int) else None,
+            max_tokens=bound,
         )

@@ -11,6 +11,9 @@ from tidemill.config.secrets import MASK
 _CUT = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 """The OpenAI format's word for a reply that ended at a bound on its tokens, and the Anthropic format's two."""
 
+_NOT_APART = (0, 0, 0)
+"""The end of a usage of which the server told nothing apart."""
+
 
 class TextPart(TypedDict):
     """A piece of text within a message."""
@@ -83,11 +86,11 @@ class Reply(NamedTuple):
 
     def to_row(self) -> list[Any]:
         """The reply as the JSON list the ledger and the call archive keep; what is empty at its end is left out."""
-        usage = self.usage
-        tokens = None if usage is None else list(usage) if any(usage[2:]) else list(usage[:2])
-        row: list[Any] = [self.text, self.finish_reason, tokens, self.refusal]
-        if self.reasoning or self.first_token_s is not None:
-            row += [self.reasoning, self.first_token_s]
+        text, finish_reason, usage, refusal, reasoning, first_token_s = self
+        tokens = None if usage is None else list(usage[:2] if usage[2:] == _NOT_APART else usage)
+        row: list[Any] = [text, finish_reason, tokens, refusal]
+        if reasoning or first_token_s is not None:
+            row += [reasoning, first_token_s]
         return row
 
     @classmethod

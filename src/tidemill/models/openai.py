@@ -132,10 +132,6 @@ def parse_reply(response: Response) -> Reply:
         TransientCallError: the body is not a chat completion; another attempt may bring one.
         PermanentCallError: the body is an error object sent with a success status.
     """
-    if response.body[:1] != b"{" and is_event_stream(response.body):
-        stream = ChatStream()
-        stream.feed(response.body)
-        return stream.reply()
     try:
         body = orjson.loads(response.body)
         choice = body["choices"][0]
@@ -145,5 +141,9 @@ def parse_reply(response: Response) -> Reply:
             return make_reply(text, reason, parse_usage(body.get("usage")), refusal, find_reasoning(message))
     except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
         pass
+    if is_event_stream(response.body):
+        stream = ChatStream()
+        stream.feed(response.body)
+        return stream.reply()
     # Outside the handler: the parser's own error holds the whole body, which may repeat the request's key.
     raise explain_body(response, _EXPECTED)

@@ -154,15 +154,15 @@ class PromptRenderer:
         Raises:
             DataError: a column that is asked for is not there, or holds no such thing.
         """
-        system: list[Message] = []
+        messages: list[Message] = []
         if self._system is not None:
-            system = [{"role": "system", "content": self._system(record)}]
+            messages.append({"role": "system", "content": self._system(record)})
         if self._prompt is not None:
-            messages = [*system, *self._examples, Message(role="user", content=self._prompt(record))]
+            messages += [*self._examples, {"role": "user", "content": self._prompt(record)}]
         else:
-            messages = self._add_examples([*system, *self._converse(record)])
-        for index in range(self._shared):
-            messages[index] = {**messages[index], "shared": True}
+            messages = self._add_examples(messages + self._converse(record))
+        if self._shared:
+            messages[: self._shared] = [{**each, "shared": True} for each in messages[: self._shared]]
         if self._images:
             self._add_images(messages, record)
         return messages

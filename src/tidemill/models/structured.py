@@ -14,7 +14,7 @@ from tidemill.models.messages import Message, Reply
 
 T = TypeVar("T")
 
-Ask = Callable[[int, list[Message]], Awaitable[Reply]]
+Ask = Callable[[int, Sequence[Message]], Awaitable[Reply]]
 """Asks the model under a call number (0 for the first, then the re-asks) and gives its reply."""
 
 # What OpenAI's strict mode takes besides the structure itself (guide "Structured outputs", supported schemas).
@@ -130,6 +130,16 @@ class OutputParser:
         return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in explain_misfits(error)[:20])
 
 
+async def ask_text(messages: Sequence[Message], ask: Ask) -> str:
+    """The text of the reply to `messages`.
+
+    Raises:
+        PermanentCallError: the model refused.
+        CallError: as `ask` raises it.
+    """
+    return _check_refusal(await ask(0, messages)).text
+
+
 async def ask_until_valid(
     parser: OutputParser,
     parse: Callable[[str], T],
@@ -153,10 +163,9 @@ async def ask_until_valid(
         PermanentCallError: the model refused, or no reply fitted within `max_reasks`.
         CallError: as `ask` raises it.
     """
-    messages, asks = list(messages), 0
-    asked = messages
+    asked, asks = messages, 0
     while True:
-        reply = check_refusal(await ask(asks, asked))
+        reply = _check_refusal(await ask(asks, asked))
         asks += 1
         try:
             return parse(reply.text)
@@ -172,7 +181,7 @@ async def ask_until_valid(
         asked = [*messages, Message(role="assistant", content=reply.text), again]
 
 
-def check_refusal(reply: Reply) -> Reply:
+def _check_refusal(reply: Reply) -> Reply:
     """`reply`, which is no refusal.
 
     Raises:

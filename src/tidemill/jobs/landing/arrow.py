@@ -67,7 +67,7 @@ def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema |
     records = [row for row in rows if find_no_record(row) is None]
     if not records:
         return None
-    names = dict.fromkeys(name for record in records for name in record)
+    names = dict.fromkeys(chain.from_iterable(records))
     return pa.schema([(name, _column_type(name, records, outputs)) for name in names])
 
 
@@ -81,16 +81,9 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
     """
     columns = []
     names = set(schema.names)
-    for row in rows:
-        wrong = find_no_record(row)
-        if wrong is not None:
-            raise wrong
-        if not row.keys() <= names:
-            extra = next(name for name in row if name not in names)
-            raise DataError(
-                f"column `{extra}` is not in the output's schema ({', '.join(schema.names)})",
-                hint="give every record the same columns, name them in sink.schema, or leave it out with select",
-            )
+    if set(map(type, rows)) != {dict} or not names.issuperset(chain.from_iterable(rows)):
+        for row in rows:
+            _check_columns(row, schema)
     for field in schema:
         values = [row.get(field.name) for row in rows]
         misfit = _find_misfit(values, field.type, field.name)
@@ -101,6 +94,20 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
             raise DataError(f"column `{field.name}` is {field.type}: {exc}") from exc
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _check_columns(row: Any, schema: pa.Schema) -> None:
+    """Check that `row` is a record with columns of `schema` alone."""
+    wrong = find_no_record(row)
+    if wrong is not None:
+        raise wrong
+    names = set(schema.names)
+    if not row.keys() <= names:
+        extra = next(name for name in row if name not in names)
+        raise DataError(
+            f"column `{extra}` is not in the output's schema ({', '.join(schema.names)})",
+            hint="give every record the same columns, name them in sink.schema, or leave it out with select",
+        )
 
 
 def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | None:

@@ -19,9 +19,9 @@ class Pace:
         self._memory_s = memory_s
         self._count = 0.0
 
-    def note(self) -> None:
-        """One more finished."""
-        self._count += 1
+    def note(self, count: int) -> None:
+        """So many more finished."""
+        self._count += count
 
     def estimate(self, now: float) -> float:
         """Records a second; while none has finished, what can still be hoped for."""

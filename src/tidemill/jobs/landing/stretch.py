@@ -49,7 +49,9 @@ class Failed(NamedTuple):
     failure: Failure
 
 
-_part_of, _ordinal_of, _rows_of, _size_of = map(attrgetter, ("part", "ordinal", "rows", "size_bytes"))
+_part_of, _ordinal_of, _rows_of, _size_of, _failures_of, _recalled_of = map(
+    attrgetter, ("part", "ordinal", "rows", "size_bytes", "failures", "recalled")
+)
 
 
 @dataclass(slots=True)
@@ -70,7 +72,11 @@ class Cut:
     def add_roots(self, roots: Sequence[Root]) -> None:
         """Take over finished records, at least one; together, since each alone would cost five times as much."""
         self.landed += [Landed(root.part, root.ordinal, path, record) for root in roots for path, record in root.landed]
-        self.failed += [Failed(root.part, root.ordinal, failure) for root in roots for failure in root.failures]
+        self.failed += [
+            Failed(root.part, root.ordinal, failure)
+            for root in filter(_failures_of, roots)
+            for failure in root.failures
+        ]
         self.calls += chain.from_iterable(map(_rows_of, roots))
         self.roots += len(roots)
         self.size_bytes += sum(map(_size_of, roots))
@@ -109,21 +115,21 @@ class Stretch:
         self._ready_since = self._open_since = now  # when the first record of each came
         self._pace = Pace(now, memory_s=limits.age_s)
 
-    def add(self, entry: Root | Mark, now: float) -> None:
-        """Take over what the window delivers next."""
-        if isinstance(entry, Root):
-            if not self._open:
-                self._open_since = now
-            if not entry.recalled:
-                self._pace.note()
-            self._open.append(entry)
-            return
+    def add_roots(self, roots: Sequence[Root], now: float) -> None:
+        """Take over the records that the window delivered next."""
+        if not self._open:
+            self._open_since = now
+        self._pace.note(len(roots) - sum(map(bool, map(_recalled_of, roots))))
+        self._open += roots
+
+    def add_mark(self, mark: Mark) -> None:
+        """Take over the position behind what came before."""
         if not self._ready.roots:
             self._ready_since = self._open_since
         if self._open:
             self._ready.add_roots(self._open)
             self._open = []
-        self._ready.add_mark(entry)
+        self._ready.add_mark(mark)
 
     def due_records(self, now: float) -> int:
         """Records that finish in half the time that one may wait, at the pace of late; the pace may halve, then."""

@@ -18,31 +18,33 @@ def estimate_bytes(value: Any) -> int:
     What is held twice counts twice. Costs about 0.5 us for a flat record of a few columns.
     """
     if type(value) is dict:
-        items = value.values()
-        if _SCALARS.issuperset(map(type, items)):
-            return getsizeof(value) + sum(map(getsizeof, items))
+        items: Collection[Any] = value.values()
     elif type(value) in _SCALARS:
         return getsizeof(value)
-    return _estimate_nested(value)
+    else:
+        items = _list_items(value)
+    size = getsizeof(value) + sum(map(getsizeof, items))
+    return size if _SCALARS.issuperset(map(type, items)) else _add_nested(size, items)
 
 
-def _estimate_nested(value: Any) -> int:
-    size, seen = 0, 0
-    waiting = [value]
+def _add_nested(size: int, items: Collection[Any]) -> int:
+    """`size`, in which `items` themselves are counted, and what the containers among them hold."""
+    waiting, seen = _find_containers(items), 1
     while waiting and seen < MOST_CONTAINERS:
-        each = waiting.pop()
+        value = waiting.pop()
         seen += 1
-        size += getsizeof(each)
-        items = _list_items(each)
-        if _SCALARS.issuperset(map(type, items)):
-            size += sum(map(getsizeof, items))
-            continue
-        for item in items:
-            if type(item) in _SCALARS:
-                size += getsizeof(item)
-            else:
-                waiting.append(item)
-    return size + size * len(waiting) // max(1, seen)
+        items = value.values() if type(value) is dict else _list_items(value)
+        size += sum(map(getsizeof, items))
+        if not _SCALARS.issuperset(map(type, items)):
+            waiting += _find_containers(items)
+    if waiting:
+        size -= sum(map(getsizeof, waiting))  # taken to be as large as those looked into, with all that they hold
+        size += size * len(waiting) // seen
+    return size
+
+
+def _find_containers(items: Collection[Any]) -> list[Any]:
+    return [item for item in items if type(item) not in _SCALARS]
 
 
 def _list_items(value: Any) -> Collection[Any]:

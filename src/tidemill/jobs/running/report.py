@@ -86,9 +86,7 @@ def explain_reason(reason: BaseException | str | None) -> str:
 
 def describe_calls(meter: Meter) -> dict[str, Any]:
     """The meter as the report shows it."""
-    described = meter.to_dict()
-    for buckets in ("latencies", "first_tokens"):
-        del described[buckets]
+    described = meter.describe()
     waited: Mapping[str, int] = described.pop("waited_us")
     return {**described, "waited_s": {what: round(us / 1e6, 3) for what, us in waited.items()}}
 

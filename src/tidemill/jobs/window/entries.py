@@ -14,6 +14,9 @@ from tidemill.jobs.records.root import Mark, Path, Root
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.window.limits import WindowLimits
 
+_TOLD = (Failure, Redo)
+"""What stands in a chunk's rows in place of a record."""
+
 
 class Entries:
     """The records of a window: taken in, handed to the workers, delivered in source order. Waits for nothing.
@@ -52,11 +55,13 @@ class Entries:
         self._paused = paused
         self._on_enough = on_enough
         self._entries: deque[Root | Mark] = deque()
-        self._waiting: deque[tuple[Chunk, tuple[int, Any, int] | None]] = deque()
-        self._held = 0
+        self._waiting: deque[tuple[Chunk, deque[tuple[int, Any, int]]]] = deque()
+        self._delivered = first_number
         self._held_bytes = 0
         self._unfinished = 0
-        self._landed = 0
+        self._landed = 0  # counted where there is a demand
+        self._loop = asyncio.get_running_loop()
+        self._is_due = False
         self.ready: deque[tuple[Root, Path, Any, int, int]] = deque()
         self.idle: deque[asyncio.Future[None]] = deque()
         self.room = asyncio.Event()
@@ -69,47 +74,48 @@ class Entries:
             return True
         if self._waiting:
             return True
-        return self._held >= limits.records or self._held_bytes >= limits.size_bytes
+        return self.number - self._delivered >= limits.records or self._held_bytes >= limits.size_bytes
 
     def admit(self, chunk: Chunk) -> None:
         """Take in what was read."""
         rows, chunk.rows = chunk.rows, []  # a record goes when its work is done, not when its chunk does
-        self._waiting.extend((chunk, row) for row in rows)
-        self._waiting.append((chunk, None))
+        self._waiting.append((chunk, deque(rows)))
         self._admit_waiting()
 
     def share_out(self, root: Root, path: Path, children: list[Any], step: int) -> tuple[Path, Any]:
         """Put all children but the first into the window; gives the first, with its path."""
         root.pending += len(children) - 1
         rest = [(root, (*path, i), child, step, estimate_bytes(child)) for i, child in enumerate(children) if i]
-        self.book(root, sum(entry[-1] for entry in rest))
+        size_bytes = sum(entry[-1] for entry in rest)
+        root.size_bytes += size_bytes
+        self._held_bytes += size_bytes
         self.ready.extendleft(reversed(rest))
         self.wake(len(rest))
         return (*path, 0), children[0]
-
-    def book(self, root: Root, size_bytes: int) -> None:
-        """Note that what `root` takes changed by so much."""
-        root.size_bytes += size_bytes
-        self._held_bytes += size_bytes
 
     def note_failure(self, root: Root, failure: Failure) -> None:
         """Note that a descendant of `root` failed."""
         root.failures.append(failure)
         root.chunk.counts[failure.step][SKIPPED if failure.step in self._skipping else QUARANTINED] += 1
 
-    def finish(self, root: Root) -> None:
-        """Note that one descendant of `root` came to its end; deliver what is finished then."""
+    def finish(self, root: Root, grown_bytes: int) -> None:
+        """Note that one descendant of `root` came to its end, so much larger than was booked; deliver what can be."""
         root.pending -= 1
+        if not root.pending:
+            grown_bytes += sum(map(len, root.rows))
+        root.size_bytes += grown_bytes
+        self._held_bytes += grown_bytes
         if root.pending:
             return
-        if root.rows:
-            self.book(root, sum(map(len, root.rows)))
         self._unfinished -= 1
-        self._landed += len(root.landed)
-        if self._waiting or self.limits.demand is not None:
+        if self.limits.demand is not None:
+            self._landed += len(root.landed)
             self._admit_waiting()
-        elif self._entries[0] is root:
-            self._advance()
+        elif root.failures:
+            self._advance()  # at once: it may be what stops the run
+        elif self._entries[0] is root and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._advance)
 
     def close(self) -> None:
         """Hand out nothing more: forget what nobody has taken up, and let all that wait look again."""
@@ -128,39 +134,36 @@ class Entries:
     def _admit_waiting(self) -> None:
         """Take in what was read, as far as it is in demand."""
         demand = self.limits.demand
-        started = 0
+        before = len(self.ready)
         while self._waiting:
-            chunk, row = self._waiting[0]
-            if row is not None and demand is not None and self._unfinished + self._landed >= demand:
+            chunk, rows = self._waiting[0]
+            while rows and (demand is None or self._unfinished + self._landed < demand):
+                self._admit_row(chunk, *rows.popleft())
+            if rows:
                 break
             self._waiting.popleft()
-            if row is None:
-                self._entries.append(Mark(chunk))
-            else:
-                self._admit_row(chunk, *row)
-                started += 1
-        self.wake(started)
+            self._entries.append(Mark(chunk))
+        self.wake(len(self.ready) - before)
         self._advance()
         if demand is not None and self._landed >= demand and not self._unfinished:
             self._on_enough()
 
     def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
-        root = Root(chunk, self.number, chunk.part, ordinal, size_bytes)
+        root = Root(chunk, self.number, ordinal, size_bytes)
         self.number += 1
-        self._held += 1
         self._held_bytes += size_bytes
         self._entries.append(root)
-        if isinstance(record, Failure):
-            root.pending = 0
-            self.note_failure(root, record)
-            return
-        self._unfinished += 1
-        if isinstance(record, Redo):
+        if not isinstance(record, _TOLD):
+            self._unfinished += 1
+            self.ready.append((root, (), record, 0, size_bytes))
+        elif isinstance(record, Redo):
             self._admit_again(root, record)
         else:
-            self.ready.append((root, (), record, 0, size_bytes))
+            root.pending = 0
+            self.note_failure(root, record)
 
     def _admit_again(self, root: Root, redo: Redo) -> None:
+        self._unfinished += 1
         root.part = redo.part
         root.pending = len(redo.records)
         for path, record, step in redo.records:
@@ -173,14 +176,15 @@ class Entries:
             self._unfinished -= 1
 
     def _advance(self) -> None:
-        """Deliver what is finished from the oldest on."""
+        """Deliver what is finished from the oldest on: all that a turn of the loop finishes, in one go."""
+        self._is_due = False
         entries = self._entries
         while entries:
             entry = entries[0]
+            if entry.pending:
+                break
             if isinstance(entry, Root):
-                if entry.pending:
-                    break
-                self._held -= 1
+                self._delivered += 1
                 self._held_bytes -= entry.size_bytes
                 if len(entry.landed) > 1:
                     entry.landed.sort(key=_path_of)

@@ -68,7 +68,7 @@ def open_steps(
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         if isinstance(node, Gather):
-            steps.append(GatherStep(index, name, node, opener.open_branches(node, name)))
+            steps.append(GatherStep(index, name, node.bound_hooks, opener.open_branches(node, name)))
         elif isinstance(node, CallNode):
             steps.append(CallStep(index, name, *opener.open(node, name)))
         else:

@@ -12,10 +12,10 @@ from tidemill.calls.lane import Lane
 from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
-from tidemill.data.nodes.node import Node
+from tidemill.data.hooks import BoundHooks
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.batching import Batching
-from tidemill.models.calling import Ask, Runner, run_hooked
+from tidemill.models.calling import Ask, Runner, hook_run
 
 
 class Kept(Reply, Protocol):
@@ -114,13 +114,13 @@ class GatherStep:
 
     Attributes:
         index: its place in the counts.
-        hooked: the node with the hooks around it.
+        hooks: those around it.
         branches: what makes each call, and the column it writes.
     """
 
     index: int
     name: str
-    hooked: Node
+    hooks: BoundHooks | None
     branches: tuple[tuple[Runner, Line], ...]
 
     function: ClassVar[None] = None
@@ -133,9 +133,9 @@ class GatherStep:
 
     def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
         """What the step makes of `record`, its calls made by `ask`; the step's hooks are called around it."""
-        return run_hooked(self.hooked, record, partial(self._run, ask))
+        return hook_run(self._run, self.hooks)(record, ask)
 
-    async def _run(self, ask: StepAsk, record: Any) -> Any:
+    async def _run(self, record: Any, ask: StepAsk) -> Any:
         columns = [line.label for line in self.lines]
         runs = (name_failure(line.label, _await(runner, record, partial(ask, line))) for runner, line in self.branches)
         results = await run_together(runs)

@@ -97,7 +97,7 @@ class Window:
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
         self._more: list[asyncio.Task[None]] = []
-        self._at = [0] * len(steps)  # records in progress at each step
+        self._at = [0] * len(steps)  # records in progress at each step, counted where there are batches
         self._batchings: list[Batching[Any]] = []
         for position, step in enumerate(steps):
             for line in step.lines if step.function is None else ():
@@ -219,7 +219,8 @@ class Window:
             counts[IN] += 1
             result: Any
             lent = record
-            self._at[position] += 1
+            if self._batchings:
+                self._at[position] += 1
             try:
                 if step.function is None:
                     result = await step.run(record, partial(self._ask, root, path, step.name))
@@ -232,30 +233,33 @@ class Window:
                 if is_failure_of_run(exc):
                     raise
                 entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
-                entries.book(root, estimate_bytes(record) - size_bytes)
-                entries.finish(root)
+                entries.finish(root, estimate_bytes(record) - size_bytes)
                 return
             finally:
-                self._at[position] -= 1
-                for batching in self._batchings:
-                    batching.look_soon()
-            record = lent
-            if step.shape is Shape.ONE:
+                if self._batchings:
+                    self._leave(position)
+            if step.function is None or step.shape is Shape.ONE:
                 record = result
             elif not result:
                 counts[DROPPED] += 1
                 root.dropped += 1
-                entries.book(root, -size_bytes)
-                entries.finish(root)
+                entries.finish(root, -size_bytes)
                 return
             elif step.shape is Shape.MANY:
                 path, record = entries.share_out(root, path, result, position + 1)
                 counts[EMITTED] += len(result) - 1
+            else:
+                record = lent
             counts[PASSED] += 1
             counts[EMITTED] += 1
         root.landed.append((path, record))
-        entries.book(root, estimate_bytes(record) - size_bytes)
-        entries.finish(root)
+        entries.finish(root, estimate_bytes(record) - size_bytes)
+
+    def _leave(self, position: int) -> None:
+        """Note that a record is through the step at `position`: the batches that waited for it may go."""
+        self._at[position] -= 1
+        for batching in self._batchings:
+            batching.look_soon()
 
     def _may_join(self, position: int, batching: Batching[Any]) -> bool:
         """Whether a record that is read may still bring a share to a batch of the step at `position`."""
@@ -264,26 +268,30 @@ class Window:
             return True
         return bool(self._entries.ready) and self.in_progress < self._limits.workers
 
-    async def _ask(
+    def _ask(
         self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """The reply to a request, from the store or by `line`; committed."""
         number += line.first
         if self._store is None and not line.is_keyed:
-            return await line.way.call(request, line.decode, send=send)
+            return line.way.call(request, line.decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         if line.is_keyed:
             key = make_key(root.part, root.ordinal, path, step, number, digest)
             request = request._replace(headers={**request.headers, KEY_HEADER: key})
         if self._store is None:
-            return await line.way.call(request, line.decode, send=send)
+            return line.way.call(request, line.decode, send=send)
         row = self._store.recall(root, path, step, number, digest)
         if row is not None:
-            return line.load(row)
+            return _give(line.load(row))
         commit = partial(self._store.commit, root, path, step, number, digest)
-        return await line.way.call(request, line.decode, commit, send=send)
+        return line.way.call(request, line.decode, commit, send=send)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
         self.stop()
+
+
+async def _give(reply: Any) -> Any:
+    return reply
