@@ -27,6 +27,7 @@ JOIN_S = 5.0
 FDS = Path("/proc/self/fd")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; read when `huggingface_hub` is imported
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nor for prices; read when `litellm` is imported
 
 THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end

@@ -59,6 +59,7 @@ def on_desk(transport: ScriptedTransport, scene: Callable[[Desk], Coroutine[Any,
             lane = engine.lane("m", limits=Limits(**limits), endpoint=ENDPOINT)
             await scene(Desk(Coalescing(lane, engine.meter), engine.meter))
             assert engine.meter.in_flight == transport.in_flight == 0
+            assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtual(main())
 
@@ -118,27 +119,83 @@ def test_nobody_gets_a_reply_before_all_have_committed_it() -> None:
     on_desk(transport, scene, concurrency=1)
 
 
-@pytest.mark.parametrize("ends", ["cancelled", "lane"])
-def test_a_leader_that_ends_by_itself_takes_nobody_with_it(ends: str) -> None:
-    """Cancelled, or out of attempts: another of them sends the request anew, once for all that are left."""
-    replies = iter([error_response(500), error_response(500)] if ends == "lane" else [])
-    transport = ScriptedTransport(lambda request: next(replies, Response(200, {}, b"good")), latency_s=1.0)
+def test_the_first_that_is_cancelled_takes_nobody_with_it() -> None:
+    """The call goes on for the others, and is not billed again: the next of them is the one it was sent for."""
+    transport = counted()
 
     async def scene(desk: Desk) -> None:
-        leader, *others = [desk.ask(name) for name in "abc"]
+        first, *others = [desk.ask(name) for name in "abc"]
         await asyncio.sleep(0.5)
-        if ends == "cancelled":
-            leader.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await leader
-        else:
-            with pytest.raises(TransientCallError, match="answered 500"):
-                await leader
-        assert [await other for other in others] == ["good", "good"]
-        assert sorted(desk.committed) == [("b", "good", 1), ("c", "good", 0)]
-        assert desk.meter.coalesced == 1
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert [await other for other in others] == ["reply 0", "reply 0"]
+        assert sorted(desk.committed) == [("b", "reply 0", 1), ("c", "reply 0", 0)]
+        assert (desk.meter.calls, desk.meter.coalesced) == (1, 1)
 
-    on_desk(transport, scene, max_attempts=2)
+    on_desk(transport, scene)
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_cancelled() -> None:
+    """It has ended before the last of them does; whoever asks then is a call of its own."""
+    transport = counted()
+
+    async def scene(desk: Desk) -> None:
+        tasks = [desk.ask("a"), desk.ask("b")]
+        await asyncio.sleep(0.5)
+        for task in tasks:
+            task.cancel()
+        later = desk.ask("c")
+        assert all(
+            isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        assert transport.in_flight == 1
+        assert (await later, len(transport.requests)) == ("reply 1", 2)
+
+    on_desk(transport, scene)
+
+
+def test_closing_ends_what_is_on_its_way() -> None:
+    """Whoever still waits is cancelled."""
+
+    async def scene(desk: Desk) -> None:
+        tasks = [desk.ask("a"), desk.ask("b")]
+        await asyncio.sleep(0.5)
+        await desk.way.close()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError, asyncio.CancelledError]
+
+    on_desk(counted(), scene)
+
+
+@pytest.mark.parametrize(
+    ("limits", "end_s"), [({"max_attempts": 100}, 600.0), ({"max_attempts": 2, "deadline_s": 1e6}, None)]
+)
+def test_all_share_one_deadline_and_one_bound_on_attempts(limits: dict[str, Any], end_s: float | None) -> None:
+    """Of a far side that stalls, also for one that comes to it late: together they take no longer than one alone."""
+    transport = ScriptedTransport(lambda request: Response(200, {}, b"late"), latency_s=1e6)
+
+    async def scene(desk: Desk) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        ended: list[float] = []
+
+        async def ask(name: str, after_s: float) -> CallError:
+            await asyncio.sleep(after_s)
+            with pytest.raises(TransientCallError, match="the last by") as failure:
+                await desk.ask(name)
+            ended.append(loop.time() - started)
+            return failure.value
+
+        errors = await asyncio.gather(*(ask(f"{number}", 0.0 if number < 5 else 119.0) for number in range(6)))
+        assert len(set(ended)) == 1
+        assert end_s is None or ended[0] == pytest.approx(end_s)
+        assert (desk.meter.calls, desk.meter.failed, desk.meter.coalesced) == (1, 1, 0)
+        assert [error.attempts for error in errors] == [desk.meter.attempts, 0, 0, 0, 0, 0]
+        assert len({id(error) for error in errors}) == 6
+        assert desk.committed == []
+
+    on_desk(transport, scene, breaker_failures=1_000, **limits)
 
 
 def test_a_failure_of_the_request_is_everybody_s() -> None:

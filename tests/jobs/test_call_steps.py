@@ -28,6 +28,7 @@ from tidemill.jobs.running.inspect import read_replies
 from tidemill.models.branches import Gather
 from tidemill.models.call import Call
 from tidemill.models.embed import Embed
+from tidemill.models.model import Model
 from tidemill.testing import FaultServer, error_response
 
 STEPS = """\
@@ -153,6 +154,22 @@ async def test_identical_requests_at_temperature_0_are_billed_once(tmp_path: Pat
     again = make_job(tmp_path, [ask(temperature=0)], sink={"path": "new"})
     assert (await run_job(again, far, reuse=str(job.folders.output))).reused == 40
     assert far.billed == []
+
+
+async def test_a_step_whose_params_may_change_the_price_has_no_dollars(tmp_path: Path) -> None:
+    """Of one lane, the known price goes on to count for the others."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    model = Model(model="openai/gpt-4.1-mini", api_key="none")
+    vectors = Model(model="openai/text-embedding-3-small", api_key="none")
+    flex = {"service_tier": "flex"}
+    steps: list[Any] = [ask(model=model), ask(model=model, into="b", params=flex)]
+    steps.append(Embed(model=vectors, column="text", into="c", params=flex))
+    assert [step.find_price() is None for step in steps] == [False, True, True]
+    report = await run_job(make_job(tmp_path, steps, sink={"path": "both"}), FarSide())
+    alone = await run_job(make_job(tmp_path, steps[:1], sink={"path": "one"}), FarSide())
+    assert report.calls["usd"] == pytest.approx(alone.calls["usd"])
+    assert alone.calls["usd"] > 0
+    assert report.calls["input_tokens"] > alone.calls["input_tokens"]
 
 
 async def test_samples_of_one_record_are_never_shared(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_a_request_may_have_options_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (Options(), "needs max_tokens, and this request sets none"),
+        (Options(), "needs max_tokens, and none is set"),
         (Options(max_tokens=5, seed=7), "has no seed"),
     ],
 )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.errors import CallError, PermanentCallError, TransientCallError
+from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
 from tidemill.models.batching import Batching, share_out
 from tidemill.testing import STALL, ScriptedTransport, error_response, run_virtual
 
@@ -99,6 +99,17 @@ def play(
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run_virtual(main())
+
+
+def test_a_share_has_no_way_of_its_own_to_be_sent() -> None:
+    """Its request is that of others as well."""
+
+    async def scene(scene: Scene) -> None:
+        with pytest.raises(ConfigError, match="is sent by its lane's transport"):
+            await scene.batching.call(Request("", {}, b"a"), decode, send=scene.transport.send)
+        assert scene.batches == []
+
+    play(scene)
 
 
 def test_those_who_ask_in_one_turn_of_the_loop_share_a_request() -> None:

@@ -24,6 +24,7 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import AttemptTimeoutError, Request
+from tidemill.jobs.window.opening import count_slots
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import KEY_HEADER
 from tidemill.resources.threads import Threads
@@ -39,7 +40,7 @@ async def call_in(meter: Meter | None, records: list[dict[str, Any]], fn: Callab
     """The results of a `call` step on an engine of the running loop, errors among them."""
     node = Call(fn=fn, **{"limits": Limits(connect_s=1.0), **fields})
     async with Engine(ScriptedTransport([]), rng=random.Random(0), meter=meter) as engine:
-        lane = engine.lane("call", limits=node.limits, endpoint="call://call")
+        lane = engine.lane("call", limits=node.lane_limits, endpoint="call://call")
         caller = Caller(node, "call")
 
         async def ask(number: int, request: Request, send: Send | None = None) -> Any:
@@ -61,6 +62,38 @@ def test_what_the_function_gives_stands_in_its_column() -> None:
     assert run(greet, into="greeting") == {"id": 1, "text": "shoes", "greeting": "hello shoes"}
     assert run(lambda record: threading.current_thread().name)["result"].startswith("tidemill-call")
     assert run(functools.partial(lambda greeter, record: greeter(record), greet))["result"] == "hello shoes"
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(ValueError("no"), 1), (ConnectionResetError("cut"), 2), (TimeoutError("late"), 2)]
+)
+async def test_what_a_function_raises_is_no_unknown_bill(error: Exception, attempts: int) -> None:
+    """Tokens are none of its business, whatever becomes of an attempt."""
+
+    def refuse(record: dict[str, Any]) -> None:
+        raise error
+
+    meter = Meter()
+    [raised] = await call_in(meter, [{}], refuse, limits=Limits(max_attempts=2))
+    assert isinstance(raised, Exception)
+    assert (meter.attempts, meter.unknown_usage) == (attempts, 0)
+
+
+@pytest.mark.parametrize(
+    ("fn", "limits", "slots"),
+    [
+        (len, {}, 32),
+        (len, {"concurrency": "auto", "requests_per_minute": 9}, 32),
+        (len, {"concurrency": 64}, 64),
+        (len, {"concurrency": {"max": 100}}, 100),
+        (greet, {}, 512),
+    ],
+)
+def test_auto_is_32_threads_at_most(fn: Any, limits: Any, slots: int) -> None:
+    """Of a plain function, which takes one for each call under way; a coroutine function takes none."""
+    node = Call(fn=fn, limits=limits)
+    assert node.lane_limits.slots == count_slots([node]) == slots
+    assert node.lane_limits.requests_per_minute == node.limits.requests_per_minute
 
 
 def test_it_gets_a_copy_of_the_record_or_of_the_columns_named() -> None:

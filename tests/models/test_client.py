@@ -118,8 +118,9 @@ def test_a_refusal_is_a_reply_and_with_an_output_an_error(model: tm.Model, serve
         ("a", {"temprature": 1}, "unknown key `temprature`; did you mean `temperature`"),
         ("a", {"max_tokens": 0}, "`max_tokens`: expected an integer >= 1, got 0"),
         ("a", {"params": {"n": 2}}, "`params` must not set `n`: a call has one reply"),
-        ("a", {"params": {"stream": True}}, r"asked for with `stream\(…\)`"),
-        ("a", {"params": {"seed": 2}, "seed": 1}, "`params` must not set `seed`: it has a word of its own"),
+        ("a", {"params": {"stream": True}}, "piece by piece is asked for with `stream`"),
+        ("a", {"params": {"seed": 2}, "seed": 1}, "`params` must not set `seed`: it is set by its own name as well"),
+        ("a", {"params": {"model": "b"}}, "`params` must not set `model`: it has a word of its own"),
         ("a", {"params": {"a": {2}}}, "`params`: cannot be sent as JSON"),
         ("a", {"output": 3}, "`output`"),
     ],
@@ -130,6 +131,20 @@ def test_what_cannot_be_asked_is_told_before_anything_is_sent(
     with pytest.raises(tm.ConfigError, match=told):
         model(prompt, **options)
     assert server.stats()["connections"] == 1  # the one that asks this
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"best_of": 2}, "the model's `params` must not set `best_of`: a call has one reply"),
+        ({"temperature": 0}, "the model's `params` must not set `temperature`: it is set by its own name as well"),
+    ],
+)
+def test_what_the_model_s_own_params_would_undo_is_told(server: FaultServer, params: Any, told: str) -> None:
+    """They come last in the body: one that is asked for would silently be another."""
+    with make(server, params=params) as model, pytest.raises(tm.ConfigError, match=told):
+        model("a", temperature=1)
+    assert server.billed == 0
 
 
 def test_all_that_is_wrong_with_the_options_is_told_at_once(model: tm.Model) -> None:
@@ -183,6 +198,59 @@ def test_threads_share_the_limits(server: FaultServer) -> None:
         texts = list(pool.map(lambda number: model(f"number {number}").text, range(24)))
     assert len(set(texts)) > 20
     assert server.max_in_flight == 3
+
+
+def test_identical_questions_at_temperature_0_are_billed_once(server: FaultServer) -> None:
+    """While they are in flight together, whoever asks; each gets the reply, or an object of its own."""
+    server.latency_s = 0.3
+    server.faults = replies(GOOD)
+    with make(server).open() as client, ThreadPoolExecutor(2) as pool:
+        other = pool.submit(client, "another", temperature=0)
+        texts = [reply.text for reply in client.map(["the same"] * 20, temperature=0)]
+        assert texts == [GOOD] * 20
+        assert other.result().text == GOOD
+        labels = list(client.map(["shoes?"] * 5, output=Label, params={"temperature": 0.0}))
+        assert labels == [Label.model_validate_json(GOOD)] * 5
+        assert len({id(label) for label in labels}) == 5
+        assert (server.billed, client.calls["calls"], client.calls["coalesced"]) == (3, 3, 19 + 4)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.1}, {}])
+def test_samples_that_are_asked_for_are_draws_of_their_own(server: FaultServer, options: Any) -> None:
+    """At another temperature, or the endpoint's own, the same question may have another answer."""
+    server.latency_s = 0.02
+    with make(server).open() as client:
+        list(client.map(["the same"] * 20, **options))
+        assert (server.billed, client.calls["coalesced"]) == (20, 0)
+
+
+async def test_cancelling_one_of_the_identical_leaves_the_others(model: tm.Model, server: FaultServer) -> None:
+    """The last of them ends the call, which the server sees."""
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    tasks = [asyncio.create_task(model.acall("hello", temperature=0)) for _ in range(3)]
+    await asyncio.to_thread(server.wait_for, in_flight=1)
+    for task in tasks[:2]:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert server.stats()["in_flight"] == 1
+    tasks[2].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[2]
+    assert (await asyncio.to_thread(server.wait_idle))["in_flight"] == 0
+    assert len(server.calls) == 1
+
+
+def test_closing_ends_identical_calls_in_flight(server: FaultServer) -> None:
+    """Each is told that it was the closing."""
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    with make(server) as model, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(model, "hello", temperature=0) for _ in range(3)]
+        server.wait_for(in_flight=1)
+        model.close()
+        for each in asked:
+            with pytest.raises(tm.ResourceError, match="closed while a call was in flight"):
+                each.result()
 
 
 async def test_cancelling_reaches_the_server(model: tm.Model, server: FaultServer) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from pydantic import BaseModel, Field
 import tidemill as tm
 from tidemill.calls.wire import Request
 from tidemill.models.generate import Generate
-from tidemill.models.generator import Generator
+from tidemill.models.generator import MAX_THREADS, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.openai import ChatEndpoint
 from tidemill.testing import Call, Fault, Faults, FaultServer
@@ -213,7 +215,7 @@ def test_a_failing_attempt_is_no_ask(server: FaultServer) -> None:
         ({"top_p": 0}, "top_p"),
         ({"params": {"messages": []}}, "`params` must not set `messages`"),
         ({"params": {"response_format": {}}}, "`params` must not set `response_format`"),
-        ({"params": {"stream": True}}, "`params` must not set `stream`: the step's own `stream`"),
+        ({"params": {"stream": True}}, "`params` must not set `stream`: a reply that comes piece"),
         ({"params": {"n": 50}}, "`params` must not set `n`: a call has one reply"),
         ({"model": tm.model("openai/x", params={"best_of": 2})}, "`params` must not set `best_of`"),
         ({"temperature": 1, "model": tm.model("openai/x", params={"temperature": 0})}, "must not set `temperature`"),
@@ -418,6 +420,37 @@ def test_images_of_a_record_stand_behind_its_text(server: FaultServer, tmp_path:
         ask(server, {"text": "shoes"}, images=["a"])
 
 
+class Picture:
+    """An image that notes the thread in which it is encoded, as PIL's would be."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+
+    def save(self, file: Any, **how: str) -> None:
+        self.threads.append(threading.current_thread().name)
+        file.write(PNG)
+
+
+async def test_images_are_read_and_encoded_beside_the_loop() -> None:
+    """Which would hold up the calls in flight; an address is sent as it is, and needs no thread."""
+
+    async def reply(number: int, request: Request, send: Any = None) -> Reply:
+        return Reply("seen")
+
+    node = Generate(model="openai/x", prompt="a", images=("photo",))
+    generator = Generator(node, ChatEndpoint("http://far.invalid/v1", "x", {}, node.options()))
+    picture, before = Picture(), threading.enumerate()
+    assert (await generator.run({"photo": ["https://far.invalid/a.png", None]}, reply))["reply"] == "seen"
+    assert threading.enumerate() == before
+    await asyncio.gather(*(generator.run({"photo": [picture, "https://far.invalid/a.png"]}, reply) for _ in range(40)))
+    assert len(picture.threads) == 40
+    assert set(picture.threads) == {"tidemill-images"}
+    assert len(threading.enumerate()) <= len(before) + MAX_THREADS
+    with pytest.raises(tm.DataError, match="column `photo`: expected an image"):
+        await generator.run({"photo": b"no image"}, reply)
+    generator.close()
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
@@ -443,6 +476,7 @@ def test_a_question_that_cannot_be_asked_is_refused(fields: dict[str, Any], told
         ({"model": tm.model("openai/x", params={"temperature": 0.0})}, True),
         ({"temperature": 0, "n": 2, "seed": 1}, True),
         ({"temperature": 0, "n": 2}, False),
+        ({"temperature": 0, "n": 2, "seed": {"column": "s"}}, False),
         ({"temperature": 0.1}, False),
         ({}, False),
         ({"temperature": {"column": "t"}}, False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,10 @@ import tidemill as tm
 from tidemill.calls.budget import Pricing
 from tidemill.calls.limits import LongRates
 from tidemill.calls.wire import Usage
-from tidemill.models.model import PROVIDERS, describe_prices
+from tidemill.models.client import Client
+from tidemill.models.model import PROVIDERS, Model, describe_prices
 from tidemill.models.prices import PRICES, PRICES_DATE, find_price
+from tidemill.testing import ScriptedTransport, chat_response
 
 
 @pytest.mark.parametrize("name", PRICES)
@@ -64,6 +67,29 @@ def test_it_can_be_told_which_price_was_used() -> None:
 def test_nothing_is_known_of_what_may_have_another_price(fields: dict[str, object]) -> None:
     """A gateway bills as it likes, and a service tier costs more or less."""
     assert tm.model("openai/gpt-4.1-mini", **fields).lane_price is None  # type: ignore[arg-type]
+
+
+def test_what_one_request_asks_for_may_change_what_it_costs() -> None:
+    """Its tokens are counted, and no dollars; a budget in dollars refuses it. A price of one's own holds."""
+    flex: Any = {"max_tokens": 5, "params": {"service_tier": "flex"}}
+
+    def connect() -> ScriptedTransport:
+        return ScriptedTransport(lambda request: chat_response("hello", usage=Usage(1_000_000, 0)))
+
+    with Client(Model(model="openai/gpt-4.1-mini", api_key="none"), transport=connect) as client:
+        client("a", max_tokens=5)
+        client("a", **flex)
+        assert (client.calls["usd"], client.calls["input_tokens"]) == (0.4, 2_000_000)
+        with (
+            client.open(budget=tm.Budget(usd=9)) as held,
+            pytest.raises(tm.ConfigError, match="needs the price of every"),
+        ):
+            held("a", **flex)
+        with client.open(budget=tm.Budget(tokens=2_000_000)) as held:
+            assert held("a", **flex).text == "hello"
+    with Client(Model(model="openai/gpt-4.1-mini", api_key="none", price=tm.Price(1, 2)), transport=connect) as client:
+        client("a", **flex)
+        assert client.calls["usd"] == 1
 
 
 def test_writing_to_anthropic_s_cache_is_never_counted_as_plain_input() -> None:

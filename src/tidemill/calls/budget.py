@@ -81,14 +81,18 @@ class Pricing:
         """
         input_tokens = len(request.body) if request.max_input_tokens is None else request.max_input_tokens
         output_tokens = request.max_output_tokens or 0
+        if not request.is_priced:
+            return Spend(1, input_tokens + output_tokens, 0)
         top, output_rate = self._top, self._rates.output
         if input_tokens > self._above:
             top, output_rate = max(top, self._long.top_input), max(output_rate, self._long.output)
         return Spend(1, input_tokens + output_tokens, input_tokens * top + output_tokens * output_rate)
 
-    def cost(self, usage: Usage) -> Spend:
-        """What one attempt did cost."""
+    def cost(self, usage: Usage, *, is_priced: bool = True) -> Spend:
+        """What one attempt did cost; one that is not priced costs tokens only."""
         input_tokens, output_tokens, cached, written, _ = usage
+        if not is_priced:
+            return Spend(1, input_tokens + output_tokens, 0)
         rates = self._rates if input_tokens <= self._above else self._long
         cost = input_tokens * rates.input + output_tokens * rates.output
         if cached or written:
@@ -180,6 +184,11 @@ class BudgetLedger:
         if request.max_output_tokens is None and (self.budget.usd is not None or self.budget.tokens is not None):
             raise ConfigError(
                 "a usd or tokens budget needs max_tokens, and this request sets none", hint="set max_tokens"
+            )
+        if not request.is_priced and self.budget.usd is not None:
+            raise ConfigError(
+                "a usd budget needs the price of every request, and a field of this one's body may change that",
+                hint="set the model's price, or bound tokens instead",
             )
 
     def reserve(self, ceiling: Spend) -> bool:

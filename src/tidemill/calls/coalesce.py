@@ -11,22 +11,34 @@ from tidemill.calls.lane import Lane
 from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response
-from tidemill.errors import PermanentCallError
+from tidemill.errors import CallError, TidemillError
 
 Commit = Callable[[Any, int], Awaitable[object]]
 
-_Followers = list[tuple[asyncio.Future[tuple[Any] | None], Commit | None]]
-"""Who waits for the reply: given it in a tuple, or None where one of them has to send the request anew."""
+
+class _Flight:
+    """One call on its way, and who waits for its reply, each with a commit of its own."""
+
+    __slots__ = ("askers", "task")
+
+    def __init__(self) -> None:
+        self.askers: list[tuple[asyncio.Future[Any], Commit | None]] = []
+        self.task: asyncio.Task[None] | None = None
+
+    def waiting(self) -> list[tuple[asyncio.Future[Any], Commit | None]]:
+        """Those who still wait, in the order in which they came."""
+        return [asker for asker in self.askers if not asker[0].done()]
 
 
 class Coalescing:
     """One lane's way out for requests whose reply is the same whoever asks, such as those at temperature 0.
 
-    The first of several requests with the same body leads: it is sent. The others wait for its reply, and each commits
-    it as its own, with 0 attempts, before any of them gets it; the leader's slot is held until then. A failure that the
-    same request would meet again, or of the commits, is theirs too. Where the leader was cancelled, or failed by what
-    is its own (time, budget, a stopped lane), the first of the others leads in its place. A request that comes once the
-    reply is there is sent again. Belongs to one loop.
+    Requests with the same body that are in flight at the same time are one call of the lane: with one deadline, counted
+    from its first send, and one bound on its attempts, whenever each of those who ask came to it. All get its reply,
+    once each has committed it as its own: the first with the attempts it took, the others with 0; the slot is held
+    until then. All fail as it does, each with an error of its own, and as one of the commits does. One who is cancelled
+    leaves the others waiting; the call is cancelled with the last of them. A request that comes once the reply is there
+    is sent again. Belongs to one loop.
 
     Args:
         lane: where requests go out.
@@ -36,7 +48,8 @@ class Coalescing:
     def __init__(self, lane: Lane, meter: Meter) -> None:
         self._lane = lane
         self._meter = meter
-        self._flying: dict[bytes, _Followers] = {}
+        self._flying: dict[bytes, _Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def call(
         self,
@@ -46,51 +59,86 @@ class Coalescing:
         *,
         send: Send | None = None,
     ) -> Any:
-        """As `Lane.call`: the value of the answer, once it is committed."""
-        while (followers := self._flying.get(request.body)) is not None:
-            future: asyncio.Future[tuple[Any] | None] = asyncio.get_running_loop().create_future()
-            followers.append((future, commit))
-            told = await future
-            if told is not None:
-                return told[0]
-        return await self._lead(request, decode, commit, send)
-
-    async def _lead(
-        self, request: Request, decode: Callable[[Response], Reply], commit: Commit | None, send: Send | None
-    ) -> Any:
-        followers = self._flying[request.body] = []
-
-        async def commit_all(value: Any, attempts: int) -> None:
-            del self._flying[request.body]  # whoever comes from here on would be committed apart
-            commits = [(commit, attempts), *((each, 0) for future, each in followers if not future.done())]
-            try:
-                await asyncio.gather(*(each(value, count) for each, count in commits if each is not None))
-            except Exception as error:
-                _fail(followers, error)
-                raise
-            self._settle(followers, value)
-
+        """As `Lane.call`: the value of the answer, once it is committed. Of equal requests the first is sent."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Any] = loop.create_future()
+        flight = self._flying.get(request.body)
+        if flight is None:
+            flight = self._flying[request.body] = _Flight()
+            flight.task = task = loop.create_task(self._fly(flight, request, decode, send))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        flight.askers.append((reply, commit))
         try:
-            return await self._lane.call(request, decode, commit_all, send=send)
-        except PermanentCallError as error:
-            _fail(followers, error)
+            return await reply
+        except asyncio.CancelledError:
+            await self._leave(flight, request)
             raise
         finally:
-            if self._flying.get(request.body) is followers:
-                del self._flying[request.body]
-            for future, _ in followers:
-                if not future.done():
-                    future.set_result(None)
+            del reply  # an error in it has a traceback that holds this frame: no cycle is left for the collector
 
-    def _settle(self, followers: _Followers, value: Any) -> None:
-        for future, _ in followers:
-            if not future.done():
-                future.set_result((value,))
-                self._meter.coalesced += 1
+    async def close(self) -> None:
+        """End what is on its way and wait until it has ended; call it once nobody asks any more."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _leave(self, flight: _Flight, request: Request) -> None:
+        """End a call that nobody waits for any more, and wait until it has ended."""
+        task = flight.task
+        if task is None or task.done() or flight.waiting():
+            return
+        self._forget(flight, request)
+        task.cancel()
+        await asyncio.wait([task])
+
+    def _forget(self, flight: _Flight, request: Request) -> None:
+        """Let nobody join any more."""
+        if self._flying.get(request.body) is flight:
+            del self._flying[request.body]
+
+    async def _fly(
+        self, flight: _Flight, request: Request, decode: Callable[[Response], Reply], send: Send | None
+    ) -> None:
+        """Make the call, and tell those who wait what became of it."""
+
+        async def commit_all(value: Any, attempts: int) -> None:
+            self._forget(flight, request)  # whoever comes from here on would be committed apart
+            await _commit_each(value, attempts, [commit for _, commit in flight.waiting()])
+
+        try:
+            value = await self._lane.call(request, decode, commit_all, send=send)
+        except Exception as error:  # noqa: BLE001 - handed to those who wait, whatever it is
+            _fail(flight, error)
+            return
+        except BaseException:  # cancelled, with those who still wait for it
+            for reply, _ in flight.waiting():
+                reply.cancel()
+            raise
+        finally:
+            self._forget(flight, request)
+        waiting = flight.waiting()
+        for reply, _ in waiting:
+            reply.set_result(value)
+        self._meter.coalesced += max(0, len(waiting) - 1)
 
 
-def _fail(followers: _Followers, error: Exception) -> None:
-    """Tell each that it fails as the leader does; each gets an error of its own, which it may add to."""
-    for future, _ in followers:
-        if not future.done():
-            future.set_exception(copy.copy(error))
+async def _commit_each(value: Any, attempts: int, commits: list[Commit | None]) -> None:
+    """Commit `value` as that of each, and wait for all of them, also where one fails."""
+    begun = [commit(value, 0 if index else attempts) for index, commit in enumerate(commits) if commit is not None]
+    if len(begun) == 1:
+        await begun[0]
+    elif begun:
+        for result in await asyncio.gather(*begun, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+
+def _fail(flight: _Flight, error: Exception) -> None:
+    """Tell each that the call failed; each but the first gets an error of its own, which it may add to."""
+    for index, (reply, _) in enumerate(flight.waiting()):
+        own = copy.copy(error) if index and isinstance(error, TidemillError) else error
+        if index and isinstance(own, CallError):
+            own.attempts = 0
+        reply.set_exception(own)

@@ -297,7 +297,7 @@ class Lane:
         usage = value.usage
         self._retries.answer()
         self._admission.note_answer(call, response, usage)
-        cost = None if usage is None else self._pricing.cost(usage)
+        cost = None if usage is None else self._pricing.cost(usage, is_priced=call.request.is_priced)
         meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
         if value.is_cut:
             meter.cut += 1
@@ -311,7 +311,7 @@ class Lane:
         self.sending -= 1
         self._meter.in_flight -= 1
         is_refused = isinstance(error, CallError) and not call.answered and is_refusal(error)
-        self._meter.unknown_usage += not is_refused
+        self._meter.unknown_usage += not (is_refused or call.request.is_free)
         if call.ceiling is not None and self._budget is not None:
             if not is_refused:
                 self._budget.settle(call.ceiling, None)

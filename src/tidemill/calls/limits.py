@@ -101,8 +101,8 @@ class Limits(Config):
         tokens_per_minute: their tokens, both ways; `input_tokens_per_minute` and `output_tokens_per_minute` bound one
             way. A request counts by its estimated tokens, and as what it came to once that is known.
         max_attempts: attempts a call may make that the far side answered badly, late or not to the end. One that
-            found no connection, that was answered 429, or that failed while the endpoint's breaker was open, is not
-            counted.
+            found no connection, that was answered 429, 503 or 529, or that failed while the endpoint's breaker was
+            open, is not counted; the last one waits for a verdict while the endpoint has answered nobody.
         attempt_timeout_s: how long one attempt may take.
         deadline_s: how long a call may take from its first send, retries and back-off included; time that an open
             breaker makes it wait is not counted, which `outage_s` bounds.

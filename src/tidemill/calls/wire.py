@@ -41,6 +41,7 @@ class Request(NamedTuple):
         max_input_tokens: the most its input can come to, None where that is its body's bytes.
         on_chunk: gets the body of a successful response piece by piece, decoded, as it arrives; the response holds
             the whole body all the same.
+        is_priced: whether its tokens cost what its lane's price says.
     """
 
     url: str
@@ -49,6 +50,12 @@ class Request(NamedTuple):
     max_output_tokens: int | None = None
     max_input_tokens: int | None = None
     on_chunk: OnChunk | None = None
+    is_priced: bool = True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it costs no tokens, whatever becomes of it, as a user's function does."""
+        return self.max_input_tokens == 0 and self.max_output_tokens == 0
 
 
 class Response(NamedTuple):

@@ -6,7 +6,7 @@ Source: the API reference of `POST /v1/messages` and the guides "Structured outp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +21,7 @@ from tidemill.models.constrained import constrained_schema
 from tidemill.models.endpoint import join_address
 from tidemill.models.images import bound_input
 from tidemill.models.messages import Message, Part, Reply
-from tidemill.models.options import Options
+from tidemill.models.options import Misfit, Options
 from tidemill.models.refusals import explain_body
 from tidemill.models.sse import is_event_stream
 from tidemill.models.structured import reply_schema
@@ -165,18 +165,16 @@ class _Plan:
         self.has_format = schema is not None
         self.head = orjson.dumps({"model": model, **fields})[:-1]
         self.ceiling = count(fields.get("max_tokens")) or None
-        self.problem, self.hint = _find_problem(options, fields)
+        _, self.problem, self.hint = next(iter_misfits(options), Misfit("", "", ""))
 
 
-def _find_problem(options: Options, fields: Mapping[str, Any]) -> tuple[str, str]:
-    if fields.get("max_tokens") is None:
-        return (
-            "the Anthropic format needs max_tokens, and this request sets none",
-            "set max_tokens: the most tokens a reply may have",
-        )
+def iter_misfits(options: Options) -> Iterator[Misfit]:
+    """What stands between `options` and a request in this format."""
+    if {"max_tokens": options.max_tokens, **options.params}["max_tokens"] is None:
+        message = "the Anthropic format needs max_tokens, and none is set"
+        yield Misfit("max_tokens", message, "set max_tokens: the most tokens a reply may have")
     if options.seed is not None:
-        return "the Anthropic format has no seed", "leave out seed"
-    return "", ""
+        yield Misfit("seed", "the Anthropic format has no seed", "leave out seed")
 
 
 def _blocks(content: str | list[Part]) -> list[dict[str, Any]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypedDict
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tidemill.config.functions import Schema
 from tidemill.config.loading import load_config
@@ -17,19 +16,14 @@ from tidemill.errors import ConfigError
 from tidemill.models.messages import Message
 from tidemill.models.model import Model, check_json
 from tidemill.models.options import Options
+from tidemill.models.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 
 Prompt = str | Sequence[Message]
 """What a model is asked: a text, or the messages of a conversation."""
 
 _ROLES = ("system", "user", "assistant")
-_ONE_REPLY = "a call has one reply, and further ones would be billed and thrown away"
-_NAMED = ("max_tokens", "temperature", "top_p", "seed", "stop")
-_OWN = ("model", "messages", "response_format")
-_REFUSED = {
-    "n": _ONE_REPLY,
-    "best_of": _ONE_REPLY,
-    "stream": "a reply that comes piece by piece is asked for with `stream(…)`",
-}
+_MODEL_PARAMS = "model_params"
+"""Under what the model's own params stand in the context of the check."""
 
 
 class AskOptions(TypedDict, total=False):
@@ -61,15 +55,15 @@ class Asking(Config):
 
     system: str | None = None
     output: Schema | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = None
-    stop: tuple[str, ...] | None = None
+    max_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
 
-    _check_int64 = field_validator("max_tokens", "seed", "max_reasks")(check_int64)
+    _check_int64 = field_validator("max_reasks")(check_int64)
 
     @field_validator("params")
     @classmethod
@@ -78,28 +72,25 @@ class Asking(Config):
         return value
 
     @model_validator(mode="after")
-    def _check_params(self) -> Self:
-        named = [name for name in _NAMED if getattr(self, name) is not None]
-        reasons = {**dict.fromkeys((*_OWN, *named), "it has a word of its own"), **_REFUSED}
-        for key in self.params:
-            if key in reasons:
-                context = {"key": key, "reason": reasons[key], "path": ("params", key)}
-                raise PydanticCustomError("params_key", "`params` must not set `{key}`: {reason}", context)
+    def _check_params(self, info: ValidationInfo) -> Self:
+        named = [name for name in KINDS if getattr(self, name) is not None]
+        check_params(self.params, (info.context or {}).get(_MODEL_PARAMS, ()), named)
         return self
 
     def options(self, model: Model, *, stream: bool = False) -> Options:
         """How `model` is to answer, whatever its wire format."""
-        named: dict[str, Any] = {name: getattr(self, name) for name in _NAMED}
+        named: dict[str, Any] = {name: getattr(self, name) for name in KINDS}
         return Options(**named, output=self.output, stream=stream, params={**model.params, **self.params})
 
 
-def load_asking(options: Mapping[str, Any]) -> Asking:
-    """The options, checked; what is None is as if it were not there.
+def load_asking(options: Mapping[str, Any], model: Model) -> Asking:
+    """The options of a question to `model`, checked; what is None is as if it were not there.
 
     Raises:
         ConfigError: one is unknown or out of its bounds; all of them at once.
     """
-    return load_config(Asking, {key: value for key, value in options.items() if value is not None})
+    given = {key: value for key, value in options.items() if value is not None}
+    return load_config(Asking, given, context={_MODEL_PARAMS: model.params})
 
 
 def render_messages(prompt: Any, system: str | None) -> list[Message]:

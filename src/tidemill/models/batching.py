@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from tidemill.calls.lane import Lane
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.errors import PermanentCallError, TransientCallError
+from tidemill.errors import ConfigError, PermanentCallError, TransientCallError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -118,7 +118,14 @@ class Batching(Generic[T]):
         *,
         send: Send | None = None,
     ) -> Any:
-        """As `Lane.call`, of a share: its reply, once it is committed; `decode` makes a `Batch` of a whole response."""
+        """As `Lane.call`, of a share: its reply, once it is committed; `decode` makes a `Batch` of a whole response.
+
+        Raises:
+            ConfigError: there is a `send`: a request that others share is sent by the lane's transport.
+        """
+        if send is not None:
+            message = "a request that several records share is sent by its lane's transport, and got a `send` of one"
+            raise ConfigError(message, hint="call the lane itself")
         waiter = _Waiter(request, decode, commit, asyncio.get_running_loop().create_future())
         load = self._join(waiter)
         self.held += 1

@@ -29,6 +29,10 @@ from tidemill.models.calling import KEY_HEADER, Ask, CallNode, hook_run
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 
+MAX_THREADS = 32
+"""Threads of a plain function whose concurrency is `auto`: what waits in more gives a database no more to do, and each
+takes memory and a turn at the interpreter."""
+
 JSON = orjson.OPT_SERIALIZE_NUMPY
 """How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists."""
 
@@ -80,6 +84,14 @@ class Call(FunctionNode, CallNode):
     limits: Limits = Limits()
     retry_on: tuple[ErrorClass, ...] = ()
 
+    @property
+    def lane_limits(self) -> Limits:
+        """The limits its calls go by: a plain function whose concurrency is `auto` has a bounded number of threads."""
+        if not self.limits.concurrency.is_auto or is_async(self):
+            return self.limits
+        bounded = self.limits.concurrency.model_copy(update={"max": MAX_THREADS})
+        return self.limits.model_copy(update={"concurrency": bounded})
+
     def column_types(self) -> dict[str, Any]:
         """The column of its results, which may be of any type."""
         return {self.into: None}
@@ -126,7 +138,7 @@ class Caller:
         self._takes_key = takes_key(node.fn)
         self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *node.retry_on)
         self._url = f"call:{name}"
-        self._threads = Threads("call", node.limits.slots)
+        self._threads = Threads("call", node.lane_limits.slots)
 
     def close(self) -> None:
         """End the threads, each once its function has returned; nobody waits for that."""

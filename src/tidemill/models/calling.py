@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.config.document import KeyPath
@@ -58,6 +59,15 @@ class CallNode(Node):
     def find_model(self) -> Model | None:
         """The model it asks, if it is a call that asks one."""
         return None
+
+    def find_price(self) -> Price | None:
+        """What its tokens cost, where that is known."""
+        model = self.find_model()
+        return None if model is None else model.price_with(self.find_params())
+
+    def find_params(self) -> Mapping[str, Any]:
+        """What it puts into its requests' bodies as it is, over the params of its model."""
+        return {}
 
     def column_types(self) -> dict[str, Any]:
         """The columns it writes, each with the annotation of what then stands there, None where that is not known."""

@@ -85,9 +85,9 @@ class Client(Askable):
         try:
             known = self._askings.get(key)
         except TypeError:  # a list or a mapping among them
-            return load_asking({"output": output, **options})
+            return load_asking({"output": output, **options}, self.model)
         if known is None:
-            known = load_asking({"output": output, **options})
+            known = load_asking({"output": output, **options}, self.model)
             if len(self._askings) >= MAX_ASKINGS:
                 self._askings.clear()
             self._askings[key] = known

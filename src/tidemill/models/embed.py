@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import orjson
@@ -88,6 +88,10 @@ class Embed(CallNode):
     def find_model(self) -> Model:
         """The model it asks."""
         return self.model
+
+    def find_params(self) -> Mapping[str, Any]:
+        """Its `params`."""
+        return self.params
 
     def column_types(self) -> dict[str, Any]:
         """The column of its vectors."""

@@ -54,6 +54,7 @@ class EmbeddingEndpoint:
         dimensions: how long vectors are to be; None leaves it to the model.
         params: fields of the request's body passed through verbatim. Vectors are asked for in base64, which is a
             quarter of the bytes and half the time to parse; `encoding_format: float` is for a server that refuses it.
+        is_priced: whether its tokens cost what the model's do.
     """
 
     def __init__(
@@ -64,18 +65,21 @@ class EmbeddingEndpoint:
         *,
         dimensions: int | None = None,
         params: Mapping[str, Any] | None = None,
+        is_priced: bool = True,
     ) -> None:
         self.base_url = base_url
         self._url = join_address(base_url, "/embeddings")
         self._headers = {"content-type": "application/json", **headers}
         self._dimensions = dimensions
         fields = {"encoding_format": "base64"} | ({} if dimensions is None else {"dimensions": dimensions})
+        self._is_priced = is_priced
         self._head = b'{"model":' + orjson.dumps(model) + b',"input":'
         self._tail = b"," + orjson.dumps({**fields, **(params or {})})[1:]
 
     def build_request(self, texts: Sequence[str]) -> Request:
         """The request that asks for the vectors of `texts`: equal texts give equal bytes."""
-        return Request(self._url, self._headers, self._head + orjson.dumps(texts) + self._tail, 0)
+        body = self._head + orjson.dumps(texts) + self._tail
+        return Request(self._url, self._headers, body, 0, is_priced=self._is_priced)
 
     def parse_reply(self, response: Response, *, texts: int | None = None) -> Vectors:
         """The vectors in a successful response, in the order of the texts.

@@ -2,36 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
-from tidemill.calls.wire import Transport
+from tidemill.calls.wire import Request, Transport
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.models.anthropic import MessagesEndpoint
+from tidemill.models.anthropic import MessagesEndpoint, iter_misfits
 from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.litellm import SCHEME, LitellmTransport, check_litellm
 from tidemill.models.local import check_local_model, open_local_server
+from tidemill.models.messages import Message
 from tidemill.models.model import PROVIDERS, Model
 from tidemill.models.openai import ChatEndpoint
-from tidemill.models.options import Options
+from tidemill.models.options import Misfit, Options
 from tidemill.resources.demand import OnDemand
 
 
 def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
+    endpoint = _make_endpoint(model, headers, options)
+    return endpoint if _is_priced(model, options.params) else _Unpriced(endpoint)
+
+
+def _make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     base_url = find_base_url(model)
-    if model.is_litellm:
-        return ChatEndpoint(base_url, model.name, headers, options)
-    if model.speaks == "openai":
+    if _speaks_chat(model):
         return ChatEndpoint(base_url, model.name, headers, options)
     constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
     return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache, constrains=constrains)
+
+
+def _is_priced(model: Model, params: Mapping[str, Any]) -> bool:
+    """Whether tokens of requests with `params` cost what the model's do, if that is known."""
+    return model.lane_price is None or model.price_with(params) is not None
+
+
+class _Unpriced:
+    """An endpoint whose requests have fields that may change the price of its model."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.base_url = endpoint.base_url
+        self._endpoint = endpoint
+        self.parse_reply = endpoint.parse_reply
+        self.open_stream = endpoint.open_stream
+
+    def build_request(self, messages: Sequence[Message], overrides: Mapping[str, Any] | None = None) -> Request:
+        """The endpoint's own request, with no price."""
+        return self._endpoint.build_request(messages, overrides)._replace(is_priced=False)
+
+
+def list_misfits(model: Model, options: Options) -> list[Misfit]:
+    """Why `model` cannot be asked with `options` in the wire format it speaks; empty where it can."""
+    return [] if _speaks_chat(model) else list(iter_misfits(options))
+
+
+def _speaks_chat(model: Model) -> bool:
+    """Whether it is asked in OpenAI's format, as litellm takes it for all providers."""
+    return model.is_litellm or model.speaks == "openai"
 
 
 def make_embedding_endpoint(
@@ -42,14 +75,17 @@ def make_embedding_endpoint(
     Raises:
         ConfigError: its wire format has no embeddings.
     """
-    if model.speaks == "anthropic" and not model.is_litellm:
+    if not _speaks_chat(model):
         raise ConfigError(
             f"`{model.model}` cannot embed: the Anthropic format has no embeddings",
             hint="name an embedding model, for example openai/text-embedding-3-small",
         )
     plain = {"encoding_format": "float"} if model.is_litellm else {}  # the one form all its providers have
     both = {**plain, **model.params, **(params or {})}
-    return EmbeddingEndpoint(find_base_url(model), model.name, headers, dimensions=dimensions, params=both)
+    is_priced = _is_priced(model, both)
+    return EmbeddingEndpoint(
+        find_base_url(model), model.name, headers, dimensions=dimensions, params=both, is_priced=is_priced
+    )
 
 
 def find_headers(model: Model, folder: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import orjson
@@ -16,19 +16,13 @@ from tidemill.errors import DataError
 from tidemill.models.calling import CallNode
 from tidemill.models.model import Model, check_json
 from tidemill.models.options import Options
-from tidemill.models.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP
+from tidemill.models.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 from tidemill.models.prompts import Conversation, Example, Examples, render_examples
 from tidemill.models.structured import OutputParser, explain_misfits
 
 MAX_SAMPLES = 1_000
 MAX_REASKS = 999
 """A call's number is `1,000 * sample + ask`: it says the same whatever these two are set to."""
-
-_REFUSED_PARAMS = {
-    "n": "a call has one reply; the step's own `n` makes as many calls",
-    "best_of": "a call has one reply, and further ones would be billed and thrown away",
-    "stream": "the step's own `stream` asks for it",
-}
 
 
 class Generate(CallNode):
@@ -78,21 +72,7 @@ class Generate(CallNode):
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:
-        own = {"model", "messages", "response_format", *self._typed_options(), *self.parameter_columns()}
-        for key in {**self.params, **self.model.params}:
-            path = ("params", key) if key in self.params else ("model",)
-            if key in own:
-                raise PydanticCustomError(
-                    "params_key",
-                    "`params` must not set `{key}`, which the step itself sets",
-                    {"key": key, "path": path},
-                )
-            if key in _REFUSED_PARAMS:
-                raise PydanticCustomError(
-                    "params_key",
-                    "`params` must not set `{key}`: {reason}",
-                    {"key": key, "reason": _REFUSED_PARAMS[key], "path": path},
-                )
+        check_params(self.params, self.model.params, (*self._typed_options(), *self.parameter_columns()))
         return self
 
     @model_validator(mode="after")
@@ -129,9 +109,9 @@ class Generate(CallNode):
     @property
     def is_repeatable(self) -> bool:
         """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
-        temperature = {"temperature": self.temperature, **self.model.params, **self.params}["temperature"]
         # The samples of one record are to be draws of their own, unless a seed makes them different requests anyway.
-        return temperature == 0 and (self.n == 1 or self.seed is not None)
+        is_one = self.n == 1 or isinstance(self.seed, int)
+        return is_one and not isinstance(self.temperature, FromColumn) and self.options().is_repeatable
 
     @property
     def has_ceiling(self) -> bool:
@@ -151,6 +131,10 @@ class Generate(CallNode):
     def find_model(self) -> Model:
         """The model it asks."""
         return self.model
+
+    def find_params(self) -> Mapping[str, Any]:
+        """Its `params`."""
+        return self.params
 
     def column_types(self) -> dict[str, Any]:
         """The column of its replies: texts, or what `output` is; with several samples a list of them."""

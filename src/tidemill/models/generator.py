@@ -16,10 +16,14 @@ from tidemill.models.parameters import read_parameters
 from tidemill.models.prompts import PromptRenderer
 from tidemill.models.structured import OutputParser, ask_text, ask_until_valid
 from tidemill.protocols import Record
+from tidemill.resources.threads import Threads
+
+MAX_THREADS = 8
+"""Records of a step whose images are read and encoded at once."""
 
 
 class Generator:
-    """Runs one `Generate` node against one endpoint. Holds no state between records.
+    """Runs one `Generate` node against one endpoint. Holds no state between records; `close` ends its threads.
 
     Args:
         folder: what relative paths of images are relative to; by default the working folder.
@@ -35,14 +39,21 @@ class Generator:
         self._parser = OutputParser(node.output) if node.output else None
         self._columns = node.parameter_columns()
         self._varies = bool(self._columns) or (node.n > 1 and node.seed is not None)
-        self.render = PromptRenderer(
+        renderer = PromptRenderer(
             prompt=node.prompt,
             system=node.system,
             conversation=node.messages,
             examples=node.examples,
             images=node.images,
             folder=folder,
-        ).render
+        )
+        self.render = renderer.render
+        self._has_images = renderer.has_images if node.images else None
+        self._threads = Threads("images", MAX_THREADS)
+
+    def close(self) -> None:
+        """End the threads, each once it has read its images; nobody waits for that."""
+        self._threads.close()
 
     def build_request(self, record: Record) -> Request:
         """The first request for `record`, as it would be sent.
@@ -62,7 +73,10 @@ class Generator:
         return self._hooked(record, ask)
 
     async def _run(self, record: Record, ask: Ask) -> Record:
-        messages = self.render(record)
+        if self._has_images is None or not self._has_images(record):
+            messages = self.render(record)
+        else:
+            messages = await self._threads.run(self.render, record)
         if self._samples == 1:
             value: Any = await self._sample(0, ask, messages, self._vary(record, 0))
         else:

@@ -40,11 +40,10 @@ def make_image(value: Any, *, folder: Path | None = None, max_bytes: int = MAX_I
     if isinstance(value, dict):
         found = value.get("bytes")
         value = value.get("path") if found is None else found
-    if isinstance(value, str):
-        if _WEB_ADDRESS.fullmatch(value):
-            return {"type": "image", "url": value}
-        if value[:5].lower() == "data:":
-            return {"type": "image", "url": _check_data_address(value, max_bytes)}
+    if is_web_address(value):
+        return {"type": "image", "url": value}
+    if isinstance(value, str) and value[:5].lower() == "data:":
+        return {"type": "image", "url": _check_data_address(value, max_bytes)}
     if isinstance(value, (str, Path)):
         return _encode(_read(Path(value), folder, max_bytes), max_bytes)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -54,6 +53,11 @@ def make_image(value: Any, *, folder: Path | None = None, max_bytes: int = MAX_I
         save(buffer, format="PNG")
         return _encode(buffer.getvalue(), max_bytes)
     raise DataError(f"expected an image, got {type(value).__name__}", hint=_HINT)
+
+
+def is_web_address(value: Any) -> bool:
+    """Whether the image is sent as the address it is: nothing has to be read or encoded."""
+    return isinstance(value, str) and _WEB_ADDRESS.fullmatch(value) is not None
 
 
 def sniff_image(data: bytes) -> str | None:

@@ -234,14 +234,18 @@ class Model(Config, Askable):
 
     @property
     def lane_price(self) -> Price | None:
-        """What its tokens cost: its own `price`, else the known one of a model asked at its own provider.
+        """What its tokens cost: its own `price`, else the known one of a model asked at its own provider."""
+        return self.price_with({})
+
+    def price_with(self, params: Mapping[str, Any]) -> Price | None:
+        """What its tokens cost in requests with `params` besides its own: the known price is none of what these change.
 
         In the Anthropic format a price of one's own that has no rate for writing to the prompt cache gets 1.25 times
         the input rate, as the provider bills.
         """
         price = self.price
         if price is None:
-            return find_price(self.model, self.params) if self.base_url is None else None
+            return find_price(self.model, {**self.params, **params}) if self.base_url is None else None
         if self.speaks == "anthropic" and price.cache_write is None:
             return price.model_copy(update={"cache_write": round(price.input * CACHE_WRITE_FACTOR, 6)})
         return price

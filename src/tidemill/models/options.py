@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -34,11 +34,29 @@ class Options:
         """Whether something bounds a reply's tokens, as a budget in tokens or USD needs."""
         return self.max_tokens is not None or not CEILINGS.isdisjoint(self.params)
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
+        return bool({"temperature": self.temperature, **self.params}["temperature"] == 0)
+
     def override(self, overrides: Mapping[str, Any]) -> Options:
         """These with others in their place: the names of `Options`, and fields of the body over those of `params`."""
         named = {name: value for name, value in overrides.items() if name in _NAMES}
         params = {name: value for name, value in overrides.items() if name not in _NAMES}
         return replace(self, **named, params={**self.params, **params})
+
+
+class Misfit(NamedTuple):
+    """An option that a wire format does not have, or needs and is not given.
+
+    Attributes:
+        option: its name.
+        message: what is wrong, with `hint` the mend.
+    """
+
+    option: str
+    message: str
+    hint: str
 
 
 CEILINGS = frozenset({"max_tokens", "max_completion_tokens"})

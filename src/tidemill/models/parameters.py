@@ -1,12 +1,13 @@
-"""Parameters of a request that each record sets itself, in a column."""
+"""Parameters of a request: those that have names, those that a record sets in a column, those that none may set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from tidemill.config.coercion import ConfigRules
 from tidemill.config.model import Config
@@ -42,7 +43,38 @@ KINDS: Mapping[str, Any] = {
     "seed": Seed,
     "stop": Stop,
 }
-"""The parameters that a step names itself, and what each may be."""
+"""The parameters that a step or a question names itself, and what each may be."""
+
+_OWN = "it has a word of its own"
+_REFUSED: Mapping[str, str] = {
+    "model": _OWN,
+    "messages": _OWN,
+    "response_format": _OWN,
+    "n": "a call has one reply, and the `n` of a step makes as many calls",
+    "best_of": "a call has one reply, and further ones would be billed and thrown away",
+    "stream": "a reply that comes piece by piece is asked for with `stream`",
+}
+"""Fields of a chat request's body that `params` must not set, each with its reason."""
+
+
+def check_params(own: Collection[str], model: Collection[str], named: Collection[str]) -> None:
+    """Refuse fields of a chat request's body that are said in another way.
+
+    Args:
+        own: the fields that the `params` of the step or question set.
+        model: those that its model's `params` set.
+        named: the parameters that it names itself.
+
+    Raises:
+        PydanticCustomError: one of them; its path is that in `params`, or the model's.
+    """
+    reasons = {**_REFUSED, **dict.fromkeys(named, "it is set by its own name as well")}
+    for params, whose in ((own, "`params`"), (model, "the model's `params`")):
+        for key in params:
+            if key in reasons:
+                path = ("params", key) if params is own else ("model",)
+                context = {"whose": whose, "key": key, "reason": reasons[key], "path": path}
+                raise PydanticCustomError("params_key", "{whose} must not set `{key}`: {reason}", context)
 
 
 def read_parameters(columns: Mapping[str, str], record: Record) -> dict[str, Any]:

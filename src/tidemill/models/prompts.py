@@ -17,7 +17,7 @@ from tidemill.config.templates import Template
 from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
-from tidemill.models.images import make_image
+from tidemill.models.images import is_web_address, make_image
 from tidemill.models.messages import Message, Part
 from tidemill.protocols import Record
 
@@ -167,6 +167,13 @@ class PromptRenderer:
             self._add_images(messages, record)
         return messages
 
+    def has_images(self, record: Any) -> bool:
+        """Whether `render` has to read or encode an image of `record`: work for a thread."""
+        if not isinstance(record, dict):
+            return False
+        values = (record.get(column) for column in self._images)
+        return any(each is not None and not is_web_address(each) for value in values for each in _list_images(value))
+
     def _count_shared(self, system: Template | None) -> int:
         """How many messages are the same for every record, from the first on; 0 where caching them is not worth it."""
         turns = self._conversation if isinstance(self._conversation, tuple) else ()
@@ -200,8 +207,7 @@ class PromptRenderer:
         for column in self._images:
             if column not in record:
                 raise missing_column(column, record)
-            value = record[column]
-            found = value if isinstance(value, (list, tuple)) else (value,)
+            found = _list_images(record[column])
             images += [_make_image(each, column, self._folder) for each in found if each is not None]
         if not images:
             return
@@ -219,6 +225,10 @@ def _render_constant(template: Template) -> str | None:
         return None if template.variables else template.render({})
     except DataError:  # told at each record
         return None
+
+
+def _list_images(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _make_image(value: Any, column: str, folder: Path | None) -> Part:

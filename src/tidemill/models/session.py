@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import orjson
 
 from tidemill.calls.budget import BudgetLedger
+from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
 from tidemill.calls.meter import Meter
@@ -91,8 +92,9 @@ class Session:
         self.is_closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._scope = Scope()
-        self._endpoints: dict[tuple[int, bool], tuple[Asking, Endpoint]] = {}
+        self._endpoints: dict[tuple[int, bool], tuple[Asking, Endpoint, bool]] = {}
         self.lane: Lane
+        self._repeatable: Coalescing
         self._locate: Locate | None
         self._headers: Mapping[str, str]
         with ExitStack() as held:
@@ -145,16 +147,17 @@ class Session:
             self.close()
 
     async def ask(self, asking: Asking, messages: Sequence[Message]) -> Any:
-        """The reply to `messages`, or with an `output` the object in it.
+        """The reply to `messages`, or with an `output` the object in it; at temperature 0 identical ones are one call.
 
         Raises:
             PermanentCallError: there is an output, and the model refused or no reply fitted.
             CallError, BudgetError: as the lane raises them.
         """
-        endpoint = self.endpoint(asking)
+        _, endpoint, is_repeatable = self._find_endpoint(asking, stream=False)
+        way = self._repeatable if is_repeatable else self.lane
 
         async def ask(number: int, asked: Sequence[Message]) -> Reply:
-            return await self.send(endpoint.build_request(asked), endpoint.parse_reply)
+            return self._learn(request := endpoint.build_request(asked), await way.call(request, endpoint.parse_reply))
 
         if asking.output is None:
             return await ask(0, messages)
@@ -163,12 +166,9 @@ class Session:
             parser, parser.parse_object, messages, ask, max_reasks=asking.max_reasks, max_tokens=asking.max_tokens
         )
 
-    async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send | None = None) -> Reply:
-        """The reply that `decode` makes of the answer to `request`, by the lane."""
-        reply = await self.lane.call(request, decode, send=send)
-        if reply.usage is not None:
-            self._terms.counter.learn(request, reply.usage)
-        return reply
+    async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send) -> Reply:
+        """The reply that `decode` makes of the answer to `request`, a call of its own; `send` makes its attempts."""
+        return self._learn(request, await self.lane.call(request, decode, send=send))
 
     async def count_local(self, prompt: str | Sequence[Message]) -> int:
         """The tokens that a local model's own server counts: of a text, or of messages as it is asked them."""
@@ -188,15 +188,27 @@ class Session:
 
     def endpoint(self, asking: Asking, *, stream: bool = False) -> Endpoint:
         """Where and how the model is asked with these options; the same one for the same object."""
+        return self._find_endpoint(asking, stream=stream)[1]
+
+    def _find_endpoint(self, asking: Asking, *, stream: bool) -> tuple[Asking, Endpoint, bool]:
+        """What `endpoint` gives, and whether its requests are repeatable."""
         key = id(asking), stream
         known = self._endpoints.get(key)
         if known is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
             model = self._terms.model
-            endpoint = make_endpoint(model, self._headers, asking.options(model, stream=stream))
-            known = self._endpoints[key] = (asking, endpoint)  # which holds it, so that the id stays its own
-        return known[1]
+            options = asking.options(model, stream=stream)
+            endpoint = make_endpoint(model, self._headers, options)
+            # The asking is held along with it, so that the id stays its own.
+            known = self._endpoints[key] = (asking, endpoint, options.is_repeatable)
+        return known
+
+    def _learn(self, request: Request, reply: Reply) -> Reply:
+        """`reply`, which told what `request` came to."""
+        if reply.usage is not None:
+            self._terms.counter.learn(request, reply.usage)
+        return reply
 
     async def _start(self) -> None:
         terms = self._terms
@@ -207,6 +219,8 @@ class Session:
             self._scope.defer_async(engine.close, "engine")
             key = terms.model.model
             self.lane, self._locate = open_lane(terms.model, key, engine, self._scope, terms.folder)
+            self._repeatable = Coalescing(self.lane, terms.meter)
+            self._scope.defer_async(self._repeatable.close, "calls")
         except BaseException as exc:
             await self._scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise

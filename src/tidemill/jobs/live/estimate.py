@@ -146,7 +146,7 @@ class _Tally:
     def scale(self, factor: float) -> StepEstimate:
         """The estimate for `factor` times the sample."""
         calls, tokens, low, high = self._sum()
-        price = None if self.model is None else self.model.lane_price
+        price = self.node.find_price()
         usd_low = usd_high = 0.0 if self.model is None else None
         if price is not None:
             pricing = Pricing(price)

@@ -125,10 +125,10 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
         count = min(count, tail[0].count)
     names = step_names(tuple(nodes))[len(before) :][:end]
     prices = {
-        f"{name}.{label}" if label else name: Pricing(model.lane_price)
+        f"{name}.{label}" if label else name: Pricing(price)
         for name, node in zip(names, steps, strict=True)
         for label, _, call in (node.iter_calls() if isinstance(node, CallNode) else ())
-        if (model := call.find_model()) is not None and model.lane_price is not None
+        if (price := call.find_price()) is not None
     }
     trials = list(islice(_iter_trials(source, before), count))
     with Bridge() as bridge:

@@ -16,10 +16,11 @@ from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.endpoints import find_headers
+from tidemill.models.endpoints import find_headers, list_misfits
 from tidemill.models.generate import Generate
 from tidemill.models.local import check_local_model
 from tidemill.models.model import Model
+from tidemill.models.options import Misfit
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:
@@ -46,7 +47,8 @@ def draft_job(job: JobSpec) -> Draft:
 def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
     models = [_check_models] if call else []
-    checks = (_check_names, check_halves, *models, _check_budget, _check_outputs, check_folders, check_records)
+    asked = (_check_formats, _check_budget, _check_outputs)
+    checks = (_check_names, check_halves, *models, *asked, check_folders, check_records)
     return [problem for check in checks for problem in check(draft)]
 
 
@@ -80,27 +82,47 @@ def _check_model(model: Model, folder: Path) -> None:
     check_local_model(model.model, folder=folder)
 
 
+def _check_formats(draft: Draft) -> Iterator[Problem]:
+    """What a wire format does not have, or needs: the first request of each record would fail."""
+    for index, path, node in draft.find_calls():
+        if not (draft.steps[index].is_whole and isinstance(node, Generate)):
+            continue
+        for option, message, hint in _list_misfits(node):
+            fields = (option,) if getattr(node, option) is not None else ()
+            yield draft.problem(draft.path(index, *path, *fields), message, hint)
+
+
+def _list_misfits(node: Generate) -> list[Misfit]:
+    """Those of its options; one that each record sets itself counts as set."""
+    return list_misfits(node.model, node.options().override(dict.fromkeys(node.parameter_columns(), 1)))
+
+
 def _check_budget(draft: Draft) -> Iterator[Problem]:
     budget = draft.budget
     if budget is None or (budget.usd is None and budget.tokens is None):
         return
     kind = "usd" if budget.usd is not None else "tokens"
     for index, path, node in draft.find_calls():
-        if draft.steps[index].is_whole and isinstance(node, Generate) and not node.has_ceiling:
+        if not (draft.steps[index].is_whole and isinstance(node, Generate)):
+            continue
+        if not node.has_ceiling and not any(each.option == "max_tokens" for each in _list_misfits(node)):
             yield draft.problem(
                 draft.path(index, *path),
                 f"budget.{kind} needs a ceiling for every call, and this step has no max_tokens",
                 "set max_tokens: the most tokens a reply may have",
             )
     priced: list[Model] = [UNREADABLE]
-    for index, path, model in draft.find_models() if budget.usd is not None else ():
-        if model.lane_price is None and model not in priced and draft.steps[index].is_whole:
+    for index, path, node in draft.find_calls() if budget.usd is not None else ():
+        model = node.find_model()
+        if model is None or model in priced or not draft.steps[index].is_whole or node.find_price() is not None:
+            continue
+        needed, fields = f"budget.usd needs the price of `{model.model}`", ("model",)
+        if model.lane_price is not None:
+            needed, fields = f"{needed}, and these may change the known one", ("params",)
+        else:
             priced.append(model)
-            yield draft.problem(
-                draft.path(index, *path),
-                f"budget.usd needs the price of `{model.model}`",
-                "set price: {input: …, output: …}, in USD per million tokens",
-            )
+        hint = "set price: {input: …, output: …}, in USD per million tokens"
+        yield draft.problem(draft.path(index, *path, *fields), needed, hint)
 
 
 def _check_outputs(draft: Draft) -> Iterator[Problem]:

@@ -22,9 +22,8 @@ from tidemill.models.branches import Gather
 from tidemill.models.call import Call, Caller, Value
 from tidemill.models.calling import CallNode, Runner
 from tidemill.models.embed import Embed, Embedder, Embedding
-from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoint import Endpoint
-from tidemill.models.endpoints import find_base_url, find_headers, make_endpoint
+from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
 from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.generator import Generator
 from tidemill.models.lanes import open_lane
@@ -104,7 +103,7 @@ class _Opener:
     def open(self, node: CallNode, name: str) -> tuple[Runner, Line]:
         """What runs the step, and how its calls go out."""
         if isinstance(node, Generate):
-            return self._open_generate(node)
+            return self._open_generate(node, name)
         if isinstance(node, Embed):
             return self._open_embed(node, name)
         assert isinstance(node, Call)
@@ -118,21 +117,19 @@ class _Opener:
             opened.append((runner, replace(line, label=label, first=place * CALLS_OF_BRANCH)))
         return tuple(opened)
 
-    def _open_generate(self, node: Generate) -> tuple[Runner, Line]:
+    def _open_generate(self, node: Generate, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
         endpoint = make_endpoint(node.model, model.headers, node.options())
         way: Way = model.repeatable if node.is_repeatable else model.lane
         if node.stream:
             way = _Streamed(way, endpoint, model.lane.send)
         generator = Generator(node, endpoint, folder=self._folder)
+        self._scope.defer(generator.close, name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)
-        params = {**node.model.params, **node.params}
-        endpoint = EmbeddingEndpoint(
-            find_base_url(node.model), node.model.name, model.headers, dimensions=node.dimensions, params=params
-        )
+        endpoint = make_embedding_endpoint(node.model, model.headers, dimensions=node.dimensions, params=node.params)
         embedder = Embedder(node, endpoint)
         batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
         self._scope.defer_async(batching.close, name)
@@ -140,7 +137,7 @@ class _Opener:
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
         address = f"call://{quote(name, safe='')}"
-        lane = self._engine.lane(f"call {name}", limits=node.limits, endpoint=address, price=FREE)
+        lane = self._engine.lane(f"call {name}", limits=node.lane_limits, endpoint=address, price=FREE)
         caller = Caller(node, name)
         self._scope.defer(caller.close, name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
@@ -150,7 +147,9 @@ class _Opener:
         if known is None:
             headers = {} if self._folder is None else find_headers(model, self._folder)
             lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
-            known = _OpenModel(model, headers, lane, Coalescing(lane, self._engine.meter))
+            repeatable = Coalescing(lane, self._engine.meter)
+            self._scope.defer_async(repeatable.close, model.model)
+            known = _OpenModel(model, headers, lane, repeatable)
             self._models.append(known)
         return known
 
@@ -186,7 +185,7 @@ def count_slots(nodes: Sequence[Node]) -> int:
     called = [node for node in nodes if isinstance(node, CallNode)]
     for node in (call for each in called for _, _, call in each.iter_calls()):
         if isinstance(node, Call):
-            slots += node.limits.slots
+            slots += node.lane_limits.slots
         elif (model := node.find_model()) is not None and model not in models:
             models.append(model)
             slots += model.lane_limits.slots
