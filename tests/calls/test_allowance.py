@@ -99,7 +99,7 @@ def test_a_refill_is_followed(rate: float, latency_s: float) -> None:
             level -= 1
             sent += 1
             notes.append((now + latency_s, place, now, float(int(level))))
-    assert sent >= 0.7 * (began + rate * 6.0) - 5
+    assert sent >= 0.65 * (began + rate * 6.0) - 5
 
 
 def test_all_of_it_is_back_at_its_reset() -> None:
