@@ -15,7 +15,7 @@ demo: $(INSTALLED)
 	@$(BIN)/tidemill demo
 
 test: $(INSTALLED)
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 check: lint types layers test
 
