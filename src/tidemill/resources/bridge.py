@@ -79,7 +79,7 @@ class Bridge:
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of `coroutine`, run on the bridge's loop and awaited in another.
 
-        Cancelling cancels the coroutine, and is raised once that has ended.
+        Cancelling, however often, cancels the coroutine once, and is raised when that has ended.
         """
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
@@ -94,8 +94,9 @@ class Bridge:
             try:
                 await ended.wait()
             except asyncio.CancelledError as exc:
+                if cancelled is None:  # once: a second one would cut short how the coroutine ends
+                    running.cancel()
                 cancelled = exc
-                running.cancel()
         try:
             if cancelled is not None:
                 raise cancelled
