@@ -54,7 +54,7 @@ def test_results_come_in_the_order_of_the_source(server: FaultServer) -> None:
     server.faults = Faults(script=uneven)
     assert ids(asked(server, 100)) == list(range(100))
     assert server.billed == 100
-    assert server.max_in_flight == SLOTS
+    assert server.max_in_flight <= SLOTS
 
 
 def test_take_bills_what_it_takes(server: FaultServer) -> None:

@@ -210,7 +210,7 @@ async def test_a_running_run_tells_all_of_that_too(tmp_path: Path) -> None:
     console = Console(width=120, color_system=None, record=True, file=io.StringIO(), highlight=False)
     print_status(console, last)
     text = console.export_text()
-    assert "9 calls in 9 attempts, 0 failed; at most 8 in flight" in text
+    assert f"9 calls in 9 attempts, 0 failed; at most {report.calls['max_in_flight']} in flight" in text
     assert "openai/any: concurrency 8; 8 at once now" in text
     assert "90 tokens in, 45 out, $0.0000" in text
 
