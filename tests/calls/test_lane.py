@@ -280,12 +280,16 @@ def test_a_call_cancelled_during_back_off_frees_its_slot() -> None:
 
 def test_a_call_cancelled_during_commit_frees_its_slot() -> None:
     """The value is then not returned; whether it is durable, the ledger knows."""
+    begun: list[str] = []
 
     async def scene(lane: Lane, meter: Meter) -> None:
         async def commit(answer: Answer, attempts: int) -> None:
+            begun.append(answer.text)
             await asyncio.sleep(60.0)
 
         await cancel_after(lane.call(request(), decode, commit), 1.0)
+        assert begun == ["12"]
+        assert (meter.in_flight, lane.sending) == (0, 0)
 
     on_lane(FarSide(lambda _: GOOD), scene, concurrency=2)
 

@@ -324,11 +324,18 @@ async def test_a_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
         await transport.close()
 
 
-async def test_closing_twice_is_allowed() -> None:
-    """A transport never used has nothing to close."""
-    transport = HttpTransport()
-    await transport.close()
-    await transport.close()
+@pytest.mark.parametrize("is_used", [False, True])
+async def test_closing_twice_is_allowed(transport: HttpTransport, server: FaultServer, is_used: bool) -> None:
+    """The first time ends every connection; one never used has nothing to close."""
+    await transport.send(chat(server.base_url), 10.0)  # what a loop opens once and keeps is open from then on
+    before = await count_files(server)
+    other = HttpTransport()
+    if is_used:
+        await other.send(chat(server.base_url), 10.0)
+        assert await count_files(server) == before + 2
+    for _ in range(2):
+        await other.close()
+        assert await count_files(server) == before
 
 
 @dataclass
