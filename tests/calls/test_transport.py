@@ -13,14 +13,14 @@ import ssl
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 import trustme
-from rawserver import listen, relay
+from answer import Answer
+from rawserver import listen, open_full, relay
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
@@ -129,16 +129,8 @@ async def test_a_refused_connection_is_unreachable(transport: HttpTransport) -> 
 
 async def test_a_connection_that_hangs_is_unreachable(transport: HttpTransport) -> None:
     """A full backlog lets a connect hang as a firewall does; `connect_timeout_s` ends it, not the attempt's limit."""
-    with contextlib.ExitStack() as sockets:
-        full = sockets.enter_context(socket.socket())
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(4):
-            waiting = sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        with pytest.raises(UnreachableError, match="no answer in time"):
-            await transport.send(chat(f"http://127.0.0.1:{full.getsockname()[1]}"), 60.0)
+    with open_full() as (host, port), pytest.raises(UnreachableError, match="no answer in time"):
+        await transport.send(chat(f"http://{host}:{port}"), 60.0)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://example.org/x", "http://[::1/x"])
@@ -336,13 +328,6 @@ async def test_closing_twice_is_allowed(transport: HttpTransport, server: FaultS
     for _ in range(2):
         await other.close()
         assert await count_files(server) == before
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:
