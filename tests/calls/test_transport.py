@@ -52,11 +52,6 @@ async def transport() -> AsyncIterator[HttpTransport]:
     await transport.close()
 
 
-@pytest.fixture
-def server(fault_server: FaultServer) -> FaultServer:
-    return fault_server
-
-
 @contextlib.asynccontextmanager
 async def serve_raw(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that answers every request with these bytes and closes; and the heads it was sent."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -22,12 +21,6 @@ Record = dict[str, Any]
 
 class Label(BaseModel):
     sentiment: Literal["positive", "negative"]
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
 
 
 @pytest.fixture

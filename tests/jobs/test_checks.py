@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,6 @@ def test_every_problem_has_its_place(folder: Path) -> None:
     assert (Path(problem.place.file).name, problem.place.line, problem.place.column) == ("prompt.txt", 3, 22)
     assert problem.path == ("steps", 1, "generate", "prompt")
     assert problem.hint == "did you mean `title`?"
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
 
 
 def model_of(server: FaultServer) -> tm.Model:

@@ -21,12 +21,6 @@ Record = dict[str, Any]
 SLOTS = 8
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
 def model_of(server: FaultServer, **limits: Any) -> tm.Model:
     return tm.model(
         "openai/any", base_url=server.base_url, api_key="none", limits=tm.Limits(**{"concurrency": SLOTS, **limits})

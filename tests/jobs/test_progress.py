@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,12 +73,6 @@ async def test_how_many_there_will_be_is_told_by_what_is_read(tmp_path: Path, na
     assert report.done <= 50
     assert seen[-1].total is not None
     assert 380 < seen[-1].total < 440
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
 
 
 def stream_of(server: FaultServer, count: int) -> tm.Stream[dict[str, Any]]:

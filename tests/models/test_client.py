@@ -33,12 +33,6 @@ class Label(BaseModel):
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
-@pytest.fixture
 def model(server: FaultServer) -> Iterator[tm.Model]:
     with make(server) as model:
         yield model

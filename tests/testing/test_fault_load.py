@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 
 import orjson
@@ -48,12 +47,6 @@ def write_request(body: bytes) -> bytes:
 
 def send(client: socket.socket, body: bytes) -> None:
     client.sendall(write_request(body))
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
 
 
 def test_what_is_beyond_a_quota_is_refused_and_counted(server: FaultServer) -> None:

@@ -60,12 +60,6 @@ def content(body: bytes) -> str:
     return str(orjson.loads(body)["choices"][0]["message"]["content"])
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as running:
-        yield running
-
-
 def fail_with(server: FaultServer, fault: Fault) -> None:
     server.faults = Faults(script=lambda call: fault)
 
