@@ -7,6 +7,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec.structs
+
 from tidemill.calls.admission import OVERLOADED, Admission
 from tidemill.calls.budget import Pricing
 from tidemill.calls.credentials import mask_error
@@ -175,7 +177,7 @@ class Lane:
         if self._is_stopped:
             raise LaneStopped
         base_url = await locate()
-        call.request = call.request._replace(url=base_url + call.request.url)
+        call.request = msgspec.structs.replace(call.request, url=base_url + call.request.url)
 
     async def _back_off(self, call: Call, delay_s: float) -> None:
         """What has to pass before the next attempt is admitted."""

@@ -119,14 +119,12 @@ class Meter:
         if usage is None:
             self.unknown_usage += 1
             return
-        tokens, more, cached, written, thought = usage
-        self.input_tokens += tokens
-        self.output_tokens += more
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
         self.pico_usd += pico_usd
-        if cached or written or thought:
-            self.cached_tokens += cached
-            self.cache_write_tokens += written
-            self.reasoning_tokens += thought
+        self.cached_tokens += usage.cached_tokens
+        self.cache_write_tokens += usage.cache_write_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
 
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
