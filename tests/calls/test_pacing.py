@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.pace import NEAR_RATIO, SLOWEST_S, Pace, Throughput
+from tidemill.calls.pace import SLOWEST_S, Pace
+from tidemill.calls.search import NEAR_RATIO
+from tidemill.calls.throughput import Throughput
 
 
 def carry(throughput: Throughput, rate: float, start: float, stop: float) -> None:

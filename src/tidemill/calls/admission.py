@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from functools import partial
 from typing import Final
 
@@ -14,7 +13,6 @@ from tidemill.calls.governor import Governor, Ticket
 from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
 from tidemill.calls.quota import NO_COST, Cost, Reservation, share_quota
-from tidemill.calls.retry import parse_retry_after
 from tidemill.calls.wire import Request, Response, Usage
 
 OVERLOADED: Final = frozenset({503, 529})
@@ -117,10 +115,7 @@ class Admission:
 
     def try_admit(self, entry: Entry) -> bool:
         """Whether the entry's attempt may go at once; its ticket, and its reservation, are then taken."""
-        pacing = self._pacing
-        if pacing.is_busy and not pacing.is_next(again=entry.is_begun):
-            return False
-        return self._take(entry, self._loop.time()) <= 0.0
+        return self._pacing.take(partial(self._take, entry), again=entry.is_begun)
 
     async def admit(self, entry: Entry) -> None:
         """Wait until the entry's attempt may go; its ticket, and its reservation, are then taken."""
@@ -156,15 +151,14 @@ class Admission:
             self._counts_tokens = self._counts_tokens or governor.counts_tokens
             self._pacing.serve()
 
-    def note_refusal(self, entry: Entry, response: Response, *, is_calm: bool) -> None:
+    def note_refusal(self, entry: Entry, response: Response, retry_after_s: float | None, *, is_calm: bool) -> None:
         """An answer without use came to it; `is_calm` says that nothing speaks of an outage."""
         ticket = entry.ticket
         if ticket is None:
             return
         if response.status == 429:
-            headers = response.headers
-            retry_after_s = parse_retry_after(headers, wall_s=time.time())
-            self._governor.throttle(self._loop.time(), ticket, retry_after_s=retry_after_s, headers=headers)
+            now, headers = self._loop.time(), response.headers
+            self._governor.throttle(now, ticket, retry_after_s=retry_after_s, headers=headers)
             entry.ticket = None
         elif response.status < 500:
             self._governor.let_through(self._loop.time(), ticket, headers=response.headers)

@@ -8,8 +8,9 @@ from types import TracebackType
 
 from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import BudgetLedger
+from tidemill.calls.budget_gate import BudgetGate, CommitLease
 from tidemill.calls.credentials import label_endpoint
-from tidemill.calls.gates import BudgetGate, CommitLease, EndpointGate
+from tidemill.calls.endpoint_gate import EndpointGate
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter

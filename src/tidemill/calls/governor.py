@@ -9,9 +9,13 @@ from typing import Final, NamedTuple
 
 from tidemill.calls.allowance import Allowance, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
-from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace, Throughput
+from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace
 from tidemill.calls.quota import Cost
+from tidemill.calls.throughput import Throughput
 
+SOON_S: Final = 0.5
+TELLING: Final = 16
+"""What was carried is measured over so long, and over so many replies at least."""
 SPACED_S: Final = 60.0
 SPACING: Final = 1.25
 """For so long behind a refusal, calls go apart as they would if they took turns, at that many times the rate."""
@@ -153,7 +157,7 @@ class Governor:
 
     def _carried(self, now: float) -> float:
         """Attempts a second that were let through lately."""
-        return self._throughput.lately(now, max(1.0, 2 * self.limit.latency_s))
+        return self._throughput.per_second(now, max(SOON_S, 2 * self.limit.latency_s), least=TELLING)
 
     def overload(self, now: float, ticket: Ticket) -> None:
         """It met an overloaded server (503, 529)."""

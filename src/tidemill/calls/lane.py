@@ -11,9 +11,11 @@ import msgspec.structs
 
 from tidemill.calls.admission import OVERLOADED, Admission
 from tidemill.calls.budget import Pricing
+from tidemill.calls.budget_gate import BudgetGate
 from tidemill.calls.credentials import mask_error
+from tidemill.calls.endpoint_gate import EndpointGate
 from tidemill.calls.estimates import InputCounter, TokenEstimates
-from tidemill.calls.gates import BudgetGate, EndpointGate, TimedGate
+from tidemill.calls.gates import TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send
@@ -289,8 +291,9 @@ class Lane:
         finally:
             self._gate.in_flight -= 1
         if not 200 <= response.status < 300:
-            self._admission.note_refusal(call, response, is_calm=self._breaker.is_closed)
-            raise judge_response(response, call.request, wall_s=time.time())
+            error = judge_response(response, call.request, wall_s=time.time())
+            self._admission.note_refusal(call, response, error.retry_after_s, is_calm=self._breaker.is_closed)
+            raise error
         call.answered = True
         if not self._breaker.is_calm:
             self._gate.succeed()
