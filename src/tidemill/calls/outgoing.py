@@ -65,7 +65,7 @@ class Call(Entry):
     error: CallError | None = None
 
     def __init__(self, request: Request, send: Send) -> None:
-        super().__init__(request)
+        self.request = request
         self.send = send
 
 
