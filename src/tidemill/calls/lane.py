@@ -65,6 +65,7 @@ class Lane:
         self._admission = Admission(limits, meter=meter, rng=rng, estimates=estimates)
         self._retrying = TimedGate(self._loop)
         self._retries = RetryBudget(limits.retry_ratio)
+        self._deadline_s = limits.deadline_s
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._is_stopped = False
         self._inside = self._parked = 0  # calls begun and not ended, and those of them that wait for news
@@ -79,6 +80,7 @@ class Lane:
     def change(self, limits: Limits) -> None:
         """Go by other limits from now on; what is in flight ends by the old ones."""
         self.limits = limits
+        self._deadline_s = limits.deadline_s
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._admission.change(limits)
 
@@ -293,7 +295,7 @@ class Lane:
             timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
             call.answered = False
         else:
-            call.deadline_at = now + self.limits.deadline_s
+            call.deadline_at = now + self._deadline_s
             call.is_begun = True
         call.attempts += 1
         self.sending += 1

@@ -122,9 +122,10 @@ class Meter:
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
         self.pico_usd += pico_usd
-        self.cached_tokens += usage.cached_tokens
-        self.cache_write_tokens += usage.cache_write_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
+        if usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            self.cached_tokens += usage.cached_tokens
+            self.cache_write_tokens += usage.cache_write_tokens
+            self.reasoning_tokens += usage.reasoning_tokens
 
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
