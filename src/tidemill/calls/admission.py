@@ -141,7 +141,7 @@ class Admission:
             return
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
-        is_used = self._slots.is_used and not self._pacing.is_busy
+        is_used = not governor.limit.is_fixed and self._slots.is_used and not self._pacing.is_busy
         governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
             self._slots.serve()

@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         "_headers",
         "_heads",
         "_heard_at",
+        "_is_between",
         "_looks_at",
         "_loop",
         "_max_body_bytes",
@@ -146,12 +147,11 @@ class Connection(asyncio.Protocol):
         if self._waiter is None or self._parser is None:  # said unasked, or behind the response it had to give
             self.close()
             return
-        is_first = not (self._has_head or self._head_bytes)
-        if is_first and self._on_chunk is None and (known := self._heads.find(data)) is not None:
-            head, body = known
-            self._give(Response(head.status, head.headers, body), keeps_alive=True)
+        if self._is_between and self._on_chunk is None and (known := self._heads.find(data)) is not None:
+            self._give(known, keeps_alive=True)
             return
-        self._whole = data if is_first else b""
+        self._whole = data if self._is_between else b""
+        self._is_between = False
         try:
             self._parser.feed_data(data)
         except PARSER_ERRORS as exc:
@@ -248,6 +248,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._has_head = False
         self._whole = b""
+        self._is_between = True
 
     def _ends_with_connection(self) -> bool:
         """Whether the body says neither its length nor its chunks (RFC 9112, 6.3)."""

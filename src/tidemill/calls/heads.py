@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
+
+from tidemill.calls.wire import Response
 
 MOST_HEADS: Final = 256
 MOST_BYTES: Final = 4096
@@ -12,7 +16,7 @@ LEAST_RATIO: Final = 0.25
 _END: Final = b"\r\n\r\n"
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True):
     """A parsed head whose body has as many bytes as `content-length` says and is in no encoding."""
 
     status: int
@@ -35,8 +39,8 @@ class Heads:
         self._found = 0
         self._is_worthwhile = True
 
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and the body, where `data` is one whole response whose head is known."""
+    def find(self, data: bytes) -> Response | None:
+        """The response that `data` is, where it is one whole response whose head is known."""
         if not self._known:
             return None
         end = data.find(_END) + 4
@@ -44,7 +48,7 @@ class Heads:
         if head is None or len(data) != end + head.body_bytes:
             return None
         self._found += 1
-        return head, data[end:]
+        return Response(head.status, head.headers, data[end:])
 
     def note(self, data: bytes, status: int, headers: Mapping[str, str]) -> None:
         """`data` was parsed as one whole response, with a body in no encoding."""
