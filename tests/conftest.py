@@ -143,9 +143,15 @@ def new_files(before: Mapping[str, str]) -> list[str]:
 
 @pytest.fixture
 def fault_server() -> Iterator[FaultServer]:
-    """A loopback server of its own for one test, answering well until it is told otherwise."""
-    with FaultServer() as server:
+    """A loopback server of its own for one test, which keeps every call and answers well until it is told otherwise."""
+    with FaultServer(keep_calls=True) as server:
         yield server
+
+
+@pytest.fixture
+def server(fault_server: FaultServer) -> FaultServer:
+    """The same, for files where no other server is meant."""
+    return fault_server
 
 
 @pytest.fixture(scope="session")

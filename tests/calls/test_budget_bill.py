@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from answer import decode_bill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import astuple
@@ -20,19 +21,6 @@ from tidemill.testing.clock import run_virtual
 from tidemill.testing.scripted import STALL, ScriptedTransport, error_response
 
 ENDPOINT = "https://api.example/v1"
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
-
-
-def decode(response: Response) -> Answer:
-    if response.body == b"garbage":
-        raise TransientCallError("garbage")
-    return Answer(None if response.body == b"untold" else Usage(*map(int, response.body.split())))
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ async def spend(bank: Bank, transport: Biller, budget: Budget, limits: Limits) -
     lane = engine.lane("m", limits=limits, endpoint=ENDPOINT, price=bank.habits.price)
     sizes = [(rng.randint(1, 200), rng.randint(0, 100)) for _ in range(60)]
     requests = [Request(ENDPOINT, {}, b"x" * size, output) for size, output in sizes]
-    calls = [asyncio.create_task(lane.call(sent, decode)) for sent in requests]
+    calls = [asyncio.create_task(lane.call(sent, decode_bill)) for sent in requests]
     for call in rng.sample(calls, 10):
         asyncio.get_running_loop().call_later(rng.uniform(0.0, 4.0), call.cancel)
     await asyncio.sleep(rng.uniform(0.0, 8.0))

@@ -9,24 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from answer import Answer
 
 from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
-from tidemill.calls.wire import Request, Response, Usage
+from tidemill.calls.wire import Request, Response
 from tidemill.errors import CallError, PermanentCallError, ResourceError, TransientCallError
 from tidemill.testing import ScriptedTransport, error_response, run_virtual
 
 ENDPOINT = "https://api.example/v1"
-
-
-@dataclass
-class Answer:
-    text: str
-    usage: Usage | None = None
-    is_cut: bool = False
-    first_token_s: float | None = None
 
 
 @dataclass
@@ -46,7 +39,7 @@ class Desk:
         async def run() -> str:
             request = Request(ENDPOINT, {}, body.encode(), 10)
             value: Answer = await self.way.call(
-                request, lambda response: Answer(response.body.decode()), commit or note
+                request, lambda response: Answer(text=response.body.decode()), commit or note
             )
             return value.text
 

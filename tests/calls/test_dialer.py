@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from rawserver import OK, RawServer, listen, post, relay, serve_raw
+from rawserver import OK, RawServer, listen, open_full, post, relay, serve_raw
 
 from tidemill.calls.address import Origin
 from tidemill.calls.dialer import Dialer, interleave
@@ -237,16 +237,9 @@ def test_both_kinds_of_address_are_tried_in_turns() -> None:
 
 async def test_an_address_that_hangs_does_not_hold_up_the_next() -> None:
     """The second is tried beside it, and the loser is closed."""
-    with contextlib.ExitStack() as sockets:
-        full = sockets.enter_context(socket.socket())  # a full backlog lets a connect hang as a firewall does
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(4):
-            waiting = sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
+    with open_full() as hanging:
         async with serve_raw(OK) as server:
-            dialer = Dialer(Names(full.getsockname(), ("127.0.0.1", server.port)))
+            dialer = Dialer(Names(hanging, ("127.0.0.1", server.port)))
             pool = open_pool(dialer)
             connection = await pool.wait()
             assert (await connection.ask(b"POST / HTTP/1.1\r\n\r\n", 10.0)).status == 200

@@ -3,11 +3,11 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec.structs
 import pytest
+from answer import Answer
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
@@ -23,14 +23,6 @@ ENDPOINT = "https://api.example/v1"
 GOOD = Response(200, {}, b"12")
 
 
-@dataclass
-class Answer:
-    text: str
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
-
-
 def request(text: str = "hello") -> Request:
     return Request(f"{ENDPOINT}/chat/completions", {"authorization": "Bearer canary-key"}, text.encode(), 100)
 
@@ -38,7 +30,7 @@ def request(text: str = "hello") -> Request:
 def decode(response: Response) -> Answer:
     if not response.body.isdigit():
         raise TransientCallError(f"not a number: {response.body.decode()}")
-    return Answer(response.body.decode(), Usage(10, int(response.body)))
+    return Answer(Usage(10, int(response.body)), response.body.decode())
 
 
 Scene = Callable[[Lane, Meter], Coroutine[Any, Any, None]]
@@ -281,12 +273,16 @@ def test_a_call_cancelled_during_back_off_frees_its_slot() -> None:
 
 def test_a_call_cancelled_during_commit_frees_its_slot() -> None:
     """The value is then not returned; whether it is durable, the ledger knows."""
+    begun: list[str] = []
 
     async def scene(lane: Lane, meter: Meter) -> None:
         async def commit(answer: Answer, attempts: int) -> None:
+            begun.append(answer.text)
             await asyncio.sleep(60.0)
 
         await cancel_after(lane.call(request(), decode, commit), 1.0)
+        assert begun == ["12"]
+        assert (meter.in_flight, lane.sending) == (0, 0)
 
     on_lane(FarSide(lambda _: GOOD), scene, concurrency=2)
 

@@ -3,10 +3,10 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from answer import Answer, decode_bill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,19 +25,6 @@ PRICING = Pricing(PRICE)
 REQUEST = Request(ENDPOINT, {}, b"x" * 100, 50)
 CEILING = PRICING.ceiling(REQUEST)
 SMALL = Request(ENDPOINT, {}, b"x" * 10, 10)
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
-
-
-def decode(response: Response) -> Answer:
-    if response.body == b"garbage":
-        raise TransientCallError("garbage")
-    return Answer(None if response.body == b"untold" else Usage(10, int(response.body)))
 
 
 class Disk:
@@ -80,10 +67,10 @@ def reply(text: str) -> Response:
 def test_reported_usage_is_what_is_spent() -> None:
     """A hundred calls cost what the far side said, and few leases."""
     disk, ledger = Disk(), BudgetLedger(Budget(tokens=100 * 30))
-    transport = ScriptedTransport(lambda _: reply("5"), latency_s=0.1)
+    transport = ScriptedTransport(lambda _: reply("10 5"), latency_s=0.1)
 
     async def scene(lane: Lane) -> None:
-        await asyncio.gather(*(lane.call(REQUEST, decode) for _ in range(100)))
+        await asyncio.gather(*(lane.call(REQUEST, decode_bill) for _ in range(100)))
         assert ledger.spent == Spend(100, 1500, 100 * (10 * 500_000 + 5 * 2_000_000))
         assert disk.commits < 25
 
@@ -95,10 +82,10 @@ def test_an_engine_without_leases_holds_the_budget_too() -> None:
 
     async def main() -> None:
         ledger = BudgetLedger(Budget(calls=3), durable=False)
-        transport = ScriptedTransport(lambda _: reply("5"), latency_s=0.1)
+        transport = ScriptedTransport(lambda _: reply("10 5"), latency_s=0.1)
         async with Engine(transport, rng=random.Random(0), budget=ledger) as engine:
             lane = engine.lane("m", limits=Limits(), endpoint=ENDPOINT)
-            answers = await asyncio.gather(*(lane.call(REQUEST, decode) for _ in range(5)), return_exceptions=True)
+            answers = await asyncio.gather(*(lane.call(REQUEST, decode_bill) for _ in range(5)), return_exceptions=True)
             assert [type(answer) for answer in answers] == [Answer] * 3 + [BudgetError] * 2
             assert len(transport.requests) == 3
 
@@ -109,12 +96,12 @@ def test_an_engine_without_leases_holds_the_budget_too() -> None:
     ("replies", "spent"),
     [
         ([reply("untold")], CEILING),
-        ([reply("garbage"), reply("5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
-        ([error_response(500), reply("5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
-        ([STALL, reply("5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
-        ([TransientCallError("cut"), reply("5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
-        ([error_response(429), reply("5")], Spend(calls=1).plus(PRICING.cost(Usage(10, 5)))),
-        ([UnreachableError("refused"), reply("5")], PRICING.cost(Usage(10, 5))),
+        ([reply("garbage"), reply("10 5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
+        ([error_response(500), reply("10 5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
+        ([STALL, reply("10 5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
+        ([TransientCallError("cut"), reply("10 5")], CEILING.plus(PRICING.cost(Usage(10, 5)))),
+        ([error_response(429), reply("10 5")], Spend(calls=1).plus(PRICING.cost(Usage(10, 5)))),
+        ([UnreachableError("refused"), reply("10 5")], PRICING.cost(Usage(10, 5))),
     ],
 )
 def test_each_end_of_an_attempt_counts_as_it_may_have_been_billed(replies: list[Any], spent: Spend) -> None:
@@ -122,7 +109,7 @@ def test_each_end_of_an_attempt_counts_as_it_may_have_been_billed(replies: list[
     ledger = BudgetLedger(Budget(tokens=10_000))
 
     async def scene(lane: Lane) -> None:
-        await lane.call(REQUEST, decode)
+        await lane.call(REQUEST, decode_bill)
         assert ledger.spent == spent
 
     on_engine(ScriptedTransport(replies), ledger, Disk(), scene)
@@ -134,7 +121,7 @@ def test_a_permanent_refusal_gives_its_tokens_back() -> None:
 
     async def scene(lane: Lane) -> None:
         with pytest.raises(PermanentCallError, match="answered 400"):
-            await lane.call(REQUEST, decode)
+            await lane.call(REQUEST, decode_bill)
         assert ledger.spent == Spend(calls=1)
 
     on_engine(ScriptedTransport([error_response(400)]), ledger, Disk(), scene)
@@ -143,10 +130,10 @@ def test_a_permanent_refusal_gives_its_tokens_back() -> None:
 def test_calls_wait_for_refunds_before_the_budget_is_called_spent() -> None:
     """With room for one ceiling at a time calls go one by one, and as many land as really fit."""
     ledger = BudgetLedger(Budget(tokens=CEILING.tokens + 20 * 15))
-    transport = ScriptedTransport(lambda _: reply("5"), latency_s=0.1)
+    transport = ScriptedTransport(lambda _: reply("10 5"), latency_s=0.1)
 
     async def scene(lane: Lane) -> None:
-        answers = await asyncio.gather(*(lane.call(REQUEST, decode) for _ in range(40)), return_exceptions=True)
+        answers = await asyncio.gather(*(lane.call(REQUEST, decode_bill) for _ in range(40)), return_exceptions=True)
         landed = [isinstance(answer, Answer) for answer in answers]
         assert landed == [True] * 21 + [False] * 19
         assert isinstance(answers[-1], BudgetError)
@@ -161,7 +148,7 @@ def test_a_cancelled_call_leaves_no_reservation(after_s: float) -> None:
     transport = ScriptedTransport([STALL])
 
     async def scene(lane: Lane) -> None:
-        call = asyncio.create_task(lane.call(REQUEST, decode))
+        call = asyncio.create_task(lane.call(REQUEST, decode_bill))
         await asyncio.sleep(after_s)
         call.cancel()
         await asyncio.wait([call])
@@ -175,12 +162,12 @@ def test_a_cancelled_call_leaves_no_reservation(after_s: float) -> None:
 def test_the_budget_is_given_in_order() -> None:
     """A small request does not overtake a large one that waits for a refund."""
     ledger = BudgetLedger(Budget(tokens=CEILING.tokens + 50))
-    transport = ScriptedTransport(lambda _: reply("5"), latency_s=1.0)
+    transport = ScriptedTransport(lambda _: reply("10 5"), latency_s=1.0)
 
     async def scene(lane: Lane) -> None:
         calls = []
         for sent in (REQUEST, REQUEST, SMALL):
-            calls.append(asyncio.create_task(lane.call(sent, decode)))
+            calls.append(asyncio.create_task(lane.call(sent, decode_bill)))
             await asyncio.sleep(0.1)
         await asyncio.gather(*calls)
         assert transport.requests == [REQUEST, REQUEST, SMALL]
@@ -191,12 +178,12 @@ def test_the_budget_is_given_in_order() -> None:
 def test_a_cancelled_call_leaves_the_line_of_those_who_wait_for_the_budget() -> None:
     """Its need is no longer leased for, and the next in line is served at once, not at the next refund."""
     ledger = BudgetLedger(Budget(tokens=CEILING.tokens + 50))
-    transport = ScriptedTransport(lambda _: reply("5"), latency_s=10.0)
+    transport = ScriptedTransport(lambda _: reply("10 5"), latency_s=10.0)
 
     async def scene(lane: Lane) -> None:
-        first = asyncio.create_task(lane.call(REQUEST, decode))
+        first = asyncio.create_task(lane.call(REQUEST, decode_bill))
         await asyncio.sleep(0.5)
-        second, third = (asyncio.create_task(lane.call(sent, decode)) for sent in (REQUEST, SMALL))
+        second, third = (asyncio.create_task(lane.call(sent, decode_bill)) for sent in (REQUEST, SMALL))
         await asyncio.sleep(0.5)
         assert transport.requests == [REQUEST]
         second.cancel()
@@ -218,7 +205,7 @@ def test_a_reservation_granted_to_a_call_that_is_cancelled_in_the_same_moment_is
             asyncio.get_running_loop().call_soon(calls[0].cancel)
 
     async def scene(lane: Lane) -> None:
-        call = asyncio.create_task(lane.call(REQUEST, decode))
+        call = asyncio.create_task(lane.call(REQUEST, decode_bill))
         calls.append(call)
         await asyncio.wait([call])
         assert call.cancelled()
@@ -231,12 +218,12 @@ def test_a_reservation_granted_to_a_call_that_is_cancelled_in_the_same_moment_is
 def test_a_call_that_waits_for_the_quota_holds_no_reservation() -> None:
     """It keeps no one else from the budget; cancelled, nothing counts."""
     ledger = BudgetLedger(Budget(tokens=10_000))
-    transport = ScriptedTransport(lambda _: reply("5"))
+    transport = ScriptedTransport(lambda _: reply("10 5"))
 
     async def scene(lane: Lane) -> None:
-        await lane.call(REQUEST, decode)
+        await lane.call(REQUEST, decode_bill)
         spent = ledger.spent
-        call = asyncio.create_task(lane.call(REQUEST, decode))
+        call = asyncio.create_task(lane.call(REQUEST, decode_bill))
         await asyncio.sleep(1.0)
         assert ledger.reserved == NOTHING
         call.cancel()
@@ -251,7 +238,7 @@ def test_back_off_holds_no_reservation() -> None:
     ledger = BudgetLedger(Budget(tokens=CEILING.tokens))
 
     async def scene(lane: Lane) -> None:
-        call = asyncio.create_task(lane.call(REQUEST, decode))
+        call = asyncio.create_task(lane.call(REQUEST, decode_bill))
         await asyncio.sleep(30.0)
         assert ledger.reserved == NOTHING
         call.cancel()
@@ -263,15 +250,15 @@ def test_back_off_holds_no_reservation() -> None:
 def test_a_lease_that_cannot_be_committed_fails_those_who_wait_for_it() -> None:
     """A full disk reaches the caller as it is; nothing is sent on a lease that is not durable."""
     disk, ledger = Disk(), BudgetLedger(Budget(calls=10))
-    transport = ScriptedTransport(lambda _: reply("5"))
+    transport = ScriptedTransport(lambda _: reply("10 5"))
     disk.error = OSError("no space left on device")
 
     async def scene(lane: Lane) -> None:
         with pytest.raises(OSError, match="no space left"):
-            await lane.call(REQUEST, decode)
+            await lane.call(REQUEST, decode_bill)
         assert transport.requests == []
         disk.error = None
-        await lane.call(REQUEST, decode)
+        await lane.call(REQUEST, decode_bill)
 
     on_engine(transport, ledger, disk, scene)
 
@@ -286,7 +273,7 @@ def test_a_budget_that_cannot_be_held_is_refused_before_anything_is_sent() -> No
                 engine.lane("m", limits=Limits(), endpoint=ENDPOINT)
             lane = engine.lane("m", limits=Limits(), endpoint=ENDPOINT, price=PRICE)
             with pytest.raises(ConfigError, match="needs max_tokens"):
-                await lane.call(Request(ENDPOINT, {}, b"{}"), decode)
+                await lane.call(Request(ENDPOINT, {}, b"{}"), decode_bill)
             assert transport.requests == []
 
     run_virtual(main())
@@ -317,13 +304,6 @@ class Biller(ScriptedTransport):
         return Response(200, {}, b"%d %d" % (usage.input_tokens, usage.output_tokens))
 
 
-def decode_both(response: Response) -> Answer:
-    if response.body in {b"garbage", b"untold"}:
-        return decode(response)
-    input_tokens, output_tokens = map(int, response.body.split())
-    return Answer(Usage(input_tokens, output_tokens))
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), tokens=st.integers(1, 20_000), concurrency=st.integers(1, 16))
 def test_no_sequence_of_crashes_makes_the_bill_pass_the_budget(seed: int, tokens: int, concurrency: int) -> None:
@@ -340,7 +320,7 @@ def test_no_sequence_of_crashes_makes_the_bill_pass_the_budget(seed: int, tokens
         lane = engine.lane("m", limits=Limits(concurrency=concurrency), endpoint=ENDPOINT)
         sizes = [(rng.randint(1, 200), rng.randint(0, 100)) for _ in range(60)]
         requests = [Request(ENDPOINT, {}, b"x" * size, output) for size, output in sizes]
-        calls = [asyncio.create_task(lane.call(sent, decode_both)) for sent in requests]
+        calls = [asyncio.create_task(lane.call(sent, decode_bill)) for sent in requests]
         await asyncio.sleep(lifetime_s)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
 from itertools import pairwise
 
+from answer import Answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits
-from tidemill.calls.wire import Request, Response, Usage
+from tidemill.calls.wire import Request, Response
 from tidemill.testing.clock import run_virtual
 from tidemill.testing.scripted import ScriptedTransport
 
 ENDPOINT = "https://api.example/v1"
 REQUEST = Request(ENDPOINT, {}, b"{}", 1)
-
-
-@dataclass
-class Answer:
-    usage: Usage | None = None
-    is_cut: bool = False
-    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:

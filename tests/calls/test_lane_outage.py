@@ -5,10 +5,10 @@ import itertools
 import pickle
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from answer import Answer
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
@@ -22,13 +22,6 @@ from tidemill.testing.scripted import STALL, ScriptedTransport, error_response
 ENDPOINT = "https://api.example/v1"
 REQUEST = Request(f"{ENDPOINT}/chat", {}, b"{}", 100)
 GOOD = Response(200, {}, b"12")
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
 
 
 class Endpoint(ScriptedTransport):

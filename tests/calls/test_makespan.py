@@ -4,9 +4,9 @@ import asyncio
 import random
 
 import pytest
+from answer import Answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loads import Answer
 
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.engine import Engine

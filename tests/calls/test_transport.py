@@ -13,14 +13,14 @@ import ssl
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 import trustme
-from rawserver import listen, relay
+from answer import Answer
+from rawserver import listen, open_full, relay
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
@@ -50,11 +50,6 @@ async def transport() -> AsyncIterator[HttpTransport]:
     transport = HttpTransport(connect_timeout_s=0.3, max_body_bytes=10**10)
     yield transport
     await transport.close()
-
-
-@pytest.fixture
-def server(fault_server: FaultServer) -> FaultServer:
-    return fault_server
 
 
 @contextlib.asynccontextmanager
@@ -129,16 +124,8 @@ async def test_a_refused_connection_is_unreachable(transport: HttpTransport) -> 
 
 async def test_a_connection_that_hangs_is_unreachable(transport: HttpTransport) -> None:
     """A full backlog lets a connect hang as a firewall does; `connect_timeout_s` ends it, not the attempt's limit."""
-    with contextlib.ExitStack() as sockets:
-        full = sockets.enter_context(socket.socket())
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(4):
-            waiting = sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(full.getsockname())
-        with pytest.raises(UnreachableError, match="no answer in time"):
-            await transport.send(chat(f"http://127.0.0.1:{full.getsockname()[1]}"), 60.0)
+    with open_full() as (host, port), pytest.raises(UnreachableError, match="no answer in time"):
+        await transport.send(chat(f"http://{host}:{port}"), 60.0)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://example.org/x", "http://[::1/x"])
@@ -324,18 +311,18 @@ async def test_a_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyP
         await transport.close()
 
 
-async def test_closing_twice_is_allowed() -> None:
-    """A transport never used has nothing to close."""
-    transport = HttpTransport()
-    await transport.close()
-    await transport.close()
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
+@pytest.mark.parametrize("is_used", [False, True])
+async def test_closing_twice_is_allowed(transport: HttpTransport, server: FaultServer, is_used: bool) -> None:
+    """The first time ends every connection; one never used has nothing to close."""
+    await transport.send(chat(server.base_url), 10.0)  # what a loop opens once and keeps is open from then on
+    before = await count_files(server)
+    other = HttpTransport()
+    if is_used:
+        await other.send(chat(server.base_url), 10.0)
+        assert await count_files(server) == before + 2
+    for _ in range(2):
+        await other.close()
+        assert await count_files(server) == before
 
 
 def decode(response: Response) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import linecache
 import subprocess
 import sys
@@ -158,7 +159,6 @@ def test_a_global_that_no_statement_assigns_counts_by_its_value() -> None:
 
 
 SCRIPT = """
-import sys
 from pydantic import BaseModel, field_validator
 from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
 N = 1
@@ -175,15 +175,19 @@ made = (lambda k: lambda r: (k, fn, __name__))(Kind())
 held = Kind(2)
 prints = [fingerprint_function(each) for each in (fn, made, Kind, held)] + [fingerprint_schema(Label)]
 if __name__ == "__main__":
+    import json
     import script
-    sys.exit(prints != script.prints)
+    print(json.dumps([prints, script.prints]))
 """
 
 
 def test_a_script_s_function_is_the_same_in_a_module(tmp_path: Path) -> None:
     """What a chain in a script fingerprints is what a job file that imports it does."""
     (tmp_path / "script.py").write_text(SCRIPT)
-    subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True)
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    run, imported = json.loads(done.stdout)
+    assert run == imported
+    assert len(set(run)) == 5
 
 
 def test_a_default_counts() -> None:

@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def stay(folder: str) -> None:
     """Say which process this is, and do not come back."""
     Path(folder, str(os.getpid())).touch()
     while True:
-        time.sleep(60)
+        signal.pause()
 
 
 def find_mode(n: int) -> tuple[bool, bool]:

@@ -31,10 +31,11 @@ def test_the_page_runs_and_prints_what_it_says(
 
 
 def test_its_files_are_what_a_job_and_a_mock_server_take() -> None:
+    """Every key is one of theirs."""
     models, plan = map(yaml.safe_load, PAGE.blocks("yaml"))
-    for fields in models["models"].values():
-        load_config(Model, fields)
-    load_config(MockPlan, plan)
+    taken = [load_config(Model, fields).model_fields_set for fields in models["models"].values()]
+    assert taken == [fields.keys() for fields in models["models"].values()] != []
+    assert load_config(MockPlan, plan).model_fields_set == plan.keys() != set()
 
 
 def test_its_commands_are_understood() -> None:

@@ -150,6 +150,7 @@ def test_run_prints_its_report_and_keeps_it(
     tidemill_command: Command, fault_server: FaultServer, tmp_path: Path
 ) -> None:
     """Without a terminal progress is plain lines on stderr; the report is on stdout and in `report.json`."""
+    fault_server.latency_s = 0.2  # so that calls overlap, on a busy machine too
     write_job(tmp_path, fault_server.base_url, model=", price: {input: 1, output: 1}")
     done = tidemill_command("run", "job.yaml")
     assert done.code == 0

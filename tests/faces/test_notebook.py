@@ -65,12 +65,6 @@ class Notebook:
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
-@pytest.fixture
 def notebook(server: FaultServer, tmp_path: Path) -> Iterator[Notebook]:
     """A kernel in the test's folder that has run the set-up cell."""
     manager = KernelManager(kernel_name="python3")

@@ -24,12 +24,6 @@ class Whole(BaseModel):
     label: Label
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
 def model_of(server: FaultServer, **fields: Any) -> tm.Model:
     return tm.model("openai/any", base_url=server.base_url, api_key="none", limits=tm.Limits(concurrency=4), **fields)
 

@@ -6,7 +6,6 @@ import ast
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +90,6 @@ def test_a_type_checker_sees_the_names_that_are_loaded() -> None:
     assert all(alias.name == alias.asname for alias in seen)  # marked as exported
     assert {alias.name for alias in seen} == set(tm.__all__) - {"__version__"}
     assert (Path(tm.__file__).parent / "py.typed").exists()
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
 
 
 def test_a_run_is_logged_without_its_secrets(server: FaultServer, tmp_path: Path, caplog: Any) -> None:

@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workbench import FarSide, ask, check_folders, make_job, numbered, read_failed, read_output, run_job, write_records
+from workbench import FarSide, ask, check_folders, ids, make_job, numbered, read_failed, run_job, write_records
 
 from tidemill.jobs.spec.job import JobSpec
 
 
 def job_over(folder: Path, source: str, **fields: Any) -> JobSpec:
     return make_job(folder, [ask("{{ text }}")], source=source, max_errors=20, **fields)
-
-
-def ids(job: JobSpec) -> list[int]:
-    return [row["id"] for row in read_output(job.folders)]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +117,16 @@ def test_every_problem_has_its_place(folder: Path) -> None:
     assert problem.hint == "did you mean `title`?"
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
-
-
 def model_of(server: FaultServer) -> tm.Model:
     return tm.model("openai/any", base_url=server.base_url, api_key="none")
+
+
+def check_quietly(job: tm.Job, folder: Path, server: FaultServer) -> None:
+    """`check` has nothing to say of the job, and calls and writes nothing."""
+    before = files_of(folder)
+    job.check()
+    assert files_of(folder) == before
+    assert server.requests == 0
 
 
 def sparse(folder: Path, at: int) -> tm.Stream[dict[str, Any]]:
@@ -141,17 +143,18 @@ def test_a_column_that_only_later_records_have_is_known(folder: Path, server: Fa
 
 
 @pytest.mark.parametrize(
-    "prompt",
+    ("prompt", "rendered"),
     [
-        "{{ title | default('none') }}",
-        "{% if title is defined %}{{ title }}{% endif %}",
-        "{% for title in [1] %}{{ title }}{% endfor %}",
+        ("{{ title | default('none') }}", "none"),
+        ("{% if title is defined %}{{ title }}{% endif %}", ""),
+        ("{% for title in [1] %}{{ title }}{% endfor %}", "1"),
     ],
 )
 def test_a_column_that_the_template_can_do_without_may_be_missing(
-    folder: Path, server: FaultServer, prompt: str
+    folder: Path, server: FaultServer, prompt: str, rendered: str
 ) -> None:
-    sparse(folder, 1_000).generate(model_of(server), prompt).job("out").check()
+    assert Template(prompt)({"id": 0}) == rendered
+    check_quietly(sparse(folder, 1_000).generate(model_of(server), prompt).job("out"), folder, server)
 
 
 class Label(BaseModel):
@@ -191,7 +194,7 @@ def test_a_template_is_read_as_jinja_reads_it(folder: Path, server: FaultServer,
     """Names that it binds itself, texts, calls, tests and defaults are no columns or fields that lack."""
     Template(prompt)({"text": "fine", "label": {"topic": "a", "shout": "A"}})
     asked = tm.read(folder / "reviews/*.jsonl").generate(model_of(server), "{{ text }}", output=Asked, into="label")
-    asked.generate(model_of(server), prompt, into="more").job("out").check()
+    check_quietly(asked.generate(model_of(server), prompt, into="more").job("out"), folder, server)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +351,8 @@ def test_any_step_may_stand_in_front_of_the_first_call(
     make: Callable[[Any], Any], folder: Path, server: FaultServer
 ) -> None:
     """Also those that look across records, and those with workers."""
-    make(tm.read(folder / "reviews/*.jsonl")).generate(model_of(server), "{{ text }}").job("out").check()
+    stream = make(tm.read(folder / "reviews/*.jsonl")).generate(model_of(server), "{{ text }}")
+    check_quietly(stream.job("out"), folder, server)
 
 
 @pytest.mark.parametrize("wanted", ["text", "txt"])
@@ -420,6 +424,8 @@ def test_arguments_of_write_are_told_as_keys_are(server: FaultServer, tmp_path: 
 
 def test_a_key_in_the_env_file_of_the_job_is_found(folder: Path) -> None:
     (folder / "job.yaml").write_text(CASES["missing key variable"][0])
+    with pytest.raises(tm.ConfigError, match="OPENAI_API_KEY is not set"):
+        tm.load_job("job.yaml").check()
     (folder / ".env").write_text("OPENAI_API_KEY=sk-0123456789abcdef\n")
     tm.load_job("job.yaml").check()
 

@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workbench import FarSide, Reply, check_folders, label, make_job, numbered, read_output, run_job, write_records
+from workbench import FarSide, Reply, check_folders, labels, numbered, read_output, run_job, write_records
 
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.runner import Runner
-from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import STALL, run_virtual
-
-
-def labels(folder: Path, **fields: Any) -> JobSpec:
-    return make_job(folder, [label()], **fields)
 
 
 @pytest.fixture

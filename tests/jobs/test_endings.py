@@ -15,7 +15,9 @@ from workbench import (
     ask,
     check_folders,
     check_report,
+    ids,
     label,
+    labels,
     make_job,
     make_model,
     numbered,
@@ -37,18 +39,9 @@ from tidemill.jobs.running.inspect import read_status
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
-from tidemill.jobs.spec.job import JobSpec
 from tidemill.testing import Crash, FullDisk, StoppingDisk, error_response
 
 T = TypeVar("T")
-
-
-def labels(folder: Path, **fields: Any) -> JobSpec:
-    return make_job(folder, [label()], **fields)
-
-
-def ids(job: JobSpec) -> list[int]:
-    return [record["id"] for record in read_output(job.folders)]
 
 
 @pytest.fixture

@@ -42,12 +42,6 @@ class Label(BaseModel):
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
-
-
-@pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Files of many sizes: 5 to 3,000 characters a record, one file packed, longer ones towards the end of each."""
     rng, data = random.Random(5), b""

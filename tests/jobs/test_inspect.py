@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,6 @@ from tidemill.jobs.ledger.folder import RunFolder, locate_run
 from tidemill.jobs.running.inspect import read_failures, read_job_file, read_records, read_replies, read_status
 from tidemill.jobs.running.report import Report
 from tidemill.testing import Fault, Faults, FaultServer
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as server:
-        yield server
 
 
 @pytest.fixture

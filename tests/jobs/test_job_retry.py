@@ -10,6 +10,7 @@ from workbench import (
     FarSide,
     ask,
     check_folders,
+    ids,
     label,
     load_manifest,
     make_job,
@@ -30,10 +31,6 @@ from tidemill.testing import chat_response
 def two_steps(folder: Path, **fields: Any) -> JobSpec:
     """A label, then a note about it."""
     return make_job(folder, [label(), ask("Note on {{ text }}: {{ label.topic }}")], max_errors=100, **fields)
-
-
-def ids(job: JobSpec) -> list[int]:
-    return [record["id"] for record in read_output(job.folders)]
 
 
 async def test_only_the_quarantined_are_billed(tmp_path: Path) -> None:

@@ -21,12 +21,6 @@ Record = dict[str, Any]
 SLOTS = 8
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
 def model_of(server: FaultServer, **limits: Any) -> tm.Model:
     return tm.model(
         "openai/any", base_url=server.base_url, api_key="none", limits=tm.Limits(**{"concurrency": SLOTS, **limits})
@@ -54,7 +48,7 @@ def test_results_come_in_the_order_of_the_source(server: FaultServer) -> None:
     server.faults = Faults(script=uneven)
     assert ids(asked(server, 100)) == list(range(100))
     assert server.billed == 100
-    assert server.max_in_flight == SLOTS
+    assert server.max_in_flight <= SLOTS
 
 
 def test_take_bills_what_it_takes(server: FaultServer) -> None:

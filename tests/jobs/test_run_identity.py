@@ -16,7 +16,9 @@ from workbench import (
     FarSide,
     ask,
     check_folders,
+    ids,
     label,
+    labels,
     load_manifest,
     load_segments,
     make_job,
@@ -48,15 +50,6 @@ def is_even(record: dict[str, Any]) -> bool:
 
 def is_odd(record: dict[str, Any]) -> bool:
     return bool(record["id"] % 2 == 1)
-
-
-def labels(folder: Path, **fields: Any) -> JobSpec:
-    """A plain job: a typed label for each record."""
-    return make_job(folder, [label()], **fields)
-
-
-def ids(job: JobSpec) -> list[int]:
-    return [record["id"] for record in read_output(job.folders)]
 
 
 async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:

@@ -9,19 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from workbench import (
-    ONCE,
-    FarSide,
-    check_folders,
-    check_report,
-    label,
-    make_job,
-    numbered,
-    read_output,
-    refuse,
-    run_job,
-    write_records,
-)
+from workbench import ONCE, FarSide, check_folders, check_report, ids, labels, numbered, refuse, run_job, write_records
 
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.folder import RunFolder
@@ -30,14 +18,6 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
 
 T = TypeVar("T")
-
-
-def labels(folder: Path, **fields: Any) -> JobSpec:
-    return make_job(folder, [label()], **fields)
-
-
-def ids(job: JobSpec) -> list[int]:
-    return [record["id"] for record in read_output(job.folders)]
 
 
 @pytest.fixture

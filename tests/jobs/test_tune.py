@@ -43,8 +43,8 @@ def test_what_is_asked_for_is_read_as_a_job_file_would(settings: list[str], tuni
     ("settings", "said"),
     [
         (["concurency=20"], "unknown key `concurency`; did you mean `concurrency`?"),
-        (["concurrency=0"], "`concurrency`: expected a number of calls of 1 or more, or `auto`"),
-        (["concurrency=many"], "`concurrency`: expected a number of calls, `auto` or {min, start, max}"),
+        (["concurrency=0"], "`concurrency`: expected a number of calls of 1 or more, or `auto`, got 0"),
+        (["concurrency=many"], '`auto` or a mapping of min, start and max, got "many"'),
         (["concurrency=null"], "`concurrency`: expected a number of calls"),
         (["requests_per_minute=1.5"], "`requests_per_minute`: expected an integer"),
         (["deadline_s=9"], "`deadline_s` cannot be changed while a run goes on; stop it and set limits.deadline_s"),

@@ -197,6 +197,11 @@ def make_job(
     )
 
 
+def labels(folder: Path, **fields: Any) -> JobSpec:
+    """A plain job in `folder`: a typed label for each record."""
+    return make_job(folder, [label()], **fields)
+
+
 async def run_job(job: JobSpec, far: FarSide, disk: Disk | None = None, **request: Any) -> Report:
     """Run `job` against `far` once; the books it leaves are checked."""
     report = await Runner(job, RunRequest(**request), disk=disk, transport=far.connect).run()
@@ -232,6 +237,11 @@ def read_output(folder: RunFolder) -> list[dict[str, Any]]:
         assert len(found) == part["rows"], part
         rows += found
     return rows
+
+
+def ids(job: JobSpec) -> list[int]:
+    """The `id` of each landed record, in order."""
+    return [record["id"] for record in read_output(job.folders)]
 
 
 def iter_json(path: Path) -> Iterator[Any]:

@@ -42,7 +42,7 @@ async def call_in(meter: Meter | None, records: list[dict[str, Any]], fn: Callab
     node = Call(fn=fn, **{"limits": Limits(connect_s=1.0), **fields})
     async with Engine(ScriptedTransport([]), rng=random.Random(0), meter=meter) as engine:
         lane = engine.lane("call", limits=node.lane_limits, endpoint="call://call")
-        caller = Caller(node, "call")
+        caller = Caller(node, "call", lambda: lane.limits.slots)
 
         async def ask(number: int, request: Request, send: Send | None = None) -> Any:
             request = msgspec.structs.replace(request, headers={KEY_HEADER: f"key {number}"})
@@ -295,7 +295,7 @@ async def test_plain_functions_wait_for_a_thread() -> None:
 
 async def test_a_function_that_overran_its_time_keeps_its_thread() -> None:
     """It cannot be ended: the next attempt waits until it returns, so no more are at work than may be."""
-    threads = Threads("test", 1)
+    threads = Threads("test", lambda: 1)
     go, begun = threading.Event(), threading.Event()
 
     def work() -> None:
@@ -313,6 +313,18 @@ async def test_a_function_that_overran_its_time_keeps_its_thread() -> None:
     assert not third.done()
     go.set()
     assert await third == ""
+    threads.close()
+
+
+async def test_more_threads_may_be_allowed_while_they_work() -> None:
+    """As when the limits of a live run are tuned."""
+    most = 1
+    threads = Threads("test", lambda: most)
+    both = threading.Barrier(2, timeout=10)
+    first = asyncio.ensure_future(threads.run(both.wait))
+    await asyncio.sleep(0)
+    most = 2
+    assert sorted(await asyncio.gather(first, threads.run(both.wait))) == [0, 1]
     threads.close()
 
 

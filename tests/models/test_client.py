@@ -33,12 +33,6 @@ class Label(BaseModel):
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
-
-
-@pytest.fixture
 def model(server: FaultServer) -> Iterator[tm.Model]:
     with make(server) as model:
         yield model
@@ -184,19 +178,19 @@ async def test_it_works_inside_a_running_loop(model: tm.Model, server: FaultServ
 
 
 async def test_many_may_be_awaited_at_once_and_stay_inside_the_limits(server: FaultServer) -> None:
-    server.latency_s = 0.02
+    server.latency_s = 0.2  # so that calls overlap, on a busy machine too
     with make(server, limits=tm.Limits(concurrency=5)) as model:
-        replies = await asyncio.gather(*(model.acall(f"number {number}") for number in range(40)))
-    assert len({reply.text for reply in replies}) > 30
+        replies = await asyncio.gather(*(model.acall(f"number {number}") for number in range(15)))
+    assert len({reply.text for reply in replies}) == 15
     assert server.max_in_flight == 5
     assert server.stats()["connections"] <= 5 + 2
 
 
 def test_threads_share_the_limits(server: FaultServer) -> None:
-    server.latency_s = 0.02
+    server.latency_s = 0.2  # so that calls overlap, on a busy machine too
     with make(server, limits=tm.Limits(concurrency=3)) as model, ThreadPoolExecutor(12) as pool:
-        texts = list(pool.map(lambda number: model(f"number {number}").text, range(24)))
-    assert len(set(texts)) > 20
+        texts = list(pool.map(lambda number: model(f"number {number}").text, range(12)))
+    assert len(set(texts)) == 12
     assert server.max_in_flight == 3
 
 

@@ -51,11 +51,6 @@ def warm_litellm() -> None:
         asyncio.run(call("litellm", server.base_url))
 
 
-@pytest.fixture
-def server(fault_server: FaultServer) -> FaultServer:
-    return fault_server
-
-
 @pytest.mark.parametrize(("name", "row"), CASES, ids=[f"{name}: {row.told}" for name, row in CASES])
 def test_a_failure_means_what_the_table_says(name: str, row: Row) -> None:
     """In every format: once, to see whether it is tried again and what it counts as; then for ever, to see the end.

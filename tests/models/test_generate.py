@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +27,6 @@ GOOD = '{"sentiment": "positive", "topic": "shoes"}'
 class Label(BaseModel):
     sentiment: Literal["positive", "negative"]
     topic: str = Field(max_length=10)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as server:
-        yield server
 
 
 def ask(server: FaultServer, record: dict[str, Any] | None = None, **fields: Any) -> Any:

@@ -61,8 +61,9 @@ async def test_closing_waits_for_what_was_given_to_it() -> None:
 
 
 def test_a_loop_that_is_gone_harms_nobody() -> None:
+    """The thread goes on with what else it has to do."""
     worker = WorkerThread("test")
-    go_on = threading.Event()
+    go_on, ended = threading.Event(), threading.Event()
 
     async def leave() -> None:
         task = asyncio.create_task(worker.run(go_on.wait))
@@ -71,7 +72,8 @@ def test_a_loop_that_is_gone_harms_nobody() -> None:
 
     asyncio.run(leave())
     go_on.set()
-    worker.close()
+    worker.close(last=ended.set)
+    assert ended.is_set()
 
 
 async def test_it_can_be_left_to_end_by_itself() -> None:

@@ -27,12 +27,6 @@ class Label(BaseModel):
 
 
 @pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer(keep_calls=True) as running:
-        yield running
-
-
-@pytest.fixture
 async def oai(server: FaultServer) -> AsyncIterator[openai.AsyncOpenAI]:
     async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none", max_retries=0) as client:
         yield client

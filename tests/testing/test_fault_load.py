@@ -3,7 +3,6 @@
 import http.client
 import itertools
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 
 import orjson
@@ -42,14 +41,12 @@ def post(server: FaultServer | FaultProcess, body: bytes | None = None) -> int:
         return response.status
 
 
+def write_request(body: bytes) -> bytes:
+    return f"POST {PATH} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
 def send(client: socket.socket, body: bytes) -> None:
-    client.sendall(f"POST {PATH} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
+    client.sendall(write_request(body))
 
 
 def test_what_is_beyond_a_quota_is_refused_and_counted(server: FaultServer) -> None:
@@ -104,18 +101,14 @@ def test_capacity_is_held_until_the_client_has_its_answer(server: FaultServer) -
 
 
 def test_a_queue_answers_in_order(server: FaultServer) -> None:
-    """Two servers, six calls: each pair waits for the one before it, and none is refused."""
+    """Two servers, six calls that come at once: each pair waits for the one before it, and none is refused."""
     server.load = Load(queue=Queue(servers=2, service=Latency(median_s=0.02)))
-    clients = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(6)]
-    for client in clients:
-        send(client, ask())
-    for client in clients:
-        assert client.recv(65536).startswith(b"HTTP/1.1 200")
-        client.close()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(b"".join(write_request(ask()) for _ in range(6)))
+        assert server.wait_for(good=6)["max_in_flight"] == 6
     delays = server.delays_s()
     assert delays["p100"] >= 0.06 - 0.01
     assert delays["p50"] >= 0.04 - 0.01
-    assert server.stats()["max_in_flight"] == 6
 
 
 @pytest.mark.parametrize("kind", ["status", "reset", "stall"])

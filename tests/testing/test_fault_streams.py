@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Literal
 
@@ -16,12 +15,6 @@ CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 PATHS = pytest.mark.parametrize("path", [CHAT, MESSAGES])
 PACES = pytest.mark.parametrize("token_s", [0.0, 0.001])
 FORMAT_HEADERS = {"anthropic-version": "2023-06-01"}
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with FaultServer() as running:
-        yield running
 
 
 def ask(text: str = "hello", **more: Any) -> bytes:

@@ -98,7 +98,11 @@ class AdaptiveLimit:
         Only where many do: a few may be one broken server of several, and do not depend on the calls in flight.
         """
         self._overloads += (1.0 - self._overloads) / max(MANY, self.limit)
-        return self._overloads > STRAY_RATIO and self.throttle(now, epoch, throughput=throughput)
+        if self._overloads <= STRAY_RATIO:
+            return False
+        self._told_until = now + TOLD_S
+        value = max(self._carried(throughput), self._search.value / 2)
+        return self._congest(epoch, value, mark=value)  # by then it has stood beyond the bound for a while
 
     def time_out(self, epoch: int) -> bool:
         """A call of this epoch was not answered in time; whether the limit shrank."""
@@ -109,6 +113,11 @@ class AdaptiveLimit:
         """The far side is back after an outage: half the limit, quickly growing."""
         value = max(float(min(self.bounds.start, self.limit)), self._search.value / 2)
         self._search.fall(value, mark=UNKNOWN)
+        self._set()
+
+    def restore(self, throughput: float) -> None:
+        """What made it shrink was no bound: it is again what this throughput needs, and grows from there."""
+        self._search.fall(max(self._search.value, throughput * self.latency_s), mark=UNKNOWN)
         self._set()
 
     def _carried(self, throughput: float) -> float:

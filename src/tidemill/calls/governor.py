@@ -11,6 +11,7 @@ from tidemill.calls.allowance import Allowance, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
 from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace
 from tidemill.calls.quota import Cost
+from tidemill.calls.strays import Strays
 from tidemill.calls.throughput import Throughput
 
 SOON_S: Final = 0.5
@@ -62,6 +63,7 @@ class Governor:
         self._rng = rng
         self._pace = Pace()
         self._throughput = Throughput()
+        self._strays = Strays()
         self._allowances: tuple[Allowance, ...] = ()
         self._paused_until = float("-inf")
         self.is_open = True
@@ -137,14 +139,20 @@ class Governor:
         if retry_after_s is not None:
             # A little more, so that several processes told the same do not come back at once.
             self._pause(now + retry_after_s + self._rng.uniform(0.0, min(0.5, retry_after_s / 10)))
-        if ticket.at < self._refused_at:
-            return  # sent before the last refusal was known: it is of the same event
-        self._refused_at = now
-        if is_told:
+        is_same = ticket.at < self._refused_at  # sent before the last refusal was known, it is of the same event
+        if is_same or self._strays.are_known(now, self._throughput.refused_ratio):
             return
+        self._refused_at = now
+        if not is_told:
+            self._slow_down(now, ticket, retry_after_s)
+
+    def _slow_down(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
+        """Ask for less, where nothing but the refusal says that it was too much."""
         self._spaced_until = now + SPACED_S
         self._row += 1
         lately = self._carried(now)
+        if self._find_strays(now, lately):
+            return
         if self._row == 1 and self.limit.limit > EXPRESSED:  # below that, it is the pace that is bounded
             self.limit.throttle(now, ticket.epoch, throughput=lately, floor=EXPRESSED)
         if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < STRAY_RATIO:
@@ -154,6 +162,18 @@ class Governor:
             self._pace.throttle(now, self._throughput)
         elif retry_after_s is None and lately > 0.0:
             self._pause(now + 2 ** (self._row - 1) * self._rng.uniform(0.5, 1.5) / lately)
+
+    def _find_strays(self, now: float, carried: float) -> bool:
+        """Whether the last refusals are found to have come however little was asked: back to what was, then."""
+        if self._row > 1:
+            return False
+        ratio, before = self._throughput.refused_ratio, self._throughput.sustained(now)
+        again = self._strays.find(now, carried=carried, before=before, ratio=ratio)
+        if not again:
+            return False
+        self.limit.restore(again)
+        self._pace = Pace()
+        return True
 
     def _carried(self, now: float) -> float:
         """Attempts a second that were let through lately."""

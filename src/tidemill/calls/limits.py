@@ -12,6 +12,7 @@ from tidemill.calls.concurrency import ConcurrencyRange
 from tidemill.calls.quota import QuotaRates
 from tidemill.config.durations import Duration
 from tidemill.config.model import Config
+from tidemill.config.words import describe_value
 
 PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""
@@ -39,10 +40,10 @@ class Concurrency(Config):
             value = int(value)
         if type(value) is int:
             if value < 1:
-                raise PydanticCustomError("concurrency", "expected a number of calls of 1 or more, or `auto`")
+                raise _unfit("expected a number of calls of 1 or more, or `auto`, got {value}", value)
             return {"min": value, "start": value, "max": value}
         if not isinstance(value, (dict, Concurrency)):
-            raise PydanticCustomError("concurrency", "expected a number of calls, `auto` or {min, start, max}")
+            raise _unfit("expected a number of calls, `auto` or a mapping of min, start and max, got {value}", value)
         if isinstance(value, dict) and "start" not in value:
             low, high = value.get("min", 1), value.get("max", 512)
             if type(low) is int and type(high) is int:
@@ -73,6 +74,10 @@ class Concurrency(Config):
     def to_range(self) -> ConcurrencyRange:
         """The bounds as the engine takes them."""
         return ConcurrencyRange(self.min, self.start, self.max)
+
+
+def _unfit(message: str, value: Any) -> PydanticCustomError:
+    return PydanticCustomError("concurrency", message, {"value": describe_value(value)})
 
 
 AUTO = ConcurrencyRange(1, 16, 512)

@@ -108,7 +108,6 @@ class Pace:
             search.mark = throughput.per_second(now, min(60.0, cycle_s))
         elif self._cycle_at is not None and self._cycle_s:
             return
-        if self._cycle_at is not None:
-            search.value = max(search.value, min(search.mark, throughput.lately(now)))
-            self._next_at = now
+        search.value = max(search.value, min(search.mark, throughput.lately(now)))
+        self._next_at = now
         self._cycle_at = now

@@ -66,18 +66,16 @@ class RetryBudget:
         return 0.0
 
 
-def backoff_s(
-    failures: int, rng: random.Random, *, retry_after_s: float | None = None, first_s: float = BACKOFF_FIRST_S
-) -> float:
+def backoff_s(failures: int, rng: random.Random, *, retry_after_s: float | None = None) -> float:
     """Seconds to wait after the `failures`-th failed attempt of a call, counted from 1.
 
-    Full jitter: uniform between 0 and `first_s` doubled for each failure, at most 30 s ("Exponential Backoff And
+    Full jitter: uniform between 0 and 0.5 s doubled for each failure, at most 30 s ("Exponential Backoff And
     Jitter", AWS Architecture Blog, 2015). A server's `retry_after_s` is waited out whole, plus up to 0.5 s, so that
     those told the same do not come back at once.
     """
     if retry_after_s is not None:
         return retry_after_s + rng.uniform(0.0, BACKOFF_FIRST_S)
-    return rng.uniform(0.0, min(BACKOFF_MAX_S, first_s * 2.0 ** min(failures - 1, 16)))
+    return rng.uniform(0.0, min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(failures - 1, 16)))
 
 
 def parse_retry_after(headers: Mapping[str, str], *, wall_s: float) -> float | None:

@@ -6,6 +6,8 @@ from collections import deque
 from typing import Final
 
 FEW_ATTEMPTS: Final = 32
+SUSTAINED_S: Final = 20.0
+"""What is let through at first may come from what has gathered before: a full bucket, say."""
 
 
 class Throughput:
@@ -38,10 +40,16 @@ class Throughput:
         """One attempt was refused."""
         self.refused_ratio += (1 - self.refused_ratio) / FEW_ATTEMPTS
 
-    def lately(self, now: float, over_s: float = 60.0) -> float:
-        """Good replies a second over the last `over_s` seconds, or since the first."""
-        first = next((number for number, replies in self._steps if replies), self._number)
-        return self.per_second(now, min(over_s, now - first * self.STEP_S))
+    def lately(self, now: float) -> float:
+        """Good replies a second over the last minute, or since the first."""
+        return self.per_second(now, min(60.0, self._known_s(now)))
+
+    def sustained(self, now: float) -> float:
+        """Good replies a second over the last minute; 0.0 until there were some for long enough to say."""
+        return self.lately(now) if self._known_s(now) >= SUSTAINED_S else 0.0
+
+    def _known_s(self, now: float) -> float:
+        return now - self.STEP_S * next((number for number, replies in self._steps if replies), self._number)
 
     def per_second(self, now: float, over_s: float, *, least: int = 0) -> float:
         """Good replies a second over the last `over_s` seconds, or longer until there are `least`, in whole steps."""

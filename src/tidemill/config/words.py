@@ -127,8 +127,8 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
             return str(layer["metadata"][WORDS])
     core = layers[-1]
     kind = core["type"]
-    if example := _find_example(layers):
-        return f"a mapping such as `{example}`"
+    if examples := _describe_examples(layers):
+        return examples
     if kind == "literal":
         return describe_choices(core["expected"])
     if kind == "enum":
@@ -146,15 +146,24 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(filter(None, [_NOUNS.get(kind, ""), describe_rules(kind, rules)]))
 
 
-def _find_example(layers: Sequence[Mapping[str, Any]]) -> str:
-    """The first of a model's `examples` in `json_schema_extra`, as one line of YAML; empty when it gives none."""
+def _describe_examples(layers: Sequence[Mapping[str, Any]]) -> str:
+    """What a model's `examples` in `json_schema_extra` show: the first, or all where it takes more than a mapping."""
     for layer in layers:
         if layer["type"] == "model":
             extra = layer["cls"].model_config.get("json_schema_extra")
-            if isinstance(extra, Mapping) and extra.get("examples"):
-                text = yaml.safe_dump(extra["examples"][0], default_flow_style=True, width=math.inf, sort_keys=False)
-                return str(text).strip()
+            examples = extra.get("examples", []) if isinstance(extra, Mapping) else []
+            if examples and all(isinstance(each, Mapping) for each in examples):
+                return f"a mapping such as `{_to_line(examples[0])}`"
+            if examples:
+                *most, last = (f"`{_to_line(each)}`" for each in examples)
+                return f"{', '.join(most)} or {last}" if most else last
     return ""
+
+
+def _to_line(value: Any) -> str:
+    """A value as one line of YAML."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, sort_keys=False)
+    return text.removesuffix("...\n").strip()
 
 
 def describe_rules(kind: str, rules: Mapping[str, Any]) -> str:

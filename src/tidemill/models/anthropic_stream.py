@@ -11,53 +11,26 @@ from typing import Any
 import orjson
 
 from tidemill.config.secrets import mask_start
-from tidemill.errors import CallError, TransientCallError
+from tidemill.errors import TransientCallError
 from tidemill.models.anthropic_fields import find_refusal, parse_usage
+from tidemill.models.event_reply import EventReply
 from tidemill.models.messages import Reply
 from tidemill.models.refusals import explain_error
-from tidemill.models.sse import EventParser
 
 
-class MessageStream:
-    """A `ReplyStream` of the events of one message.
-
-    Args:
-        keys: what the reply is masked of.
-    """
+class MessageStream(EventReply):
+    """The events of one message."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._keys = keys
-        self._parser = EventParser()
-        self._texts: list[str] = []
+        super().__init__(keys)
         self._thoughts: list[str] = []
         self._usage: dict[str, Any] = {}
-        self._reason = ""
         self._details: Any = None
-        self._is_done = False
-        self._error: CallError | None = None
 
-    def feed(self, chunk: bytes) -> str:
-        """The text that `chunk` adds to the reply."""
-        before = len(self._texts)
-        for event in self._parser.feed(chunk):
-            if self._error is None and not self._is_done:
-                self._take(event.data)
-        return "".join(self._texts[before:])
-
-    def reply(self) -> Reply:
-        """The reply, once its body has ended.
-
-        Raises:
-            TransientCallError: it was cut, held no reply, or told of an error that may pass.
-            PermanentCallError: it told of another error.
-        """
-        if self._error is not None:
-            raise self._error
-        if not (self._is_done or self._reason):
-            raise TransientCallError("the stream ended before the reply did")
+    def _make(self) -> Reply:
         text, thought = "".join(self._texts), "".join(self._thoughts)
         refusal = find_refusal(self._reason, self._details)
-        return Reply(text, self._reason, parse_usage(self._usage), refusal, thought).masked(self._keys)
+        return Reply(text, self._reason, parse_usage(self._usage), refusal, thought)
 
     def _take(self, data: bytes) -> None:
         try:

@@ -14,7 +14,7 @@ from tidemill.config.numbers import check_int64
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError
 from tidemill.models.messages import Message
-from tidemill.models.model import Model, check_json
+from tidemill.models.model import Model, Params
 from tidemill.models.options import Options
 from tidemill.models.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 
@@ -60,16 +60,10 @@ class Asking(Config):
     top_p: TopP | None = None
     seed: Seed | None = None
     stop: Stop | None = None
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
 
     _check_int64 = field_validator("max_reasks")(check_int64)
-
-    @field_validator("params")
-    @classmethod
-    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)
-        return value
 
     @model_validator(mode="after")
     def _check_params(self, info: ValidationInfo) -> Self:

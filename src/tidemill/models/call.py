@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from typing import Annotated, Any, ClassVar
@@ -127,9 +127,13 @@ class Value:
 
 
 class Caller:
-    """Runs one `Call` node. Belongs to one loop; `close` ends its threads."""
+    """Runs one `Call` node. Belongs to one loop; `close` ends its threads.
 
-    def __init__(self, node: Call, name: str) -> None:
+    Args:
+        slots: gives how many calls may be under way at once: a plain function has as many threads.
+    """
+
+    def __init__(self, node: Call, name: str, slots: Callable[[], int]) -> None:
         self._node = node
         self._hooked = hook_run(self._run, node.bound_hooks)
         self._fn = node.fn
@@ -138,7 +142,7 @@ class Caller:
         self._takes_key = takes_key(node.fn)
         self._retry_on: tuple[type[Exception], ...] = (ConnectionError, TimeoutError, *node.retry_on)
         self._url = f"call:{name}"
-        self._threads = Threads("call", node.lane_limits.slots)
+        self._threads = Threads("call", slots)
 
     def close(self) -> None:
         """End the threads, each once its function has returned; nobody waits for that."""

@@ -12,54 +12,27 @@ import orjson
 
 from tidemill.calls.wire import Usage
 from tidemill.config.secrets import mask_start
-from tidemill.errors import CallError, TransientCallError
+from tidemill.errors import TransientCallError
 from tidemill.models.chat_fields import find_reasoning, make_reply, parse_usage
+from tidemill.models.event_reply import EventReply
 from tidemill.models.messages import Reply
 from tidemill.models.refusals import explain_error
-from tidemill.models.sse import EventParser
 
 _DONE = b"[DONE]"
 
 
-class ChatStream:
-    """A `ReplyStream` of chat-completion chunks; of several choices the first is taken.
-
-    Args:
-        keys: what the reply is masked of.
-    """
+class ChatStream(EventReply):
+    """The chunks of one chat completion; of several choices the first is taken."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self._keys = keys
-        self._parser = EventParser()
-        self._texts: list[str] = []
+        super().__init__(keys)
         self._refusals: list[str] = []
         self._reasonings: list[str] = []
-        self._reason = ""
         self._usage: Usage | None = None
-        self._is_done = False
-        self._error: CallError | None = None
 
-    def feed(self, chunk: bytes) -> str:
-        """The text that `chunk` adds to the reply."""
-        before = len(self._texts)
-        for event in self._parser.feed(chunk):
-            if self._error is None and not self._is_done:
-                self._take(event.data)
-        return "".join(self._texts[before:])
-
-    def reply(self) -> Reply:
-        """The reply, once its body has ended.
-
-        Raises:
-            TransientCallError: it was cut, held no reply, or told of an error that may pass.
-            PermanentCallError: it told of another error.
-        """
-        if self._error is not None:
-            raise self._error
-        if not (self._is_done or self._reason):
-            raise TransientCallError("the stream ended before the reply did")
+    def _make(self) -> Reply:
         text, refusal, reasoning = map("".join, (self._texts, self._refusals, self._reasonings))
-        return make_reply(text, self._reason, self._usage, refusal, reasoning).masked(self._keys)
+        return make_reply(text, self._reason, self._usage, refusal, reasoning)
 
     def _take(self, data: bytes) -> None:
         if data == _DONE:

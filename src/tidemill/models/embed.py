@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request, Response, Usage
@@ -20,7 +20,7 @@ from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.calling import Ask, CallNode, hook_run
 from tidemill.models.embeddings import EmbeddingEndpoint
-from tidemill.models.model import Model, check_json
+from tidemill.models.model import Model, Params
 from tidemill.protocols import Record
 
 BYTES_PER_TOKEN = 3
@@ -55,13 +55,7 @@ class Embed(CallNode):
     dimensions: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=128, ge=1, le=2_048)
     batch_tokens: int = Field(default=100_000, ge=1)
-    params: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("params")
-    @classmethod
-    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)
-        return value
+    params: Params = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_fields(self) -> Self:

@@ -50,7 +50,7 @@ class Generator:
         )
         self.render = renderer.render
         self._has_images = renderer.has_images if node.images else None
-        self._threads = Threads("images", MAX_THREADS)
+        self._threads = Threads("images", lambda: MAX_THREADS)
 
     def close(self) -> None:
         """End the threads, each once it has read its images; nobody waits for that."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
 from pydantic import (
+    AfterValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -31,6 +32,8 @@ from tidemill.models.prices import PRICES_DATE, find_price
 
 if TYPE_CHECKING:
     from tidemill.models.client import Client
+
+T = TypeVar("T")
 
 WireFormat = Literal["openai", "anthropic"]
 """OpenAI's chat completions, which most providers and servers speak, or Anthropic's messages."""
@@ -74,12 +77,17 @@ _VARIABLE = re.compile(
 """Forms in which other tools' files name a variable: no credential looks so."""
 
 
-def check_json(value: Any) -> None:
-    """Refuse what cannot be sent as JSON: other types than it has, whole numbers beyond 64 bits."""
+def check_json(value: T) -> T:
+    """`value`, unless it cannot be sent as JSON: other types than it has, whole numbers beyond 64 bits."""
     try:
         orjson.dumps(value)
     except TypeError as exc:
         raise PydanticCustomError("json", "cannot be sent as JSON: {reason}", {"reason": str(exc)}) from exc
+    return value
+
+
+Params = Annotated[dict[str, Any], AfterValidator(check_json)]
+"""Fields of a request's body, passed through verbatim."""
 
 
 def _unfilled(name: str, *path: str) -> PydanticCustomError:
@@ -121,7 +129,7 @@ class Model(Config, Askable):
     limits: Limits = Limits()
     price: Price | None = None
     api_key: SecretStr | None = Field(default=None, repr=False)
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     prompt_cache: bool = True
 
@@ -188,12 +196,6 @@ class Model(Config, Askable):
                 "unknown provider `{provider}` in `{name}`, and no base_url",
                 {"provider": provider, "name": value, "hint": hint, "offset": 0, "length": len(provider)},
             )
-        return value
-
-    @field_validator("params")
-    @classmethod
-    def _check_params(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)
         return value
 
     @field_validator("api_key")

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Runs plain functions beside the loop, at most `most` of them at once; the others wait, first in first out.
+    """Runs plain functions beside the loop, at most so many at once; the others wait, first in first out.
 
     A function cannot be ended from outside. One whose caller was cancelled goes on, its result is thrown away, and its
     thread is taken until it returns: whoever waits for a thread waits for it too. The threads are daemons, made when
@@ -23,10 +23,10 @@ class Threads:
 
     Args:
         name: what the threads' names end with.
-        most: how many there are at most.
+        most: how many there are at most, asked whenever one is wanted: it may change.
     """
 
-    def __init__(self, name: str, most: int) -> None:
+    def __init__(self, name: str, most: Callable[[], int]) -> None:
         self._name = name
         self._most = most
         self._made = 0
@@ -57,7 +57,7 @@ class Threads:
     async def _take(self) -> WorkerThread:
         if self._free:
             return self._free.pop()
-        if self._made < self._most:
+        if self._made < self._most():
             self._made += 1
             return WorkerThread(self._name)
         waiter: asyncio.Future[WorkerThread] = asyncio.get_running_loop().create_future()

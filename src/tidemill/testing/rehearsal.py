@@ -113,26 +113,9 @@ def run(
     with _open_folder(folder) as path:
         spec = _load(job, path, overrides)
         script = _write_script(spec, replies)
-        source = spec.source if records is None else FromIterable(iterable=list(records))
-        scripted = spec.model_copy(
-            update={
-                "source": source,
-                "steps": tuple(
-                    _script_step(node, name, script, replies)
-                    for node, name in zip(spec.steps, step_names(spec.steps), strict=True)
-                ),
-                "sink": spec.sink.model_copy(update={"path": str(path / "out")}),
-                "run": spec.run.model_copy(update={"dir": None}),
-            }
-        )
+        scripted = _script_job(spec, script, replies, records=records, folder=path)
         check_job(scripted)
-        runner = Runner(
-            scripted, RunRequest(limit=limit), transport=lambda: ScriptTransport(script), rng=random.Random(0)
-        )
-        with ThreadPoolExecutor(1, "tidemill-rehearsal") as thread:  # also where a loop is running
-            report = thread.submit(lambda: run_virtual(runner.run(), patience_s=PATIENCE_S)).result()
-        if script.failure is not None:
-            raise script.failure
+        report = _run(scripted, script, limit)
         folders = scripted.folders
         return Rehearsal(read_records(folders, ALL), read_failures(folders, ALL), report, script.asked)
 
@@ -178,6 +161,22 @@ def _name_call(name: str, label: str) -> str:
     return f"{name}.{label}" if label else name
 
 
+def _script_job(
+    spec: JobSpec, script: Script, replies: Mapping[str, Any], *, records: Iterable[Record] | None, folder: Path
+) -> JobSpec:
+    """The job, its calls made to ask the script, its records where given in the place of the source's."""
+    names = step_names(spec.steps)
+    steps = [_script_step(node, name, script, replies) for node, name in zip(spec.steps, names, strict=True)]
+    return spec.model_copy(
+        update={
+            "source": spec.source if records is None else FromIterable(iterable=list(records)),
+            "steps": tuple(steps),
+            "sink": spec.sink.model_copy(update={"path": str(folder / "out")}),
+            "run": spec.run.model_copy(update={"dir": None}),
+        }
+    )
+
+
 def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, Any]) -> Node:
     """The step, its calls made to ask the script."""
     if not isinstance(node, CallNode):
@@ -204,3 +203,14 @@ def _script_model(model: Model, step: str) -> Model:
             "price": model.lane_price,
         }
     )
+
+
+def _run(scripted: JobSpec, script: Script, limit: int | None) -> Report:
+    """The report of a run in virtual time; what a function of the script raised is raised."""
+    request = RunRequest(limit=limit)
+    runner = Runner(scripted, request, transport=lambda: ScriptTransport(script), rng=random.Random(0))
+    with ThreadPoolExecutor(1, "tidemill-rehearsal") as thread:  # also where a loop is running
+        report = thread.submit(lambda: run_virtual(runner.run(), patience_s=PATIENCE_S)).result()
+    if script.failure is not None:
+        raise script.failure
+    return report

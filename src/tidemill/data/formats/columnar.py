@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from tidemill.data.formats.items import Items
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError, StateError
@@ -56,40 +57,18 @@ class OpenGroups(Groups, Protocol):
         ...
 
 
-class _Run:
+class _Run(Items):
     """Rows of one group, or one error."""
 
-    __slots__ = ("_items", "_places", "_total", "after", "count", "group", "is_error", "row", "seen")
+    __slots__ = ("after", "group", "row")
 
     def __init__(
         self, group: int, row: int, items: list[Any], *, is_error: bool = False, after: tuple[int, int] | None = None
     ) -> None:
+        super().__init__(items, is_error=is_error)
         self.group = group
         self.row = row
-        self.count = len(items)
-        self.is_error = is_error
         self.after = after or (group, row + len(items))
-        self.seen = 0
-        """Of a share, the number of the first item among all of the source."""
-        self._items = iter(items)
-        self._places: Sequence[int] | None = None
-        self._total = self.count
-
-    def link(self) -> Iterator[Any]:
-        return raise_each(self._items) if self.is_error else self._items
-
-    def choose(self, share: Share) -> None:
-        """Keep the items that are the share's turn; none may have been given."""
-        if self._places is None:
-            items = list(self._items)
-            seen, places = share.seen, share.take(len(items))
-            self.share([items[place] for place in places], seen, places, len(items))
-
-    def share(self, items: list[Any], seen: int, places: Sequence[int], total: int) -> None:
-        """Let the run give `items`, which stand at `places` among its `total` rows, the first numbered `seen`."""
-        self._items = iter(items)
-        self.count = len(items)
-        self.seen, self._places, self._total = seen, places, total
 
     def place(self, back: int) -> tuple[int, int]:
         """Group and row of what comes next."""
@@ -98,12 +77,7 @@ class _Run:
 
     def passed(self, back: int) -> int:
         """How many of its rows stand before what comes next."""
-        given = self.count - length_hint(self._items) - back
-        if self._places is None:
-            return given
-        if given >= self.count:
-            return self._total
-        return self._places[given - 1] + 1 if given else 0
+        return self.before(self.given() - back)
 
 
 class _Place:

@@ -283,7 +283,7 @@ def _iter_links(
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
     try:
         for run in runs:
-            if share is not None and not run.is_shared:
+            if share is not None:
                 run.choose(share)
             place.run = run
             yield run.link()

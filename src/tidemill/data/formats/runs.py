@@ -3,73 +3,35 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
 from itertools import islice
-from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 from tidemill.data.files import TextFile
-from tidemill.data.reader import raise_each
-from tidemill.data.turns import Share
+from tidemill.data.formats.items import Items
 from tidemill.errors import DataError
 
 RAW_KEPT_BYTES = 64 * 1024
 """How much of a line over the limit its error carries."""
 
 
-class Run:
-    """Records of consecutive lines with nothing between them, or one error: what the reader is giving now."""
+class Run(Items):
+    """Records of consecutive lines with nothing between them, or one error: what the reader is giving now.
 
-    __slots__ = ("_items", "_places", "_total", "body", "count", "end", "failed", "is_error", "seen", "start")
+    Attributes:
+        failed: True for an error that stands for the end of the file: the rest cannot be read.
+    """
+
+    __slots__ = ("body", "end", "failed", "start")
 
     def __init__(
         self, start: int, end: int, body: bytes, items: list[Any], *, is_error: bool = False, failed: bool = False
     ) -> None:
+        super().__init__(items, is_error=is_error)
         self.start = start
         self.end = end
         self.body = body
-        self.count = len(items)
-        self.is_error = is_error
         self.failed = failed
-        """True for an error that stands for the end of the file: the rest cannot be read."""
-        self.seen = 0
-        """Of a share, the number of the first item among all of the source."""
-        self._items = iter(items)
-        self._places: Sequence[int] | None = None
-        self._total = self.count
-
-    def choose(self, share: Share) -> None:
-        """Keep the items that are the share's turn; none may have been given."""
-        items = list(self._items)
-        seen, places = share.seen, share.take(len(items))
-        self.share([items[place] for place in places], seen, places, len(items))
-
-    def share(self, items: list[Any], seen: int, places: Sequence[int], total: int) -> None:
-        """Let the run give `items`, which stand at `places` among `total`, the first of which is numbered `seen`."""
-        self._items = iter(items)
-        self.count = len(items)
-        self.seen, self._places, self._total = seen, places, total
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether its items were chosen."""
-        return self._places is not None
-
-    def before(self, given: int) -> int:
-        """How many items of its body stand before what comes behind `given` of those it gives."""
-        if self._places is None:
-            return given
-        if given >= self.count:
-            return self._total
-        return self._places[given - 1] + 1 if given else 0
-
-    def link(self) -> Iterator[Any]:
-        """What the reader's chain goes through."""
-        return raise_each(self._items) if self.is_error else self._items
-
-    def given(self) -> int:
-        return self.count - length_hint(self._items)
 
     def offset(self, given: int) -> int:
         """Where the text goes on after `given` of the items."""

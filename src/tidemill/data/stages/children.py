@@ -10,10 +10,10 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure, raise_explained
+from tidemill.data.failures import explain_failure
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
-from tidemill.data.stages.stage import Stage
+from tidemill.data.stages.stage import Stage, guard
 from tidemill.data.steps import RecordFunction, iter_children
 from tidemill.errors import StateError
 from tidemill.protocols import State
@@ -112,7 +112,7 @@ class _Parents:
             self._function = self._make()
         children = iter_children(self._function(parent), self._step)
         if isinstance(children, GeneratorType):
-            children = _guard(children, self._upstream, self._step)
+            children = guard(children, self._upstream, self._step)
         ticks = repeat(True, maxsize)
         counted = compress(children, ticks)
         deque(islice(counted, emitted), maxlen=0)
@@ -125,15 +125,3 @@ class _Parents:
             )
         self._children, self._ticks = children, ticks
         return counted
-
-
-def _guard(children: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]:
-    """The children; an error while they are made has the step and the parent's place."""
-    try:
-        yield from children
-    except GeneratorExit as error:
-        if error.__traceback__ is None or error.__traceback__.tb_next is None:
-            raise
-        raise_explained(error, step, upstream.origin().location)
-    except BaseException as error:  # noqa: BLE001 - raised again
-        raise_explained(error, step, upstream.origin().location)

@@ -94,20 +94,23 @@ def open_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: st
 
 
 def _iter_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: str) -> Iterator[Iterator[Any]]:
-    yield _guard(make(upstream), upstream, step)
+    yield guard(make(upstream), upstream, step, is_all=True)
     while not upstream.ended():
-        yield _guard(make(upstream), upstream, step)
+        yield guard(make(upstream), upstream, step, is_all=True)
 
 
-def _guard(calls: Iterator[Any], upstream: Stage, step: str) -> Iterator[Any]:
-    """What `calls` gives, until one fails: its error has the step and the record's place."""
+def guard(link: Iterator[Any], upstream: Stage, step: str, *, is_all: bool = False) -> Iterator[Any]:
+    """What `link` gives, until it fails: the error has the step and the place of the record in front.
+
+    With `is_all` it gives what comes of all records, so that one left over is a StopIteration of the user's function.
+    """
     try:
-        yield from calls
+        yield from link
     except GeneratorExit as error:
         if error.__traceback__ is None or error.__traceback__.tb_next is None:
             raise
         raise_explained(error, step, upstream.origin().location)
     except BaseException as error:  # noqa: BLE001 - raised again
         raise_explained(error, step, upstream.origin().location)
-    if not upstream.ended():
+    if is_all and not upstream.ended():
         raise_explained(stop_iteration_error(step), step, upstream.origin().location)

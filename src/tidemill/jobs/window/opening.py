@@ -138,7 +138,7 @@ class _Opener:
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
         address = f"call://{quote(name, safe='')}"
         lane = self._engine.lane(f"call {name}", limits=node.lane_limits, endpoint=address, price=FREE)
-        caller = Caller(node, name)
+        caller = Caller(node, name, lambda: lane.limits.slots)
         self._scope.defer(caller.close, name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
 

@@ -7,6 +7,7 @@ Times never go back. A limit may change; what was taken stays taken.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Protocol
 
@@ -80,21 +81,17 @@ class TokenBucket:
         return (self.limit - self.room(now)) * self._window_s / self.limit if self.limit else 0.0
 
 
-class FixedWindow:
-    """Begins anew at every multiple of `window_s` from the start: at most `limit` between two of them."""
+class _Used(ABC):
+    """How much of the limit was taken and still counts."""
 
-    def __init__(self, limit: float, window_s: float, now: float) -> None:
+    def __init__(self, limit: float, window_s: float) -> None:
         self.limit = limit
         self._window_s = window_s
-        self._start = now
-        self._index = 0
         self._used = 0.0
 
+    @abstractmethod
     def _settle(self, now: float) -> None:
-        index = math.floor((now - self._start + _INSTANT_S) / self._window_s)
-        if index > self._index:
-            self._index = index
-            self._used = 0.0
+        """Leave out what counts no more at `now`."""
 
     def change(self, now: float, limit: float) -> None:
         self._settle(now)
@@ -107,6 +104,21 @@ class FixedWindow:
     def take(self, now: float, amount: float) -> None:
         self._settle(now)
         self._used += amount
+
+
+class FixedWindow(_Used):
+    """Begins anew at every multiple of `window_s` from the start: at most `limit` between two of them."""
+
+    def __init__(self, limit: float, window_s: float, now: float) -> None:
+        super().__init__(limit, window_s)
+        self._start = now
+        self._index = 0
+
+    def _settle(self, now: float) -> None:
+        index = math.floor((now - self._start + _INSTANT_S) / self._window_s)
+        if index > self._index:
+            self._index = index
+            self._used = 0.0
 
     def wait_s(self, now: float, amount: float) -> float:
         if amount <= self.room(now) + SLACK:
@@ -121,14 +133,12 @@ class FixedWindow:
         return max(0.0, self._start + (self._index + 1) * self._window_s - now)
 
 
-class SlidingWindow:
+class SlidingWindow(_Used):
     """Looks back from each request: at most `limit` in any `window_s` seconds, wherever they begin."""
 
     def __init__(self, limit: float, window_s: float, now: float) -> None:
-        self.limit = limit
-        self._window_s = window_s
+        super().__init__(limit, window_s)
         self._taken: deque[tuple[float, float]] = deque()
-        self._used = 0.0
 
     def _settle(self, now: float) -> None:
         taken = self._taken
@@ -137,18 +147,9 @@ class SlidingWindow:
         if not taken:
             self._used = 0.0
 
-    def change(self, now: float, limit: float) -> None:
-        self._settle(now)
-        self.limit = limit
-
-    def room(self, now: float) -> float:
-        self._settle(now)
-        return self.limit - self._used
-
     def take(self, now: float, amount: float) -> None:
-        self._settle(now)
+        super().take(now, amount)
         self._taken.append((now, amount))
-        self._used += amount
 
     def wait_s(self, now: float, amount: float) -> float:
         missing = amount - self.room(now)

@@ -1,0 +1,59 @@
+"""What a reader of a file gives at a time, whatever its format: some records or one error; of a share its part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import length_hint
+from typing import Any
+
+from tidemill.data.reader import raise_each
+from tidemill.data.turns import Share
+
+
+class Items:
+    """Records with nothing between them, or one error.
+
+    Attributes:
+        count: how many there are to give.
+        is_error: whether the one item is an error, to be raised.
+        seen: of a share, the number of the first item among all of the source.
+    """
+
+    __slots__ = ("_items", "_places", "_total", "count", "is_error", "seen")
+
+    def __init__(self, items: list[Any], *, is_error: bool = False) -> None:
+        self.count = len(items)
+        self.is_error = is_error
+        self.seen = 0
+        self._items = iter(items)
+        self._places: Sequence[int] | None = None
+        self._total = self.count
+
+    def choose(self, share: Share) -> None:
+        """Keep the items that are the share's turn, unless these were chosen; none may have been given."""
+        if self._places is None:
+            items = list(self._items)
+            seen, places = share.seen, share.take(len(items))
+            self.share([items[place] for place in places], seen, places, len(items))
+
+    def share(self, items: list[Any], seen: int, places: Sequence[int], total: int) -> None:
+        """Let `items` be given, which stand at `places` among `total`, the first of which is numbered `seen`."""
+        self._items = iter(items)
+        self.count = len(items)
+        self.seen, self._places, self._total = seen, places, total
+
+    def link(self) -> Iterator[Any]:
+        """What the reader's chain goes through."""
+        return raise_each(self._items) if self.is_error else self._items
+
+    def given(self) -> int:
+        """How many were given."""
+        return self.count - length_hint(self._items)
+
+    def before(self, given: int) -> int:
+        """How many of all, chosen or not, stand before what comes behind `given` of those it gives."""
+        if self._places is None:
+            return given
+        if given >= self.count:
+            return self._total
+        return self._places[given - 1] + 1 if given else 0
