@@ -31,14 +31,14 @@ class Entry:
         ticket: what was noted of it when it was let go.
     """
 
-    is_begun = False
-    has_slot = False
-    cost = NO_COST
-    reservation: Reservation | None = None
-    ticket: Ticket | None = None
+    __slots__ = ("cost", "has_slot", "is_begun", "request", "reservation", "ticket")
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.is_begun = self.has_slot = False
+        self.cost = NO_COST
+        self.reservation: Reservation | None = None
+        self.ticket: Ticket | None = None
 
 
 class Admission:
