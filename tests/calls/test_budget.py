@@ -2,6 +2,7 @@ import json
 import math
 from typing import Any
 
+import msgspec.structs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,12 +45,12 @@ def test_a_long_input_is_billed_whole_at_its_rates() -> None:
     assert pricing.cost(Usage(100, 10)).pico_usd == 150 * 10**6
     assert pricing.cost(Usage(101, 10)).pico_usd == 262 * 10**6
     assert pricing.ceiling(REQUEST).pico_usd == 350 * 10**6
-    assert pricing.ceiling(REQUEST._replace(body=b"x" * 101)).pico_usd == 502 * 10**6
+    assert pricing.ceiling(msgspec.structs.replace(REQUEST, body=b"x" * 101)).pico_usd == 502 * 10**6
 
 
 def test_a_request_may_say_itself_what_its_input_comes_to() -> None:
     """An image costs by its size, not by the bytes of its address."""
-    assert Pricing(Price(1, 5)).ceiling(REQUEST._replace(max_input_tokens=5_000)).tokens == 5_050
+    assert Pricing(Price(1, 5)).ceiling(msgspec.structs.replace(REQUEST, max_input_tokens=5_000)).tokens == 5_050
 
 
 RATES = st.floats(0, 100).map(lambda rate: round(rate, 3))
@@ -70,7 +71,7 @@ def test_no_usage_costs_more_than_was_reserved(price: Price, size: int, shares: 
     usage = Usage(used, math.floor(50 * shares[3]), cached, written)
     pricing = Pricing(price)
     cost = pricing.cost(usage)
-    assert cost.fits(pricing.ceiling(REQUEST._replace(body=b"x" * size)))
+    assert cost.fits(pricing.ceiling(msgspec.structs.replace(REQUEST, body=b"x" * size)))
     assert cost.pico_usd >= 0
 
 
@@ -312,7 +313,7 @@ class HardBudget(RuleBasedStateMachine):
         cap = self.ledger.cap
         assert self.bill.fits(cap), "the far side never bills more than the budget"
         assert self.ledger.spent.plus(self.ledger.reserved).fits(cap)
-        for bound, billed, durable in zip(cap, self.bill, self.durable, strict=True):
+        for bound, billed, durable in zip(cap.measures, self.bill.measures, self.durable.measures, strict=True):
             if bound < 1 << 62:
                 assert billed <= durable <= bound, "what is billed was leased before, durably, within the budget"
 

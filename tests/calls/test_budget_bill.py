@@ -10,6 +10,7 @@ from typing import Any
 from answer import decode_bill
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from tidemill.calls.budget import NOTHING, BudgetLedger, Pricing, Spend
 from tidemill.calls.engine import Engine
@@ -83,7 +84,7 @@ class Biller(ScriptedTransport):
             return error_response(503)
         if self.rng.random() < self.bank.habits.untold:
             return Response(200, {}, b"untold")
-        return Response(200, {}, b" ".join(b"%d" % tokens for tokens in usage))
+        return Response(200, {}, b" ".join(b"%d" % tokens for tokens in astuple(usage)))
 
     def _bill(self, request: Request) -> Usage:
         """What it costs; told only by a good answer, so that what goes beyond may stay unknown for a while."""

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 
+import msgspec.structs
 import pytest
 from rawserver import OK, listen, post, serve_raw
 
@@ -27,7 +28,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def handing_on(request: Request, heard: list[bytes]) -> Request:
-    return request._replace(on_chunk=heard.append)
+    return msgspec.structs.replace(request, on_chunk=heard.append)
 
 
 async def test_pieces_come_one_by_one_and_the_body_whole(transport: HttpTransport) -> None:
@@ -57,7 +58,7 @@ async def test_a_piece_comes_before_the_next_is_sent(transport: HttpTransport) -
         writer.close()
 
     async with listen(serve) as port:
-        request = post(f"http://127.0.0.1:{port}/")._replace(on_chunk=lambda _: heard.set())
+        request = msgspec.structs.replace(post(f"http://127.0.0.1:{port}/"), on_chunk=lambda _: heard.set())
         assert (await transport.send(request, 10.0)).body == b"firstsecond"
         await transport.close()
 
@@ -105,7 +106,7 @@ async def test_what_the_taker_raises_ends_the_attempt(transport: HttpTransport, 
 
     async with serve_raw([HEAD, chunk(b"one") + chunk(b"two"), chunk(b"three")]) as server:
         with pytest.raises(type(error)) as caught:
-            await transport.send(post(server.url())._replace(on_chunk=take), 10.0)
+            await transport.send(msgspec.structs.replace(post(server.url()), on_chunk=take), 10.0)
         assert caught.value is error
         assert error.__context__ is None
         await server.gone.wait()
@@ -120,7 +121,7 @@ async def test_a_taker_that_raises_at_the_end_closes_the_connection(transport: H
 
     async with serve_raw(OK) as server:
         with pytest.raises(ToldToStopError):
-            await transport.send(post(server.url())._replace(on_chunk=take), 10.0)
+            await transport.send(msgspec.structs.replace(post(server.url()), on_chunk=take), 10.0)
         await server.gone.wait()
 
 
@@ -133,7 +134,7 @@ async def test_nothing_is_handed_on_after_a_call_was_given_up(transport: HttpTra
         call.cancel()
 
     async with serve_raw([HEAD, chunk(b"one"), chunk(b"two")]) as server:
-        call = asyncio.create_task(transport.send(post(server.url())._replace(on_chunk=take), 10.0))
+        call = asyncio.create_task(transport.send(msgspec.structs.replace(post(server.url()), on_chunk=take), 10.0))
         await asyncio.wait([call])
         assert call.cancelled()
         await server.gone.wait()

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
+import msgspec.structs
 import pytest
 from answer import Answer
 
@@ -104,7 +105,7 @@ def test_a_lane_may_have_to_find_its_address() -> None:
         async with Engine(transport, rng=random.Random(0)) as engine:
             lane = engine.lane("m", limits=Limits(deadline_s=5), endpoint="local://m", options=LaneOptions(locate))
             assert asked == []
-            relative = request()._replace(url="/chat/completions")
+            relative = msgspec.structs.replace(request(), url="/chat/completions")
             assert (await lane.call(relative, decode)).text == "12"
             assert [sent.url for sent in transport.requests] == ["http://found:1/v1/chat/completions"]
             assert (engine.meter.latency_s(0.5) or 0.0) < 0.001

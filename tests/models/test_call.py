@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import msgspec.structs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,7 +45,7 @@ async def call_in(meter: Meter | None, records: list[dict[str, Any]], fn: Callab
         caller = Caller(node, "call", lambda: lane.limits.slots)
 
         async def ask(number: int, request: Request, send: Send | None = None) -> Any:
-            request = request._replace(headers={KEY_HEADER: f"key {number}"})
+            request = msgspec.structs.replace(request, headers={KEY_HEADER: f"key {number}"})
             return await lane.call(request, Value.from_response, send=send)
 
         try:

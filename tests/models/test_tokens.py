@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec.structs
 import orjson
 import pytest
 import tiktoken
@@ -139,7 +140,7 @@ def test_what_a_server_counts_beside_the_texts_is_learnt() -> None:
 def test_what_carries_images_is_counted_by_the_most_it_can_come_to() -> None:
     """Its bytes say nothing, and teach nothing about text."""
     counter = TokenCounter()
-    picture = ask(("user", "x" * 400_000))._replace(max_input_tokens=2_000)
+    picture = msgspec.structs.replace(ask(("user", "x" * 400_000)), max_input_tokens=2_000)
     assert counter.estimate(picture) == 2_000
     for _ in range(200):
         counter.learn(picture, Usage(1_000, 5))

@@ -31,14 +31,14 @@ class Entry:
         ticket: what was noted of it when it was let go.
     """
 
-    is_begun = False
-    has_slot = False
-    cost = NO_COST
-    reservation: Reservation | None = None
-    ticket: Ticket | None = None
+    __slots__ = ("cost", "has_slot", "is_begun", "request", "reservation", "ticket")
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.is_begun = self.has_slot = False
+        self.cost = NO_COST
+        self.reservation: Reservation | None = None
+        self.ticket: Ticket | None = None
 
 
 class Admission:
@@ -141,7 +141,7 @@ class Admission:
             return
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
-        is_used = self._slots.is_used and not self._pacing.is_busy
+        is_used = not governor.limit.is_fixed and self._slots.is_used and not self._pacing.is_busy
         governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
             self._slots.serve()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
 
 from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price, TokenRates
 from tidemill.calls.wire import Request, Usage
@@ -16,7 +19,7 @@ SLACK_SHARE = 1000
 """The slack of a lease is at least this part of the budget, so that few calls in flight do not mean many leases."""
 
 
-class Spend(NamedTuple):
+class Spend(msgspec.Struct, frozen=True, gc=False):
     """An amount in all three measures, exact: requests sent, tokens both ways, pico-dollars."""
 
     calls: int = 0
@@ -28,25 +31,30 @@ class Spend(NamedTuple):
         """US dollars."""
         return self.pico_usd / PICO_USD_PER_USD
 
+    @property
+    def measures(self) -> tuple[int, int, int]:
+        """The three amounts."""
+        return self.calls, self.tokens, self.pico_usd
+
     def plus(self, other: Spend) -> Spend:
         """The sum."""
-        return Spend(self[0] + other[0], self[1] + other[1], self[2] + other[2])
+        return Spend(self.calls + other.calls, self.tokens + other.tokens, self.pico_usd + other.pico_usd)
 
     def minus(self, other: Spend) -> Spend:
         """The difference."""
-        return Spend(self[0] - other[0], self[1] - other[1], self[2] - other[2])
+        return Spend(self.calls - other.calls, self.tokens - other.tokens, self.pico_usd - other.pico_usd)
 
     def widen(self, other: Spend) -> Spend:
         """In each measure the larger of the two."""
-        return Spend(max(self[0], other[0]), max(self[1], other[1]), max(self[2], other[2]))
+        return Spend(*map(max, self.measures, other.measures))
 
     def fits(self, bound: Spend) -> bool:
         """Whether no measure is above `bound`'s."""
-        return self[0] <= bound[0] and self[1] <= bound[1] and self[2] <= bound[2]
+        return self.calls <= bound.calls and self.tokens <= bound.tokens and self.pico_usd <= bound.pico_usd
 
     def to_dict(self) -> dict[str, int]:
         """JSON."""
-        return self._asdict()
+        return msgspec.structs.asdict(self)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Spend:
@@ -90,13 +98,15 @@ class Pricing:
 
     def cost(self, usage: Usage, *, is_priced: bool = True) -> Spend:
         """What one attempt did cost; one that is not priced costs tokens only."""
-        input_tokens, output_tokens, cached, written, _ = usage
+        input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
         if not is_priced:
             return Spend(1, input_tokens + output_tokens, 0)
         rates = self._rates if input_tokens <= self._above else self._long
         cost = input_tokens * rates.input + output_tokens * rates.output
-        if cached or written:
-            cost += cached * (rates.cached_input - rates.input) + written * (rates.cache_write - rates.input)
+        if cached := usage.cached_tokens:
+            cost += cached * (rates.cached_input - rates.input)
+        if written := usage.cache_write_tokens:
+            cost += written * (rates.cache_write - rates.input)
         return Spend(1, input_tokens + output_tokens, cost)
 
 
@@ -128,7 +138,9 @@ class BudgetLedger:
         "_mark",
         "_open",
         "_pico_usd",
-        "_settled",
+        "_spent_calls",
+        "_spent_pico_usd",
+        "_spent_tokens",
         "_tokens",
         "budget",
         "cap",
@@ -144,8 +156,9 @@ class BudgetLedger:
             _UNBOUNDED if budget.tokens is None else budget.tokens,
             _UNBOUNDED if budget.usd is None else int(Decimal(str(budget.usd)) * PICO_USD_PER_USD),
         )
-        self._settled = list(spent)  # calls, tokens, pico-dollars
-        self._calls, self._tokens, self._pico_usd = spent  # spent and reserved: three numbers, moved with every call
+        # Three numbers each, moved with every call: what is spent, and that and what is reserved.
+        self._spent_calls, self._spent_tokens, self._spent_pico_usd = spent.measures
+        self._calls, self._tokens, self._pico_usd = spent.measures
         self._open = 0
         self.overrun = NOTHING
         self._bound = self._mark = NOTHING
@@ -154,7 +167,7 @@ class BudgetLedger:
     @property
     def spent(self) -> Spend:
         """What attempts that ended have cost."""
-        return Spend(*self._settled)
+        return Spend(self._spent_calls, self._spent_tokens, self._spent_pico_usd)
 
     @property
     def _used(self) -> Spend:
@@ -193,39 +206,33 @@ class BudgetLedger:
 
     def reserve(self, ceiling: Spend) -> bool:
         """Whether `ceiling` fits under the lease; it is then reserved, until settled, refused or released."""
-        calls, tokens, pico_usd = ceiling
-        calls += self._calls
-        tokens += self._tokens
-        pico_usd += self._pico_usd
-        bound = self._bound
-        if self.overrun is not NOTHING:
-            if not self._expect(ceiling).fits(bound):
+        calls = self._calls + ceiling.calls
+        tokens = self._tokens + ceiling.tokens
+        pico_usd = self._pico_usd + ceiling.pico_usd
+        mark = self._mark
+        if self.overrun is not NOTHING or calls > mark.calls or tokens > mark.tokens or pico_usd > mark.pico_usd:
+            if not self._expect(ceiling).fits(self._bound):
                 return False
-        elif calls > bound[0] or tokens > bound[1] or pico_usd > bound[2]:
-            return False
+            self.is_low = True
         self._calls, self._tokens, self._pico_usd = calls, tokens, pico_usd
         self._open += 1
-        mark = self._mark
-        if calls > mark[0] or tokens > mark[1] or pico_usd > mark[2]:
-            self.is_low = True
         return True
 
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
         """An attempt ended: its reported cost replaces its ceiling, an unknown one counts whole."""
         if cost is None:
             cost = ceiling if self.overrun is NOTHING else ceiling.plus(self.overrun)
-        calls, tokens, pico_usd = cost
-        if cost is not ceiling:
-            self._calls += calls - ceiling[0]
-            self._tokens += tokens - ceiling[1]
-            self._pico_usd += pico_usd - ceiling[2]
-            if tokens > ceiling[1] or pico_usd > ceiling[2]:
-                self.overrun = self.overrun.widen(cost.minus(ceiling))
-                self.is_low = True
-        settled = self._settled
-        settled[0] += calls
-        settled[1] += tokens
-        settled[2] += pico_usd
+        calls, tokens, pico_usd = cost.calls, cost.tokens, cost.pico_usd
+        more_tokens, more_pico_usd = tokens - ceiling.tokens, pico_usd - ceiling.pico_usd
+        if more_tokens > 0 or more_pico_usd > 0:
+            self.overrun = self.overrun.widen(cost.minus(ceiling))
+            self.is_low = True
+        self._calls += calls - ceiling.calls
+        self._tokens += more_tokens
+        self._pico_usd += more_pico_usd
+        self._spent_calls += calls
+        self._spent_tokens += tokens
+        self._spent_pico_usd += pico_usd
         self._open -= 1
 
     def refuse(self, ceiling: Spend) -> None:
@@ -250,14 +257,14 @@ class BudgetLedger:
         waits for it.
         """
         mark = self._mark
-        if waiting is NOTHING and self._calls <= mark[0] and self._tokens <= mark[1] and self._pico_usd <= mark[2]:
+        if waiting is NOTHING and self._used.fits(mark):
             return None
         wanted = self._expect(waiting)
         busy = wanted.minus(self.spent)
         lease = Spend(
             *(
                 max(held, used, min(cap, want + max(flying, 0 if cap == _UNBOUNDED else cap // SLACK_SHARE)))
-                for held, used, cap, want, flying in zip(self.lease, self._used, self.cap, wanted, busy, strict=True)
+                for held, used, cap, want, flying in _zip(self.lease, self._used, self.cap, wanted, busy)
             )
         )
         return None if lease.fits(self._bound) else lease
@@ -266,13 +273,11 @@ class BudgetLedger:
         """`lease` is durable."""
         self.lease = lease
         self.is_low = False
-        self._bound = Spend(
-            *(_UNBOUNDED if cap == _UNBOUNDED else amount for cap, amount in zip(self.cap, lease, strict=True))
-        )
+        self._bound = Spend(*(_UNBOUNDED if cap == _UNBOUNDED else amount for cap, amount in _zip(self.cap, lease)))
         self._mark = Spend(
             *(
                 bound if bound >= cap else (bound + used) // 2
-                for bound, cap, used in zip(self._bound, self.cap, self._used, strict=True)
+                for bound, cap, used in _zip(self._bound, self.cap, self._used)
             )
         )
 
@@ -282,16 +287,21 @@ class BudgetLedger:
 
     def refusal(self, ceiling: Spend) -> BudgetError:
         """The error for a reservation that can never fit."""
-        used, cap = self._expect(ceiling), self.cap
         scales = {"calls": 1, "tokens": 1, "usd": PICO_USD_PER_USD}
         texts, fields = [], []
-        for i, (name, scale) in enumerate(scales.items()):
-            if used[i] > cap[i]:
-                spent, bound = plain(self.spent[i] / scale, digits=10), plain(cap[i] / scale, digits=10)
-                needed = plain(ceiling[i] / scale, digits=6)
-                texts.append(f"{name}: {spent} of {bound} spent, the next call may take {needed}")
+        amounts = _zip(self._expect(ceiling), self.cap, self.spent, ceiling)
+        for (name, scale), (used, cap, spent, more) in zip(scales.items(), amounts, strict=True):
+            if used > cap:
+                shown, bound = plain(spent / scale, digits=10), plain(cap / scale, digits=10)
+                needed = plain(more / scale, digits=6)
+                texts.append(f"{name}: {shown} of {bound} spent, the next call may take {needed}")
                 fields.append(f"budget.{name}")
         return BudgetError(
             f"the budget allows no further call ({'; '.join(texts)})",
             hint=f"what is finished is kept; go on with a higher {' and '.join(fields)}",
         )
+
+
+def _zip(*spends: Spend) -> Iterator[tuple[int, ...]]:
+    """Their amounts, measure by measure."""
+    return zip(*(spend.measures for spend in spends), strict=True)

@@ -10,6 +10,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from tidemill.calls.encoding import Gunzip, find_gunzip
+from tidemill.calls.heads import Heads
 from tidemill.calls.wire import OnChunk, Response
 
 MAX_HEAD_BYTES: Final = 256 * 1024
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         on_idle: called when a response is whole and the connection can take another request.
         on_lost: called once when it is closed.
         max_body_bytes: the longest body taken, after decompression.
+        heads: those that connections to the same origin have parsed.
         tunnels: its one request is a CONNECT, whose response ends with its headers.
     """
 
@@ -65,7 +67,9 @@ class Connection(asyncio.Protocol):
         "_has_head",
         "_head_bytes",
         "_headers",
+        "_heads",
         "_heard_at",
+        "_is_between",
         "_looks_at",
         "_loop",
         "_max_body_bytes",
@@ -76,6 +80,7 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_tunnels",
         "_waiter",
+        "_whole",
         "transport",
     )
 
@@ -85,12 +90,14 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection], object],
         *,
         max_body_bytes: int,
+        heads: Heads | None = None,
         tunnels: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._max_body_bytes = max_body_bytes
+        self._heads = Heads() if heads is None else heads
         self._tunnels = tunnels
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         self._waiter: asyncio.Future[Response] | None = None
@@ -140,6 +147,11 @@ class Connection(asyncio.Protocol):
         if self._waiter is None or self._parser is None:  # said unasked, or behind the response it had to give
             self.close()
             return
+        if self._is_between and self._on_chunk is None and (known := self._heads.find(data)) is not None:
+            self._give(known, keeps_alive=True)
+            return
+        self._whole = data if self._is_between else b""
+        self._is_between = False
         try:
             self._parser.feed_data(data)
         except PARSER_ERRORS as exc:
@@ -201,6 +213,7 @@ class Connection(asyncio.Protocol):
         if self._waiter is None or self._parser is None:
             return
         status, headers, chunks, gunzip = self._status, self._headers, self._chunks, self._gunzip
+        whole = self._whole
         is_packed = gunzip is not None and self._body_bytes > 0
         self._begin()
         if status < 200:  # 100 Continue, 103 Early Hints: the response itself follows
@@ -208,8 +221,15 @@ class Connection(asyncio.Protocol):
         if gunzip is not None and is_packed and not gunzip.is_whole:
             self._fail(_no_gzip("it is not whole"))
             return
-        is_reusable = self._parser.should_keep_alive() and not self.transport.get_write_buffer_size()
-        self._settle(Response(status, headers, b"".join(chunks)))
+        keeps_alive = self._parser.should_keep_alive()
+        if keeps_alive and whole and gunzip is None and not self._tunnels:
+            self._heads.note(whole, status, headers)
+        self._give(Response(status, headers, b"".join(chunks)), keeps_alive=keeps_alive)
+
+    def _give(self, response: Response, *, keeps_alive: bool) -> None:
+        """Hand on the whole response, and be there for the next request if the far side has taken all of this one."""
+        is_reusable = keeps_alive and not self.transport.get_write_buffer_size()
+        self._settle(response)
         if is_reusable:
             self._on_idle(self)
         else:
@@ -227,6 +247,8 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._head_bytes = 0
         self._has_head = False
+        self._whole = b""
+        self._is_between = True
 
     def _ends_with_connection(self) -> bool:
         """Whether the body says neither its length nor its chunks (RFC 9112, 6.3)."""

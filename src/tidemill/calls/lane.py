@@ -7,6 +7,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec.structs
+
 from tidemill.calls.admission import OVERLOADED, Admission
 from tidemill.calls.budget import Pricing
 from tidemill.calls.budget_gate import BudgetGate
@@ -63,6 +65,7 @@ class Lane:
         self._admission = Admission(limits, meter=meter, rng=rng, estimates=estimates)
         self._retrying = TimedGate(self._loop)
         self._retries = RetryBudget(limits.retry_ratio)
+        self._deadline_s = limits.deadline_s
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._is_stopped = False
         self._inside = self._parked = 0  # calls begun and not ended, and those of them that wait for news
@@ -77,6 +80,7 @@ class Lane:
     def change(self, limits: Limits) -> None:
         """Go by other limits from now on; what is in flight ends by the old ones."""
         self.limits = limits
+        self._deadline_s = limits.deadline_s
         self._first_timeout_s = min(limits.attempt_timeout_s, limits.deadline_s)
         self._admission.change(limits)
 
@@ -153,16 +157,21 @@ class Lane:
         """Attempts, until one is answered."""
         if self._locate is not None:
             await self._address(call, self._locate)
+        if self._budget is not None:
+            self._budget.ledger.check_request(call.request)
         while True:
-            if self._budget is None and self._admission.is_open and self._breaker.is_closed and not call.attempts:
-                self._admission.send(call)
-            else:
+            if not self._try_admit(call):
                 await self._admit(call)
             if self._is_stopped:
                 self._withdraw(call)
                 raise LaneStopped
+            timeout_s = self._begin_attempt(call)
             try:
-                return await self._attempt(call, decode)
+                try:
+                    response = await call.send(call.request, timeout_s)
+                finally:
+                    self._gate.in_flight -= 1
+                return self._take_answer(call, response, decode)
             except BaseException as error:  # every way out must give back what the attempt holds
                 self._end_failed(call, error)
                 if not isinstance(error, CallError):
@@ -177,7 +186,7 @@ class Lane:
         if self._is_stopped:
             raise LaneStopped
         base_url = await locate()
-        call.request = call.request._replace(url=base_url + call.request.url)
+        call.request = msgspec.structs.replace(call.request, url=base_url + call.request.url)
 
     async def _back_off(self, call: Call, delay_s: float) -> None:
         """What has to pass before the next attempt is admitted."""
@@ -211,6 +220,20 @@ class Lane:
         if not self._admission.try_enter(call):
             await self._admission.enter(call)
 
+    def _try_admit(self, call: Call) -> bool:
+        """Whether a first attempt may be sent at once; `call` then holds its reservations."""
+        if call.attempts or not self._breaker.is_closed:
+            return False
+        if self._budget is None and self._admission.is_open:
+            self._admission.send(call)
+            return True
+        if not self._admission.try_admit(call):
+            return False
+        if self._budget is None or self._try_reserve(call, self._budget):
+            return True
+        self._admission.give_back(call)
+        return False
+
     async def _admit(self, call: Call) -> None:
         """Wait until the next attempt may be sent; `call` then holds its reservations, and the probe if it is one."""
         while True:
@@ -234,12 +257,7 @@ class Lane:
             self._withdraw(call)
 
     def _try_reserve(self, call: Call, budget: BudgetGate) -> bool:
-        """Whether the budget takes the next attempt at once; it is then reserved.
-
-        Raises:
-            ConfigError: it cannot be held against this request.
-        """
-        budget.ledger.check_request(call.request)
+        """Whether the budget takes the next attempt at once; it is then reserved."""
         ceiling = self._pricing.ceiling(call.request)
         if not budget.reserve(ceiling):
             return False
@@ -269,25 +287,24 @@ class Lane:
             self._gate.return_probe(call.probe)
             call.probe = 0
 
-    async def _attempt(self, call: Call, decode: Callable[[Response], R]) -> R:
-        """One attempt's decoded answer, settled and counted."""
-        meter, now = self._meter, self._loop.time()
+    def _begin_attempt(self, call: Call) -> float:
+        """Count an attempt as sent; the seconds it may take."""
+        call.sent_at = now = self._loop.time()
         timeout_s = self._first_timeout_s
         if call.attempts:
             timeout_s = max(0.0, min(timeout_s, call.deadline_at - now))
+            call.answered = False
         else:
-            call.deadline_at = now + self.limits.deadline_s
+            call.deadline_at = now + self._deadline_s
             call.is_begun = True
         call.attempts += 1
         self.sending += 1
-        meter.send(is_first=call.attempts == 1)
-        call.sent_at = now
-        call.answered = False
         self._gate.in_flight += 1
-        try:
-            response = await call.send(call.request, timeout_s)
-        finally:
-            self._gate.in_flight -= 1
+        self._meter.send(is_first=call.attempts == 1)
+        return timeout_s
+
+    def _take_answer(self, call: Call, response: Response, decode: Callable[[Response], R]) -> R:
+        """An attempt's decoded answer, settled and counted; raises what makes it none."""
         if not 200 <= response.status < 300:
             error = judge_response(response, call.request, wall_s=time.time())
             self._admission.note_refusal(call, response, error.retry_after_s, is_calm=self._breaker.is_closed)
@@ -295,9 +312,10 @@ class Lane:
         call.answered = True
         if not self._breaker.is_calm:
             self._gate.succeed()
-        latency_s = self._loop.time() - now
+        latency_s = self._loop.time() - call.sent_at
         value = decode(response)
         usage = value.usage
+        meter = self._meter
         self._retries.answer()
         self._admission.note_answer(call, response, usage)
         cost = None if usage is None else self._pricing.cost(usage, is_priced=call.request.is_priced)

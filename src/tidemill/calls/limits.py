@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -149,7 +150,7 @@ class Limits(Config):
         )
 
 
-class TokenRates(NamedTuple):
+class TokenRates(Struct, frozen=True):
     """Pico-dollars a token, each rounded up."""
 
     input: int = 0

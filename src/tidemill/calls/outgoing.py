@@ -53,20 +53,30 @@ class Call(Entry):
         error: why its last attempt failed.
     """
 
-    attempts = 0
-    charged = 0
-    ceiling: Spend | None = None
-    probe = 0
-    blamed = -1
-    failed_since = -1
-    answered = False
-    sent_at = 0.0
-    deadline_at = 0.0
-    error: CallError | None = None
+    # Slots, all of them set: a look at what only the class has takes five times as long, and a call has forty.
+    __slots__ = (
+        "answered",
+        "attempts",
+        "blamed",
+        "ceiling",
+        "charged",
+        "deadline_at",
+        "error",
+        "failed_since",
+        "probe",
+        "send",
+        "sent_at",
+    )
 
     def __init__(self, request: Request, send: Send) -> None:
         super().__init__(request)
         self.send = send
+        self.attempts = self.charged = self.probe = 0
+        self.blamed = self.failed_since = -1
+        self.answered = False
+        self.sent_at = self.deadline_at = 0.0
+        self.ceiling: Spend | None = None
+        self.error: CallError | None = None
 
 
 class LaneOptions(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Final
 from tidemill.calls.address import Origin, Proxy
 from tidemill.calls.connection import Connection
 from tidemill.calls.dialer import Dialer
+from tidemill.calls.heads import Heads
 from tidemill.calls.ramp import Ramp
 
 KEEP_ALIVE_S: Final = 4.0
@@ -42,6 +43,7 @@ class Pool:
         self._max_body_bytes = max_body_bytes
         self._loop = asyncio.get_running_loop()
         self._ramp = Ramp()
+        self._heads = Heads()
         self._open: set[Connection] = set()
         self._idle: dict[Connection, float] = {}  # since when; the longest idle first
         self._waiting: OrderedDict[asyncio.Future[Connection], None] = OrderedDict()  # never while one is idle
@@ -172,7 +174,9 @@ class Pool:
 
     def _make(self, *, tunnels: bool = False) -> Connection:
         on_idle = Connection.close if tunnels else self._give  # a tunnel that the proxy refused is nobody's
-        return Connection(on_idle, self._forget, max_body_bytes=self._max_body_bytes, tunnels=tunnels)
+        return Connection(
+            on_idle, self._forget, max_body_bytes=self._max_body_bytes, heads=self._heads, tunnels=tunnels
+        )
 
     def _give(self, connection: Connection) -> None:
         """Give a connection that can take a request to the first in line, or keep it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from tidemill.errors import PermanentCallError, TransientCallError
 
 
-class Usage(NamedTuple):
+class Usage(Struct, frozen=True, gc=False):
     """Tokens a call was billed for, as the server reported them.
 
     Attributes:
@@ -25,12 +27,17 @@ class Usage(NamedTuple):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing of it is told apart."""
+        return not (self.cached_tokens or self.cache_write_tokens or self.reasoning_tokens)
+
 
 OnChunk = Callable[[bytes], object]
 """Gets a piece of a response's body; what it raises ends the attempt."""
 
 
-class Request(NamedTuple):
+class Request(Struct, frozen=True):
     """One outside request, ready to send.
 
     Attributes:
@@ -58,7 +65,7 @@ class Request(NamedTuple):
         return self.max_input_tokens == 0 and self.max_output_tokens == 0
 
 
-class Response(NamedTuple):
+class Response(Struct, frozen=True):
     """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
 
     status: int

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec.structs
+
 from tidemill.calls.lane import Lane
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response, Usage
@@ -231,7 +233,7 @@ def share_out(usage: Usage | None, sizes: Sequence[int]) -> list[Usage | None]:
     """`usage` in parts by `sizes`, whose sums are `usage` to the token."""
     if usage is None:
         return [None] * len(sizes)
-    columns = [_share_out(amount, sizes) for amount in usage]
+    columns = [_share_out(amount, sizes) for amount in msgspec.structs.astuple(usage)]
     return [Usage(*parts) for parts in zip(*columns, strict=True)]
 
 

@@ -9,8 +9,6 @@ from tidemill.calls.wire import Usage
 from tidemill.models.messages import Reply
 
 _FILTERED = "content_filter"
-_PLAIN = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
-"""The fields of a usage that tells nothing apart."""
 
 
 def make_reply(
@@ -43,7 +41,7 @@ def parse_usage(usage: Any) -> Usage | None:
     total = usage.get("total_tokens")
     if type(total) is int and total > tokens + more:
         more = total - tokens
-    if usage.keys() <= _PLAIN:
+    if len(usage) == (2 if total is None else 3):  # nothing is told apart
         return Usage(tokens, more)
     spent, made = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = find_count(spent, "cached_tokens") or find_count(usage, "prompt_cache_hit_tokens")  # DeepSeek's

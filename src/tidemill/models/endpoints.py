@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec.structs
+
 from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
 from tidemill.calls.wire import Request, Transport
@@ -54,7 +56,7 @@ class _Unpriced:
 
     def build_request(self, messages: Sequence[Message], overrides: Mapping[str, Any] | None = None) -> Request:
         """The endpoint's own request, with no price."""
-        return self._endpoint.build_request(messages, overrides)._replace(is_priced=False)
+        return msgspec.structs.replace(self._endpoint.build_request(messages, overrides), is_priced=False)
 
 
 def list_misfits(model: Model, options: Options) -> list[Misfit]:

@@ -34,6 +34,7 @@ class Generator:
         self._samples = node.n
         self._into = node.into
         self._max_tokens = node.max_tokens if isinstance(node.max_tokens, int) else None
+        self._max_reasks = node.max_reasks
         self._endpoint = endpoint
         self._hooked = hook_run(self._run, node.bound_hooks)
         self._parser = OutputParser(node.output) if node.output else None
@@ -113,6 +114,6 @@ class Generator:
             self._parser.parse,
             messages,
             send,
-            max_reasks=self._node.max_reasks,
+            max_reasks=self._max_reasks,
             max_tokens=bound,
         )

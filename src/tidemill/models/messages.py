@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
+
+import msgspec
 
 from tidemill.calls.wire import Usage
 from tidemill.config.secrets import MASK
 
 _CUT = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 """The OpenAI format's word for a reply that ended at a bound on its tokens, and the Anthropic format's two."""
-
-_NOT_APART = (0, 0, 0)
-"""The end of a usage of which the server told nothing apart."""
 
 
 class TextPart(TypedDict):
@@ -47,7 +46,7 @@ class Message(TypedDict):
     shared: NotRequired[bool]
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """One answer.
 
     Attributes:
@@ -76,7 +75,8 @@ class Reply(NamedTuple):
         reply = self
         for key in keys:
             if key in self.text or key in self.finish_reason or key in self.refusal or key in self.reasoning:
-                reply = reply._replace(
+                reply = msgspec.structs.replace(
+                    reply,
                     text=reply.text.replace(key, MASK),
                     finish_reason=reply.finish_reason.replace(key, MASK),
                     refusal=reply.refusal.replace(key, MASK),
@@ -86,11 +86,9 @@ class Reply(NamedTuple):
 
     def to_row(self) -> list[Any]:
         """The reply as the JSON list the ledger and the call archive keep; what is empty at its end is left out."""
-        text, finish_reason, usage, refusal, reasoning, first_token_s = self
-        tokens = None if usage is None else list(usage[:2] if usage[2:] == _NOT_APART else usage)
-        row: list[Any] = [text, finish_reason, tokens, refusal]
-        if reasoning or first_token_s is not None:
-            row += [reasoning, first_token_s]
+        row: list[Any] = [self.text, self.finish_reason, _to_tokens(self.usage), self.refusal]
+        if self.reasoning or self.first_token_s is not None:
+            row += [self.reasoning, self.first_token_s]
         return row
 
     @classmethod
@@ -98,3 +96,9 @@ class Reply(NamedTuple):
         """The reply of `to_row`."""
         text, finish_reason, tokens, *rest = row
         return cls(text, finish_reason, Usage(*tokens) if tokens else None, *rest)
+
+
+def _to_tokens(usage: Usage | None) -> list[int] | None:
+    if usage is None:
+        return None
+    return [usage.input_tokens, usage.output_tokens] if usage.is_plain else list(msgspec.structs.astuple(usage))

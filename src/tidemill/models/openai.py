@@ -29,7 +29,7 @@ MAX_IMAGE_TOKENS = 48_169
 
 _BY_COMPLETION_TOKENS = re.compile(r"o[1-9]|gpt-([5-9]|[1-9]\d)")
 """Models that refuse `max_tokens` (API reference, `max_completion_tokens`): the o-series, GPT-5 and what follows."""
-_TEXT_OR_NONE = {str, type(None)}
+_TEXT_OR_NONE = frozenset({str, type(None)})
 _EXPECTED = "a chat completion as JSON"
 
 
@@ -137,7 +137,7 @@ def parse_reply(response: Response) -> Reply:
         choice = body["choices"][0]
         message = choice["message"]
         text, reason, refusal = message.get("content"), choice.get("finish_reason"), message.get("refusal")
-        if {type(text), type(reason), type(refusal)} <= _TEXT_OR_NONE:
+        if type(text) in _TEXT_OR_NONE and type(reason) in _TEXT_OR_NONE and type(refusal) in _TEXT_OR_NONE:
             return make_reply(text, reason, parse_usage(body.get("usage")), refusal, find_reasoning(message))
     except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
         pass

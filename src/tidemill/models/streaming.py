@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import msgspec.structs
+
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.models.endpoint import Endpoint, ReplyStream
@@ -37,7 +39,7 @@ class StreamedCall:
         self._stream = self._endpoint.open_stream()
         self._size, self._first_token_s = 0, None
         self._sent_at = asyncio.get_running_loop().time()
-        return await self._send(request._replace(on_chunk=self._take), timeout_s)
+        return await self._send(msgspec.structs.replace(request, on_chunk=self._take), timeout_s)
 
     def decode(self, response: Response) -> Reply:
         """The reply of the last attempt, with the time its first text took.
@@ -50,7 +52,7 @@ class StreamedCall:
             reply = stream.reply()
         else:  # a transport that hands nothing on, or a server that answers whole
             reply = self._endpoint.parse_reply(response)
-        return reply._replace(first_token_s=self._first_token_s)
+        return msgspec.structs.replace(reply, first_token_s=self._first_token_s)
 
     def _take(self, chunk: bytes) -> None:
         assert self._stream is not None

@@ -101,7 +101,7 @@ class Counters:
             self.repeats += 1
         self.input_tokens += usage.input_tokens
         self.output_tokens += usage.output_tokens
-        if usage[2:] != (0, 0, 0):
+        if not usage.is_plain:
             self.cached_tokens += usage.cached_tokens
             self.cache_write_tokens += usage.cache_write_tokens
             self.reasoning_tokens += usage.reasoning_tokens

@@ -84,15 +84,15 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
     if set(map(type, rows)) != {dict} or not names.issuperset(chain.from_iterable(rows)):
         for row in rows:
             _check_columns(row, schema)
-    for field in schema:
-        values = [row.get(field.name) for row in rows]
-        misfit = _find_misfit(values, field.type, field.name)
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        values = [row.get(name) for row in rows]
+        misfit = _find_misfit(values, kind, name)
         if misfit is not None:
             raise DataError(misfit)
         try:
-            columns.append(pa.array(values, field.type))
+            columns.append(pa.array(values, kind))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-            raise DataError(f"column `{field.name}` is {field.type}: {exc}") from exc
+            raise DataError(f"column `{name}` is {kind}: {exc}") from exc
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -140,7 +140,8 @@ def _find_struct_misfit(values: Sequence[Any], kind: pa.StructType, path: str) -
     if extra:
         return f"`{path}.{min(map(str, extra))}` is not in the output's schema: `{path}` is {kind}"
     for field in kind:
-        misfit = _find_misfit([value.get(field.name) for value in structs], field.type, f"{path}.{field.name}")
+        name = field.name  # once: Arrow makes the text anew each time
+        misfit = _find_misfit([value.get(name) for value in structs], field.type, f"{path}.{name}")
         if misfit is not None:
             return misfit
     return None

@@ -86,8 +86,10 @@ class Sealer:
 
         def write(file: BinaryIO) -> None:
             for index, error in self._writer.write_part(file, [landed.record for landed in cut.landed]).items():
-                part, ordinal, child, record = cut.landed[index]
-                misfits[index] = Failed(part, ordinal, Failure(sink, error, record, path=child))
+                landed = cut.landed[index]
+                misfits[index] = Failed(
+                    landed.part, landed.ordinal, Failure(sink, error, landed.record, path=landed.path)
+                )
 
         written = self._write(path, write)
         rows = len(cut.landed) - len(misfits)

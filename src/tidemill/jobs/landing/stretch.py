@@ -8,6 +8,7 @@ from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from pydantic import Field
 
 from tidemill.config.model import Config
@@ -32,7 +33,7 @@ class SegmentLimits(Config):
     age_s: float = Field(default=300.0, gt=0)
 
 
-class Landed(NamedTuple):
+class Landed(Struct, frozen=True):
     """A record at the end of its pipeline, with its identity."""
 
     part: str

@@ -10,6 +10,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec.structs
+
 from tidemill.calls.engine import Engine
 from tidemill.calls.outgoing import Send
 from tidemill.calls.transport import HttpTransport
@@ -122,7 +124,7 @@ class SingleRun:
         sent = request
         if line.is_keyed:
             digest = blake2b(request.body, digest_size=16).hexdigest()
-            sent = request._replace(headers={KEY_HEADER: make_key("", 0, (), step, number, digest)})
+            sent = msgspec.structs.replace(request, headers={KEY_HEADER: make_key("", 0, (), step, number, digest)})
         if on_call is None:
             return await line.way.call(sent, line.decode, send=send)
         on_call(step, request, None)

@@ -145,23 +145,26 @@ class Reader:
 
     def _read_chunk(self, part: _OpenPart) -> Chunk:
         self._half.counts = new_counts(self._steps)
-        rows: list[tuple[int, Any, int]] = []
+        records: list[Any] = []
+        sizes: list[int] = []
         started = time.perf_counter()
         size = 0
         most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
-        while len(rows) < most and size < CHUNK_BYTES:
+        while len(records) < most and size < CHUNK_BYTES:
             row = next(part.rows, END)
             if row is END:
                 part.ended = True
                 break
-            size_bytes = _estimate_row(row)
+            size_bytes = _estimate_failure(row) if isinstance(row, Failure) else estimate_bytes(row)
             size += size_bytes
-            rows.append((self._next_ordinal(part), row, size_bytes))
+            records.append(row)
+            sizes.append(size_bytes)
             if time.perf_counter() - started > CHUNK_SLOW_S:
                 break
         slow = time.perf_counter() - started > CHUNK_SLOW_S
         self._ahead = 1 if slow else min(self._ahead * 2, self._chunk_records)
-        self._left -= len(rows)
+        self._left -= len(records)
+        rows = list(zip(self._take_ordinals(part, len(records)), records, sizes, strict=True))
         position = part.save_position(done=part.ended and not self._stopping)
         self._places.note(position)
         taken = self._half.taken if part.taken is None else part.taken
@@ -170,14 +173,13 @@ class Reader:
         totals = SourceTotals(self._ordinal, dict(taken))
         return Chunk(name, rows, position, totals, self._half.counts, part.records.take_passed())
 
-    def _next_ordinal(self, part: _OpenPart) -> int:
+    def _take_ordinals(self, part: _OpenPart, count: int) -> range:
+        """The ordinals of the next so many records."""
         if self._half.is_whole:
-            ordinal = self._ordinal
-            self._ordinal += 1
+            first, self._ordinal = self._ordinal, self._ordinal + count
         else:
-            ordinal = part.ordinal
-            part.ordinal += 1
-        return ordinal
+            first, part.ordinal = part.ordinal, part.ordinal + count
+        return range(first, first + count)
 
     def _iter_rows(self, part: _OpenPart) -> Iterator[Any]:
         """Records and failures at the end of the source half."""
@@ -188,7 +190,7 @@ class Reader:
             record = records.read()
             if record is END:
                 break
-            if isinstance(record, Failure):
+            if not half.has_steps or isinstance(record, Failure):
                 yield record
                 continue
             part.emitted, part.taken = 0, dict(half.taken) if half.has_children else None
@@ -224,7 +226,5 @@ class _OpenPart:
         return replace(self.position, ordinal=self.ordinal, state=self.records.state(), skip=0, done=done)
 
 
-def _estimate_row(row: Any) -> int:
-    if isinstance(row, Failure):
-        return FAILURE_BYTES + (len(row.raw) if row.raw else estimate_bytes(row.record))
-    return estimate_bytes(row)
+def _estimate_failure(failure: Failure) -> int:
+    return FAILURE_BYTES + (len(failure.raw) if failure.raw else estimate_bytes(failure.record))

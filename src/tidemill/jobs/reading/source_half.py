@@ -32,6 +32,7 @@ class SourceHalf:
         counts: where records are counted, by step; its owner exchanges it as it likes.
         taken: records each `take` has passed, by its place.
         first: the place of the first node that records are taken through when they are read.
+        has_steps: whether there is any that records are taken through when they are read.
         has_children: whether one of them can become several.
         is_whole: whether it looks across records, so that the source is one part.
 
@@ -53,6 +54,7 @@ class SourceHalf:
         self._takes = [(index, step) for index, step in enumerate(self._steps) if isinstance(step, int)]
         self.counts = counts
         self.taken = dict(taken)
+        self.has_steps = len(nodes) > self.first
         self.has_children = any(node.gives_many for node in nodes[self.first :])
         self.is_whole = prefix is not None or not all(node.record_wise for node in nodes)
 

@@ -202,7 +202,7 @@ def _describe_reply(row: list[Any]) -> dict[str, Any]:
         return {"reply": mask(orjson.dumps(row[0]).decode())}
     if len(row) == 2:
         embedding = Embedding.from_row(row)
-        tokens = None if embedding.usage is None else list(embedding.usage[:2])
+        tokens = None if embedding.usage is None else [embedding.usage.input_tokens, embedding.usage.output_tokens]
         return {"reply": embedding.describe(), "tokens": tokens}
     text, finish_reason, tokens, refusal = row[:4]
     return {"reply": mask(text or refusal), "finish_reason": finish_reason, "tokens": tokens}

@@ -138,7 +138,7 @@ class Entries:
         while self._waiting:
             chunk, rows = self._waiting[0]
             while rows and (demand is None or self._unfinished + self._landed < demand):
-                self._admit_row(chunk, *rows.popleft())
+                self._admit_row(chunk, rows.popleft())
             if rows:
                 break
             self._waiting.popleft()
@@ -148,7 +148,8 @@ class Entries:
         if demand is not None and self._landed >= demand and not self._unfinished:
             self._on_enough()
 
-    def _admit_row(self, chunk: Chunk, ordinal: int, record: Any, size_bytes: int) -> None:
+    def _admit_row(self, chunk: Chunk, row: tuple[int, Any, int]) -> None:
+        ordinal, record, size_bytes = row
         root = Root(chunk, self.number, ordinal, size_bytes)
         self.number += 1
         self._held_bytes += size_bytes

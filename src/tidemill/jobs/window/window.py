@@ -14,6 +14,8 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Protocol
 
+import msgspec.structs
+
 from tidemill.calls.outgoing import LaneStopped, Send
 from tidemill.calls.wire import Request
 from tidemill.data.steps import copy_record
@@ -278,7 +280,7 @@ class Window:
         digest = blake2b(request.body, digest_size=16).hexdigest()
         if line.is_keyed:
             key = make_key(root.part, root.ordinal, path, step, number, digest)
-            request = request._replace(headers={**request.headers, KEY_HEADER: key})
+            request = msgspec.structs.replace(request, headers={**request.headers, KEY_HEADER: key})
         if self._store is None:
             return line.way.call(request, line.decode, send=send)
         row = self._store.recall(root, path, step, number, digest)
