@@ -60,12 +60,11 @@ class Admission:
         self._limits = limits
         self._meter = meter
         self._estimates = estimates
-        self._governor = Governor(limits.concurrency.to_range(), rng=rng)
+        self._governor = Governor(limits.to_range(), rng=rng)
         self._slots = SlotGate(self._governor.limit)
         self._pacing = TimedGate(self._loop)
         rates = limits.to_rates()
         self._quota = share_quota(limits.name, rates) if any(rates) else None
-        self._counts_tokens = self._quota is not None and self._quota.counts_tokens
         self._owner = None if limits.name is None else self
 
     @property
@@ -86,14 +85,13 @@ class Admission:
     def change(self, limits: Limits) -> None:
         """Go by other limits from now on."""
         before, self._limits = self._limits, limits
-        if limits.concurrency != before.concurrency:
-            self._governor.limit.change(limits.concurrency.to_range())
+        if limits.to_range() != before.to_range():
+            self._governor.limit.change(limits.to_range())
         rates = limits.to_rates()
         if rates != before.to_rates():
             if self._quota is None:
                 self._quota = share_quota(limits.name, rates)
             self._quota.change(rates)
-            self._counts_tokens = self._quota.counts_tokens or self._governor.counts_tokens
         self._slots.serve()
         self._pacing.serve()
 
@@ -148,17 +146,14 @@ class Admission:
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
         is_used = (
-            not governor.limit.is_fixed
-            and self._slots.is_used
-            and entry.paced_s <= PACED_RATIO * (now - ticket.at)
+            not governor.limit.is_fixed and self._slots.is_used and entry.paced_s <= PACED_RATIO * (now - ticket.at)
         )
         governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
             self._slots.serve()
-        if self._counts_tokens and usage is not None:
+        if usage is not None and not self.is_open and self._counts_tokens:
             self._settle(entry, usage, now)
         if not governor.is_open:
-            self._counts_tokens = self._counts_tokens or governor.counts_tokens
             self._pacing.serve()
 
     def note_refusal(self, entry: Entry, response: Response, retry_after_s: float | None, *, is_calm: bool) -> None:
@@ -196,6 +191,11 @@ class Admission:
     def close(self) -> None:
         """Stop the timer."""
         self._pacing.close()
+
+    @property
+    def _counts_tokens(self) -> bool:
+        """Whether what an attempt costs matters; others who share the limits may change that."""
+        return (self._quota is not None and self._quota.counts_tokens) or self._governor.counts_tokens
 
     def _take(self, entry: Entry, now: float) -> float:
         """Take what the limits and the far side allow, all of it or nothing; the seconds to wait otherwise."""

@@ -107,8 +107,10 @@ class Gradient:
                 return undone
         before, self._window = self._window, (limit, throughput)
         self._lowest_s = min(self._lowest_s, median_s)
-        if median_s < self._unloaded_s:  # by and by: one window may be lucky
-            self._unloaded_s += (median_s - self._unloaded_s) / (4 if self._is_bracketed else 1)
+        if not self._is_bracketed:
+            self._unloaded_s = self._lowest_s
+        elif median_s < self._unloaded_s:  # by and by: one window may be lucky
+            self._unloaded_s += (median_s - self._unloaded_s) / 4
         self._doubts -= median_s > QUEUE_RATIO * self._lowest_s
         if self._doubts <= 0:  # that more latency was work was found out long ago: is it still so?
             self._doubts = self._patience = 2 * self._patience

@@ -82,6 +82,9 @@ def _unfit(message: str, value: Any) -> PydanticCustomError:
 
 AUTO = ConcurrencyRange(1, 16, 512)
 """The bounds of `auto`."""
+KNOWN_RATE_S = 8
+MOST_SLOTS = 2_000
+"""Where the rate is known `auto` goes on to what this many seconds of it send, and to so many at most."""
 
 TUNABLE = (
     "concurrency",
@@ -137,7 +140,20 @@ class Limits(Config):
     @property
     def slots(self) -> int:
         """Calls in flight at most, whatever the far side takes."""
-        return self.concurrency.max
+        return self.to_range().maximum
+
+    def to_range(self) -> ConcurrencyRange:
+        """Between which bounds the calls in flight move.
+
+        `auto` starts with what a known rate sends in a second, and goes as far as it sends in eight: most calls take
+        less, and who names a rate says that the far side carries it.
+        """
+        bounds = self.concurrency.to_range()
+        if not self.concurrency.is_auto or self.requests_per_minute is None:
+            return bounds
+        a_second = self.requests_per_minute // 60
+        most = min(max(bounds.maximum, KNOWN_RATE_S * a_second), MOST_SLOTS)
+        return ConcurrencyRange(bounds.minimum, min(max(bounds.start, a_second), most), most)
 
     def to_rates(self) -> QuotaRates:
         """What may go per minute."""
