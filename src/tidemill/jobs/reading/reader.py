@@ -129,7 +129,7 @@ class Reader:
         else:
             records = self._prefix.open(position.state)
         part = _OpenPart(position, records)
-        part.rows = self._iter_rows(part)
+        part.rows = self._iter_rows(part) if self._half.has_steps else _iter_records(records)
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):
             next(part.rows, None)
@@ -150,7 +150,7 @@ class Reader:
         started = time.perf_counter()
         size = 0
         most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
-        while len(records) < most and size < CHUNK_BYTES:
+        while len(records) < most and size < CHUNK_BYTES and not self._stopping:
             row = next(part.rows, END)
             if row is END:
                 part.ended = True
@@ -190,7 +190,7 @@ class Reader:
             record = records.read()
             if record is END:
                 break
-            if not half.has_steps or isinstance(record, Failure):
+            if isinstance(record, Failure):
                 yield record
                 continue
             part.emitted, part.taken = 0, dict(half.taken) if half.has_children else None
@@ -224,6 +224,11 @@ class _OpenPart:
         if self.taken is not None:
             return replace(self.position, ordinal=self.ordinal, state=self.records.before(), skip=self.emitted)
         return replace(self.position, ordinal=self.ordinal, state=self.records.state(), skip=0, done=done)
+
+
+def _iter_records(records: PartRecords) -> Iterator[Any]:
+    while (record := records.read()) is not END:
+        yield record
 
 
 def _estimate_failure(failure: Failure) -> int:
