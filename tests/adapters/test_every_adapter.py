@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry import SOURCES
+from registry import SOURCES, open_source
 from resuming import outcomes
 
 import tidemill.adapters
@@ -20,7 +20,6 @@ from tidemill.adapters.hugging_face import to_hf
 from tidemill.adapters.tables import to_arrow, to_pandas, to_polars
 from tidemill.adapters.torch import to_torch
 from tidemill.data.iteration import iterate
-from tidemill.data.sources.rows import RowSource
 from tidemill.stream.dataset import Dataset
 from tidemill.stream.stream import Stream, make_stream
 
@@ -58,16 +57,14 @@ def test_every_adapter_is_registered() -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_an_adapter_gives_the_records_of_any_source(name: str, adapter: Any, tmp_path: Path) -> None:
     """Failures are caught in front of it, and of a tuple its first record is taken: every source goes through."""
-    source = SOURCES[name][1](tmp_path)
-    stream = make_stream(source)
-    if not all(kind == "record" and isinstance(value, dict) for kind, value, *_ in outcomes(iterate(source, []))):
-        stream = stream.catch().map(take_first)
-    stream = stream.select("n", "text")
-    expected = list(stream)
-    assert expected
-    assert ADAPTERS[adapter](stream) == expected
-    if isinstance(source, RowSource):
-        source.rows.release()
+    with open_source(name, tmp_path) as source:
+        stream = make_stream(source)
+        if not all(kind == "record" and isinstance(value, dict) for kind, value, *_ in outcomes(iterate(source, []))):
+            stream = stream.catch().map(take_first)
+        stream = stream.select("n", "text")
+        expected = list(stream)
+        assert expected
+        assert ADAPTERS[adapter](stream) == expected
 
 
 def take_first(record: Any) -> Any:

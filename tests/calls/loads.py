@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from answer import Answer
+
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
@@ -21,13 +23,6 @@ from tidemill.testing.load.plan import Load
 
 ENDPOINT = "https://load.example/v1"
 OUTPUT_TOKENS = 20
-
-
-@dataclass
-class Answer:
-    usage: Usage | None
-    is_cut: bool = False
-    first_token_s: float | None = None
 
 
 def decode(response: Response) -> Answer:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import AnyUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from cases import load_cases
 from tidemill.config.document import Document
 from tidemill.config.functions import Function, Schema
 from tidemill.config.loading import validate_document
@@ -126,17 +127,7 @@ def report(text: str) -> str:
     return render_report(problems)
 
 
-def load_cases() -> dict[str, tuple[str, str]]:
-    """`reports.txt`: for each case its name, the job file, and the report."""
-    cases = {}
-    for section in (Path(__file__).parent / "reports.txt").read_text("utf-8").split("=== ")[1:]:
-        name, _, rest = section.partition("\n")
-        text, _, expected = rest.partition("~~~\n")
-        cases[name] = (text, expected.rstrip("\n"))
-    return cases
-
-
-CASES = load_cases()
+CASES = load_cases(Path(__file__).with_name("reports.txt"))
 
 
 @pytest.mark.parametrize("name", CASES)

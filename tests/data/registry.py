@@ -6,6 +6,7 @@ A class that is not here fails `test_everything_is_registered`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -233,5 +234,15 @@ ROW_STEPS: list[Node] = [
 """For sources whose records have numbers."""
 
 
-def is_row_source(source: Source) -> bool:
-    return isinstance(source, RowSource)
+@contextmanager
+def open_source(name: str, folder: Path) -> Iterator[Source]:
+    """An example; the few files that a dataset keeps open are closed with it."""
+    source = SOURCES[name][1](folder)
+    yield source
+    if isinstance(source, RowSource):
+        source.rows.release()
+
+
+def steps_for(source: Source) -> list[Node]:
+    """The steps that may stand behind it."""
+    return [*STEPS, *ROW_STEPS] if isinstance(source, RowSource) else STEPS

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from registry import ROW_STEPS, SOURCES, STEPS, add_one, is_row_source, make_records, repeat_some
+from registry import ROW_STEPS, SOURCES, STEPS, add_one, make_records, open_source, repeat_some, steps_for
 from resuming import check_resumes_everywhere, next_outcome, outcomes, through_json
 
 import tidemill
@@ -70,14 +70,8 @@ def test_everything_is_registered() -> None:
 
 @pytest.fixture(params=SOURCES)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
-    made = SOURCES[request.param][1](tmp_path)
-    yield made
-    if isinstance(made, RowSource):
-        made.rows.release()  # a dataset that is kept keeps a few files open
-
-
-def steps_for(source: Source) -> list[Node]:
-    return [*STEPS, *ROW_STEPS] if is_row_source(source) else STEPS
+    with open_source(request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("every", [1, 4])

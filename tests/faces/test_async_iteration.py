@@ -16,15 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from registry import ROW_STEPS, SOURCES, STEPS, is_row_source
+from registry import SOURCES, open_source, steps_for
 from resuming import outcomes, through_json
 
 import tidemill as tm
 from tidemill.data import async_iteration
 from tidemill.data.async_iteration import AsyncRecords
 from tidemill.data.merging import merge_states
-from tidemill.data.nodes.node import Node
-from tidemill.data.sources.rows import RowSource
 from tidemill.errors import TidemillError
 from tidemill.protocols import Source, State
 from tidemill.stream.stream import make_stream
@@ -51,14 +49,8 @@ async def all_outcomes(records: AsyncRecords[Any]) -> list[Any]:
 
 @pytest.fixture(params=SOURCES)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
-    made = SOURCES[request.param][1](tmp_path)
-    yield made
-    if isinstance(made, RowSource):
-        made.rows.release()  # a dataset that is kept keeps a few files open
-
-
-def steps_for(source: Source) -> list[Node]:
-    return [*STEPS, *ROW_STEPS] if is_row_source(source) else STEPS
+    with open_source(request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(params=[256, 3])

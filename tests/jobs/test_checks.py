@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, computed_field
 
 import tidemill as tm
+from cases import load_cases
 from tidemill.config.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
@@ -76,17 +77,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load_cases() -> dict[str, tuple[str, str]]:
-    """`check_reports.txt`: for each case its name, the job file, and the report."""
-    cases = {}
-    for section in (Path(__file__).parent / "check_reports.txt").read_text("utf-8").split("=== ")[1:]:
-        name, _, rest = section.partition("\n")
-        text, _, expected = rest.partition("~~~\n")
-        cases[name] = (text, expected.rstrip("\n"))
-    return cases
-
-
-CASES = load_cases()
+CASES = load_cases(Path(__file__).with_name("check_reports.txt"))
 
 
 def files_of(folder: Path) -> dict[Path, bytes]:

@@ -332,7 +332,7 @@ class Seen:
 async def call(name: str, url: str, **limits: Any) -> Seen:
     """One call in a format, with a budget that counts what it may have cost."""
     ledger = BudgetLedger(Budget(tokens=10**9), durable=False)
-    transport = HttpTransport(connect_timeout_s=0.5, max_body_bytes=MAX_BODY_BYTES)
+    transport = HttpTransport(connect_timeout_s=10, max_body_bytes=MAX_BODY_BYTES)
     asked = FORMATS[name](url, transport)
     given = Limits(**{"max_attempts": MAX_ATTEMPTS, "connect_s": 0.6, **limits})
     async with Engine(transport, rng=Hasty(), budget=ledger) as engine:

@@ -13,23 +13,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from labels import GOOD, Label
 
 import tidemill as tm
 from tidemill.data.fingerprints import describe_value
 from tidemill.models.generate import Generate
 from tidemill.models.messages import Message
 from tidemill.testing import Fault, Faults, FaultServer
-
-GOOD = '{"sentiment": "positive", "topic": "shoes"}'
-
-
-class Label(BaseModel):
-    sentiment: Literal["positive", "negative"]
-    topic: str = Field(max_length=10)
 
 
 @pytest.fixture

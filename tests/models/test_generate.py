@@ -7,11 +7,11 @@ import base64
 import json
 import threading
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import pytest
-from pydantic import BaseModel, Field
+from labels import GOOD, Label
 
 import tidemill as tm
 from tidemill.calls.wire import Request
@@ -20,13 +20,6 @@ from tidemill.models.generator import MAX_THREADS, Generator
 from tidemill.models.messages import Reply
 from tidemill.models.openai import ChatEndpoint
 from tidemill.testing import Call, Fault, Faults, FaultServer
-
-GOOD = '{"sentiment": "positive", "topic": "shoes"}'
-
-
-class Label(BaseModel):
-    sentiment: Literal["positive", "negative"]
-    topic: str = Field(max_length=10)
 
 
 def ask(server: FaultServer, record: dict[str, Any] | None = None, **fields: Any) -> Any:

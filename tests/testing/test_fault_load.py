@@ -137,14 +137,19 @@ def test_a_burst_takes_its_share(server: FaultServer) -> None:
     assert server.stats()["failed"] == statuses.count(500)
 
 
-def test_a_server_that_refuses_connections_comes_back(server: FaultServer) -> None:
-    """Nobody listens, and connections there are, are reset; its port stays its own."""
-    server.load = Load(outages=[Outage(start_s=0, length_s=0.2, kind="refused")])
+def check_reset(server: FaultServer) -> None:
+    """Check that a request is answered by a reset of its connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         send(client, ask())
         with pytest.raises(ConnectionResetError, match="reset by peer"):
             while client.recv(65536):
                 pass
+
+
+def test_a_server_that_refuses_connections_comes_back(server: FaultServer) -> None:
+    """Nobody listens, and connections there are, are reset; its port stays its own."""
+    server.load = Load(outages=[Outage(start_s=0, length_s=1.0, kind="refused")])
+    check_reset(server)
     refused = 0
     while True:
         try:
@@ -158,11 +163,7 @@ def test_a_server_that_refuses_connections_comes_back(server: FaultServer) -> No
 def test_another_load_ends_a_refusal(server: FaultServer) -> None:
     """The server listens again at once."""
     server.load = Load(outages=[Outage(start_s=0.0, length_s=1000, kind="refused")])
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
-        send(client, ask())
-        with pytest.raises(ConnectionResetError, match="reset by peer"):
-            while client.recv(65536):
-                pass
+    check_reset(server)
     with pytest.raises(ResourceError, match="does not answer"):
         server.stats()
     server.load = None

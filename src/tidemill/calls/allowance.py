@@ -21,7 +21,10 @@ MOVING_WAIT_S: Final = 0.5
 MOVED_S: Final = 0.1
 SPREAD: Final = 1.05
 SPREAD_S: Final = 1.0
-"""What is sent a second: what comes back and a quarter more, and what is left over so long."""
+"""What is sent a second: what comes back and a twentieth more, and what is left over so long."""
+WINDOW_PARTS: Final = 8
+SAME_RATIO: Final = 0.02
+"""A reset told when this part of all there is was used up, and one before: so near they are the same."""
 SLACK_S: Final = 0.05
 """A timer that comes late is made up for, so far."""
 _KEPT: Final = 4096
@@ -104,28 +107,37 @@ class Allowance:
     changes is followed within a second, up and down, without a refusal. It is not sent all at once, so that a window
     that slides fills evenly. Where none is left and the reset told moves on with every reply, as such a window's does,
     one asks now and then; a reset that stands is waited for.
+
+    Args:
+        measure: what is counted.
+        most: what there is at most, as far as is known; more may be told.
     """
 
-    def __init__(self, measure: str) -> None:
+    def __init__(self, measure: str, most: float = 0.0) -> None:
         self.measure = measure
+        self._most = most
         self._sent = 0.0
         self._told_of = -1.0
         self._told_at = 0.0
         self._remaining = float("inf")
         self._reset_at: float | None = None
         self._limit: float | None = None
-        self._most = 0.0
         self._sums: deque[tuple[float, float]] = deque()
         self._refused: list[tuple[float, float]] = []
         self._slope = 0.0
         self._next_at = float("-inf")
         self._moves = False
+        self._window_s: float | None = None  # of one that slides
+        self._noted = Told(measure, 0.0, None, None)
         self._news_at = float("-inf")
 
     def send(self, now: float, cost: Cost) -> float:
         """An attempt goes; its place in the sum of what was sent."""
         amount = cost.measure(self.measure)
-        rate = SPREAD * self._slope + max(self.left(now), 1.0) / SPREAD_S
+        left = max(self.left(now), 1.0)
+        rate = SPREAD * self._slope + left / SPREAD_S
+        if self._window_s:
+            rate = min(rate, (self._most + left) / self._window_s)
         self._next_at = max(self._next_at, now - SLACK_S) + amount / rate
         self._sent += amount
         self._news_at = now
@@ -135,11 +147,6 @@ class Allowance:
         """The attempt of this place was refused: it took nothing."""
         insort(self._refused, (place, float(cost.measure(self.measure))))
         del self._refused[:-_KEPT]
-
-    def slow_down(self) -> None:
-        """Less comes back than it was taken to: measure that anew."""
-        self._slope /= 2
-        self._sums.clear()
 
     def note(self, told: Told, *, place: float, sent_at: float, now: float) -> None:
         """The reply to the attempt of this place said this; one to an older attempt than the last says nothing new."""
@@ -156,9 +163,22 @@ class Allowance:
             # Told to be later than it was told to be: a window that slides, or a bucket.
             self._moves = now < self._reset_at and (self._moves or reset_at > self._reset_at + MOVED_S)
         self._reset_at = reset_at
+        self._note_window(told)
         position = bisect_right(self._refused, (place, float("inf")))
         let_through = place - sum(cost for _, cost in self._refused[:position]) if position else place
         self._note_sum(sent_at, told.remaining + let_through)
+
+    def _note_window(self, told: Told) -> None:
+        """A window slides whose reset is told to be as far off as before, whatever is left: it is as long as that.
+
+        A bucket's is as far off as it is empty. What goes into a window in one burst comes out of it in one.
+        """
+        if told.reset_s is None or told.remaining > self._noted.remaining:
+            self._noted = told
+        elif self._noted.reset_s is not None and self._noted.remaining - told.remaining >= self._most / WINDOW_PARTS:
+            is_same = abs(told.reset_s - self._noted.reset_s) <= SAME_RATIO * told.reset_s
+            self._window_s = told.reset_s if is_same and self._moves else None
+            self._noted = told
 
     def _note_sum(self, at: float, total: float) -> None:
         sums = self._sums

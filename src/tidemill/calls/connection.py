@@ -103,6 +103,8 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._gunzip: Gunzip | None
+        self._whole: bytes
+        self._is_between: bool
         self._on_chunk: OnChunk | None = None
         self._heard_at: float | None = None
         self._ends_at = self._looks_at = 0.0

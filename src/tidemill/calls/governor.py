@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from tidemill.calls.allowance import Allowance, find_told, tells_allowance
+from tidemill.calls.allowance import Allowance, Told, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
 from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace
 from tidemill.calls.quota import Cost
@@ -133,8 +133,6 @@ class Governor:
             self.refused_since = now
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
             allowance.refuse(place, ticket.cost)
-            if ticket.at >= self._refused_at:
-                allowance.slow_down()
         is_told = tells_allowance(headers) and self._note(now, ticket, headers)
         if retry_after_s is not None:
             # A little more, so that several processes told the same do not come back at once.
@@ -200,7 +198,7 @@ class Governor:
         if not told:
             return False
         if not self._allowances:
-            self._allowances = tuple(Allowance(measure) for measure in told)
+            self._allowances = tuple(Allowance(each.measure, self._find_most(each)) for each in told.values())
             self.is_open = False
             return False
         is_spent = False
@@ -209,3 +207,7 @@ class Governor:
                 allowance.note(each, place=place, sent_at=ticket.at, now=now)
                 is_spent = is_spent or each.remaining < max(1, ticket.cost.measure(each.measure))
         return is_spent
+
+    def _find_most(self, told: Told) -> float:
+        """What there was of a measure before the calls that are in flight now, when the first of them is answered."""
+        return told.remaining + (self.limit.limit if told.measure == "requests" else 0)

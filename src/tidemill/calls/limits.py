@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from msgspec import Struct
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -150,7 +149,7 @@ class Limits(Config):
         )
 
 
-class TokenRates(Struct, frozen=True):
+class TokenRates(NamedTuple):
     """Pico-dollars a token, each rounded up."""
 
     input: int = 0

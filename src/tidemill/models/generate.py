@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import orjson
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.document import KeyPath
@@ -14,7 +14,7 @@ from tidemill.config.functions import Schema
 from tidemill.config.templates import Template
 from tidemill.errors import DataError
 from tidemill.models.calling import CallNode
-from tidemill.models.model import Model, check_json
+from tidemill.models.model import Model, Params
 from tidemill.models.options import Options
 from tidemill.models.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 from tidemill.models.prompts import Conversation, Example, Examples, render_examples
@@ -61,14 +61,8 @@ class Generate(CallNode):
     seed: Seed | FromColumn | None = None
     stop: Stop | FromColumn | None = None
     stream: bool = False
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0, le=MAX_REASKS)
-
-    @field_validator("params")
-    @classmethod
-    def _check_json(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)
-        return value
 
     @model_validator(mode="after")
     def _check_params(self) -> Self:
