@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tidemill.data.nodes.node import Node
@@ -129,10 +130,10 @@ class Reader:
         else:
             records = self._prefix.open(position.state)
         part = _OpenPart(position, records)
-        part.rows = self._iter_rows(part) if self._half.has_steps else _iter_records(records)
+        part.read = partial(next, self._iter_rows(part), END) if self._half.has_steps else records.read
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):
-            next(part.rows, None)
+            part.read()
         records.add_counts(self._half.counts)
         if part.emitted != position.skip:  # what was skipped must all be of the source record at the position
             raise StateError(
@@ -151,7 +152,7 @@ class Reader:
         size = 0
         most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
         while len(records) < most and size < CHUNK_BYTES and not self._stopping:
-            row = next(part.rows, END)
+            row = part.read()
             if row is END:
                 part.ended = True
                 break
@@ -205,6 +206,7 @@ class _OpenPart:
     """A part being read.
 
     Attributes:
+        read: gives the next record or failure at the end of the source half, `END` at the end.
         emitted: rows given of the record at hand.
         taken: what each `take` had passed in front of it; None where no record with children is at hand.
     """
@@ -212,7 +214,7 @@ class _OpenPart:
     position: PartPosition
     records: PartRecords
     ordinal: int = field(init=False)
-    rows: Iterator[Any] = field(init=False)
+    read: Callable[[], Any] = field(init=False)
     emitted: int = 0
     taken: dict[str, int] | None = None
     ended: bool = False
@@ -224,11 +226,6 @@ class _OpenPart:
         if self.taken is not None:
             return replace(self.position, ordinal=self.ordinal, state=self.records.before(), skip=self.emitted)
         return replace(self.position, ordinal=self.ordinal, state=self.records.state(), skip=0, done=done)
-
-
-def _iter_records(records: PartRecords) -> Iterator[Any]:
-    while (record := records.read()) is not END:
-        yield record
 
 
 def _estimate_failure(failure: Failure) -> int:
