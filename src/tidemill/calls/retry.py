@@ -53,7 +53,8 @@ class RetryBudget:
 
     def answer(self) -> None:
         """A usable answer came."""
-        self._allowed = min(RETRIES_KEPT, self._allowed + self._ratio)
+        if self._allowed < RETRIES_KEPT:
+            self._allowed = min(RETRIES_KEPT, self._allowed + self._ratio)
 
     def take(self, now: float) -> float:
         """0.0 when a retry may go now, which then counts; else the seconds until one may."""

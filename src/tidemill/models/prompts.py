@@ -158,7 +158,8 @@ class PromptRenderer:
         if self._system is not None:
             messages.append({"role": "system", "content": self._system(record)})
         if self._prompt is not None:
-            messages += [*self._examples, {"role": "user", "content": self._prompt(record)}]
+            messages += self._examples
+            messages.append({"role": "user", "content": self._prompt(record)})
         else:
             messages = self._add_examples(messages + self._converse(record))
         if self._shared:
