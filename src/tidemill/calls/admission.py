@@ -148,9 +148,7 @@ class Admission:
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
         is_used = (
-            not governor.limit.is_fixed
-            and self._slots.is_used
-            and entry.paced_s <= PACED_RATIO * (now - ticket.at)
+            not governor.limit.is_fixed and self._slots.is_used and entry.paced_s <= PACED_RATIO * (now - ticket.at)
         )
         governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
