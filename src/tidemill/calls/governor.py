@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from tidemill.calls.allowance import Allowance, Told, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
@@ -24,7 +26,7 @@ LONG_ROW: Final = 3
 """Refusals in a row from which on it is not the number in flight that is too high: a window is used up."""
 
 
-class Ticket(NamedTuple):
+class Ticket(Struct, frozen=True):
     """What was noted of an attempt when it was sent.
 
     Attributes:

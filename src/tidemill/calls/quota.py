@@ -7,6 +7,8 @@ from collections import deque
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from msgspec import Struct
+
 from tidemill.errors import ConfigError
 
 WINDOW_S: Final = 60.0
@@ -19,7 +21,7 @@ LATE_S: Final = 0.05
 """So long somebody whose turn has come is waited for."""
 
 
-class Cost(NamedTuple):
+class Cost(Struct, frozen=True, gc=False):
     """What an attempt takes from a quota: one request, its tokens both ways."""
 
     input_tokens: int = 0
@@ -50,7 +52,7 @@ class QuotaRates(NamedTuple):
     output_tokens: int | None = None
 
 
-class Reservation(NamedTuple):
+class Reservation(Struct, frozen=True):
     """What was taken from a quota, and when."""
 
     at: float
