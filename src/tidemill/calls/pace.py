@@ -13,7 +13,7 @@ ROUND_S: Final = 0.5
 """A rate is known to be let through after so long."""
 COURSE: Final = Course(probe_ratio=0.02, growth=1.15)
 """Slower than that of calls in flight: a rate too high is refused by whole windows (`test_governor`)."""
-SLOWEST_S: Final = 60.0
+SLOWEST_S: Final = 30.0
 """Seconds between two attempts at most. A row of refusals goes down to half of what a minute carried, or one a second
 where that was more: less would leave a window unused that begins anew, and more a storm where refusals count."""
 EXPRESSED: Final = 4
