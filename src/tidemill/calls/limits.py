@@ -227,7 +227,8 @@ class Budget(Config):
         tokens: input and output tokens together.
         calls: requests sent, retries included.
         deadline: how long one sitting may take, in seconds or as `45m` or `2h`: counted by the clock from its start, so
-            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C.
+            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C. Of a
+            client: how long after its opening its calls may go on, those in flight included.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"usd": 5}]})
