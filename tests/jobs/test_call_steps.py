@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,9 @@ from workbench import (
 
 import tidemill as tm
 from tidemill.calls.limits import Budget, Limits
-from tidemill.jobs.running.inspect import read_replies
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.single import Map
+from tidemill.jobs.running.inspect import count_reasons, read_failures, read_replies
 from tidemill.models.branches import Gather
 from tidemill.models.call import Call
 from tidemill.models.embed import Embed
@@ -240,6 +245,7 @@ async def test_the_branches_of_a_step_are_under_way_at_once(tmp_path: Path) -> N
     assert [step["step"] for step in report.steps] == ["source", "facts", "sink"]
     assert list(read_output(job.folders)[0]) == ["id", "text", "one", "two"]
     [failed] = read_failed(job.folders)
+    assert (failed.name, failed.branch) == ("facts", "one")
     assert failed.error["message"].startswith("branch `one`, http://far.invalid/v1")
     assert {reply["step"] for reply in read_replies(job.folders, 100)} == {"facts"}
     assert {reply["call"] for reply in read_replies(job.folders, 100)} == {0, 1_000_000}
@@ -249,6 +255,48 @@ async def test_the_branches_of_a_step_are_under_way_at_once(tmp_path: Path) -> N
     far.forget()
     assert (await run_job(new, far, reuse=str(job.folders.output))).reused == 20
     assert far.billed == []
+
+
+def lose(record: dict[str, Any]) -> Any:
+    found: Any = None
+    return found["name"]
+
+
+def decode(record: dict[str, Any]) -> Any:
+    return json.loads(record["text"])
+
+
+@pytest.mark.parametrize(
+    ("step", "place", "at"),
+    [
+        (Call(fn=lose), "call", "in lose"),
+        (Call(fn=decode), "call", "in decode"),
+        (Gather(branches={"user": {"call": lose}, "size": {"call": {"fn": share}}}), "gather.user", "in lose"),
+        (Map(fn=lose), "map", "in lose"),
+    ],
+)
+async def test_an_error_of_the_user_s_own_code_says_where_it_came_from(
+    tmp_path: Path, step: Node, place: str, at: str
+) -> None:
+    """The innermost place in it, whatever library it called, and the branch."""
+    write_records(tmp_path / "records.jsonl", numbered(1))
+    job = make_job(tmp_path, [ask("Say {{ text }}"), step])
+    await run_job(job, FarSide())
+    [failed] = read_failures(job.folders, 2)
+    assert failed["step"] == place
+    assert re.fullmatch(rf"test_call_steps\.py:\d+ {at}", failed["at"])
+    [(count, reason)] = count_reasons(job.folders)
+    assert count == 1
+    assert reason.startswith(f"{place}: ")
+    assert reason.endswith(f"({failed['at']})")
+
+
+def test_a_stream_names_the_branch_that_failed() -> None:
+    stream = tm.from_iterable([{"id": 1}]).gather(user=Call(fn=lose), size=Call(fn=share))
+    iterator: Any = iter(stream)
+    with closing(iterator) as records, pytest.raises(tm.DataError, match="TypeError") as told:
+        next(records)
+    assert (told.value.step, told.value.where) == ("gather.user", "step `gather.user`")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import tidemill as tm
+from tidemill.testing import FaultServer
 
 DESIGN = """\
 source: {path: "reviews/*.jsonl.gz"}
@@ -162,6 +163,26 @@ def test_a_prompt_file_is_named_from_the_job_s_folder(folder: Path) -> None:
     job = tm.load_job("sub/job.yaml")
     assert yaml.safe_load(job.to_yaml())["steps"][0]["generate"]["prompt"] == {"file": "why.txt"}
     assert job.pipeline.nodes[0] == tm.read("a.jsonl").generate("openai/x", "Why?").pipeline.nodes[0]
+
+
+def test_a_record_s_image_is_named_from_the_job_s_folder(folder: Path, server: FaultServer) -> None:
+    """By a run, and by every look at what one would send."""
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (folder / "sub" / "rows.jsonl").write_text('{"photo": "a.png"}\n')
+    (folder / "sub" / "job.yaml").write_text(
+        "source: {path: rows.jsonl}\nsteps:\n"
+        f"  - generate: {{model: {{model: openai/x, base_url: '{server.base_url}', api_key: none}}, prompt: hi,"
+        " images: [photo]}\nsink: {path: out}\n"
+    )
+    job = tm.load_job("sub/job.yaml")
+    for call in (False, True):
+        [trial] = job.preview(1, call=call)
+        assert trial.error is None
+        [exchange] = trial.exchanges
+        assert exchange.request["messages"][0]["content"][1]["image_url"]["url"].startswith("data:image/png")
+    assert job.run(progress=False).outcome == "finished"
+    assert server.billed == 2
 
 
 @pytest.mark.parametrize(

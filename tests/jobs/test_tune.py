@@ -43,7 +43,7 @@ def test_what_is_asked_for_is_read_as_a_job_file_would(settings: list[str], tuni
     ("settings", "said"),
     [
         (["concurency=20"], "unknown key `concurency`; did you mean `concurrency`?"),
-        (["concurrency=0"], "`concurrency`: expected a number of calls of 1 or more, or `auto`, got 0"),
+        (["concurrency=0"], "`concurrency`: expected a number of calls from 1 to 10,000, or `auto`, got 0"),
         (["concurrency=many"], '`auto` or a mapping of min, start and max, got "many"'),
         (["concurrency=null"], "`concurrency`: expected a number of calls"),
         (["requests_per_minute=1.5"], "`requests_per_minute`: expected an integer"),

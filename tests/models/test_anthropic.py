@@ -21,6 +21,7 @@ from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
 from tidemill.models.messages import Message, Part, Reply
 from tidemill.models.options import Options
+from tidemill.testing import FaultServer
 
 LONG = "Be kind. " * 100
 
@@ -356,3 +357,22 @@ def test_another_server_is_asked_in_the_format_it_is_said_to_speak() -> None:
     assert b"cache_control" not in request.body
     openai = tm.model("anthropic/claude", base_url="http://far/v1", wire_format="openai")
     assert make_endpoint(openai, {}, Options()).build_request(ask()).url == "http://far/v1/chat/completions"
+
+
+class Kin(BaseModel):
+    name: str
+    branches: list[Kin] = Field(max_length=3)
+
+
+class Counted(BaseModel):
+    counts: dict[str, int]
+
+
+@pytest.mark.parametrize("output", [Label, Kin, Counted])
+@pytest.mark.parametrize("name", ["anthropic/claude-sonnet-4-5", "other/claude"])
+def test_the_mock_answers_whatever_tells_the_schema(server: FaultServer, name: str, output: Any) -> None:
+    """The field that Anthropic enforces, or the system prompt: by other providers, and where it cannot be enforced."""
+    with tm.model(name, wire_format="anthropic", base_url=server.base_url, api_key="none") as model:
+        assert isinstance(model("a", system="Be kind.", output=output, max_tokens=99, max_reasks=0), output)
+    told = "output_config" in server.calls[0].payload
+    assert told == (name.startswith("anthropic/") and output is Label)

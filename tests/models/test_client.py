@@ -98,10 +98,7 @@ def test_a_refusal_is_a_reply_and_with_an_output_an_error(model: tm.Model, serve
         (3, {}, "expected a text or a list of messages as the prompt, got 3"),
         ([], {}, "expected a text or a list of messages as the prompt, got an empty list"),
         (b"bytes", {}, "expected a text or a list of messages as the prompt, got a bytes"),
-        (["a"], {}, 'message 0 of the prompt: expected a mapping with role and content, got "a"'),
-        ([{"role": "you", "content": "a"}], {}, 'expected the role system, user or assistant, got "you"'),
-        ([{"role": "user", "content": 3}], {}, "expected a text or a list of parts as content, got 3"),
-        ([{"role": "user", "content": [{"type": "text"}]}], {}, "a list of parts as content, got a list of 1"),
+        (["a"], {}, r'`prompt\[0\]`: expected a mapping of `role` and `content`, got "a"'),
         ("a", {"temprature": 1}, "unknown key `temprature`; did you mean `temperature`"),
         ("a", {"max_tokens": 0}, "`max_tokens`: expected an integer >= 1, got 0"),
         ("a", {"params": {"n": 2}}, "`params` must not set `n`: a call has one reply"),
@@ -334,6 +331,34 @@ def test_a_budget_is_held_over_the_life_of_a_client(model: tm.Model, server: Fau
         assert client.calls["calls"] == 3
     assert server.billed == 3
     assert model("five").text
+
+
+def test_a_deadline_ends_every_call_of_a_client(model: tm.Model, server: FaultServer) -> None:
+    """What is in flight is cancelled, of every kind; and nothing is sent from then on."""
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    passed = r"deadline has passed, 0\.3 s from the client's opening"
+    with model.open(budget=tm.Budget(deadline=0.3)) as client:
+        with pytest.raises(tm.BudgetError, match=passed):
+            client("one")
+        server.wait_idle()
+        sent = server.requests
+        for ask in (lambda: client("two"), lambda: list(client.stream("three")), lambda: list(client.map(["a", "b"]))):
+            with pytest.raises(tm.BudgetError, match=passed):
+                ask()
+        assert server.requests == sent == 1
+
+
+@pytest.mark.parametrize("ask", [lambda client: list(client.stream("a")), lambda client: list(client.map(["a", "b"]))])
+def test_a_deadline_ends_what_goes_on(model: tm.Model, server: FaultServer, ask: Any) -> None:
+    server.faults = Faults(script=lambda call: Fault("stall"))
+    with model.open(budget=tm.Budget(deadline="0.3s")) as client, pytest.raises(tm.BudgetError, match="deadline"):
+        ask(client)
+    server.wait_idle()
+
+
+def test_before_the_deadline_calls_are_answered(model: tm.Model) -> None:
+    with model.open(budget=tm.Budget(deadline="1h")) as client:
+        assert client("one").text
 
 
 def test_a_budget_that_cannot_be_held_is_refused(model: tm.Model, server: FaultServer) -> None:

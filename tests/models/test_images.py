@@ -78,7 +78,7 @@ def test_an_address_goes_as_it_is() -> None:
         (None, "expected an image, got NoneType"),
         (3, "expected an image, got int"),
         ({"bytes": None}, "expected an image, got NoneType"),
-        ("no/such.png", "the image 'no/such.png' cannot be read: No such file"),
+        ("no/such.png", f"the image 'no/such.png' in {Path.cwd()} cannot be read: No such file"),
         (".", "cannot be read: Is a directory"),
         ("a\0b", "cannot be read: embedded null"),
         ("a" * 5_000, "cannot be read: File name too long"),
@@ -93,6 +93,13 @@ def test_what_is_no_image_is_the_record_s_failure(value: Any, told: str) -> None
     with pytest.raises(DataError, match=told) as caught:
         make_image(value)
     assert "give an http(s) address" in caught.value.hint
+
+
+def test_the_folder_that_a_path_is_relative_to_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"the image 'a.png' in {tmp_path} cannot be read: No such file"):
+        make_image("a.png", folder=tmp_path)
+    with pytest.raises(DataError, match=f"the image '{tmp_path}/a.png' cannot be read: No such file"):
+        make_image(tmp_path / "a.png", folder=Path("elsewhere"))
 
 
 def test_an_image_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:

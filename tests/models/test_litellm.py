@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +17,7 @@ import pytest
 from pydantic import BaseModel
 
 import tidemill as tm
+from tidemill.calls.retry import judge_response
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError
 from tidemill.errors import PermanentCallError, TransientCallError
 from tidemill.models.endpoints import (
@@ -139,6 +142,30 @@ def test_what_litellm_sends_for_no_record_ends_the_run(
         send(model, tmp_path, Options(max_tokens=5, params=params))
     assert caught.value.of == "run"
     assert fault_server.requests == 0
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o-mini", "azure/gpt-4o", "gemini/gemini-2.0-flash", "fireworks_ai/any"])
+def test_a_missing_key_is_a_401_for_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """It is said before anything is sent, by each provider's package in its own way, and never for a record's sake."""
+    for variable in [each for each in os.environ if each.endswith(("_KEY", "_TOKEN"))]:
+        monkeypatch.delenv(variable)
+    request, response = send(tm.model(f"litellm/{name}"), tmp_path, Options())
+    error = judge_response(response, request, wall_s=0)
+    assert (error.status, error.of) == (401, "run")
+    assert "_KEY" in error.message
+    assert "Traceback" not in error.message
+
+
+def test_what_litellm_runs_beside_a_call_ends_with_the_client(
+    fault_server: FaultServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two clients that take turns, too: litellm keeps track of one loop's task only."""
+    with make_model(fault_server) as one, make_model(fault_server) as two:
+        for _ in range(3):
+            assert one("a").text
+            assert two("b").text
+        gc.collect()
+    assert "destroyed" not in caplog.text
 
 
 def test_a_package_that_is_not_there_is_named_with_its_extra(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""
 
 
+MOST = 10_000
+"""Calls in flight at most: each has a record in memory and a connection, and no machine here was faster with more."""
+
+
 class Concurrency(Config):
     """Calls in flight at once (sent, and their result not yet committed), between two bounds.
 
@@ -27,9 +31,9 @@ class Concurrency(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [16, "auto", {"min": 4, "start": 32, "max": 2000}]})
 
-    min: int = Field(default=1, ge=1)
-    start: int = Field(default=16, ge=1)
-    max: int = Field(default=512, ge=1)
+    min: int = Field(default=1, ge=1, le=MOST)
+    start: int = Field(default=16, ge=1, le=MOST)
+    max: int = Field(default=512, ge=1, le=MOST)
 
     @model_validator(mode="before")
     @classmethod
@@ -39,8 +43,8 @@ class Concurrency(Config):
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if type(value) is int:
-            if value < 1:
-                raise _unfit("expected a number of calls of 1 or more, or `auto`, got {value}", value)
+            if not 1 <= value <= MOST:
+                raise _unfit(f"expected a number of calls from 1 to {MOST:,}, or `auto`, got {{value}}", value)
             return {"min": value, "start": value, "max": value}
         if not isinstance(value, (dict, Concurrency)):
             raise _unfit("expected a number of calls, `auto` or a mapping of min, start and max, got {value}", value)
@@ -243,7 +247,8 @@ class Budget(Config):
         tokens: input and output tokens together.
         calls: requests sent, retries included.
         deadline: how long one sitting may take, in seconds or as `45m` or `2h`: counted by the clock from its start, so
-            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C.
+            that going on later has as much time again. Calls in flight then get the grace period, as at Ctrl-C. Of a
+            client: how long after its opening its calls may go on, those in flight included.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"usd": 5}]})

@@ -26,6 +26,8 @@ from tidemill.models.refusals import explain_body
 from tidemill.models.sse import is_event_stream
 from tidemill.models.structured import reply_schema
 
+SCHEMA_INSTRUCTION = "Answer with nothing but JSON that follows this JSON Schema:\n"
+"""What a block of the system prompt begins with that tells the schema, which is its rest."""
 VERSION = "2023-06-01"
 
 MAX_IMAGE_TOKENS = 4_784
@@ -158,7 +160,7 @@ class _Plan:
             schema = constrained_schema(options.output) if constrains else None
             if schema is None:
                 text = orjson.dumps(reply_schema(options.output)).decode()
-                self.instruction = f"Answer with nothing but JSON that follows this JSON Schema:\n{text}"
+                self.instruction = SCHEMA_INSTRUCTION + text
             else:
                 config = fields.get("output_config")
                 form = {"format": {"type": "json_schema", "schema": schema}}

@@ -149,7 +149,7 @@ class Askable(ABC):
 
         Args:
             budget: the most that it may spend in its life; USD need the model's price, USD and tokens a `max_tokens` in
-                every call.
+                every call. Its `deadline` counts from here on and ends what is in flight too.
         """
         return self._get_client().fork(budget)
 

@@ -17,11 +17,11 @@ from tidemill.models.messages import Message
 from tidemill.models.model import Model, Params
 from tidemill.models.options import Options
 from tidemill.models.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
+from tidemill.models.turns import TurnError, read_turns
 
 Prompt = str | Sequence[Message]
 """What a model is asked: a text, or the messages of a conversation."""
 
-_ROLES = ("system", "user", "assistant")
 _MODEL_PARAMS = "model_params"
 """Under what the model's own params stand in the context of the check."""
 
@@ -91,42 +91,16 @@ def render_messages(prompt: Any, system: str | None) -> list[Message]:
     """The messages of `prompt`, behind the system message.
 
     Raises:
-        ConfigError: it is neither a text nor a list of messages; says which of them is none.
+        ConfigError: it is neither a text nor a list of messages; says which of them is none, and why.
     """
     if isinstance(prompt, str):
         messages = [Message(role="user", content=prompt)]
-    elif isinstance(prompt, Sequence) and not isinstance(prompt, (bytes, bytearray)) and prompt:
-        messages = [_check_message(message, index) for index, message in enumerate(prompt)]
     else:
-        raise ConfigError(
-            f"expected a text or a list of messages as the prompt, got {describe_value(prompt)}",
-            hint='a message is {"role": "user", "content": "…"}',
-        )
+        try:
+            messages = read_turns(prompt)
+        except TurnError as error:
+            if not error.place:
+                told = f"expected a text or a list of messages as the prompt, got {describe_value(prompt)}"
+                raise ConfigError(told, hint=error.hint) from None
+            raise ConfigError(error.message, where=f"`prompt{error.place}`", hint=error.hint) from None
     return messages if system is None else [Message(role="system", content=system), *messages]
-
-
-def _check_message(message: Any, index: int) -> Message:
-    where = f"message {index} of the prompt"
-    if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-        hint = 'a message is {"role": "user", "content": "…"}'
-        raise ConfigError(
-            f"expected a mapping with role and content, got {describe_value(message)}", where=where, hint=hint
-        )
-    role, content = message["role"], message["content"]
-    if role not in _ROLES:
-        raise ConfigError(f"expected the role system, user or assistant, got {describe_value(role)}", where=where)
-    is_parts = isinstance(content, list) and all(map(_is_part, content))
-    if not isinstance(content, str) and not is_parts:
-        raise ConfigError(
-            f"expected a text or a list of parts as content, got {describe_value(content)}",
-            where=where,
-            hint='a part is {"type": "text", "text": "…"} or {"type": "image", "url": "…"}',
-        )
-    return Message(role=role, content=content)
-
-
-def _is_part(part: Any) -> bool:
-    if not isinstance(part, Mapping):
-        return False
-    field = {"text": "text", "image": "url"}.get(part.get("type", ""))
-    return field is not None and isinstance(part.get(field), str)

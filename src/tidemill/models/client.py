@@ -21,6 +21,7 @@ from tidemill.models.askable import Askable
 from tidemill.models.asking import Asking, load_asking, render_messages
 from tidemill.models.deltas import Deltas
 from tidemill.models.endpoints import make_endpoint
+from tidemill.models.lifetime import Lifetime
 from tidemill.models.model import Model
 from tidemill.models.session import Session, SessionClosed, Terms
 from tidemill.models.tokens import TokenCounter
@@ -45,7 +46,7 @@ class Client(Askable):
 
     Args:
         model: what is asked.
-        budget: the most it may spend in its life.
+        budget: the most it may spend in its life, and how long that is, counted from here on.
         folder: where `.env` and relative model paths are looked for.
         transport: makes what requests go through.
     """
@@ -60,7 +61,8 @@ class Client(Askable):
     ) -> None:
         # A copy, so that the model that was given can go, and its client with it.
         ledger = None if budget is None else BudgetLedger(budget, durable=False)
-        self._terms = Terms(model.model_copy(), folder, transport, ledger)
+        lifetime = Lifetime(None if budget is None else budget.deadline)
+        self._terms = Terms(model.model_copy(), folder, transport, ledger, lifetime)
         self._session: Session | None = None
         self._askings: dict[Any, Asking] = {}
         self._finalizer: weakref.finalize[[], Client] | None = None

@@ -102,6 +102,8 @@ def _check_data_address(value: str, max_bytes: int) -> str:
 
 
 def _read(path: Path, folder: Path | None, max_bytes: int) -> bytes:
+    place = "" if path.is_absolute() else f" in {(folder or Path()).resolve()}"
+    shown = mask_start(str(path), 200)
     path = path if folder is None else folder / path
     try:
         size = path.stat().st_size
@@ -110,8 +112,7 @@ def _read(path: Path, folder: Path | None, max_bytes: int) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        shown = mask_start(str(path), 200)
-        raise DataError(f"the image {shown!r} cannot be read: {reason}", hint=_HINT) from None
+        raise DataError(f"the image {shown!r}{place} cannot be read: {reason}", hint=_HINT) from None
 
 
 def _encode(data: bytes, max_bytes: int) -> ImagePart:

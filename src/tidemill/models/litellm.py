@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import importlib.util
 import os
+import re
 from typing import Any
 
 import orjson
@@ -21,6 +22,11 @@ SCHEME = "litellm://"
 _OURS = frozenset({"authorization", "content-type"})
 _UNREACHABLE = frozenset({"ClientConnectorError", "ConnectError", "ConnectTimeout", "ConnectionRefusedError"})
 """What aiohttp, httpx and the system call it when there is no connection."""
+_NO_KEY = re.compile(
+    r"\bmissing\b.{0,40}\b(?:credentials|api.?key|token)|_(?:KEY|TOKEN)\b.{0,40}\b(?:not set|missing|required)",
+    re.IGNORECASE,
+)
+"""How the packages that litellm asks by say that there is no key, before anything is sent."""
 
 
 def check_litellm() -> None:
@@ -46,7 +52,9 @@ class LitellmTransport:
     def __init__(self, base_url: str | None = None) -> None:
         self._base_url = base_url
         self._library: Any = None
+        self._worker: Any = None
         self._session: Any = None
+        self._logger: asyncio.Task[None] | None = None
 
     async def send(self, request: Request, timeout_s: float) -> Response:
         """The response to `request`, as the far side would have given it in the OpenAI format.
@@ -59,6 +67,7 @@ class LitellmTransport:
         """
         if self._library is None:
             self._library = await asyncio.to_thread(_import_litellm)
+            self._worker = self._library.litellm_core_utils.logging_worker.GLOBAL_LOGGING_WORKER
             _check_model(self._library, orjson.loads(request.body)["model"])
         if self._session is None:
             self._session = _open_session()
@@ -73,12 +82,30 @@ class LitellmTransport:
             raise
         except Exception as exc:  # noqa: BLE001 - the edge to a library that raises what its providers' libraries do
             return _explain(exc, timeout_s)
+        finally:
+            asyncio.get_running_loop().call_soon(self._hold_logger)  # behind the task that litellm starts it in
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, and end litellm's task on this loop."""
+        if self._logger is not None:
+            self._logger.cancel()
+            await asyncio.wait([self._logger])
+            self._logger = None
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _hold_logger(self) -> None:
+        """Hold the task that litellm logs by on this loop, and end the one before.
+
+        It forgets one that still runs as soon as another loop asks it something; collected, asyncio complains of it.
+        """
+        task = self._worker._worker_task  # there is no other way to it
+        if task is None or task is self._logger or task.get_loop() is not asyncio.get_running_loop():
+            return
+        if self._logger is not None:
+            self._logger.cancel()
+        self._logger = task
 
     async def _ask(self, request: Request, timeout_s: float) -> Response:
         body: dict[str, Any] = orjson.loads(request.body)
@@ -179,7 +206,8 @@ def _explain(error: Exception, timeout_s: float) -> Response:
         CallError: it was made of none.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
-    told = mask_start(str(getattr(error, "message", error)), 200)
+    said = str(getattr(error, "message", error)).partition("\nTraceback ")[0]
+    told = mask_start(said, 200)
     status = getattr(error, "status_code", None)
     headers = getattr(error, "litellm_response_headers", None)
     if headers is None:  # of no response; a status is litellm's own word for it then
@@ -189,7 +217,9 @@ def _explain(error: Exception, timeout_s: float) -> Response:
             raise UnreachableError("no connection") from None
         if "UnsupportedParamsError" in names:  # raised before anything is sent, for any record
             raise UnsentError(told, of="run", hint="leave that out of the step and of params") from None
-        if type(status) is int and status >= 500:  # what it could not read to the end, or parse
+        if _NO_KEY.search(said):
+            status = 401
+        elif type(status) is int and status >= 500:  # what it could not read to the end, or parse
             raise TransientCallError(told) from None
     if type(status) is not int:
         raise TransientCallError(told) from None

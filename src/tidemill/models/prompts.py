@@ -13,15 +13,14 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.model import Config
 from tidemill.config.suggest import find_near
 from tidemill.config.templates import Template
-from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.images import is_web_address, make_image
 from tidemill.models.messages import Message, Part
+from tidemill.models.turns import TurnError, read_turns
 from tidemill.protocols import Record
 
 Role = Literal["system", "user", "assistant"]
-ROLES = ("system", "user", "assistant")
 
 
 class MessageTemplate(Config):
@@ -194,7 +193,7 @@ class PromptRenderer:
     def _converse(self, record: Record) -> list[Message]:
         """The record's conversation."""
         if isinstance(self._conversation, str):
-            return _read_turns(self._conversation, record)
+            return _read_conversation(self._conversation, record)
         return [{"role": each.role, "content": each.content.render(record)} for each in self._conversation or ()]
 
     def _add_examples(self, messages: list[Message]) -> list[Message]:
@@ -242,25 +241,13 @@ def _make_image(value: Any, column: str, folder: Path | None) -> Part:
         raise
 
 
-def _read_turns(column: str, record: Record) -> list[Message]:
+def _read_conversation(column: str, record: Record) -> list[Message]:
     """The messages in a column of `record`."""
     if not isinstance(record, dict):
         raise no_columns(record)
     if column not in record:
         raise missing_column(column, record)
-    turns = record[column]
-    if not isinstance(turns, (list, tuple)) or not turns:
-        raise _no_message(column, "a list of messages", turns)
-    for index, turn in enumerate(turns):
-        place = f"{column}[{index}]"
-        if not isinstance(turn, Mapping) or turn.keys() != {"role", "content"}:
-            raise _no_message(place, "a mapping of `role` and `content`", turn)
-        if turn["role"] not in ROLES:
-            raise _no_message(f"{place}.role", "`system`, `user` or `assistant`", turn["role"])
-        if not isinstance(turn["content"], str):
-            raise _no_message(f"{place}.content", "a text", turn["content"])
-    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
-
-
-def _no_message(place: str, expected: str, got: Any) -> DataError:
-    return DataError(f"expected {expected}, got {describe_value(got)}", where=f"column `{place}`")
+    try:
+        return read_turns(record[column])
+    except TurnError as error:
+        raise DataError(error.message, where=f"column `{column}{error.place}`", hint=error.hint) from None

@@ -29,6 +29,7 @@ from tidemill.models.asking import Asking
 from tidemill.models.endpoint import Endpoint
 from tidemill.models.endpoints import find_headers, make_endpoint
 from tidemill.models.lanes import open_lane
+from tidemill.models.lifetime import Lifetime
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model
 from tidemill.models.structured import OutputParser, ask_until_valid
@@ -54,6 +55,7 @@ class Terms:
         folder: where `.env` and relative model paths are looked for.
         transport: makes what requests go through.
         budget: what may be spent, and has been.
+        lifetime: how long calls may go on.
         meter: what calls came to.
         counter: learns what the server counts.
     """
@@ -62,6 +64,7 @@ class Terms:
     folder: Path = Path()
     transport: Callable[[], Transport] = HttpTransport
     budget: BudgetLedger | None = None
+    lifetime: Lifetime = field(default_factory=lambda: Lifetime(None))
     meter: Meter = field(default_factory=Meter)
     counter: TokenCounter = field(default_factory=TokenCounter)
 
@@ -159,16 +162,18 @@ class Session:
         async def ask(number: int, asked: Sequence[Message]) -> Reply:
             return self._learn(request := endpoint.build_request(asked), await way.call(request, endpoint.parse_reply))
 
-        if asking.output is None:
-            return await ask(0, messages)
-        parser = OutputParser(asking.output)
-        return await ask_until_valid(
-            parser, parser.parse_object, messages, ask, max_reasks=asking.max_reasks, max_tokens=asking.max_tokens
-        )
+        async with self._terms.lifetime.bound():
+            if asking.output is None:
+                return await ask(0, messages)
+            parser = OutputParser(asking.output)
+            return await ask_until_valid(
+                parser, parser.parse_object, messages, ask, max_reasks=asking.max_reasks, max_tokens=asking.max_tokens
+            )
 
     async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send) -> Reply:
         """The reply that `decode` makes of the answer to `request`, a call of its own; `send` makes its attempts."""
-        return self._learn(request, await self.lane.call(request, decode, send=send))
+        async with self._terms.lifetime.bound():
+            return self._learn(request, await self.lane.call(request, decode, send=send))
 
     async def count_local(self, prompt: str | Sequence[Message]) -> int:
         """The tokens that a local model's own server counts: of a text, or of messages as it is asked them."""

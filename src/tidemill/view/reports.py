@@ -101,7 +101,8 @@ def print_trial(console: Console, number: int, trial: Trial) -> None:
     for exchange in trial.exchanges:
         _print_exchange(console, exchange)
     if trial.error is not None:
-        _say(console, f"failed: {trial.error['type']}: {trial.error['message']}", "red")
+        at = f" ({trial.error['at']})" if "at" in trial.error else ""
+        _say(console, f"failed: {trial.error['type']}: {trial.error['message']}{at}", "red")
     elif trial.result is not None:
         _say(console, "result", "bold")
         _say(console, _to_json(trial.result))

@@ -115,7 +115,7 @@ def _parse_failed(row: dict[str, Any]) -> Row:
     is_lost = not failed.step and failed.raw is None  # a row group, say
     identity = {"part": failed.part, "ordinal": failed.ordinal, "path": list(failed.path), "outcome": failed.outcome}
     return Row(
-        failed.name,
+        failed.place,
         failed.error.get("where", ""),
         failed.error["type"],
         failed.error["message"],

@@ -38,7 +38,8 @@ class FailedRow:
         part, ordinal, path: its identity.
         step: the failed step's place in the counts; `name` its name.
         outcome: `quarantined` or `skipped`.
-        error: type and message, secrets masked.
+        branch: the one that failed, of a step with several.
+        error: type, message and place, secrets masked.
         record: the record as it came to the step; None when the source could not make one.
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed.
@@ -56,6 +57,12 @@ class FailedRow:
     raw: bytes | None = None
     given: int = 0
     restorable: bool = True
+    branch: str = ""
+
+    @property
+    def place(self) -> str:
+        """The step, and the branch of it, by name."""
+        return f"{self.name}.{self.branch}" if self.branch else self.name
 
     @classmethod
     def from_failure(cls, part: str, ordinal: int, failure: Failure, name: str, outcome: str) -> FailedRow:
@@ -73,6 +80,7 @@ class FailedRow:
             failure.raw,
             failure.given,
             restorable and failure.restorable,
+            failure.branch,
         )
 
     def to_line(self) -> bytes:
@@ -93,6 +101,8 @@ class FailedRow:
             row["given"] = self.given
         if not self.restorable:
             row["restorable"] = False
+        if self.branch:
+            row["branch"] = self.branch
         return orjson.dumps(row) + b"\n"
 
     @classmethod

@@ -144,7 +144,8 @@ class Session:
 
     def _explain(self, failure: Failure) -> BaseException:
         record = failure.record if failure.step else NO_RECORD
-        return explain_failure(failure.error, self._names[failure.step], record=record)
+        name = self._names[failure.step]
+        return explain_failure(failure.error, f"{name}.{failure.branch}" if failure.branch else name, record=record)
 
 
 async def _close_reader(reader: RecordsReader, thread: WorkerThread) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidemill.config.secrets import mask
 from tidemill.errors import BudgetError, CallError, DataError, ResourceError, StateError, TidemillError
+from tidemill.jobs.records.frames import find_user_frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Failure:
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed; they stand on their own.
         path: child index at each `flat_map` passed after the source half.
+        branch: the one that failed, of a step with several.
         restorable: whether `record` is still what came to the step, and not a description of it; of what the source
             could not read, whether `raw` is all of it.
     """
@@ -30,6 +32,7 @@ class Failure:
     raw: bytes | None = None
     given: int = 0
     path: tuple[int, ...] = ()
+    branch: str = ""
     restorable: bool = True
 
 
@@ -51,11 +54,13 @@ def explain_error(error: BaseException) -> str:
 
 
 def describe_error(error: BaseException) -> dict[str, str]:
-    """An error as JSON: its type and its text, secrets masked."""
+    """An error as JSON: its type and its text, secrets masked, and where in the user's code it came from, if it did."""
     told = error.__cause__ if isinstance(error, DataError) and error.is_foreign and error.__cause__ else error
     described = {"type": type(told).__name__, "message": explain_error(told)}
     if isinstance(error, TidemillError) and error.where:
         described["where"] = mask(error.where)
+    if at := find_user_frame(told):
+        described["at"] = at
     return described
 
 

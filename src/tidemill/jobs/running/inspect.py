@@ -117,10 +117,11 @@ def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
             {
                 "part": row.part,
                 "record": ".".join(map(str, (row.ordinal, *row.path))),
-                "step": row.name,
+                "step": row.place,
                 "outcome": row.outcome,
                 "error": f"{row.error['type']}: {row.error['message']}",
                 "where": row.error.get("where", ""),
+                "at": row.error.get("at", ""),
                 "value": row.record if row.raw is None else row.raw.decode("utf-8", "backslashreplace"),
             }
             for row in islice(rows, count)
@@ -130,8 +131,13 @@ def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
 def count_reasons(folder: RunFolder, most: int = 3) -> list[tuple[int, str]]:
     """The commonest reasons for quarantine among the first records that stand in it, the most frequent first."""
     rows = read_failures(folder, REASONS_FROM)
-    reasons = Counter(f"{row['step']}: {row['error'].splitlines()[0][:160]}" for row in rows)
+    reasons = Counter(map(_describe_reason, rows))
     return [(count, reason) for reason, count in reasons.most_common(most)]
+
+
+def _describe_reason(row: dict[str, Any]) -> str:
+    at = f" ({row['at']})" if row["at"] else ""
+    return f"{row['step']}: {row['error'].splitlines()[0][:160]}{at}"
 
 
 def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> Estimate | None:

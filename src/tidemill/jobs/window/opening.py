@@ -57,14 +57,14 @@ def open_steps(
     Args:
         names: the steps' names.
         first: the place in the counts of the first of them.
-        folder: where `.env` and relative model paths are looked for.
+        folder: where `.env`, images and local models with relative paths are looked for.
         send: False where requests are only built: no key and no local model is needed.
 
     Raises:
         ConfigError: a key is missing, a model is not there.
         ResourceError: what a local model needs is not installed.
     """
-    opener = _Opener(engine, scope, folder if send else None)
+    opener = _Opener(engine, scope, folder, send=send)
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         if isinstance(node, Gather):
@@ -91,13 +91,14 @@ class _Opener:
     """Opens steps that call; each model once.
 
     Args:
-        folder: where `.env` and relative model paths are looked for; None where nothing is ever sent.
+        folder, send: as `open_steps` has them.
     """
 
-    def __init__(self, engine: Engine, scope: Scope, folder: Path | None) -> None:
+    def __init__(self, engine: Engine, scope: Scope, folder: Path, *, send: bool) -> None:
         self._engine = engine
         self._scope = scope
         self._folder = folder
+        self._sends = send
         self._models: list[_OpenModel] = []
 
     def open(self, node: CallNode, name: str) -> tuple[Runner, Line]:
@@ -145,7 +146,7 @@ class _Opener:
     def _find_model(self, model: Model) -> _OpenModel:
         known = next((each for each in self._models if each.model == model), None)
         if known is None:
-            headers = {} if self._folder is None else find_headers(model, self._folder)
+            headers = find_headers(model, self._folder) if self._sends else {}
             lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
             repeatable = Coalescing(lane, self._engine.meter)
             self._scope.defer_async(repeatable.close, model.model)
@@ -154,7 +155,7 @@ class _Opener:
         return known
 
     def _open_lane(self, model: Model, key: str) -> Lane:
-        return open_lane(model, key, self._engine, self._scope, self._folder).lane
+        return open_lane(model, key, self._engine, self._scope, self._folder if self._sends else None).lane
 
 
 class _Streamed:

@@ -13,6 +13,7 @@ from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
 from tidemill.data.hooks import BoundHooks
+from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.batching import Batching
 from tidemill.models.calling import Ask, Runner, hook_run
@@ -81,6 +82,10 @@ class FunctionStep:
         """What a failure of the function means."""
         return self.function.explain(error)
 
+    def find_branch(self, error: BaseException) -> str:
+        """No branch: it has none."""
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class CallStep:
@@ -106,6 +111,10 @@ class CallStep:
     def explain(self, error: BaseException) -> BaseException:
         """The failure as it is; a validator or a function of the user's may raise anything."""
         return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+    def find_branch(self, error: BaseException) -> str:
+        """No branch: it has none."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +153,12 @@ class GatherStep:
     def explain(self, error: BaseException) -> BaseException:
         """The failure as it is; a validator or a function of the user's may raise anything."""
         return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+    def find_branch(self, error: BaseException) -> str:
+        """The branch that failed with `error`, as `name_failure` says; empty for a hook around the step."""
+        told = [error.where] if isinstance(error, TidemillError) else getattr(error, "__notes__", [])[-1:]
+        names = (line.label for line in self.lines)
+        return next((name for name in names if any(each.startswith(f"branch `{name}`") for each in told)), "")
 
 
 async def _await(runner: Runner, record: Any, ask: Ask) -> Any:

@@ -234,7 +234,8 @@ class Window:
             except USER_ERRORS as exc:
                 if is_failure_of_run(exc):
                     raise
-                entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path))
+                branch = step.find_branch(exc)
+                entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path, branch=branch))
                 entries.finish(root, estimate_bytes(record) - size_bytes)
                 return
             finally:

@@ -15,6 +15,7 @@ import orjson
 
 from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
+from tidemill.models.anthropic import SCHEMA_INSTRUCTION
 from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, count_output, split_tokens
 from tidemill.testing.load.meter import Standing
 
@@ -69,7 +70,7 @@ class AnthropicMessages:
         wanted = (payload.get("output_config") or {}).get("format") or {}
         if wanted.get("type", "json_schema") != "json_schema":
             raise DataError(f"output_config.format.type: expected json_schema, got {wanted['type']!r}")
-        schema: Mapping[str, Any] | None = wanted["schema"] if wanted else None
+        schema: Mapping[str, Any] | None = wanted["schema"] if wanted else _find_told_schema(payload)
         return schema
 
     def count_samples(self, payload: Mapping[str, Any]) -> int:
@@ -133,6 +134,15 @@ class AnthropicMessages:
 
     def retry_headers(self, wait_s: float) -> dict[str, str]:
         return {"retry-after": f"{math.ceil(wait_s)}"}
+
+
+def _find_told_schema(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The schema that Tidemill tells in the system prompt, where it is not one that is enforced."""
+    system = payload.get("system")
+    blocks = [{"text": system}] if isinstance(system, str) else system or ()
+    texts = (str(block.get("text", "")) for block in blocks if isinstance(block, Mapping))
+    told = next((text for text in texts if text.startswith(SCHEMA_INSTRUCTION)), None)
+    return None if told is None else orjson.loads(told.removeprefix(SCHEMA_INSTRUCTION))
 
 
 def _make_message(exchange: Exchange) -> dict[str, Any]:
