@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -63,6 +64,10 @@ def make(server: FaultServer, **fields: Any) -> tm.Model:
 
 def is_long(record: dict[str, Any]) -> bool:
     return len(record["text"]) > 60
+
+
+def fail(record: dict[str, Any]) -> Any:
+    raise KeyError("mill")
 
 
 def halve(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -219,7 +224,38 @@ def test_records_that_fail_are_asked_nothing(server: FaultServer, corpus: Path) 
     stream = tm.read(f"{corpus}/0.jsonl").generate(make(server), "{{ text }}", max_tokens=9)
     estimate = stream.estimate()
     assert estimate.calls == 2
-    assert "2 of the records read fail, and are asked nothing" in estimate.notes
+    place = r"0\.jsonl, byte \d+"
+    assert estimate.read == 4
+    read, tried = estimate.notes
+    assert re.fullmatch(rf"1 of 4 records read fail, first: .*/{place}: not JSON .*", read)
+    assert re.fullmatch(rf"1 of 3 records tried fail, first: {place}, step `generate`: no column `text`; .*", tried)
+
+
+@pytest.mark.parametrize(
+    ("ask", "cause"),
+    [
+        (lambda s, m: s.generate(m, "{{ text.body }}"), r"0\.jsonl, byte 0, step `generate`: `body` is not in the str"),
+        (lambda s, m: s.generate(m, "{{ txt }}"), r"0\.jsonl, byte 0, step `generate`: no column `txt`"),
+        (lambda s, m: s.embed(m, "id"), r"0\.jsonl, byte 0, step `embed`, column `id`: expected a text, got 0"),
+        (lambda s, m: s.map(fail).generate(m, "{{ text }}"), r"0\.jsonl, byte 0, step `map`: KeyError: 'mill'"),
+        (lambda s, m: s.gather(a={"call": len}, b={"generate": {"model": m, "prompt": "{{ b }}"}}), "step `gather.b`"),
+    ],
+)
+def test_where_every_record_fails_the_first_says_why(server: FaultServer, corpus: Path, ask: Any, cause: str) -> None:
+    """At whatever comes first: nothing would be asked, so an estimate of 0 calls would hide the mistake."""
+    with pytest.raises(tm.DataError, match=rf"^all 50 records tried would fail: .*{cause}"):
+        ask(tm.read(f"{corpus}/0.jsonl"), make(server)).estimate()
+
+
+def test_check_says_what_every_record_fails_with_and_run_goes_by_its_own_bound(
+    tidemill_command: Any, server: FaultServer, corpus: Path
+) -> None:
+    (corpus / "job.yaml").write_text(JOB.format(base_url=server.base_url).replace("{{ text }}", "{{ text.body }}"))
+    checked = tidemill_command("check", "job.yaml")
+    assert (checked.code, checked.out) == (2, "")
+    assert checked.err.startswith("all 200 records tried would fail: ")
+    assert tidemill_command("check", "job.yaml", "--no-estimate").code == 0
+    assert "100 records in a row failed" in tidemill_command("run", "job.yaml").out
 
 
 @pytest.mark.parametrize(

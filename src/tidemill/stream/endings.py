@@ -102,7 +102,8 @@ class Endings(ABC, Generic[T]):
 
         Raises:
             ConfigError: nothing is called, or the source can be gone through only once.
-            DataError, ResourceError: the source cannot be read.
+            DataError: every record tried would fail, with what the first does; or the source cannot be read.
+            ResourceError: the source cannot be read.
             StateError: there is no run in `run`.
         """
         from tidemill.jobs.ledger.folder import locate_run

@@ -15,9 +15,10 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.nodes.single import Drop, Rename, Select
 from tidemill.data.steps import record_function
-from tidemill.errors import ConfigError, DataError
+from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.jobs.live.asking import Asked, StepAsking, open_asking, price_tokens
 from tidemill.jobs.live.sampling import Sample, SampleLimits, sample_source
+from tidemill.jobs.records.outcomes import explain_error
 from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
 from tidemill.models.tokens import TokenCounter, find_counter
@@ -209,7 +210,8 @@ def estimate_calls(
 
     Raises:
         ConfigError: there is no step that calls, or the source can be gone through only once.
-        DataError, ResourceError: the source cannot be read.
+        DataError: every record tried fails; or the source cannot be read.
+        ResourceError: the source cannot be read.
     """
     before, rest = split_halves(tuple(nodes))
     if not rest:
@@ -224,8 +226,9 @@ def estimate_calls(
         total = min(total, float(demand))
     measured = {name: found for name, found in (measured or {}).items() if found.records >= LEAST_MEASURED}
     walk = _Walk(rest, names, folder, measured)
-    for record in sample.records:
-        walk.ask(record)
+    for record, place in zip(sample.records, sample.places, strict=True):
+        walk.ask(record, place)
+    _check_some_pass(walk, sample)
     return _sum_up(walk, sample, total, is_partial=is_partial)
 
 
@@ -243,6 +246,7 @@ class _Walk:
         self, rest: Sequence[Node], names: Sequence[str], folder: Path, measured: Mapping[str, Measured]
     ) -> None:
         self.failed = 0
+        self.failure: DataError | None = None
         self.notes: dict[str, None] = {}
         self.tallies: list[_Tally] = []
         self._steps: list[tuple[str, Node, list[_Tally]]] = []
@@ -257,14 +261,15 @@ class _Walk:
                 tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, found))
             self.tallies += tallies
             self._steps.append((name, node, tallies))
+        self._first = next(tallies for _, _, tallies in self._steps if tallies)
 
-    def ask(self, record: Any) -> None:
-        """What each step asks about `record`, as far as it can be followed."""
+    def ask(self, record: Any, place: str) -> None:
+        """What each step asks about the record of `place`, as far as it can be followed."""
         for name, node, tallies in self._steps:
             if tallies:
                 given = {}
                 for tally in tallies:
-                    asked = self._ask_one(tally, record)
+                    asked = self._ask_one(tally, record, place)
                     if asked is None:
                         return
                     tally.asked.append(asked)
@@ -280,17 +285,40 @@ class _Walk:
             elif node.record_wise:
                 self.notes[f"{name}: not called; as if it kept every record as it is"] = None
 
-    def _ask_one(self, tally: _Tally, record: Any) -> Asked | None:
+    def _ask_one(self, tally: _Tally, record: Any, place: str) -> Asked | None:
         """What one call asks about `record`; None where it cannot be followed any further."""
         try:
             return tally.asking.ask(record)
-        except DataError:
-            if tally is self.tallies[0]:
+        except DataError as exc:
+            if tally in self._first:
                 self.failed += 1
+                exc.where = f"{place}, step `{tally.name}`" + (f", {exc.where}" if exc.where else "")
+                self.failure = self.failure or exc
                 return None
             # What it needs comes from a function, or is none of what stands in for a reply.
             self.notes[f"{tally.name}: what it asks follows from replies, and is not in it"] = None
             return None if tally.measured is None else Asked()
+
+
+def _check_some_pass(walk: _Walk, sample: Sample) -> None:
+    """Check that a record comes as far as being asked about, where any was read.
+
+    Raises:
+        DataError: all of them fail.
+    """
+    failure = sample.failure or walk.failure
+    if failure is None or walk.failed < len(sample.records):
+        return
+    tried = walk.failed + sample.failed
+    raise DataError(
+        f"{f'all {tried:,} records' if tried > 1 else 'the one record'} tried would fail: {_tell_failure(failure)}",
+        hint=failure.hint if isinstance(failure, TidemillError) else "",
+    ) from failure
+
+
+def _tell_failure(failure: BaseException) -> str:
+    """What a record fails with, in a line."""
+    return explain_error(failure).splitlines()[0]
 
 
 def _sum_up(walk: _Walk, sample: Sample, total: float, *, is_partial: bool) -> Estimate:
@@ -304,8 +332,12 @@ def _sum_up(walk: _Walk, sample: Sample, total: float, *, is_partial: bool) -> E
             [step.usd_high for step in steps],
         )
     )
-    if walk.failed or sample.failed:
-        walk.notes[f"{walk.failed + sample.failed:,} of the records read fail, and are asked nothing"] = None
+    for failed, tried, failure in (
+        (sample.failed, f"{sample.read:,} records read", sample.failure),
+        (walk.failed, f"{len(sample.records):,} records tried", walk.failure),
+    ):
+        if failure is not None:
+            walk.notes[f"{failed:,} of {tried} fail, first: {_tell_failure(failure)}"] = None
     return Estimate(
         records=total,
         calls=sum(step.calls for step in steps),
