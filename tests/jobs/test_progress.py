@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from workbench import FarSide, label, make_job, numbered
+from workbench import FarSide, label, make_job, make_model, numbered
 
 import tidemill as tm
+from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.jobs.running.progress import describe_status
 from tidemill.jobs.running.report import Report, describe_calls
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
-from tidemill.testing import Fault, Faults, FaultServer
+from tidemill.testing import Fault, Faults, FaultServer, error_response
 from tidemill.view.calls import iter_call_lines, iter_limit_lines
 from tidemill.view.reports import print_records, print_report, print_status
 
@@ -61,6 +63,43 @@ def test_what_is_left_is_shown_in_two_units(left: int, shown: str) -> None:
 
 def test_nothing_is_left_of_a_run_that_ended() -> None:
     assert "left" not in describe_status(status(state="stopped", done=10, total=20))
+
+
+def test_an_outage_is_in_the_line_and_in_the_status() -> None:
+    outage = {"endpoint": "far.invalid", "error": "answered 500: no room\nat all", "gives_up_s": 252.4}
+    line = describe_status(status(outages=[outage]))
+    assert "0 in flight · waiting for far.invalid (answered 500: no room at all; gives up in 4m 12s) · 0 calls" in line
+    console = Console(width=120, color_system=None, record=True, file=io.StringIO())
+    print_status(console, json.loads(status(details=describe_calls(Meter()), outages=[outage]).to_json()))
+    assert "waiting for far.invalid: answered 500: no room at all; gives up in 4m 12s\n" in console.export_text()
+
+
+async def test_an_outage_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
+    """Where the run's other notes go: who looks at it sees why nothing lands."""
+    save_jsonl(numbered(240), tmp_path / "records.jsonl")
+    seen: list[Status] = []
+    notes: list[str] = []
+    far = FarSide(lambda question: None if notes else error_response(500, "sick"), latency_s=0.05)
+    limits = Limits(concurrency=8, max_attempts=100)
+    job = make_job(tmp_path, [label(model=make_model(limits=limits))])
+    report = await Runner(job, transport=far.connect, on_status=seen.append, on_note=notes.append).run()
+    assert report.outcome == "finished"
+    began, ended = notes
+    assert began.startswith("far.invalid is out of order, calls wait: ")
+    assert re.search(r"500: .*sick.*; gives up in \d+m \d\ds$", began)
+    assert ended == "far.invalid answers again"
+    assert [outage["endpoint"] for each in seen for outage in each.outages] == ["far.invalid"]
+
+
+async def test_a_run_stopped_in_an_outage_says_so(tmp_path: Path) -> None:
+    save_jsonl(numbered(30), tmp_path / "records.jsonl")
+    limits = Limits(concurrency=8, max_attempts=100)
+    job = make_job(tmp_path, [label(model=make_model(limits=limits))], run={"grace_s": 0.0})
+    far = FarSide(lambda question: error_response(500, "sick"))
+    runner = Runner(job, transport=far.connect, on_note=lambda note: runner.stop())
+    report = await runner.run()
+    assert report.outcome == "stopped"
+    assert re.match(r"far\.invalid was out of order and calls waited: .*500: .*sick", report.reason)
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.gz"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.calls.endpoint_gate import Outage
 from tidemill.calls.meter import Meter
 from tidemill.disk import Disk
 from tidemill.errors import TidemillError
@@ -82,6 +83,11 @@ def explain_reason(reason: BaseException | str | None) -> str:
         return reason
     text = explain_error(reason)
     return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
+
+
+def explain_outage(outage: Outage) -> str:
+    """That an endpoint was out of order when a run was stopped, and why."""
+    return f"{outage.endpoint} was out of order and calls waited: {outage.error}"
 
 
 def describe_calls(meter: Meter) -> dict[str, Any]:

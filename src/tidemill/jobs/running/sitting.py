@@ -27,7 +27,7 @@ from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
-from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
+from tidemill.jobs.running.report import Report, describe_calls, explain_outage, explain_reason, peak_rss_bytes
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, Status
 from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
@@ -256,7 +256,7 @@ class Sitting:
         if breach is not None:
             return "errors", breach
         if stopped:
-            return "stopped", None
+            return "stopped", "; ".join(map(explain_outage, self.engine.find_outages())) or None
         limit = self.request.limit
         is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
         if is_limited:
@@ -310,6 +310,7 @@ class Sitting:
             details=describe_calls(self.meter),
             limits=show_limits(self.engine.lanes),
             tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
+            outages=[outage._asdict() for outage in self.engine.find_outages()] if state == RUNNING else (),
         )
 
     def _estimate_total(self) -> int | None:
