@@ -213,9 +213,29 @@ def test_shares_of_batches_and_functions_are_counted(server: FaultServer, corpus
     embed, call = estimate.steps
     assert [embed.calls, call.calls] == pytest.approx([1_050 / 50, 1_050])
     assert embed.output_tokens_high == 0
+    assert "embed: tokens in by 4 bytes a token\n" in repr(estimate)
     characters = sum(len(record["text"]) for record in tm.read(f"{corpus}/*.jsonl"))
     assert embed.input_tokens == pytest.approx(characters / 4, rel=WITHIN)
     assert estimate.usd_low == estimate.usd_high == pytest.approx(embed.input_tokens * 0.02 / 1e6)
+
+
+@pytest.mark.parametrize(("records", "calls"), [(1, 1), (12, 1), (128, 1), (129, 2), (300, 3), (1_280, 10)])
+def test_a_batch_that_is_not_full_is_a_call(server: FaultServer, records: int, calls: int) -> None:
+    """And since what is at hand goes out when nothing is to be waited for, more may be made."""
+    embedder = tm.model("openai/embed", base_url=server.base_url, api_key="none")
+    stream = tm.from_iterable([{"text": "mill"}] * records).embed(embedder, "text")
+    assert stream.estimate().calls == calls
+    assert stream.estimate().describe()[0] == f"{records:,} records, {calls} or more calls"
+
+
+def test_more_calls_than_full_batches_are_within_the_estimate(server: FaultServer, tmp_path: Path) -> None:
+    embedder = tm.model("openai/embed", base_url=server.base_url, api_key="none")
+    stream = tm.from_iterable([{"text": f"mill {number}"} for number in range(12)]).embed(embedder, "text")
+    request = RunRequest(estimate=stream.estimate().to_dict())
+    with Bridge() as bridge:
+        report = bridge.run(Runner(stream.job(tmp_path / "out").spec, request).run())
+    assert compare_estimate(report).startswith("estimated before: 1 or more calls (came to within), ")
+    assert "tokens out" not in compare_estimate(report)
 
 
 def test_records_that_fail_are_asked_nothing(server: FaultServer, corpus: Path) -> None:

@@ -61,7 +61,16 @@ class StandIn(dict[str, Any]):
 
 
 class StepAsking(ABC):
-    """Builds the requests of one step that calls, or of one of its branches."""
+    """Builds the requests of one step that calls, or of one of its branches.
+
+    Attributes:
+        into: the column of what its calls give.
+        shares_requests: whether several records go out in one request.
+        has_output: whether its replies come to tokens of their own.
+    """
+
+    shares_requests = False
+    has_output = False
 
     def __init__(self, node: CallNode) -> None:
         [self.into] = node.column_types()
@@ -81,6 +90,8 @@ class StepAsking(ABC):
 
 class GenerateAsking(StepAsking):
     """Of a `generate` step: a request for each sample."""
+
+    has_output = True
 
     def __init__(self, node: Generate, counter: TokenCounter, folder: Path) -> None:
         super().__init__(node)
@@ -104,6 +115,8 @@ class GenerateAsking(StepAsking):
 
 class EmbedAsking(StepAsking):
     """Of an `embed` step: each record's share of a request."""
+
+    shares_requests = True
 
     def __init__(self, node: Embed, counter: TokenCounter) -> None:
         super().__init__(node)

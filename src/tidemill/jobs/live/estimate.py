@@ -31,6 +31,8 @@ ERRORS = 2.0
 """Standard errors of what was measured that the low and the high figure lie apart from it."""
 LEAST_ERROR = 0.02
 """Apart from it they lie at least, since other records than those measured are asked about."""
+LEAST_SHARE = 1e-9
+"""A smaller part of a request is an error of the sum."""
 LEAST_MEASURED = 20
 """Records that must have been asked about for what was measured to be gone by."""
 
@@ -57,7 +59,9 @@ class StepEstimate:
     """What one step's calls will come to; as `Estimate` has it for all.
 
     Attributes:
-        input_basis, output_basis: what the tokens of requests and of replies were told from.
+        input_basis, output_basis: what the tokens of requests and of replies were told from; empty where there are
+            none.
+        shares_requests: whether several records go out in one, so that `calls` is the fewest there can be.
     """
 
     step: str
@@ -70,6 +74,11 @@ class StepEstimate:
     usd_high: float | None
     input_basis: str
     output_basis: str
+    shares_requests: bool = False
+
+    def describe_basis(self) -> str:
+        """What its tokens were told from, for people."""
+        return "; ".join(filter(None, (self.input_basis, self.output_basis)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -78,7 +87,7 @@ class Estimate:
 
     Attributes:
         records: that come to the first call.
-        calls: requests.
+        calls: requests; where records share some, the fewest there can be.
         input_tokens: of the requests, as the server will count them.
         output_tokens_low, output_tokens_high: of the replies; the high one is None where nothing bounds them.
         usd_low, usd_high: their cost without any cached input; None where a price, or the bound, is missing.
@@ -111,13 +120,14 @@ class Estimate:
     def describe(self) -> list[str]:
         """The estimate in lines, for people."""
         about = "" if self.is_exact else "about "
-        lines = [f"{about}{self.records:,.0f} records, {self.calls:,.0f} calls{_show_hours(self.hours)}"]
+        more = " or more" if any(step.shares_requests for step in self.steps) else ""
+        lines = [f"{about}{self.records:,.0f} records, {self.calls:,.0f}{more} calls{_show_hours(self.hours)}"]
         lines.append(
             f"{_show_count(self.input_tokens)} tokens in, "
             f"{_show_range(self.output_tokens_low, self.output_tokens_high, _show_count)} out"
             + ("" if self.usd_low is None else f", {_show_range(self.usd_low, self.usd_high, _show_usd)}")
         )
-        lines += [f"{step.step}: {step.input_basis}; {step.output_basis}" for step in self.steps if step.model]
+        lines += [f"{step.step}: {step.describe_basis()}" for step in self.steps if step.model]
         if self.is_partial:
             lines.append(f"of the {self.read:,} records read: the source does not say how many there are")
         else:
@@ -156,13 +166,14 @@ class _Tally:
         return StepEstimate(
             self.name,
             "" if self.model is None else self.model.model,
-            calls * factor,
+            float(math.ceil(calls * factor - LEAST_SHARE)) if self.asking.shares_requests else calls * factor,
             tokens * factor,
             low * factor,
             None if high is None else high * factor,
             usd_low,
             usd_high,
             *self._tell_basis(),
+            shares_requests=self.asking.shares_requests,
         )
 
     def _sum(self) -> tuple[float, float, float, float | None]:
@@ -181,11 +192,14 @@ class _Tally:
     def _tell_basis(self) -> tuple[str, str]:
         if self.counter is None:
             return "", ""
+        basis = f"tokens in by {self.counter.basis}"
+        if not self.asking.has_output:
+            return basis, ""
         if self.measured is not None:
             told = f"as {self.measured.records:,} records came to in the run"
             return f"tokens in {told}", f"tokens out {told}"
         is_bounded = all(each.most_tokens is not None for each in self.asked)
-        return f"tokens in by {self.counter.basis}", f"tokens out {'up to max_tokens' if is_bounded else 'unbounded'}"
+        return basis, f"tokens out {'up to max_tokens' if is_bounded else 'unbounded'}"
 
 
 def estimate_calls(

@@ -21,11 +21,14 @@ def compare_estimate(report: Report) -> str:
     def find(name: str) -> float | None:
         return None if estimate[name] is None else estimate[name] * share
 
+    at_least = any(step.get("shares_requests") for step in estimate["steps"])
     parts = [
-        _compare(calls["calls"], find("calls"), find("calls"), "calls"),
+        _compare(calls["calls"], find("calls"), None if at_least else find("calls"), "calls"),
         _compare(calls["input_tokens"], find("input_tokens"), find("input_tokens"), "tokens in"),
-        _compare(calls["output_tokens"], find("output_tokens_low"), find("output_tokens_high"), "tokens out"),
     ]
+    if estimate["output_tokens_high"] != 0:
+        low, high = find("output_tokens_low"), find("output_tokens_high")
+        parts.append(_compare(calls["output_tokens"], low, high, "tokens out"))
     if estimate["usd_low"] is not None:
         parts.append(_compare(calls["usd"], find("usd_low"), find("usd_high"), "USD", form=",.3g"))
     return f"estimated before: {', '.join(parts)}"
