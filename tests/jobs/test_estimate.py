@@ -167,6 +167,19 @@ def test_the_report_compares_over_sittings_and_for_what_is_done(server: FaultSer
     assert compare_estimate(none) == ""
 
 
+def test_a_run_that_was_ended_early_is_not_compared(server: FaultServer, corpus: Path) -> None:
+    """Its calls are also those of records under way, which no share of the estimate stands for."""
+    stream = tm.read(f"{corpus}/*.jsonl").generate(make(server), "{{ text }}", max_tokens=64)
+    estimate = stream.estimate().to_dict()
+    spec = stream.job(corpus / "out", budget=tm.Budget(calls=300)).spec
+    with Bridge() as bridge:
+        ended = bridge.run(Runner(spec, RunRequest(estimate=estimate)).run())
+        assert (ended.outcome, compare_estimate(ended)) == ("failed", "")
+        more = stream.job(corpus / "out", budget=tm.Budget(calls=3_000)).spec
+        finished = bridge.run(Runner(more, RunRequest()).run())
+    assert "estimated before: 1,050 calls (came to that), " in compare_estimate(finished)
+
+
 def test_steps_are_told_apart_and_share_their_models_limits(server: FaultServer, corpus: Path) -> None:
     """Hours are those of the slowest limit; a model without a price has no cost, nor have all together."""
     model = make(server, limits=tm.Limits(requests_per_minute=60, tokens_per_minute=10**9))

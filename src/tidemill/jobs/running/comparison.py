@@ -11,10 +11,13 @@ _SAME_RATIO = 0.0005
 def compare_estimate(report: Report) -> str:
     """The estimate of the records done, and how far from it the calls came to.
 
-    Empty where there was none, and where replies of an earlier run were used, which no estimate knows of.
+    Empty where there was none, where replies of an earlier run were used, which no estimate knows of, and of a run that
+    was ended before: its calls are also those of records that are not done.
     """
     estimate, calls = report.estimate, report.calls
     if not estimate or not estimate["records"] or not report.done or report.reused:
+        return ""
+    if report.outcome not in ("finished", "limit"):
         return ""
     share = 1.0 if report.outcome == "finished" else min(1.0, report.done / estimate["records"])
 
