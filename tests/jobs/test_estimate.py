@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -90,6 +91,35 @@ def test_it_is_within_15_percent_of_what_the_server_counts(server: FaultServer, 
     assert estimate.input_tokens == pytest.approx(calls["input_tokens"], rel=WITHIN)
     assert estimate.output_tokens_low <= calls["output_tokens"] <= (estimate.output_tokens_high or 0)
     assert (estimate.usd_low or 0) <= calls["usd"] <= (estimate.usd_high or 0)
+
+
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+
+
+def test_images_are_counted_by_their_size(server: FaultServer, tmp_path: Path) -> None:
+    """Not by the most that any image can come to, which is what a budget goes by, and not by their bytes."""
+    (tmp_path / "a.png").write_bytes(png(560, 280) + b"\x00" * 50_000)
+    records = [{"text": "What is it?", "image": str(tmp_path / "a.png")}] * 30
+    stream = tm.from_iterable(records).generate(make(server), "{{ text }}", images=["image"], max_tokens=64)
+    texts = tm.from_iterable(records).generate(make(server), "{{ text }}", max_tokens=64).estimate()
+    estimate = stream.estimate()
+    assert estimate.input_tokens / 30 == pytest.approx(20 * 10 + texts.input_tokens / 30, abs=40)
+    assert (estimate.usd_high or 0) < 30 * (300 * 0.15 + 64 * 0.6) / 1e6
+    assert "tokens in by 4 bytes a token, images by their size; tokens out" in repr(estimate)
+    far = tm.from_iterable([{**records[0], "image": "https://far/a.png"}] * 30)
+    estimate = far.generate(make(server), "{{ text }}", images=["image"], max_tokens=64).estimate()
+    assert estimate.input_tokens / 30 == pytest.approx(37 * 37 + texts.input_tokens / 30, abs=40)
+    assert "images by their size, 1,024 x 1,024 where it is not known" in repr(estimate)
+
+
+def test_a_schema_is_counted_as_the_request_has_it(server: FaultServer, corpus: Path) -> None:
+    """In Anthropic's format, where no more than a bound is known of what the endpoint adds to it."""
+    model = tm.model("anthropic/claude-haiku-4-5", base_url=server.base_url, api_key="none")
+    stream = tm.read(f"{corpus}/1.jsonl").generate(model, "{{ text }}", output=Label, into="label", max_tokens=64)
+    estimate = stream.estimate()
+    counted = stream.write(corpus / "out", progress=False).calls
+    assert estimate.input_tokens == pytest.approx(counted["input_tokens"], rel=WITHIN)
 
 
 def test_without_time_a_record_is_read_at_each_place(tmp_path: Path) -> None:

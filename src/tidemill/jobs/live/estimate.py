@@ -146,7 +146,6 @@ class _Tally:
     name: str
     node: CallNode
     asking: StepAsking
-    counter: TokenCounter | None
     measured: Measured | None
     asked: list[Asked] = field(default_factory=list)
 
@@ -190,9 +189,9 @@ class _Tally:
         return calls, tokens, low, None if None in most else sum(each for each in most if each is not None)
 
     def _tell_basis(self) -> tuple[str, str]:
-        if self.counter is None:
+        if self.model is None:
             return "", ""
-        basis = f"tokens in by {self.counter.basis}"
+        basis = f"tokens in by {self.asking.basis}"
         if not self.asking.has_output:
             return basis, ""
         if self.measured is not None:
@@ -272,7 +271,7 @@ class _Walk:
                 counter = None if model is None else counters.setdefault(model.model, find_counter(model.model))
                 called = f"{name}.{label}" if label else name
                 found = None if label else measured.get(name)  # of a run, what all branches together came to is known
-                tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, found))
+                tallies.append(_Tally(called, each, open_asking(each, counter, folder), found))
             self.tallies += tallies
             self._steps.append((name, node, tallies))
         self._first = next(tallies for _, _, tallies in self._steps if tallies)
