@@ -18,7 +18,7 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.jobs.running.progress import describe_status
-from tidemill.jobs.running.report import Report, describe_calls
+from tidemill.jobs.running.report import Report, describe_calls, explain_breach
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
 from tidemill.testing import Fault, Faults, FaultServer, error_response
@@ -148,6 +148,18 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     [(name, price)] = report.calls["prices"].items()
     assert price == {"input": 1000.0, "output": 1000.0, "source": "the model's own"}
     assert f"at 1000 input, 1000 output USD per million tokens of {name}, the model's own" in " ".join(text.split())
+
+
+def test_why_too_many_failures_ended_a_run_is_told_in_numbers_that_agree() -> None:
+    bound = "6 records failed, max_errors is 5"
+    told = explain_breach(bound, "`label`: ValueError: no", failed=6, quarantined=3, output="out")
+    assert told == (
+        "6 records failed, max_errors is 5; the last at `label`: ValueError: no; of 6 that failed 3 are quarantined, "
+        "and 3 not sealed yet are tried again when the run goes on\n"
+        "  see them: tidemill show out --failures; again: tidemill retry out"
+    )
+    assert explain_breach(bound, "", failed=6, quarantined=6, output="out").startswith(f"{bound}\n  see them: ")
+    assert explain_breach(bound, "", failed=6, quarantined=0, output="out").endswith("when the run goes on")
 
 
 def test_the_report_counts_replies_that_were_cut(server: FaultServer, tmp_path: Path) -> None:

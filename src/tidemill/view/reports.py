@@ -41,7 +41,7 @@ def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, 
         _say(console, line)
     for count, reason in reasons:
         _say(console, f"{count:,} quarantined: {reason}")
-    if reasons:
+    if reasons and report.outcome != "errors":  # whose reason says the same
         _say(console, f"  all of them: tidemill show {report.output} --failures; again: tidemill retry {report.output}")
     style = "green" if report.exit_code == 0 else "yellow" if report.exit_code in (3, 130, 143) else "red"
     if report.reason:

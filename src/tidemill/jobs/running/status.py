@@ -16,7 +16,7 @@ from tidemill.jobs.ledger.folder import RunFolder
 
 RUNNING = "running"
 SHOWN_ERROR = 160
-"""Characters of what an endpoint answers that are shown in a line."""
+"""Characters of an error that are shown in a line."""
 
 
 @dataclass(frozen=True, slots=True)
