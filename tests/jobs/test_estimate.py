@@ -110,7 +110,7 @@ def test_images_are_counted_by_their_size(server: FaultServer, tmp_path: Path) -
     far = tm.from_iterable([{**records[0], "image": "https://far/a.png"}] * 30)
     estimate = far.generate(make(server), "{{ text }}", images=["image"], max_tokens=64).estimate()
     assert estimate.input_tokens / 30 == pytest.approx(37 * 37 + texts.input_tokens / 30, abs=40)
-    assert "images by their size, 1,024 x 1,024 where it is not known" in repr(estimate)
+    assert "images by their size, 1,024 × 1,024 where it is not known" in repr(estimate)
 
 
 def test_a_schema_is_counted_as_the_request_has_it(server: FaultServer, corpus: Path) -> None:

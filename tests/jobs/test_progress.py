@@ -137,7 +137,7 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     assert "19 landed, 0 dropped, 0 skipped, 1 quarantined" in text
     assert "20 calls in 22 attempts, 1 failed" in text
     assert f"{stats['input_tokens']:,} tokens in, {stats['output_tokens']:,} out, $" in text
-    assert "failed attempts: 1 400, 2 503" in text
+    assert "failed attempts: 1 × 400, 2 × 503" in text
     assert "attempts a call: 18 took 1, 2 took 2" in text
     assert "1 attempts may have" not in text
     assert "latency p50 " in text
@@ -216,10 +216,10 @@ def test_calls_are_shown_with_all_that_is_counted_of_them() -> None:
         "time to the first token p50 0.1 s, p90 0.2 s, p99 0.4 s",
         "90,000 tokens in (60,000 from a cache, 1,500 written to one), 8,000 out (2,500 reasoning), $1.2500",
         "5 replies were cut at max_tokens, or at the endpoint's own bound",
-        "failed attempts: 80 429, 20 503",
+        "failed attempts: 80 × 429, 20 × 503",
         "attempts a call: 930 took 1, 60 took 2, 10 took 3 or more",
         "7 attempts may have been billed without saying what they used",
-        "all calls together waited 1,234.5 s for a slot, 60.0 s for limits",
+        "a call waited on average 1.23 s for a slot, 0.06 s for limits",
     ]
 
 

@@ -130,7 +130,7 @@ class GenerateAsking(StepAsking):
             basis += ", images by their size"
         if self._unseen:
             width, height = UNKNOWN_SIZE
-            basis += f", {width:,} x {height:,} where it is not known"
+            basis += f", {width:,} × {height:,} where it is not known"
         return basis
 
     def stand_in(self, output_tokens: float) -> Any:
