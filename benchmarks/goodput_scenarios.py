@@ -17,6 +17,8 @@ from goodput_figures import (
 from tidemill.testing.faults import Capacity, Fault, Faults, Latency, Load, Outage, Quota, Steps
 
 LATENCY = Latency(kind="lognormal", median_s=0.15, sigma=0.25, max_s=0.6)
+LONG = Latency(kind="lognormal", median_s=2.0, sigma=0.25, max_s=8.0)
+"""As a model's replies of some hundred tokens take."""
 BUCKET_S = 1
 """Seconds of its rate that a bucket holds; twice as many where a client keeps to the rate by itself, with a burst."""
 EMPTY_S = 4
@@ -176,7 +178,7 @@ def _iter_known(scale: Scale) -> Iterator[Scenario]:
     for kind in kinds:
         quota = Quota(requests_per_minute=per_minute, window_s=scale.window_s, kind=kind)
         name = f"{kind} window of {scale.window_s} s"
-        # A client that keeps to N a minute may have sent more in a shorter window, by its burst of a second.
+        # A client that keeps to N a minute may have sent more in a shorter window, by its burst of a tenth of a second.
         is_judged = scale.window_s >= FULL.window_s
         yield _known(name, quota, 2 * scale.window_s, {"requests_per_minute": per_minute}, is_judged=is_judged)
     tokens = per_minute * TOKENS_A_CALL
@@ -206,6 +208,12 @@ def _iter_unknown(scale: Scale) -> Iterator[Scenario]:
         load = Load(quotas=(quota,), latency=LATENCY, limit_headers=told, retry_after=told)
         what = f"unknown; {name}, {_tell(told)}"
         yield Scenario(what, load, length_s, start_s=_find_start(quota), judges=[judge_goodput(0.9)])
+    for told in (True, False):
+        load = Load(quotas=(_bucket(scale.rate),), latency=LONG, limit_headers=told, retry_after=told)
+        what = f"unknown; bucket, calls of 2 s, {_tell(told)}"
+        judge = judge_goodput(0.9, is_judged=length_s >= FULL.constant_s)
+        limits = {"concurrency": {"max": 1_000}}
+        yield Scenario(what, load, length_s, start_s=length_s // 3, limits=limits, judges=[judge])
     load = Load(capacity=Capacity(concurrency=round(scale.rate * LATENCY.mean_s)), latency=LATENCY, limit_headers=False)
     yield Scenario("unknown; calls in flight", load, length_s, judges=[judge_goodput(0.9)])
 
