@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,13 +107,13 @@ def check(
     loaded = load_job(job, overrides or ())
     loaded.check()
     spec = loaded.spec
+    found = None if no_estimate else estimate_job(spec, seconds=ESTIMATE_S)
     parts, before = len(tuple(spec.source.parts())), spec.halves[0]
     console = _console()
     console.print(f"{job}: nothing wrong; {parts} source part{'' if parts == 1 else 's'} → {spec.folders.output}")
     names = spec.names[1:-1]
     console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
     console.print(f"record half: {', '.join(names[len(before) :]) or 'no steps'}")
-    found = None if no_estimate else estimate_job(spec, seconds=ESTIMATE_S)
     for line in found.describe() if found is not None else ():
         console.print(line)
     for note in find_notes(spec):
@@ -216,8 +217,9 @@ def _run(
         before(spec)
     check_job(spec)  # before anything is read for the estimate
     if not request.retry and (request.fresh or not spec.folders.ledger.exists()):
-        found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)
-        request = replace(request, estimate=None if found is None else found.to_dict())
+        with suppress(DataError):  # of records that fail one by one, or a source that cannot be read, the run tells
+            found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)
+            request = replace(request, estimate=None if found is None else found.to_dict())
     report = run_with_progress(spec, request, show=True)
     print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code

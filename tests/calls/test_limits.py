@@ -52,6 +52,27 @@ def test_token_rates_are_exact_and_never_below_the_price() -> None:
     assert Price(3, 15, cached_input=0.3, cache_write=3.75).token_rates() == (3_000_000, 15_000_000, 300_000, 3_750_000)
 
 
+@pytest.mark.parametrize(
+    ("concurrency", "rate", "bounds"),
+    [
+        ("auto", None, (1, 16, 512)),
+        ("auto", 60, (1, 16, 512)),
+        ("auto", 6_000, (1, 100, 800)),
+        ("auto", 60_000, (1, 1_000, 2_000)),
+        ("auto", 600_000, (1, 2_000, 2_000)),
+        (32, 60_000, (32, 32, 32)),
+        ({"max": 64}, 60_000, (1, 16, 64)),
+    ],
+)
+def test_auto_goes_as_far_as_a_known_rate_needs(
+    concurrency: object, rate: int | None, bounds: tuple[int, int, int]
+) -> None:
+    """It starts with what a second of it sends; what is given in numbers stays as it is."""
+    limits = Limits.model_validate({"concurrency": concurrency, "requests_per_minute": rate})
+    assert tuple(limits.to_range()) == bounds
+    assert limits.slots == bounds[2]
+
+
 def test_a_budget_bounds_something() -> None:
     """An empty budget is a mistake, not a budget without bounds."""
     with pytest.raises(ConfigError, match="at least one of usd, tokens, calls and deadline"):

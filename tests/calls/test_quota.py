@@ -1,4 +1,5 @@
 import threading
+from collections import deque
 from collections.abc import Sequence
 
 import pytest
@@ -144,6 +145,42 @@ def test_limits_of_one_name_are_one_quota() -> None:
     assert taken.count(0.0) == 1
     del quota, threads
     assert share_quota("shared", QuotaRates(requests=61)).rates.requests == 61
+
+
+STEPS = st.lists(st.tuples(st.floats(0, 90), st.sampled_from([1, 7, 60, 600])), min_size=1, max_size=4)
+
+
+@given(start=st.integers(1, 600), steps=STEPS, amount=st.sampled_from([None, 1, 5, 100]))
+def test_what_went_under_another_limit_counts(start: int, steps: list[tuple[float, int]], amount: int | None) -> None:
+    """Where one goes, the 60 s up to then hold no more than the limit that stands, however it was changed in them.
+
+    Of a source that always has more, of requests or of tokens; one that is larger than the limit counts as all of it.
+    """
+    measure, cost = ("requests", NO_COST) if amount is None else ("tokens", Cost(amount))
+    quota, now, sent = Quota(QuotaRates(**{measure: start})), 0.0, deque[tuple[float, int]]()
+    for limit, until in zip([start, *(limit for _, limit in steps)], [*(gap for gap, _ in steps), 90.0], strict=True):
+        quota.change(QuotaRates(**{measure: limit}))
+        until += now
+        while now < until:
+            if wait_s := quota.take(now, cost):
+                now += wait_s
+                continue
+            sent.append((now, min(amount or 1, limit)))
+            while sent[0][0] < now - 60.0:
+                sent.popleft()
+            assert sum(each for _, each in sent) <= limit
+
+
+def test_a_tenth_of_the_rate_waits_for_the_minute_before() -> None:
+    """And then goes by its own: the far side counts the minute as it was."""
+    quota, now, sent = Quota(QuotaRates(requests=6_000)), 0.0, 0
+    while now < 55.0:
+        wait_s = quota.take(now)
+        now, sent = now + wait_s, sent + (not wait_s)
+    quota.change(QuotaRates(requests=600))
+    assert 5_300 < sent < 5_500
+    assert now + quota.take(now) == pytest.approx(60.0 + (sent - 599) / 98, abs=0.3)
+    assert quota.take(116.0) == 0.0
 
 
 def test_other_limits_take_over_what_went() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from tidemill.calls.strays import LEAST_RATIO, MEMORY_S, MOST_RATIO, TELLING, Strays
+from tidemill.calls.strays import FEW_RATIO, LEAST_RATIO, MEMORY_S, TELLING, Strays
 
 
 def refuse(strays: Strays, times: int, *, start: float = 0.0, carried: float, ratio: float) -> float | None:
@@ -16,13 +16,13 @@ def test_refusals_that_go_on_at_much_less_are_strays() -> None:
     strays = Strays()
     found = refuse(strays, TELLING, carried=50.0, ratio=0.1)
     assert found == TELLING - 1
-    assert strays.are_known(found + 1, 0.2)
-    assert not strays.are_known(found + 1, 0.21)
+    assert strays.are_known(found + 1, 0.15)
+    assert not strays.are_known(found + 1, 0.16)
     assert not strays.are_known(found + MEMORY_S, 0.1)
 
 
 @pytest.mark.parametrize(
-    ("carried", "ratio"), [(90.0, 0.1), (50.0, MOST_RATIO + 0.01)], ids=["at what was carried", "many"]
+    ("carried", "ratio"), [(90.0, 0.1), (50.0, FEW_RATIO + 0.01)], ids=["at what was carried", "many"]
 )
 def test_refusals_that_may_come_from_too_much_are_none(carried: float, ratio: float) -> None:
     strays = Strays()

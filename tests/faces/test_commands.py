@@ -297,7 +297,11 @@ def test_too_many_failures_end_with_1_and_a_higher_bound_goes_on(
     write_job(tmp_path, fault_server.base_url)
     done = tidemill_command("run", "job.yaml")
     assert done.code == 1
-    assert "2 of 18 records failed (11.1%), max_errors is 0.05\nstopped, too many records failed\n" in done.out
+    assert (
+        "2 of 18 records failed (11.1%), max_errors is 0.05; the last at `generate`: PermanentCallError: " in done.out
+    )
+    assert done.out.count("tidemill show out/labelled --failures; again: tidemill retry out/labelled\n") == 1
+    assert done.out.endswith("stopped, too many records failed\n")
     assert tidemill_command("run", "job.yaml", "--set", "max_errors=0.5").code == 0
     assert landed_ids(tmp_path) == [number for number in wanted(20) if number not in (3, 5)]
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from spender import PRICE, job_in, start
+from spender import PRICE, Spenders, job_in, open_spenders
 from workbench import check_folders, numbered, read_output, write_records
 
 from tidemill.testing import Fault, FaultProcess, Faults
 
 SEED = 4
-RECORDS = 1_200
+RECORDS = 600
+KILLS = 10
 
 FAULTS = Faults(
     mixed=[
@@ -30,8 +31,8 @@ FAULTS = Faults(
 )
 """Retries of every kind: billed and told, billed and not told, not billed."""
 
-BUDGETS = [({"calls": 900}, 0.6, 2), ({"tokens": 300_000}, 0.2, 2), ({"usd": 40.0}, 0.2, 10)]
-"""Each with the share of it that the server must have billed in the end, and how often the run is killed.
+BUDGETS = [({"calls": 500}, 0.6), ({"tokens": 200_000}, 0.2), ({"usd": 25.0}, 0.2)]
+"""Each with the share of it that the server must have billed in the end.
 
 A kill costs up to twice the ceilings of what is in flight, and a ceiling is a byte a token: five times the usage here.
 """
@@ -50,9 +51,15 @@ def server() -> Iterator[FaultProcess]:
         yield process
 
 
-@pytest.mark.parametrize(("budget", "share", "kills"), BUDGETS, ids=["calls", "tokens", "usd"])
-def test_many_kills_spend_one_budget(
-    budget: dict[str, float], share: float, kills: int, tmp_path: Path, server: FaultProcess
+@pytest.fixture(scope="module")
+def spenders() -> Iterator[Spenders]:
+    with open_spenders() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("budget", "share"), BUDGETS, ids=["calls", "tokens", "usd"])
+def test_ten_kills_spend_one_budget(
+    budget: dict[str, float], share: float, tmp_path: Path, server: FaultProcess, spenders: Spenders
 ) -> None:
     """Killed with calls in flight and gone on with: the bill stays within it, most of it buys, and more goes on."""
     rng = random.Random(SEED)
@@ -64,12 +71,12 @@ def test_many_kills_spend_one_budget(
         assert billed <= most
         return billed
 
-    for _ in range(kills):
+    for _ in range(KILLS):
         wanted = server.requests + rng.randrange(2, 20)
-        with start(tmp_path, url, budget):
+        with spenders.start(tmp_path, url, budget):
             server.wait_for(requests=wanted)
         check_bill()
-    with start(tmp_path, url, budget) as process:
+    with spenders.start(tmp_path, url, budget) as process:
         assert process.wait() == 3
     spent = check_bill()
     assert spent > share * most
@@ -77,9 +84,9 @@ def test_many_kills_spend_one_budget(
     landed = len(read_output(job.folders))
     assert 0 < landed < RECORDS
     check_folders(job.folders)
-    with start(tmp_path, url, budget) as process:
+    with spenders.start(tmp_path, url, budget) as process:
         assert process.wait() == 3
     assert check_bill() >= spent
-    with start(tmp_path, url, {measure: most * 100}) as process:
+    with spenders.start(tmp_path, url, {measure: most * 100}) as process:
         assert process.wait() == 0
     assert [record["id"] for record in read_output(job.folders)] == list(range(RECORDS))

@@ -15,6 +15,7 @@ from cases import load_cases
 from tidemill.config.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
+from tidemill.jobs.spec.notes import find_notes
 from tidemill.testing import FaultServer
 
 STEPS = """\
@@ -75,6 +76,33 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"prompt": "Label: {text}"}, "write `{{ text }}` for `{text}`, if the column is meant"),
+        ({"prompt": "prompt.txt"}, "write `{file: prompt.txt}` for the text of that file"),
+        ({"prompt": ""}, "its text is empty; a column is written `{{ column }}`, a file `{file: prompt.txt}`"),
+        ({"prompt": "Invent a word.", "system": "Be brief."}, "its text uses no column; one is written `{{ column }}`"),
+        (
+            {"messages": [{"role": "user", "content": "Go on."}]},
+            "its text uses no column; one is written `{{ column }}`",
+        ),
+        ({"prompt": "none.txt"}, "its text uses no column; one is written `{{ column }}`"),
+        ({"prompt": "Invent a word.", "n": 3}, ""),
+        ({"prompt": "What is it?", "images": ["image"]}, ""),
+        ({"prompt": "Invent a word.", "seed": {"column": "id"}}, ""),
+        ({"messages": "turns"}, ""),
+        ({"prompt": "Invent a word.", "system": "About {{ text }}"}, ""),
+    ],
+)
+def test_a_prompt_without_a_column_is_told(folder: Path, fields: dict[str, Any], told: str) -> None:
+    """No error: somebody may want a word for each record. Samples, images and the like differ anyway."""
+    asks = {"model": "openai/any", "max_tokens": 9}
+    same, other = {"generate": {**asks, **fields}}, {"generate": {**asks, "prompt": "{{ text }}"}}
+    notes = find_notes(tm.read("reviews/*.jsonl").gather(same=same, other=other).job("out").spec)
+    assert notes == ([f"step `gather.same`: every record is asked the same: {told}"] if told else [])
 
 
 CASES = load_cases(Path(__file__).with_name("check_reports.txt"))

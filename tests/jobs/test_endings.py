@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -134,7 +135,11 @@ async def test_a_ratio_of_errors_is_judged_at_the_end(folder: Path) -> None:
     far = FarSide(refuse("review 1.", "review 2.", "review 3.", "review 4."))
     report = await run_job(labels(folder), far)
     assert (report.outcome, report.exit_code, report.done) == ("errors", 1, 60)
-    assert report.reason == "4 of 60 records failed (6.7%), max_errors is 0.05"
+    bound, *rest = report.reason.split("; ")
+    assert bound == "4 of 60 records failed (6.7%), max_errors is 0.05"
+    assert re.match(
+        r"the last at `generate`: PermanentCallError: .* answered 400: .*\n  see them: tidemill show", rest[0]
+    )
     assert (await run_job(labels(folder, max_errors=0.07), far)).exit_code == 0
 
 
@@ -152,7 +157,15 @@ async def test_a_hundred_in_a_row(tmp_path: Path) -> None:
     write_records(tmp_path / "records.jsonl", numbered(400))
     far = FarSide(refuse("review"))
     report = await run_job(labels(tmp_path, max_errors=0.99), far)
-    assert (report.outcome, report.reason) == ("errors", "100 records in a row failed")
+    bound, cause, *_ = report.reason.split("; ")
+    assert (report.outcome, bound) == ("errors", "100 records in a row failed")
+    assert "answered 400" in cause
+    sealed = report.records["quarantined"]
+    numbers = (
+        f"; of 100 that failed {sealed} are quarantined, and {100 - sealed} not sealed yet are tried again when the"
+    )
+    assert (numbers in report.reason) is (sealed < 100)
+    assert f"\n  see them: tidemill show {report.output} --failures; again: tidemill retry" in report.reason
     assert len(far.transports[0].requests) < 200
 
 

@@ -6,6 +6,8 @@ import gzip
 import json
 import math
 import random
+import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +67,10 @@ def is_long(record: dict[str, Any]) -> bool:
     return len(record["text"]) > 60
 
 
+def fail(record: dict[str, Any]) -> Any:
+    raise KeyError("mill")
+
+
 def halve(record: dict[str, Any]) -> list[dict[str, Any]]:
     half = len(record["text"]) // 2
     return [{**record, "text": record["text"][:half]}, {**record, "text": record["text"][half:]}]
@@ -85,6 +91,35 @@ def test_it_is_within_15_percent_of_what_the_server_counts(server: FaultServer, 
     assert estimate.input_tokens == pytest.approx(calls["input_tokens"], rel=WITHIN)
     assert estimate.output_tokens_low <= calls["output_tokens"] <= (estimate.output_tokens_high or 0)
     assert (estimate.usd_low or 0) <= calls["usd"] <= (estimate.usd_high or 0)
+
+
+def png(width: int, height: int) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", width, height)
+
+
+def test_images_are_counted_by_their_size(server: FaultServer, tmp_path: Path) -> None:
+    """Not by the most that any image can come to, which is what a budget goes by, and not by their bytes."""
+    (tmp_path / "a.png").write_bytes(png(560, 280) + b"\x00" * 50_000)
+    records = [{"text": "What is it?", "image": str(tmp_path / "a.png")}] * 30
+    stream = tm.from_iterable(records).generate(make(server), "{{ text }}", images=["image"], max_tokens=64)
+    texts = tm.from_iterable(records).generate(make(server), "{{ text }}", max_tokens=64).estimate()
+    estimate = stream.estimate()
+    assert estimate.input_tokens / 30 == pytest.approx(20 * 10 + texts.input_tokens / 30, abs=40)
+    assert (estimate.usd_high or 0) < 30 * (300 * 0.15 + 64 * 0.6) / 1e6
+    assert "tokens in by 4 bytes a token, images by their size; tokens out" in repr(estimate)
+    far = tm.from_iterable([{**records[0], "image": "https://far/a.png"}] * 30)
+    estimate = far.generate(make(server), "{{ text }}", images=["image"], max_tokens=64).estimate()
+    assert estimate.input_tokens / 30 == pytest.approx(37 * 37 + texts.input_tokens / 30, abs=40)
+    assert "images by their size, 1,024 × 1,024 where it is not known" in repr(estimate)
+
+
+def test_a_schema_is_counted_as_the_request_has_it(server: FaultServer, corpus: Path) -> None:
+    """In Anthropic's format, where no more than a bound is known of what the endpoint adds to it."""
+    model = tm.model("anthropic/claude-haiku-4-5", base_url=server.base_url, api_key="none")
+    stream = tm.read(f"{corpus}/1.jsonl").generate(model, "{{ text }}", output=Label, into="label", max_tokens=64)
+    estimate = stream.estimate()
+    counted = stream.write(corpus / "out", progress=False).calls
+    assert estimate.input_tokens == pytest.approx(counted["input_tokens"], rel=WITHIN)
 
 
 def test_without_time_a_record_is_read_at_each_place(tmp_path: Path) -> None:
@@ -162,6 +197,19 @@ def test_the_report_compares_over_sittings_and_for_what_is_done(server: FaultSer
     assert compare_estimate(none) == ""
 
 
+def test_a_run_that_was_ended_early_is_not_compared(server: FaultServer, corpus: Path) -> None:
+    """Its calls are also those of records under way, which no share of the estimate stands for."""
+    stream = tm.read(f"{corpus}/*.jsonl").generate(make(server), "{{ text }}", max_tokens=64)
+    estimate = stream.estimate().to_dict()
+    spec = stream.job(corpus / "out", budget=tm.Budget(calls=300)).spec
+    with Bridge() as bridge:
+        ended = bridge.run(Runner(spec, RunRequest(estimate=estimate)).run())
+        assert (ended.outcome, compare_estimate(ended)) == ("failed", "")
+        more = stream.job(corpus / "out", budget=tm.Budget(calls=3_000)).spec
+        finished = bridge.run(Runner(more, RunRequest()).run())
+    assert "estimated before: 1,050 calls (came to that), " in compare_estimate(finished)
+
+
 def test_steps_are_told_apart_and_share_their_models_limits(server: FaultServer, corpus: Path) -> None:
     """Hours are those of the slowest limit; a model without a price has no cost, nor have all together."""
     model = make(server, limits=tm.Limits(requests_per_minute=60, tokens_per_minute=10**9))
@@ -208,9 +256,29 @@ def test_shares_of_batches_and_functions_are_counted(server: FaultServer, corpus
     embed, call = estimate.steps
     assert [embed.calls, call.calls] == pytest.approx([1_050 / 50, 1_050])
     assert embed.output_tokens_high == 0
+    assert "embed: tokens in by 4 bytes a token\n" in repr(estimate)
     characters = sum(len(record["text"]) for record in tm.read(f"{corpus}/*.jsonl"))
     assert embed.input_tokens == pytest.approx(characters / 4, rel=WITHIN)
     assert estimate.usd_low == estimate.usd_high == pytest.approx(embed.input_tokens * 0.02 / 1e6)
+
+
+@pytest.mark.parametrize(("records", "calls"), [(1, 1), (12, 1), (128, 1), (129, 2), (300, 3), (1_280, 10)])
+def test_a_batch_that_is_not_full_is_a_call(server: FaultServer, records: int, calls: int) -> None:
+    """And since what is at hand goes out when nothing is to be waited for, more may be made."""
+    embedder = tm.model("openai/embed", base_url=server.base_url, api_key="none")
+    stream = tm.from_iterable([{"text": "mill"}] * records).embed(embedder, "text")
+    assert stream.estimate().calls == calls
+    assert stream.estimate().describe()[0] == f"{records:,} records, {calls} or more calls"
+
+
+def test_more_calls_than_full_batches_are_within_the_estimate(server: FaultServer, tmp_path: Path) -> None:
+    embedder = tm.model("openai/embed", base_url=server.base_url, api_key="none")
+    stream = tm.from_iterable([{"text": f"mill {number}"} for number in range(12)]).embed(embedder, "text")
+    request = RunRequest(estimate=stream.estimate().to_dict())
+    with Bridge() as bridge:
+        report = bridge.run(Runner(stream.job(tmp_path / "out").spec, request).run())
+    assert compare_estimate(report).startswith("estimated before: 1 or more calls (came to within), ")
+    assert "tokens out" not in compare_estimate(report)
 
 
 def test_records_that_fail_are_asked_nothing(server: FaultServer, corpus: Path) -> None:
@@ -219,7 +287,38 @@ def test_records_that_fail_are_asked_nothing(server: FaultServer, corpus: Path) 
     stream = tm.read(f"{corpus}/0.jsonl").generate(make(server), "{{ text }}", max_tokens=9)
     estimate = stream.estimate()
     assert estimate.calls == 2
-    assert "2 of the records read fail, and are asked nothing" in estimate.notes
+    place = r"0\.jsonl, byte \d+"
+    assert estimate.read == 4
+    read, tried = estimate.notes
+    assert re.fullmatch(rf"1 of 4 records read fail, first: .*/{place}: not JSON .*", read)
+    assert re.fullmatch(rf"1 of 3 records tried fail, first: {place}, step `generate`: no column `text`; .*", tried)
+
+
+@pytest.mark.parametrize(
+    ("ask", "cause"),
+    [
+        (lambda s, m: s.generate(m, "{{ text.body }}"), r"0\.jsonl, byte 0, step `generate`: `body` is not in the str"),
+        (lambda s, m: s.generate(m, "{{ txt }}"), r"0\.jsonl, byte 0, step `generate`: no column `txt`"),
+        (lambda s, m: s.embed(m, "id"), r"0\.jsonl, byte 0, step `embed`, column `id`: expected a text, got 0"),
+        (lambda s, m: s.map(fail).generate(m, "{{ text }}"), r"0\.jsonl, byte 0, step `map`: KeyError: 'mill'"),
+        (lambda s, m: s.gather(a={"call": len}, b={"generate": {"model": m, "prompt": "{{ b }}"}}), "step `gather.b`"),
+    ],
+)
+def test_where_every_record_fails_the_first_says_why(server: FaultServer, corpus: Path, ask: Any, cause: str) -> None:
+    """At whatever comes first: nothing would be asked, so an estimate of 0 calls would hide the mistake."""
+    with pytest.raises(tm.DataError, match=rf"^all 50 records tried would fail: .*{cause}"):
+        ask(tm.read(f"{corpus}/0.jsonl"), make(server)).estimate()
+
+
+def test_check_says_what_every_record_fails_with_and_run_goes_by_its_own_bound(
+    tidemill_command: Any, server: FaultServer, corpus: Path
+) -> None:
+    (corpus / "job.yaml").write_text(JOB.format(base_url=server.base_url).replace("{{ text }}", "{{ text.body }}"))
+    checked = tidemill_command("check", "job.yaml")
+    assert (checked.code, checked.out) == (2, "")
+    assert checked.err.startswith("all 200 records tried would fail: ")
+    assert tidemill_command("check", "job.yaml", "--no-estimate").code == 0
+    assert "100 records in a row failed" in tidemill_command("run", "job.yaml").out
 
 
 @pytest.mark.parametrize(

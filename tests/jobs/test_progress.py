@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from workbench import FarSide, label, make_job, numbered
+from workbench import FarSide, label, make_job, make_model, numbered
 
 import tidemill as tm
+from tidemill.calls.limits import Limits
 from tidemill.calls.meter import Meter
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.jobs.running.progress import describe_status
-from tidemill.jobs.running.report import Report, describe_calls
+from tidemill.jobs.running.report import Report, describe_calls, explain_breach
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.status import Status
-from tidemill.testing import Fault, Faults, FaultServer
+from tidemill.testing import Fault, Faults, FaultServer, error_response, run_virtual
 from tidemill.view.calls import iter_call_lines, iter_limit_lines
 from tidemill.view.reports import print_records, print_report, print_status
 
@@ -63,6 +65,45 @@ def test_nothing_is_left_of_a_run_that_ended() -> None:
     assert "left" not in describe_status(status(state="stopped", done=10, total=20))
 
 
+def test_an_outage_is_in_the_line_and_in_the_status() -> None:
+    outage = {"endpoint": "far.invalid", "error": "answered 500: no room\nat all", "gives_up_s": 252.4}
+    line = describe_status(status(outages=[outage]))
+    assert "0 in flight · waiting for far.invalid (answered 500: no room at all; gives up in 4m 12s) · 0 calls" in line
+    console = Console(width=120, color_system=None, record=True, file=io.StringIO())
+    print_status(console, json.loads(status(details=describe_calls(Meter()), outages=[outage]).to_json()))
+    assert "waiting for far.invalid: answered 500: no room at all; gives up in 4m 12s\n" in console.export_text()
+
+
+def test_an_outage_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
+    """Where the run's other notes go: who looks at it sees why nothing lands."""
+    save_jsonl(numbered(60), tmp_path / "records.jsonl")
+    seen: list[Status] = []
+    notes: list[str] = []
+    far = FarSide(lambda question: None if notes else error_response(500, "sick"), latency_s=0.5)
+    limits = Limits(concurrency=8, max_attempts=100)
+    job = make_job(tmp_path, [label(model=make_model(limits=limits))])
+    report = run_virtual(Runner(job, transport=far.connect, on_status=seen.append, on_note=notes.append).run())
+    assert report.outcome == "finished"
+    began, ended = notes
+    assert began.startswith("far.invalid is out of order, calls wait: ")
+    assert re.search(r"500: .*sick.*; gives up in \d+m \d\ds$", began)
+    assert ended == "far.invalid answers again"
+    told = [outage for each in seen for outage in each.outages]
+    assert {outage["endpoint"] for outage in told} == {"far.invalid"}
+    assert all("500" in outage["error"] and 250 < outage["gives_up_s"] <= 300 for outage in told)
+
+
+def test_a_run_stopped_in_an_outage_says_so(tmp_path: Path) -> None:
+    save_jsonl(numbered(30), tmp_path / "records.jsonl")
+    limits = Limits(concurrency=8, max_attempts=100)
+    job = make_job(tmp_path, [label(model=make_model(limits=limits))], run={"grace_s": 0.0})
+    far = FarSide(lambda question: error_response(500, "sick"))
+    runner = Runner(job, transport=far.connect, on_note=lambda note: runner.stop())
+    report = run_virtual(runner.run())
+    assert report.outcome == "stopped"
+    assert re.match(r"far\.invalid was out of order and calls waited: .*500: .*sick", report.reason)
+
+
 @pytest.mark.parametrize("name", ["records.jsonl", "records.jsonl.gz"])
 async def test_how_many_there_will_be_is_told_by_what_is_read(tmp_path: Path, name: str) -> None:
     """Also of a file smaller than the blocks it is read in."""
@@ -98,7 +139,7 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     assert "19 landed, 0 dropped, 0 skipped, 1 quarantined" in text
     assert "20 calls in 22 attempts, 1 failed" in text
     assert f"{stats['input_tokens']:,} tokens in, {stats['output_tokens']:,} out, $" in text
-    assert "failed attempts: 1 400, 2 503" in text
+    assert "failed attempts: 1 × 400, 2 × 503" in text
     assert "attempts a call: 18 took 1, 2 took 2" in text
     assert "1 attempts may have" not in text
     assert "latency p50 " in text
@@ -109,6 +150,18 @@ def test_the_report_says_what_became_of_everything(server: FaultServer, tmp_path
     [(name, price)] = report.calls["prices"].items()
     assert price == {"input": 1000.0, "output": 1000.0, "source": "the model's own"}
     assert f"at 1000 input, 1000 output USD per million tokens of {name}, the model's own" in " ".join(text.split())
+
+
+def test_why_too_many_failures_ended_a_run_is_told_in_numbers_that_agree() -> None:
+    bound = "6 records failed, max_errors is 5"
+    told = explain_breach(bound, "`label`: ValueError: no", failed=6, quarantined=3, output="out")
+    assert told == (
+        "6 records failed, max_errors is 5; the last at `label`: ValueError: no; of 6 that failed 3 are quarantined, "
+        "and 3 not sealed yet are tried again when the run goes on\n"
+        "  see them: tidemill show out --failures; again: tidemill retry out"
+    )
+    assert explain_breach(bound, "", failed=6, quarantined=6, output="out").startswith(f"{bound}\n  see them: ")
+    assert explain_breach(bound, "", failed=6, quarantined=0, output="out").endswith("when the run goes on")
 
 
 def test_the_report_counts_replies_that_were_cut(server: FaultServer, tmp_path: Path) -> None:
@@ -165,10 +218,10 @@ def test_calls_are_shown_with_all_that_is_counted_of_them() -> None:
         "time to the first token p50 0.1 s, p90 0.2 s, p99 0.4 s",
         "90,000 tokens in (60,000 from a cache, 1,500 written to one), 8,000 out (2,500 reasoning), $1.2500",
         "5 replies were cut at max_tokens, or at the endpoint's own bound",
-        "failed attempts: 80 429, 20 503",
+        "failed attempts: 80 × 429, 20 × 503",
         "attempts a call: 930 took 1, 60 took 2, 10 took 3 or more",
         "7 attempts may have been billed without saying what they used",
-        "all calls together waited 1,234.5 s for a slot, 60.0 s for limits",
+        "a call waited on average 1.23 s for a slot, 0.06 s for limits",
     ]
 
 

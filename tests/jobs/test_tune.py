@@ -43,7 +43,7 @@ def test_what_is_asked_for_is_read_as_a_job_file_would(settings: list[str], tuni
     ("settings", "said"),
     [
         (["concurency=20"], "unknown key `concurency`; did you mean `concurrency`?"),
-        (["concurrency=0"], "`concurrency`: expected a number of calls of 1 or more, or `auto`, got 0"),
+        (["concurrency=0"], "`concurrency`: expected a number of calls from 1 to 10,000, or `auto`, got 0"),
         (["concurrency=many"], '`auto` or a mapping of min, start and max, got "many"'),
         (["concurrency=null"], "`concurrency`: expected a number of calls"),
         (["requests_per_minute=1.5"], "`requests_per_minute`: expected an integer"),
@@ -179,7 +179,7 @@ def test_wrong_content_is_logged_and_changes_nothing(folder: Path, caplog: pytes
         report = far.run()
     assert (report.outcome, far.max_in_flight, report.tuned, far.notes) == ("finished", 2, [], [])
     text = caplog.text
-    for said in ("1 or more", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):
+    for said in ("from 1 to 10,000", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):
         assert said in text
 
 

@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import pack
@@ -22,11 +22,14 @@ import trustme
 import tidemill as tm
 from tidemill.calls.budget import BudgetLedger, Pricing, Spend
 from tidemill.calls.engine import Engine
+from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Budget, Limits
-from tidemill.calls.outgoing import Reply, Send
+from tidemill.calls.outgoing import Reply
 from tidemill.calls.transport import HttpTransport
-from tidemill.calls.wire import Request, Response, Transport
+from tidemill.calls.wire import Request, Transport
 from tidemill.errors import CallError
+from tidemill.models.batching import Batching
+from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.endpoints import find_headers, find_transport, make_embedding_endpoint, make_endpoint
 from tidemill.models.messages import Message
 from tidemill.models.options import Options
@@ -34,7 +37,7 @@ from tidemill.models.streaming import StreamedCall
 from tidemill.testing import Fault, Faults, FaultServer
 
 MESSAGES: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hi."}]
-TEXTS = ["a", "b"]
+TEXT = "a"
 DIMENSIONS = 4
 EMBEDDER = "text-embedding-3-small"
 """litellm knows that it takes `dimensions`."""
@@ -253,11 +256,10 @@ TABLE = (
 
 @dataclass(frozen=True)
 class Asked:
-    """One request in some format, and how it is sent and read."""
+    """One request in some format, and how it goes out by a lane and is read."""
 
     request: Request
-    decode: Callable[[Response], Reply]
-    send: Send | None = None
+    call: Callable[[Lane], Awaitable[Reply]]
     transport: Transport | None = None
 
 
@@ -272,19 +274,28 @@ def ask_chat(provider: str, *, stream: bool = False) -> Ask:
         request = endpoint.build_request(MESSAGES)
         other = find_transport(model)
         if not stream:
-            return Asked(request, endpoint.parse_reply, transport=other)
+            return Asked(request, lambda lane: lane.call(request, endpoint.parse_reply), other)
         call = StreamedCall(endpoint, (other or transport).send)
-        return Asked(request, call.decode, call.send, other)
+        return Asked(request, lambda lane: lane.call(request, call.decode, send=call.send), other)
 
     return ask
 
 
 def ask_vectors(name: str) -> Ask:
+    """As the step asks: a record's share goes out in a batch, of one here, so that nothing is sent again in halves."""
+
     def ask(url: str, transport: Transport) -> Asked:
         model = tm.model(name, base_url=url, api_key="key-of-mine")
         endpoint = make_embedding_endpoint(model, find_headers(model, Path()), dimensions=DIMENSIONS)
-        decode = functools.partial(endpoint.parse_reply, texts=len(TEXTS))
-        return Asked(endpoint.build_request(TEXTS), decode, transport=find_transport(model))
+        embedder = Embedder(Embed(model=model, column="text", dimensions=DIMENSIONS), endpoint)
+        share = embedder.build_request({"text": TEXT})
+
+        async def call(lane: Lane) -> Reply:
+            batching = Batching(lane, embedder, most=1, most_size=embedder.measure(share))
+            reply: Embedding = await batching.call(share, embedder.decode)
+            return reply
+
+        return Asked(embedder.join([share]), call, find_transport(model))
 
     return ask
 
@@ -339,7 +350,7 @@ async def call(name: str, url: str, **limits: Any) -> Seen:
         lane = engine.lane("m", limits=given, endpoint=url, transport=asked.transport)
         value, error = None, None
         try:
-            value = await lane.call(asked.request, asked.decode, send=asked.send)
+            value = await asked.call(lane)
         except CallError as exc:
             error = exc
         meter = engine.meter

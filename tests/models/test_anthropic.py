@@ -17,6 +17,8 @@ from tidemill.errors import CallError, ConfigError, PermanentCallError, Transien
 from tidemill.models.anthropic import MAX_IMAGE_TOKENS, MessagesEndpoint, parse_reply
 from tidemill.models.constrained import constrained_schema
 from tidemill.models.endpoints import make_endpoint
+from tidemill.models.generate import Generate
+from tidemill.models.generator import Generator
 from tidemill.models.messages import Message, Part, Reply
 from tidemill.models.options import Options
 from tidemill.testing import FaultServer
@@ -100,6 +102,27 @@ def test_nothing_is_marked_that_is_not_shared_or_too_short_or_not_wanted() -> No
     assert b"cache_control" in make().build_request([shared, *ask()]).body
     for endpoint, message in ((make(), own), (make(), short), (make(caches=False), shared)):
         assert b"cache_control" not in endpoint.build_request([message, *ask()]).body
+
+
+@pytest.mark.parametrize(("text", "is_marked"), [("x" * 484, False), ("x" * 485, True), ("é" * 243, True)])
+def test_what_a_step_shares_is_marked_from_512_bytes_on(text: str, *, is_marked: bool) -> None:
+    """Counted as it is sent, `[{"type":"text","text":"…"}]`: fewer bytes are fewer tokens than any model caches."""
+    node = Generate(model="anthropic/claude", system=text, prompt="{{ text }}", max_tokens=5)
+    request = Generator(node, make()).build_request({"text": "a"})
+    assert (b"cache_control" in request.body) is is_marked
+
+
+def test_the_mark_stands_in_front_of_the_record_s_own_images() -> None:
+    """They are another record's in the next request, though all the words around them are the same."""
+    turns = [
+        {"role": "system", "content": LONG},
+        {"role": "user", "content": "What is it?"},
+        {"role": "assistant", "content": "It is"},
+    ]
+    node = Generate(model="anthropic/claude", messages=turns, images=("photo",), max_tokens=5)
+    body = orjson.loads(Generator(node, make()).build_request({"photo": "https://far/a.png"}).body)
+    assert body["system"] == [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]
+    assert orjson.dumps(body).count(b"cache_control") == 1
 
 
 def test_images_go_by_address_or_whole() -> None:

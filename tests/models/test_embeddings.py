@@ -31,6 +31,11 @@ def response(*vectors: Any, usage: Any = None) -> Response:
     return Response(200, {}, orjson.dumps({"object": "list", "data": data, "model": "m", "usage": usage}))
 
 
+def numbered(*places: int) -> Response:
+    data = [{"index": place, "embedding": [1.0]} for place in places]
+    return Response(200, {}, orjson.dumps({"data": data}))
+
+
 def test_the_request_to_the_letter() -> None:
     endpoint = EmbeddingEndpoint(
         "http://far/v1?a=b", "m", {"authorization": "Bearer k"}, dimensions=8, params={"user": "u"}
@@ -63,8 +68,8 @@ def test_vectors_come_in_the_order_of_the_texts(vectors: list[list[float]], plai
     """In whichever order and form the server sends them, to the last bit of float32."""
     answer = orjson.loads(response(*(vector if plain else encode(vector) for vector in vectors)).body)
     seed.shuffle(answer["data"])
-    parsed = ENDPOINT.parse_reply(Response(200, {}, orjson.dumps(answer)), texts=len(vectors))
-    assert parsed.vectors == [array("f", vector) for vector in vectors]
+    parsed = ENDPOINT.parse_reply(Response(200, {}, orjson.dumps(answer)))
+    assert parsed.values == [array("f", vector) for vector in vectors]
     assert not parsed.is_cut
 
 
@@ -85,8 +90,9 @@ def test_usage_is_taken_where_it_is_told(usage: Any, told: Usage | None) -> None
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (response(encode([1.0])), "expected a vector for each of 2 texts, got 1"),
-        (response(*[encode([1.0])] * 3), "expected a vector for each of 2 texts, got 3"),
+        (numbered(1), r"expected vectors numbered from 0 on, got \[1\]"),
+        (numbered(0, 2), r"numbered from 0 on, got \[0, 2\]"),
+        (numbered(0, 0), r"numbered from 0 on, got \[0, 0\]"),
         (response(encode([1.0, 2.0]), encode([1.0])), "expected vectors of one length, got 1, 2 numbers"),
         (response(encode([]), encode([])), "expected vectors of one length, got 0 numbers"),
         (response(encode([1.0]), encode([math.nan])), "expected finite numbers in a vector"),
@@ -106,13 +112,13 @@ def test_usage_is_taken_where_it_is_told(usage: Any, told: Usage | None) -> None
 )
 def test_what_are_no_vectors_may_be_asked_for_again(answer: Response, told: str) -> None:
     with pytest.raises(TransientCallError, match=told):
-        ENDPOINT.parse_reply(answer, texts=2)
+        ENDPOINT.parse_reply(answer)
 
 
 def test_vectors_of_another_length_than_asked_for_are_refused() -> None:
     """A server that ignores `dimensions` would else fill a column with what it was not made for."""
     endpoint = EmbeddingEndpoint("http://far/v1", "m", {}, dimensions=2)
-    assert endpoint.parse_reply(response(encode([1.0, 2.0]))).vectors == [array("f", [1.0, 2.0])]
+    assert endpoint.parse_reply(response(encode([1.0, 2.0]))).values == [array("f", [1.0, 2.0])]
     with pytest.raises(TransientCallError, match="one length, got 2, 3 numbers"):
         endpoint.parse_reply(response(encode([1.0, 2.0, 3.0])))
 

@@ -98,6 +98,8 @@ def test_a_request_may_have_options_of_its_own() -> None:
     [
         ("gpt-4.1-mini", "max_tokens"),
         ("gpt-4o", "max_tokens"),
+        ("gpt-3.5-turbo", "max_tokens"),
+        ("gpt-35-turbo-16k", "max_tokens"),
         ("openai/o3", "max_tokens"),
         ("o4-mini", "max_completion_tokens"),
         ("o1", "max_completion_tokens"),

@@ -19,6 +19,10 @@ OVERLOADED: Final = frozenset({503, 529})
 """Statuses by which a server says that it has too much to do; 529 is Anthropic's."""
 
 
+PACED_RATIO: Final = 0.25
+"""Of the time of a call: whoever waits longer for its turn is kept back by the pace, not by the number in flight."""
+
+
 class Entry:
     """What one call holds of its lane's admission.
 
@@ -26,17 +30,19 @@ class Entry:
         request: what is to be sent.
         is_begun: its first attempt was sent: it goes in front of those whose was not.
         has_slot: it holds a slot.
+        paced_s: how long its attempts have waited for the limits per minute and for what the far side takes.
         cost: the tokens its next attempt is expected to come to, where that matters.
         reservation: what that has reserved of the limits per minute.
         ticket: what was noted of it when it was let go.
     """
 
-    __slots__ = ("cost", "has_slot", "is_begun", "request", "reservation", "ticket")
+    __slots__ = ("cost", "has_slot", "is_begun", "paced_s", "request", "reservation", "ticket")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.is_begun = self.has_slot = False
         self.cost = NO_COST
+        self.paced_s = 0.0
         self.reservation: Reservation | None = None
         self.ticket: Ticket | None = None
 
@@ -54,12 +60,11 @@ class Admission:
         self._limits = limits
         self._meter = meter
         self._estimates = estimates
-        self._governor = Governor(limits.concurrency.to_range(), rng=rng)
+        self._governor = Governor(limits.to_range(), rng=rng)
         self._slots = SlotGate(self._governor.limit)
         self._pacing = TimedGate(self._loop)
         rates = limits.to_rates()
         self._quota = share_quota(limits.name, rates) if any(rates) else None
-        self._counts_tokens = self._quota is not None and self._quota.counts_tokens
         self._owner = None if limits.name is None else self
 
     @property
@@ -80,14 +85,13 @@ class Admission:
     def change(self, limits: Limits) -> None:
         """Go by other limits from now on."""
         before, self._limits = self._limits, limits
-        if limits.concurrency != before.concurrency:
-            self._governor.limit.change(limits.concurrency.to_range())
+        if limits.to_range() != before.to_range():
+            self._governor.limit.change(limits.to_range())
         rates = limits.to_rates()
         if rates != before.to_rates():
             if self._quota is None:
                 self._quota = share_quota(limits.name, rates)
             self._quota.change(rates)
-            self._counts_tokens = self._quota.counts_tokens or self._governor.counts_tokens
         self._slots.serve()
         self._pacing.serve()
 
@@ -122,7 +126,7 @@ class Admission:
         waits_since = self._loop.time()
         take, give_back = partial(self._take, entry), partial(self.give_back, entry)
         await self._pacing.wait(take, give_back, again=entry.is_begun)
-        self.count_wait("limits", waits_since)
+        entry.paced_s += self.count_wait("limits", waits_since)
 
     def give_back(self, entry: Entry) -> None:
         """The attempt that was let go is not sent, or did not arrive: nothing of it counts."""
@@ -141,14 +145,15 @@ class Admission:
             return
         governor, now = self._governor, self._loop.time()
         before = governor.limit.limit
-        is_used = not governor.limit.is_fixed and self._slots.is_used and not self._pacing.is_busy
+        is_used = (
+            not governor.limit.is_fixed and self._slots.is_used and entry.paced_s <= PACED_RATIO * (now - ticket.at)
+        )
         governor.succeed(now, ticket, is_used=is_used, headers=response.headers)
         if governor.limit.limit > before:
             self._slots.serve()
-        if self._counts_tokens and usage is not None:
+        if usage is not None and not self.is_open and self._counts_tokens:
             self._settle(entry, usage, now)
         if not governor.is_open:
-            self._counts_tokens = self._counts_tokens or governor.counts_tokens
             self._pacing.serve()
 
     def note_refusal(self, entry: Entry, response: Response, retry_after_s: float | None, *, is_calm: bool) -> None:
@@ -177,13 +182,20 @@ class Admission:
         self._governor.restart()
         self._slots.serve()
 
-    def count_wait(self, what: str, since: float) -> None:
-        """Count a call's wait for something."""
-        self._meter.waited_us[what] += int((self._loop.time() - since) * 1e6)
+    def count_wait(self, what: str, since: float) -> float:
+        """Count a call's wait for something; its seconds."""
+        waited_s = self._loop.time() - since
+        self._meter.waited_us[what] += int(waited_s * 1e6)
+        return waited_s
 
     def close(self) -> None:
         """Stop the timer."""
         self._pacing.close()
+
+    @property
+    def _counts_tokens(self) -> bool:
+        """Whether what an attempt costs matters; others who share the limits may change that."""
+        return (self._quota is not None and self._quota.counts_tokens) or self._governor.counts_tokens
 
     def _take(self, entry: Entry, now: float) -> float:
         """Take what the limits and the far side allow, all of it or nothing; the seconds to wait otherwise."""

@@ -18,17 +18,26 @@ SLOPE_S: Final = 1.0
 LONGEST_WAIT_S: Final = 2.0
 """After so long without news a request asks for some, where the far side did not say when it has more."""
 MOVING_WAIT_S: Final = 0.5
+"""The same where the time it said moves on: what comes back then comes bit by bit."""
 MOVED_S: Final = 0.1
+"""A reset told to be later by so much has moved: less may be rounding."""
 SPREAD: Final = 1.05
 SPREAD_S: Final = 1.0
 """What is sent a second: what comes back and a twentieth more, and what is left over so long."""
 WINDOW_PARTS: Final = 8
 SAME_RATIO: Final = 0.02
 """A reset told when this part of all there is was used up, and one before: so near they are the same."""
+FULL_RATIO: Final = 0.75
+"""With so much left of all there is, what comes back may find no room."""
 SLACK_S: Final = 0.05
 """A timer that comes late is made up for, so far."""
 _KEPT: Final = 4096
 
+_TELLING: Final = frozenset(
+    name.format(measure.replace("_", "-"))
+    for measure in MEASURES
+    for name in ("x-ratelimit-remaining-{}", "anthropic-ratelimit-{}-remaining")
+)
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
 
 
@@ -55,8 +64,8 @@ def find_told(headers: Mapping[str, str], *, wall_s: float) -> list[Told]:
 
 
 def tells_allowance(headers: Mapping[str, str]) -> bool:
-    """Whether `find_told` is worth asking: two look-ups."""
-    return "x-ratelimit-remaining-requests" in headers or "anthropic-ratelimit-requests-remaining" in headers
+    """Whether `find_told` is worth asking."""
+    return not _TELLING.isdisjoint(headers)
 
 
 def _iter_told(headers: Mapping[str, str], wall_s: float) -> Iterator[Told]:
@@ -122,7 +131,7 @@ class Allowance:
         self._remaining = float("inf")
         self._reset_at: float | None = None
         self._limit: float | None = None
-        self._sums: deque[tuple[float, float]] = deque()
+        self._sums: deque[tuple[float, float, float]] = deque()
         self._refused: list[tuple[float, float]] = []
         self._slope = 0.0
         self._next_at = float("-inf")
@@ -166,7 +175,7 @@ class Allowance:
         self._note_window(told)
         position = bisect_right(self._refused, (place, float("inf")))
         let_through = place - sum(cost for _, cost in self._refused[:position]) if position else place
-        self._note_sum(sent_at, told.remaining + let_through)
+        self._note_sum(sent_at, told.remaining, let_through)
 
     def _note_window(self, told: Told) -> None:
         """A window slides whose reset is told to be as far off as before, whatever is left: it is as long as that.
@@ -180,24 +189,29 @@ class Allowance:
             self._window_s = told.reset_s if is_same and self._moves else None
             self._noted = told
 
-    def _note_sum(self, at: float, total: float) -> None:
+    def _note_sum(self, at: float, left: float, let_through: float) -> None:
         sums = self._sums
-        sums.append((at, total))
+        sums.append((at, left + let_through, let_through))
         while len(sums) > 2 and at - sums[1][0] >= SLOPE_S:
             sums.popleft()
-        span_s = at - sums[0][0]
-        if span_s >= SLOPE_S / 4:
-            self._slope = max(0.0, (total - sums[0][1]) / span_s)
+        began_at, total, before = sums[0]
+        span_s = at - began_at
+        if span_s < SLOPE_S / 4:
+            return
+        slope = max(0.0, (left + let_through - total) / span_s)
+        if left >= FULL_RATIO * self._most:  # where as good as all is there, no more is seen to come than was taken
+            slope = max(self._slope, min(slope, (let_through - before) / span_s))
+        self._slope = slope
 
     def left(self, now: float) -> float:
         """What may be sent now."""
         if self._remaining == float("inf"):
             return self._remaining
         since = self._since
-        if self._is_reset(now):
-            return self._most - since  # the limit told may be that of a minute, and what is left never so much
         left = self._remaining - since + self._slope * (now - self._told_at)
-        return left if self._limit is None else min(left, self._limit)
+        if self._is_reset(now):
+            left = max(left, self._most - since)
+        return min(left, self._most)  # the limit told may be that of a minute, and what is left never so much
 
     @property
     def _since(self) -> float:

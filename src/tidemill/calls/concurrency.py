@@ -17,7 +17,8 @@ QUEUED: Final = Course(probe_ratio=0.02, growth=1.0, least=0.25)
 TOLD_S: Final = 60.0
 """A server that refuses calls says itself what is too much: its latency is judged again after so long without."""
 MANY: Final = 48
-STRAY_RATIO: Final = 0.15
+"""Attempts that make up the share of overloads: enough that chance alone seldom makes 5 % of them 15."""
+OVERLOAD_RATIO: Final = 0.15
 """Of the last few dozen attempts: so many may meet an overload whatever is in flight."""
 BRIEF_S: Final = 0.005
 """Latencies below this are taken for this: uvloop's clock goes by milliseconds, and what a loop adds is no queue."""
@@ -98,7 +99,7 @@ class AdaptiveLimit:
         Only where many do: a few may be one broken server of several, and do not depend on the calls in flight.
         """
         self._overloads += (1.0 - self._overloads) / max(MANY, self.limit)
-        if self._overloads <= STRAY_RATIO:
+        if self._overloads <= OVERLOAD_RATIO:
             return False
         self._told_until = now + TOLD_S
         value = max(self._carried(throughput), self._search.value / 2)

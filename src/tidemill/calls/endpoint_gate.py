@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tidemill.calls.breaker import Breaker
@@ -13,6 +14,20 @@ from tidemill.calls.wire import UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
 logger = logging.getLogger(__name__)
+
+
+class Outage(NamedTuple):
+    """What an endpoint that is out of order keeps calls waiting for.
+
+    Attributes:
+        endpoint: its host, or what else it is called by.
+        error: what it last said, or how it could not be reached.
+        gives_up_s: seconds until those who wait fail.
+    """
+
+    endpoint: str
+    error: str
+    gives_up_s: float
 
 
 class EndpointGate:
@@ -34,6 +49,14 @@ class EndpointGate:
         self.on_return: list[Callable[[], object]] = []
         self.in_flight = 0
         self._for_news: list[asyncio.Future[None]] = []
+
+    @property
+    def outage(self) -> Outage | None:
+        """What calls wait for just now; None while they go."""
+        if self.breaker.is_closed:
+            return None
+        gives_up_s = max(0.0, self.breaker.gives_up_at() - self._loop.time())
+        return Outage(urlsplit(self.label).netloc or self.label, self._last, gives_up_s)
 
     async def enter(self) -> int:
         """Wait until a call may go; the number of the probe when it goes as one, else 0.

@@ -10,7 +10,7 @@ from tidemill.calls.breaker import Breaker
 from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.budget_gate import BudgetGate, CommitLease
 from tidemill.calls.credentials import label_endpoint
-from tidemill.calls.endpoint_gate import EndpointGate
+from tidemill.calls.endpoint_gate import EndpointGate, Outage
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
@@ -93,6 +93,10 @@ class Engine:
         elif lane.terms != terms:
             raise ConfigError(f"model {key!r} is used twice with different limits, endpoint or price")
         return lane
+
+    def find_outages(self) -> list[Outage]:
+        """Of each endpoint that is out of order just now, what it keeps calls waiting for."""
+        return [outage for gate in self._endpoints.values() if (outage := gate.outage) is not None]
 
     def _endpoint(self, url: str, limits: Limits) -> EndpointGate:
         label = label_endpoint(url)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from tidemill.calls.allowance import Allowance, Told, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
-from tidemill.calls.pace import EXPRESSED, STRAY_RATIO, Pace
+from tidemill.calls.pace import EXPRESSED, Pace
 from tidemill.calls.quota import Cost
-from tidemill.calls.strays import Strays
+from tidemill.calls.strays import FEW_RATIO, Strays
 from tidemill.calls.throughput import Throughput
 
 SOON_S: Final = 0.5
-TELLING: Final = 16
-"""What was carried is measured over so long, and over so many replies at least."""
+ENOUGH: Final = 16
+"""What was carried is measured over the time of a call, over so long and so many attempts at least."""
 SPACED_S: Final = 60.0
 SPACING: Final = 1.25
 """For so long behind a refusal, calls go apart as they would if they took turns, at that many times the rate."""
@@ -24,7 +26,7 @@ LONG_ROW: Final = 3
 """Refusals in a row from which on it is not the number in flight that is too high: a window is used up."""
 
 
-class Ticket(NamedTuple):
+class Ticket(Struct, frozen=True):
     """What was noted of an attempt when it was sent.
 
     Attributes:
@@ -82,6 +84,7 @@ class Governor:
 
     def send(self, now: float, cost: Cost) -> Ticket:
         """An attempt goes."""
+        self._throughput.send(now)
         self._pace.take(now)
         if now < self._spaced_until:
             # Calls that go together come back together: spread over the time of a call, they leave no quota unused.
@@ -93,10 +96,11 @@ class Governor:
     @property
     def counts_tokens(self) -> bool:
         """Whether what an attempt costs matters."""
-        return len(self._allowances) > 1
+        return any(allowance.measure != "requests" for allowance in self._allowances)
 
     def withdraw(self, ticket: Ticket) -> None:
         """It was not sent after all."""
+        self._throughput.withdraw(ticket.at)
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
             allowance.refuse(place, ticket.cost)
 
@@ -110,7 +114,6 @@ class Governor:
         self.refused_since = None
         if ticket.at >= self._refused_at:
             self._row = 0
-        self._throughput.add(now)
         if not self._pace.is_open:
             is_again = ticket.at >= self._refused_at
             latency_s, limit = now - ticket.at, self.limit.limit
@@ -128,7 +131,7 @@ class Governor:
     ) -> None:
         """It was refused (429)."""
         self.is_open = False
-        self._throughput.refuse()
+        self._throughput.refuse(ticket.at)
         if self.refused_since is None:
             self.refused_since = now
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
@@ -153,7 +156,7 @@ class Governor:
             return
         if self._row == 1 and self.limit.limit > EXPRESSED:  # below that, it is the pace that is bounded
             self.limit.throttle(now, ticket.epoch, throughput=lately, floor=EXPRESSED)
-        if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < STRAY_RATIO:
+        if retry_after_s is not None and self._pace.is_open and self._throughput.refused_ratio < FEW_RATIO:
             return  # few are refused, and the pause that was asked for may be all there is to it
         is_expressed = self.limit.limit > EXPRESSED and self._row < LONG_ROW
         if not is_expressed or not self._pace.is_open:
@@ -175,7 +178,7 @@ class Governor:
 
     def _carried(self, now: float) -> float:
         """Attempts a second that were let through lately."""
-        return self._throughput.per_second(now, max(SOON_S, 2 * self.limit.latency_s), least=TELLING)
+        return self._throughput.per_second(now, max(SOON_S, self.limit.latency_s), least=ENOUGH)
 
     def overload(self, now: float, ticket: Ticket) -> None:
         """It met an overloaded server (503, 529)."""
@@ -197,10 +200,10 @@ class Governor:
         told = {each.measure: each for each in find_told(headers, wall_s=self._wall())}
         if not told:
             return False
-        if not self._allowances:
-            self._allowances = tuple(Allowance(each.measure, self._find_most(each)) for each in told.values())
+        new = told.keys() - {allowance.measure for allowance in self._allowances}
+        if new:
+            self._allowances += tuple(Allowance(name, self._find_most(told[name])) for name in sorted(new))
             self.is_open = False
-            return False
         is_spent = False
         for allowance, place in zip(self._allowances, ticket.places, strict=False):
             if (each := told.get(allowance.measure)) is not None:

@@ -159,9 +159,9 @@ class Lane:
             await self._address(call, self._locate)
         if self._budget is not None:
             self._budget.ledger.check_request(call.request)
+        if not self._try_admit(call):
+            await self._admit(call)
         while True:
-            if not self._try_admit(call):
-                await self._admit(call)
             if self._is_stopped:
                 self._withdraw(call)
                 raise LaneStopped
@@ -179,7 +179,7 @@ class Lane:
                 delay_s = self._judge(call, error)
                 if delay_s is None:
                     raise
-            await self._back_off(call, delay_s)
+            await self._go_again(call, delay_s)
 
     async def _address(self, call: Call, locate: Locate) -> None:
         """Put the base URL in front of the request's; the lane's first call may have to wait until there is one."""
@@ -187,6 +187,23 @@ class Lane:
             raise LaneStopped
         base_url = await locate()
         call.request = msgspec.structs.replace(call.request, url=base_url + call.request.url)
+
+    async def _go_again(self, call: Call, delay_s: float) -> None:
+        """Wait until another attempt may be sent, at most until the call's deadline.
+
+        Raises:
+            CallError: that has passed.
+        """
+        assert call.error is not None
+        bound = asyncio.timeout_at(call.deadline_at)
+        try:
+            async with bound:
+                await self._back_off(call, delay_s)
+                await self._admit(call, bound)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise self._give_up(call, call.error, f"deadline_s={self.limits.deadline_s:g}") from None
 
     async def _back_off(self, call: Call, delay_s: float) -> None:
         """What has to pass before the next attempt is admitted."""
@@ -217,6 +234,8 @@ class Lane:
             self._parked -= 1
         if not self._breaker.is_closed:
             call.charged = 0  # it was an outage
+        elif self.limits.max_attempts == 1 and call.error is not None:
+            raise self._give_up(call, call.error, "max_attempts=1")  # the endpoint works: it may be sent once
         if not self._admission.try_enter(call):
             await self._admission.enter(call)
 
@@ -234,27 +253,36 @@ class Lane:
         self._admission.give_back(call)
         return False
 
-    async def _admit(self, call: Call) -> None:
-        """Wait until the next attempt may be sent; `call` then holds its reservations, and the probe if it is one."""
+    async def _admit(self, call: Call, bound: asyncio.Timeout | None = None) -> None:
+        """Wait until the next attempt may be sent; `call` then holds its reservations, and the probe if it is one.
+
+        Args:
+            bound: the call's deadline, which the wait for an open breaker is not charged to.
+        """
         while True:
             if not self._breaker.is_closed:
-                waits_since = self._loop.time()
-                call.probe = await self._gate.enter()
-                call.deadline_at += self._loop.time() - waits_since
-                self._admission.count_wait("endpoint", waits_since)
+                await self._enter_endpoint(call, bound)
             try:
                 if not self._admission.try_admit(call):
                     await self._admission.admit(call)
                 if self._budget is not None and not self._try_reserve(call, self._budget):
                     await self._reserve(call, self._budget)
-                if call.error is not None and self._loop.time() >= call.deadline_at:
-                    raise self._give_up(call, call.error, f"deadline_s={self.limits.deadline_s:g}")
             except BaseException:  # cancelled, out of budget or too late: what it holds goes back either way
                 self._withdraw(call)
                 raise
             if self._breaker.is_closed or call.probe:
                 return
             self._withdraw(call)
+
+    async def _enter_endpoint(self, call: Call, bound: asyncio.Timeout | None) -> None:
+        """Wait until the endpoint may be asked again; `call` holds the probe if it is one."""
+        waits_since = self._loop.time()
+        if bound is not None:
+            bound.reschedule(None)
+        call.probe = await self._gate.enter()
+        call.deadline_at += self._admission.count_wait("endpoint", waits_since)
+        if bound is not None:
+            bound.reschedule(call.deadline_at)
 
     def _try_reserve(self, call: Call, budget: BudgetGate) -> bool:
         """Whether the budget takes the next attempt at once; it is then reserved."""
@@ -357,7 +385,8 @@ class Lane:
         if is_outage(error):
             if call.failed_since < 0:
                 call.failed_since = self._breaker.streak
-            counts = isinstance(error, UnreachableError) or call.blamed != self._breaker.streak
+            is_plain = isinstance(error, UnreachableError) or error.status in OVERLOADED
+            counts = is_plain or call.blamed != self._breaker.streak
             call.blamed = self._breaker.streak
             self._gate.fail(error, sent_at=call.sent_at, counts=counts, probe=call.probe)
         elif error.status is not None:
@@ -387,7 +416,8 @@ class Lane:
         else:
             call.charged += not (isinstance(error, UnreachableError) or error.status in OVERLOADED)
             if self._is_exhausted(call) and not self._may_park(call, error):
-                self._give_up(call, error, f"max_attempts={self.limits.max_attempts}")
+                some = "" if call.attempts <= self.limits.max_attempts else ", which does not count all"
+                self._give_up(call, error, f"max_attempts={self.limits.max_attempts}{some}")
                 return None
             delay_s = backoff_s(call.attempts, self._rng, retry_after_s=error.retry_after_s)
         if now + delay_s >= call.deadline_at:

@@ -18,6 +18,10 @@ PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""
 
 
+MOST = 10_000
+"""Calls in flight at most: each has a record in memory and a connection, and no machine here was faster with more."""
+
+
 class Concurrency(Config):
     """Calls in flight at once (sent, and their result not yet committed), between two bounds.
 
@@ -27,9 +31,9 @@ class Concurrency(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": [16, "auto", {"min": 4, "start": 32, "max": 2000}]})
 
-    min: int = Field(default=1, ge=1)
-    start: int = Field(default=16, ge=1)
-    max: int = Field(default=512, ge=1)
+    min: int = Field(default=1, ge=1, le=MOST)
+    start: int = Field(default=16, ge=1, le=MOST)
+    max: int = Field(default=512, ge=1, le=MOST)
 
     @model_validator(mode="before")
     @classmethod
@@ -39,8 +43,8 @@ class Concurrency(Config):
         if isinstance(value, str) and value.isdecimal():
             value = int(value)
         if type(value) is int:
-            if value < 1:
-                raise _unfit("expected a number of calls of 1 or more, or `auto`, got {value}", value)
+            if not 1 <= value <= MOST:
+                raise _unfit(f"expected a number of calls from 1 to {MOST:,}, or `auto`, got {{value}}", value)
             return {"min": value, "start": value, "max": value}
         if not isinstance(value, (dict, Concurrency)):
             raise _unfit("expected a number of calls, `auto` or a mapping of min, start and max, got {value}", value)
@@ -82,6 +86,9 @@ def _unfit(message: str, value: Any) -> PydanticCustomError:
 
 AUTO = ConcurrencyRange(1, 16, 512)
 """The bounds of `auto`."""
+KNOWN_RATE_S = 8
+MOST_SLOTS = 2_000
+"""Where the rate is known `auto` goes on to what this many seconds of it send, and to so many at most."""
 
 TUNABLE = (
     "concurrency",
@@ -137,7 +144,20 @@ class Limits(Config):
     @property
     def slots(self) -> int:
         """Calls in flight at most, whatever the far side takes."""
-        return self.concurrency.max
+        return self.to_range().maximum
+
+    def to_range(self) -> ConcurrencyRange:
+        """Between which bounds the calls in flight move.
+
+        `auto` starts with what a known rate sends in a second, and goes as far as it sends in eight: most calls take
+        less, and who names a rate says that the far side carries it.
+        """
+        bounds = self.concurrency.to_range()
+        if not self.concurrency.is_auto or self.requests_per_minute is None:
+            return bounds
+        a_second = self.requests_per_minute // 60
+        most = min(max(bounds.maximum, KNOWN_RATE_S * a_second), MOST_SLOTS)
+        return ConcurrencyRange(bounds.minimum, min(max(bounds.start, a_second), most), most)
 
     def to_rates(self) -> QuotaRates:
         """What may go per minute."""

@@ -25,7 +25,7 @@ class Line(Generic[W, G]):
         self._again: deque[tuple[asyncio.Future[G], W]] = deque()
 
     def __bool__(self) -> bool:
-        return self._find_front() is not None
+        return bool(self._new or self._again) and self._find_front() is not None
 
     def __iter__(self) -> Iterator[W]:
         """What those who wait want, the first one's first."""
@@ -40,6 +40,8 @@ class Line(Generic[W, G]):
 
     def is_next(self, *, again: bool) -> bool:
         """Whether one that comes now, again or new, waits for nobody."""
+        if not (self._new or self._again):
+            return True
         front = self._find_front()
         return front is None or (again and front is self._new)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from tidemill.calls.search import UNKNOWN, Course, Search
+from tidemill.calls.strays import FEW_RATIO
 from tidemill.calls.throughput import Throughput
 
 SHARE: Final = 0.95
 ROUND_S: Final = 0.5
 """A rate is known to be let through after so long."""
-REFUSED: Final = Course(probe_ratio=0.02, growth=1.15)
-SLOWEST_S: Final = 1.0
-"""Seconds between two attempts at most: who is refused for longer asks no more often, and no less."""
+COURSE: Final = Course(probe_ratio=0.02, growth=1.15)
+"""Slower than that of calls in flight: a rate too high is refused by whole windows (`test_governor`)."""
+SLOWEST_S: Final = 30.0
+"""Seconds between two attempts at most. A row of refusals goes down to half of what a minute carried, or one a second
+where that was more: less would leave a window unused that begins anew, and more a storm where refusals count."""
 EXPRESSED: Final = 4
 """Calls in flight from which on their number, and not their rate, is what is bounded."""
-STRAY_RATIO: Final = 0.3
-"""Refusals below this share may not depend on the pace at all: one server of several that is full, say."""
 BRIEF_S: Final = 0.01
 """Latencies below this are taken for this, where the pace is compared with what the calls in flight come to."""
 
@@ -26,8 +27,8 @@ class Pace:
 
     There is none until attempts are refused (429) so slowly that a number in flight cannot express it. It is then what
     was let through lately, taking in the time in which nothing was; grows quickly back to near that rate and slowly
-    beyond it (additive increase, multiplicative decrease, on the rate); a row of refusals halves it, down to one
-    attempt a second. Where few are refused, whatever the pace, it keeps to half of what a minute carried.
+    beyond it (additive increase, multiplicative decrease, on the rate); a row of refusals halves it, down to half of
+    what a minute carried, or one attempt a second. Where few are refused, it keeps to half of what a minute carried.
     """
 
     def __init__(self) -> None:
@@ -60,16 +61,16 @@ class Pace:
 
     def throttle(self, now: float, throughput: Throughput) -> None:
         """An attempt sent at this rate was refused."""
-        search = self._search = self._search or Search(UNKNOWN, course=REFUSED)
+        search = self._search = self._search or Search(UNKNOWN, course=COURSE)
         rate, mark = search.value / 2, search.mark
         if not self._is_refused:
             self._is_refused = True
             mark = self._measure(now, mark, throughput)
             rate = 0.0 if mark == UNKNOWN else min(search.value, SHARE * mark)
-        if throughput.refused_ratio < STRAY_RATIO:
+        if throughput.refused_ratio < FEW_RATIO:
             rate = max(rate, throughput.lately(now) / 2)
-        search.fall(max(rate, 1.0 / SLOWEST_S), mark=mark)
-        self._next_at = max(self._next_at, now) + 1.0 / search.value
+        search.fall(max(rate, min(1.0, max(throughput.lately(now) / 2, 1.0 / SLOWEST_S))), mark=mark)
+        self._next_at = max(self._next_at, now + 1.0 / search.value)
         self._grown_at = now
 
     def _measure(self, now: float, mark: float, throughput: Throughput) -> float:

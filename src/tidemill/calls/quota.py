@@ -7,6 +7,8 @@ from collections import deque
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from msgspec import Struct
+
 from tidemill.errors import ConfigError
 
 WINDOW_S: Final = 60.0
@@ -19,7 +21,7 @@ LATE_S: Final = 0.05
 """So long somebody whose turn has come is waited for."""
 
 
-class Cost(NamedTuple):
+class Cost(Struct, frozen=True, gc=False):
     """What an attempt takes from a quota: one request, its tokens both ways."""
 
     input_tokens: int = 0
@@ -50,7 +52,7 @@ class QuotaRates(NamedTuple):
     output_tokens: int | None = None
 
 
-class Reservation(NamedTuple):
+class Reservation(Struct, frozen=True):
     """What was taken from a quota, and when."""
 
     at: float
@@ -71,8 +73,8 @@ class Quota:
         self.rates = rates
         self._lock = threading.Lock()  # guards the measures: loops of several threads may share them
         self._claims: dict[object, float] = {}  # who waits, the longest first, and when its turn comes
-        self._measures: list[tuple[str, _Requests]] = []
-        self._requests: _Requests | None = None
+        self._measures: list[tuple[str, _Measure]] = []
+        self._requests: _Measure | None = None
         self.change(rates)
 
     @property
@@ -81,14 +83,14 @@ class Quota:
         return any(self.rates[1:])
 
     def change(self, rates: QuotaRates) -> None:
-        """Go by other limits from now on; what went under the old ones counts."""
+        """Go by other limits from now on; what went under an old limit counts for the new one of the same measure."""
         with self._lock:
             known = dict(self._measures)
             self.rates = rates
             self._measures = []
             for name, rate in rates._asdict().items():
                 if rate is not None:
-                    measure = known.get(name) or (_Requests(rate) if name == "requests" else _Tokens(rate))
+                    measure = known.get(name) or _Measure(rate)
                     measure.change(rate)
                     self._measures.append((name, measure))
             self._requests = None if self.counts_tokens or not self._measures else self._measures[0][1]
@@ -150,86 +152,79 @@ class Quota:
                     measure.subtract(reservation.at, -more)
 
 
-class _Requests:
-    """A limit of units of one: the generic cell rate algorithm (ITU-T I.371).
+class _Measure:
+    """One limit: the generic cell rate algorithm (ITU-T I.371), and what a log of the last 60 s sums up to.
 
-    0.98 N / 60 a second with a tenth of a second of burst, or the size of the one that goes where that is more. For
-    units of one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 600)) <= N`.
+    The first spaces: 0.98 N / 60 a second with a tenth of a second of burst, or the size of the one that goes where
+    that is more. For units of one, a closed window of 60 s then holds at most `floor(0.98 N + max(1, 0.98 N / 600)) <=
+    N`. The log, in steps of 0.1 s, holds where that alone does not: of larger units, and behind another limit.
     """
 
-    __slots__ = ("_began_at", "_burst_s", "_due_s", "_interval_s", "_limit")
+    __slots__ = ("_began_at", "_burst_s", "_due_s", "_interval_s", "_limit", "_log", "_logged", "_step")
 
     def __init__(self, per_minute: int) -> None:
         self._due_s = float("-inf")
         self._began_at = float("-inf")
+        self._step = [0.0, 0.0, float("-inf")]  # the newest time in it, the amount, the oldest time
+        self._log: deque[list[float]] = deque()  # of steps; the oldest first
+        self._logged = 0.0
         self.change(per_minute)
 
     def change(self, per_minute: int) -> None:
+        """Go by another limit; what has gone counts."""
         self._limit = per_minute
         self._interval_s = WINDOW_S / (SHARE_RATIO * per_minute)
         self._burst_s = max(BURST_S, self._interval_s)
 
     def wait_s(self, now: float, amount: int) -> float:
-        """The seconds until `amount` may go, at most 0.0 for now."""
+        """The seconds until `amount`, at most all of the limit, may go; at most 0.0 for now."""
+        if amount > self._limit:
+            amount = self._limit
         spare_s = self._burst_s - amount * self._interval_s
         ready_at = self._due_s - spare_s if spare_s > 0.0 else self._due_s
-        return ready_at - now  # in this order: who waits just so long finds 0.0
+        wait_s = ready_at - now  # in this order: who waits just so long finds 0.0
+        if self._logged + amount > self._limit:
+            return max(wait_s, self._wait_for_log(now, amount))
+        return wait_s
 
     def add(self, now: float, amount: int) -> None:
-        """So much goes."""
+        """So much goes, or has gone beyond what was reserved."""
         if self._due_s <= now:  # what was earlier is used up: a refund of it makes room no more
             self._due_s = self._began_at = now
         self._due_s += amount * self._interval_s
+        self._logged += amount
+        step = self._step
+        if now - step[2] < _BUCKET_S:
+            step[1] += amount
+            if now > step[0]:
+                step[0] = now
+        else:
+            self._forget(now)
+            self._step = [now, amount, now]
+            self._log.append(self._step)
 
     def subtract(self, at: float, amount: int) -> None:
         """So much of what went at `at` did not go after all."""
         if at >= self._began_at:
             self._due_s -= amount * self._interval_s
-
-
-class _Tokens(_Requests):
-    """A limit of units of any size: the same, and what a log of the last 60 s sums up to, in steps of 0.1 s."""
-
-    __slots__ = ("_log", "_logged")
-
-    def __init__(self, per_minute: int) -> None:
-        super().__init__(per_minute)
-        self._log: deque[list[float]] = deque()  # [newest time in the step, amount, oldest time]; the oldest first
-        self._logged = 0.0
-
-    def wait_s(self, now: float, amount: int) -> float:
-        """The seconds until `amount`, at most all of the limit, may go."""
-        amount = min(amount, self._limit)
-        wait_s = super().wait_s(now, amount)
-        self._forget(now)
-        over = self._logged + amount - self._limit
-        if over > 0:
-            for at, logged, _ in self._log:
-                over -= logged
-                if over <= 0:
-                    return max(wait_s, _just_after(at + WINDOW_S) - now)
-        return wait_s
-
-    def add(self, now: float, amount: int) -> None:
-        """So much goes, or has gone beyond what was reserved."""
-        super().add(now, amount)
-        log = self._log
-        self._logged += amount
-        if log and now - log[-1][2] < _BUCKET_S:
-            log[-1][0] = max(log[-1][0], now)
-            log[-1][1] += amount
-        else:
-            log.append([now, amount, now])
-
-    def subtract(self, at: float, amount: int) -> None:
-        """So much of what went at `at` did not go after all."""
-        super().subtract(at, amount)
         for step in reversed(self._log):
             if step[2] <= at:
                 given = min(step[1], amount) if step[0] >= at else 0
                 step[1] -= given
                 self._logged -= given
                 return
+
+    def _wait_for_log(self, now: float, amount: int) -> float:
+        """The seconds until the last 60 s leave room for `amount`, 0.0 where they do."""
+        self._forget(now)
+        over = self._logged + amount - self._limit
+        for at, logged, _ in self._log:
+            if over <= 0:
+                break
+            over -= logged
+            if over <= 0:
+                return _just_after(at + WINDOW_S) - now
+        return 0.0
 
     def _forget(self, now: float) -> None:
         log = self._log

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 FIRST_DIALS: Final = 16
+"""Fewer make short jobs wait for rounds of dials; more come as a burst that a short listen backlog drops."""
 MOST_DIALS: Final = 256
+"""2,000 connections come about in a dozen rounds; more at once gain few, and are a burst at what is restarting."""
 LATE_S: Final = 1.0
 """What a packet that got lost, or found a full backlog, costs before it is sent again (RFC 6298, 2)."""
 FIRST_REST_S: Final = 0.05
+"""Little is lost by it where the failure was a single one, and a closed port is not asked without a pause."""
 LONGEST_REST_S: Final = 1.0
+"""How late it is seen that a far side is back, against one round of dials in so long to one that is not."""
 
 
 class Ramp:

@@ -15,9 +15,13 @@ from tidemill.calls.wire import NOT_SENT, AttemptTimeoutError, Request, Response
 from tidemill.errors import CallError, FailureOf, PermanentCallError, TransientCallError
 
 BACKOFF_FIRST_S = 0.5
+"""As OpenAI's and Anthropic's own clients begin: a passing fault costs a call little."""
 BACKOFF_MAX_S = 30.0
+"""How late a call comes back to what has recovered, against how often it asks what has not."""
 RETRIES_KEPT = 100.0
+"""What a passing fault may hit at once and all be tried again; Finagle keeps as many (10 a second, for 10 s)."""
 RETRIES_PER_S = 1.0
+"""So that calls go on where none is answered; a tenth of Finagle's, since here an attempt that fails may be billed."""
 SHOWN_CHARS = 300
 _SCANNED_BYTES = 65_536
 
@@ -53,7 +57,8 @@ class RetryBudget:
 
     def answer(self) -> None:
         """A usable answer came."""
-        self._allowed = min(RETRIES_KEPT, self._allowed + self._ratio)
+        if self._allowed < RETRIES_KEPT:
+            self._allowed = min(RETRIES_KEPT, self._allowed + self._ratio)
 
     def take(self, now: float) -> float:
         """0.0 when a retry may go now, which then counts; else the seconds until one may."""

@@ -36,7 +36,8 @@ _FORMAT_TOKENS = 1_024
 """A bound on the system prompt that a format adds ("the input token count will be slightly higher"; not said by how
 much); the schema itself is in the body."""
 _MIN_CACHED_BYTES = 512
-"""No model caches a prefix of fewer tokens, so a shorter one is not marked; a token is at least one byte."""
+"""The fewest tokens that any model caches (others want 1,024 or 4,096), and a token has at least one byte: a shorter
+prefix is not marked. One that is too short for its model only is marked for nothing, and at no cost."""
 _CACHED = {"type": "ephemeral"}
 _EXPECTED = "a message as JSON"
 

@@ -138,8 +138,9 @@ class Askable(ABC):
         """The tokens of a text by itself; of messages, what they come to as the input of a call.
 
         Exact where the model's vocabulary is on this machine already (tiktoken's cache, litellm's, the Hugging Face
-        hub's), and of a local model, which is started for it. Else by a ratio of bytes that learns from the replies
-        this object got. Nothing is downloaded or called.
+        hub's), else by a ratio of bytes that learns from the replies this object got; nothing is downloaded or called.
+        A local model counts exactly, by its own server, which is started for it as for a call: the weights of
+        `local/smollm2` are fetched where they are missing (98 MB).
         """
         return self._get_client().count_prompt(prompt)
 

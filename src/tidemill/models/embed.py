@@ -19,7 +19,7 @@ from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.calling import Ask, CallNode, hook_run
-from tidemill.models.embeddings import EmbeddingEndpoint
+from tidemill.models.embeddings import EmbeddingEndpoint, Vectors
 from tidemill.models.model import Model, Params
 from tidemill.protocols import Record
 
@@ -142,23 +142,6 @@ class Embedding(NamedTuple):
         return cls(_little_endian(array("f", b64decode(text))), None if tokens is None else Usage(tokens, 0))
 
 
-class EmbeddingBatch(NamedTuple):
-    """The vectors of one request; what `Batching` takes apart."""
-
-    values: Sequence[array[float]]
-    usage: Usage | None
-
-    @property
-    def is_cut(self) -> bool:
-        """A vector is whole."""
-        return False
-
-    @property
-    def first_token_s(self) -> float | None:
-        """It comes at once."""
-        return None
-
-
 class Embedder:
     """Runs one `Embed` node against one endpoint, and joins its records' shares. Holds no state between records."""
 
@@ -195,14 +178,13 @@ class Embedder:
         """The request for the vectors of all `shares`."""
         return self._endpoint.build_request([orjson.loads(share.body)["input"] for share in shares])
 
-    def decode(self, response: Response) -> EmbeddingBatch:
+    def decode(self, response: Response) -> Vectors:
         """The vectors in the response to a request of `join`.
 
         Raises:
             TransientCallError, PermanentCallError: it has none.
         """
-        vectors = self._endpoint.parse_reply(response)
-        return EmbeddingBatch(vectors.vectors, vectors.usage)
+        return self._endpoint.parse_reply(response)
 
     def measure(self, share: Request) -> int:
         """The tokens a share is taken for."""

@@ -24,14 +24,14 @@ _EXPECTED = "embeddings as JSON"
 
 
 class Vectors(NamedTuple):
-    """The vectors of one request's texts, in their order.
+    """The vectors of one request's texts, in their order; what `Batching` takes apart.
 
     Attributes:
-        vectors: float32, all of one length, finite.
+        values: float32, all of one length, finite.
         usage: tokens billed for all of them together, None when the server did not say.
     """
 
-    vectors: list[array[float]]
+    values: Sequence[array[float]]
     usage: Usage | None = None
 
     @property
@@ -40,8 +40,9 @@ class Vectors(NamedTuple):
         return False
 
     @property
-    def first_token_s(self) -> None:
+    def first_token_s(self) -> float | None:
         """They come all at once."""
+        return None
 
 
 class EmbeddingEndpoint:
@@ -81,14 +82,11 @@ class EmbeddingEndpoint:
         body = self._head + orjson.dumps(texts) + self._tail
         return Request(self._url, self._headers, body, 0, is_priced=self._is_priced)
 
-    def parse_reply(self, response: Response, *, texts: int | None = None) -> Vectors:
-        """The vectors in a successful response, in the order of the texts.
-
-        Args:
-            texts: how many there were, where that is to be checked.
+    def parse_reply(self, response: Response) -> Vectors:
+        """The vectors in a successful response, in the order of the texts; that there is one for each is not checked.
 
         Raises:
-            TransientCallError: the body holds no vectors, not one for each text, or not of one length.
+            TransientCallError: the body holds no vectors, or not of one length, or leaves some out.
             PermanentCallError: the body is an error object sent with a success status.
         """
         try:
@@ -100,15 +98,14 @@ class EmbeddingEndpoint:
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # told below what is wrong
             pass
         else:
-            self._check(places, vectors, texts)
+            self._check(places, vectors)
             return Vectors(vectors, usage)
         # Outside the handler: the parser's own error holds the whole body, which may repeat the request's key.
         raise explain_body(response, _EXPECTED)
 
-    def _check(self, places: list[Any], vectors: list[array[float]], texts: int | None) -> None:
-        wanted = len(vectors) if texts is None else texts
-        if places != list(range(wanted)):
-            raise TransientCallError(f"expected a vector for each of {wanted} texts, got {len(vectors)}: {places[:20]}")
+    def _check(self, places: list[Any], vectors: list[array[float]]) -> None:
+        if places != list(range(len(places))):
+            raise TransientCallError(f"expected vectors numbered from 0 on, got {places[:20]}")
         lengths = {len(vector) for vector in vectors} | ({self._dimensions} if self._dimensions else set())
         if len(lengths) > 1 or 0 in lengths:
             told = ", ".join(map(str, sorted(lengths)))

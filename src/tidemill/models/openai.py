@@ -27,8 +27,9 @@ MAX_IMAGE_TOKENS = 48_169
 """The most one image comes to, of any model: `gpt-4o-mini` at high detail, 2,833 tokens and 5,667 for each of 8 tiles
 (guide "Images and vision", calculating costs; the largest documented, so it stands for every compatible server too)."""
 
-_BY_COMPLETION_TOKENS = re.compile(r"o[1-9]|gpt-([5-9]|[1-9]\d)")
-"""Models that refuse `max_tokens` (API reference, `max_completion_tokens`): the o-series, GPT-5 and what follows."""
+_BY_COMPLETION_TOKENS = re.compile(r"o[1-9]|gpt-(?!35)([5-9]|[1-9]\d)")
+"""Models that refuse `max_tokens` (API reference, `max_completion_tokens`): the o-series, GPT-5 and what follows.
+`gpt-35-turbo`, Azure's name for GPT-3.5, refuses the other."""
 _TEXT_OR_NONE = frozenset({str, type(None)})
 _EXPECTED = "a chat completion as JSON"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,9 +19,6 @@ from tidemill.models.images import is_web_address, make_image
 from tidemill.models.messages import Message, Part
 from tidemill.models.turns import TurnError, read_turns
 from tidemill.protocols import Record
-
-MIN_SHARED_CHARACTERS = 2_000
-"""Fewer are too short for any provider's prompt cache, which begins at 1,024 tokens, or 512."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -145,7 +141,7 @@ class PromptRenderer:
         self._examples = render_examples(examples, prompt)
         self._images = tuple(images)
         self._folder = folder
-        self._shared = self._count_shared(system)
+        self._shared = self._list_shared(system)
 
     def render(self, record: Record) -> list[Message]:
         """The messages for `record`.
@@ -157,11 +153,12 @@ class PromptRenderer:
         if self._system is not None:
             messages.append({"role": "system", "content": self._system(record)})
         if self._prompt is not None:
-            messages += [*self._examples, {"role": "user", "content": self._prompt(record)}]
+            messages += self._examples
+            messages.append({"role": "user", "content": self._prompt(record)})
         else:
             messages = self._add_examples(messages + self._converse(record))
         if self._shared:
-            messages[: self._shared] = [{**each, "shared": True} for each in messages[: self._shared]]
+            messages[: len(self._shared)] = self._shared
         if self._images:
             self._add_images(messages, record)
         return messages
@@ -173,19 +170,25 @@ class PromptRenderer:
         values = (record.get(column) for column in self._images)
         return any(each is not None and not is_web_address(each) for value in values for each in _list_images(value))
 
-    def _count_shared(self, system: Template | None) -> int:
-        """How many messages are the same for every record, from the first on; 0 where caching them is not worth it."""
+    def _list_shared(self, system: Template | None) -> list[Message]:
+        """The messages that are the same for every record, from the first on."""
         turns = self._conversation if isinstance(self._conversation, tuple) else ()
-        given = [(each.role, each.content) for each in turns]
+        given: list[tuple[str, str | None]] = [(each.role, _render_constant(each.content)) for each in turns]
         if system is not None:
-            given.insert(0, ("system", system))
+            given.insert(0, ("system", _render_constant(system)))
         start = next((index for index, (role, _) in enumerate(given) if role != "system"), len(given))
-        constant = [_render_constant(template) for _, template in given]
-        constant[start:start] = [str(each["content"]) for each in self._examples]
+        given[start:start] = [(each["role"], str(each["content"])) for each in self._examples]
         if isinstance(self._conversation, str):
-            constant[start:] = []  # what the column begins with goes in front of the examples
-        texts = list(takewhile(lambda text: text is not None, constant))
-        return len(texts) if sum(len(str(text)) for text in texts) >= MIN_SHARED_CHARACTERS else 0
+            given[start:] = []  # what the column begins with goes in front of the examples
+        if self._images and turns:  # they go into the last message of the user
+            last = max((index for index, (role, _) in enumerate(given) if role == "user"), default=len(given))
+            given[last:] = []
+        shared: list[Message] = []
+        for role, text in given:
+            if text is None:
+                break
+            shared.append({"role": role, "content": text, "shared": True})
+        return shared
 
     def _converse(self, record: Record) -> list[Message]:
         """The record's conversation."""

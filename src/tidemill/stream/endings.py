@@ -90,8 +90,8 @@ class Endings(ABC, Generic[T]):
 
         A sample of the records, spread over the source, is taken through the steps in front of the first call, and the
         real requests are built. Their tokens are counted by the model's own vocabulary where that is on this machine,
-        else as four bytes each. Replies are taken to have between next to none and `max_tokens`, or what an earlier
-        run measured. Functions behind a call are not called.
+        else as four bytes each; images by their size, as their model's maker publishes. Replies are taken to have
+        between next to none and `max_tokens`, or what an earlier run measured. Functions behind a call are not called.
 
         Args:
             limit: of so many records, as of `write`.
@@ -102,7 +102,8 @@ class Endings(ABC, Generic[T]):
 
         Raises:
             ConfigError: nothing is called, or the source can be gone through only once.
-            DataError, ResourceError: the source cannot be read.
+            DataError: every record tried would fail, with what the first does; or the source cannot be read.
+            ResourceError: the source cannot be read.
             StateError: there is no run in `run`.
         """
         from tidemill.jobs.ledger.folder import locate_run

@@ -13,8 +13,8 @@ _WAITS = {
     "backoff": "to try again",
 }
 _RATES = ("input", "output", "cached_input", "cache_write")
-SHOWN_WAIT_S = 0.1
-"""A shorter wait of all calls together says nothing."""
+SHOWN_WAIT_S = 0.01
+"""A shorter wait of a call says nothing."""
 
 
 def iter_call_lines(calls: Mapping[str, Any]) -> Iterator[str]:
@@ -35,16 +35,15 @@ def iter_call_lines(calls: Mapping[str, Any]) -> Iterator[str]:
     if calls["cut"]:
         yield f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound"
     if calls["failures"]:
-        yield "failed attempts: " + ", ".join(f"{count:,} {cause}" for cause, count in calls["failures"].items())
+        yield "failed attempts: " + ", ".join(f"{count:,} × {cause}" for cause, count in calls["failures"].items())
     if several := _show_attempts(calls["attempts_of_calls"]):
         yield f"attempts a call: {several}"
     if calls["unknown_usage"]:
         yield f"{calls['unknown_usage']:,} attempts may have been billed without saying what they used"
-    waits = [
-        f"{seconds:,.1f} s {_WAITS[what]}" for what, seconds in calls["waited_s"].items() if seconds > SHOWN_WAIT_S
-    ]
+    means = {what: seconds / calls["calls"] for what, seconds in calls["waited_s"].items()}
+    waits = [f"{mean:,.3g} s {_WAITS[what]}" for what, mean in means.items() if mean >= SHOWN_WAIT_S]
     if waits:
-        yield f"all calls together waited {', '.join(waits)}"
+        yield f"a call waited on average {', '.join(waits)}"
 
 
 def iter_limit_lines(limits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
 from tidemill.jobs.running.comparison import compare_estimate
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.status import describe_outage
 from tidemill.jobs.running.tuning import show_values
 from tidemill.view.calls import iter_call_lines, iter_limit_lines
 
@@ -40,7 +41,7 @@ def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, 
         _say(console, line)
     for count, reason in reasons:
         _say(console, f"{count:,} quarantined: {reason}")
-    if reasons:
+    if reasons and report.outcome != "errors":  # whose reason says the same
         _say(console, f"  all of them: tidemill show {report.output} --failures; again: tidemill retry {report.output}")
     style = "green" if report.exit_code == 0 else "yellow" if report.exit_code in (3, 130, 143) else "red"
     if report.reason:
@@ -88,6 +89,8 @@ def print_status(console: Console, status: Mapping[str, Any]) -> None:
     outcomes = ", ".join(f"{number:,} {name}" for name, number in status["outcomes"].items())
     _say(console, f"{status['state']} (process {status['pid']}): {outcomes}")
     _say(console, f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight")
+    for outage in status.get("outages", ()):
+        _say(console, f"waiting for {outage['endpoint']}: {describe_outage(outage)}", "yellow")
     for line in (*iter_call_lines(status["details"]), *iter_limit_lines(status["limits"])):
         _say(console, line)
     if status.get("reason"):

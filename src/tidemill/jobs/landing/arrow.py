@@ -64,7 +64,8 @@ def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema |
 
     A column of `outputs` is typed by its annotation, unless a later step has put something else there.
     """
-    records = [row for row in rows if find_no_record(row) is None]
+    are_records = set(map(type, rows)) == {dict} and set(map(type, chain.from_iterable(rows))) == {str}
+    records = rows if are_records else [row for row in rows if find_no_record(row) is None]
     if not records:
         return None
     names = dict.fromkeys(chain.from_iterable(records))

@@ -44,6 +44,7 @@ class Lander:
         meta: gives what is saved along with each seal (the meter's counts).
 
     Attributes:
+        last_failure: the last of those that `max_errors` counts, in this sitting.
         finished: records that came to their end in this sitting; all replies of `recalled` ones were there already.
         result_bytes: what one record comes to, about; a moving average.
     """
@@ -84,6 +85,7 @@ class Lander:
         self.breach: str | None = None
         self.raised: BaseException | None = None
         self.failure: BaseException | None = None
+        self.last_failure: Failure | None = None
         self.finished = 0
         self.recalled = 0
         self.result_bytes = 0
@@ -179,7 +181,8 @@ class Lander:
             return
         landed = sum(map(len, map(_landed_of, roots)))
         failures = roots[0].failures
-        failed = sum(failure.step not in self._skipping for failure in failures)
+        counted = [failure for failure in failures if failure.step not in self._skipping]
+        failed, self.last_failure = len(counted), counted[-1] if counted else self.last_failure
         self.errors.note(landed + len(failures) + sum(map(_dropped_of, roots)), failed)
         if self.errors.failed:
             self._stop_on_breach()

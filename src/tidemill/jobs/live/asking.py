@@ -17,6 +17,8 @@ from tidemill.models.embed import Embed, Embedder
 from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.generate import Generate
 from tidemill.models.generator import Generator
+from tidemill.models.image_size import measure_url
+from tidemill.models.image_tokens import UNKNOWN_SIZE, find_rule
 from tidemill.models.tokens import TokenCounter
 from tidemill.protocols import Record
 
@@ -61,7 +63,16 @@ class StandIn(dict[str, Any]):
 
 
 class StepAsking(ABC):
-    """Builds the requests of one step that calls, or of one of its branches."""
+    """Builds the requests of one step that calls, or of one of its branches.
+
+    Attributes:
+        into: the column of what its calls give.
+        shares_requests: whether several records go out in one request.
+        has_output: whether its replies come to tokens of their own.
+    """
+
+    shares_requests = False
+    has_output = False
 
     def __init__(self, node: CallNode) -> None:
         [self.into] = node.column_types()
@@ -78,9 +89,16 @@ class StepAsking(ABC):
         """What stands in the step's column behind it."""
         return StandIn()
 
+    @property
+    def basis(self) -> str:
+        """What the tokens of its requests were told from, for people; empty where they come to none."""
+        return ""
+
 
 class GenerateAsking(StepAsking):
     """Of a `generate` step: a request for each sample."""
+
+    has_output = True
 
     def __init__(self, node: Generate, counter: TokenCounter, folder: Path) -> None:
         super().__init__(node)
@@ -88,14 +106,32 @@ class GenerateAsking(StepAsking):
         self._counter = counter
         self._generator = Generator(node, make_endpoint(node.model, {}, node.options()), folder=folder)
         schema = None if node.output is None else node.output.model_json_schema()
+        self._count_size = find_rule(node.model.model)
+        self._images = self._unseen = 0
         self._least = 1 if schema is None else counter.count_text(least_json(schema, schema))
 
     def ask(self, record: Record) -> Asked:
         request = self._generator.build_request(record)
         count, most = self._node.n, request.max_output_tokens
         least = self._least if most is None else min(self._least, most)
-        tokens = self._counter.estimate(request)
+        tokens = self._counter.estimate_likely(request, self._count_image)
         return Asked(count, count * tokens, count * least, None if most is None else count * most)
+
+    def _count_image(self, url: str) -> int:
+        size = measure_url(url)
+        self._images += 1
+        self._unseen += size is None
+        return self._count_size(size or UNKNOWN_SIZE)
+
+    @property
+    def basis(self) -> str:
+        basis = self._counter.basis
+        if self._images:
+            basis += ", images by their size"
+        if self._unseen:
+            width, height = UNKNOWN_SIZE
+            basis += f", {width:,} × {height:,} where it is not known"
+        return basis
 
     def stand_in(self, output_tokens: float) -> Any:
         one = StandIn() if self._node.output is not None else SHOWN + " word" * round(output_tokens / self._node.n)
@@ -104,6 +140,8 @@ class GenerateAsking(StepAsking):
 
 class EmbedAsking(StepAsking):
     """Of an `embed` step: each record's share of a request."""
+
+    shares_requests = True
 
     def __init__(self, node: Embed, counter: TokenCounter) -> None:
         super().__init__(node)
@@ -119,6 +157,10 @@ class EmbedAsking(StepAsking):
         whole = max(1, math.floor(together))
         tokens = self._counter.estimate(self._embedder.join([share] * whole)) / whole
         return Asked(1 / together, tokens)
+
+    @property
+    def basis(self) -> str:
+        return self._counter.basis
 
 
 class CallAsking(StepAsking):

@@ -15,9 +15,10 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.nodes.single import Drop, Rename, Select
 from tidemill.data.steps import record_function
-from tidemill.errors import ConfigError, DataError
+from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.jobs.live.asking import Asked, StepAsking, open_asking, price_tokens
 from tidemill.jobs.live.sampling import Sample, SampleLimits, sample_source
+from tidemill.jobs.records.outcomes import explain_error
 from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
 from tidemill.models.tokens import TokenCounter, find_counter
@@ -30,6 +31,8 @@ ERRORS = 2.0
 """Standard errors of what was measured that the low and the high figure lie apart from it."""
 LEAST_ERROR = 0.02
 """Apart from it they lie at least, since other records than those measured are asked about."""
+LEAST_SHARE = 1e-9
+"""A smaller part of a request is an error of the sum."""
 LEAST_MEASURED = 20
 """Records that must have been asked about for what was measured to be gone by."""
 
@@ -56,7 +59,9 @@ class StepEstimate:
     """What one step's calls will come to; as `Estimate` has it for all.
 
     Attributes:
-        input_basis, output_basis: what the tokens of requests and of replies were told from.
+        input_basis, output_basis: what the tokens of requests and of replies were told from; empty where there are
+            none.
+        shares_requests: whether several records go out in one, so that `calls` is the fewest there can be.
     """
 
     step: str
@@ -69,6 +74,11 @@ class StepEstimate:
     usd_high: float | None
     input_basis: str
     output_basis: str
+    shares_requests: bool = False
+
+    def describe_basis(self) -> str:
+        """What its tokens were told from, for people."""
+        return "; ".join(filter(None, (self.input_basis, self.output_basis)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,7 +87,7 @@ class Estimate:
 
     Attributes:
         records: that come to the first call.
-        calls: requests.
+        calls: requests; where records share some, the fewest there can be.
         input_tokens: of the requests, as the server will count them.
         output_tokens_low, output_tokens_high: of the replies; the high one is None where nothing bounds them.
         usd_low, usd_high: their cost without any cached input; None where a price, or the bound, is missing.
@@ -110,13 +120,14 @@ class Estimate:
     def describe(self) -> list[str]:
         """The estimate in lines, for people."""
         about = "" if self.is_exact else "about "
-        lines = [f"{about}{self.records:,.0f} records, {self.calls:,.0f} calls{_show_hours(self.hours)}"]
+        more = " or more" if any(step.shares_requests for step in self.steps) else ""
+        lines = [f"{about}{self.records:,.0f} records, {self.calls:,.0f}{more} calls{_show_hours(self.hours)}"]
         lines.append(
             f"{_show_count(self.input_tokens)} tokens in, "
             f"{_show_range(self.output_tokens_low, self.output_tokens_high, _show_count)} out"
             + ("" if self.usd_low is None else f", {_show_range(self.usd_low, self.usd_high, _show_usd)}")
         )
-        lines += [f"{step.step}: {step.input_basis}; {step.output_basis}" for step in self.steps if step.model]
+        lines += [f"{step.step}: {step.describe_basis()}" for step in self.steps if step.model]
         if self.is_partial:
             lines.append(f"of the {self.read:,} records read: the source does not say how many there are")
         else:
@@ -135,7 +146,6 @@ class _Tally:
     name: str
     node: CallNode
     asking: StepAsking
-    counter: TokenCounter | None
     measured: Measured | None
     asked: list[Asked] = field(default_factory=list)
 
@@ -155,13 +165,14 @@ class _Tally:
         return StepEstimate(
             self.name,
             "" if self.model is None else self.model.model,
-            calls * factor,
+            float(math.ceil(calls * factor - LEAST_SHARE)) if self.asking.shares_requests else calls * factor,
             tokens * factor,
             low * factor,
             None if high is None else high * factor,
             usd_low,
             usd_high,
             *self._tell_basis(),
+            shares_requests=self.asking.shares_requests,
         )
 
     def _sum(self) -> tuple[float, float, float, float | None]:
@@ -178,13 +189,16 @@ class _Tally:
         return calls, tokens, low, None if None in most else sum(each for each in most if each is not None)
 
     def _tell_basis(self) -> tuple[str, str]:
-        if self.counter is None:
+        if self.model is None:
             return "", ""
+        basis = f"tokens in by {self.asking.basis}"
+        if not self.asking.has_output:
+            return basis, ""
         if self.measured is not None:
             told = f"as {self.measured.records:,} records came to in the run"
             return f"tokens in {told}", f"tokens out {told}"
         is_bounded = all(each.most_tokens is not None for each in self.asked)
-        return f"tokens in by {self.counter.basis}", f"tokens out {'up to max_tokens' if is_bounded else 'unbounded'}"
+        return basis, f"tokens out {'up to max_tokens' if is_bounded else 'unbounded'}"
 
 
 def estimate_calls(
@@ -209,7 +223,8 @@ def estimate_calls(
 
     Raises:
         ConfigError: there is no step that calls, or the source can be gone through only once.
-        DataError, ResourceError: the source cannot be read.
+        DataError: every record tried fails; or the source cannot be read.
+        ResourceError: the source cannot be read.
     """
     before, rest = split_halves(tuple(nodes))
     if not rest:
@@ -224,8 +239,9 @@ def estimate_calls(
         total = min(total, float(demand))
     measured = {name: found for name, found in (measured or {}).items() if found.records >= LEAST_MEASURED}
     walk = _Walk(rest, names, folder, measured)
-    for record in sample.records:
-        walk.ask(record)
+    for record, place in zip(sample.records, sample.places, strict=True):
+        walk.ask(record, place)
+    _check_some_pass(walk, sample)
     return _sum_up(walk, sample, total, is_partial=is_partial)
 
 
@@ -243,6 +259,7 @@ class _Walk:
         self, rest: Sequence[Node], names: Sequence[str], folder: Path, measured: Mapping[str, Measured]
     ) -> None:
         self.failed = 0
+        self.failure: DataError | None = None
         self.notes: dict[str, None] = {}
         self.tallies: list[_Tally] = []
         self._steps: list[tuple[str, Node, list[_Tally]]] = []
@@ -254,17 +271,18 @@ class _Walk:
                 counter = None if model is None else counters.setdefault(model.model, find_counter(model.model))
                 called = f"{name}.{label}" if label else name
                 found = None if label else measured.get(name)  # of a run, what all branches together came to is known
-                tallies.append(_Tally(called, each, open_asking(each, counter, folder), counter, found))
+                tallies.append(_Tally(called, each, open_asking(each, counter, folder), found))
             self.tallies += tallies
             self._steps.append((name, node, tallies))
+        self._first = next(tallies for _, _, tallies in self._steps if tallies)
 
-    def ask(self, record: Any) -> None:
-        """What each step asks about `record`, as far as it can be followed."""
+    def ask(self, record: Any, place: str) -> None:
+        """What each step asks about the record of `place`, as far as it can be followed."""
         for name, node, tallies in self._steps:
             if tallies:
                 given = {}
                 for tally in tallies:
-                    asked = self._ask_one(tally, record)
+                    asked = self._ask_one(tally, record, place)
                     if asked is None:
                         return
                     tally.asked.append(asked)
@@ -280,17 +298,40 @@ class _Walk:
             elif node.record_wise:
                 self.notes[f"{name}: not called; as if it kept every record as it is"] = None
 
-    def _ask_one(self, tally: _Tally, record: Any) -> Asked | None:
+    def _ask_one(self, tally: _Tally, record: Any, place: str) -> Asked | None:
         """What one call asks about `record`; None where it cannot be followed any further."""
         try:
             return tally.asking.ask(record)
-        except DataError:
-            if tally is self.tallies[0]:
+        except DataError as exc:
+            if tally in self._first:
                 self.failed += 1
+                exc.where = f"{place}, step `{tally.name}`" + (f", {exc.where}" if exc.where else "")
+                self.failure = self.failure or exc
                 return None
             # What it needs comes from a function, or is none of what stands in for a reply.
             self.notes[f"{tally.name}: what it asks follows from replies, and is not in it"] = None
             return None if tally.measured is None else Asked()
+
+
+def _check_some_pass(walk: _Walk, sample: Sample) -> None:
+    """Check that a record comes as far as being asked about, where any was read.
+
+    Raises:
+        DataError: all of them fail.
+    """
+    failure = sample.failure or walk.failure
+    if failure is None or walk.failed < len(sample.records):
+        return
+    tried = walk.failed + sample.failed
+    raise DataError(
+        f"{f'all {tried:,} records' if tried > 1 else 'the one record'} tried would fail: {_tell_failure(failure)}",
+        hint=failure.hint if isinstance(failure, TidemillError) else "",
+    ) from failure
+
+
+def _tell_failure(failure: BaseException) -> str:
+    """What a record fails with, in a line."""
+    return explain_error(failure).splitlines()[0]
 
 
 def _sum_up(walk: _Walk, sample: Sample, total: float, *, is_partial: bool) -> Estimate:
@@ -304,8 +345,12 @@ def _sum_up(walk: _Walk, sample: Sample, total: float, *, is_partial: bool) -> E
             [step.usd_high for step in steps],
         )
     )
-    if walk.failed or sample.failed:
-        walk.notes[f"{walk.failed + sample.failed:,} of the records read fail, and are asked nothing"] = None
+    for failed, tried, failure in (
+        (sample.failed, f"{sample.read:,} records read", sample.failure),
+        (walk.failed, f"{len(sample.records):,} records tried", walk.failure),
+    ):
+        if failure is not None:
+            walk.notes[f"{failed:,} of {tried} fail, first: {_tell_failure(failure)}"] = None
     return Estimate(
         records=total,
         calls=sum(step.calls for step in steps),

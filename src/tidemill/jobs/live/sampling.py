@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from tidemill.data.iteration import iterate
+from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Prefetch, Repeat, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.rows import RowSource, is_dataset, open_dataset_rows
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Source
 
 MOST_PARTS = 10_000
@@ -45,17 +45,21 @@ class Sample:
 
     Attributes:
         records: a sample of what comes out of the source half.
+        places: where each of them came from.
         total: how many come out of it in all, about; None where that cannot be told.
         is_whole: whether all of it was gone through, so that `total` is exact.
         failed: of what was read, the records that failed.
         read: how many were gone through.
+        failure: what the first that failed did so with.
     """
 
     records: Sequence[Any]
+    places: Sequence[str]
     total: float | None
     is_whole: bool
     failed: int
     read: int
+    failure: BaseException | None = None
 
 
 def sample_source(source: Source, before: Sequence[Node], limits: SampleLimits) -> Sample:
@@ -87,17 +91,22 @@ def _sample_rows(source: RowSource, before: Sequence[Node], limits: SampleLimits
     rows = open_dataset_rows(source, before)
     count = rows.count_rows()
     places = random.Random(limits.seed).sample(range(count), min(limits.records, count))
-    records, failed = [], 0
+    records: list[Any] = []
+    kept: list[str] = []
+    failures: list[BaseException] = []
     ends_at = time.monotonic() + limits.seconds
     for place in places:
         try:
             records.append(rows.read_row(place))
-        except Exception:  # noqa: BLE001 - it fails in the run as well, and is asked nothing
-            failed += 1
+            kept.append(f"row {place}")
+        except Exception as exc:  # noqa: BLE001 - it fails in the run as well, and is asked nothing
+            failures.append(exc)
         if time.monotonic() > ends_at:
             break
+    failed = len(failures)
     read = len(records) + failed
-    return Sample(records, count * len(records) / read if read else 0.0, not failed and read == count, failed, read)
+    total, is_whole = count * len(records) / read if read else 0.0, not failed and read == count
+    return Sample(records, kept, total, is_whole, failed, read, failures[0] if failures else None)
 
 
 class _Count:
@@ -134,8 +143,11 @@ class _Sampling:
             elif not isinstance(node, (Shuffle, Prefetch)):
                 self._nodes.append(node)
         self._records: list[Any] = []
+        self._places: list[str] = []
         self._passed = 0
         self._failed = 0
+        self._unread = 0
+        self._failure: BaseException | None = None
 
     def run(self) -> Sample:
         parts = list(islice(self._source.parts(), MOST_PARTS))
@@ -158,7 +170,8 @@ class _Sampling:
             found *= _find_factor(parts, sizes, read)
             is_whole = False
         total = self._bound(found) if known else None
-        return Sample(self._records, total, is_whole and not self._bounds, self._failed, self._start.count)
+        exact, gone_through = is_whole and not self._bounds, self._start.count + self._unread
+        return Sample(self._records, self._places, total, exact, self._failed, gone_through, self._failure)
 
     def _measure(self, parts: Sequence[str]) -> list[int | None]:
         """The size of each part, None where it does not tell."""
@@ -190,11 +203,11 @@ class _Sampling:
         try:
             while True:
                 try:
-                    self._keep(next(records))
+                    self._keep(next(records), records)
                 except StopIteration:
                     return self._start.count - start, True
-                except (Exception, SystemExit):  # noqa: BLE001 - it fails in the run as well, and is asked nothing
-                    self._failed += 1
+                except (Exception, SystemExit) as exc:  # noqa: BLE001 - it fails in the run as well, and is asked nothing
+                    self._fail(exc)
                 if time.monotonic() >= ends_at:
                     break
             measured = self._source.measure_part(part, records.state()["source"])
@@ -203,13 +216,19 @@ class _Sampling:
         read = self._start.count - start
         return (read * measured[1] / measured[0] if measured and measured[0] else None), False
 
-    def _keep(self, record: Any) -> None:
+    def _fail(self, error: BaseException) -> None:
+        self._failed += 1
+        self._unread += isinstance(error, DataError) and error.step == "source"
+        self._failure = self._failure or error
+
+    def _keep(self, record: Any, source: Records) -> None:
         """Every record read has the same chance to be of the sample (Vitter's algorithm R)."""
         self._passed += 1
         if len(self._records) < self._limits.records:
             self._records.append(record)
+            self._places.append(source.origin().location)
         elif (place := self._rng.randrange(self._passed)) < self._limits.records:
-            self._records[place] = record
+            self._records[place], self._places[place] = record, source.origin().location
 
     def _bound(self, found: float) -> float | None:
         """How many of so many source records come out of the source half."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from tidemill.data.nodes.node import Node
@@ -129,10 +130,10 @@ class Reader:
         else:
             records = self._prefix.open(position.state)
         part = _OpenPart(position, records)
-        part.rows = self._iter_rows(part)
+        part.read = partial(next, self._iter_rows(part), END) if self._half.has_steps else records.read
         self._half.counts = new_counts(self._steps)  # what is replayed is counted already
         for _ in range(position.skip):
-            next(part.rows, None)
+            part.read()
         records.add_counts(self._half.counts)
         if part.emitted != position.skip:  # what was skipped must all be of the source record at the position
             raise StateError(
@@ -150,8 +151,8 @@ class Reader:
         started = time.perf_counter()
         size = 0
         most = min(self._ahead, self._left, self.due_records, max(1, CHUNK_RESULT_BYTES // max(1, self.result_bytes)))
-        while len(records) < most and size < CHUNK_BYTES:
-            row = next(part.rows, END)
+        while len(records) < most and size < CHUNK_BYTES and not self._stopping:
+            row = part.read()
             if row is END:
                 part.ended = True
                 break
@@ -190,7 +191,7 @@ class Reader:
             record = records.read()
             if record is END:
                 break
-            if not half.has_steps or isinstance(record, Failure):
+            if isinstance(record, Failure):
                 yield record
                 continue
             part.emitted, part.taken = 0, dict(half.taken) if half.has_children else None
@@ -205,6 +206,7 @@ class _OpenPart:
     """A part being read.
 
     Attributes:
+        read: gives the next record or failure at the end of the source half, `END` at the end.
         emitted: rows given of the record at hand.
         taken: what each `take` had passed in front of it; None where no record with children is at hand.
     """
@@ -212,7 +214,7 @@ class _OpenPart:
     position: PartPosition
     records: PartRecords
     ordinal: int = field(init=False)
-    rows: Iterator[Any] = field(init=False)
+    read: Callable[[], Any] = field(init=False)
     emitted: int = 0
     taken: dict[str, int] | None = None
     ended: bool = False

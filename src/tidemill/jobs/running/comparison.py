@@ -11,21 +11,27 @@ _SAME_RATIO = 0.0005
 def compare_estimate(report: Report) -> str:
     """The estimate of the records done, and how far from it the calls came to.
 
-    Empty where there was none, and where replies of an earlier run were used, which no estimate knows of.
+    Empty where there was none, where replies of an earlier run were used, which no estimate knows of, and of a run that
+    was ended before: its calls are also those of records that are not done.
     """
     estimate, calls = report.estimate, report.calls
     if not estimate or not estimate["records"] or not report.done or report.reused:
+        return ""
+    if report.outcome not in ("finished", "limit"):
         return ""
     share = 1.0 if report.outcome == "finished" else min(1.0, report.done / estimate["records"])
 
     def find(name: str) -> float | None:
         return None if estimate[name] is None else estimate[name] * share
 
+    at_least = any(step.get("shares_requests") for step in estimate["steps"])
     parts = [
-        _compare(calls["calls"], find("calls"), find("calls"), "calls"),
+        _compare(calls["calls"], find("calls"), None if at_least else find("calls"), "calls"),
         _compare(calls["input_tokens"], find("input_tokens"), find("input_tokens"), "tokens in"),
-        _compare(calls["output_tokens"], find("output_tokens_low"), find("output_tokens_high"), "tokens out"),
     ]
+    if estimate["output_tokens_high"] != 0:
+        low, high = find("output_tokens_low"), find("output_tokens_high")
+        parts.append(_compare(calls["output_tokens"], low, high, "tokens out"))
     if estimate["usd_low"] is not None:
         parts.append(_compare(calls["usd"], find("usd_low"), find("usd_high"), "USD", form=",.3g"))
     return f"estimated before: {', '.join(parts)}"

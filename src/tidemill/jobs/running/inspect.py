@@ -17,7 +17,7 @@ from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import RowSource
 from tidemill.disk import Disk
-from tidemill.errors import ConfigError, StateError, TidemillError
+from tidemill.errors import ConfigError, DataError, StateError, TidemillError
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import parse_call
@@ -145,6 +145,9 @@ def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> E
 
     What its own run has measured so far is gone by. An iterable is left alone, and so are steps with workers, which a
     check does not start.
+
+    Raises:
+        DataError: every record tried fails.
     """
     before = job.halves[0]
     if not isinstance(job.source, (Read, RowSource)) or any(map(has_workers, before)) or not job.halves[1]:
@@ -153,6 +156,8 @@ def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> E
     try:
         measured = measure_run(job.folders)
         return estimate_calls(job.source, job.steps, folder=job.folder, limits=limits, limit=limit, measured=measured)
+    except DataError:
+        raise
     except TidemillError:  # whatever is wrong is told by the check, or by the run
         return None
 

@@ -13,7 +13,7 @@ from tidemill.config.durations import show_duration
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
-from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.status import RUNNING, Status, describe_outage
 from tidemill.jobs.running.tuning import show_values
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.job import JobSpec
@@ -63,6 +63,7 @@ def describe_status(status: Status) -> str:
     parts += [f"{outcomes[name]:,} {name}" for name in ("dropped", "skipped", "quarantined") if outcomes[name]]
     parts.append(f"{status.records_per_s:,.1f} records/s")
     parts.append(f"{status.in_flight:,} in flight")
+    parts += [f"waiting for {outage['endpoint']} ({describe_outage(outage)})" for outage in status.outages]
     parts.append(f"{status.calls:,} calls")
     if status.attempts > status.calls:
         parts.append(f"{status.attempts:,} attempts")

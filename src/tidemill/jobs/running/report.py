@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.calls.endpoint_gate import Outage
 from tidemill.calls.meter import Meter
 from tidemill.disk import Disk
 from tidemill.errors import TidemillError
@@ -82,6 +83,30 @@ def explain_reason(reason: BaseException | str | None) -> str:
         return reason
     text = explain_error(reason)
     return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
+
+
+def explain_breach(breach: str, cause: str, *, failed: int, quarantined: int, output: str) -> str:
+    """Why too many failures ended a run, what became of the records, and how to see them.
+
+    Args:
+        breach: which bound was passed.
+        cause: what the last failure was, as far as this sitting knows.
+        failed, quarantined: records that failed, and those of them that are sealed: the others are tried again.
+    """
+    parts = [breach]
+    if cause:
+        parts.append(f"the last at {cause}")
+    if failed > quarantined:
+        again = f"{failed - quarantined:,} not sealed yet are tried again when the run goes on"
+        parts.append(f"of {failed:,} that failed {quarantined:,} are quarantined, and {again}")
+    if not quarantined:
+        return "; ".join(parts)
+    return "; ".join(parts) + f"\n  see them: tidemill show {output} --failures; again: tidemill retry {output}"
+
+
+def explain_outage(outage: Outage) -> str:
+    """That an endpoint was out of order when a run was stopped, and why."""
+    return f"{outage.endpoint} was out of order and calls waited: {outage.error}"
 
 
 def describe_calls(meter: Meter) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from tidemill.calls.wire import Transport
@@ -16,7 +17,7 @@ from tidemill.jobs.running.control import Orders, take_orders
 from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
-from tidemill.jobs.running.status import RUNNING, Status, StatusBoard
+from tidemill.jobs.running.status import RUNNING, Status, StatusBoard, describe_outage
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.window import Window
 from tidemill.resources.scope import Scope
@@ -36,7 +37,8 @@ class Runner:
         transport: makes what requests go through; HTTP by default.
         rng: where jitter comes from.
         on_status: told how far the run is, about once a second and at the end.
-        on_note: told in a line where the run goes on, once it is open, and that it was asked to stop from outside.
+        on_note: told in a line where the run goes on, once it is open; that an endpoint is out of order, and answers
+            again; and that the run was asked to stop from outside.
     """
 
     def __init__(
@@ -148,13 +150,24 @@ class Runner:
                 await sitting.lander.abandon()
 
     async def _tick(self, sitting: Sitting, board: StatusBoard) -> None:
+        known: set[str] = set()
         while True:
             status = sitting.describe(RUNNING)
+            known = self._note_outages(status, known)
             board.publish(status)
             self._on_status(status)
             await asyncio.sleep(TICK_S)
             self._obey(sitting, take_orders(sitting.run.folder))
             sitting.lander.tick()
+
+    def _note_outages(self, status: Status, known: AbstractSet[str]) -> set[str]:
+        """Tell of the endpoints that are newly out of order, and of those `known` to be that answer again."""
+        now = {outage["endpoint"]: outage for outage in status.outages}
+        for endpoint in now.keys() - known:
+            self._on_note(f"{endpoint} is out of order, calls wait: {describe_outage(now[endpoint])}")
+        for endpoint in known - now.keys():
+            self._on_note(f"{endpoint} answers again")
+        return set(now)
 
     def _obey(self, sitting: Sitting, orders: Orders) -> None:
         """Go by other limits; and stop as so many signals would, if that is more than what has come so far."""

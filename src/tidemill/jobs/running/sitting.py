@@ -27,9 +27,17 @@ from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
-from tidemill.jobs.running.report import Report, describe_calls, explain_reason, peak_rss_bytes
+from tidemill.jobs.records.outcomes import describe_error
+from tidemill.jobs.running.report import (
+    Report,
+    describe_calls,
+    explain_breach,
+    explain_outage,
+    explain_reason,
+    peak_rss_bytes,
+)
 from tidemill.jobs.running.request import RunRequest, Surroundings
-from tidemill.jobs.running.status import RUNNING, Status
+from tidemill.jobs.running.status import RUNNING, SHOWN_ERROR, Status
 from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
@@ -254,14 +262,28 @@ class Sitting:
             return ("raised" if error is self.lander.raised else "failed"), error
         breach = self.lander.breach or self.lander.errors.find_breach(at_end=not stopped)
         if breach is not None:
-            return "errors", breach
+            return "errors", self._explain_breach(breach)
         if stopped:
-            return "stopped", None
+            return "stopped", "; ".join(map(explain_outage, self.engine.find_outages())) or None
         limit = self.request.limit
         is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
         if is_limited:
             return "limit", None
         return "finished", None if self.has_worked else NOTHING_TO_RETRY if self.request.retry else NOTHING_TO_DO
+
+    def _explain_breach(self, breach: str) -> str:
+        failure, cause = self.lander.last_failure, ""
+        if failure is not None:
+            described = describe_error(failure.error)
+            message = described["message"].splitlines()[0][:SHOWN_ERROR]
+            cause = f"`{self.job.names[failure.step]}`: {described['type']}: {message}"
+        return explain_breach(
+            breach,
+            cause,
+            failed=self.lander.errors.failed,
+            quarantined=count_outcomes(self.run.counts)["quarantined"],
+            output=str(self.run.folder.output),
+        )
 
     @property
     def has_worked(self) -> bool:
@@ -310,6 +332,7 @@ class Sitting:
             details=describe_calls(self.meter),
             limits=show_limits(self.engine.lanes),
             tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
+            outages=[outage._asdict() for outage in self.engine.find_outages()] if state == RUNNING else (),
         )
 
     def _estimate_total(self) -> int | None:

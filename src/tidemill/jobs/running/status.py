@@ -11,9 +11,12 @@ from typing import Any
 
 import orjson
 
+from tidemill.config.durations import show_duration
 from tidemill.jobs.ledger.folder import RunFolder
 
 RUNNING = "running"
+SHOWN_ERROR = 160
+"""Characters of an error that are shown in a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Status:
         details: all that is counted of the calls, as a report has it.
         limits: those of each model, or step that calls without one, that can be changed while it runs, as in force.
         tuned: those of them whose limits were changed since this sitting began.
+        outages: of each endpoint that is out of order, what it keeps calls waiting for: `endpoint`, `error` and
+            `gives_up_s`, the seconds until the run ends for it.
     """
 
     state: str
@@ -50,6 +55,7 @@ class Status:
     details: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: Sequence[str] = ()
+    outages: Sequence[Mapping[str, Any]] = ()
     pid: int = field(default_factory=os.getpid)
     written_at: float = field(default_factory=time.time)
 
@@ -68,6 +74,13 @@ class Status:
     def to_json(self) -> bytes:
         """The status as a JSON file's bytes."""
         return orjson.dumps(asdict(self) | {"records_per_s": round(self.records_per_s, 2), "eta_s": self.eta_s})
+
+
+def describe_outage(outage: Mapping[str, Any]) -> str:
+    """What an endpoint out of order last answered, and how long it is waited for."""
+    error = " ".join(outage["error"].split())
+    shown = error if len(error) <= SHOWN_ERROR else f"{error[: SHOWN_ERROR - 1]}…"
+    return f"{shown}; gives up in {show_duration(outage['gives_up_s'])}"
 
 
 class StatusBoard:

@@ -102,7 +102,11 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
     if budget is None or (budget.usd is None and budget.tokens is None):
         return
     kind = "usd" if budget.usd is not None else "tokens"
-    for index, path, node in draft.find_calls():
+    calls = draft.find_calls()
+    if calls and all(node.find_model() is None and draft.steps[index].is_whole for index, _, node in calls):
+        hint = "what a function of a `call` step spends by itself is not seen: give its client a budget of its own"
+        yield draft.problem(("budget", kind), "it bounds nothing: no step asks a model", hint)
+    for index, path, node in calls:
         if not (draft.steps[index].is_whole and isinstance(node, Generate)):
             continue
         if not node.has_ceiling and not any(each.option == "max_tokens" for each in _list_misfits(node)):
@@ -112,7 +116,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
                 "set max_tokens: the most tokens a reply may have",
             )
     priced: list[Model] = [UNREADABLE]
-    for index, path, node in draft.find_calls() if budget.usd is not None else ():
+    for index, path, node in calls if budget.usd is not None else ():
         model = node.find_model()
         if model is None or model in priced or not draft.steps[index].is_whole or node.find_price() is not None:
             continue

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from tidemill.config.templates import Template
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.call import Call, takes_key
 from tidemill.models.calling import CallNode
 
+_BRACED = re.compile(r"\{ *([A-Za-z_]\w*) *\}")
+"""A name as Python's `str.format` takes it."""
+_PATH = re.compile(r"\S+")
+
 
 def find_notes(job: JobSpec) -> list[str]:
     """A sentence for each thing that `check` tells."""
-    return list(_note_side_effects(job))
+    return [*_note_sameness(job), *_note_side_effects(job)]
+
+
+def _note_sameness(job: JobSpec) -> Iterator[str]:
+    """Of each step that asks all records the same once: probably a column was meant."""
+    for name, node in zip(job.names[1:-1], job.steps, strict=True):
+        for label, _, call in node.iter_calls() if isinstance(node, CallNode) else ():
+            templates = [template for _, template in call.iter_templates()]
+            varies = any(template.variables for template in templates) or any(call.iter_columns())
+            if templates and not varies and getattr(call, "n", 1) == 1:
+                step = f"{name}.{label}" if label else name
+                yield f"step `{step}`: every record is asked the same: {_find_slip(templates, job.folder)}"
+
+
+def _find_slip(templates: Sequence[Template], folder: Path) -> str:
+    """What was probably meant by texts that use no column."""
+    for template in templates:
+        if found := _BRACED.search(template.text):
+            return f"write `{{{{ {found[1]} }}}}` for `{found[0]}`, if the column is meant"
+        if _PATH.fullmatch(template.text) and (folder / template.text).is_file():
+            return f"write `{{file: {template.text}}}` for the text of that file"
+    if not any(template.text.strip() for template in templates):
+        return "its text is empty; a column is written `{{ column }}`, a file `{file: prompt.txt}`"
+    return "its text uses no column; one is written `{{ column }}`"
 
 
 def _note_side_effects(job: JobSpec) -> Iterator[str]:
