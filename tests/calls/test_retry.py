@@ -126,13 +126,13 @@ def test_a_transient_error_carries_the_wait_the_server_asked_for() -> None:
 
 def test_failures_are_counted_by_cause() -> None:
     """An answer counts under its status, what is no answer under a word."""
-    assert find_cause(judged(429), answered=False) == "429"
-    assert [find_cause(judged(status), answered=False) for status in (307, 401, 503)] == ["307", "401", "503"]
-    assert find_cause(AttemptTimeoutError("late"), answered=False) == "timeout"
-    assert find_cause(UnreachableError("gone"), answered=False) == "connection"
-    assert find_cause(TransientCallError("cut"), answered=False) == "connection"
-    assert find_cause(TransientCallError("no JSON"), answered=True) == "garbage"
-    assert find_cause(TransientCallError("too long", status=200), answered=False) == "garbage"
+    assert find_cause(judged(429), REQUEST, answered=False) == "429"
+    assert [find_cause(judged(status), REQUEST, answered=False) for status in (307, 401, 503)] == ["307", "401", "503"]
+    assert find_cause(AttemptTimeoutError("late"), REQUEST, answered=False) == "timeout"
+    assert find_cause(UnreachableError("gone"), REQUEST, answered=False) == "connection"
+    assert find_cause(TransientCallError("cut"), REQUEST, answered=False) == "connection"
+    assert find_cause(TransientCallError("no JSON"), REQUEST, answered=True) == "garbage"
+    assert find_cause(TransientCallError("too long", status=200), REQUEST, answered=False) == "garbage"
 
 
 def test_only_what_speaks_of_the_endpoint_is_an_outage() -> None:

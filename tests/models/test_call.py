@@ -229,6 +229,30 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
     run_virtual(main())
 
 
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (tm.TransientCallError("api says 503"), "function"),
+        (tm.TransientCallError("busy", status=503), "503"),
+        (tm.PermanentCallError("gone"), "function"),
+        (ConnectionResetError("cut"), "function"),
+    ],
+)
+def test_a_failed_attempt_is_counted_as_the_function_s(error: Exception, counted: str) -> None:
+    """Or as the status that it says; and nobody may have billed it."""
+
+    async def fail(record: dict[str, Any]) -> None:
+        raise error
+
+    async def main() -> None:
+        meter = Meter()
+        [failure] = await call_in(meter, [{"id": 1}], fail, limits=Limits(max_attempts=2))
+        assert isinstance(failure, tm.CallError)
+        assert (set(meter.failures), meter.unknown_usage) == ({counted}, 0)
+
+    run_virtual(main())
+
+
 def test_what_will_not_pass_fails_the_record_as_it_is() -> None:
     """At once, with the function's own error."""
     for error in (ValueError("no such id"), tm.PermanentCallError("gone"), FlakyError("not named")):

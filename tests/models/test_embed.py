@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from tidemill.calls.wire import Request, Usage
 from tidemill.jobs.landing.arrow import build_batch, infer_schema
 from tidemill.models.embed import Embed, Embedder, Embedding, Vector
 from tidemill.models.embeddings import EmbeddingEndpoint
+from tidemill.testing import FaultServer
 
 MODEL = tm.model("openai/text-embedding-3-small")
 
@@ -96,12 +98,28 @@ def test_what_a_later_step_makes_of_a_vector_lands_as_it_is() -> None:
         ({"txt": "a"}, "expected a column `text`, got `txt`"),
         ({"text": 3}, "column `text`: expected a text, got 3"),
         ({"text": None}, "column `text`: expected a text, got null"),
+        ({"text": ""}, "column `text`: expected a text, got an empty one"),
         ("a", "columns"),
     ],
 )
 def test_a_record_without_the_text_fails(record: Any, told: str) -> None:
     with pytest.raises(tm.DataError, match=told):
         share(record)
+
+
+def test_a_template_that_comes_to_nothing_fails_too() -> None:
+    with pytest.raises(tm.DataError, match="`text`: expected a text, got an empty one"):
+        share({"title": ""}, column=None, text="{{ title }}")
+
+
+def test_empty_texts_are_not_sent(server: FaultServer, tmp_path: Path) -> None:
+    """One would have its whole batch refused, which is then sent again in halves."""
+    model = tm.model("openai/any", base_url=server.base_url, api_key="none", limits=tm.Limits(concurrency=1))
+    records = tm.from_iterable([{"text": "" if number % 9 == 4 else f"text {number}"} for number in range(27)])
+    report = records.embed(model, column="text").write(str(tmp_path / "out"), progress=False, max_errors=3)
+    assert (report.records["landed"], report.records["quarantined"]) == (24, 3)
+    assert sum(len(call.payload["input"]) for call in server.calls) == 24
+    assert set(report.calls["failures"].values()) <= {0}
 
 
 @pytest.mark.parametrize(

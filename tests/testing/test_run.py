@@ -216,6 +216,29 @@ def never(record: dict[str, Any]) -> None:
     raise AssertionError("it was to be answered by the script")
 
 
+@pytest.mark.parametrize(
+    ("reply", "dimensions", "told"),
+    [
+        ("oops", None, 'of an `embed` is a list of numbers, or how many are to follow from the text, got "oops"'),
+        (lambda asked: ["a"], None, "is a list of numbers, .* got a list of 1"),
+        (lambda asked: {"vector": [1.0]}, None, "is a list of numbers, .* got a mapping"),
+        (True, None, "is a list of numbers, .* got true"),
+        (0, None, "is a list of numbers, .* got 0"),
+        ([1.0, 2.0], 3, "expected a vector of 3 numbers, as all of its step have, got one of 2"),
+        (
+            lambda asked: [1.0] * (2 + asked.number // 2),
+            None,
+            "step `embed`, request 2: expected a vector of 2 numbers, as all of its step have, got one of 3",
+        ),
+    ],
+)
+def test_a_reply_that_is_no_vector_is_told_with_what_one_is(reply: Any, dimensions: int | None, told: str) -> None:
+    records = tm.from_iterable([{"text": f"review {number}"} for number in range(3)])
+    stream = records.embed("openai/text-embedding-3-small", column="text", dimensions=dimensions)
+    with pytest.raises(tm.ConfigError, match=told):
+        run(stream, {"embed": reply})
+
+
 def test_every_kind_of_step_that_asks_is_answered() -> None:
     """Vectors, functions, samples, streams, and the branches of a `gather`."""
     stream = (

@@ -376,7 +376,7 @@ class Lane:
         call.reservation = call.ticket = None
         if isinstance(error, CallError):
             mask_error(error, call.request)
-            self._meter.failures[find_cause(error, answered=call.answered)] += 1
+            self._meter.failures[find_cause(error, call.request, answered=call.answered)] += 1
             if not call.answered:
                 self._tell_breaker(call, error)
         self._return_probe(call)

@@ -147,17 +147,20 @@ def judge_response(response: Response, request: Request, *, wall_s: float) -> Ca
     )
 
 
-def find_cause(error: CallError, *, answered: bool) -> str:
-    """What a report counts an attempt's failure as: its status, `timeout`, `connection` or `garbage`.
+def find_cause(error: CallError, request: Request, *, answered: bool) -> str:
+    """What a report counts an attempt's failure as: its status, `timeout`, `connection`, `garbage` or `function`.
 
-    `answered` says that a 200 came and could not be used.
+    `answered` says that a 200 came and could not be used. What a user's function raises is `function`, unless it says
+    a status.
     """
     status = error.status
     if answered or (status is not None and status < 300):
         return "garbage"
     if status is not None:
         return str(status)
-    return "timeout" if isinstance(error, AttemptTimeoutError) else "connection"
+    if isinstance(error, AttemptTimeoutError):
+        return "timeout"
+    return "function" if request.is_free else "connection"
 
 
 def is_outage(error: CallError) -> bool:

@@ -195,17 +195,24 @@ class Embedder:
         return Embedding(value, usage)
 
     def _find_text(self, record: Record) -> str:
+        text, where = self._read_text(record)
+        if not isinstance(text, str):
+            raise DataError(f"expected a text, got {describe_value(text)}", where=where)
+        if not text:  # one alone has the whole batch answered 400
+            message = "expected a text, got an empty one, of which no endpoint gives a vector"
+            raise DataError(message, where=where, hint="leave such records out in front: filter")
+        return text
+
+    def _read_text(self, record: Record) -> tuple[Any, str]:
+        """What stands in place of the text, and where that is."""
         if self._node.text is not None:
-            return self._node.text.render(record)
+            return self._node.text.render(record), "`text`"
         column = self._node.column or ""
         if not isinstance(record, dict):
             raise no_columns(record)
         if column not in record:
             raise missing_column(column, record)
-        text = record[column]
-        if not isinstance(text, str):
-            raise DataError(f"expected a text, got {describe_value(text)}", where=f"column `{column}`")
-        return text
+        return record[column], f"column `{column}`"
 
 
 def _little_endian(vector: array[float]) -> array[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Never, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -182,7 +182,7 @@ class Model(Config, Askable):
     @classmethod
     def _check_name(cls, value: str, info: ValidationInfo) -> str:
         provider, slash, name = value.partition("/")
-        if not (provider and slash and name):
+        if not (provider.strip() and slash and name.strip()):
             raise PydanticCustomError(
                 "model_name",
                 "expected a model as provider/name, got `{name}`",
@@ -296,11 +296,12 @@ def model(
     params: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
     prompt_cache: bool | None = None,
+    **unknown: Never,
 ) -> Model:
     """The description of the model called `provider/name`; nothing is opened or called.
 
     Raises:
-        ConfigError: the name, or an argument, cannot be used; says which and the mend.
+        ConfigError: the name, or an argument, cannot be used or is unknown; says which and the mend.
     """
     given = {
         "model": name,
@@ -313,4 +314,4 @@ def model(
         "headers": headers,
         "prompt_cache": prompt_cache,
     }
-    return load_config(Model, {key: value for key, value in given.items() if value is not None})
+    return load_config(Model, {key: value for key, value in given.items() if value is not None} | unknown)

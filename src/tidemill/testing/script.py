@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from struct import pack
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote, urlsplit
 
 import orjson
@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response
 from tidemill.config.suggest import suggest
-from tidemill.errors import CallError, PermanentCallError, TidemillError, TransientCallError
+from tidemill.config.words import describe_value
+from tidemill.errors import CallError, ConfigError, PermanentCallError, TidemillError, TransientCallError
 from tidemill.testing.delivery import Delivery
 from tidemill.testing.formats.anthropic import AnthropicMessages
 from tidemill.testing.formats.embeddings import OpenAiEmbeddings, make_vector
@@ -91,14 +92,18 @@ class Script:
             reply = self._choose(asked)
             if callable(reply) and not isinstance(reply, (type, BaseException)):
                 reply = reply(asked)
-        except Exception as exc:
-            self.failure = self.failure or exc
-            raise PermanentCallError("the rehearsal cannot go on", of="run") from exc
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is raised when the run has ended
+            self.fail(exc)
         if isinstance(reply, type) and issubclass(reply, Exception):
             reply = reply(f"scripted for step `{asked.step}`")
         if isinstance(reply, Exception):
             raise copy.copy(reply)  # each attempt's error is told and counted by itself
         return reply.model_dump(mode="json") if isinstance(reply, BaseModel) else reply
+
+    def fail(self, error: Exception) -> NoReturn:
+        """End the run by `error`, the script's own."""
+        self.failure = self.failure or error
+        raise PermanentCallError("the rehearsal cannot go on", of="run") from error
 
     def _choose(self, asked: Asked) -> Any:
         step = asked.step
@@ -136,6 +141,7 @@ class ScriptTransport:
         self._script = script
         self._formats: dict[str, Format] = {"chat/completions": OpenAiChat(), "messages": AnthropicMessages()}
         self._embeddings = OpenAiEmbeddings()
+        self._lengths: dict[str, int] = {}  # of the vectors, by step
 
     async def send(self, request: Request, timeout_s: float) -> Response:
         """The reply of the step that the request's address names."""
@@ -176,20 +182,42 @@ class ScriptTransport:
     def _embed(self, step: str, ask: Ask) -> Response:
         body = ask.payload
         given = body["input"]
-        entries = []
+        entries: list[dict[str, Any]] = []
         for index, text in enumerate(given if isinstance(given, list) else [given]):
-            vector = self._script.answer(self._script.note(step, prompt=text, body=body))
-            if isinstance(vector, Response):
-                return vector
-            if isinstance(vector, int):
-                vector = make_vector(text, vector).tolist()
-            entries.append({"object": "embedding", "index": index, "embedding": vector})
+            asked = self._script.note(step, prompt=text, body=body)
+            reply = self._script.answer(asked)
+            if isinstance(reply, Response):
+                return reply
+            entries.append({"object": "embedding", "index": index, "embedding": self._make_vector(asked, reply)})
         if body.get("encoding_format") == "base64":
             entries = [{**entry, "embedding": _encode_vector(entry["embedding"])} for entry in entries]
         tokens = self._embeddings.count_usage(ask, ()).input_tokens
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         told = {"object": "list", "data": entries, "model": body.get("model"), "usage": usage}
         return Response(200, {"content-type": JSON}, orjson.dumps(told))
+
+    def _make_vector(self, asked: Asked, reply: Any) -> list[float]:
+        """The vector that a reply stands for; another one than the step can land ends the run."""
+        vector = _read_vector(asked.prompt, reply)
+        where = f"step `{asked.step}`, request {asked.number}"
+        if vector is None:
+            expected = "a list of numbers, or how many are to follow from the text"
+            message = f"the reply of an `embed` is {expected}, got {describe_value(reply)}"
+            self._script.fail(ConfigError(message, where=where))
+        length = (asked.body or {}).get("dimensions") or self._lengths.setdefault(asked.step, len(vector))
+        if len(vector) != length:
+            message = f"expected a vector of {length} numbers, as all of its step have, got one of {len(vector)}"
+            self._script.fail(ConfigError(message, where=where))
+        return vector
+
+
+def _read_vector(text: str, reply: Any) -> list[float] | None:
+    """The numbers of a vector, None where the reply is none."""
+    if type(reply) is int and reply > 0:
+        return make_vector(text, reply).tolist()
+    numbers = reply.tolist() if hasattr(reply, "tolist") else reply
+    is_vector = isinstance(numbers, (list, tuple)) and numbers and all(type(each) in (int, float) for each in numbers)
+    return list(numbers) if is_vector else None
 
 
 def _encode_vector(vector: Sequence[float]) -> str:
