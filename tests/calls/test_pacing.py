@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.pace import SLOWEST_S, Pace
+from tidemill.calls.pace import LONGEST_S, Pace
 from tidemill.calls.search import NEAR_RATIO
 from tidemill.calls.throughput import Throughput
 
@@ -60,7 +60,7 @@ def test_a_refusal_brings_it_to_what_was_carried() -> None:
         throughput.send(100.0 + row)
         throughput.refuse(100.0 + row)
         pace.throttle(100.0 + row, throughput)
-    assert pace.rate == 1.0 / SLOWEST_S
+    assert pace.rate == 1.0 / LONGEST_S
 
 
 def test_it_goes_as_often_as_it_says() -> None:

@@ -179,7 +179,12 @@ def test_wrong_content_is_logged_and_changes_nothing(folder: Path, caplog: pytes
         report = far.run()
     assert (report.outcome, far.max_in_flight, report.tuned, far.notes) == ("finished", 2, [], [])
     text = caplog.text
-    for said in ("from 1 to 10,000", "did you mean `concurrency`?", "`tune` cannot be 7", "no model of this job is called"):
+    for said in (
+        "from 1 to 10,000",
+        "did you mean `concurrency`?",
+        "`tune` cannot be 7",
+        "no model of this job is called",
+    ):
         assert said in text
 
 

@@ -60,7 +60,7 @@ class Admission:
         self._limits = limits
         self._meter = meter
         self._estimates = estimates
-        self._governor = Governor(limits.to_range(), rng=rng)
+        self._governor = Governor(limits.to_range(), rng=rng, longest_s=limits.outage_s / 10)
         self._slots = SlotGate(self._governor.limit)
         self._pacing = TimedGate(self._loop)
         rates = limits.to_rates()

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tidemill.calls.allowance import Allowance, Told, find_told, tells_allowance
 from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
-from tidemill.calls.pace import EXPRESSED, Pace
+from tidemill.calls.pace import EXPRESSED, LONGEST_S, Pace
 from tidemill.calls.quota import Cost
 from tidemill.calls.strays import FEW_RATIO, Strays
 from tidemill.calls.throughput import Throughput
@@ -56,14 +56,23 @@ class Governor:
 
     Args:
         bounds: of the limit.
+        longest_s: seconds between two attempts at most where all are refused.
         wall: gives the seconds since the epoch, which some headers count in.
     """
 
-    def __init__(self, bounds: ConcurrencyRange, *, rng: random.Random, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        bounds: ConcurrencyRange,
+        *,
+        rng: random.Random,
+        longest_s: float = LONGEST_S,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._wall = wall
+        self._longest_s = longest_s
         self.limit = AdaptiveLimit(bounds)
         self._rng = rng
-        self._pace = Pace()
+        self._pace = Pace(self._longest_s)
         self._throughput = Throughput()
         self._strays = Strays()
         self._allowances: tuple[Allowance, ...] = ()
@@ -173,7 +182,7 @@ class Governor:
         if not again:
             return False
         self.limit.restore(again)
-        self._pace = Pace()
+        self._pace = Pace(self._longest_s)
         return True
 
     def _carried(self, now: float) -> float:

@@ -13,9 +13,10 @@ ROUND_S: Final = 0.5
 """A rate is known to be let through after so long."""
 COURSE: Final = Course(probe_ratio=0.02, growth=1.15)
 """Slower than that of calls in flight: a rate too high is refused by whole windows (`test_governor`)."""
-SLOWEST_S: Final = 30.0
-"""Seconds between two attempts at most. A row of refusals goes down to half of what a minute carried, or one a second
-where that was more: less would leave a window unused that begins anew, and more a storm where refusals count."""
+LONGEST_S: Final = 30.0
+"""Seconds between two attempts at most, as far as nothing else is said. A row of refusals goes down to half of what a
+minute carried, or one a second where that was more: less would leave a window unused that begins anew, and more would
+be a storm where refusals count."""
 EXPRESSED: Final = 4
 """Calls in flight from which on their number, and not their rate, is what is bounded."""
 BRIEF_S: Final = 0.01
@@ -29,9 +30,13 @@ class Pace:
     was let through lately, taking in the time in which nothing was; grows quickly back to near that rate and slowly
     beyond it (additive increase, multiplicative decrease, on the rate); a row of refusals halves it, down to half of
     what a minute carried, or one attempt a second. Where few are refused, it keeps to half of what a minute carried.
+
+    Args:
+        longest_s: seconds between two attempts at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = LONGEST_S) -> None:
+        self._longest_s = longest_s
         self._search: Search | None = None
         self._next_at = float("-inf")
         self._grown_at = 0.0
@@ -69,7 +74,7 @@ class Pace:
             rate = 0.0 if mark == UNKNOWN else min(search.value, SHARE * mark)
         if throughput.refused_ratio < FEW_RATIO:
             rate = max(rate, throughput.lately(now) / 2)
-        search.fall(max(rate, min(1.0, max(throughput.lately(now) / 2, 1.0 / SLOWEST_S))), mark=mark)
+        search.fall(max(rate, min(1.0, max(throughput.lately(now) / 2, 1.0 / self._longest_s))), mark=mark)
         self._next_at = max(self._next_at, now + 1.0 / search.value)
         self._grown_at = now
 
