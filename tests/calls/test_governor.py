@@ -96,8 +96,16 @@ def test_a_quota_that_changes_is_followed(headers: bool, share: float, kind: Win
 def test_a_capacity_is_found(status: int) -> None:
     """Calls in flight, beyond which a server refuses, whichever way it says so."""
     found = drive(Load(capacity=Capacity(concurrency=50, status=status), **SILENT), seconds=60, warm_up_s=10)
-    assert found.goodput >= 0.85
+    assert found.goodput >= 0.9
     assert found.refused_ratio <= 0.1
+
+
+def test_a_capacity_is_found_by_calls_of_many_lengths() -> None:
+    """From the first second on; and one that halves and doubles each 20 s."""
+    latency = Latency(kind="lognormal", median_s=0.15, sigma=0.25, max_s=0.6)
+    load = Load(latency=latency, capacity=Capacity(concurrency=31), **SILENT)
+    assert drive(load, seconds=40, latency_s=0.0).goodput >= 0.93
+    assert drive(Load(capacity=Capacity(concurrency=100, steps=HALVES), **SILENT), seconds=80).goodput >= 0.85
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.6])

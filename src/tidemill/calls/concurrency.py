@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from tidemill.calls.gradient import Gradient
-from tidemill.calls.search import NEAR_RATIO, UNKNOWN, Course, Search
+from tidemill.calls.search import UNKNOWN, Course, Search
 
 DECREASE_RATIO: Final = 0.7
 """What is left of the limit after an event that says nothing better (CUBIC's beta, RFC 9438)."""
 THROUGHPUT_SHARE: Final = 0.95
 """Of the calls that the far side was seen to carry, those that are sent after it refused one."""
+LESS_RATIO: Final = 0.75
+"""Of the limit: what was carried is less than that only where more than a few were too much; the rest is chance."""
 REFUSED: Final = Course(probe_ratio=0.02, growth=1.5, least=1.0)
 QUEUED: Final = Course(probe_ratio=0.02, growth=1.0, least=0.25)
 """Where a queue was met rather than a refusal, more calls gain little."""
@@ -128,7 +130,9 @@ class AdaptiveLimit:
     def _congest(self, epoch: int, value: float, *, mark: float) -> bool:
         if epoch != self.epoch:
             return False
-        self._shrink_to(min(value, NEAR_RATIO * self._search.value), mark=mark, course=REFUSED)
+        before = self._search.value
+        kept = value if value < LESS_RATIO * before else THROUGHPUT_SHARE * before
+        self._shrink_to(kept, mark=mark, course=REFUSED)
         return True
 
     def _shrink_to(self, value: float, *, mark: float, course: Course) -> None:

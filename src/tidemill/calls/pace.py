@@ -11,6 +11,8 @@ from tidemill.calls.throughput import Throughput
 SHARE: Final = 0.95
 ROUND_S: Final = 0.5
 """A rate is known to be let through after so long."""
+LATELY_S: Final = 1.0
+"""What went through over so long may go again if it was more than the mark: calls in flight may be what is bounded."""
 COURSE: Final = Course(probe_ratio=0.02, growth=1.15)
 """Slower than that of calls in flight: a rate too high is refused by whole windows (`test_governor`)."""
 LONGEST_S: Final = 30.0
@@ -71,7 +73,8 @@ class Pace:
         if not self._is_refused:
             self._is_refused = True
             mark = self._measure(now, mark, throughput)
-            rate = 0.0 if mark == UNKNOWN else min(search.value, SHARE * mark)
+            carried = max(mark, throughput.per_second(now, LATELY_S))
+            rate = 0.0 if mark == UNKNOWN else min(search.value, SHARE * carried)
         if throughput.refused_ratio < FEW_RATIO:
             rate = max(rate, throughput.lately(now) / 2)
         search.fall(max(rate, min(1.0, max(throughput.lately(now) / 2, 1.0 / self._longest_s))), mark=mark)
