@@ -23,7 +23,7 @@ import uvloop
 from children import raise_file_limit, tell
 from client_aiohttp import GC_THRESHOLDS
 from driving import drive
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import (
     AttemptTimeoutError,
     Request,

@@ -17,7 +17,7 @@ from calls import write_options
 from children import run_child
 from driving import WARM_UP
 from rows import Cell, Row, Setting, render_ratio
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import Request, Response
 from tidemill.disk import Disk
 from tidemill.jobs.running.report import Report

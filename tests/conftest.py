@@ -18,7 +18,7 @@ import psutil
 import pytest
 import uvloop
 
-from tidemill.models.local import open_local_server
+from tidemill.models.local.server import open_local_server
 from tidemill.testing import FaultServer
 
 JOIN_S = 5.0

@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 import tidemill as tm
-from tidemill.models.local import check_local_model
-from tidemill.models.weights import SMOLLM2, embedded_weights, find_embedded_weights
+from tidemill.models.local.server import check_local_model
+from tidemill.models.local.weights import SMOLLM2, embedded_weights, find_embedded_weights
 from tidemill.view.reports import print_report
 
 LIMIT = 48

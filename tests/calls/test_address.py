@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidemill.calls.address import Origin, Proxy, find_route, render_connect
+from tidemill.calls.http.address import Origin, Proxy, find_route, render_connect
 from tidemill.version import __version__
 
 

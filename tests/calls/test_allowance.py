@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.calls.allowance import Allowance, Told, find_told, tells_allowance
-from tidemill.calls.quota import NO_COST, Cost
+from tidemill.calls.admission.allowance import Allowance, Told, find_told, tells_allowance
+from tidemill.calls.admission.quota import NO_COST, Cost
 
 
 def test_openai_tells_what_is_left() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tidemill.calls.concurrency import AdaptiveLimit, ConcurrencyRange
+from tidemill.calls.admission.concurrency import AdaptiveLimit, ConcurrencyRange
 from tidemill.calls.limits import AUTO, Concurrency
 
 BOUNDS = st.tuples(st.integers(1, 50), st.integers(0, 50), st.integers(0, 500)).map(

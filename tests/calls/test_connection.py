@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rawserver import OK, post, serve_raw
 
-from tidemill.calls import connection, encoding, pool
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http import connection, encoding, pool
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.errors import TransientCallError
 from tidemill.testing.clock import run_virtual
 

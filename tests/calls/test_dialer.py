@@ -12,10 +12,10 @@ import pytest
 import trustme
 from rawserver import OK, RawServer, listen, open_full, post, relay, serve_raw
 
-from tidemill.calls.address import Origin
-from tidemill.calls.dialer import Dialer, interleave
-from tidemill.calls.pool import Pool
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.address import Origin
+from tidemill.calls.http.dialer import Dialer, interleave
+from tidemill.calls.http.pool import Pool
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import Response, UnreachableError
 from tidemill.errors import CallError, PermanentCallError
 

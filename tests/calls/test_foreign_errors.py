@@ -13,10 +13,10 @@ import pytest
 from farloop import Act, FarLoop
 from rawserver import post
 
-from tidemill.calls import address, connection, dialer, encoding, heads, pool, ramp
-from tidemill.calls.connection import CutError, HandOnError, OversizeError
-from tidemill.calls.dialer import ProxyRefusedError
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http import address, connection, dialer, encoding, heads, pool, ramp
+from tidemill.calls.http.connection import CutError, HandOnError, OversizeError
+from tidemill.calls.http.dialer import ProxyRefusedError
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import NOT_SENT, Request, Response, UnreachableError
 from tidemill.errors import CallError, TransientCallError
 

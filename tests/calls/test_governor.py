@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from loads import drive
 
-from tidemill.calls.concurrency import ConcurrencyRange
-from tidemill.calls.governor import Governor
-from tidemill.calls.quota import NO_COST
+from tidemill.calls.admission.concurrency import ConcurrencyRange
+from tidemill.calls.admission.governor import Governor
+from tidemill.calls.admission.quota import NO_COST
 from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps, WindowKind
 
 SILENT = {"limit_headers": False, "retry_after": False}

@@ -8,7 +8,7 @@ import msgspec.structs
 import pytest
 from rawserver import OK, listen, post, serve_raw
 
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import AttemptTimeoutError, Request
 from tidemill.errors import TransientCallError
 

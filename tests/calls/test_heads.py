@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 from rawserver import post, serve_raw
 
-from tidemill.calls.heads import MOST_BYTES, MOST_HEADS, Heads
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.heads import MOST_BYTES, MOST_HEADS, Heads
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import Response
 
 HEADERS = {"content-length": "2"}

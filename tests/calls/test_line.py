@@ -4,7 +4,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.line import Line
+from tidemill.calls.admission.line import Line
 
 EVENTS = st.lists(st.tuples(st.sampled_from(["join", "again", "cancel", "grant", "late"]), st.integers(0, 50)))
 

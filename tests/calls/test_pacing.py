@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.pace import LONGEST_S, Pace
-from tidemill.calls.search import NEAR_RATIO
-from tidemill.calls.throughput import Throughput
+from tidemill.calls.admission.pace import LONGEST_S, Pace
+from tidemill.calls.admission.search import NEAR_RATIO
+from tidemill.calls.admission.throughput import Throughput
 
 
 def carry(throughput: Throughput, rate: float, start: float, stop: float) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tidemill.calls.address import Origin, Proxy
-from tidemill.calls.connection import Connection
-from tidemill.calls.dialer import Dialer, MakeConnection
-from tidemill.calls.pool import KEEP_ALIVE_S, Pool
-from tidemill.calls.ramp import FIRST_DIALS, MOST_DIALS
+from tidemill.calls.http.address import Origin, Proxy
+from tidemill.calls.http.connection import Connection
+from tidemill.calls.http.dialer import Dialer, MakeConnection
+from tidemill.calls.http.pool import KEEP_ALIVE_S, Pool
+from tidemill.calls.http.ramp import FIRST_DIALS, MOST_DIALS
 from tidemill.testing.clock import run_virtual
 
 FAR = Origin("http", "far.example", 80)

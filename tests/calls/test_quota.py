@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.quota import NO_COST, Cost, Quota, QuotaRates, Reservation, share_quota
+from tidemill.calls.admission.quota import NO_COST, Cost, Quota, QuotaRates, Reservation, share_quota
 from tidemill.errors import ConfigError
 
 GAPS = st.floats(0, 5) | st.just(0.0) | st.floats(50, 70)

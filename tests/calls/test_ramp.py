@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls import ramp
-from tidemill.calls.ramp import Ramp
+from tidemill.calls.http import ramp
+from tidemill.calls.http.ramp import Ramp
 
 
 def test_it_doubles_with_every_round() -> None:

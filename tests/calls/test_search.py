@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.calls.search import NEAR_RATIO, UNKNOWN, Course, Search
+from tidemill.calls.admission.search import NEAR_RATIO, UNKNOWN, Course, Search
 
 STEADY = Course(probe_ratio=0.02, growth=1.0)
 COURSES = st.builds(Course, probe_ratio=st.floats(0.001, 1.0), growth=st.floats(1.0, 2.0), least=st.floats(0.0, 2.0))

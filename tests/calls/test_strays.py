@@ -1,6 +1,6 @@
 import pytest
 
-from tidemill.calls.strays import FEW_RATIO, LEAST_RATIO, MEMORY_S, TELLING, Strays
+from tidemill.calls.admission.strays import FEW_RATIO, LEAST_RATIO, MEMORY_S, TELLING, Strays
 
 
 def refuse(strays: Strays, times: int, *, start: float = 0.0, carried: float, ratio: float) -> float | None:

@@ -23,8 +23,8 @@ from answer import Answer
 from rawserver import listen, open_full, relay
 
 from tidemill.calls.engine import Engine
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.limits import Limits
-from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, Usage
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 from tidemill.testing.faults import Fault, Faults, FaultServer

@@ -17,7 +17,7 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, Map, Select
 from tidemill.data.steps import record_function
-from tidemill.models.generate import Generate
+from tidemill.models.steps.generate import Generate
 from tidemill.testing import FaultServer
 
 

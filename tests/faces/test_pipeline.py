@@ -13,7 +13,7 @@ from pydantic import BaseModel
 import tidemill as tm
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Select
-from tidemill.models.generate import Generate
+from tidemill.models.steps.generate import Generate
 from tidemill.testing import Fault, Faults, FaultServer
 
 Record = dict[str, Any]

@@ -30,10 +30,10 @@ from tidemill.calls.limits import Budget, Limits
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Map
 from tidemill.jobs.running.inspect import count_reasons, read_failures, read_replies
-from tidemill.models.branches import Gather
-from tidemill.models.call import Call
-from tidemill.models.embed import Embed
 from tidemill.models.model import Model
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call
+from tidemill.models.steps.embed import Embed
 from tidemill.testing import FaultServer, error_response
 
 STEPS = """\

@@ -34,9 +34,9 @@ from tidemill.calls.wire import Response
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import FlatMap
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.branches import Gather
-from tidemill.models.call import Call
-from tidemill.models.embed import Embed
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call
+from tidemill.models.steps.embed import Embed
 from tidemill.testing import CrashDisk, error_response
 
 CALLED: list[str] = []

@@ -14,7 +14,7 @@ import tidemill as tm
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.weights import embedded_weights
+from tidemill.models.local.weights import embedded_weights
 
 
 @pytest.fixture
@@ -51,9 +51,10 @@ async def test_a_finished_run_starts_nothing_again(folder: Path, caplog: pytest.
     """The server of the sitting that did the work is stopped with it."""
     shutil.copy(embedded_weights(), folder / "mine.gguf")
     job, far = job_of(folder, local("mine.gguf")), FarSide()
-    with caplog.at_level(logging.INFO, "tidemill.models.local"):
+    logger = "tidemill.models.local.server"
+    with caplog.at_level(logging.INFO, logger):
         assert (await run_job(job, far)).records["landed"] == 6
-        told = [record.getMessage().split()[1] for record in caplog.records if record.name == "tidemill.models.local"]
+        told = [record.getMessage().split()[1] for record in caplog.records if record.name == logger]
         assert told == ["serves", "stopped"]
     (folder / "mine.gguf").write_bytes((folder / "cut.gguf").read_bytes())
     report = await run_job(job, far)

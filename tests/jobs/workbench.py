@@ -31,8 +31,8 @@ from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
-from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.models.steps.generate import Generate
 from tidemill.protocols import Source
 from tidemill.testing import ScriptedTransport, chat_response, error_response
 

@@ -22,18 +22,18 @@ import trustme
 import tidemill as tm
 from tidemill.calls.budget import BudgetLedger, Pricing, Spend
 from tidemill.calls.engine import Engine
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Budget, Limits
 from tidemill.calls.outgoing import Reply
-from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request, Transport
 from tidemill.errors import CallError
-from tidemill.models.batching import Batching
-from tidemill.models.embed import Embed, Embedder, Embedding
 from tidemill.models.endpoints import find_headers, find_transport, make_embedding_endpoint, make_endpoint
+from tidemill.models.formats.streaming import StreamedCall
 from tidemill.models.messages import Message
 from tidemill.models.options import Options
-from tidemill.models.streaming import StreamedCall
+from tidemill.models.steps.batching import Batching
+from tidemill.models.steps.embed import Embed, Embedder, Embedding
 from tidemill.testing import Fault, Faults, FaultServer
 
 MESSAGES: list[Message] = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hi."}]

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 import tidemill as tm
 from tidemill.calls.wire import Request, Response
-from tidemill.models.client import Client
+from tidemill.models.clients.client import Client
 from tidemill.models.messages import Reply
 from tidemill.testing import Fault, Faults, FaultServer, ScriptedTransport, chat_response, error_response
 

@@ -14,13 +14,13 @@ from pydantic import BaseModel, Field
 import tidemill as tm
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
-from tidemill.models.anthropic import MAX_IMAGE_TOKENS, MessagesEndpoint, parse_reply
-from tidemill.models.constrained import constrained_schema
 from tidemill.models.endpoints import make_endpoint
-from tidemill.models.generate import Generate
-from tidemill.models.generator import Generator
+from tidemill.models.formats.anthropic import MAX_IMAGE_TOKENS, MessagesEndpoint, parse_reply
+from tidemill.models.formats.constrained import constrained_schema
 from tidemill.models.messages import Message, Part, Reply
 from tidemill.models.options import Options
+from tidemill.models.steps.generate import Generate
+from tidemill.models.steps.generator import Generator
 from tidemill.testing import FaultServer
 
 LONG = "Be kind. " * 100

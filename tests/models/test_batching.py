@@ -18,7 +18,7 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
-from tidemill.models.batching import Batching, share_out
+from tidemill.models.steps.batching import Batching, share_out
 from tidemill.testing import STALL, ScriptedTransport, error_response, run_virtual
 
 ENDPOINT = "https://api.example/v1"

@@ -26,8 +26,8 @@ from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import AttemptTimeoutError, Request
 from tidemill.jobs.window.opening import count_slots
-from tidemill.models.call import Call, Caller, Value
-from tidemill.models.calling import KEY_HEADER
+from tidemill.models.steps.call import Call, Caller, Value
+from tidemill.models.steps.calling import KEY_HEADER
 from tidemill.resources.threads import Threads
 from tidemill.testing import ScriptedTransport, run_virtual
 

@@ -20,8 +20,8 @@ from labels import GOOD, Label
 
 import tidemill as tm
 from tidemill.data.fingerprints import describe_value
-from tidemill.models.generate import Generate
 from tidemill.models.messages import Message
+from tidemill.models.steps.generate import Generate
 from tidemill.testing import Fault, Faults, FaultServer
 
 
@@ -459,7 +459,7 @@ def test_a_process_ends_quietly_with_calls_in_flight(server: FaultServer) -> Non
 def test_a_model_by_itself_loads_no_jobs() -> None:
     """What asks is small: no pyarrow, no pipeline."""
     script = (
-        "import sys, tidemill as tm, tidemill.models.client; tm.model('openai/x');"
+        "import sys, tidemill as tm, tidemill.models.clients.client; tm.model('openai/x');"
         "print(sorted({'pyarrow', 'tidemill.jobs', 'tidemill.stream'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)

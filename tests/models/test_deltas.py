@@ -13,8 +13,8 @@ import pytest
 
 import tidemill as tm
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, Usage
-from tidemill.models.client import Client
-from tidemill.models.deltas import Deltas
+from tidemill.models.clients.client import Client
+from tidemill.models.clients.deltas import Deltas
 from tidemill.testing import chat_response, error_response
 
 STALL = object()

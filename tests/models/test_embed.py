@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import tidemill as tm
 from tidemill.calls.wire import Request, Usage
 from tidemill.jobs.landing.arrow import build_batch, infer_schema
-from tidemill.models.embed import Embed, Embedder, Embedding, Vector
-from tidemill.models.embeddings import EmbeddingEndpoint
+from tidemill.models.formats.embeddings import EmbeddingEndpoint
+from tidemill.models.steps.embed import Embed, Embedder, Embedding, Vector
 from tidemill.testing import FaultServer
 
 MODEL = tm.model("openai/text-embedding-3-small")

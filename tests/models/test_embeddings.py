@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import tidemill as tm
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
-from tidemill.models.embeddings import EmbeddingEndpoint
 from tidemill.models.endpoints import make_embedding_endpoint
+from tidemill.models.formats.embeddings import EmbeddingEndpoint
 
 ENDPOINT = EmbeddingEndpoint("http://far/v1", "m", {"authorization": "Bearer k"})
 

@@ -15,10 +15,10 @@ from labels import GOOD, Label
 
 import tidemill as tm
 from tidemill.calls.wire import Request
-from tidemill.models.generate import Generate
-from tidemill.models.generator import MAX_THREADS, Generator
+from tidemill.models.formats.openai import ChatEndpoint
 from tidemill.models.messages import Reply
-from tidemill.models.openai import ChatEndpoint
+from tidemill.models.steps.generate import Generate
+from tidemill.models.steps.generator import MAX_THREADS, Generator
 from tidemill.testing import Call, Fault, Faults, FaultServer
 
 

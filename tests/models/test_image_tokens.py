@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.models.image_size import Size, measure_image, measure_url
-from tidemill.models.image_tokens import find_rule
+from tidemill.models.images.size import Size, measure_image, measure_url
+from tidemill.models.images.tokens import find_rule
 
 
 def png(width: int, height: int) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.errors import DataError
-from tidemill.models.images import bound_input, make_image, sniff_image
+from tidemill.models.images.images import bound_input, make_image, sniff_image
 from tidemill.models.messages import Message
 
 STARTS = {

@@ -27,7 +27,7 @@ from tidemill.models.endpoints import (
     make_embedding_endpoint,
     make_endpoint,
 )
-from tidemill.models.litellm import LitellmTransport
+from tidemill.models.formats.litellm import LitellmTransport
 from tidemill.models.options import Options
 from tidemill.testing import Fault, Faults, FaultServer
 

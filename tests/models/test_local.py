@@ -16,8 +16,8 @@ import aiohttp
 import pytest
 
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.models.local import check_local_model, open_local_server
-from tidemill.models.weights import embedded_weights
+from tidemill.models.local.server import check_local_model, open_local_server
+from tidemill.models.local.weights import embedded_weights
 
 SCHEMA = {
     "type": "object",
@@ -133,7 +133,7 @@ def test_interpreter_exit_stops_an_open_server_without_a_word() -> None:
     """A program that never leaves the block ends by itself, with its own exit code; stdout and stderr stay its own."""
     program = """
 import sys, threading, urllib.request
-from tidemill.models.local import open_local_server
+from tidemill.models.local.server import open_local_server
 block = open_local_server("local/smollm2", slots=1)
 url = block.__enter__()
 body = b'{"messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 2000}'
@@ -153,7 +153,7 @@ sys.exit(7)
 
 def test_debug_logging_shows_the_log_of_llama_cpp(capfd: pytest.CaptureFixture[str]) -> None:
     """Its own log stays silent, and comes to stderr when Tidemill's logger is at DEBUG."""
-    logger = logging.getLogger("tidemill.models.local")
+    logger = logging.getLogger("tidemill.models.local.server")
     with open_local_server("local/smollm2", slots=1, context_tokens=256):
         pass
     assert capfd.readouterr().err == ""
@@ -200,7 +200,7 @@ def test_weights_that_llama_cpp_refuses(tmp_path: Path) -> None:
         open_local_server("local/cut.gguf", folder=tmp_path),
     ):
         pass
-    assert "set the logger `tidemill.models.local` to DEBUG" in caught.value.hint
+    assert "set the logger `tidemill.models.local.server` to DEBUG" in caught.value.hint
 
 
 def test_without_xllamacpp(monkeypatch: pytest.MonkeyPatch) -> None:

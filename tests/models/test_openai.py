@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
+from tidemill.models.formats.openai import MAX_IMAGE_TOKENS, ChatEndpoint, parse_reply
 from tidemill.models.messages import Message, Part, Reply
-from tidemill.models.openai import MAX_IMAGE_TOKENS, ChatEndpoint, parse_reply
 from tidemill.models.options import Options
 
 

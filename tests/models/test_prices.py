@@ -11,7 +11,7 @@ import tidemill as tm
 from tidemill.calls.budget import Pricing
 from tidemill.calls.limits import LongRates
 from tidemill.calls.wire import Usage
-from tidemill.models.client import Client
+from tidemill.models.clients.client import Client
 from tidemill.models.model import PROVIDERS, Model, describe_prices
 from tidemill.models.prices import PRICES, PRICES_DATE, find_price
 from tidemill.testing import ScriptedTransport, chat_response

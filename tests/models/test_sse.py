@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.models.sse import Event, EventParser, is_event_stream
+from tidemill.models.formats.sse import Event, EventParser, is_event_stream
 
 
 def parse(*chunks: bytes) -> list[Event]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
-from tidemill.models import anthropic, openai
-from tidemill.models.anthropic_stream import MessageStream
-from tidemill.models.chat_stream import ChatStream
+from tidemill.models.formats import anthropic, openai
+from tidemill.models.formats.anthropic_stream import MessageStream
+from tidemill.models.formats.chat_stream import ChatStream
 from tidemill.models.messages import Reply
 
 

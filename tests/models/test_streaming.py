@@ -14,10 +14,10 @@ from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import PermanentCallError, TransientCallError
+from tidemill.models.formats.openai import ChatEndpoint
+from tidemill.models.formats.streaming import StreamedCall
 from tidemill.models.messages import Reply
-from tidemill.models.openai import ChatEndpoint
 from tidemill.models.options import Options
-from tidemill.models.streaming import StreamedCall
 from tidemill.testing import run_virtual
 
 ENDPOINT = ChatEndpoint("http://far/v1", "m", {}, Options(stream=True))

@@ -17,7 +17,7 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.calls.estimates import BYTES_PER_TOKEN, Ratio
+from tidemill.calls.admission.estimates import BYTES_PER_TOKEN, Ratio
 from tidemill.calls.wire import Request, Usage
 from tidemill.models.tokens import MESSAGE_TOKENS, REPLY_TOKENS, TokenCounter, find_counter
 from tidemill.models.vocabulary import Vocabulary, find_vocabulary

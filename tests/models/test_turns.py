@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tidemill as tm
-from tidemill.models.generate import Generate
+from tidemill.models.steps.generate import Generate
 from tidemill.testing import FaultServer
 
 USER = {"role": "user", "content": "hi"}

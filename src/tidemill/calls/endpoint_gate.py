@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from tidemill.calls.admission.line import Line
 from tidemill.calls.breaker import Breaker
-from tidemill.calls.line import Line
 from tidemill.calls.wire import UnreachableError
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 

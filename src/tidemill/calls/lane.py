@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec.structs
 
-from tidemill.calls.admission import OVERLOADED, Admission
+from tidemill.calls.admission.admission import OVERLOADED, Admission
+from tidemill.calls.admission.estimates import InputCounter, TokenEstimates
+from tidemill.calls.admission.gates import TimedGate
 from tidemill.calls.budget import Pricing
 from tidemill.calls.budget_gate import BudgetGate
 from tidemill.calls.credentials import mask_error
 from tidemill.calls.endpoint_gate import EndpointGate
-from tidemill.calls.estimates import InputCounter, TokenEstimates
-from tidemill.calls.gates import TimedGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send

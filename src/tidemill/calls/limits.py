@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import ConfigDict, Field, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.calls.concurrency import ConcurrencyRange
-from tidemill.calls.quota import QuotaRates
+from tidemill.calls.admission.concurrency import ConcurrencyRange
+from tidemill.calls.admission.quota import QuotaRates
 from tidemill.config.durations import Duration
 from tidemill.config.model import Config
 from tidemill.config.words import describe_value

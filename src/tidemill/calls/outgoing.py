@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from tidemill.calls.admission import Entry
+from tidemill.calls.admission.admission import Entry
+from tidemill.calls.admission.estimates import InputCounter
 from tidemill.calls.budget import Spend
-from tidemill.calls.estimates import InputCounter
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import CallError
 

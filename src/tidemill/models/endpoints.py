@@ -9,19 +9,19 @@ from typing import Any
 
 import msgspec.structs
 
-from tidemill.calls.address import check_headers
 from tidemill.calls.credentials import register_credentials
+from tidemill.calls.http.address import check_headers
 from tidemill.calls.wire import Request, Transport
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.models.anthropic import MessagesEndpoint, iter_misfits
-from tidemill.models.embeddings import EmbeddingEndpoint
-from tidemill.models.endpoint import Endpoint
-from tidemill.models.litellm import SCHEME, LitellmTransport, check_litellm
-from tidemill.models.local import check_local_model, open_local_server
+from tidemill.models.formats.anthropic import MessagesEndpoint, iter_misfits
+from tidemill.models.formats.embeddings import EmbeddingEndpoint
+from tidemill.models.formats.endpoint import Endpoint
+from tidemill.models.formats.litellm import SCHEME, LitellmTransport, check_litellm
+from tidemill.models.formats.openai import ChatEndpoint
+from tidemill.models.local.server import check_local_model, open_local_server
 from tidemill.models.messages import Message
 from tidemill.models.model import PROVIDERS, Model
-from tidemill.models.openai import ChatEndpoint
 from tidemill.models.options import Misfit, Options
 from tidemill.resources.demand import OnDemand
 

@@ -21,17 +21,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tidemill.calls.address import check_address, check_headers
+from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, suggest
-from tidemill.models.askable import Askable
+from tidemill.models.clients.askable import Askable
 from tidemill.models.prices import PRICES_DATE, find_price
 
 if TYPE_CHECKING:
-    from tidemill.models.client import Client
+    from tidemill.models.clients.client import Client
 
 T = TypeVar("T")
 
@@ -270,7 +270,7 @@ class Model(Config, Askable):
         return self.provider == "local" and self.base_url is None
 
     def _get_client(self) -> Client:
-        from tidemill.models.client import get_client  # which needs the engine; a description needs none
+        from tidemill.models.clients.client import get_client  # which needs the engine; a description needs none
 
         return get_client(self)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from tidemill.calls.estimates import InputCounter, Ratio
+from tidemill.calls.admission.estimates import InputCounter, Ratio
 from tidemill.calls.wire import Request, Usage
 from tidemill.models.vocabulary import Vocabulary, find_vocabulary
 

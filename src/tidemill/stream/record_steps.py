@@ -26,11 +26,11 @@ from tidemill.data.nodes.single import (
     Unbatch,
     WithColumns,
 )
-from tidemill.models.branches import Gather
-from tidemill.models.call import Call
-from tidemill.models.embed import Embed
-from tidemill.models.generate import Generate
 from tidemill.models.model import Model
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call
+from tidemill.models.steps.embed import Embed
+from tidemill.models.steps.generate import Generate
 
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
@@ -264,7 +264,7 @@ class RecordSteps(ABC, Generic[T]):
             output: a Pydantic model that the reply must be of; the column then holds its JSON form.
             into: the column.
             max_tokens: the most tokens a reply may have, or `{"column": name}` of the column that says so.
-            **options: the other fields of `tidemill.models.generate.Generate`: `system`, `messages`, `examples`,
+            **options: the other fields of `tidemill.models.steps.generate.Generate`: `system`, `messages`, `examples`,
                 `images`, `n`, `temperature`, `top_p`, `seed`, `stop`, `stream`, `params`, `max_reasks`, `name`,
                 `on_error`.
         """
@@ -295,7 +295,7 @@ class RecordSteps(ABC, Generic[T]):
             text: in its place, a Jinja template over the record's columns.
             into: the column of the vector, a list of floats; in Parquet `list<float>` of 32 bits and one length.
             dimensions: how long the vectors are to be; by default as the model has them.
-            **options: the other fields of `tidemill.models.embed.Embed`: `batch_size`, `batch_tokens`, `params`,
+            **options: the other fields of `tidemill.models.steps.embed.Embed`: `batch_size`, `batch_tokens`, `params`,
                 `name`, `on_error`.
         """
         given = {"model": model, "column": column, "text": text, "into": into, "dimensions": dimensions}

@@ -25,9 +25,9 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.checks import check_job
 from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.branches import Gather
-from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.calling import CallNode
 from tidemill.protocols import Record
 from tidemill.testing.clock import run_virtual
 from tidemill.testing.script import Asked, Script, ScriptTransport, address_step, script_function

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from tidemill.errors import ConfigError, DataError
 from tidemill.jobs.landing.shape import find_no_record
-from tidemill.models.embed import Vector
+from tidemill.models.steps.embed import Vector
 from tidemill.protocols import Record
 
 _SCALARS: Mapping[type, pa.DataType] = {

@@ -11,14 +11,14 @@ import orjson
 
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Usage
-from tidemill.models.call import Call
-from tidemill.models.calling import CallNode
-from tidemill.models.embed import Embed, Embedder
 from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
-from tidemill.models.generate import Generate
-from tidemill.models.generator import Generator
-from tidemill.models.image_size import measure_url
-from tidemill.models.image_tokens import UNKNOWN_SIZE, find_rule
+from tidemill.models.images.size import measure_url
+from tidemill.models.images.tokens import UNKNOWN_SIZE, find_rule
+from tidemill.models.steps.call import Call
+from tidemill.models.steps.calling import CallNode
+from tidemill.models.steps.embed import Embed, Embedder
+from tidemill.models.steps.generate import Generate
+from tidemill.models.steps.generator import Generator
 from tidemill.models.tokens import TokenCounter
 from tidemill.protocols import Record
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tidemill.calls.admission.quota import SHARE_RATIO
 from tidemill.calls.budget import Pricing
 from tidemill.calls.limits import Limits
-from tidemill.calls.quota import SHARE_RATIO
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.nodes.single import Drop, Rename, Select
@@ -19,8 +19,8 @@ from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.jobs.live.asking import Asked, StepAsking, open_asking, price_tokens
 from tidemill.jobs.live.sampling import Sample, SampleLimits, sample_source
 from tidemill.jobs.records.outcomes import explain_error
-from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
+from tidemill.models.steps.calling import CallNode
 from tidemill.models.tokens import TokenCounter, find_counter
 from tidemill.protocols import Source
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from tidemill.calls.engine import Engine
-from tidemill.calls.transport import HttpTransport
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.nodes.node import step_names
 from tidemill.data.steps import enter_steps

@@ -13,8 +13,8 @@ from typing import Any, Self
 import msgspec.structs
 
 from tidemill.calls.engine import Engine
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.outgoing import Send
-from tidemill.calls.transport import HttpTransport
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.steps import enter_steps
@@ -22,8 +22,8 @@ from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps
 from tidemill.jobs.window.steps import FunctionStep, Kept, Line, WindowStep
-from tidemill.models.call import make_key
-from tidemill.models.calling import KEY_HEADER
+from tidemill.models.steps.call import make_key
+from tidemill.models.steps.calling import KEY_HEADER
 from tidemill.resources.scope import Scope
 
 OnCall = Callable[[str, Request, Kept | None], None]

@@ -28,7 +28,7 @@ from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
 from tidemill.jobs.spec.flow import has_workers
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.embed import Embedding
+from tidemill.models.steps.embed import Embedding
 
 MEASURED_PARTS = 8
 MEASURED_CALLS = 5_000

@@ -184,6 +184,6 @@ class Runner:
 
 
 def _http_transport() -> Transport:
-    from tidemill.calls.transport import HttpTransport
+    from tidemill.calls.http.transport import HttpTransport
 
     return HttpTransport()

@@ -43,8 +43,8 @@ from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
-from tidemill.models.calling import CallNode
 from tidemill.models.model import Model, describe_prices
+from tidemill.models.steps.calling import CallNode
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 

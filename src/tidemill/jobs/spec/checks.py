@@ -17,10 +17,10 @@ from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers, list_misfits
-from tidemill.models.generate import Generate
-from tidemill.models.local import check_local_model
+from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
 from tidemill.models.options import Misfit
+from tidemill.models.steps.generate import Generate
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:

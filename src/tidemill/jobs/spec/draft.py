@@ -13,9 +13,9 @@ from tidemill.data.nodes.node import Node, number_names
 from tidemill.errors import Problem
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
-from tidemill.models.calling import CallNode
 from tidemill.models.model import Model
-from tidemill.models.table import CALL_NODES
+from tidemill.models.steps.calling import CallNode
+from tidemill.models.steps.table import CALL_NODES
 from tidemill.protocols import Source
 
 _CALL_KINDS = frozenset(node.kind for node in CALL_NODES)

@@ -45,7 +45,7 @@ from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.models.model import Model
-from tidemill.models.table import CALL_NODES
+from tidemill.models.steps.table import CALL_NODES
 from tidemill.protocols import Source
 
 NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)

@@ -22,7 +22,7 @@ from tidemill.errors import ConfigError, DataError, Problem, ResourceError, Tide
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
-from tidemill.models.calling import CallNode
+from tidemill.models.steps.calling import CallNode
 from tidemill.models.structured import find_fields
 
 Outputs = dict[str, Any]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tidemill.config.templates import Template
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.models.call import Call, takes_key
-from tidemill.models.calling import CallNode
+from tidemill.models.steps.call import Call, takes_key
+from tidemill.models.steps.calling import CallNode
 
 _BRACED = re.compile(r"\{ *([A-Za-z_]\w*) *\}")
 """A name as Python's `str.format` takes it."""

@@ -17,19 +17,19 @@ from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
 from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, Way, WindowStep
-from tidemill.models.batching import Batching
-from tidemill.models.branches import Gather
-from tidemill.models.call import Call, Caller, Value
-from tidemill.models.calling import CallNode, Runner
-from tidemill.models.embed import Embed, Embedder, Embedding
-from tidemill.models.endpoint import Endpoint
 from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
-from tidemill.models.generate import MAX_REASKS, MAX_SAMPLES, Generate
-from tidemill.models.generator import Generator
+from tidemill.models.formats.endpoint import Endpoint
+from tidemill.models.formats.streaming import StreamedCall
 from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
-from tidemill.models.streaming import StreamedCall
+from tidemill.models.steps.batching import Batching
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call, Caller, Value
+from tidemill.models.steps.calling import CallNode, Runner
+from tidemill.models.steps.embed import Embed, Embedder, Embedding
+from tidemill.models.steps.generate import MAX_REASKS, MAX_SAMPLES, Generate
+from tidemill.models.steps.generator import Generator
 from tidemill.resources.scope import Scope
 
 MOST_WORKERS = 4_096

@@ -15,8 +15,8 @@ from tidemill.data.failures import exit_error
 from tidemill.data.hooks import BoundHooks
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
-from tidemill.models.batching import Batching
-from tidemill.models.calling import Ask, Runner, hook_run
+from tidemill.models.steps.batching import Batching
+from tidemill.models.steps.calling import Ask, Runner, hook_run
 
 
 class Kept(Reply, Protocol):

@@ -29,9 +29,9 @@ from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import Kept, Line, WindowStep
-from tidemill.models.batching import Batching
-from tidemill.models.call import make_key
-from tidemill.models.calling import KEY_HEADER
+from tidemill.models.steps.batching import Batching
+from tidemill.models.steps.call import make_key
+from tidemill.models.steps.calling import KEY_HEADER
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""

@@ -1,0 +1,1 @@
+"""Models asked by themselves, outside jobs."""

@@ -1,0 +1,113 @@
+"""`Feed`: items made on a session's loop, taken in batches by plain Python or by another loop."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from tidemill.errors import StateError
+from tidemill.models.clients.session import Session, SessionClosed
+
+T = TypeVar("T")
+
+
+class Producer(Protocol[T]):
+    """Makes the items; lives on the session's loop."""
+
+    async def next_batch(self) -> list[T]:
+        """The next items, in order; none at the end."""
+        ...
+
+    def cancel(self) -> None:
+        """End it: whatever is in flight is cancelled."""
+        ...
+
+
+class Feed(Generic[T]):
+    """Takes the items of a producer; nothing is opened before the first is asked for. Threads: any, one at a time.
+
+    Dropped or closed before its end, it cancels what is in flight.
+
+    Args:
+        open_session: gives the session, opened if it is not.
+        produce: makes the producer.
+    """
+
+    def __init__(self, open_session: Callable[[], Session], produce: Callable[[Session], Producer[T]]) -> None:
+        self._open_session = open_session
+        self._produce = produce
+        self._ready: deque[T] = deque()
+        self._source: tuple[Session, Producer[T]] | None = None
+        self._is_closed = False
+        self._finalizer: weakref.finalize[[Session, Callable[[], None]], Feed[T]] | None = None
+
+    def take(self) -> T:
+        """The next item.
+
+        Raises:
+            StopIteration: there is none.
+            StateError: the client was closed in between.
+        """
+        if not self._ready:
+            self._fill()
+        if not self._ready:
+            self.close()
+            raise StopIteration
+        return self._ready.popleft()
+
+    async def atake(self) -> T:
+        """As `take`, awaited in another loop; raises `StopAsyncIteration` at the end."""
+        if not self._ready:
+            await self._afill()
+        if not self._ready:
+            self.close()
+            raise StopAsyncIteration
+        return self._ready.popleft()
+
+    def close(self) -> None:
+        """Cancel what is in flight, and forget what was not taken; may be called twice."""
+        self._is_closed = True
+        self._ready.clear()
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def _fill(self) -> None:
+        if self._is_closed:
+            return
+        session, producer = self._begin()
+        try:
+            self._ready.extend(session.run(producer.next_batch))
+        except BaseException as exc:
+            self._break(exc)
+            raise
+
+    async def _afill(self) -> None:
+        if self._is_closed:
+            return
+        session, producer = self._begin()
+        try:
+            self._ready.extend(await session.arun(producer.next_batch))
+        except BaseException as exc:
+            self._break(exc)
+            raise
+
+    def _begin(self) -> tuple[Session, Producer[T]]:
+        if self._source is None:
+            session = self._open_session()
+            producer = self._produce(session)
+            self._source = (session, producer)
+            self._finalizer = weakref.finalize(self, _cancel, session, producer.cancel)
+        return self._source
+
+    def _break(self, error: BaseException) -> None:
+        self.close()
+        if isinstance(error, SessionClosed):
+            raise StateError(
+                "the client was closed before all was taken", hint="take all of it first, then close the client"
+            ) from None
+
+
+def _cancel(session: Session, cancel: Callable[[], None]) -> None:
+    session.call(cancel)

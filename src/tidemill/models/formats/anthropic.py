@@ -1,0 +1,221 @@
+"""The Anthropic messages wire format: a request's bytes from messages, a reply from a response.
+
+Source: the API reference of `POST /v1/messages` and the guides "Structured outputs", "Prompt caching" and "Vision"
+(platform.claude.com, read in November 2026).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tidemill.calls.credentials import find_keys
+from tidemill.calls.wire import Request, Response
+from tidemill.errors import ConfigError
+from tidemill.models.formats.anthropic_fields import find_refusal, parse_usage
+from tidemill.models.formats.anthropic_stream import MessageStream
+from tidemill.models.formats.chat_fields import count
+from tidemill.models.formats.constrained import constrained_schema
+from tidemill.models.formats.endpoint import join_address
+from tidemill.models.formats.refusals import explain_body
+from tidemill.models.formats.sse import is_event_stream
+from tidemill.models.images.images import bound_input
+from tidemill.models.messages import Message, Part, Reply
+from tidemill.models.options import Misfit, Options
+from tidemill.models.structured import reply_schema
+
+SCHEMA_INSTRUCTION = "Answer with nothing but JSON that follows this JSON Schema:\n"
+"""What a block of the system prompt begins with that tells the schema, which is its rest."""
+VERSION = "2023-06-01"
+
+MAX_IMAGE_TOKENS = 4_784
+"""The most one image comes to: models from Claude Opus 4.7 on scale it down to that many patches of 28 x 28 pixels."""
+_FORMAT_TOKENS = 1_024
+"""A bound on the system prompt that a format adds ("the input token count will be slightly higher"; not said by how
+much); the schema itself is in the body."""
+_MIN_CACHED_BYTES = 512
+"""The fewest tokens that any model caches (others want 1,024 or 4,096), and a token has at least one byte: a shorter
+prefix is not marked. One that is too short for its model only is marked for nothing, and at no cost."""
+_CACHED = {"type": "ephemeral"}
+_EXPECTED = "a message as JSON"
+
+
+class MessagesEndpoint:
+    """Where one Claude model is asked, and how.
+
+    Args:
+        base_url: up to and including the version (`https://api.anthropic.com/v1`).
+        model: the name the endpoint knows it by.
+        headers: as sent with every request, the credentials among them.
+        options: how it is to answer.
+        caches: whether shared messages are marked to be kept in the provider's prompt cache.
+        constrains: whether the endpoint holds replies to a schema; where not, or where it cannot hold them to this
+            one, the schema is a part of the system prompt.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        headers: Mapping[str, str],
+        options: Options,
+        *,
+        caches: bool = True,
+        constrains: bool = True,
+    ) -> None:
+        self.base_url = base_url
+        self._url = join_address(base_url, "/messages")
+        self._headers = {"content-type": "application/json", "anthropic-version": VERSION, **headers}
+        self._keys = find_keys(headers, base_url)
+        self._options = options
+        self._caches = caches
+        self._constrains = constrains
+        self._model = model
+        self._own = self._plan(options)
+
+    def build_request(self, messages: Sequence[Message], overrides: Mapping[str, Any] | None = None) -> Request:
+        """The request that asks `messages`: equal arguments give equal bytes.
+
+        Raises:
+            ConfigError: there is no `max_tokens`, or there is an option that the format does not have.
+        """
+        plan = self._plan(self._options.override(overrides)) if overrides else self._own
+        if plan.problem:
+            raise ConfigError(plan.problem, hint=plan.hint)
+        system, turns = self._split(messages, plan.instruction)
+        body = plan.head + (b',"system":' + orjson.dumps(system) if system else b"")
+        body += b',"messages":' + orjson.dumps(turns) + b"}"
+        most = bound_input(messages, len(body), MAX_IMAGE_TOKENS)
+        if plan.has_format:
+            most = (len(body) if most is None else most) + _FORMAT_TOKENS
+        return Request(self._url, self._headers, body, plan.ceiling, most)
+
+    def parse_reply(self, response: Response) -> Reply:
+        """The reply in a successful response to one of the requests, with `***` where it repeats their key.
+
+        Raises:
+            TransientCallError, PermanentCallError: as the function `parse_reply`.
+        """
+        reply = parse_reply(response)
+        return reply.masked(self._keys) if self._keys else reply
+
+    def open_stream(self) -> MessageStream:
+        """What takes the pieces of one response that comes as an event stream."""
+        return MessageStream(self._keys)
+
+    def _plan(self, options: Options) -> _Plan:
+        return _Plan(self._model, options, constrains=self._constrains)
+
+    def _split(self, messages: Sequence[Message], instruction: str) -> tuple[list[dict[str, Any]], list[Any]]:
+        """The blocks of the system prompt, and the turns; the last shared block is marked where that is worth it."""
+        system: list[dict[str, Any]] = []
+        turns: list[dict[str, Any]] = []
+        shared_bytes, last_shared = 0, None
+        if instruction:
+            system.append({"type": "text", "text": instruction})
+        for message in messages:
+            content, role = message["content"], message["role"]
+            is_shared = self._caches and message.get("shared", False)
+            if role != "system" and isinstance(content, str) and not is_shared:
+                turns.append({"role": role, "content": content})
+                continue
+            blocks = _blocks(content)
+            if role == "system":
+                system += blocks
+            else:
+                turns.append({"role": role, "content": blocks})
+            if is_shared and blocks:
+                shared_bytes += len(orjson.dumps(blocks))
+                last_shared = blocks[-1]
+        if last_shared is not None and shared_bytes >= _MIN_CACHED_BYTES:
+            last_shared["cache_control"] = _CACHED
+        return system, turns
+
+
+class _Plan:
+    """What requests with one set of options have in common.
+
+    Attributes:
+        head: the body up to the system prompt, without its end.
+        ceiling: the most output tokens it allows.
+        instruction: what the system prompt says of the form of the reply; empty where the endpoint sees to it.
+        has_format: whether the endpoint holds the reply to a schema.
+        problem: why there can be no request, with `hint` the mend; empty when there can.
+    """
+
+    def __init__(self, model: str, options: Options, *, constrains: bool) -> None:
+        fields: dict[str, Any] = {
+            "max_tokens": options.max_tokens,
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            "stop_sequences": options.stop,
+            "stream": options.stream or None,
+        }
+        fields = {name: value for name, value in fields.items() if value is not None} | dict(options.params)
+        self.instruction = ""
+        schema = None
+        if options.output is not None:
+            schema = constrained_schema(options.output) if constrains else None
+            if schema is None:
+                text = orjson.dumps(reply_schema(options.output)).decode()
+                self.instruction = SCHEMA_INSTRUCTION + text
+            else:
+                config = fields.get("output_config")
+                form = {"format": {"type": "json_schema", "schema": schema}}
+                fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
+        self.has_format = schema is not None
+        self.head = orjson.dumps({"model": model, **fields})[:-1]
+        self.ceiling = count(fields.get("max_tokens")) or None
+        _, self.problem, self.hint = next(iter_misfits(options), Misfit("", "", ""))
+
+
+def iter_misfits(options: Options) -> Iterator[Misfit]:
+    """What stands between `options` and a request in this format."""
+    if {"max_tokens": options.max_tokens, **options.params}["max_tokens"] is None:
+        message = "the Anthropic format needs max_tokens, and none is set"
+        yield Misfit("max_tokens", message, "set max_tokens: the most tokens a reply may have")
+    if options.seed is not None:
+        yield Misfit("seed", "the Anthropic format has no seed", "leave out seed")
+
+
+def _blocks(content: str | list[Part]) -> list[dict[str, Any]]:
+    """The blocks of a message; an empty text, which the API refuses, is left out."""
+    parts: list[Part] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return [_block(part) for part in parts if part["type"] != "text" or part["text"]]
+
+
+def _block(part: Part) -> dict[str, Any]:
+    if part["type"] == "text":
+        return {"type": "text", "text": part["text"]}
+    url = part["url"]
+    if not url.startswith("data:"):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    kind, _, data = url.removeprefix("data:").partition(";base64,")
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+
+
+def parse_reply(response: Response) -> Reply:
+    """The reply in a successful response, whole or as an event stream.
+
+    Raises:
+        TransientCallError: the body is no message; another attempt may bring one.
+        PermanentCallError: the body is an error object sent with a success status.
+    """
+    if response.body[:1] != b"{" and is_event_stream(response.body):
+        stream = MessageStream()
+        stream.feed(response.body)
+        return stream.reply()
+    try:
+        body = orjson.loads(response.body)
+        if body["type"] == "message":
+            blocks = [(block["type"], block) for block in body["content"]]
+            text = "".join([block["text"] for kind, block in blocks if kind == "text"])
+            thought = "".join([block["thinking"] for kind, block in blocks if kind == "thinking"])
+            reason, usage = body.get("stop_reason") or "", parse_usage(body.get("usage"))
+            return Reply(text, reason, usage, find_refusal(reason, body.get("stop_details")), thought)
+    except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
+        pass
+    # Outside the handler: the parser's own error holds the whole body, which may repeat the request's key.
+    raise explain_body(response, _EXPECTED)

@@ -1,0 +1,1 @@
+"""Images in questions: what they are, how large, and how many tokens."""

@@ -1,0 +1,11 @@
+"""Every step that makes outside calls."""
+
+from __future__ import annotations
+
+from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call
+from tidemill.models.steps.calling import CallNode
+from tidemill.models.steps.embed import Embed
+from tidemill.models.steps.generate import Generate
+
+CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather)
