@@ -10,7 +10,8 @@ import sys
 from array import array
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import orjson
 
@@ -23,7 +24,8 @@ from tidemill.models.formats.refusals import explain_body
 _EXPECTED = "embeddings as JSON"
 
 
-class Vectors(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Vectors:
     """The vectors of one request's texts, in their order; what `Batching` takes apart.
 
     Attributes:
@@ -34,15 +36,8 @@ class Vectors(NamedTuple):
     values: Sequence[array[float]]
     usage: Usage | None = None
 
-    @property
-    def is_cut(self) -> bool:
-        """A vector is whole."""
-        return False
-
-    @property
-    def first_token_s(self) -> float | None:
-        """They come all at once."""
-        return None
+    is_cut: ClassVar[bool] = False
+    first_token_s: ClassVar[float | None] = None
 
 
 class EmbeddingEndpoint:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec.structs
 
 from tidemill.calls.lane import Lane
-from tidemill.calls.outgoing import Send
+from tidemill.calls.outgoing import Reply, Send
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import ConfigError, PermanentCallError, TransientCallError
 
@@ -23,22 +23,15 @@ _REFUSED = frozenset({400, 413, 422})
 """Answers that blame the request's content: of a batch, one record may be to blame."""
 
 
-class Batch(Protocol[T_co]):
-    """What the replies to the shares of one request come to.
+class Batch(Reply, Protocol[T_co]):
+    """What the replies to the shares of one request come to, all together.
 
     Attributes:
         values: of each share, in their order.
-        usage: tokens billed for all of them together, None when the server did not say.
     """
 
     @property
     def values(self) -> Sequence[T_co]: ...
-    @property
-    def usage(self) -> Usage | None: ...
-    @property
-    def is_cut(self) -> bool: ...
-    @property
-    def first_token_s(self) -> float | None: ...
 
 
 class Joining(Protocol[T_contra]):

@@ -6,7 +6,8 @@ import sys
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import orjson
 from pydantic import Field, model_validator
@@ -102,7 +103,8 @@ class Embed(CallNode):
             yield ("column",), self.column
 
 
-class Embedding(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Embedding:
     """One text's vector.
 
     Attributes:
@@ -113,15 +115,8 @@ class Embedding(NamedTuple):
     vector: array[float]
     usage: Usage | None = None
 
-    @property
-    def is_cut(self) -> bool:
-        """A vector is whole."""
-        return False
-
-    @property
-    def first_token_s(self) -> float | None:
-        """It comes at once."""
-        return None
+    is_cut: ClassVar[bool] = False
+    first_token_s: ClassVar[float | None] = None
 
     def describe(self) -> str:
         """The vector as a person reads it: its length and how it begins."""
