@@ -11,7 +11,7 @@ import pytest
 
 import tidemill as tm
 from conftest import Command
-from tidemill.config.functions import import_object
+from tidemill.config.types.functions import import_object
 from tidemill.jobs.running.report import Report
 from tidemill.testing import FaultServer
 

@@ -13,7 +13,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from tidemill.config.report import render_report
+from tidemill.config.report.rendering import render_report
 from tidemill.config.secrets import mask
 from tidemill.errors import ConfigError, DataError, StateError, TidemillError
 from tidemill.resources.process import find_exit_code, sigterm_as_interrupt

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tidemill.config.document import Document, KeyPath
-from tidemill.config.report import render_report
+from tidemill.config.layers.document import Document, KeyPath
+from tidemill.config.report.rendering import render_report
 from tidemill.errors import ConfigError, Place
 
 # Generated documents: every key and every leaf holds a token of its own, `K7Z`, amid what YAML must quote.

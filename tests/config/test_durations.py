@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.config.durations import Duration, parse_duration, show_duration
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.config.types.durations import Duration, parse_duration, show_duration
 from tidemill.errors import ConfigError
 
 

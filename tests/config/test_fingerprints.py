@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
+from tidemill.config.types.fingerprints import fingerprint_function, fingerprint_schema
 from tidemill.errors import ConfigError
 
 _numbers = count()
@@ -160,7 +160,7 @@ def test_a_global_that_no_statement_assigns_counts_by_its_value() -> None:
 
 SCRIPT = """
 from pydantic import BaseModel, field_validator
-from tidemill.config.fingerprints import fingerprint_function, fingerprint_schema
+from tidemill.config.types.fingerprints import fingerprint_function, fingerprint_schema
 N = 1
 class Kind:
     def __init__(self, n=0): self.n = [Kind]

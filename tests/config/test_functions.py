@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.functions import Function, Schema, import_object, to_import_path
 from tidemill.config.model import Config
+from tidemill.config.types.functions import Function, Schema, import_object, to_import_path
 from tidemill.errors import ConfigError
 
 

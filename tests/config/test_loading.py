@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import apply_overrides, load_config, validate_document
 from tidemill.config.model import Config
-from tidemill.config.report import render_report
+from tidemill.config.report.rendering import render_report
 from tidemill.errors import ConfigError
 
 

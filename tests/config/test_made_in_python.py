@@ -7,7 +7,7 @@ import pickle
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, validate_document
 from tidemill.config.model import Config
 from tidemill.config.words import plain

@@ -12,12 +12,12 @@ from pydantic import AnyUrl, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cases import load_cases
-from tidemill.config.document import Document
-from tidemill.config.functions import Function, Schema
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
-from tidemill.config.report import problem_at, raise_problems, render_report
-from tidemill.config.templates import Template
+from tidemill.config.report.rendering import problem_at, raise_problems, render_report
+from tidemill.config.types.functions import Function, Schema
+from tidemill.config.types.templates import Template
 from tidemill.errors import ConfigError, Place, Problem
 
 

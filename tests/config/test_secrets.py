@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, SecretStr, model_validator
 
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, validate_document
 from tidemill.config.model import Config
-from tidemill.config.report import render_report
+from tidemill.config.report.rendering import render_report
 from tidemill.config.secrets import find_key, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.errors import ConfigError
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
-from tidemill.config.templates import Template
+from tidemill.config.types.templates import Template
 from tidemill.errors import DataError
 
 _PIECES = st.sampled_from(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, computed_field
 
 import tidemill as tm
 from cases import load_cases
-from tidemill.config.templates import Template
+from tidemill.config.types.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
 from tidemill.jobs.spec.notes import find_notes

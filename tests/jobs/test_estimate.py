@@ -444,7 +444,7 @@ def test_a_reply_is_at_least_the_shortest_json_of_its_schema() -> None:
 
 
 def test_a_stand_in_has_every_field() -> None:
-    from tidemill.config.templates import Template
+    from tidemill.config.types.templates import Template
 
     assert Template("{{ a }} {{ a.b }} {{ a.b.c }} {{ a['d'] | upper }}").render({"a": StandIn()}) == (
         "value value value VALUE"

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.admission.concurrency import ConcurrencyRange
 from tidemill.calls.admission.quota import QuotaRates
-from tidemill.config.durations import Duration
 from tidemill.config.model import Config
+from tidemill.config.types.durations import Duration
 from tidemill.config.words import describe_value
 
 PICO_USD_PER_USD = 10**12

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
-from tidemill.config.report import raise_problems
-from tidemill.config.validation import explain_errors
+from tidemill.config.report.rendering import raise_problems
+from tidemill.config.report.validation import explain_errors
 
 
 class Config(BaseModel):

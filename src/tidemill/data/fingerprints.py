@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.config.functions import fingerprint_function, fingerprint_schema
 from tidemill.config.secrets import is_secret_key, mask
-from tidemill.config.templates import Template
+from tidemill.config.types.functions import fingerprint_function, fingerprint_schema
+from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node
 
 

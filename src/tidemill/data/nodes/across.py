@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.numbers import check_int64
+from tidemill.config.types.numbers import check_int64
 from tidemill.data.nodes.node import CountNode, Node
 from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import PrivateAttr, model_validator
 
-from tidemill.config.functions import Function
 from tidemill.config.model import Config
+from tidemill.config.types.functions import Function
 from tidemill.data.hooks import BoundHooks
 
 OnError = Literal["raise", "quarantine", "skip"]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.functions import Function
+from tidemill.config.types.functions import Function
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
 from tidemill.data.tokenizing import Tokenizer, find_eos
 

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationInfo, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.functions import fingerprint_function, import_object, to_import_path
 from tidemill.config.model import Config
+from tidemill.config.types.functions import fingerprint_function, import_object, to_import_path
 from tidemill.data.items import compare_items, open_items
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, StateError

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_val
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
-from tidemill.config.numbers import check_int64
+from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format

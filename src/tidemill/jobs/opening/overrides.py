@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tidemill.calls.credentials import label_endpoint
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.config.secrets import is_secret_key, mask
 
 

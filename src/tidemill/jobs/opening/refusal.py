@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.report import raise_problems
+from tidemill.config.report.rendering import raise_problems
 from tidemill.errors import ConfigError, Problem, StateError
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.database import explaining_disk
 from tidemill.jobs.ledger.folder import RunFolder

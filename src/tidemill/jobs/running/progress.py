@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tidemill.config.durations import show_duration
+from tidemill.config.types.durations import show_duration
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.running.runner import Runner

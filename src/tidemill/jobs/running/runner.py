@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 
 from tidemill.calls.wire import Transport
-from tidemill.config.durations import show_duration
+from tidemill.config.types.durations import show_duration
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.control import Orders, take_orders

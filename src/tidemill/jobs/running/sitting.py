@@ -12,7 +12,7 @@ from typing import Any
 from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
-from tidemill.config.durations import show_duration
+from tidemill.config.types.durations import show_duration
 from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps
 from tidemill.errors import BudgetError, ConfigError

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.config.durations import show_duration
+from tidemill.config.types.durations import show_duration
 from tidemill.jobs.ledger.folder import RunFolder
 
 RUNNING = "running"

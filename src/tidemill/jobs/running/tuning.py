@@ -9,9 +9,9 @@ from typing import Any
 
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import TUNABLE, Limits
-from tidemill.config.document import Document
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config
-from tidemill.config.report import raise_problems
+from tidemill.config.report.rendering import raise_problems
 from tidemill.config.suggest import list_names, suggest
 from tidemill.errors import ConfigError, Problem
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.document import Document, KeyPath
-from tidemill.config.functions import fingerprint_schema
+from tidemill.config.layers.document import Document, KeyPath
 from tidemill.config.loading import apply_overrides
-from tidemill.config.report import raise_problems
+from tidemill.config.report.rendering import raise_problems
+from tidemill.config.types.functions import fingerprint_schema
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.flow import check_records

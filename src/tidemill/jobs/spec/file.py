@@ -22,14 +22,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
-from tidemill.config.document import Document
-from tidemill.config.functions import to_import_path
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import apply_overrides, validate_document
 from tidemill.config.model import Config
-from tidemill.config.report import raise_problems
+from tidemill.config.report.rendering import raise_problems
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.suggest import find_near, list_names
-from tidemill.config.templates import Template
+from tidemill.config.types.functions import to_import_path
+from tidemill.config.types.templates import Template
 from tidemill.data.flow import show_source
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES

@@ -10,8 +10,8 @@ from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_valida
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
-from tidemill.config.functions import Schema
 from tidemill.config.model import Config
+from tidemill.config.types.functions import Schema
 from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.sources.read import Read

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tidemill.config.templates import Template
+from tidemill.config.types.templates import Template
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.call import Call, takes_key
 from tidemill.models.steps.calling import CallNode

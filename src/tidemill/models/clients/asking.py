@@ -7,10 +7,10 @@ from typing import Any, Self, TypedDict
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tidemill.config.functions import Schema
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
-from tidemill.config.numbers import check_int64
+from tidemill.config.types.functions import Schema
+from tidemill.config.types.numbers import check_int64
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError
 from tidemill.models.messages import Message

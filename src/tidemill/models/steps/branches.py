@@ -8,10 +8,10 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.document import KeyPath
+from tidemill.config.layers.document import KeyPath
 from tidemill.config.model import Config
 from tidemill.config.suggest import list_names
-from tidemill.config.templates import Template
+from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode

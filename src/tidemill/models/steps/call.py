@@ -17,9 +17,9 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
-from tidemill.config.document import KeyPath
-from tidemill.config.functions import import_object, to_import_path
+from tidemill.config.layers.document import KeyPath
 from tidemill.config.suggest import find_near
+from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.words import Says, describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode

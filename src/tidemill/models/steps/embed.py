@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.config.document import KeyPath
-from tidemill.config.templates import Template
+from tidemill.config.layers.document import KeyPath
+from tidemill.config.types.templates import Template
 from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError

@@ -9,9 +9,9 @@ import orjson
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.document import KeyPath
-from tidemill.config.functions import Schema
-from tidemill.config.templates import Template
+from tidemill.config.layers.document import KeyPath
+from tidemill.config.types.functions import Schema
+from tidemill.config.types.templates import Template
 from tidemill.errors import DataError
 from tidemill.models.model import Model, Params
 from tidemill.models.options import Options

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.coercion import ConfigRules
 from tidemill.config.model import Config
-from tidemill.config.numbers import check_int64
+from tidemill.config.types.numbers import check_int64
 from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column
 from tidemill.errors import DataError

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.suggest import find_near
-from tidemill.config.templates import Template
+from tidemill.config.types.templates import Template
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.images.images import is_web_address, make_image

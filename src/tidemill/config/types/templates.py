@@ -20,9 +20,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
-from tidemill.config.references import Reference, find_references, iter_needed
 from tidemill.config.secrets import mask
 from tidemill.config.suggest import find_near, list_names
+from tidemill.config.types.references import Reference, find_references, iter_needed
 from tidemill.config.words import WORDS, describe_value
 from tidemill.errors import DataError, Place
 

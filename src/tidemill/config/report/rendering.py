@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from tidemill.config.document import Document, KeyPath
+from tidemill.config.layers.document import Document, KeyPath
 from tidemill.config.secrets import mask, mask_in_place
 from tidemill.errors import ConfigError, Place, Problem
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.sources import find_assignments, find_globals, read_source
+from tidemill.config.types.sources import find_assignments, find_globals, read_source
 from tidemill.errors import ConfigError
 
 VERSION_ATTRIBUTE = "__tidemill_version__"

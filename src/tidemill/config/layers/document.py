@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.offsets import find_offset
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.config.suggest import find_near
-from tidemill.config.syntax import Fault, Node, Scalar, Sequence, compose
-from tidemill.config.syntax import Mapping as MappingNode
+from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence
+from tidemill.config.text.nodes import Mapping as MappingNode
+from tidemill.config.text.offsets import find_offset
+from tidemill.config.text.yaml import compose
 from tidemill.errors import ConfigError, Place, Problem
 
 KeyPath = tuple[str | int, ...]

@@ -1,0 +1,1 @@
+"""Several sources of values laid over each other, each value with its origin."""

@@ -1,0 +1,1 @@
+"""The text of a configuration, as nodes that know where they stand."""

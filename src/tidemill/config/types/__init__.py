@@ -1,0 +1,1 @@
+"""Types of fields that configurations need, beyond those of Pydantic."""
