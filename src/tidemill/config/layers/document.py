@@ -12,10 +12,10 @@ from typing import Any
 
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.config.suggest import find_near
-from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence
+from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.offsets import find_offset
-from tidemill.config.text.yaml import compose
+from tidemill.config.text.yaml import compose_yaml
 from tidemill.errors import ConfigError, Place, Problem
 
 KeyPath = tuple[str | int, ...]
@@ -76,7 +76,7 @@ class Document:
     def parse(cls, text: str, name: str = "<text>") -> Document:
         """The document in a YAML text; `name` stands for it in messages."""
         text = text.removeprefix("\ufeff")
-        root, faults = compose(text)
+        root, faults = compose_yaml(Text(name, text))
         document = cls(root.to_value() if root else None, name=name, text=text, root=root)
         document.readable = root is not None
         document._faults = faults

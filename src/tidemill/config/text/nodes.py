@@ -2,11 +2,53 @@
 
 from __future__ import annotations
 
+import bisect
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
+
+from tidemill.errors import Place
 
 MAX_DEPTH = 100
 """How deep mappings and lists may nest."""
+
+
+@dataclass(eq=False)
+class Text:
+    """One source of values: a file's content, or what was given on a command line, in the environment, in Python.
+
+    Attributes:
+        name: as messages name it: a file's path, `--set optim.lr`, `environment TRAIN__SEED`.
+        content: its characters.
+        kind: what it is; only a file's values have lines and columns.
+    """
+
+    name: str
+    content: str = ""
+    kind: Literal["file", "environment", "override", "python"] = "file"
+
+    def place(self, start: int, stop: int, *, length: int | None = None, masked: str | None = None) -> Place:
+        """The place of `content[start:stop]`: of its first line.
+
+        Args:
+            length: the caret's width; by default that of the characters on the first line.
+            masked: the content with its secrets hidden in place, which the source line is taken from.
+        """
+        if self.kind != "file":
+            return Place(self.name)
+        number = bisect.bisect_right(self.line_starts, start)
+        first = self.line_starts[number - 1]
+        following = self.line_starts[number] if number < len(self.line_starts) else len(self.content)
+        end = first + len(self.content[first:following].rstrip("\r\n"))
+        width = length or len(self.content[start : min(stop, end)].rstrip())
+        line = (self.content if masked is None else masked)[first:end]
+        return Place(self.name, number, start - first + 1, max(1, width), line)
+
+    @cached_property
+    def line_starts(self) -> list[int]:
+        """Where each line starts, in characters."""
+        return [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", self.content))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +63,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Node:
-    """A value and where it stands: `text[start:stop]`, without anchor and tag.
+    """A value and where it stands: `source.content[start:stop]`, without anchor and tag.
 
     Attributes:
+        source: the text it stands in.
         outer: where its anchor or tag starts, `start` when it has none.
         size: how many values it is made of, aliases followed.
         broken: True when the text was faulty here: `value` stands for nothing.
@@ -34,6 +77,7 @@ class Node:
     outer: int = 0
     size: int = 1
     broken: bool = False
+    source: Text = field(kw_only=True)
 
     def to_value(self) -> Any:
         """A fresh plain value."""
@@ -46,7 +90,13 @@ class Node:
 
 @dataclass(slots=True)
 class Scalar(Node):
-    """A scalar: its value, and its text and style as PyYAML gives them."""
+    """A scalar.
+
+    Attributes:
+        value: what it means.
+        text: the characters it stands for, quotes and escapes resolved.
+        style: how it is written: the quotes, or `|` or `>` of a YAML block; empty for a plain one.
+    """
 
     value: Any = None
     text: str = ""

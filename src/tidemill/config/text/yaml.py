@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tidemill.config.text.nodes import MAX_DEPTH, Alias, Fault, Mapping, Node, Scalar, Sequence
+from tidemill.config.text.nodes import MAX_DEPTH, Alias, Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.scalars import TAG, parse_scalar, parse_tagged
 
 MAX_ALIASED = 100_000
@@ -27,8 +27,9 @@ class _UnreadableError(Exception):
 class _Composer:
     """Composes one document's events; collects faults and goes on wherever it can."""
 
-    def __init__(self, text: str, events: Iterator[Any]) -> None:
-        self.text = text
+    def __init__(self, source: Text, events: Iterator[Any]) -> None:
+        self.source = source
+        self.text = source.content
         self.events = events
         self.faults: list[Fault] = []
         self.anchors: dict[str, Node | None] = {}
@@ -67,16 +68,16 @@ class _Composer:
                 self.fault("an alias within its own anchor", "", start, stop)
             else:
                 self.fault("an alias of no anchor before it", "quote a text that starts with `*`", start, stop)
-            return Node(start, stop, start, broken=True)
+            return Node(start, stop, start, broken=True, source=self.source)
         self.aliased += target.size
         if self.aliased > MAX_ALIASED:
             self.fault(f"the aliases stand for more than {MAX_ALIASED:,} values", "", start, stop)
             raise _UnreadableError
-        return Alias(start, stop, start, target.size, target.broken, target=target)
+        return Alias(start, stop, start, target.size, target.broken, target=target, source=self.source)
 
     def _compose_scalar(self, event: Any, start: int) -> Scalar:
         stop = max(start, event.end_mark.index)
-        node = Scalar(start, stop, text=event.value, style=event.style or "")
+        node = Scalar(start, stop, text=event.value, style=event.style or "", source=self.source)
         if event.tag is None or event.tag == "!":
             node.value = parse_scalar(event.value) if event.implicit[0] and not node.style else event.value
             return node
@@ -92,7 +93,7 @@ class _Composer:
         self.fault(message, "quote a text that starts with `!`", start, max(start + 1, _end_of_word(self.text, start)))
 
     def _compose_sequence(self, start: int, depth: int) -> Sequence:
-        node = Sequence(start, start)
+        node = Sequence(start, start, source=self.source)
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             item = self.compose(event, depth + 1)
             node.items.append(item)
@@ -101,7 +102,7 @@ class _Composer:
         return node
 
     def _compose_mapping(self, start: int, depth: int) -> Mapping:
-        node = Mapping(start, start)
+        node = Mapping(start, start, source=self.source)
         merged: list[Node] = []
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self.compose(event, depth + 1)
@@ -173,18 +174,18 @@ def _end_of_word(text: str, start: int) -> int:
     return match.end() if match else start
 
 
-def compose(text: str) -> tuple[Node | None, list[Fault]]:
+def compose_yaml(source: Text) -> tuple[Node | None, list[Fault]]:
     """The root node of a YAML text and all that is wrong with it; no node when it cannot be read to the end.
 
     An empty text gives a null.
     """
-    events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
-    composer = _Composer(text, events)
+    events: Iterator[Any] = yaml.parse(source.content, Loader=_LOADER)
+    composer = _Composer(source, events)
     try:
         while not isinstance(event := next(events), (yaml.DocumentStartEvent, yaml.StreamEndEvent)):
             pass
         if isinstance(event, yaml.StreamEndEvent):
-            return Scalar(0, 0), []
+            return Scalar(0, 0, source=source), []
         root = composer.compose(next(events))
         next(events)
         after = next(events)
@@ -194,7 +195,7 @@ def compose(text: str) -> tuple[Node | None, list[Fault]]:
     except _UnreadableError:
         return None, composer.faults
     except yaml.YAMLError as error:
-        fault = _explain(error, text)
+        fault = _explain(error, source.content)
         return None, [*(each for each in composer.faults if each.start != fault.start), fault]
     return root, composer.faults
 
