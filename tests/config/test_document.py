@@ -12,7 +12,8 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from tidemill.config.layers.document import Document, KeyPath
+from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import render_report
 from tidemill.errors import ConfigError, Place
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tidemill.config.coercion import ConfigRules
-from tidemill.config.layers.document import Document, KeyPath
-from tidemill.config.report.rendering import join_path, raise_problems
-from tidemill.config.report.shape import Shape
+from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.report.rendering import raise_problems
 from tidemill.config.report.validation import problems_from_validation
+from tidemill.config.shape import Shape
 from tidemill.config.suggest import suggest
 from tidemill.errors import Place, Problem
 

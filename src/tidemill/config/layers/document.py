@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tidemill.config.paths import KeyPath
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.config.suggest import find_near
 from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
@@ -17,8 +18,6 @@ from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.offsets import find_offset
 from tidemill.config.text.yaml import compose_yaml
 from tidemill.errors import ConfigError, Place, Problem
-
-KeyPath = tuple[str | int, ...]
 
 MIN_SECRET = 8
 """A shorter value of a secret key is masked where it stands and in its file's messages, not wherever else it occurs."""

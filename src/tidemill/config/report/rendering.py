@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from tidemill.config.layers.document import Document, KeyPath
+from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import mask, mask_in_place
 from tidemill.errors import ConfigError, Place, Problem
 
@@ -83,11 +84,6 @@ def problem_at(
     prefix = f"`{join_path(shown)}`: " if shown else ""
     where = place or document.place(path, key=key, offset=offset, length=length)
     return Problem(mask(prefix + message), where, path, hint=mask(hint))
-
-
-def join_path(path: KeyPath) -> str:
-    """`steps.1.generate.max_tokens`: as `--set` takes it."""
-    return ".".join(map(str, path))
 
 
 def _render_source(place: Place, color: bool) -> list[str]:

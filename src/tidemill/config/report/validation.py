@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tidemill.config.layers.document import Document, KeyPath
-from tidemill.config.report.rendering import join_path, problem_at
-from tidemill.config.report.shape import Shape, Walk
+from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.report.rendering import problem_at
+from tidemill.config.shape import Shape, Walk
 from tidemill.config.suggest import find_near, suggest
 from tidemill.config.types.templates import place_in_text
 from tidemill.config.words import MAX_SHOWN, cut, describe_choices, describe_size, describe_value, plain

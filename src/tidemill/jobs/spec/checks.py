@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.layers.document import Document, KeyPath
+from tidemill.config.layers.document import Document
 from tidemill.config.loading import apply_overrides
+from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
 from tidemill.errors import ConfigError, Problem, TidemillError

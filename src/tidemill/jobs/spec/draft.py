@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.calls.limits import Budget
-from tidemill.config.layers.document import Document, KeyPath
+from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import problem_at
 from tidemill.data.nodes.node import Node, number_names
 from tidemill.errors import Problem

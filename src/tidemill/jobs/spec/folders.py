@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.data.sources.read import Read
 from tidemill.errors import Problem
 from tidemill.jobs.spec.draft import Draft

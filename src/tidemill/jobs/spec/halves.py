@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Sliding
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.layers.document import KeyPath
 from tidemill.config.model import Config
+from tidemill.config.paths import KeyPath
 from tidemill.config.suggest import list_names
 from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.config.suggest import find_near
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.words import Says, describe_value

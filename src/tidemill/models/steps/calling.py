@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
 from tidemill.data.hooks import BoundHooks
 from tidemill.data.nodes.node import Node

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.wire import Request, Response, Usage
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
 from tidemill.config.words import describe_value
 from tidemill.data.columns import missing_column, no_columns

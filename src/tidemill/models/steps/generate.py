@@ -9,7 +9,7 @@ import orjson
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.layers.document import KeyPath
+from tidemill.config.paths import KeyPath
 from tidemill.config.types.functions import Schema
 from tidemill.config.types.templates import Template
 from tidemill.errors import DataError
