@@ -16,7 +16,8 @@ from tidemill.jobs.running.inspect import measure_run
 from tidemill.jobs.running.progress import run_with_progress
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.request import RunRequest
-from tidemill.jobs.spec.file import dump_job, load_job_file
+from tidemill.jobs.spec.dump import dump_job
+from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.pipeline import Pipeline
 from tidemill.protocols import State

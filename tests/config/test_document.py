@@ -13,8 +13,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tidemill.config.layers.document import Document
+from tidemill.config.layers.stacking import Sources, stack_document
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import render_report
+from tidemill.config.text.nodes import Text
 from tidemill.errors import ConfigError, Place
 
 # Generated documents: every key and every leaf holds a token of its own, `K7Z`, amid what YAML must quote.
@@ -179,7 +181,7 @@ def test_a_merge_key_takes_what_the_mapping_does_not_give() -> None:
     text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 3\n"
     document = Document.parse(text, "f")
     assert document.problems == ()
-    assert document.value["c"] == {"x": 3, "y": 1, "z": 2}
+    assert document.find_value(("c",)) == {"x": 3, "y": 1, "z": 2}
     assert str(document.place(("c", "z"))) == "f:2:17"
     assert "takes a mapping" in Document.parse("c: {<<: 5}").problems[0].message
 
@@ -312,15 +314,15 @@ def test_a_plain_value_has_no_places() -> None:
 
 
 def test_an_assignment_stands_where_it_was_given() -> None:
-    document = Document.parse("a: {b: 1}\nl: [{x: 1}]\n", "f")
-    changed = document.assign(("l", 0, "x"), 2, "l.0.x").assign(("new", "key"), 3, "new.key")
-    assert document.value == {"a": {"b": 1}, "l": [{"x": 1}]}
+    text = Text("f", "a: {b: 1}\nl: [{x: 1}]\n")
+    changed = stack_document(Sources((text,), overrides=("l.0.x=2", "new.key=3")))
     assert changed.value == {"a": {"b": 1}, "l": [{"x": 2}], "new": {"key": 3}}
     assert str(changed.place(("l", 0, "x"))) == "--set l.0.x"
     assert str(changed.place(("new", "other"))) == "--set new.key"
     assert str(changed.place(("a", "b"))) == "f:1:8"
-    with pytest.raises(LookupError, match="3"):
-        document.assign(("l", 3), 1, "l.3")
+    assert [str(each.place) for each in changed.problems] == []
+    (problem,) = stack_document(Sources((text,), overrides=("l.3=1",))).problems
+    assert str(problem.place) == "--set l.3"
 
 
 def test_reports_of_crlf_files_show_lines_without_their_breaks() -> None:

@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
 from tidemill.config.layers.document import Document
-from tidemill.config.loading import apply_overrides, load_config, validate_document
+from tidemill.config.loading import load_config, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
+from tidemill.config.text.nodes import Text
 from tidemill.errors import ConfigError
 
 
@@ -147,7 +148,7 @@ def test_a_mapping_gives_the_report_with_key_paths() -> None:
     assert str(caught.value).splitlines() == [
         '`batch_size`: expected an integer >= 1, got "64.5"',
         "`optim.lr`: expected a number > 0, got -0.05",
-        "unknown key `optim.bets`; did you mean `betas`?  (list of 2 items)",
+        "unknown key `optim.bets`; did you mean `optim.betas`?  (list of 2 items)",
         "unknown key `learningrate`; did you mean `learning_rate`?  (number > 0, default 0.0001)",
         "4 errors",
     ]
@@ -197,7 +198,7 @@ TEXT = "batch_size: 8\noptim: {lr: 0.1}\nstages: [{lr: 1}, {lr: 2}]\nmodels: {gp
         ("batch_size=16", lambda train: train.batch_size == 16),
         ("batch_size='16'", lambda train: train.batch_size == 16),
         ("optim.lr=3e-4", lambda train: train.optim.lr == 3e-4),
-        ("optim={betas: [0.5, 0.6]}", lambda train: train.optim == Optimizer(betas=(0.5, 0.6))),
+        ("optim={betas: [0.5, 0.6]}", lambda train: train.optim == Optimizer(lr=0.1, betas=(0.5, 0.6))),
         ("optim.betas=[0.5, 0.6]", lambda train: train.optim == Optimizer(lr=0.1, betas=(0.5, 0.6))),
         ("stages.1.lr=7", lambda train: [stage.lr for stage in train.stages] == [1, 7]),
         ("models.gpt-4.1.lr=7", lambda train: train.models["gpt-4.1"].lr == 7),
@@ -220,7 +221,10 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "report"),
     [
-        ("optim.lrr=1", "--set optim.lrr  unknown key `optim.lrr`; did you mean `lr`?  (number > 0, default 0.0001)"),
+        (
+            "optim.lrr=1",
+            "--set optim.lrr  unknown key `optim.lrr`; did you mean `optim.lr`?  (number > 0, default 0.0001)",
+        ),
         ("opitm.lr=1", "--set opitm.lr  unknown key `opitm`; did you mean `optim`?  (mapping)"),
         ("batch_size=0", "--set batch_size  `batch_size`: expected an integer >= 1, got 0"),
         ("stages.5.lr=1", "--set stages.5.lr  `stages` is a list of 2 and has no `5`; known: `0`, `1`"),
@@ -232,15 +236,14 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_override_is_told_with_its_path(override: str, report: str) -> None:
-    document, problems = apply_overrides(Document.parse(TEXT, "f"), [override])
-    _, more = validate_document(Train, document)
-    assert render_report([*problems, *more]).splitlines() == [report, "1 error"]
+    with pytest.raises(ConfigError, match="1 error") as caught:
+        load_config(Train, Text("f", TEXT), overrides=[override])
+    assert str(caught.value).splitlines() == [report, "1 error"]
 
 
 def test_errors_of_file_and_overrides_come_together() -> None:
-    document, problems = apply_overrides(Document.parse("batch_size: 0\n", "f"), ["optim.lr=-1", "zzz"])
-    _, more = validate_document(Train, document)
-    assert render_report([*problems, *more]).splitlines()[-1] == "3 errors"
+    with pytest.raises(ConfigError, match="3 errors"):
+        load_config(Train, Text("f", "batch_size: 0\n"), overrides=["optim.lr=-1", "zzz"])
 
 
 class Cat(Config):

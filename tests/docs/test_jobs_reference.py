@@ -21,7 +21,8 @@ import tidemill as tm
 from tidemill.commands import app, run_command
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.running.report import EXIT_CODES
-from tidemill.jobs.spec.file import NODES, JobFile, Step, load_job_file
+from tidemill.jobs.spec.file import load_job_file
+from tidemill.jobs.spec.written import NODES, JobFile, Step
 from tidemill.models.model import PROVIDERS
 from tidemill.testing import FaultServer
 

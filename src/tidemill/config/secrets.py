@@ -180,7 +180,7 @@ def find_key(variables: Sequence[str], folder: Path) -> str | None:
 
     What is found is registered as a secret. The environment is not changed.
     """
-    stored = _load_env(folder / ".env")
+    stored = load_env(folder / ".env")
     for values in (os.environ, stored):
         for name in variables:
             if value := values.get(name, "").strip():
@@ -189,7 +189,7 @@ def find_key(variables: Sequence[str], folder: Path) -> str | None:
     return None
 
 
-def _load_env(path: Path) -> dict[str, str]:
+def load_env(path: Path) -> dict[str, str]:
     """The `NAME=value` lines of a `.env` file: `export`, quotes and comments as shells read them."""
     try:
         lines = path.read_text("utf-8-sig").splitlines()

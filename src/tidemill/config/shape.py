@@ -6,7 +6,7 @@ Read from the type's core schema, whose structure is that of a validation error'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -190,6 +190,25 @@ class Shape:
             return self._inner(items[item]) if item < len(items) else None
         return self.fields.get(str(item))
 
+    def iter_options(self) -> Iterator[Shape]:
+        """What a value here may be of: the shape itself, of a union its members, and theirs."""
+        if self.core["type"] in ("union", "tagged-union"):
+            for member in self.members.values():
+                yield from member.iter_options()
+        else:
+            yield self
+
+    @property
+    def takes_null(self) -> bool:
+        """True when null is a value."""
+        return any(each["type"] in ("nullable", "none", "any") for each in self.layers)
+
+    @property
+    def discriminator(self) -> str | None:
+        """The key that tells the members of a tagged union apart; None of any other shape."""
+        key = self.core.get("discriminator")
+        return key if isinstance(key, str) else None
+
     def iter_secrets(self, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
         """The paths within `value` that a secret type takes."""
         if self.is_secret:
@@ -228,6 +247,15 @@ class Shape:
             inner = self.core.get(name, ())
             yield from map(self._inner, inner if isinstance(inner, list) else [inner] if inner else [])
 
+    def find_default(self) -> Any:
+        """The default of a field, `...` when it has none or one that needs other fields' values."""
+        for layer in self.layers:
+            if layer["type"] == "default":
+                if "default_factory" not in layer:
+                    return layer.get("default", ...)
+                return ... if layer.get("default_factory_takes_data") else layer["default_factory"]()
+        return ...
+
     def _inner(self, schema: Schema | None) -> Shape:
         return Shape(schema or {"type": "any"}, self.definitions)
 
@@ -238,3 +266,20 @@ class Shape:
             return SchemaValidator(whole).title
         except SchemaError:  # a definition this part of the schema does not carry: the label stays unknown
             return str(schema["type"])
+
+
+Shapes = tuple[Shape, ...]
+"""What may be expected somewhere; nothing when that is not known."""
+
+
+def enter(shapes: Shapes, item: str | int) -> Shapes:
+    """What may be expected under a key or index of what `shapes` take."""
+    inner = (option.step(item) for shape in shapes for option in shape.iter_options())
+    return tuple(each for each in inner if each is not None)
+
+
+def enter_path(shapes: Shapes, path: Iterable[str | int]) -> Shapes:
+    """As `enter`, for every item of a path in turn."""
+    for item in path:
+        shapes = enter(shapes, item)
+    return shapes

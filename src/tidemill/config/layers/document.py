@@ -1,23 +1,21 @@
-"""A configuration's value, and for every key path the place in the text it came from."""
+"""A configuration's values, and for every key path the place in the text each came from."""
 
 from __future__ import annotations
 
-import bisect
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tidemill.config.layers.layer import Layer, compose_layer, layer_of, load_layer
+from tidemill.config.layers.lookup import step
 from tidemill.config.paths import KeyPath
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
-from tidemill.config.suggest import find_near
-from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
 from tidemill.config.text.nodes import Mapping as MappingNode
+from tidemill.config.text.nodes import Node, Scalar, Sequence, Text
 from tidemill.config.text.offsets import find_offset
-from tidemill.config.text.yaml import compose_yaml
-from tidemill.errors import ConfigError, Place, Problem
+from tidemill.errors import Place, Problem
 
 MIN_SECRET = 8
 """A shorter value of a secret key is masked where it stands and in its file's messages, not wherever else it occurs."""
@@ -32,96 +30,99 @@ class Document:
     Values under secret keys are masked in every place's source line, and registered as secrets.
 
     Attributes:
-        value: plain mappings, lists and scalars; None when the text cannot be read.
-        name: the file as messages name it; empty for a plain value.
-        problems: what is wrong with the text itself: its syntax, keys given twice, aliases.
-        readable: False when there is no value to look at, only `problems`.
+        root: the tree of its values; None when there are none to look at, only `problems`.
+        layers: the sources it is made of, in the order in which they were laid over one another.
+        value: plain mappings, lists and scalars.
+        problems: what is wrong before any value is looked at: a text's syntax, keys given twice, aliases, references.
     """
 
-    def __init__(self, value: Any, *, name: str = "", text: str = "", root: Node | None = None) -> None:
-        self.value = value
-        self.name = name
-        self.readable = True
-        self._faults: list[Fault] = []
-        self._text = text
-        self._root = root
+    def __init__(
+        self, layers: Iterable[Layer], root: Node | None, problems: Iterable[Problem] = (), *, value: Any = ...
+    ) -> None:
+        self.layers = tuple(layers)
+        self.root = root
+        self.value = value if value is not ... else root.to_value() if root is not None else None
+        self._problems = tuple(problems)
         self._hidden: list[KeyPath] = []
         self._secret_names: frozenset[str] = frozenset()
-        self._assigned: dict[KeyPath, str] = {}
+        self._register_secrets()
 
     @classmethod
     def load(cls, path: str | Path) -> Document:
-        """The document in a YAML file (or a JSON one, which is YAML).
+        """The document in one YAML, TOML or JSON file, by itself: what it includes or refers to is left as written.
 
         Raises:
-            ConfigError: there is no such file, or it cannot be opened. A text that is no YAML gives `problems`.
+            ConfigError: there is no such file, or it cannot be opened. A text that cannot be read gives `problems`.
         """
-        path = Path(path)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise _cannot_open(path, error) from None
-        name = _shorten(path)
-        try:
-            return cls.parse(data.decode("utf-8-sig"), name)
-        except UnicodeDecodeError as error:
-            before = data[: error.start].decode("utf-8", "replace")
-            document = cls(None, name=name, text=before)
-            document.readable = False
-            document._faults = [Fault("the file is not UTF-8", "save it as UTF-8", len(before), len(before) + 1)]
-            return document
+        layer = load_layer(Path(path))
+        return cls([layer], layer.root)
 
     @classmethod
     def parse(cls, text: str, name: str = "<text>") -> Document:
-        """The document in a YAML text; `name` stands for it in messages."""
-        text = text.removeprefix("\ufeff")
-        root, faults = compose_yaml(Text(name, text))
-        document = cls(root.to_value() if root else None, name=name, text=text, root=root)
-        document.readable = root is not None
-        document._faults = faults
-        document._register_secrets()
-        return document
+        """The document in a text, YAML unless `name` ends in another format's suffix; it stands for it in messages."""
+        layer = compose_layer(Text(name, text.removeprefix("\ufeff")))
+        return cls([layer], layer.root)
 
     @classmethod
     def from_value(cls, value: Any) -> Document:
         """A document of a plain value: it has no places."""
-        document = cls(value)
-        document._register_secrets()
-        return document
+        layer = layer_of(value)
+        return cls([layer], layer.root, value=value)
+
+    @property
+    def readable(self) -> bool:
+        """False when there is no value to look at, only `problems`."""
+        return self.root is not None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        return tuple(
-            Problem(mask(fault.message), self._place_at(fault.start, fault.stop), hint=fault.hint)
-            for fault in self._faults
-        )
+        faults = [
+            Problem(mask(fault.message), self._place_at(layer.text, fault.start, fault.stop), hint=fault.hint)
+            for layer in self.layers
+            for fault in layer.faults
+        ]
+        return (*faults, *self._problems)
 
     def place(
         self, path: KeyPath, *, key: bool = False, offset: int | None = None, length: int | None = None
     ) -> Place | None:
-        """Where the value at `path` stands, None when the document is a plain value.
+        """Where the value at `path` stands, None when it stands in no text.
 
         Of a path that is not there, the place of the nearest thing above it that is.
 
         Args:
             key: the place of the key instead.
-            offset: of a text, the place of its character at this offset, whatever the YAML style.
+            offset: of a text, the place of its character at this offset, whatever its style.
             length: the caret's width; by default the value's on its first line, with `offset` one character.
         """
-        if (label := self._find_assignment(path)) is not None:
-            return Place(f"--set {label}")
-        if self._root is None:
-            return Place(self.name) if self.name else None
+        if self.root is None:
+            return Place(self.layers[0].text.name) if self.layers and self.layers[0].text.name else None
         trail, rest = self._walk(path)
-        key_node, node = trail[-1] if trail else (None, self._root)
+        key_node, node = trail[-1] if trail else (None, self.root)
         scalar = node.follow()
         if offset is not None and not key and isinstance(scalar, Scalar):
-            start = find_offset(self._text, scalar.start, scalar.text, scalar.style, offset)
-            return self._place_at(start, start + (length or 1))
+            start = find_offset(scalar.source.content, scalar.start, scalar.text, scalar.style, offset)
+            return self._place_at(scalar.source, start, start + (length or 1))
         above = bool(rest) and not isinstance(scalar, Scalar)
         if key_node is not None and (key or above):
-            return self._place_at(key_node.start, key_node.stop, length)
-        return self._place_at(node.start, node.start + 1 if above else node.stop, length)
+            return self._place_at(key_node.source, key_node.start, key_node.stop, length)
+        return self._place_at(node.source, node.start, node.start + 1 if above else node.stop, length)
+
+    def find_node(self, path: KeyPath) -> tuple[Node | None, Node] | None:
+        """The key and value nodes at `path`, None when nothing is there."""
+        if self.root is None:
+            return None
+        trail, rest = self._walk(path)
+        return None if rest else trail[-1] if trail else (None, self.root)
+
+    def iter_earlier(self, path: KeyPath, *, key: bool = False) -> Iterator[Place]:
+        """Where else what stands at `path` was written: in sources that others were laid over, the nearest first."""
+        found = self.find_node(path)
+        node = found[0 if key else 1] if found else None
+        while node is not None and (node := node.over) is not None:
+            place = self._place_at(node.source, node.start, node.stop)
+            if place is not None:
+                yield place
 
     def resolve(self, path: KeyPath) -> KeyPath:
         """`path` as the author would write it: without what a shorthand supplied and the document does not have."""
@@ -162,8 +163,8 @@ class Document:
         """Treat what stands at `paths`, and under keys of these `names`, as secrets."""
         self._hidden += [self.resolve(path) for path in paths]
         self._secret_names |= frozenset(names)
-        self.__dict__.pop("_masked", None)
         self.__dict__.pop("_secrets", None)
+        self.__dict__.pop("_masked", None)
         self._register_secrets()
 
     def conceal(self, message: str) -> str:
@@ -173,77 +174,55 @@ class Document:
                 message = message.replace(text, MASK)
         return message
 
-    def assign(self, path: KeyPath, value: Any, label: str) -> Document:
-        """A document with `value` at `path`; its place is `--set LABEL`.
-
-        Missing mappings on the way are made. Raises LookupError where the path leads into a list's end or a scalar.
-        """
-        document = Document(_assign(self.value, path, value), name=self.name, text=self._text, root=self._root)
-        document._faults = self._faults
-        document.readable = self.readable
-        document._hidden = list(self._hidden)
-        document._secret_names = self._secret_names
-        document._assigned = self._assigned | {path: label}
-        document._register_secrets()
-        return document
-
-    def _find_assignment(self, path: KeyPath) -> str | None:
-        """The label of the assignment that made what stands at `path`, None when it is the file's."""
-        if not self._assigned:
-            return None
-        path = self.resolve(path) or path
-        written = len(self._walk(path)[0]) if self._root is not None else 0
-        for assigned, label in reversed(self._assigned.items()):
-            if path[: len(assigned)] == assigned:
-                return label
-            if written < len(path) and assigned[: written + 1] == path[: written + 1]:
-                return label
-        return None
-
     def _walk(self, path: KeyPath) -> tuple[list[tuple[Node | None, Node]], KeyPath]:
         """The key and value nodes along `path` as far as it is there, and the rest of it."""
         trail: list[tuple[Node | None, Node]] = []
-        node = self._root
+        node = self.root
         for index, item in enumerate(path):
-            found = _find_node(node, item)
+            found = step(node, item)
             if found is not None:
                 trail.append(found)
                 node = found[1]
-            elif not any(_find_node(node, later) for later in path[index + 1 : index + 2]):
+            elif not any(step(node, later) for later in path[index + 1 : index + 2]):
                 return trail, path[index:]
         return trail, ()
 
-    def _place_at(self, start: int, stop: int, length: int | None = None) -> Place:
-        number = bisect.bisect_right(self._line_starts, start)
-        first = self._line_starts[number - 1]
-        following = self._line_starts[number] if number < len(self._line_starts) else len(self._text)
-        end = first + len(self._text[first:following].rstrip("\r\n"))
-        width = length or len(self._text[start : min(stop, end)].rstrip())
-        return Place(self.name, number, start - first + 1, max(1, width), self._masked[first:end])
+    def _place_at(self, text: Text, start: int, stop: int, length: int | None = None) -> Place | None:
+        if not text.name:
+            return None
+        masked = self._mask(text) if text.kind == "file" else None
+        return text.place(start, stop, length=length, masked=masked)
 
-    @cached_property
-    def _line_starts(self) -> list[int]:
-        return [0, *(match.end() for match in re.finditer(r"\r\n|\r|\n", self._text))]
-
-    @cached_property
-    def _masked(self) -> str:
+    def _mask(self, text: Text) -> str:
         """The text with its secrets hidden, every character in its column."""
-        if self._root is None:
-            return mask_source(self._text, self._secret_names)
+        if text not in self._masked:
+            self._masked[text] = self._hide_secrets(text)
+        return self._masked[text]
+
+    @cached_property
+    def _masked(self) -> dict[Text, str]:
+        return {}
+
+    def _hide_secrets(self, text: Text) -> str:
+        if any(layer.text is text and layer.root is None for layer in self.layers):
+            return mask_source(text.content, self._secret_names)
         pieces = []
         position = 0
         for node in self._secrets:
-            tail = _COMMENT.match(self._text, node.stop)
+            if node.source is not text:
+                continue
+            tail = _COMMENT.match(text.content, node.stop)
             start, stop = max(node.outer, position), tail.end() if tail else node.stop
             if stop > position:
-                pieces += [self._text[position:start], hide(self._text[start:stop])]
+                pieces += [text.content[position:start], hide(text.content[start:stop])]
                 position = stop
-        return mask_in_place("".join([*pieces, self._text[position:]]))
+        return mask_in_place("".join([*pieces, text.content[position:]]))
 
     @cached_property
     def _secrets(self) -> list[Node]:
-        """The nodes to hide, in the text's order."""
-        found = self._iter_secrets(self._root, ()) if self._root else ()
+        """The nodes to hide, those that others were laid over included, in their texts' order."""
+        roots = ((layer.root, layer.at) for layer in self.layers if layer.root is not None)
+        found = (node for root, at in roots for node in self._iter_secrets(root, at))
         return sorted(found, key=lambda each: each.outer)
 
     def _iter_secrets(self, node: Node, path: KeyPath) -> Iterator[Node]:
@@ -289,17 +268,6 @@ def _iter_texts(value: Any, path: KeyPath, wanted: Callable[[KeyPath], bool]) ->
             yield from _iter_texts(item, (*path, index), wanted)
 
 
-def _find_node(node: Node | None, item: str | int) -> tuple[Node | None, Node] | None:
-    target = node.follow() if node is not None else None
-    if isinstance(target, MappingNode):
-        if item in target.pairs:
-            return target.pairs[item]
-        return next((pair for key, pair in target.pairs.items() if str(key) == str(item)), None)
-    if isinstance(target, Sequence) and isinstance(item, int) and 0 <= item < len(target.items):
-        return None, target.items[item]
-    return None
-
-
 def _find_child(value: Any, item: str | int) -> tuple[bool, Any]:
     """Whether `value` has an item under this key or index, and the item."""
     if isinstance(value, Mapping):
@@ -309,40 +277,3 @@ def _find_child(value: Any, item: str | int) -> tuple[bool, Any]:
     if isinstance(value, (list, tuple)) and isinstance(item, int) and 0 <= item < len(value):
         return True, value[item]
     return False, None
-
-
-def _assign(value: Any, path: KeyPath, new: Any) -> Any:
-    if not path:
-        return new
-    item, rest = path[0], path[1:]
-    if value is None and isinstance(item, str):
-        value = {}
-    if isinstance(value, Mapping):
-        return {**value, item: _assign(value.get(item), rest, new)}
-    if isinstance(value, (list, tuple)) and isinstance(item, int) and 0 <= item < len(value):
-        return [_assign(each, rest, new) if index == item else each for index, each in enumerate(value)]
-    raise LookupError(item)
-
-
-def _shorten(path: Path) -> str:
-    """The path as messages show it: from the working folder where it lies below, else as given."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd())) if path.is_absolute() else str(path)
-    except (ValueError, OSError):
-        return str(path)
-
-
-def _cannot_open(path: Path, error: OSError) -> ConfigError:
-    hint = ""
-    if isinstance(error, FileNotFoundError):
-        message = f"there is no file `{path.name}` in {path.parent.absolute()}"
-        if path.parent.is_dir():
-            near = find_near(path.name, sorted(os.listdir(path.parent)))
-            hint = f"did you mean `{path.with_name(near)}`?" if near else ""
-    elif isinstance(error, IsADirectoryError):
-        message, hint = "this is a folder", "name the file in it"
-    else:
-        message = f"cannot open it: {error.strerror or error}"
-    problem = Problem(message, Place(str(path)), hint=hint)
-    text = f"{message}\n  {hint}" if hint else message
-    return ConfigError(text, problems=[problem], where=str(path))

@@ -114,11 +114,12 @@ def _unknown_key(error: _Error, document: Document) -> Problem:
     unused = [each for each in known if not (isinstance(given, Mapping) and each in given)]
     near = find_near(str(name), unused) or find_near(str(name), known)
     hint = suggest(str(name), known)
+    in_text = place is not None and place.line > 0
     if near is not None:
-        hint = f"did you mean `{near}`?"
+        hint = f"did you mean `{near if in_text else join_path((*document.resolve(tuple(above)), near))}`?"
         if words := known[near].describe_field():
             hint += f"  ({words})"
-    shown = str(name) if place and place.line else join_path((*document.resolve(tuple(above)), name))
+    shown = str(name) if in_text else join_path((*document.resolve(tuple(above)), name))
     if document.is_secret(tuple(above)):  # a secret may have been taken for a key
         shown, hint = "***", ""
     return Problem(f"unknown key `{cut(shown)}`", place, error.path, hint=hint)

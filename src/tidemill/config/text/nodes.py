@@ -6,6 +6,7 @@ import bisect
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from tidemill.errors import Place
@@ -22,11 +23,13 @@ class Text:
         name: as messages name it: a file's path, `--set optim.lr`, `environment TRAIN__SEED`.
         content: its characters.
         kind: what it is; only a file's values have lines and columns.
+        folder: where relative paths in it start.
     """
 
     name: str
     content: str = ""
     kind: Literal["file", "environment", "override", "python"] = "file"
+    folder: Path = Path()
 
     def place(self, start: int, stop: int, *, length: int | None = None, masked: str | None = None) -> Place:
         """The place of `content[start:stop]`: of its first line.
@@ -70,6 +73,8 @@ class Node:
         outer: where its anchor or tag starts, `start` when it has none.
         size: how many values it is made of, aliases followed.
         broken: True when the text was faulty here: `value` stands for nothing.
+        over: what stood here in a source before, which this was laid over; None when nothing did.
+        via: the references that gave this value, as written.
     """
 
     start: int
@@ -78,6 +83,8 @@ class Node:
     size: int = 1
     broken: bool = False
     source: Text = field(kw_only=True)
+    over: Node | None = field(kw_only=True, default=None)
+    via: tuple[str, ...] = field(kw_only=True, default=())
 
     def to_value(self) -> Any:
         """A fresh plain value."""

@@ -6,17 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from tidemill.config.layers.document import Document
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.database import explaining_disk
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.running.inspect import read_status
 from tidemill.jobs.running.status import RUNNING
 from tidemill.jobs.running.tuning import Tuning, check_tuning, find_lanes
+from tidemill.jobs.spec.written import load_job_document
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def _load_aliases(folder: RunFolder) -> dict[str, str]:
     if info is None or info["job_file"] is None:
         return {}
     try:
-        written = Document.load(info["job_file"]).value
+        written = load_job_document(Path(info["job_file"]), info.get("overrides", ())).value
     except ConfigError:
         return {}
     models = written.get("models") if isinstance(written, dict) else None

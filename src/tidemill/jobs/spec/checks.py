@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.config.layers.document import Document
-from tidemill.config.loading import apply_overrides
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
@@ -17,6 +16,7 @@ from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.spec.written import load_job_document
 from tidemill.models.endpoints import find_headers, list_misfits
 from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
@@ -38,9 +38,9 @@ def check_job(job: JobSpec, *, call: bool = True) -> None:
 
 def draft_job(job: JobSpec) -> Draft:
     """The whole of a job, with the document it was read from."""
-    document = None
+    document: Document | None = None
     if job.file is not None:
-        document, _ = apply_overrides(Document.load(job.file), job.overrides)
+        document = load_job_document(job.file, job.overrides)
     steps = tuple(DraftStep(node.kind, node) for node in job.steps)
     return Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, document)
 

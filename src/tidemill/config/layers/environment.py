@@ -1,0 +1,79 @@
+"""Variables of the environment that set keys: `TRAIN__OPTIM__LR=3e-4`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tidemill.config.layers.lookup import find_node
+from tidemill.config.layers.overrides import Override
+from tidemill.config.paths import KeyPath
+from tidemill.config.shape import Shapes, enter
+from tidemill.config.suggest import find_near
+from tidemill.config.text.nodes import Mapping as MappingNode
+from tidemill.config.text.nodes import Node
+from tidemill.errors import Place, Problem
+
+SEPARATOR = "__"
+
+
+def read_environment(
+    prefix: str, environ: Mapping[str, str], shapes: Shapes, root: Node | None
+) -> tuple[list[Override], list[Problem]]:
+    """What the variables `PREFIX__KEY__KEY` set, sections before what is in them; and those that name no key.
+
+    Case does not count. Under a mapping with free keys a name means the key that is there, else it is taken in lower
+    case.
+    """
+    found: dict[KeyPath, Override] = {}
+    problems: list[Problem] = []
+    start = f"{prefix}{SEPARATOR}".casefold()
+    for name in sorted(environ):
+        if not name.casefold().startswith(start):
+            continue
+        label = f"environment {name}"
+        path, hint = _find_path(name, len(start), shapes, root)
+        if path is None:
+            problems.append(Problem("unknown", Place(label), hint=hint))
+        elif path in found:
+            problems.append(Problem(f"sets what {found[path].name} sets", Place(label), path, hint="keep one of them"))
+        else:
+            found[path] = Override(path, environ[name], label, "environment")
+    return sorted(found.values(), key=lambda each: len(each.path)), problems
+
+
+def _find_path(name: str, start: int, shapes: Shapes, root: Node | None) -> tuple[KeyPath | None, str]:
+    """The key path a variable's name means; None when it means none, and what it may have meant."""
+    path: KeyPath = ()
+    done = name[:start]
+    for part in name[start:].split(SEPARATOR):
+        known = dict(_iter_keys(shapes, root, path))
+        item = known.get(_fold(part)) or _free_key(part, shapes)
+        if item is None:
+            near = find_near(f"{done}{part}".upper(), [f"{done}{each}".upper() for each in known])
+            listed = ", ".join(f"{done}{each}".upper() for each in known)
+            return None, f"did you mean {near}?" if near else f"known: {listed}" if known else ""
+        path, shapes, done = (*path, item), enter(shapes, item), f"{done}{part}{SEPARATOR}"
+    return path, ""
+
+
+def _iter_keys(shapes: Shapes, root: Node | None, path: KeyPath) -> Iterator[tuple[str, str]]:
+    """The keys there may be at `path` and those there are, under their folded names."""
+    for shape in shapes:
+        for option in shape.iter_options():
+            yield from ((_fold(name), name) for name in option.fields)
+    node = find_node(root, path)
+    target = node.follow() if node is not None else None
+    if isinstance(target, MappingNode) and any(_free_key("x", (shape,)) for shape in shapes):
+        yield from ((_fold(key), key) for key in target.pairs if isinstance(key, str))
+
+
+def _free_key(part: str, shapes: Shapes) -> str | int | None:
+    """The key or index that `part` is where keys are free; None where they are not."""
+    kinds = {option.core["type"] for shape in shapes for option in shape.iter_options()}
+    if kinds & {"list", "tuple"} and part.isdecimal():
+        return int(part)
+    return part.lower() if part and kinds & {"dict", "any"} else None
+
+
+def _fold(name: str) -> str:
+    return name.replace("-", "_").casefold()

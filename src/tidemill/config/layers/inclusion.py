@@ -1,0 +1,118 @@
+"""`include:` in a file: other files whose values its own are laid over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceType
+from dataclasses import replace
+from pathlib import Path
+
+from tidemill.config.layers.interpolation import expand_text
+from tidemill.config.layers.layer import Layer, load_layer, shorten_path
+from tidemill.config.layers.merging import merge
+from tidemill.config.layers.targets import Targets
+from tidemill.config.paths import KeyPath
+from tidemill.config.shape import Shapes, enter
+from tidemill.config.text.nodes import Mapping, Node, Scalar, Sequence
+from tidemill.errors import ConfigError, Problem
+
+INCLUDE = "include"
+
+MAX_INCLUDED = 1000
+"""How many files one configuration may take in, each counted as often as it is named."""
+
+
+class Loader:
+    """Loads files with what they include, and notes every layer and every problem on the way.
+
+    Attributes:
+        layers: one for each file, in the order in which they are laid over one another.
+        problems: files that cannot be opened, or that include each other.
+    """
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+        self.layers: list[Layer] = []
+        self.problems: list[Problem] = []
+        self._count = 0
+
+    def load(self, path: Path, shapes: Shapes, *, at: KeyPath = (), chain: SequenceType[Path] = ()) -> Node | None:
+        """The tree of a file over those of the files it includes; None when it cannot be read.
+
+        Raises:
+            ConfigError: it cannot be opened.
+        """
+        return self.take(load_layer(path), shapes, at=at, chain=(*chain, path.resolve()))
+
+    def take(self, layer: Layer, shapes: Shapes, *, at: KeyPath = (), chain: SequenceType[Path] = ()) -> Node | None:
+        """As `load`, of a layer that is at hand; `chain` ends with its own file."""
+        root = layer.root
+        if root is not None:
+            root = self._expand(root, shapes, at, chain)
+        self.layers.append(replace(layer, at=at))
+        return root
+
+    def _expand(self, node: Node, shapes: Shapes, at: KeyPath, chain: SequenceType[Path]) -> Node:
+        """`node` with the files named in it beneath the mappings that name them."""
+        if isinstance(node, Sequence):
+            pairs = enumerate(node.items)
+            items = [self._expand(item, enter(shapes, index), (*at, index), chain) for index, item in pairs]
+            return node if all(map(_is, items, node.items)) else replace(node, items=items)
+        if not isinstance(node, Mapping):
+            return node
+        named = node.pairs.get(INCLUDE) if _may_include(shapes, at) else None
+        inner = {
+            key: (key_node, self._expand(value, enter(shapes, key), (*at, key), chain))
+            for key, (key_node, value) in node.pairs.items()
+            if named is None or key != INCLUDE
+        }
+        if named is None and all(inner[key][1] is value for key, (_, value) in node.pairs.items()):
+            return node
+        expanded: Node = replace(node, pairs=inner)
+        return expanded if named is None else self._include(named[1], expanded, shapes, at, chain)
+
+    def _include(self, named: Node, own: Node, shapes: Shapes, at: KeyPath, chain: SequenceType[Path]) -> Node:
+        base: Node | None = None
+        target = named.follow()
+        for each in target.items if isinstance(target, Sequence) else [target]:
+            tree = self._load_named(each.follow(), shapes, at, chain)
+            if tree is not None:
+                base = merge(base, tree, shapes)
+        return merge(base, own, shapes)
+
+    def _load_named(self, node: Node, shapes: Shapes, at: KeyPath, chain: SequenceType[Path]) -> Node | None:
+        place = node.source.place(node.start, node.stop)
+        path_of = (*at, INCLUDE)
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            self.problems.append(Problem("`include`: expected a file's path, or a list of them", place, path_of))
+            return None
+        text, problems = expand_text(node, self._targets)
+        if problems:
+            self.problems += [replace(each, path=path_of) for each in problems]
+            return None
+        path = node.source.folder / text
+        self._count += 1
+        if path.resolve() in chain or self._count > MAX_INCLUDED:
+            names = [shorten_path(each) for each in [*chain[_index(chain, path) :], path]]
+            message = f"these files include each other: {' → '.join(f'`{name}`' for name in names)}"
+            hint = "leave out one of the includes"
+            self.problems.append(Problem(message, place, path_of, hint=hint))
+            return None
+        try:
+            return self.load(path, shapes, at=at, chain=chain)
+        except ConfigError as error:
+            self.problems += [replace(each, place=place, path=path_of) for each in error.problems]
+            return None
+
+
+def _may_include(shapes: Shapes, at: KeyPath) -> bool:
+    """Whether `include` is not a key of the mapping's own: free mappings may hold it as data."""
+    known = [option.fields for shape in shapes for option in shape.iter_options()]
+    return not any(INCLUDE in fields for fields in known) and (not at or any(known))
+
+
+def _index(chain: SequenceType[Path], path: Path) -> int:
+    return chain.index(path.resolve()) if path.resolve() in chain else 0
+
+
+def _is(one: Node, other: Node) -> bool:
+    return one is other

@@ -1,0 +1,174 @@
+"""`${…}` in texts, put in once all sources are laid over one another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tidemill.config.layers.given import read_given
+from tidemill.config.layers.references import MalformedError, Part, Reference, parse_references
+from tidemill.config.layers.targets import Targets, UnresolvedError
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.shape import Shapes, enter
+from tidemill.config.text.nodes import Alias, Mapping, Node, Scalar, Sequence, Text
+from tidemill.config.text.offsets import find_offset
+from tidemill.config.text.yaml import MAX_ALIASED
+from tidemill.config.words import describe_value
+from tidemill.errors import Problem
+
+MAX_CHARS = 10_000_000
+"""How many characters the references of a configuration may put into texts in all: what a chain of them multiplies."""
+
+_ESCAPE = "write `$${` for these characters themselves"
+
+
+class _BrokenError(Exception):
+    """A reference to what is itself wrong, which is told there."""
+
+
+class Interpolation:
+    """Puts values for the references of a tree; each node is looked at once, so that a chain of them ends.
+
+    Attributes:
+        problems: references that stand for nothing, or for each other.
+    """
+
+    def __init__(self, root: Node | None, shapes: Shapes, targets: Targets) -> None:
+        self.root = root
+        self.shapes = shapes
+        self.problems: list[Problem] = []
+        self._targets = targets
+        self._done: dict[int, Node] = {}
+        self._active: dict[int, KeyPath] = {}
+        self._trail: list[KeyPath] = []
+        self._chars = 0
+        self._aliased = 0
+
+    def resolve(self) -> Node | None:
+        """The tree without references; a text with one that stands for nothing is broken."""
+        return self.resolve_node(self.root, (), self.shapes) if self.root is not None else None
+
+    def resolve_node(self, node: Node, path: KeyPath, shapes: Shapes) -> Node:
+        """As `resolve`, of the node at `path`."""
+        if id(node) not in self._done:
+            self._active[id(node)] = path
+            self._done[id(node)] = self._resolve_inner(node, path, shapes)
+            del self._active[id(node)]
+        return self._done[id(node)]
+
+    def _resolve_inner(self, node: Node, path: KeyPath, shapes: Shapes) -> Node:
+        if isinstance(node, Alias):
+            target = self.resolve_node(node.target, path, shapes)
+            return node if target is node.target else replace(node, target=target, broken=target.broken)
+        if isinstance(node, Mapping):
+            values = {
+                key: self.resolve_node(each, (*path, key), enter(shapes, key)) for key, (_, each) in node.pairs.items()
+            }
+            if all(values[key] is each for key, (_, each) in node.pairs.items()):
+                return node
+            return replace(node, pairs={key: (pair[0], values[key]) for key, pair in node.pairs.items()})
+        if isinstance(node, Sequence):
+            pairs = enumerate(node.items)
+            items = [self.resolve_node(item, (*path, index), enter(shapes, index)) for index, item in pairs]
+            changed = any(new is not old for new, old in zip(items, node.items, strict=True))
+            return replace(node, items=items) if changed else node
+        if isinstance(node, Scalar) and _may_refer(node):
+            return self._resolve_text(node, path, shapes)
+        return node
+
+    def _resolve_text(self, node: Scalar, path: KeyPath, shapes: Shapes) -> Node:
+        self._trail.append(path)
+        try:
+            parts = parse_references(node.value)
+            if len(parts) == 1 and isinstance(parts[0], Reference):
+                return self._stand_for(node, parts[0], shapes)
+            return replace(node, value=self._join(parts, node), via=_name_references(parts))
+        except MalformedError as error:
+            self._report(node, path, UnresolvedError(str(error), _ESCAPE), error.start, len(node.value))
+        except UnresolvedError as error:
+            self._report(node, path, error, *error.span)
+        except _BrokenError:
+            pass
+        finally:
+            self._trail.pop()
+        return replace(node, broken=True)
+
+    def _report(self, node: Scalar, path: KeyPath, error: UnresolvedError, start: int, stop: int) -> None:
+        offset = find_offset(node.source.content, node.start, node.text, node.style, start)
+        place = node.source.place(offset, offset + stop - start)
+        prefix = f"`{join_path(path)}`: " if path else ""
+        self.problems.append(Problem(f"{prefix}{error}", place, path, hint=error.hint))
+
+    def _stand_for(self, node: Scalar, reference: Reference, shapes: Shapes) -> Node:
+        """What a text that is one reference stands for: a key's value itself; any other text as it would be given."""
+        via = (str(reference),)
+        found = self._find(reference, node)
+        if isinstance(found, Node):
+            self._aliased += found.size
+            if self._aliased > MAX_ALIASED:
+                raise UnresolvedError(f"the references stand for more than {MAX_ALIASED:,} values").at(reference)
+            place = (node.start, node.stop, node.outer, found.size, found.broken)
+            return Alias(*place, target=found, source=node.source, over=node.over, via=via)
+        if reference.kind != "file":
+            given, faults = read_given(Text(str(reference), found, "environment"), shapes)
+            if isinstance(given, Scalar) and not faults:
+                found = given.value
+            elif given is not None and not faults:
+                return replace(given, start=node.start, stop=node.stop, source=node.source, over=node.over, via=via)
+        return replace(node, value=found, via=via)
+
+    def _find(self, reference: Reference, node: Scalar) -> Node | str:
+        """The value of a reference: of a key its node without references, else a text."""
+        if reference.kind == "key":
+            found = self._targets.find_key(self.root, self.shapes, reference)
+            if found is not None:
+                return self._resolve_target(reference, *found)
+        else:
+            text = self._targets.find_text(reference, node.source.folder)
+            if text is not None:
+                return text
+        if reference.default is not None:
+            return self._join(reference.default, node)
+        raise self._targets.explain(self.root, self.shapes, reference, node.source.folder)
+
+    def _resolve_target(self, reference: Reference, path: KeyPath, node: Node) -> Node:
+        if id(node) in self._active:
+            start = next((i for i, each in enumerate(self._trail) if each[: len(path)] == path), 0)
+            shown = " → ".join(f"`{join_path(each)}`" for each in [*self._trail[start:], path])
+            raise UnresolvedError(f"these refer to each other: {shown}", "write one of them out").at(reference)
+        resolved = self.resolve_node(node, path, ())
+        if resolved.broken:
+            raise _BrokenError
+        return resolved
+
+    def _join(self, parts: tuple[Part, ...], node: Scalar) -> str:
+        text = "".join(part if isinstance(part, str) else self._to_text(part, node) for part in parts)
+        self._chars += len(text)
+        if self._chars > MAX_CHARS:
+            raise UnresolvedError(f"the references make texts of more than {MAX_CHARS:,} characters")
+        return text
+
+    def _to_text(self, reference: Reference, node: Scalar) -> str:
+        found = self._find(reference, node)
+        if isinstance(found, str):
+            return found
+        target = found.follow()
+        if not isinstance(target, Scalar):
+            message = f"{describe_value(target.to_value())} cannot stand within a text"
+            raise UnresolvedError(message, "let the reference be the whole value").at(reference)
+        return target.value if isinstance(target.value, str) else target.text or describe_value(target.value)
+
+
+def expand_text(node: Scalar, targets: Targets) -> tuple[str, list[Problem]]:
+    """A text that stands before all values, with its references to the environment and to files put in."""
+    interpolation = Interpolation(None, (), targets)
+    value = interpolation.resolve_node(node, (), ()).to_value()
+    return str(value), interpolation.problems
+
+
+def _may_refer(node: Scalar) -> bool:
+    """Whether a text may hold references: one that Python gave is data."""
+    return isinstance(node.value, str) and "${" in node.value and node.source.kind != "python"
+
+
+def _name_references(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    return tuple(str(part) for part in parts if isinstance(part, Reference))

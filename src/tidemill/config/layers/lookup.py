@@ -1,0 +1,58 @@
+"""Where in a tree of nodes a key path leads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tidemill.config.paths import KeyPath
+from tidemill.config.text.nodes import Mapping, Node, Sequence
+
+
+def find_key(node: Mapping, item: Any) -> Any:
+    """The key of `node` that `item` names, itself or as text; None when there is none."""
+    if item in node.pairs:
+        return item
+    return next((key for key in node.pairs if str(key) == str(item)), None)
+
+
+def step(node: Node | None, item: str | int) -> tuple[Node | None, Node] | None:
+    """The key and value nodes under a key or index of `node`, None when there are none."""
+    target = node.follow() if node is not None else None
+    if isinstance(target, Mapping):
+        return target.pairs.get(find_key(target, item))
+    if isinstance(target, Sequence) and isinstance(item, int) and 0 <= item < len(target.items):
+        return None, target.items[item]
+    return None
+
+
+def find_path(root: Node | None, label: str) -> KeyPath:
+    """The key path a dotted label means: a key that itself holds dots is found where it exists."""
+    parts = label.split(".")
+    path: list[str | int] = []
+    node = root
+    while parts:
+        target = node.follow() if node is not None else None
+        if isinstance(target, Sequence):
+            part = parts.pop(0)
+            item: str | int = int(part) if part.isdecimal() else part
+        else:
+            keys = target.pairs if isinstance(target, Mapping) else {}
+            size = next((n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in keys), 1)
+            item = ".".join(parts[:size])
+            del parts[:size]
+        path.append(item)
+        found = step(node, item)
+        node = found[1] if found else None
+    return tuple(path)
+
+
+def find_node(root: Node | None, path: Iterable[str | int]) -> Node | None:
+    """The value node at `path`, None when nothing is there."""
+    node = root
+    for item in path:
+        found = step(node, item)
+        if found is None:
+            return None
+        node = found[1]
+    return node

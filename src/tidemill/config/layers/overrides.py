@@ -1,0 +1,73 @@
+"""Values put over those of the files: `optim.lr=3e-4`, `@other.yaml`, `optim=@adam.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tidemill.config.layers.lookup import find_node, find_path
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.suggest import suggest
+from tidemill.config.text.nodes import Node
+from tidemill.config.text.nodes import Sequence as SequenceNode
+from tidemill.errors import Place, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One value given outside the files.
+
+    Attributes:
+        path: the key path it is for.
+        text: the value as given; None for a file's.
+        name: what gave it, as messages name it: `--set optim.lr`, `environment TRAIN__SEED`.
+        file: the file that holds the values, as `@FILE` names it.
+    """
+
+    path: KeyPath
+    text: str | None
+    name: str
+    kind: Literal["environment", "override"] = "override"
+    file: Path | None = None
+
+
+def parse_override(override: str | Override, root: Node | None) -> Override | Problem:
+    """The override in `key.path=value`, `@file` or `key.path=@file`; what is wrong with it where it is none."""
+    if isinstance(override, Override):
+        return override
+    if override.startswith("@"):
+        return Override((), None, f"--set {override}", file=Path(override[1:]))
+    label, equals, text = override.partition("=")
+    label = label.strip()
+    name = f"--set {label}"
+    if not equals or not label:
+        return Problem(f"expected `path=value`, as `budget.usd=40`, got `{label}`", Place(name))
+    path = find_path(root, label)
+    if text.startswith("@"):
+        return Override(path, None, name, file=Path(text[1:]))
+    return Override(path, text, name)
+
+
+def anchor_override(override: str) -> str:
+    """The same override for a process in another folder: a file it names, by its whole path."""
+    label, equals, text = override.partition("=")
+    if override.startswith("@"):
+        return f"@{Path(override[1:]).absolute()}"
+    return f"{label}=@{Path(text[1:]).absolute()}" if equals and text.startswith("@") else override
+
+
+def explain_lookup(root: Node | None, override: Override, item: str | int) -> Problem:
+    """Why nothing can be set at the path of `override`: `item` of it is not there."""
+    path = override.path
+    above = path[: path.index(item)]
+    found = find_node(root, above)
+    holder = found.follow() if found is not None else None
+    shown = join_path(above)
+    if isinstance(holder, SequenceNode):
+        known: Sequence[str] = [str(index) for index in range(len(holder.items))]
+        message = f"`{shown}` is a list of {len(holder.items)} and has no `{item}`"
+        return Problem(message, Place(override.name), path, hint=suggest(str(item), known) if known else "")
+    message = f"`{shown}` is no mapping: nothing can be set below it"
+    return Problem(message, Place(override.name), path, hint="set it as a whole")

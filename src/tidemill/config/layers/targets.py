@@ -1,0 +1,120 @@
+"""What references stand for: keys of the configuration, variables of the environment, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping as MappingType
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from tidemill.config.layers.layer import explain_opening, layer_of
+from tidemill.config.layers.lookup import find_node, find_path
+from tidemill.config.layers.references import Reference
+from tidemill.config.paths import KeyPath
+from tidemill.config.secrets import is_secret_key, load_env, register_secret
+from tidemill.config.shape import Shapes, enter_path
+from tidemill.config.suggest import find_near, suggest
+from tidemill.config.text.nodes import Mapping, Node
+
+
+class UnresolvedError(Exception):
+    """A reference that stands for nothing; `span` is where it stands in its text."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.span = (0, 1)
+
+    def at(self, reference: Reference) -> Self:
+        """The same, of this reference."""
+        self.span = (reference.start, reference.stop)
+        return self
+
+
+class Targets:
+    """Where references are looked up.
+
+    A variable is sought in the environment, then in the `.env` file beside the file that refers to it; one with a
+    secret's name has its value masked wherever it occurs.
+    """
+
+    def __init__(self, environ: MappingType[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._stored: dict[Path, dict[str, str]] = {}
+
+    def find_text(self, reference: Reference, folder: Path) -> str | None:
+        """The text of a variable or a file, None when it is not there; an empty variable is as good as none."""
+        if reference.kind == "env":
+            value = self._environ.get(reference.name) or self._load_stored(folder).get(reference.name)
+            if value and is_secret_key(reference.name):
+                register_secret(value)
+            return value or (None if reference.default is not None else self._environ.get(reference.name))
+        try:
+            return (folder / Path(reference.name).expanduser()).read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def find_key(self, root: Node | None, shapes: Shapes, reference: Reference) -> tuple[KeyPath, Node] | None:
+        """The path and node of a key; of a field that no source gives, its default."""
+        path = find_path(root, reference.name)
+        node = find_node(root, path)
+        if node is not None:
+            return path, node
+        value = _find_default(shapes, path)
+        return None if value is ... else (path, _to_node(value))
+
+    def explain(self, root: Node | None, shapes: Shapes, reference: Reference, folder: Path) -> UnresolvedError:
+        """Why a reference stands for nothing, and what it may have meant."""
+        if reference.kind == "env":
+            near = find_near(reference.name, [*self._environ, *self._load_stored(folder)])
+            hint = f"did you mean `{near}`?" if near else f"set it, or give a default: `${{env:{reference.name}:-…}}`"
+            return UnresolvedError(f"the environment has no `{reference.name}`", hint).at(reference)
+        if reference.kind == "file":
+            message, hint = _explain_file(folder / Path(reference.name).expanduser())
+            return UnresolvedError(message, hint).at(reference)
+        path = find_path(root, reference.name)
+        depth = next(n for n in range(len(path)) if n + 1 == len(path) or find_node(root, path[: n + 1]) is None)
+        above = find_node(root, path[:depth])
+        target = above.follow() if above is not None else None
+        given = map(str, target.pairs) if isinstance(target, Mapping) else ()
+        options = (option for shape in enter_path(shapes, path[:depth]) for option in shape.iter_options())
+        known = dict.fromkeys([*given, *(name for option in options for name in option.fields)])
+        prefix = ".".join(map(str, path[:depth]))
+        names = [f"{prefix}.{name}" if prefix else name for name in known]
+        hint = suggest(".".join(map(str, path[: depth + 1])), names) or "write `$${` for these characters themselves"
+        return UnresolvedError(f"there is no key `{reference.name}`", hint).at(reference)
+
+    def _load_stored(self, folder: Path) -> dict[str, str]:
+        if folder not in self._stored:
+            self._stored[folder] = load_env(folder / ".env")
+        return self._stored[folder]
+
+
+def _explain_file(path: Path) -> tuple[str, str]:
+    try:
+        path.read_text("utf-8")
+    except OSError as error:
+        return explain_opening(path, error)
+    except UnicodeDecodeError:
+        return f"the file `{path.name}` is not UTF-8", "save it as UTF-8"
+    return f"the file `{path.name}` was not there", "load again"
+
+
+def _find_default(shapes: Shapes, path: KeyPath) -> Any:
+    """The default that stands at `path`, within that of a field above it, too; `...` when there is none."""
+    for depth in range(len(path), 0, -1):
+        for shape in enter_path(shapes, path[:depth]):
+            value = shape.find_default()
+            for item in path[depth:]:
+                value = getattr(value, str(item), ...) if value is not ... else ...
+            if value is not ...:
+                return value
+    return ...
+
+
+def _to_node(value: Any) -> Node:
+    node = layer_of(value.model_dump() if isinstance(value, BaseModel) else value).root
+    assert node is not None  # only a text that cannot be read has none
+    return node

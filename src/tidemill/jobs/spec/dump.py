@@ -1,0 +1,113 @@
+"""A job as the text of a job file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, SecretStr
+
+from tidemill.config.secrets import is_secret_key
+from tidemill.config.types.functions import to_import_path
+from tidemill.config.types.templates import Template
+from tidemill.data.flow import show_source
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.fitting import is_arrow_schema
+from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.sources.joined import Joined
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.storage import leave_out_secrets
+from tidemill.data.tokenizing import TokenizerFile
+from tidemill.errors import ConfigError
+from tidemill.jobs.ledger.replay import Replay
+from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.model import Model
+from tidemill.protocols import Source
+
+
+def dump_job(job: JobSpec) -> str:
+    """The job as the text of a job file in its folder; credentials are left out, a file names none.
+
+    Raises:
+        ConfigError: something in it has no name a file could hold: an iterable source, a lambda.
+    """
+    if not isinstance(job.source, Read):
+        raise ConfigError(
+            f"a job file reads files, and this stream starts from {_name_source(job.source)}",
+            hint='write it to a file first: stream.save("records.jsonl.gz")',
+        )
+    dumper = _Dumper(job.folder)
+    text = {
+        "source": dumper.dump(job.source),
+        "steps": [{node.kind: dumper.dump_step(node)} for node in job.steps],
+        "budget": dumper.dump(job.budget),
+        "max_errors": job.max_errors if job.max_errors != JobSpec.model_fields["max_errors"].default else None,
+        "sink": dumper.dump(job.sink),
+        "run": dumper.dump(job.run) or None,
+    }
+    models = {name: {"model": model.model, **dumper.dump_fields(model)} for name, model in dumper.models.items()}
+    named = {"models": models or None}
+    whole = {key: value for key, value in {**named, **text}.items() if value is not None}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _name_source(source: Source) -> str:
+    if isinstance(source, FromIterable):
+        return "an iterable"
+    if isinstance(source, Replay):
+        return "a quarantine"
+    return f"streams joined by `{source.kind}`" if isinstance(source, Joined) else show_source(source)
+
+
+class _Dumper:
+    """Values as YAML can hold them: fields at their default left out, models under names of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models: dict[str, Model] = {}
+
+    def dump(self, value: Any) -> Any:
+        if isinstance(value, Model):
+            return self._name_model(value)
+        if isinstance(value, Template):
+            return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
+        if isinstance(value, TokenizerFile):
+            return os.path.relpath(value.path, self.folder)
+        if isinstance(value, BaseModel):
+            return self.dump_fields(value)
+        if isinstance(value, dict):
+            return {key: self.dump(item) for key, item in value.items() if not is_secret_key(key)}
+        if isinstance(value, (list, tuple)):
+            return [self.dump(item) for item in value]
+        return to_import_path(value) if callable(value) or is_arrow_schema(value) else value
+
+    def dump_step(self, node: Node) -> Any:
+        """A step, in its short form where it has one: a function alone, columns alone."""
+        fields = self.dump_fields(node)
+        if len(fields) == 1 and (short := {"fn", "columns", "count", "branches"}.intersection(fields)):
+            alone = fields[short.pop()]
+            return fields if isinstance(alone, dict) and "columns" in alone else alone
+        return fields
+
+    def dump_fields(self, value: BaseModel) -> dict[str, Any]:
+        dumped = {}
+        for name, field in type(value).model_fields.items():
+            held = getattr(value, name)
+            if held != field.get_default(call_default_factory=True) and not isinstance(held, SecretStr):
+                held = leave_out_secrets(held) if name == "storage_options" else held
+                dumped[field.alias or name] = self.dump(held)
+        return dumped
+
+    def _name_model(self, model: Model) -> str:
+        """`provider/name` where that says it all, else a name under `models:`."""
+        if self.dump_fields(model).keys() == {"model"}:
+            return model.model
+        stem = name = model.name.rpartition("/")[2].removesuffix(".gguf")
+        number = 1
+        while name in self.models and self.models[name] != model:
+            number += 1
+            name = f"{stem}-{number}"
+        self.models[name] = model
+        return name

@@ -1,0 +1,94 @@
+"""A job file as it is written: its keys, and the document they are read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.calls.limits import Budget
+from tidemill.config.layers.document import Document
+from tidemill.config.layers.stacking import Sources
+from tidemill.config.loading import load_document
+from tidemill.config.model import Config
+from tidemill.config.suggest import find_near, list_names
+from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.table import DATA_NODES
+from tidemill.data.sources.read import Read
+from tidemill.jobs.spec.draft import UNREADABLE
+from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink
+from tidemill.models.model import Model
+from tidemill.models.steps.table import CALL_NODES
+
+NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
+"""Every step a job file can name."""
+
+
+class _Step(Config):
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise PydanticCustomError(
+                "one_step",
+                "expected one step, got {got}",
+                {
+                    "got": list_names(given) if given else "none",
+                    "hint": "start each step with a dash of its own" if given else f"one of {list_names(KINDS)}",
+                },
+            )
+        return self
+
+    @property
+    def node(self) -> Node:
+        """The step it is."""
+        given = (getattr(self, name) for name in type(self).model_fields)
+        return cast(Node, next(value for value in given if value is not None))
+
+
+KINDS = {node.kind: node for node in NODES}
+"""Those steps, by the key that names them."""
+
+_Fields: dict[str, Any] = {kind: (node | None, None) for kind, node in KINDS.items()}
+Step: type[_Step] = create_model("Step", __base__=_Step, **_Fields)
+
+
+class JobFile(Config):
+    """A job file as it is written. `models` stands first: the steps name them."""
+
+    models: dict[str, Model] = Field(default_factory=dict)
+    source: Read
+    steps: list[Step]
+    sink: Sink
+    budget: Budget | None = None
+    max_errors: MaxErrors = 0.05
+    run: RunOptions = RunOptions()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_mistyped_models(cls, value: Any, info: ValidationInfo) -> Any:
+        """Models under a key that was to be `models`: told at that key, and not at every step that names one."""
+        if isinstance(value, dict) and "models" not in value and info.context is not None:
+            mistyped = value.get(find_near("models", map(str, value)))
+            info.context["models"] = dict.fromkeys(mistyped, UNREADABLE) if isinstance(mistyped, dict) else {}
+        return value
+
+    @field_validator("models", mode="wrap")
+    @classmethod
+    def _offer_models(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Model]:
+        """Let the steps name the models; one that cannot be read is told once, here, and not at every step."""
+        context = info.context if info.context is not None else {}
+        if isinstance(value, dict) and value:
+            context["models"] = dict.fromkeys(value, UNREADABLE)
+        models: dict[str, Model] = handler(value)
+        if models:
+            context["models"] = models
+        return models
+
+
+def load_job_document(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """What a job file holds, with what it includes and `overrides` over it; not yet validated."""
+    return load_document(JobFile, Sources((path,), overrides=tuple(overrides)))
