@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tidemill.config.coercion import ConfigRules
 from tidemill.config.layers.document import Document
-from tidemill.config.layers.origins import Origins
+from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
 from tidemill.config.report.rendering import raise_problems
@@ -70,7 +70,7 @@ def load_with_origins(
     document = load_document(model, given)
     value, problems = validate_document(model, document, {"folder": given.folder, **(context or {})})
     raise_problems(problems)
-    return Loaded(cast(T, value), Origins(document))
+    return Loaded(cast(T, value), attach_origins(value, document))
 
 
 def load_document(model: type[Any], sources: Sources) -> Document:

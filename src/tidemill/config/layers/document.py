@@ -33,15 +33,23 @@ class Document:
         root: the tree of its values; None when there are none to look at, only `problems`.
         layers: the sources it is made of, in the order in which they were laid over one another.
         value: plain mappings, lists and scalars.
+        is_whole: False when a source could not be read: what is missing may stand in it.
         problems: what is wrong before any value is looked at: a text's syntax, keys given twice, aliases, references.
     """
 
     def __init__(
-        self, layers: Iterable[Layer], root: Node | None, problems: Iterable[Problem] = (), *, value: Any = ...
+        self,
+        layers: Iterable[Layer],
+        root: Node | None,
+        problems: Iterable[Problem] = (),
+        *,
+        value: Any = ...,
+        is_whole: bool = True,
     ) -> None:
         self.layers = tuple(layers)
         self.root = root
         self.value = value if value is not ... else root.to_value() if root is not None else None
+        self.is_whole = is_whole and root is not None
         self._problems = tuple(problems)
         self._hidden: list[KeyPath] = []
         self._secret_names: frozenset[str] = frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceType
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from tidemill.config.layers.interpolation import expand_text
 from tidemill.config.layers.layer import Layer, load_layer, shorten_path
@@ -27,12 +28,14 @@ class Loader:
     Attributes:
         layers: one for each file, in the order in which they are laid over one another.
         problems: files that cannot be opened, or that include each other.
+        is_whole: whether every file could be read.
     """
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
         self.layers: list[Layer] = []
         self.problems: list[Problem] = []
+        self.is_whole = True
         self._count = 0
 
     def load(self, path: Path, shapes: Shapes, *, at: KeyPath = (), chain: SequenceType[Path] = ()) -> Node | None:
@@ -48,6 +51,8 @@ class Loader:
         root = layer.root
         if root is not None:
             root = self._expand(root, shapes, at, chain)
+        else:
+            self.is_whole = False
         self.layers.append(replace(layer, at=at))
         return root
 
@@ -80,38 +85,46 @@ class Loader:
         return merge(base, own, shapes)
 
     def _load_named(self, node: Node, shapes: Shapes, at: KeyPath, chain: SequenceType[Path]) -> Node | None:
-        place = node.source.place(node.start, node.stop)
-        path_of = (*at, INCLUDE)
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            self.problems.append(Problem("`include`: expected a file's path, or a list of them", place, path_of))
-            return None
-        text, problems = expand_text(node, self._targets)
-        if problems:
-            self.problems += [replace(each, path=path_of) for each in problems]
-            return None
-        path = node.source.folder / text
-        self._count += 1
-        if path.resolve() in chain or self._count > MAX_INCLUDED:
-            names = [shorten_path(each) for each in [*chain[_index(chain, path) :], path]]
-            message = f"these files include each other: {' → '.join(f'`{name}`' for name in names)}"
-            hint = "leave out one of the includes"
-            self.problems.append(Problem(message, place, path_of, hint=hint))
-            return None
+        """The tree of the file that `node` names; None, and its problems noted, where there is none."""
         try:
+            path = self._find_path(node, chain)
             return self.load(path, shapes, at=at, chain=chain)
         except ConfigError as error:
-            self.problems += [replace(each, place=place, path=path_of) for each in error.problems]
+            place = node.source.place(node.start, node.stop)
+            self.problems += [replace(each, place=place, path=(*at, INCLUDE)) for each in error.problems]
+            self.is_whole = False
             return None
+
+    def _find_path(self, node: Node, chain: SequenceType[Path]) -> Path:
+        """The file that `node` names.
+
+        Raises:
+            ConfigError: it names none, or one that is being read.
+        """
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            _refuse("`include`: expected a file's path, or a list of them")
+        text, problems = expand_text(node, self._targets)
+        if problems:
+            raise ConfigError("", problems=problems)
+        path = node.source.folder / text
+        self._count += 1
+        if path.resolve() in chain:
+            names = [*chain[chain.index(path.resolve()) :], path]
+            shown = " → ".join(f"`{shorten_path(each)}`" for each in names)
+            _refuse(f"these files include each other: {shown}", "leave out one of the includes")
+        if self._count > MAX_INCLUDED:
+            _refuse(f"more than {MAX_INCLUDED:,} files are included", "")
+        return path
+
+
+def _refuse(message: str, hint: str = "") -> NoReturn:
+    raise ConfigError(message, problems=[Problem(message, hint=hint)])
 
 
 def _may_include(shapes: Shapes, at: KeyPath) -> bool:
     """Whether `include` is not a key of the mapping's own: free mappings may hold it as data."""
     known = [option.fields for shape in shapes for option in shape.iter_options()]
     return not any(INCLUDE in fields for fields in known) and (not at or any(known))
-
-
-def _index(chain: SequenceType[Path], path: Path) -> int:
-    return chain.index(path.resolve()) if path.resolve() in chain else 0
 
 
 def _is(one: Node, other: Node) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from tidemill.config.layers.given import read_given
 from tidemill.config.layers.references import MalformedError, Part, Reference, parse_references
 from tidemill.config.layers.targets import Targets, UnresolvedError
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shape import Shapes, enter, enter_path
 from tidemill.config.text.nodes import Alias, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.offsets import find_offset
 from tidemill.config.text.yaml import MAX_ALIASED
@@ -79,24 +81,47 @@ class Interpolation:
         self._trail.append(path)
         try:
             parts = parse_references(node.value)
-            if len(parts) == 1 and isinstance(parts[0], Reference):
-                return self._stand_for(node, parts[0], shapes)
-            return replace(node, value=self._join(parts, node), via=_name_references(parts))
         except MalformedError as error:
-            self._report(node, path, UnresolvedError(str(error), _ESCAPE), error.start, len(node.value))
+            self._report(node, path, str(error), _ESCAPE, error.start, len(node.value))
+            found = None
+        else:
+            if len(parts) == 1 and isinstance(parts[0], Reference):
+                found = self._find_whole(parts[0], node, path, shapes)
+            else:
+                found = self._join_all(parts, node, path)
+        self._trail.pop()
+        return replace(node, broken=True) if found is None else found
+
+    def _find_whole(self, reference: Reference, node: Scalar, path: KeyPath, shapes: Shapes) -> Node | None:
+        found: list[Node] = []
+        with self._reporting(reference, node, path):
+            found.append(self._stand_for(node, reference, shapes))
+        return found[0] if found else None
+
+    def _join_all(self, parts: tuple[Part, ...], node: Scalar, path: KeyPath) -> Node | None:
+        """The text with all its references put in; every one that stands for nothing is told."""
+        pieces = []
+        for part in parts:
+            with self._reporting(part, node, path):
+                pieces.append(self._to_text(part, node))
+        via = tuple(str(part) for part in parts if isinstance(part, Reference))
+        return replace(node, value="".join(pieces), via=via) if len(pieces) == len(parts) else None
+
+    @contextmanager
+    def _reporting(self, part: Part, node: Scalar, path: KeyPath) -> Iterator[None]:
+        try:
+            yield
         except UnresolvedError as error:
-            self._report(node, path, error, *error.span)
+            start, stop = (part.start, part.stop) if isinstance(part, Reference) else (0, 1)
+            self._report(node, path, str(error), error.hint, start, stop)
         except _BrokenError:
             pass
-        finally:
-            self._trail.pop()
-        return replace(node, broken=True)
 
-    def _report(self, node: Scalar, path: KeyPath, error: UnresolvedError, start: int, stop: int) -> None:
+    def _report(self, node: Scalar, path: KeyPath, message: str, hint: str, start: int, stop: int) -> None:
         offset = find_offset(node.source.content, node.start, node.text, node.style, start)
         place = node.source.place(offset, offset + stop - start)
         prefix = f"`{join_path(path)}`: " if path else ""
-        self.problems.append(Problem(f"{prefix}{error}", place, path, hint=error.hint))
+        self.problems.append(Problem(f"{prefix}{message}", place, path, hint=hint))
 
     def _stand_for(self, node: Scalar, reference: Reference, shapes: Shapes) -> Node:
         """What a text that is one reference stands for: a key's value itself; any other text as it would be given."""
@@ -105,7 +130,7 @@ class Interpolation:
         if isinstance(found, Node):
             self._aliased += found.size
             if self._aliased > MAX_ALIASED:
-                raise UnresolvedError(f"the references stand for more than {MAX_ALIASED:,} values").at(reference)
+                raise UnresolvedError(f"the references stand for more than {MAX_ALIASED:,} values")
             place = (node.start, node.stop, node.outer, found.size, found.broken)
             return Alias(*place, target=found, source=node.source, over=node.over, via=via)
         if reference.kind != "file":
@@ -121,40 +146,40 @@ class Interpolation:
         if reference.kind == "key":
             found = self._targets.find_key(self.root, self.shapes, reference)
             if found is not None:
-                return self._resolve_target(reference, *found)
+                return self._resolve_target(*found)
         else:
             text = self._targets.find_text(reference, node.source.folder)
             if text is not None:
                 return text
         if reference.default is not None:
-            return self._join(reference.default, node)
+            return "".join(self._to_text(part, node) for part in reference.default)
         raise self._targets.explain(self.root, self.shapes, reference, node.source.folder)
 
-    def _resolve_target(self, reference: Reference, path: KeyPath, node: Node) -> Node:
+    def _resolve_target(self, path: KeyPath, node: Node) -> Node:
         if id(node) in self._active:
             start = next((i for i, each in enumerate(self._trail) if each[: len(path)] == path), 0)
             shown = " → ".join(f"`{join_path(each)}`" for each in [*self._trail[start:], path])
-            raise UnresolvedError(f"these refer to each other: {shown}", "write one of them out").at(reference)
-        resolved = self.resolve_node(node, path, ())
+            raise UnresolvedError(f"these refer to each other: {shown}", "write one of them out")
+        resolved = self.resolve_node(node, path, enter_path(self.shapes, path))
         if resolved.broken:
             raise _BrokenError
         return resolved
 
-    def _join(self, parts: tuple[Part, ...], node: Scalar) -> str:
-        text = "".join(part if isinstance(part, str) else self._to_text(part, node) for part in parts)
+    def _to_text(self, part: Part, node: Scalar) -> str:
+        text = part if isinstance(part, str) else self._find_text(part, node)
         self._chars += len(text)
         if self._chars > MAX_CHARS:
             raise UnresolvedError(f"the references make texts of more than {MAX_CHARS:,} characters")
         return text
 
-    def _to_text(self, reference: Reference, node: Scalar) -> str:
+    def _find_text(self, reference: Reference, node: Scalar) -> str:
         found = self._find(reference, node)
         if isinstance(found, str):
             return found
         target = found.follow()
         if not isinstance(target, Scalar):
             message = f"{describe_value(target.to_value())} cannot stand within a text"
-            raise UnresolvedError(message, "let the reference be the whole value").at(reference)
+            raise UnresolvedError(message, "let the reference be the whole value")
         return target.value if isinstance(target.value, str) else target.text or describe_value(target.value)
 
 
@@ -168,7 +193,3 @@ def expand_text(node: Scalar, targets: Targets) -> tuple[str, list[Problem]]:
 def _may_refer(node: Scalar) -> bool:
     """Whether a text may hold references: one that Python gave is data."""
     return isinstance(node.value, str) and "${" in node.value and node.source.kind != "python"
-
-
-def _name_references(parts: tuple[Part, ...]) -> tuple[str, ...]:
-    return tuple(str(part) for part in parts if isinstance(part, Reference))

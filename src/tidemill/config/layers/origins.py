@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import BaseModel
+
 from tidemill.config.layers.document import Document
+from tidemill.config.layers.lookup import step
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node, Sequence
-from tidemill.errors import Place
 
 DEFAULT = "default"
+PYTHON = "Python"
+
+ORIGINS = "_tidemill_origins"
+"""The key in a model's `__dict__` under which it keeps its origins: no field, so that no comparison sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,8 @@ class Origin:
     """Where one value came from.
 
     Attributes:
-        places: what gave it, then what that was laid over, the nearest first; empty for a default.
+        places: what gave it, then what that was laid over, the nearest first: `train.yaml:3:7`, `--set optim.lr`,
+            `environment TRAIN__SEED`; empty for a default.
         via: the references that stand there, as `${env:LR}`.
     """
 
@@ -38,50 +45,78 @@ class Origin:
 class Origins:
     """The origin of every value that a source gave, by key path; what is in none is a default.
 
-    Made when it is first asked for; pickles without the sources' texts.
+    Made when first asked for, from the tree of values; pickles without the sources' texts.
     """
 
     def __init__(self, document: Document) -> None:
-        self._document: Document | None = document
-        self._table: Mapping[KeyPath, Origin] | None = None
+        self._root: Node | None = document.root
+        self._table: dict[KeyPath, Origin] | None = None
 
     @property
     def table(self) -> Mapping[KeyPath, Origin]:
         """Every key path that a source gave, mappings and lists included, in the order of the values."""
         if self._table is None:
-            root = self._document.root if self._document is not None else None
-            self._table = dict(_iter_origins(root, ())) if root is not None else {}
-            self._document = None
+            self._table = dict(_iter_origins(self._root, ())) if self._root is not None else {}
+            self._root = None
         return self._table
 
     def find(self, path: KeyPath) -> Origin:
-        """The origin of the value at `path`: its own, else that of the value above that holds it whole."""
-        named = tuple(map(str, path))
-        by_name = {tuple(map(str, each)): origin for each, origin in self.table.items()}
-        return by_name.get(named, Origin())
+        """The origin of the value at `path`, a default's where no source gave it."""
+        return self.table.get(path, Origin())
 
-    def below(self, path: KeyPath) -> Origins:
-        """The origins of what stands at `path`, by the key paths within it."""
-        inner = Origins.__new__(Origins)
-        inner._document = None
-        size = len(path)
-        inner._table = {each[size:]: origin for each, origin in self.table.items() if each[:size] == path}
-        return inner
+    def to_dict(self, path: KeyPath = ()) -> dict[str, str]:
+        """The origin of each scalar, list or mapping at and below `path` that has nothing below it, by its key path."""
+        above = {each[:-1] for each in self.table if each}
+        below = (each for each in self.table if each not in above and each[: len(path)] == path)
+        return {join_path(each[len(path) :]): str(self.table[each]) for each in below}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_root": None, "_table": dict(self.table)}
+
+
+@dataclass(frozen=True, slots=True)
+class OriginsBelow:
+    """The origins of one part of a configuration: what stands at `path` of the whole."""
+
+    whole: Origins
+    path: KeyPath = ()
+
+    def find(self, path: KeyPath) -> Origin:
+        """As `Origins.find`, of a path within the part."""
+        return self.whole.find((*self.path, *path))
 
     def to_dict(self) -> dict[str, str]:
-        """Each scalar's origin, as `{"optim.lr": "train.yaml:3:7"}`."""
-        paths = set(self.table)
-        parents = {path[:-1] for path in paths if path}
-        return {join_path(path): str(origin) for path, origin in self.table.items() if path not in parents and path}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (dict(self.table),)
+        """As `Origins.to_dict`, of the part."""
+        return self.whole.to_dict(self.path)
 
 
-def _rebuild(table: dict[KeyPath, Origin]) -> Origins:
-    origins = Origins.__new__(Origins)
-    origins._document, origins._table = None, table
+def attach_origins(value: Any, document: Document) -> Origins:
+    """The origins of `document`, kept by every model in `value` that was made from a part of it."""
+    origins = Origins(document)
+    if document.root is not None:
+        _attach(value, document.root, OriginsBelow(origins))
     return origins
+
+
+def find_origins(value: BaseModel) -> OriginsBelow | None:
+    """The origins that a model keeps, None when it was made in Python."""
+    kept: OriginsBelow | None = value.__dict__.get(ORIGINS)
+    return kept
+
+
+def _attach(value: Any, node: Node, below: OriginsBelow) -> None:
+    target = node.follow()
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(value, BaseModel) and isinstance(target, MappingNode):
+        value.__dict__[ORIGINS] = below
+        inner = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    elif isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, (list, tuple)):
+        inner = list(enumerate(value))
+    for item, held in inner:
+        if isinstance(held, (BaseModel, dict, list, tuple)) and (found := step(target, item)) is not None:
+            _attach(held, found[1], replace(below, path=(*below.path, item)))
 
 
 def _iter_origins(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, Origin]]:
@@ -96,10 +131,7 @@ def _iter_origins(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, Origin]]
 
 
 def _iter_places(node: Node | None) -> Iterator[str]:
+    """What gave the value; of a mapping, which is made of several sources, the last alone."""
     while node is not None:
-        yield str(_place_of(node)) or "Python"
-        node = node.over
-
-
-def _place_of(node: Node) -> Place:
-    return node.source.place(node.start, node.stop)
+        yield str(node.source.place(node.start, node.stop)) or PYTHON
+        node = node.over if not isinstance(node.follow(), MappingNode) else None

@@ -90,11 +90,13 @@ class _Stack:
                 self.problems.append(parsed)
             else:
                 self._put(parsed)
-        root = self.root if self.root is not None else MappingNode(0, 0, source=Text("", kind="python"))
-        interpolation = Interpolation(root, self.shapes, self.targets)
+        is_whole = self.loader.is_whole and self.is_whole
+        if self.root is None and is_whole:  # there is no source, or only one that is empty
+            self.root = MappingNode(0, 0, source=Text("", kind="python"))
+        interpolation = Interpolation(self.root, self.shapes, self.targets)
         resolved = interpolation.resolve()
         problems = [*self.loader.problems, *self.problems, *interpolation.problems]
-        return Document([*self.loader.layers, *self.layers], resolved if self.is_whole else None, problems)
+        return Document([*self.loader.layers, *self.layers], resolved, problems, is_whole=is_whole)
 
     def _lay(self, source: Source) -> None:
         """A file or a mapping over what there is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping as MappingType
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -20,17 +20,11 @@ from tidemill.config.text.nodes import Mapping, Node
 
 
 class UnresolvedError(Exception):
-    """A reference that stands for nothing; `span` is where it stands in its text."""
+    """A reference that stands for nothing."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
-        self.span = (0, 1)
-
-    def at(self, reference: Reference) -> Self:
-        """The same, of this reference."""
-        self.span = (reference.start, reference.stop)
-        return self
 
 
 class Targets:
@@ -70,10 +64,10 @@ class Targets:
         if reference.kind == "env":
             near = find_near(reference.name, [*self._environ, *self._load_stored(folder)])
             hint = f"did you mean `{near}`?" if near else f"set it, or give a default: `${{env:{reference.name}:-…}}`"
-            return UnresolvedError(f"the environment has no `{reference.name}`", hint).at(reference)
+            return UnresolvedError(f"the environment has no `{reference.name}`", hint)
         if reference.kind == "file":
             message, hint = _explain_file(folder / Path(reference.name).expanduser())
-            return UnresolvedError(message, hint).at(reference)
+            return UnresolvedError(message, hint)
         path = find_path(root, reference.name)
         depth = next(n for n in range(len(path)) if n + 1 == len(path) or find_node(root, path[: n + 1]) is None)
         above = find_node(root, path[:depth])
@@ -84,7 +78,7 @@ class Targets:
         prefix = ".".join(map(str, path[:depth]))
         names = [f"{prefix}.{name}" if prefix else name for name in known]
         hint = suggest(".".join(map(str, path[: depth + 1])), names) or "write `$${` for these characters themselves"
-        return UnresolvedError(f"there is no key `{reference.name}`", hint).at(reference)
+        return UnresolvedError(f"there is no key `{reference.name}`", hint)
 
     def _load_stored(self, folder: Path) -> dict[str, str]:
         if folder not in self._stored:

@@ -54,6 +54,8 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     settled = [each for each in _settle_unions(errors, 0) if not document.is_broken(each.path)]
     mistyped = {_mistyped_for(each) for each in settled if each.kind in _UNKNOWN_KEY}
     settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
+    if not document.is_whole:
+        settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
     return [_to_problem(each, document) for each in settled]
 
 
