@@ -91,7 +91,7 @@ def validate_document(
     try:
         return _adapt(model).validate_python(value, context=dict(context or {})), problems
     except ValidationError as error:
-        return None, problems + problems_from_validation(error, document, shape)
+        return None, document.sort(problems + problems_from_validation(error, document, shape))
 
 
 def _adapt(model: Any) -> TypeAdapter[Any]:

@@ -91,6 +91,11 @@ class Document:
         ]
         return (*faults, *self._problems)
 
+    def sort(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The problems in the order of the sources they stand in."""
+        names = {layer.text.name: index for index, layer in enumerate(self.layers)}
+        return sorted(problems, key=lambda each: names.get(each.place.file, len(names)) if each.place else len(names))
+
     def place(
         self, path: KeyPath, *, key: bool = False, offset: int | None = None, length: int | None = None
     ) -> Place | None:

@@ -49,6 +49,8 @@ class Loader:
     def take(self, layer: Layer, shapes: Shapes, *, at: KeyPath = (), chain: SequenceType[Path] = ()) -> Node | None:
         """As `load`, of a layer that is at hand; `chain` ends with its own file."""
         root = layer.root
+        if isinstance(root, Scalar) and root.value is None:  # an empty file sets nothing
+            root = Mapping(root.start, root.stop, source=layer.text)
         if root is not None:
             root = self._expand(root, shapes, at, chain)
         else:

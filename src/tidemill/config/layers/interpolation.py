@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from tidemill.errors import Problem
 MAX_CHARS = 10_000_000
 """How many characters the references of a configuration may put into texts in all: what a chain of them multiplies."""
 
-_ESCAPE = "write `$${` for these characters themselves"
+_ESCAPE = "write `$${` for it as text"
 
 
 class _BrokenError(Exception):
@@ -67,12 +67,13 @@ class Interpolation:
             }
             if all(values[key] is each for key, (_, each) in node.pairs.items()):
                 return node
-            return replace(node, pairs={key: (pair[0], values[key]) for key, pair in node.pairs.items()})
+            pairs = {key: (pair[0], values[key]) for key, pair in node.pairs.items()}
+            return replace(node, pairs=pairs, size=_size_of(values.values()))
         if isinstance(node, Sequence):
-            pairs = enumerate(node.items)
-            items = [self.resolve_node(item, (*path, index), enter(shapes, index)) for index, item in pairs]
+            each = enumerate(node.items)
+            items = [self.resolve_node(item, (*path, index), enter(shapes, index)) for index, item in each]
             changed = any(new is not old for new, old in zip(items, node.items, strict=True))
-            return replace(node, items=items) if changed else node
+            return replace(node, items=items, size=_size_of(items)) if changed else node
         if isinstance(node, Scalar) and _may_refer(node):
             return self._resolve_text(node, path, shapes)
         return node
@@ -188,6 +189,10 @@ def expand_text(node: Scalar, targets: Targets) -> tuple[str, list[Problem]]:
     interpolation = Interpolation(None, (), targets)
     value = interpolation.resolve_node(node, (), ()).to_value()
     return str(value), interpolation.problems
+
+
+def _size_of(inner: Iterable[Node]) -> int:
+    return 1 + sum(node.size for node in inner)
 
 
 def _may_refer(node: Scalar) -> bool:

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from tidemill.config.layers.layer import explain_opening, layer_of
 from tidemill.config.layers.lookup import find_node, find_path
 from tidemill.config.layers.references import Reference
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import is_secret_key, load_env, register_secret
 from tidemill.config.shape import Shapes, enter_path
-from tidemill.config.suggest import find_near, suggest
+from tidemill.config.suggest import find_near
 from tidemill.config.text.nodes import Mapping, Node
 
 
@@ -69,21 +69,28 @@ class Targets:
             message, hint = _explain_file(folder / Path(reference.name).expanduser())
             return UnresolvedError(message, hint)
         path = find_path(root, reference.name)
-        depth = next(n for n in range(len(path)) if n + 1 == len(path) or find_node(root, path[: n + 1]) is None)
-        above = find_node(root, path[:depth])
-        target = above.follow() if above is not None else None
-        given = map(str, target.pairs) if isinstance(target, Mapping) else ()
-        options = (option for shape in enter_path(shapes, path[:depth]) for option in shape.iter_options())
-        known = dict.fromkeys([*given, *(name for option in options for name in option.fields)])
-        prefix = ".".join(map(str, path[:depth]))
-        names = [f"{prefix}.{name}" if prefix else name for name in known]
-        hint = suggest(".".join(map(str, path[: depth + 1])), names) or "write `$${` for these characters themselves"
+        near = _find_near(root, shapes, path)
+        hint = f"did you mean `{near}`?" if near else "write `$${` for it as text"
         return UnresolvedError(f"there is no key `{reference.name}`", hint)
 
     def _load_stored(self, folder: Path) -> dict[str, str]:
         if folder not in self._stored:
             self._stored[folder] = load_env(folder / ".env")
         return self._stored[folder]
+
+
+def _find_near(root: Node | None, shapes: Shapes, path: KeyPath) -> str | None:
+    """The key near the first item of `path` that is neither there nor expected."""
+    for depth, item in enumerate(path):
+        node = find_node(root, path[:depth])
+        target = node.follow() if node is not None else None
+        known = dict.fromkeys(map(str, target.pairs) if isinstance(target, Mapping) else ())
+        for shape in enter_path(shapes, path[:depth]):
+            known |= dict.fromkeys(name for option in shape.iter_options() for name in option.fields)
+        if str(item) not in known:
+            near = find_near(str(item), known)
+            return None if near is None else join_path((*path[:depth], near))
+    return None
 
 
 def _explain_file(path: Path) -> tuple[str, str]:
