@@ -47,13 +47,15 @@ class Problem:
     """One thing wrong in what an author wrote: where, what, and the mend.
 
     `path` is the key path from the root (`("steps", 1, "generate", "max_tokens")`); `message` is one
-    sentence with expected and got; `hint` the suggestion or next step, empty when there is none.
+    sentence with expected and got; `hint` the suggestion or next step, empty when there is none; `overrode` where
+    the value stands that the wrong one was laid over, None when there is none.
     """
 
     message: str
     place: Place | None = None
     path: tuple[str | int, ...] = ()
     hint: str = ""
+    overrode: Place | None = None
 
 
 class TidemillError(Exception):

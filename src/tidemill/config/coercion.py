@@ -1,25 +1,47 @@
 """What Pydantic leaves lax and a configuration may not: the rules of `Config` for any schema.
 
-Keys a dataclass or TypedDict does not have are refused, at every depth. Values become numbers that lose nothing on
-the way:
+Keys a dataclass or TypedDict does not have are refused, at every depth. A value becomes what it is meant to be where
+nothing is lost on the way and nothing else could be meant:
 
-| given | `int` | `float` |
+| type | taken | refused |
 |---|---|---|
-| `64` | 64 | 64.0 |
-| `"64"`, `64.0`, `1e2` | 64, 64, 100 | 64.0, 64.0, 100.0 |
-| `"1e-4"` | refused | 0.0001 |
-| `64.5`, `"64.5"` | refused | 64.5 |
-| `true`, `no`, null, NaN, infinity | refused | refused |
+| `int` | `64`, `64.0`, `1e2`, `"64"`, `"1e2"`, `"1_000"`, `"0x10"` | `64.5`, `"1e-4"`, `1e23` (no exact float) |
+| `float` | `64`, `64.5`, `1e-4`, `"1e-4"` | NaN and infinity unless allowed, `"1e400"`, an int that loses digits |
+| `Decimal`, `Fraction` | numbers and texts of them; a float is what its digits say | NaN, infinity |
+| `bool` | `true`, `yes`, `on`, `1` and `false`, `no`, `off`, `0`, quoted or not | `2`, `1.0`, `"y"` |
+| `str` | text | numbers, booleans |
+| `date`, `time`, `datetime` | ISO 8601, a date as its midnight and a midnight as its date | numbers, quoted or not |
+| `timedelta` | `"90s"`, `"1h30m"`, `"00:01:30"`, `"PT90S"` | a number without its unit |
+| `Duration` | seconds, and `"90s"`, `"1h30m"` | |
+| `ByteSize` | bytes, and `"512MB"`, `"1.5GiB"` | `"512M"`, `"5Mb"`, a part of a byte |
+| `Path` | text, a leading `~` expanded | the empty text |
+| an enum | a value, or the name of a member | |
+| `Literal` | the choices as they are | `"1"` or `1` for the other |
+| IP addresses | text | numbers |
+| sets, `Unique` lists | a list whose items differ | a list with an item given twice |
+| mappings | | keys that become one: `1` and `"1"` |
 
-Pydantic's lax mode coerces so but for booleans, which Python counts as integers.
+A boolean is never a number, a number never a boolean or a date, null never a value. A text with digits is a number as
+it is in YAML 1.2, TOML or Python, so that quotes do not matter; blanks around it do not, either. A union keeps what a
+member takes as it is: `"64"` stays text in `int | str`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, cast
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticKnownError
+from pydantic_core import CoreSchema
+
+from tidemill.config.conversions import AROUND, BEFORE, to_address, to_choice, to_member, to_path
+
+_ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
+_PRECISE = {"microseconds_precision": "error"}
+_MARK = "tidemill_tight"
+"""The metadata key of a schema that has these rules."""
 
 _OPAQUE = frozenset({"metadata", "serialization", "cls", "function", "default", "expected", "members", "config"})
 """Parts of a core schema that hold no schema of an input."""
@@ -43,49 +65,43 @@ class ConfigRules:
         return tighten(source, handler)
 
 
-def _refuse_int(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticKnownError("int_type")
-    return value
-
-
-def _refuse_float(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise PydanticKnownError("float_type")
-    return value
-
-
-_CHECKS = {"int": _refuse_int, "float": _refuse_float}
-
-
 class _Tightening:
     """One pass over a core schema; what it refers to by name is changed where it is kept."""
 
     def __init__(self, handler: GetCoreSchemaHandler) -> None:
         self.handler = handler
         self.seen: set[str] = set()
+        self.strict = False
+        self.held = False  # within a type whose own configuration says whether infinity is allowed
 
     def tighten(self, schema: Any) -> Any:
         if isinstance(schema, (list, tuple)):
             return type(schema)(self.tighten(item) for item in schema)
         if not isinstance(schema, dict):
             return schema
+        if _MARK in schema.get("metadata", {}):
+            return schema
+        if schema.get("type") == "definition-ref":
+            return self._tighten_reference(schema)
+        outside = self.strict, self.held
+        self.strict = bool(schema.get("config", {}).get("strict", self.strict))
+        self.held |= schema.get("type") in ("model", "dataclass", "typed-dict")
+        tight = self._tighten_parts(schema)
+        self.strict, self.held = outside
+        convert = None if schema.get("strict", self.strict) else _find_conversion(schema)
+        return tight if convert is None else _wrap(tight, *convert)
+
+    def _tighten_parts(self, schema: dict[str, Any]) -> dict[str, Any]:
         kind = schema.get("type")
-        if kind in _CHECKS and not schema.get("strict"):
-            check = {"type": "no-info", "function": _CHECKS[kind]}
-            return {"type": "function-before", "function": check, "schema": schema}
-        if kind == "function-before" and schema["function"]["function"] in _CHECKS.values():
-            return schema
-        if kind == "definition-ref":
-            self._tighten_definition(schema)
-            return schema
         tight = {key: self._tighten_part(key, value) for key, value in schema.items()}
         if kind in ("dataclass", "typed-dict"):
             given = schema.get("config", {})
             tight["config"] = {"extra_fields_behavior": "forbid", "allow_inf_nan": False} | given
             if kind == "typed-dict" and "extra_fields_behavior" not in given:
                 tight["extra_behavior"] = "forbid"
-        return tight
+        if kind == "float" and not self.held:
+            return {"allow_inf_nan": False} | tight
+        return tight | _PRECISE if "microseconds_precision" in schema else tight
 
     def _tighten_part(self, key: str, value: Any) -> Any:
         if key in _OPAQUE:
@@ -94,11 +110,48 @@ class _Tightening:
             return {name: self.tighten(each) for name, each in value.items()}
         return self.tighten(value)
 
-    def _tighten_definition(self, reference: dict[str, Any]) -> None:
-        """Tighten, once, what a reference means, unless it is another model's own schema, which is shared."""
-        if reference["schema_ref"] in self.seen:
-            return
-        self.seen.add(reference["schema_ref"])
+    def _tighten_reference(self, reference: dict[str, Any]) -> Any:
+        """The reference with these rules; what it means has them, once, unless it is another model's own schema."""
         definition: Any = self.handler.resolve_ref_schema(cast(CoreSchema, reference))
-        if not hasattr(definition.get("cls"), "__pydantic_core_schema__"):
-            definition.update(self.tighten(dict(definition)))
+        if (convert := _find_conversion(definition)) is not None:  # an enum, which others may refer to
+            return reference if self.strict else _wrap(reference, *convert)
+        if reference["schema_ref"] not in self.seen:
+            self.seen.add(reference["schema_ref"])
+            if not hasattr(definition.get("cls"), "__pydantic_core_schema__"):
+                definition.update(self.tighten(dict(definition)))
+        return reference
+
+
+def _find_conversion(schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]] | None:
+    """How a schema's values are converted: the type of the wrapping schema, and the function."""
+    kind = schema.get("type", "")
+    if kind in AROUND:
+        return "function-wrap", AROUND[kind]
+    convert = BEFORE.get(kind)
+    if kind == "literal" and _has_numbers(schema["expected"]):
+        convert = to_choice(schema["expected"])
+    elif kind == "enum" and issubclass(schema["cls"], Enum):
+        convert = to_member(schema["cls"])
+    elif kind == "lax-or-strict":
+        if schema["lax_schema"].get("custom_error_type") == "path_type":
+            convert = to_path
+        elif schema["strict_schema"].get("python_schema", {}).get("cls") in _ADDRESSES:
+            convert = to_address
+    return None if convert is None else ("function-before", convert)
+
+
+def _has_numbers(choices: list[Any]) -> bool:
+    """Whether a boolean could be taken for one of several choices; a lone one may be the tag of a union.
+
+    Pydantic lets no validator stand before a tag.
+    """
+    return len(choices) > 1 and any(isinstance(each, (int, float)) and not isinstance(each, Enum) for each in choices)
+
+
+def _wrap(schema: Mapping[str, Any], kind: str, function: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "function": {"type": "no-info", "function": function},
+        "schema": schema,
+        "metadata": {_MARK: True},
+    }

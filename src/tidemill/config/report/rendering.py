@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
@@ -27,12 +28,11 @@ def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
     ```
     """
     ordered = sort_problems(problems)
-    width = max((len(str(each.place)) for each in ordered if each.place and each.place.line), default=0)
+    width = max((len(show_place(each.place)) for each in ordered if each.place and each.place.line), default=0)
     lines = []
     for problem in ordered:
-        text = mask("; ".join(filter(None, [problem.message, problem.hint])))
-        first, *more = _printable(text).splitlines() or [""]
-        label = _printable(str(problem.place)) if problem.place else ""
+        first, *more = describe_problem(problem).splitlines() or [""]
+        label = show_place(problem.place) if problem.place else ""
         head = f"{label:<{width}}  " if label else ""
         lines.append(f"{_BOLD}{head}{_RESET}{first}" if color and head else f"{head}{first}")
         lines += [f"    {line}" for line in more]
@@ -40,6 +40,17 @@ def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
             lines += _render_source(problem.place, color)
     lines.append(f"{len(ordered)} error{'' if len(ordered) == 1 else 's'}")
     return "\n".join(lines)
+
+
+def describe_problem(problem: Problem) -> str:
+    """What is wrong, the mend and what the value overrides, secrets masked: all but the place."""
+    overrode = f"it overrides {show_place(problem.overrode)}" if problem.overrode else ""
+    return printable("; ".join(filter(None, [mask(problem.message), mask(problem.hint), overrode])))
+
+
+def show_place(place: Place) -> str:
+    """`train.yaml:3:13`, secrets masked in the name alone: `api_key.yaml:3` is no assignment."""
+    return printable(str(replace(place, file=mask(place.file))))
 
 
 def sort_problems(problems: Iterable[Problem]) -> list[Problem]:
@@ -87,7 +98,7 @@ def problem_at(
 
 
 def _render_source(place: Place, color: bool) -> list[str]:
-    line = _printable(mask_in_place(place.source_line))
+    line = printable(mask_in_place(place.source_line))
     start = max(0, place.column - 1)
     length = max(1, place.length)
     if len(line) > MAX_LINE:
@@ -109,6 +120,6 @@ def _columns(text: str) -> int:
     return sum(0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF") for each in text)
 
 
-def _printable(text: str) -> str:
-    """The text without what a terminal would obey; every character keeps its column."""
+def printable(text: str) -> str:
+    """The text without what a terminal would obey; every character keeps its column, lines stay lines."""
     return "".join(each if each.isprintable() or each == "\n" else " " if each == "\t" else "\ufffd" for each in text)

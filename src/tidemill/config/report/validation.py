@@ -168,7 +168,8 @@ def _custom(error: _Error, document: Document) -> Problem:
         place, offset = place_in_text(context["file"], context["text"], offset or 0, length or 1), None
     message = _without_value(error.text, error, document)
     hint = str(context.get("hint", ""))
-    return problem_at(document, path, message, hint=hint, offset=offset, length=length, place=place)
+    at_key = bool(context.get("at_key"))
+    return problem_at(document, path, message, hint=hint, key=at_key, offset=offset, length=length, place=place)
 
 
 def _is_custom(error: _Error) -> bool:

@@ -27,13 +27,25 @@ def parse_duration(value: Any) -> Any:
         return value.total_seconds()
     if not isinstance(value, str) or _NUMBER.fullmatch(value):
         return value
-    text = value.strip().lower()
-    if not _WHOLE.fullmatch(text):
+    seconds = find_duration(value)
+    if seconds is None:
         raise PydanticCustomError(
             "duration",
             "expected a duration, got {got}",
             {"got": describe_value(value), "hint": "seconds, or with units: `90s`, `45m`, `2h`, `1h30m`, `2d`"},
         )
+    return seconds
+
+
+def find_duration(text: str) -> float | None:
+    """The seconds that a text with units stands for, None when it is none.
+
+    >>> find_duration("1.5s"), find_duration("1.5")
+    (1.5, None)
+    """
+    text = text.strip().lower()
+    if not _WHOLE.fullmatch(text):
+        return None
     return sum(float(number) * _UNITS_S[unit] for number, unit in _PIECE.findall(text))
 
 
