@@ -11,6 +11,7 @@ import yaml
 from pydantic import (
     BaseModel,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -19,7 +20,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
@@ -27,6 +29,7 @@ from tidemill.config.loading import apply_overrides, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.secrets import is_secret_key
+from tidemill.config.subschemas import take_one_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
@@ -55,6 +58,10 @@ C = TypeVar("C", bound=Config)
 
 
 class _Step(Config):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return take_one_key(handler(schema))
+
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
@@ -82,8 +89,20 @@ Step: type[_Step] = create_model("Step", __base__=_Step, **_Fields)
 
 
 class JobFile(Config):
-    """A job file as it is written. `models` stands first: the steps name them."""
+    """A job file as it is written.
 
+    Attributes:
+        models: models by the names that steps give for them.
+        source: where records come from.
+        steps: what is done with each, in order; each is one key, its kind.
+        sink: where they land.
+        budget: the most that may be spent over the life of the run.
+        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
+            count.
+        run: where the run folder is, and how the run ends.
+    """
+
+    # `models` is validated first: the steps name them.
     models: dict[str, Model] = Field(default_factory=dict)
     source: Read
     steps: list[Step]
