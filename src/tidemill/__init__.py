@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tidemill.calls.limits import Price as Price
     from tidemill.config.loading import load_config as load_config
     from tidemill.config.model import Config as Config
+    from tidemill.config.schema import json_schema as json_schema
     from tidemill.data.merging import merge_states as merge_states
     from tidemill.errors import BudgetError as BudgetError
     from tidemill.errors import CallError as CallError
@@ -57,6 +58,7 @@ _HOMES = {
     "calls.limits": "Budget Limits Price",
     "config.loading": "load_config",
     "config.model": "Config",
+    "config.schema": "json_schema",
     "data.merging": "merge_states",
     "errors": _ERRORS,
     "job": "Job load_job",

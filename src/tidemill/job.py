@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import ClassVar
 
 from tidemill.data.iteration import Records
 from tidemill.jobs.live.estimate import Estimate, estimate_calls
@@ -19,6 +20,7 @@ from tidemill.jobs.running.request import RunRequest
 from tidemill.jobs.spec.dump import dump_job
 from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.spec.written import JobFile
 from tidemill.pipeline import Pipeline
 from tidemill.protocols import State
 
@@ -31,6 +33,9 @@ class Job:
     """
 
     __slots__ = ("spec",)
+
+    __file_form__: ClassVar[type[JobFile]] = JobFile
+    """What it is in a file, as `tm.json_schema` describes it."""
 
     def __init__(self, spec: JobSpec) -> None:
         self.spec = spec

@@ -5,12 +5,14 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
 
-from pydantic import ConfigDict, Field, model_serializer, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_serializer, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.admission.concurrency import ConcurrencyRange
 from tidemill.calls.admission.quota import QuotaRates
 from tidemill.config.model import Config
+from tidemill.config.subschemas import add_form
 from tidemill.config.types.durations import Duration
 from tidemill.config.words import describe_value
 
@@ -27,6 +29,11 @@ class Concurrency(Config):
 
     A number alone fixes it. `auto`, which is all defaults, finds out what the far side takes: it starts at `start`,
     grows where it is really used, and shrinks when calls are refused, meet an overload or stand in a queue.
+
+    Attributes:
+        min: the fewest it shrinks to.
+        start: how many it begins with.
+        max: the most it grows to.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [16, "auto", {"min": 4, "start": 32, "max": 2000}]})
@@ -34,6 +41,11 @@ class Concurrency(Config):
     min: int = Field(default=1, ge=1, le=MOST)
     start: int = Field(default=16, ge=1, le=MOST)
     max: int = Field(default=512, ge=1, le=MOST)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = {"type": "integer", "minimum": 1, "maximum": MOST}
+        return add_form(handler(schema), {"anyOf": [number, {"const": "auto"}]})
 
     @model_validator(mode="before")
     @classmethod
@@ -110,8 +122,10 @@ class Limits(Config):
         name: models whose limits have the same name share their requests and tokens per minute, in all runs of this
             process.
         requests_per_minute: attempts sent in any 60 s; None for no such limit.
-        tokens_per_minute: their tokens, both ways; `input_tokens_per_minute` and `output_tokens_per_minute` bound one
-            way. A request counts by its estimated tokens, and as what it came to once that is known.
+        tokens_per_minute: their tokens, both ways. A request counts by its estimated tokens, and as what it came to
+            once that is known.
+        input_tokens_per_minute: their tokens of input, counted so.
+        output_tokens_per_minute: their tokens of output, counted so.
         max_attempts: attempts a call may make that the far side answered badly, late or not to the end. One that
             found no connection, that was answered 429, 503 or 529, or that failed while the endpoint's breaker was
             open, is not counted; the last one waits for a verdict while the endpoint has answered nobody.

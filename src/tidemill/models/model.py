@@ -13,19 +13,22 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     SecretStr,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
+from tidemill.config.subschemas import add_form
 from tidemill.config.suggest import find_near, suggest
 from tidemill.models.clients.askable import Askable
 from tidemill.models.prices import PRICES_DATE, find_price
@@ -132,6 +135,10 @@ class Model(Config, Askable):
     params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     prompt_cache: bool = True
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return add_form(handler(schema), {"type": "string"})
 
     @model_validator(mode="wrap")
     @classmethod

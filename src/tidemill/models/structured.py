@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import from_json
 
 from tidemill.config.secrets import mask_start
+from tidemill.config.subschemas import close_object, drop_title, inline_root, iter_schemas, map_schemas
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, Reply
 
@@ -32,16 +33,14 @@ def response_format(model: type[BaseModel]) -> dict[str, Any]:
     class asks the same.
     """
     schema = reply_schema(model)
-    strict = schema.get("type") == "object" and all(_is_strict(part) for part in _iter_schemas(schema))
+    strict = schema.get("type") == "object" and all(_is_strict(part) for part in iter_schemas(schema))
     return {"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}}
 
 
 def reply_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema of `model` as it is sent: without titles, closed, its root no reference."""
-    schema: dict[str, Any] = _close_schema(model.model_json_schema())
-    if "$ref" in schema:  # of a model that holds itself; the root must be an object
-        schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
-    return schema
+    schema = map_schemas(model.model_json_schema(), lambda part: close_object(drop_title(part)))
+    return inline_root(schema)
 
 
 def find_fields(model: type[BaseModel]) -> list[str] | None:
@@ -54,37 +53,6 @@ def find_fields(model: type[BaseModel]) -> list[str] | None:
     names = [(field.serialization_alias if by_alias else None) or name for name, field in fields.items()]
     computed = model.model_computed_fields
     return names + [(field.alias if by_alias else None) or name for name, field in computed.items()]
-
-
-def _close_schema(schema: Any) -> Any:
-    """`schema` without titles, and with `additionalProperties: false` on every object that names its properties."""
-    if not isinstance(schema, dict):
-        return schema
-    closed: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key in ("properties", "$defs", "patternProperties"):
-            closed[key] = {name: _close_schema(part) for name, part in value.items()}
-        elif key in ("anyOf", "allOf", "oneOf", "prefixItems"):
-            closed[key] = [_close_schema(part) for part in value]
-        elif key in ("items", "additionalProperties"):
-            closed[key] = _close_schema(value)
-        elif key != "title":
-            closed[key] = value
-    if "properties" in closed and closed.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
-
-
-def _iter_schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield schema
-    for named in ("properties", "$defs"):
-        for part in schema.get(named, {}).values():
-            yield from _iter_schemas(part)
-    for listed in ("anyOf", "allOf", "oneOf", "prefixItems"):
-        for part in schema.get(listed, ()):
-            yield from _iter_schemas(part)
-    if isinstance(schema.get("items"), dict):
-        yield from _iter_schemas(schema["items"])
 
 
 def _is_strict(schema: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 
+from tidemill.config.subschemas import Form
 from tidemill.config.words import Says, describe_value
 
 _UNITS_S = {"d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -49,7 +50,9 @@ def find_duration(text: str) -> float | None:
     return sum(float(number) * _UNITS_S[unit] for number, unit in _PIECE.findall(text))
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Says("a duration (seconds, or 45m, 2h)")]
+_TEXT = {"type": "string", "pattern": r"^\s*([0-9]+(\.[0-9]+)?\s*([mM][sS]|[dhmsDHMS])\s*)+$"}
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Says("a duration (seconds, or 45m, 2h)"), Form(_TEXT)]
 """Seconds: given as a number, as a text with units, or as a `timedelta`."""
 
 

@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
 from tidemill.config.secrets import mask
+from tidemill.config.subschemas import FILE, add_form
 from tidemill.config.suggest import find_near, list_names
 from tidemill.config.types.references import Reference, find_references, iter_needed
 from tidemill.config.words import WORDS, describe_value
@@ -133,8 +134,7 @@ class Template:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        by_file = {"type": "object", "properties": {"file": {"type": "string"}}, "required": ["file"]}
-        return {"anyOf": [{"type": "string"}, by_file | {"additionalProperties": False}]}
+        return add_form({"type": "string"}, FILE)
 
 
 def place_in_text(file: str, text: str, offset: int, length: int = 1) -> Place:

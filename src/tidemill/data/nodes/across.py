@@ -13,13 +13,21 @@ from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 
 
 class Take(Node):
-    """Keep the first `count` records."""
+    """Keep the first `count` records.
+
+    Attributes:
+        count: how many records are kept.
+    """
 
     kind = "take"
     record_wise = False
     count: int = Field(ge=0)
 
     _check_int64 = field_validator("count")(check_int64)
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "count"
 
     @model_validator(mode="before")
     @classmethod
@@ -28,14 +36,23 @@ class Take(Node):
 
 
 class Skip(CountNode):
-    """Pass over the first `count` records."""
+    """Pass over the first `count` records.
+
+    Attributes:
+        count: how many records are passed over.
+    """
 
     kind = "skip"
     count: int = Field(ge=0)
 
 
 class Every(CountNode):
-    """Keep one record of every `count`, beginning with the one numbered `offset`."""
+    """Keep one record of every `count`, beginning with the one numbered `offset`.
+
+    Attributes:
+        count: of how many records one is kept.
+        offset: the number of the first that is kept.
+    """
 
     kind = "every"
     count: int = Field(ge=1)
@@ -43,7 +60,12 @@ class Every(CountNode):
 
 
 class Sample(CountNode):
-    """Keep about `ratio` of the records, each chosen by its number and `seed`."""
+    """Keep about `ratio` of the records, each chosen by its number and `seed`.
+
+    Attributes:
+        ratio: how many are kept of one, about.
+        seed: another one chooses others.
+    """
 
     kind = "sample"
     ratio: float = Field(ge=0, le=1)
@@ -54,6 +76,8 @@ class Shard(Node):
     """Keep the records of one rank of `world`: every `world`-th, beginning with the one numbered `rank`.
 
     Attributes:
+        rank: whose records are kept, from 0.
+        world: how many ranks there are.
         even: `drop` leaves out the last records that do not go round all ranks, `pad` gives some of them again; None
             lets ranks differ by one.
     """
@@ -77,11 +101,13 @@ class Batch(CountNode):
     """Gather records into batches of `size`, or as many as `size_bytes` or `tokens` hold.
 
     Attributes:
+        size: records in a batch.
         form: what a batch is: the list of `records`, a dict of `columns` (lists), an `arrow` table, or a dict of
             `numpy` arrays.
         drop_last: leave out a last batch that is not full.
         size_bytes: bytes of the records as JSON.
         tokens: lengths of the column `length_of`, each counted as the longest of its batch.
+        length_of: the column of the tokens that `tokens` counts.
     """
 
     kind = "batch"
@@ -104,7 +130,12 @@ class Batch(CountNode):
 
 
 class Sliding(CountNode):
-    """Give lists of `size` records in a row, each beginning `step` records after the last."""
+    """Give lists of `size` records in a row, each beginning `step` records after the last.
+
+    Attributes:
+        size: records in a list.
+        step: how many records behind the last one's beginning the next begins.
+    """
 
     kind = "sliding"
     size: int = Field(ge=1)
@@ -133,6 +164,7 @@ class Shuffle(Node):
     """Give the records block by block, the `buffer` records of each in an order that follows from `seed`.
 
     Attributes:
+        seed: another one gives another order.
         buffer: None orders all records of a dataset at once, in no memory.
     """
 
@@ -143,7 +175,11 @@ class Shuffle(Node):
 
 
 class Prefetch(CountNode):
-    """Read up to `count` records ahead of who consumes them, in a thread."""
+    """Read up to `count` records ahead of who consumes them, in a thread.
+
+    Attributes:
+        count: records read ahead at most.
+    """
 
     kind = "prefetch"
     count: int = Field(ge=1)
@@ -153,6 +189,7 @@ class Repeat(CountNode):
     """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time.
 
     Attributes:
+        epochs: how often all is gone through; None for ever.
         start: the number of the first epoch; `epochs` are gone through from there.
     """
 

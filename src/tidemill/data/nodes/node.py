@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import PrivateAttr, model_validator
+from pydantic import GetJsonSchemaHandler, PrivateAttr, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tidemill.config.model import Config
+from tidemill.config.subschemas import add_short_form
 from tidemill.config.types.functions import Function
 from tidemill.data.hooks import BoundHooks
 
@@ -42,6 +45,16 @@ class Node(Config):
     name: str | None = None
     on_error: OnError | None = None
     _hooks: BoundHooks | None = PrivateAttr(default=None)
+
+    @classmethod
+    def find_alone(cls) -> str | None:
+        """The field that alone is short for the step, if one is."""
+        return None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        written, alone = handler(schema), cls.find_alone()
+        return written if alone is None else add_short_form(written, alone)
 
     @property
     def bound_hooks(self) -> BoundHooks | None:
@@ -78,6 +91,10 @@ class FunctionNode(Node):
 
     fn: Function
 
+    @classmethod
+    def find_alone(cls) -> str:
+        return "fn"
+
     @model_validator(mode="before")
     @classmethod
     def _from_function(cls, value: Any) -> Any:
@@ -86,6 +103,10 @@ class FunctionNode(Node):
 
 class MappingNode(Node):
     """A step whose `columns` are a mapping by name; the mapping alone is short for it."""
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "columns"
 
     @model_validator(mode="before")
     @classmethod
@@ -98,6 +119,10 @@ class ColumnsNode(Node):
 
     columns: tuple[str, ...]
 
+    @classmethod
+    def find_alone(cls) -> str:
+        return "columns"
+
     @model_validator(mode="before")
     @classmethod
     def _from_columns(cls, value: Any) -> Any:
@@ -109,11 +134,14 @@ class CountNode(Node):
 
     record_wise = False
 
+    @classmethod
+    def find_alone(cls) -> str:
+        return next(name for name in cls.model_fields if name not in Node.model_fields)
+
     @model_validator(mode="before")
     @classmethod
     def _from_number(cls, value: Any) -> Any:
-        field = next(name for name in cls.model_fields if name not in Node.model_fields)
-        return value if isinstance(value, dict) else {field: value}
+        return value if isinstance(value, dict) else {cls.find_alone(): value}
 
 
 def step_names(nodes: tuple[Node, ...]) -> tuple[str, ...]:

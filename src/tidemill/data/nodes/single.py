@@ -53,7 +53,11 @@ class FlatMap(FunctionNode):
 
 
 class WithColumns(MappingNode):
-    """Add columns: each the value of its function of the record as it came in."""
+    """Add columns: each the value of its function of the record as it came in.
+
+    Attributes:
+        columns: the function of each new column, by the column's name.
+    """
 
     kind = "with_columns"
     one_to_one = True
@@ -61,14 +65,22 @@ class WithColumns(MappingNode):
 
 
 class Select(ColumnsNode):
-    """Keep these columns, in this order; a record that lacks one fails."""
+    """Keep these columns, in this order; a record that lacks one fails.
+
+    Attributes:
+        columns: the names of those kept.
+    """
 
     kind = "select"
     one_to_one = True
 
 
 class Rename(MappingNode):
-    """Give columns other names, old to new; a record that lacks one fails."""
+    """Give columns other names, old to new; a record that lacks one fails.
+
+    Attributes:
+        columns: the new name of each, by its old one.
+    """
 
     kind = "rename"
     one_to_one = True
@@ -76,7 +88,11 @@ class Rename(MappingNode):
 
 
 class Drop(ColumnsNode):
-    """Leave these columns out; a record that lacks one fails."""
+    """Leave these columns out; a record that lacks one fails.
+
+    Attributes:
+        columns: the names of those left out.
+    """
 
     kind = "drop"
     one_to_one = True
@@ -96,6 +112,7 @@ class Split(Node):
         ratios: how much each share gets; they need not sum to 1.
         share: the number of the share that is kept.
         by: the column that decides; None takes the whole record.
+        seed: another one shares the records out otherwise.
     """
 
     kind = "split"
@@ -144,6 +161,10 @@ class Catch(Node):
             raise PydanticCustomError("catch", "what is skipped goes to no file: leave out `to`, or on_error")
         return self
 
+    @classmethod
+    def find_alone(cls) -> str:
+        return "to"
+
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
@@ -155,6 +176,8 @@ class Tokenize(Node):
 
     Attributes:
         tokenizer: a function from a text to token ids, or a `tokenizers` JSON file; alone it is short for the step.
+        column: the column of the text.
+        into: the column of the ids.
         append_eos: end with this token, by id or text; true takes the tokenizer's own `eos_token_id`.
         max_tokens: the ids that are kept, the appended one among them.
     """
@@ -166,6 +189,10 @@ class Tokenize(Node):
     into: str = "input_ids"
     append_eos: bool | int | str = False
     max_tokens: int | None = Field(default=None, ge=1)
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "tokenizer"
 
     @model_validator(mode="before")
     @classmethod

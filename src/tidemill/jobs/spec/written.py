@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, create_model, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.stacking import Sources
 from tidemill.config.loading import load_document
 from tidemill.config.model import Config
+from tidemill.config.subschemas import take_one_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
@@ -28,6 +38,10 @@ NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 
 
 class _Step(Config):
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return take_one_key(handler(schema))
+
     @model_validator(mode="after")
     def _check_one(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
@@ -57,8 +71,20 @@ Step: type[_Step] = create_model("Step", __base__=_Step, **_Fields)
 
 
 class JobFile(Config):
-    """A job file as it is written. `models` stands first: the steps name them."""
+    """A job file as it is written.
 
+    Attributes:
+        models: models by the names that steps give for them.
+        source: where records come from.
+        steps: what is done with each, in order; each is one key, its kind.
+        sink: where they land.
+        budget: the most that may be spent over the life of the run.
+        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
+            count.
+        run: where the run folder is, and how the run ends.
+    """
+
+    # `models` is validated first: the steps name them.
     models: dict[str, Model] = Field(default_factory=dict)
     source: Read
     steps: list[Step]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.paths import KeyPath
+from tidemill.config.subschemas import take_one_key
 from tidemill.config.suggest import list_names
 from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node
@@ -26,6 +28,10 @@ class Branch(Config):
 
     generate: Generate | None = None
     call: Call | None = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return take_one_key(handler(schema))
 
     @model_validator(mode="after")
     def _check_one(self) -> Self:
@@ -56,6 +62,10 @@ class Gather(CallNode):
     kind = "gather"
 
     branches: dict[str, Branch] = Field(min_length=1, max_length=100)
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "branches"
 
     @model_validator(mode="before")
     @classmethod

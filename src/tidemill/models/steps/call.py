@@ -70,6 +70,7 @@ class Call(FunctionNode, CallNode):
 
     Attributes:
         fn: a function or coroutine function of the record; alone it is short for the step.
+        into: the column of what it gives.
         columns: the record that it gets has these columns only; then no other column makes the call a different one.
         limits: how many are under way at once, how many begin a minute, how often and how long each is tried.
         retry_on: exceptions that are worth another attempt, besides TransientCallError, ConnectionError and

@@ -41,6 +41,7 @@ class Embed(CallNode):
         model: an embedding model: a `tm.model(…)`, or its name.
         column: the column of the text.
         text: in its place, a Jinja template over the record's columns.
+        into: the column of the vector.
         dimensions: how long the vectors are to be; by default as the model has them.
         batch_size: the most records in one request.
         batch_tokens: the most tokens in one request, as three bytes each; a longer text goes alone.

@@ -36,11 +36,16 @@ class Generate(CallNode):
         examples: questions with their answers, shown to the model in front of the record's own.
         images: columns whose images go behind the text: bytes, paths, addresses or PIL images, or lists of them.
         output: a Pydantic model the reply must be of; the column holds its JSON form. Without it, the text.
+        into: the column of the reply.
         n: how many replies are asked for, each by a call of its own; the column then holds the list of them.
         max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD. Like the next four, it may
             stand in a column of each record.
+        temperature: how freely tokens are drawn.
+        top_p: the share of likely tokens that are drawn from.
         seed: of the first sample; each further one has the next number.
+        stop: texts at which a reply ends.
         stream: the reply comes piece by piece, and the time to its first token is measured.
+        params: put into every request's body as it is.
         max_reasks: how often a reply that does not fit `output` is asked again with the failing paths.
     """
 

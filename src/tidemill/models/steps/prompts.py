@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BeforeValidator, ConfigDict, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
+from tidemill.config.subschemas import FILE, Form, add_names
 from tidemill.config.suggest import find_near
 from tidemill.config.types.templates import Template
 from tidemill.data.columns import missing_column, no_columns
@@ -52,6 +54,10 @@ class Example(Config):
     input: dict[str, Any] | str
     output: Any
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return add_names(add_names(handler(schema), "input", "user"), "output", "assistant")
+
     @model_validator(mode="before")
     @classmethod
     def _rename_keys(cls, value: Any) -> Any:
@@ -92,7 +98,7 @@ def _file_error(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("examples", "{message}", {"message": message, "hint": hint, "path": ("file",)})
 
 
-Examples = Annotated[tuple[Example, ...], BeforeValidator(_load_examples)]
+Examples = Annotated[tuple[Example, ...], BeforeValidator(_load_examples), Form(FILE)]
 """Examples, or `{file: path}` of a file with one as JSON on each line; holds the examples."""
 
 Conversation = str | tuple[MessageTemplate, ...]

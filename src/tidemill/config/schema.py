@@ -1,0 +1,143 @@
+"""The JSON Schema of what can be configured: for editors, for other programs, for a file's first line."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from tidemill.config.coercion import ConfigRules
+from tidemill.config.docstrings import describe_class, describe_fields
+from tidemill.config.file_schema import take_file
+from tidemill.config.secrets import is_secret_key
+from tidemill.config.subschemas import JsonSchema, add_names, drop_title, inline_root, map_schemas
+from tidemill.config.words import describe_value
+from tidemill.errors import ConfigError
+
+_FIRST = "$ref description deprecated type const enum"
+_LAST = "anyOf oneOf allOf properties patternProperties required additionalProperties items default examples $defs"
+_PLACES = {key: place for place, key in enumerate([*_FIRST.split(), "", *_LAST.split()])}
+"""Where each keyword stands in a schema; those that are not here, as bounds, in between."""
+
+_RENAMED = {
+    "gt": "exclusiveMinimum",
+    "ge": "minimum",
+    "lt": "exclusiveMaximum",
+    "le": "maximum",
+    "multiple_of": "multipleOf",
+}
+"""Bounds that Pydantic leaves under its own names where a validator of ours stands in front of the number."""
+
+_MASKED = "**********"
+"""What Pydantic makes of a secret."""
+
+
+def json_schema(x: Any, *, of_file: bool = False) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the values that `x` takes.
+
+    Objects are closed wherever an unknown key is refused. Descriptions are those of docstrings, as `describe_fields`
+    finds them; defaults, bounds and examples those of the fields. A value is described as it is best written: texts
+    that `Config` makes numbers of, as `"64"`, are not in it.
+
+    Args:
+        x: a `Config`, any Pydantic model, a dataclass, a TypedDict, any annotation; `tm.Job`, or a job, for job files.
+        of_file: take what a file may have besides: `include` at the top, and `${…}` in place of any scalar.
+
+    Raises:
+        ConfigError: `x` is no type, or one that Pydantic does not know.
+    """
+    target = getattr(x, "__file_form__", x)
+    if not _is_annotation(target):
+        raise _no_schema(x, "it is neither a class nor an annotation")
+    is_model = isinstance(target, type) and issubclass(target, BaseModel)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(target if is_model else Annotated[target, ConfigRules()])
+        adapter.rebuild()
+        written = adapter.json_schema(schema_generator=_Writer)
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        raise _no_schema(x, str(error).partition("\n")[0].rstrip(".")) from error
+    schema: JsonSchema = map_schemas(inline_root(written), _tidy)
+    return {"$schema": _Writer.schema_dialect, **(take_file(schema) if of_file else schema)}
+
+
+class _Writer(GenerateJsonSchema):
+    """Pydantic's schema with our descriptions, in the order in which things were declared."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as Pydantic declares it
+
+    def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
+        return value
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        return _describe(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        return _describe(super().dataclass_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        written = super().typed_dict_schema(schema)
+        return _describe(written, schema["cls"]) if "cls" in schema else written
+
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
+        """Anything: what only Python can give, a validator may make of what a file has."""
+        return {}
+
+    def encode_default(self, dft: Any) -> Any:
+        """Of a model what differs from its own defaults, which stand in its own schema."""
+        if isinstance(dft, BaseModel):
+            return dft.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        return super().encode_default(dft)
+
+
+def _describe(schema: JsonSchema, cls: type) -> JsonSchema:
+    """The schema of a class with what its docstrings say."""
+    if schema.get("description") in (None, inspect.cleandoc(cls.__doc__ or "")):
+        schema["description"] = describe_class(cls)
+    fields: dict[str, FieldInfo] = getattr(cls, "__pydantic_fields__", {})
+    described = describe_fields(cls)
+    properties = schema.get("properties", {})
+    for name in fields or properties:
+        key, *others = _find_keys(cls, name, fields[name]) if fields else [name]
+        if key not in properties:
+            continue
+        part = properties[key]
+        if name in described:
+            part["description"] = described[name]
+        if isinstance(default := part.get("default"), str) and (is_secret_key(key) or default == _MASKED):
+            del part["default"]
+        schema = add_names(schema, key, *others)
+    return schema
+
+
+def _find_keys(cls: Any, name: str, field: FieldInfo) -> list[str]:
+    """The keys under which a field is read, the one that is documented first."""
+    alias = field.validation_alias or field.alias
+    keys = [each for each in alias.choices if isinstance(each, str)] if isinstance(alias, AliasChoices) else [alias]
+    config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", {})
+    if alias is None or config.get("populate_by_name") or config.get("validate_by_name"):
+        keys.append(name)
+    return list(dict.fromkeys(key for key in keys if isinstance(key, str))) or [name]
+
+
+def _tidy(schema: JsonSchema) -> JsonSchema:
+    """Without titles and empty keywords, what it says first in front and defaults last."""
+    named = {_RENAMED.get(key, key): value for key, value in drop_title(schema).items()}
+    kept = {key: value for key, value in named.items() if not (key in ("description", "required") and not value)}
+    return dict(sorted(kept.items(), key=lambda item: _PLACES.get(item[0], _PLACES[""])))
+
+
+def _is_annotation(x: Any) -> bool:
+    is_named = hasattr(x, "__supertype__") or hasattr(x, "__value__")  # a `NewType`, a `type` statement
+    return x is None or isinstance(x, type) or typing.get_origin(x) is not None or is_named
+
+
+def _no_schema(x: Any, reason: str) -> ConfigError:
+    is_object = isinstance(x, BaseModel) or dataclasses.is_dataclass(x)
+    hint = f"pass its class, `{type(x).__qualname__}`" if is_object else "pass a class or an annotation"
+    return ConfigError(f"no JSON Schema can be made of {describe_value(x)}: {reason}", hint=hint)
