@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
+from tidemill.config.identity import are_equal, hash_model
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.report.validation import explain_errors
 
@@ -16,6 +17,9 @@ class Config(BaseModel):
     """Frozen Pydantic; unknown keys are refused at every depth; NaN and infinity too; defaults are validated.
 
     Numbers are coerced only where nothing is lost: `"64"` and `64.0` become 64; a bool, a fraction or null never does.
+
+    Two are equal, and have one hash, when they are of one class and their fields are equal; fields may hold lists,
+    dicts and sets. Private attributes make no difference; they are pickled and copied along.
     """
 
     model_config = ConfigDict(
@@ -44,6 +48,19 @@ class Config(BaseModel):
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **arguments: Any) -> None:
+        super().__pydantic_init_subclass__(**arguments)
+        made = vars(cls).get("__hash__")  # Pydantic makes one that takes no lists, where a mixin comes before Config
+        if getattr(made, "__module__", "").startswith("pydantic."):
+            cls.__hash__ = Config.__hash__  # type: ignore[method-assign]
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal(self, other) if isinstance(other, BaseModel) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash_model(self)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
