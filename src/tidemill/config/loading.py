@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from tidemill.config.coercion import ConfigRules
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.report.rendering import raise_problems
+from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
 from tidemill.config.shape import Shape
 from tidemill.config.suggest import suggest
@@ -47,7 +47,7 @@ def load_config(
         document, folder = Document.load(source), Path(source).absolute().parent
     document, problems = apply_overrides(document, overrides)
     value, more = validate_document(model, document, {"folder": folder, **(context or {})})
-    raise_problems([*problems, *more])
+    raise_at_caller([*problems, *more], Shape.of(_adapt(model).core_schema))
     return cast(T, value)
 
 

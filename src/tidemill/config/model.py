@@ -9,8 +9,9 @@ from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
 from tidemill.config.identity import are_equal, hash_model
-from tidemill.config.report.rendering import raise_problems
+from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
+from tidemill.config.shape import Shape
 
 
 class Config(BaseModel):
@@ -35,8 +36,8 @@ class Config(BaseModel):
         """Made from Python.
 
         Raises:
-            ConfigError: with every problem there is, and their report as its message; within the validation of
-                another model it stays Pydantic's error.
+            ConfigError: with every problem there is, each at the caller's line, and their report as its message;
+                within the validation of another model it stays Pydantic's error.
         """
         try:
             super().__init__(**values)
@@ -44,7 +45,7 @@ class Config(BaseModel):
             problems = explain_errors(error, type(self), values)
         else:
             return
-        raise_problems(problems)
+        raise_at_caller(problems, Shape.of(type(self).__pydantic_core_schema__), made=self)
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, shorten_path
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.config.suggest import find_near
 from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
@@ -61,7 +61,7 @@ class Document:
             data = path.read_bytes()
         except OSError as error:
             raise _cannot_open(path, error) from None
-        name = _shorten(path)
+        name = shorten_path(path)
         try:
             return cls.parse(data.decode("utf-8-sig"), name)
         except UnicodeDecodeError as error:
@@ -322,14 +322,6 @@ def _assign(value: Any, path: KeyPath, new: Any) -> Any:
     if isinstance(value, (list, tuple)) and isinstance(item, int) and 0 <= item < len(value):
         return [_assign(each, rest, new) if index == item else each for index, each in enumerate(value)]
     raise LookupError(item)
-
-
-def _shorten(path: Path) -> str:
-    """The path as messages show it: from the working folder where it lies below, else as given."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd())) if path.is_absolute() else str(path)
-    except (ValueError, OSError):
-        return str(path)
 
 
 def _cannot_open(path: Path, error: OSError) -> ConfigError:
