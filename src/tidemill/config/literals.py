@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import hide, is_secret_key
 
 _CHANGES = (ast.Store, ast.Del)
@@ -38,7 +38,7 @@ class Module:
 
     def find_call(self, span: Span) -> ast.Call | None:
         """The call whose instruction stands at `span`: no two calls end at one place."""
-        calls = (node for node in ast.walk(self.tree) if isinstance(node, ast.Call))
+        calls = (node for node in _walk_line(self.tree, span.end_line) if isinstance(node, ast.Call))
         return next((node for node in calls if Span.of(node)[2:] == span[2:]), None)
 
     def find_value(self, call: ast.Call, path: KeyPath) -> Span | None:
@@ -49,9 +49,9 @@ class Module:
         """
         return self._seek(call, path, call)
 
-    def iter_secrets(self, names: frozenset[str]) -> Iterator[Span]:
-        """Where values stand that are given under a secret name; `names` are further such."""
-        for node in ast.walk(self.tree):
+    def iter_secrets(self, line: int, names: frozenset[str]) -> Iterator[Span]:
+        """Where values stand, on this line too, that are given under a secret name; `names` are further such."""
+        for node in _walk_line(self.tree, line):
             for key, _, value in _iter_items(node):
                 if isinstance(key, str) and is_secret_key(key, names):
                     yield Span.of(value)
@@ -89,6 +89,16 @@ def parse_module(text: str) -> Module | None:
         return None
 
 
+def _walk_line(node: ast.AST, line: int) -> Iterator[ast.AST]:
+    """The nodes within `node` that stand on this line, outermost first."""
+    for child in ast.iter_child_nodes(node):
+        decorators = getattr(child, "decorator_list", ())
+        start = min([getattr(child, "lineno", 0), *(each.lineno for each in decorators)])
+        if start <= line <= getattr(child, "end_lineno", line):
+            yield child
+            yield from _walk_line(child, line)
+
+
 def _iter_items(node: ast.AST) -> Iterator[tuple[str | int | None, Span, ast.expr]]:
     """What a call, a mapping or a list is given: the key, where it stands, the value; no key for a mapping in place."""
     if isinstance(node, ast.Call):
@@ -122,13 +132,16 @@ def _iter_arguments(call: ast.Call) -> Iterator[tuple[str | None, Span, ast.expr
 
 
 def _match(key: str | int, path: KeyPath) -> int | None:
-    """How many items of `path` the key stands for: `optim.lr` for two."""
-    return next((size for size in range(1, len(path) + 1) if ".".join(map(str, path[:size])) == str(key)), None)
+    """How many items of `path` the key stands for: `optim.lr` for two. One that leads further stands for them all."""
+    name = str(key)
+    if path and name.startswith(f"{join_path(path)}."):
+        return len(path)
+    return next((size for size in range(1, len(path) + 1) if join_path(path[:size]) == name), None)
 
 
 def _iter_functions(tree: ast.Module, call: ast.Call) -> Iterator[ast.AST]:
     """The functions that `call` stands in, outermost first."""
-    for node in ast.walk(tree):
+    for node in _walk_line(tree, call.lineno):
         if isinstance(node, _FUNCTIONS) and any(each is call for each in ast.walk(node)):
             yield node
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self, overload
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
 from tidemill.config.identity import are_equal, hash_model
+from tidemill.config.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
 from tidemill.config.shape import Shape
@@ -49,6 +51,26 @@ class Config(BaseModel):
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @overload
+    def replace(self, path: str, value: Any, /, *, context: Mapping[str, Any] | None = None) -> Self: ...
+
+    @overload
+    def replace(self, changes: Mapping[str, Any], /, *, context: Mapping[str, Any] | None = None) -> Self: ...
+
+    def replace(self, changes: Any, /, *value: Any, context: Mapping[str, Any] | None = None) -> Self:
+        """A copy with another value at a dotted path, or several: `cfg.replace({"optim.lr": 3e-4, "stages.0.lr": 1})`.
+
+        New values are checked as if they were loaded, and the validators of each `Config` they stand in run with its
+        other fields as they are, which stay the same objects. Private attributes are made anew.
+
+        Args:
+            context: what validators and `model_post_init` see.
+
+        Raises:
+            ConfigError: with every problem there is, each at the caller's line.
+        """
+        return replace_values(self, {changes: value[0]} if value else changes, context)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **arguments: Any) -> None:

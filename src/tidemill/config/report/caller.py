@@ -60,17 +60,14 @@ class Caller:
     def _lines(self) -> list[str]:
         return self.source.splitlines()
 
-    @cached_property
-    def _secrets(self) -> list[Span]:
-        return list(self._module.iter_secrets(self.secret_names)) if self._module else []
-
     def _place(self, span: Span) -> Place:
         if not 0 < span.line <= len(self._lines):  # the file is no longer the one that runs
             return Place(self.file, self.line)
         line = self._lines[span.line - 1]
         start = count_characters(line, span.column)
         stop = count_characters(line, span.end_column) if span.end_line == span.line else len(line)
-        shown = mask_in_place(hide_spans(line, span.line, self._secrets))
+        secrets = self._module.iter_secrets(span.line, self.secret_names) if self._module else ()
+        shown = mask_in_place(hide_spans(line, span.line, secrets))
         return Place(self.file, span.line, start + 1, max(1, stop - start), shown)
 
 
