@@ -14,7 +14,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
-from tidemill.config.report.rendering import raise_problems
+from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
 from tidemill.config.shape import Shape
 from tidemill.errors import Problem
@@ -69,7 +69,7 @@ def load_with_origins(
     given = Sources(sources, environment, tuple(overrides))
     document = load_document(model, given)
     value, problems = validate_document(model, document, {"folder": given.folder, **(context or {})})
-    raise_problems(problems)
+    raise_at_caller(problems, _shape_of(model))
     return Loaded(cast(T, value), attach_origins(value, document))
 
 

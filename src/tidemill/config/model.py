@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self, overload
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
-from tidemill.config.report.rendering import raise_problems
+from tidemill.config.identity import are_equal, hash_model
+from tidemill.config.replacing import replace_values
+from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
+from tidemill.config.shape import Shape
 
 
 class Config(BaseModel):
     """Frozen Pydantic; unknown keys are refused at every depth; NaN and infinity too; defaults are validated.
 
     Numbers are coerced only where nothing is lost: `"64"` and `64.0` become 64; a bool, a fraction or null never does.
+
+    Two are equal, and have one hash, when they are of one class and their fields are equal; fields may hold lists,
+    dicts and sets. Private attributes make no difference; they are pickled and copied along.
     """
 
     model_config = ConfigDict(
@@ -31,8 +38,8 @@ class Config(BaseModel):
         """Made from Python.
 
         Raises:
-            ConfigError: with every problem there is, and their report as its message; within the validation of
-                another model it stays Pydantic's error.
+            ConfigError: with every problem there is, each at the caller's line, and their report as its message;
+                within the validation of another model it stays Pydantic's error.
         """
         try:
             super().__init__(**values)
@@ -40,10 +47,43 @@ class Config(BaseModel):
             problems = explain_errors(error, type(self), values)
         else:
             return
-        raise_problems(problems)
+        raise_at_caller(problems, Shape.of(type(self).__pydantic_core_schema__), made=self)
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @overload
+    def replace(self, path: str, value: Any, /, *, context: Mapping[str, Any] | None = None) -> Self: ...
+
+    @overload
+    def replace(self, changes: Mapping[str, Any], /, *, context: Mapping[str, Any] | None = None) -> Self: ...
+
+    def replace(self, changes: Any, /, *value: Any, context: Mapping[str, Any] | None = None) -> Self:
+        """A copy with another value at a dotted path, or several: `cfg.replace({"optim.lr": 3e-4, "stages.0.lr": 1})`.
+
+        New values are checked as if they were loaded, and the validators of each `Config` they stand in run with its
+        other fields as they are, which stay the same objects. Private attributes are made anew.
+
+        Args:
+            context: what validators and `model_post_init` see.
+
+        Raises:
+            ConfigError: with every problem there is, each at the caller's line.
+        """
+        return replace_values(self, {changes: value[0]} if value else changes, context)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **arguments: Any) -> None:
+        super().__pydantic_init_subclass__(**arguments)
+        made = vars(cls).get("__hash__")  # Pydantic makes one that takes no lists, where a mixin comes before Config
+        if getattr(made, "__module__", "").startswith("pydantic."):
+            cls.__hash__ = Config.__hash__  # type: ignore[method-assign]
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal(self, other) if isinstance(other, BaseModel) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash_model(self)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, shorten_path
 from tidemill.config.suggest import find_near
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.yaml import compose_yaml
@@ -73,14 +73,6 @@ def make_node(value: Any, source: Text) -> Node:
     if isinstance(value, (list, tuple)):
         return Sequence(0, 0, items=[make_node(item, source) for item in value], source=source)
     return Scalar(0, 0, value=value, text=str(value) if isinstance(value, str) else "", source=source)
-
-
-def shorten_path(path: Path) -> str:
-    """The path as messages show it: from the working folder where it lies below, else as given."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd())) if path.is_absolute() else str(path)
-    except (ValueError, OSError):
-        return str(path)
 
 
 def explain_opening(path: Path, error: OSError) -> tuple[str, str]:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from tidemill.config.report.rendering import describe_problem, join_path, render_report, show_place, sort_problems
+from tidemill.config.paths import join_path
+from tidemill.config.report.rendering import describe_problem, render_report, show_place, sort_problems
 from tidemill.config.secrets import mask, mask_in_place
 from tidemill.errors import Place, Problem
 

@@ -43,17 +43,11 @@ _LATER = ("compression", "delimiter", "encoding", "whole", "columns")
 
 
 class _Found:
-    """What a source has found out; it makes no difference between two that say the same, and none is pickled."""
+    """What a source has found out; none of it is pickled."""
 
     def __init__(self) -> None:
         self.shape: Shape | None = None
         self.fit: Any = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Found)
-
-    def __hash__(self) -> int:
-        return hash(_Found)
 
     def __reduce__(self) -> tuple[type[_Found], tuple[()]]:
         return _Found, ()
@@ -155,6 +149,12 @@ class Read(Config):
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
             yield name, mask_options(value) if name == "storage_options" else value
+
+    def __eq__(self, other: object) -> bool:
+        """Also the same files: relative ones start at the folder, and a rank's share is not the whole."""
+        if not isinstance(other, Read):
+            return NotImplemented
+        return super().__eq__(other) and (self._folder, self._share) == (other._folder, other._share)
 
     def __hash__(self) -> int:
         return hash((self.path, self.format, self._folder))
