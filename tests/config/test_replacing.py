@@ -165,7 +165,7 @@ def test_every_problem_is_told_at_once_at_its_key(train: Train) -> None:
             }
         )
     assert [(each.path, each.message, each.hint) for each in caught.value.problems] == [
-        (("optim", "lrr"), "unknown key `optim.lrr`", "did you mean `lr`?  (number > 0, default 0.0001)"),
+        (("optim", "lrr"), "unknown key `optim.lrr`", "did you mean `optim.lr`?  (number > 0, default 0.0001)"),
         (("stages", 1, "lr"), "`stages.1.lr`: expected a number > 0, got -1", ""),
         (("stages", 2), "`stages` is a list of 2 and has no `2`", "known: `0`, `1`"),
         (("tagged", "lr"), '`tagged.lr`: expected a number > 0, got "x"', ""),
