@@ -102,7 +102,8 @@ class Scalar(Node):
     Attributes:
         value: what it means.
         text: the characters it stands for, quotes and escapes resolved.
-        style: how it is written: the quotes, or `|` or `>` of a YAML block; empty for a plain one.
+        style: how it is written: the quotes, three of TOML's long texts, or `|` or `>` of a YAML block; empty for a
+            plain one.
     """
 
     value: Any = None

@@ -1,4 +1,4 @@
-"""Where each character of a YAML scalar's value stands in the text it was written in."""
+"""Where each character of a scalar's value stands in the YAML, TOML or JSON text it was written in."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import re
 
 _SPACE = frozenset(" \t\r\n\x85\u2028\u2029")
 _ESCAPE_LENGTHS = {"x": 4, "u": 6, "U": 10}
-_CONTINUATION = re.compile(r"\\(?:\r\n|[\r\n])[ \t]*")
+_ASTRAL = 0x10000
+"""From here on JSON's `\\u` takes a pair."""
+
+_CONTINUATIONS = {
+    '"': re.compile(r"\\(?:\r\n|[\r\n])[ \t]*"),
+    '"""': re.compile(r"\\[ \t]*\r?\n[ \t\r\n]*"),
+}
+"""Line breaks that stand for nothing."""
+
+_OPENINGS = {
+    **dict.fromkeys(("|", ">"), re.compile(r"[^\r\n]*(?:\r\n|[\r\n])?")),
+    **dict.fromkeys(("'", '"'), re.compile(".")),
+    **dict.fromkeys(("'''", '"""'), re.compile(r"...(?:\r?\n)?")),
+}
+"""What stands before the first character."""
 
 
 def find_offset(source: str, start: int, value: str, style: str, offset: int) -> int:
     """The index in `source` of the character at `offset` of a scalar that starts at `source[start]`.
 
-    Exact for every character but white space within a line break that folding changed: that gives the break. Rests
-    on what YAML leaves alone: folding, indentation and chomping touch white space only, so the other characters
-    stand in the source in the value's order, each as itself or as one escape.
+    Exact for every character but white space within a line break that YAML's folding changed: that gives the break.
+    Rests on what YAML leaves alone: folding, indentation and chomping touch white space only, so the other characters
+    stand in the source in the value's order, each as itself or as one escape. JSON and TOML change none at all.
 
     Args:
-        style: as PyYAML tells it: `|`, `>`, `"`, `'`, or empty for a plain scalar.
+        style: the scalar's: `|`, `>`, the quotes it stands in, or empty for a plain one.
         offset: up to `len(value)`, which gives the end.
     """
-    position = start
-    if style in ("|", ">"):
-        header = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])?").match(source, start)
-        position = header.end() if header else start
-    elif style in ("'", '"'):
-        position = start + 1
+    opening = _OPENINGS[style].match(source, start) if style in _OPENINGS else None
+    position = opening.end() if opening else start
     for character in value[:offset]:
         position = _find(source, position, character, style)
-        position += _length(source, position, style)
+        position += _length(source, position, character, style)
     if offset < len(value):
         return _find(source, position, value[offset], style)
     return position
@@ -36,9 +46,10 @@ def find_offset(source: str, start: int, value: str, style: str, offset: int) ->
 
 def _find(source: str, position: int, character: str, style: str) -> int:
     """Where `character`, next in the value, stands at or after `position`."""
+    continuation = _CONTINUATIONS.get(style)
     while position < len(source):
-        if style == '"' and (continuation := _CONTINUATION.match(source, position)):
-            position = continuation.end()
+        if continuation and (skipped := continuation.match(source, position)):
+            position = skipped.end()
         elif source[position] in _SPACE and character not in _SPACE:
             position += 1
         else:
@@ -46,10 +57,13 @@ def _find(source: str, position: int, character: str, style: str) -> int:
     return position
 
 
-def _length(source: str, position: int, style: str) -> int:
-    """How many characters of the source stand for the one at `position`."""
+def _length(source: str, position: int, character: str, style: str) -> int:
+    """How many characters of the source stand for `character`, at `position`."""
     if style == "'" and source.startswith("''", position):
         return 2
-    if style == '"' and source.startswith("\\", position):
-        return _ESCAPE_LENGTHS.get(source[position + 1 : position + 2], 2)
+    if style in ("'''", '"""') and source.startswith("\r\n", position):
+        return 2
+    if style in _CONTINUATIONS and source.startswith("\\", position):
+        kind = source[position + 1 : position + 2]
+        return 12 if kind == "u" and ord(character) >= _ASTRAL else _ESCAPE_LENGTHS.get(kind, 2)
     return 1
