@@ -10,7 +10,9 @@ from typing import Any
 
 from tidemill.config.paths import KeyPath, shorten_path
 from tidemill.config.suggest import find_near
+from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
+from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.yaml import compose_yaml
 from tidemill.errors import ConfigError, Place, Problem
 
@@ -53,8 +55,12 @@ def load_layer(path: Path) -> Layer:
 
 def compose_layer(text: Text) -> Layer:
     """The values in `text`; its format is that of its name's suffix."""
-    root, faults = compose_yaml(text)
+    compose = _COMPOSERS.get(Path(text.name).suffix.casefold(), compose_yaml)
+    root, faults = compose(text)
     return Layer(text, root, tuple(faults))
+
+
+_COMPOSERS = {".json": compose_json, ".toml": compose_toml}
 
 
 def layer_of(value: Any) -> Layer:
