@@ -98,6 +98,11 @@ def attach_origins(value: Any, document: Document) -> Origins:
     return origins
 
 
+def origin_of(node: Node) -> Origin:
+    """The origin of a node's value."""
+    return Origin(tuple(_iter_places(node)), node.via)
+
+
 def find_origins(value: BaseModel) -> OriginsBelow | None:
     """The origins that a model keeps, None when it was made in Python."""
     kept: OriginsBelow | None = value.__dict__.get(ORIGINS)
@@ -120,7 +125,7 @@ def _attach(value: Any, node: Node, below: OriginsBelow) -> None:
 
 
 def _iter_origins(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, Origin]]:
-    yield path, Origin(tuple(_iter_places(node)), node.via)
+    yield path, origin_of(node)
     target = node.follow()
     if isinstance(target, MappingNode):
         for key, (_, value) in target.pairs.items():

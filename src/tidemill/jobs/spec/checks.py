@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
@@ -16,7 +15,6 @@ from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.jobs.spec.written import load_job_document
 from tidemill.models.endpoints import find_headers, list_misfits
 from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
@@ -38,11 +36,8 @@ def check_job(job: JobSpec, *, call: bool = True) -> None:
 
 def draft_job(job: JobSpec) -> Draft:
     """The whole of a job, with the document it was read from."""
-    document: Document | None = None
-    if job.file is not None:
-        document = load_job_document(job.file, job.overrides)
     steps = tuple(DraftStep(node.kind, node) for node in job.steps)
-    return Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, document)
+    return Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, job.document)
 
 
 def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:

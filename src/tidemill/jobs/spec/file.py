@@ -42,7 +42,7 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
     if written is None or problems:
         raise_problems([*problems, *find_problems(_read_draft(document, path.parent))])
     assert written is not None
-    return JobSpec(
+    job = JobSpec(
         source=written.source,
         steps=tuple(step.node for step in written.steps),
         sink=written.sink,
@@ -53,6 +53,8 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
         file=path.absolute(),
         overrides=tuple(map(anchor_override, overrides)),
     )
+    job._document = document
+    return job
 
 
 def _read_draft(document: Document, folder: Path) -> Draft:

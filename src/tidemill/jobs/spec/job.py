@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_valida
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
+from tidemill.config.layers.document import Document
 from tidemill.config.model import Config
 from tidemill.config.types.functions import Schema
 from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
@@ -110,6 +111,12 @@ class JobSpec(Config):
     folder: Path = Path()
     file: Path | None = None
     overrides: tuple[str, ...] = ()
+    _document: Document | None = None
+
+    @property
+    def document(self) -> Document | None:
+        """The values it was read from, with their places; None when it was made in Python."""
+        return self._document
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,0 +1,166 @@
+"""A configuration value by value: what each is, where it came from, and how two configurations differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from tidemill.config.docstrings import describe_fields
+from tidemill.config.layers.document import Document
+from tidemill.config.layers.lookup import find_path, step
+from tidemill.config.layers.origins import Origin, origin_of
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.secrets import MASK, is_secret_key, mask_value
+from tidemill.config.shape import Shape, Shapes, enter, enter_path
+from tidemill.config.suggest import suggest
+from tidemill.config.text.nodes import Mapping as MappingNode
+from tidemill.config.text.nodes import Node
+from tidemill.config.text.nodes import Sequence as SequenceNode
+from tidemill.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value: a scalar, a list of scalars, or a mapping or list with nothing in it; secrets masked."""
+
+    path: KeyPath
+    value: Any
+    origin: Origin
+
+    @property
+    def key(self) -> str:
+        """The key path, as `--set` takes it."""
+        return join_path(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All there is to know of one key.
+
+    Attributes:
+        description: what its docstring says; empty when there is none.
+        expected: what it takes, as `number > 0, default 0.0001`.
+        entries: its value, or those below it, each with its origin.
+    """
+
+    key: str
+    description: str
+    expected: str
+    entries: tuple[Entry, ...]
+
+
+def list_entries(document: Document, shape: Shape, *, defaults: bool = True) -> list[Entry]:
+    """Every value of a valid configuration, in the order of the sources, defaults behind what was given.
+
+    Args:
+        defaults: list fields that no source gives, too.
+    """
+    lister = _Lister(document, defaults=defaults)
+    return list(lister.iter_entries((shape,), document.root, ())) if document.root is not None else []
+
+
+def find_changes(old: Sequence[Entry], new: Sequence[Entry]) -> list[tuple[Entry | None, Entry | None]]:
+    """The values that differ, each as it was and as it is; None where there was or is none."""
+    before, after = ({each.path: each for each in entries} for entries in (old, new))
+    keys = [*before, *(path for path in after if path not in before)]
+    pairs = ((before.get(path), after.get(path)) for path in keys)
+    return [(one, other) for one, other in pairs if one is None or other is None or one.value != other.value]
+
+
+def explain_key(document: Document, shape: Shape, key: str) -> Explanation:
+    """What the key at a dotted path means, takes and holds.
+
+    Raises:
+        ConfigError: there is no such key.
+    """
+    path = find_path(document.root, key)
+    entries = [each for each in list_entries(document, shape) if each.path[: len(path)] == path]
+    expected = enter_path((shape,), path)
+    if not entries and not expected:
+        raise _unknown_key(document, shape, path)
+    words = expected[0].describe_field() if expected else ""
+    return Explanation(join_path(path), _find_description((shape,), path), words, tuple(entries))
+
+
+class _Lister:
+    """Goes through values and what is expected of them side by side."""
+
+    def __init__(self, document: Document, *, defaults: bool) -> None:
+        self.document = document
+        self.defaults = defaults
+
+    def iter_entries(self, shapes: Shapes, node: Node, path: KeyPath) -> Iterator[Entry]:
+        target = node.follow()
+        if isinstance(target, MappingNode):
+            fields = dict(_iter_fields(shapes, target)) if self.defaults else {}
+            for key, (_, value) in target.pairs.items():
+                yield from self.iter_entries(enter(shapes, key), value, (*path, key))
+            for name, field in fields.items():
+                if step(target, name) is None:
+                    yield from self._iter_default(field.find_default(), (*path, name))
+            if target.pairs or fields:
+                return
+        elif isinstance(target, SequenceNode) and any(not _is_scalar(item) for item in target.items):
+            for index, item in enumerate(target.items):
+                yield from self.iter_entries(enter(shapes, index), item, (*path, index))
+            return
+        value = node.to_value()
+        shown = MASK if self.document.is_secret(path) and value is not None else mask_value(value)
+        yield Entry(path, shown, origin_of(node))
+
+    def _iter_default(self, value: Any, path: KeyPath) -> Iterator[Entry]:
+        if isinstance(value, BaseModel):
+            for name, field in type(value).model_fields.items():
+                yield from self._iter_default(getattr(value, name), (*path, field.alias or name))
+        elif value is not ...:
+            hidden = isinstance(value, SecretStr) or (isinstance(value, str) and is_secret_key(str(path[-1])))
+            yield Entry(path, MASK if hidden else mask_value(_to_plain(value)), Origin())
+
+
+def _iter_fields(shapes: Shapes, node: MappingNode) -> Iterator[tuple[str, Shape]]:
+    """The fields of what the mapping is; of several things it could be, none."""
+    options = [option for shape in shapes for option in _choose(shape, node) if option.fields]
+    if len(options) == 1:
+        yield from options[0].fields.items()
+
+
+def _choose(shape: Shape, node: MappingNode) -> Iterator[Shape]:
+    """What a value of `shape` is, as far as its tag says."""
+    if shape.discriminator is not None and (found := step(node, shape.discriminator)) is not None:
+        member = shape.members.get(str(found[1].to_value()))
+        yield from member.iter_options() if member is not None else ()
+    else:
+        yield from shape.iter_options()
+
+
+def _is_scalar(node: Node) -> bool:
+    return not isinstance(node.follow(), (MappingNode, SequenceNode))
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_to_plain(item) for item in value]
+    return str(value)
+
+
+def _find_description(shapes: Shapes, path: KeyPath) -> str:
+    *above, name = path
+    for shape in enter_path(shapes, above):
+        for option in shape.iter_options():
+            for layer in option.layers:
+                if isinstance(cls := layer.get("cls"), type):
+                    return describe_fields(cls).get(str(name), "")
+    return ""
+
+
+def _unknown_key(document: Document, shape: Shape, path: KeyPath) -> ConfigError:
+    known = [each.key for each in list_entries(document, shape)]
+    known += [join_path((*path[:-1], name)) for each in enter_path((shape,), path[:-1]) for name in each.fields]
+    return ConfigError(f"there is no key `{join_path(path)}`", hint=suggest(join_path(path), dict.fromkeys(known)))
