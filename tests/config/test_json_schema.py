@@ -213,7 +213,7 @@ def test_interpolation_stands_once_behind_the_choices() -> None:
     taken = {"$ref": "#/$defs/interpolation"}
     keys = tm.json_schema(Train, of_file=True)["properties"]
     assert keys["precision"] == {"default": "bf16", "anyOf": [{"type": "string", "enum": ["bf16", "fp32"]}, taken]}
-    assert keys["seed"] == {"default": None, "anyOf": [{"type": "integer"}, {"type": "null"}, taken]}
+    assert keys["seed"] == {"anyOf": [{"type": "integer"}, {"type": "null"}, taken]}
     assert keys["hub_token"] == {"type": "string"}  # any text is taken anyway
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from tidemill.config.subschemas import JsonSchema, map_schemas
 
 _NAME = "interpolation"
-_TAKEN: JsonSchema = {
-    "description": "A text with `${…}`, whose value is found elsewhere: `${env:NAME}`, `${other.key}`, `${file:path}`.",
+_TAKEN: JsonSchema = {  # a description would stand in front of the key's own where an editor shows that
+    "$comment": "A text with `${…}`, whose value is found elsewhere: `${env:NAME}`, `${other.key}`, `${file:path}`.",
     "type": "string",
     "pattern": r"\$\{",
 }
@@ -27,11 +27,16 @@ _FREE_FORMATS = frozenset({"path", "file-path", "directory-path", "password", "b
 
 def take_file(schema: JsonSchema) -> JsonSchema:
     """The schema of a file whose values are of `schema`; choices and keys are offered as before."""
-    taken: JsonSchema = map_schemas(schema, _take_interpolation)
+    taken: JsonSchema = map_schemas(schema, lambda part: _take_interpolation(_drop_null(part)))
     if taken.get("type") == "object":
         taken["properties"] = taken.get("properties", {})
         taken["properties"].setdefault("include", _INCLUDE)
     return {**taken, "$defs": {**taken.get("$defs", {}), _NAME: _TAKEN}}
+
+
+def _drop_null(schema: JsonSchema) -> JsonSchema:
+    """`schema` without null for its default, which an editor would write out for a key that is left out as well."""
+    return {key: value for key, value in schema.items() if key != "default" or value is not None}
 
 
 def _take_interpolation(schema: JsonSchema) -> JsonSchema:
