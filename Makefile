@@ -1,10 +1,12 @@
-# Needs Python 3.11 or later with venv and pip, and make; everything else is installed into $(VENV).
+# Needs Python 3.11 or later with venv and pip, and make; everything else is installed into $(VENV), with npm where
+# there is one what it has as well.
 # Another interpreter: make PYTHON=python3.13 VENV=.venv-3.13 test
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
+NPM_LOCK := requirements/npm/package-lock.json
 EXTRAS := grain,hf,litellm,local,pandas,polars,s3,tokenizers,torch
 INSTALLED := $(VENV)/installed
 
@@ -53,11 +55,15 @@ lock: $(INSTALLED)
 
 # A virtual environment whose pip runs is kept and brought up to date; a half-made one is made anew.
 # The package itself is installed in place by the build backend the lock names, so nothing unlocked is fetched.
-$(INSTALLED): $(LOCK) pyproject.toml
+# Without npm the tests that drive what it installs are skipped.
+$(INSTALLED): $(LOCK) $(NPM_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] \
 		+ ": make PYTHON=python3.13 ..." if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement $(LOCK)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@mkdir -p $(VENV)/npm && cp $(dir $(NPM_LOCK))package*.json $(VENV)/npm
+	@! command -v npm >/dev/null || npm ci --prefix $(VENV)/npm --ignore-scripts --no-audit --no-fund --loglevel=error \
+		>/dev/null
 	@touch $@

@@ -65,15 +65,13 @@ def validator(*, of_file: bool = False) -> Draft202012Validator:
 
 
 def find_places(value: Any) -> list[list[str | int]]:
-    """Where the schema finds something wrong, as deep as it can tell."""
+    """Where the schema finds something wrong, within alternatives too."""
     pending = list(validator(of_file=True).iter_errors(value))
     found = []
     while pending:
         error = pending.pop()
-        deeper = [each for each in error.context or () if len(each.absolute_path) > len(error.absolute_path)]
-        pending += deeper
-        if not deeper:
-            found.append(list(error.absolute_path))
+        found.append(list(error.absolute_path))
+        pending += error.context or ()
     return found
 
 

@@ -6,13 +6,12 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_serializer, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.admission.concurrency import ConcurrencyRange
 from tidemill.calls.admission.quota import QuotaRates
 from tidemill.config.model import Config
-from tidemill.config.subschemas import add_form
+from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.types.durations import Duration
 from tidemill.config.words import describe_value
 
@@ -43,7 +42,7 @@ class Concurrency(Config):
     max: int = Field(default=512, ge=1, le=MOST)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         number = {"type": "integer", "minimum": 1, "maximum": MOST}
         return add_form(handler(schema), {"anyOf": [number, {"const": "auto"}]})
 

@@ -36,7 +36,7 @@ from typing import Any, cast
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from tidemill.config.conversions import AROUND, BEFORE, to_address, to_choice, to_member, to_path
+from tidemill.config.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
 _PRECISE = {"microseconds_precision": "error"}
@@ -131,7 +131,7 @@ def _find_conversion(schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]
     if kind == "literal" and _has_numbers(schema["expected"]):
         convert = to_choice(schema["expected"])
     elif kind == "enum" and issubclass(schema["cls"], Enum):
-        convert = to_member(schema["cls"])
+        convert = ToMember(schema["cls"])
     elif kind == "lax-or-strict":
         if schema["lax_schema"].get("custom_error_type") == "path_type":
             convert = to_path

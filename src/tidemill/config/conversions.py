@@ -152,20 +152,27 @@ def to_choice(choices: Sequence[Any]) -> Convert:
     return check_choice
 
 
-def to_member(kind: type[Enum]) -> Convert:
-    """A member of an enum by its value, else by its name, else as the enum's own `_missing_` says."""
-    is_open = kind._missing_.__func__ is not Enum._missing_.__func__  # type: ignore[attr-defined]
+class ToMember:
+    """A member of an enum by its value, else by its name, else as the enum's own `_missing_` says.
 
-    def find_member(value: Any) -> Any:
+    Attributes:
+        names: those that are no value of the enum's.
+    """
+
+    def __init__(self, kind: type[Enum]) -> None:
+        self.names = [name for name in kind.__members__ if name not in [each.value for each in kind]]
+        self._kind = kind
+        self._is_open = kind._missing_.__func__ is not Enum._missing_.__func__  # type: ignore[attr-defined]
+
+    def __call__(self, value: Any) -> Any:
+        kind = self._kind
         if not _is_scalar(value) or isinstance(value, kind) or any(_is_same(value, each.value) for each in kind):
             return value
         if isinstance(value, str) and value in kind.__members__:
             return kind.__members__[value].value
-        if is_open:
+        if self._is_open:
             return value
         raise PydanticKnownError("enum", {"expected": ""})
-
-    return find_member
 
 
 def _is_scalar(value: Any) -> bool:

@@ -13,10 +13,11 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from tidemill.config.coercion import ConfigRules
+from tidemill.config.conversions import ToMember
 from tidemill.config.docstrings import describe_class, describe_fields
 from tidemill.config.file_schema import take_file
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.subschemas import JsonSchema, add_names, drop_title, inline_root, map_schemas
+from tidemill.config.subschemas import JsonSchema, add_form, add_names, drop_title, inline_root, map_schemas
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError
 
@@ -47,7 +48,7 @@ def json_schema(x: Any, *, of_file: bool = False) -> dict[str, Any]:
 
     Args:
         x: a `Config`, any Pydantic model, a dataclass, a TypedDict, any annotation; `tm.Job`, or a job, for job files.
-        of_file: take what a file may have besides: `include` at the top, and `${…}` in place of any scalar.
+        of_file: take what a file may have besides: `include`, and `${…}` in place of any value.
 
     Raises:
         ConfigError: `x` is no type, or one that Pydantic does not know.
@@ -83,6 +84,13 @@ class _Writer(GenerateJsonSchema):
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
         written = super().typed_dict_schema(schema)
         return _describe(written, schema["cls"]) if "cls" in schema else written
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        written, convert = super().function_before_schema(schema), schema["function"]["function"]
+        if not isinstance(convert, ToMember) or not convert.names:
+            return written
+        # Taken, and not offered beside the values, which an enum would be.
+        return add_form(written, {"type": "string", "pattern": f"^({'|'.join(convert.names)})$"})
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         """Anything: what only Python can give, a validator may make of what a file has."""

@@ -18,8 +18,11 @@ _SINGLE = frozenset({"items", "additionalProperties", "propertyNames", "contains
 
 def map_schemas(schema: Any, change: Callable[[JsonSchema], JsonSchema]) -> Any:
     """`schema` with each schema in it, then itself, replaced by what `change` makes of it; `true` and `false` stay."""
-    if not isinstance(schema, dict):
-        return schema
+    return change(map_inner(schema, change)) if isinstance(schema, dict) else schema
+
+
+def map_inner(schema: JsonSchema, change: Callable[[JsonSchema], JsonSchema]) -> JsonSchema:
+    """As `map_schemas`, and `schema` itself not replaced."""
     inner = {}
     for key, value in schema.items():
         if key in _NAMED:
@@ -29,7 +32,7 @@ def map_schemas(schema: Any, change: Callable[[JsonSchema], JsonSchema]) -> Any:
         elif key in _SINGLE:
             value = map_schemas(value, change)
         inner[key] = value
-    return change(inner)
+    return inner
 
 
 def iter_schemas(schema: JsonSchema) -> Iterator[JsonSchema]:

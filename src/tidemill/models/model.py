@@ -20,7 +20,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.http.address import check_address, check_headers
@@ -28,7 +27,7 @@ from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.subschemas import add_form
+from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.suggest import find_near, suggest
 from tidemill.models.clients.askable import Askable
 from tidemill.models.prices import PRICES_DATE, find_price
@@ -137,7 +136,7 @@ class Model(Config, Askable):
     prompt_cache: bool = True
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return add_form(handler(schema), {"type": "string"})
 
     @model_validator(mode="wrap")

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import GetJsonSchemaHandler, PrivateAttr, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from tidemill.config.model import Config
-from tidemill.config.subschemas import add_short_form
+from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
 from tidemill.data.hooks import BoundHooks
 
@@ -52,7 +51,7 @@ class Node(Config):
         return None
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         written, alone = handler(schema), cls.find_alone()
         return written if alone is None else add_short_form(written, alone)
 

@@ -15,7 +15,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.limits import Budget
@@ -23,7 +22,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.layers.stacking import Sources
 from tidemill.config.loading import load_document
 from tidemill.config.model import Config
-from tidemill.config.subschemas import take_one_key
+from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.suggest import find_near, list_names
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
@@ -39,7 +38,7 @@ NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 
 class _Step(Config):
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return take_one_key(handler(schema))
 
     @model_validator(mode="after")

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.paths import KeyPath
-from tidemill.config.subschemas import take_one_key
+from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.suggest import list_names
 from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node
@@ -30,7 +29,7 @@ class Branch(Config):
     call: Call | None = None
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return take_one_key(handler(schema))
 
     @model_validator(mode="after")

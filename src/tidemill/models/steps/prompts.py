@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
-from tidemill.config.subschemas import FILE, Form, add_names
+from tidemill.config.subschemas import FILE, Form, JsonSchema, add_names
 from tidemill.config.suggest import find_near
 from tidemill.config.types.templates import Template
 from tidemill.data.columns import missing_column, no_columns
@@ -55,7 +54,7 @@ class Example(Config):
     output: Any
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return add_names(add_names(handler(schema), "input", "user"), "output", "assistant")
 
     @model_validator(mode="before")
