@@ -198,7 +198,7 @@ def test_a_wrong_set_is_told_at_its_place(tidemill_command: Command, tmp_path: P
     done = tidemill_command("check", "job.yaml", "--set", "sink.formt=jsonl", "--set", prompt)
     assert done.code == 2
     assert done.err == (
-        "--set sink.formt  unknown key `sink.formt`; did you mean `format`?  (`parquet` or `jsonl`, default "
+        "--set sink.formt  unknown key `sink.formt`; did you mean `sink.format`?  (`parquet` or `jsonl`, default "
         '"parquet")\n'
         "--set steps.1.generate.prompt  `steps.1.generate.prompt`: no record has a column `txt`; did you mean `text`?\n"
         "2 errors\n"

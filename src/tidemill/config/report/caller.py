@@ -82,7 +82,7 @@ def find_caller(made: object = None, *, secret_names: frozenset[str] = frozenset
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not _is_users(frame, made):
-        if frame.f_globals.get("__name__") == _COMMANDS:
+        if str(frame.f_globals.get("__name__")).startswith(_COMMANDS):
             return None
         frame = frame.f_back
     if frame is None:

@@ -40,6 +40,11 @@ class RunFolder:
         return self.run / RUN_INFO
 
     @property
+    def config(self) -> Path:
+        """The configuration it was last started with, each value with its origin; none where Python started it."""
+        return self.run / "config.json"
+
+    @property
     def status(self) -> Path:
         """What the run is doing, rewritten once a second while it runs."""
         return self.run / "status.json"
@@ -78,7 +83,7 @@ class RunFolder:
     def list_run_files(self) -> tuple[Path, ...]:
         """One file of each kind that stands in the run folder."""
         parts = (self.quarantine_part(1), self.call_part(1))
-        return (*parts, self.ledger, self.info, self.status, self.report)
+        return (*parts, self.ledger, self.info, self.config, self.status, self.report)
 
     def load_info(self) -> dict[str, Any] | None:
         """The run's own description, None when there is none.

@@ -33,7 +33,7 @@ def delete_run(folder: RunFolder, ledger: Ledger, disk: Disk) -> None:
         if not is_own:
             segments = [{key: value for key, value in segment.items() if key != "output"} for segment in segments]
         remove_segments(old, disk, segments)
-        for path in (*([old.manifest] if is_own else []), folder.info, folder.report, folder.status):
+        for path in (*([old.manifest] if is_own else []), folder.info, folder.config, folder.report, folder.status):
             disk.remove(path)
         for parent in (old.output, folder.run):
             if parent.is_dir():

@@ -23,8 +23,8 @@ def check_run_folder(folder: RunFolder) -> None:
         )
     if folder.ledger.exists() or not folder.run.is_dir():
         return
-    files = (folder.ledger.name, folder.info.name, folder.report.name, folder.status.stem, folder.control.stem)
-    own = (*files, "quarantine", "calls")
+    files = (folder.ledger, folder.info, folder.config, folder.report)
+    own = (*(path.name for path in files), folder.status.stem, folder.control.stem, "quarantine", "calls")
     if foreign := sorted(path.name for path in folder.run.iterdir() if not path.name.startswith(own)):
         raise StateError(
             f"expected a new or empty folder, or a run's, as run folder; this one holds {foreign[0]!r}",

@@ -10,9 +10,12 @@ from typing import Any
 
 import orjson
 
+from tidemill.config.inspection import list_entries
+from tidemill.config.loading import shape_of
 from tidemill.data.fingerprints import conceal_description
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError
+from tidemill.jobs.ledger.configuration import save_configuration
 from tidemill.jobs.ledger.database import Ledger, explaining_disk, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.run import OpenRun
@@ -26,6 +29,7 @@ from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import SourceTotals
 from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.spec.written import JobFile
 from tidemill.resources.scope import Scope
 
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
@@ -77,6 +81,8 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> Ope
     placed = {**info, **_describe_place(job, folder)}
     if placed != info:
         info = _save_info(placed, folder, ledger, disk)
+    if job.document is not None:
+        save_configuration(folder, disk, job.fingerprint, list_entries(job.document, shape_of(JobFile)))
     remove_unsealed(folder, disk, segments)
     folder.save_manifest(disk, build_manifest(info, segments))
     totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})

@@ -1,115 +1,79 @@
-"""The command line: `tidemill check | try | run | stop | tune | status | show | retry | init | demo | serve-mock`."""
+"""`tidemill check | try | run | retry | stop | tune | status | show`: one job, and its run."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
-from tidemill.config.report.rendering import render_report
-from tidemill.config.secrets import mask
-from tidemill.errors import ConfigError, DataError, StateError, TidemillError
-from tidemill.resources.process import find_exit_code, sigterm_as_interrupt
-from tidemill.version import __version__
+from tidemill.commands.app import FormatOption, JobArgument, RunArgument, SetOption, app, make_console, telling_as
+from tidemill.config.report.rendering import raise_problems
+from tidemill.errors import ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
     from tidemill.jobs.ledger.folder import RunFolder
     from tidemill.jobs.running.request import RunRequest
     from tidemill.jobs.spec.job import JobSpec
 
-app = typer.Typer(
-    name="tidemill",
-    help="Stream records through models and land validated data, whatever kills it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-
 ESTIMATE_S = 1.0
 """Seconds that a command reads for an estimate."""
 
-JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="A job file.", show_default=False)]
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="A job file, its output folder or its run folder.", show_default=False)
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the job file: budget.usd=40.")
-]
 
-
-def main() -> None:
-    """Run the command line; every error ends in one message and an exit code."""
-    sys.exit(run_command(lambda: app(standalone_mode=False)))
-
-
-def run_command(command: Callable[[], Any]) -> int:
-    """The exit code of `command`: its own, or 2 where the author must mend something, 3 for any other failure.
-
-    SIGTERM ends it as Ctrl-C does, with 143.
-    """
-    try:
-        with sigterm_as_interrupt():
-            code = command()
-            return code if isinstance(code, int) else 0
-    except ConfigError as exc:
-        text = render_report(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
-        return _fail(text, 2)
-    except (DataError, StateError) as exc:
-        return _fail(str(exc), 2)
-    except TidemillError as exc:
-        return _fail(str(exc), 3)
-    except typer.Exit as exc:
-        return exc.exit_code
-    except KeyboardInterrupt as exc:
-        code = find_exit_code(type(exc))
-        return _fail("terminated" if code == 143 else "interrupted", code)
-    except typer.Abort:
-        return _fail("interrupted", 130)
-    except typer.TyperException as exc:
-        return _fail(exc.format_message(), 2)
-
-
-def _fail(text: str, code: int) -> int:
-    sys.stderr.write(f"{mask(text)}\n")
-    return code
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    if version:
-        _console().print(__version__)
-        raise typer.Exit
+JobsArgument = Annotated[list[Path], typer.Argument(metavar="JOB...", help="Job files.", show_default=False)]
 
 
 @app.command()
 def check(
-    job: JobArgument,
+    jobs: JobsArgument,
     no_estimate: Annotated[
         bool, typer.Option("--no-estimate", help="Do not read a sample to say what the calls will come to.")
     ] = False,
     overrides: SetOption = None,
+    form: FormatOption = "text",
 ) -> None:
-    """Find everything wrong with a job that can be known before a call. Nothing is called or written."""
+    """Find everything wrong with jobs that can be known before a call. Nothing is called or written."""
+    with telling_as(form):
+        specs = _check_jobs(jobs, overrides or ())
+    for job, spec in zip(jobs, specs, strict=True) if form == "text" else ():
+        _describe_job(job, spec, estimate=not no_estimate)
+
+
+def _check_jobs(jobs: Sequence[Path], overrides: Sequence[str]) -> list[JobSpec]:
+    """The jobs, with nothing wrong in them.
+
+    Raises:
+        ConfigError: everything wrong in all of them.
+    """
     from tidemill.job import load_job
+
+    specs: list[JobSpec] = []
+    problems: list[Problem] = []
+    for job in jobs:
+        try:
+            loaded = load_job(job, overrides)
+            loaded.check()
+            specs.append(loaded.spec)
+        except ConfigError as exc:
+            if len(jobs) == 1 or not exc.problems:
+                raise
+            problems += exc.problems
+    raise_problems(problems)
+    return specs
+
+
+def _describe_job(job: Path, spec: JobSpec, *, estimate: bool) -> None:
     from tidemill.jobs.running.inspect import estimate_job
     from tidemill.jobs.spec.notes import find_notes
 
-    loaded = load_job(job, overrides or ())
-    loaded.check()
-    spec = loaded.spec
-    found = None if no_estimate else estimate_job(spec, seconds=ESTIMATE_S)
+    found = estimate_job(spec, seconds=ESTIMATE_S) if estimate else None
     parts, before = len(tuple(spec.source.parts())), spec.halves[0]
-    console = _console()
+    console = make_console()
     console.print(f"{job}: nothing wrong; {parts} source part{'' if parts == 1 else 's'} → {spec.folders.output}")
     names = spec.names[1:-1]
     console.print(f"source half: {', '.join(names[: len(before)]) or 'no steps'}")
@@ -134,7 +98,7 @@ def try_(
 
     loaded = load_job(job, overrides or ())
     check_job(loaded.spec, call=not no_call)
-    console = _console()
+    console = make_console()
     for number, trial in enumerate(loaded.preview(count, call=not no_call), 1):
         print_trial(console, number, trial)
 
@@ -184,7 +148,7 @@ def retry(run: RunArgument, overrides: SetOption = None) -> int:
 
     folder = _find_folder(run)
     if not read_failures(folder, 1):
-        _console().print("nothing to retry: no record stands in quarantine")
+        make_console().print("nothing to retry: no record stands in quarantine")
         return 0
     job, overrides = _find_job(run, folder, overrides or [])
     return _run(job, overrides, RunRequest(retry=True), before=lambda spec: _check_run(spec, folder))
@@ -221,7 +185,7 @@ def _run(
             found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)
             request = replace(request, estimate=None if found is None else found.to_dict())
     report = run_with_progress(spec, request, show=True)
-    print_report(_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
+    print_report(make_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
 
 
@@ -235,7 +199,7 @@ def stop(
 
     found = send_stop(_find_folder(run), now=now)
     end = "ends at once" if now else "starts nothing new and seals what is finished"
-    _console().print(f"asked process {found['pid']} to stop: it {end}")
+    make_console().print(f"asked process {found['pid']} to stop: it {end}")
 
 
 @app.command()
@@ -252,7 +216,7 @@ def tune(
     tuning = parse_tuning(settings)
     found = send_tuning(_find_folder(run), tuning)
     whose = tuning.model or "every model"
-    _console().print(f"asked process {found['pid']} to go on with {tuning} for {whose}, until it ends")
+    make_console().print(f"asked process {found['pid']} to go on with {tuning} for {whose}, until it ends")
 
 
 @app.command()
@@ -264,7 +228,7 @@ def status(
     from tidemill.view.reports import print_report, print_status
 
     found = read_status(_find_folder(run))
-    console = _console()
+    console = make_console()
     if as_json:
         console.print_json(orjson.dumps(found if isinstance(found, dict) else found.to_dict()).decode())
     elif isinstance(found, dict):
@@ -292,67 +256,9 @@ def show(
         for row in rows:
             sys.stdout.write(orjson.dumps(row, default=repr).decode() + "\n")
     elif replies or failures:
-        print_rows(_console(), rows)
+        print_rows(make_console(), rows)
     else:
-        print_records(_console(), rows)
-
-
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to write; by default here.")] = Path()) -> None:
-    """Write a first job that runs as it is: a job file, a schema, a step, records and a test."""
-    from tidemill.scaffold import write_first_job
-
-    for path in write_first_job(folder):
-        _console().print(f"wrote {path}")
-    job = folder / "job.yaml"
-    _console().print(f"next: tidemill check {job}; tidemill try {job} -n 1; tidemill run {job}", soft_wrap=True)
-
-
-@app.command()
-def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("demo")) -> int:
-    """Run the main job on real input with the embedded model, from nothing to a loaded dataset."""
-    from tidemill.demo import run_demo
-
-    return run_demo(folder, _console())
-
-
-@app.command(name="serve-mock")
-def serve_mock(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8080,
-    plan: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Everything below and more, as YAML; alone beside --port.")
-    ] = None,
-    latency_ms: Annotated[float | None, typer.Option(help="From a request to its answer.")] = None,
-    requests_per_minute: Annotated[float | None, typer.Option(help="Beyond it, 429.")] = None,
-    tokens_per_minute: Annotated[float | None, typer.Option(help="Beyond it, 429; input and output together.")] = None,
-    window_s: Annotated[
-        float | None, typer.Option("--window", "--window-s", help="Seconds that these hold over; by default 60.")
-    ] = None,
-    kind: Annotated[str | None, typer.Option(help="bucket, sliding or fixed; by default bucket.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Calls in flight; beyond it, 429.")] = None,
-    errors: Annotated[float | None, typer.Option(metavar="RATIO", help="Share of calls answered 500: 0.05.")] = None,
-    first_token_ms: Annotated[float | None, typer.Option(help="Until the first token of a reply.")] = None,
-    tokens_per_second: Annotated[float | None, typer.Option(help="The pace of those behind it.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of which calls fail; by default 0.")] = None,
-) -> None:
-    """Serve a mock of OpenAI and Anthropic that can be slow, limited and faulty, and counts what it would bill."""
-    from tidemill.testing.mock import MockOptions, read_plan
-    from tidemill.testing.mock import serve_mock as serve
-
-    given = {
-        "latency_ms": latency_ms,
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "window_s": window_s,
-        "kind": kind,
-        "concurrency": concurrency,
-        "errors": errors,
-        "first_token_ms": first_token_ms,
-        "tokens_per_second": tokens_per_second,
-        "seed": seed,
-    }
-    options = MockOptions(**{name: value for name, value in given.items() if value is not None})
-    serve(read_plan(options, plan), port, _console())
+        print_records(make_console(), rows)
 
 
 def _find_folder(run: Path) -> RunFolder:

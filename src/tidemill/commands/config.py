@@ -1,0 +1,189 @@
+"""`tidemill config check | show | diff | explain` and `tidemill schema`: any configuration, value by value."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from tidemill.commands.app import FormatOption, SetOption, app, make_console, telling_as
+from tidemill.config.report.rendering import raise_problems
+from tidemill.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from tidemill.config.inspection import Entry
+    from tidemill.config.layers.document import Document
+
+config_app = typer.Typer(
+    name="config", help="Look at a configuration: a job's, or that of any class.", no_args_is_help=True
+)
+app.add_typer(config_app)
+
+FilesArgument = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Each over those before.", show_default=False)
+]
+TypeOption = Annotated[
+    str | None,
+    typer.Option("--type", metavar="MODULE:CLASS", help="What the files describe; by default a job.", show_default=""),
+]
+EnvironmentOption = Annotated[
+    str | None, typer.Option("--environment", metavar="PREFIX", help="Take PREFIX__KEY variables over the files.")
+]
+
+
+@config_app.command(name="check")
+def check_config(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Each by itself.", show_default=False)],
+    target: TypeOption = None,
+    environment: EnvironmentOption = None,
+    overrides: SetOption = None,
+    form: FormatOption = "text",
+) -> None:
+    """Find everything wrong with configuration files, each by itself."""
+    problems: list[Problem] = []
+    with telling_as(form):
+        for file in files:
+            try:
+                _load([file], target, environment, overrides)
+            except ConfigError as exc:
+                if not exc.problems:
+                    raise
+                problems += exc.problems
+        raise_problems(problems)
+    for file in files if form == "text" else ():
+        make_console().print(f"{file}: nothing wrong")
+
+
+@config_app.command()
+def show(
+    files: FilesArgument,
+    target: TypeOption = None,
+    environment: EnvironmentOption = None,
+    overrides: SetOption = None,
+    given: Annotated[bool, typer.Option("--given", help="Without what is left at its default.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object: each key's value and origin.")] = False,
+) -> None:
+    """Print every value as it is taken, and where it came from; of a run, its folder, what it was started with."""
+    from tidemill.view.configs import print_entries
+
+    entries = _list_entries(files, target, environment, overrides, defaults=not given)
+    if as_json:
+        shown = {each.key: {"value": each.value, "origin": str(each.origin)} for each in entries}
+        sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+    else:
+        print_entries(make_console(), entries)
+
+
+@config_app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="A", help="A file or a run.", show_default=False)],
+    new: Annotated[Path, typer.Argument(metavar="B", help="A file or a run.", show_default=False)],
+    target: TypeOption = None,
+) -> int:
+    """Print what differs between two configurations, key by key; the exit code is 1 when something does."""
+    from tidemill.config.inspection import find_changes
+    from tidemill.view.configs import print_changes
+
+    before, after = (_list_entries([file], target, None, None) for file in (old, new))
+    changes = find_changes(before, after)
+    print_changes(make_console(), changes)
+    return 1 if changes else 0
+
+
+@config_app.command()
+def explain(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A dotted path: optim.lr.", show_default=False)],
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE...]", show_default=False)] = None,
+    target: TypeOption = None,
+    environment: EnvironmentOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Say what a key means and takes, what it is, and everything that it was laid over."""
+    from tidemill.config.inspection import explain_key
+    from tidemill.config.loading import shape_of
+    from tidemill.view.configs import print_explanation
+
+    cls, document = _load(files or [], target, environment, overrides)
+    print_explanation(make_console(), explain_key(document, shape_of(cls), key))
+
+
+@app.command()
+def schema(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[MODULE:CLASS]", help="By default a job file's.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the JSON Schema that editors and other programs check a file by."""
+    from tidemill.config.schema import json_schema
+
+    shown = json_schema(_find_type(target), of_file=True)
+    sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _find_type(target: str | None) -> Any:
+    """The class that files describe.
+
+    Raises:
+        ConfigError: there is none at that import path.
+    """
+    from pydantic_core import PydanticCustomError
+
+    from tidemill.config.types.functions import import_object
+    from tidemill.jobs.spec.written import JobFile
+
+    if target is None:
+        return JobFile
+    try:
+        return import_object(target, Path.cwd())
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise ConfigError(f"--type {target}: {error.message()}", hint=str(context.get("hint", ""))) from None
+
+
+def _load(
+    files: Sequence[Path], target: str | None, environment: str | None, overrides: Sequence[str] | None
+) -> tuple[Any, Document]:
+    """The class and the values, with nothing wrong in them; of no file, only what they may be."""
+    from tidemill.config.layers.stacking import Sources
+    from tidemill.config.loading import load_document, validate_document
+
+    cls = _find_type(target)
+    sources = Sources(tuple(files), environment, tuple(overrides or ()))
+    document = load_document(cls, sources)
+    if files:
+        _, problems = validate_document(cls, document, {"folder": sources.folder})
+        raise_problems(problems)
+    return cls, document
+
+
+def _list_entries(
+    files: Sequence[Path],
+    target: str | None,
+    environment: str | None,
+    overrides: Sequence[str] | None,
+    *,
+    defaults: bool = True,
+) -> Sequence[Entry]:
+    from tidemill.config.inspection import list_entries
+    from tidemill.config.loading import shape_of
+
+    if len(files) == 1 and files[0].is_dir():
+        return _read_run(files[0])
+    cls, document = _load(files, target, environment, overrides)
+    return list_entries(document, shape_of(cls), defaults=defaults)
+
+
+def _read_run(folder: Path) -> Sequence[Entry]:
+    """What a run was last started with.
+
+    Raises:
+        StateError: there is no run, or one that keeps no configuration: it was started from Python.
+    """
+    from tidemill.jobs.ledger.configuration import load_configuration
+    from tidemill.jobs.ledger.folder import locate_run
+
+    return load_configuration(locate_run(folder))
