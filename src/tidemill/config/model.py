@@ -9,6 +9,12 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
+from tidemill.config.descriptions import (
+    conceal_description,
+    describe_value,
+    find_differences,
+    fingerprint_json,
+)
 from tidemill.config.identity import are_equal, hash_model
 from tidemill.config.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
@@ -71,6 +77,16 @@ class Config(BaseModel):
             ConfigError: with every problem there is, each at the caller's line.
         """
         return replace_values(self, {changes: value[0]} if value else changes, context)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hex digest of what decides the result: all fields but those that are `Runtime`, and secrets."""
+        return fingerprint_json(describe_value(self, defaults=True))
+
+    def find_differences(self, other: Self) -> list[str]:
+        """Where the other decides another result, one line a field: `optim.lr: was 0.0001, is 0.0003`."""
+        old, new = (conceal_description(describe_value(each, defaults=True)) for each in (self, other))
+        return find_differences(old, new)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **arguments: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.data.fingerprints import conceal_description
+from tidemill.config.descriptions import conceal_description
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.database import Ledger, explaining_disk, open_ledger
