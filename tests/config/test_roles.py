@@ -92,7 +92,7 @@ def test_a_runtime_field_makes_no_difference(changed: dict[str, Any]) -> None:
         ({"window": {"size": 2}}, "window.size: was 1, is 2"),
         ({"kind": "exact"}, 'kind: was "fast", is "exact"'),
         ({"data": "other"}, 'data: was "data", is "other"'),
-        ({"every": 60}, 'every: was "PT30S", is "PT1M"'),
+        ({"every": "1m"}, 'every: was "PT30S", is "PT1M"'),
         ({"tags": ["b", "a"]}, 'tags: was [], is ["a","b"]'),
         ({"pad_token": "<p>"}, 'pad_token: was "*** (sha256 eaebf00c43b30885)", is "*** (sha256 350b56da96ea5cf4)"'),
     ],
