@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any, Self, overload
+from pathlib import Path
+from typing import Any, Self, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion import tighten
+from tidemill.config.descriptions import (
+    conceal_description,
+    describe_value,
+    find_differences,
+    fingerprint_json,
+)
+from tidemill.config.docstrings import describe_class
+from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
+from tidemill.config.exports.entries import Exporter
+from tidemill.config.exports.yaml import render_yaml, save_text
 from tidemill.config.identity import are_equal, hash_model
 from tidemill.config.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
 from tidemill.config.shape import Shape
+
+T = TypeVar("T")
 
 
 class Config(BaseModel):
@@ -71,6 +85,72 @@ class Config(BaseModel):
             ConfigError: with every problem there is, each at the caller's line.
         """
         return replace_values(self, {changes: value[0]} if value else changes, context)
+
+    def to_dict(self, *, secrets: bool = False, defaults: bool = True) -> dict[str, Any]:
+        """The values as plain data that JSON has: enums by value, paths as text, durations as `90s`, sets as lists.
+
+        Keys are those of a file, so that it loads again.
+
+        Args:
+            secrets: whether they are given as they are; `***` otherwise.
+            defaults: whether fields at their default are given.
+
+        Raises:
+            ConfigError: a value has no form as plain data, such as a lambda.
+        """
+        plain: dict[str, Any] = Exporter(secrets=secrets).export(self).to_plain(defaults=defaults)
+        return plain
+
+    def to_yaml(self, *, comments: bool = True, defaults: bool = True, secrets: bool = False) -> str:
+        """A text that loads as an equal configuration, read alike by YAML 1.1 and 1.2.
+
+        Args:
+            comments: whether what the docstrings say of each field stands beside it.
+            defaults: whether fields at their default are written.
+            secrets: whether they are written; otherwise they are left out, and a comment stands in their place.
+
+        Raises:
+            ConfigError: a value has no form as plain data, such as a lambda.
+        """
+        entry = Exporter(secrets=secrets, describe=comments).export(self)
+        title = describe_class(type(self)) if comments else ""
+        return render_yaml(entry, comments=comments, defaults=defaults, title=title)
+
+    def save(self, path: str | os.PathLike[str], *, secrets: bool = False) -> None:
+        """Write `to_yaml()` to a file, whole or not at all, and durably; missing folders are made.
+
+        Raises:
+            ConfigError: a value has no form as plain data, or the file would be read as another format.
+            OSError: the file cannot be written.
+        """
+        save_text(Path(path), self.to_yaml(secrets=secrets))
+
+    @overload
+    def to_dataclass(self, cls: type[T]) -> T: ...
+
+    @overload
+    def to_dataclass(self, cls: None = None) -> Any: ...
+
+    def to_dataclass(self, cls: type[T] | None = None) -> Any:
+        """The same values in an instance of a dataclass; what is nested goes into those that its fields name.
+
+        Args:
+            cls: the dataclass; None makes a frozen one of the same name and fields, of what is nested too.
+
+        Raises:
+            ConfigError: the dataclass lacks a field, or has another one that is required, or takes other values.
+        """
+        return make_dataclass(self) if cls is None else fill_dataclass(self, cls)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hex digest of what decides the result: all fields but those that are `Runtime`, and secrets."""
+        return fingerprint_json(describe_value(self, defaults=True))
+
+    def find_differences(self, other: Self) -> list[str]:
+        """Where the other decides another result, one line a field: `optim.lr: was 0.0001, is 0.0003`."""
+        old, new = (conceal_description(describe_value(each, defaults=True)) for each in (self, other))
+        return find_differences(old, new)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **arguments: Any) -> None:

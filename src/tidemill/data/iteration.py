@@ -8,7 +8,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, cast
 
-from tidemill.data.fingerprints import describe_node, fingerprint_json
+from tidemill.config.descriptions import fingerprint_json
+from tidemill.data.fingerprints import describe_node
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard
 from tidemill.data.nodes.node import Node, step_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Never, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -26,6 +26,7 @@ from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.suggest import find_near, suggest
@@ -120,17 +121,16 @@ class Model(Config, Askable):
             share. Writing to the cache costs more than plain input, reading from it a tenth.
     """
 
-    result_fields: ClassVar[frozenset[str]] = frozenset({"model", "wire_format", "params", "headers", "prompt_cache"})
-    """What decides a reply; the other fields may change between runs of one run folder."""
-
     model_config = ConfigDict(json_schema_extra={"examples": [{"model": "openai/gpt-4.1-mini"}]})
 
-    base_url: str | None = None  # before `model`, whose provider need not be known when there is one
+    base_url: Annotated[str | None, Runtime()] = (
+        None  # before `model`, whose provider need not be known when there is one
+    )
     model: str
     wire_format: WireFormat | None = None
-    limits: Limits = Limits()
-    price: Price | None = None
-    api_key: SecretStr | None = Field(default=None, repr=False)
+    limits: Annotated[Limits, Runtime()] = Limits()
+    price: Annotated[Price | None, Runtime()] = None
+    api_key: Annotated[SecretStr | None, Runtime()] = Field(default=None, repr=False)
     params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     prompt_cache: bool = True

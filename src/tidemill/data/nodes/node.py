@@ -7,12 +7,13 @@ nodes, `jobs/` the record half's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
 from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
 from tidemill.data.hooks import BoundHooks
@@ -41,7 +42,7 @@ class Node(Config):
     one_to_one: ClassVar[bool] = False
     """True when the step gives just one record for each."""
 
-    name: str | None = None
+    name: Annotated[str | None, Runtime()] = None  # what a job calls a step counts, and stands beside it
     on_error: OnError | None = None
     _hooks: BoundHooks | None = PrivateAttr(default=None)
 

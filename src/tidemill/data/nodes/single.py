@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Function
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
 from tidemill.data.tokenizing import Tokenizer, find_eos
@@ -23,9 +24,8 @@ class Map(FunctionNode):
 
     kind = "map"
     one_to_one = True
-    result_fields: ClassVar[frozenset[str]] = frozenset({"fn", "on_error", "ordered"})
-    concurrency: int = Field(default=1, ge=1)
-    on: Literal["threads", "processes", "async"] | None = None
+    concurrency: Annotated[int, Runtime()] = Field(default=1, ge=1)
+    on: Annotated[Literal["threads", "processes", "async"] | None, Runtime()] = None
     ordered: bool = True
 
     @property

@@ -7,12 +7,14 @@ import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
+from tidemill.config.descriptions import describe_value
 from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
@@ -38,8 +40,6 @@ from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
 
 _NAMES = tuple(each.name for each in FORMATS)
-_LATER = ("compression", "delimiter", "encoding", "whole", "columns")
-"""Fields that are described only where they are set, so that they change no older fingerprint."""
 
 
 class _Found:
@@ -93,7 +93,7 @@ class Read(Config):
     format: str | None = None
     on_error: OnError | None = None
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
-    storage_options: dict[str, Any] = Field(default_factory=dict)
+    storage_options: Annotated[dict[str, Any], Runtime()] = Field(default_factory=dict)
     compression: Literal["gzip", "zstd", "bz2", "xz", "none"] | None = None
     record_schema: RecordSchema | None = Field(default=None, alias="schema")
     delimiter: str | None = None
@@ -244,11 +244,8 @@ class Read(Config):
 
     def describe(self) -> dict[str, Any]:
         """The source as JSON, paths as they were written."""
-        described = self.model_dump(mode="json", exclude_none=True, exclude={"storage_options", "record_schema"})
-        for name in _LATER:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                described.pop(name, None)
-        if self.record_schema is not None:
+        described = {"max_line_bytes": self.max_line_bytes, **describe_value(self)}
+        if described.pop("record_schema", None) is not None:
             described["schema"] = fingerprint_record_schema(self.record_schema)
         return {"read": described}
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.data.fingerprints import conceal_description
+from tidemill.config.descriptions import conceal_description, find_differences
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number
-from tidemill.jobs.spec.job import JobSpec, find_differences
+from tidemill.jobs.spec.job import JobSpec
 
 
 def check_run_folder(folder: RunFolder) -> None:

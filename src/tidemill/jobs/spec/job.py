@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
+from tidemill.config.descriptions import describe_value, fingerprint_json
 from tidemill.config.layers.document import Document
 from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
-from tidemill.data.fingerprints import describe_node, describe_value, fingerprint_json
+from tidemill.data.fingerprints import describe_node
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -58,10 +59,10 @@ class Sink(Config):
 
     model_config = ConfigDict(populate_by_name=True, json_schema_extra={"examples": [{"path": "out"}]})
 
-    path: str
+    path: Annotated[str, Runtime()]
     format: Literal["parquet", "jsonl"] = "parquet"
     record_schema: Schema | None = Field(default=None, alias="schema")
-    segment: SegmentLimits = SegmentLimits()
+    segment: Annotated[SegmentLimits, Runtime()] = SegmentLimits()
 
     _check_path = field_validator("path")(check_local)
 
@@ -105,12 +106,12 @@ class JobSpec(Config):
     source: Read | InstanceOf[Source]
     steps: tuple[InstanceOf[Node], ...]
     sink: Sink
-    budget: Budget | None = None
-    max_errors: MaxErrors = 0.05
-    run: RunOptions = RunOptions()
-    folder: Path = Path()
-    file: Path | None = None
-    overrides: tuple[str, ...] = ()
+    budget: Annotated[Budget | None, Runtime()] = None
+    max_errors: Annotated[MaxErrors, Runtime()] = 0.05
+    run: Annotated[RunOptions, Runtime()] = RunOptions()
+    folder: Annotated[Path, Runtime()] = Path()
+    file: Annotated[Path | None, Runtime()] = None
+    overrides: Annotated[tuple[str, ...], Runtime()] = ()
     _document: Document | None = None
 
     @property
@@ -138,34 +139,9 @@ class JobSpec(Config):
         steps = [
             {"name": name, **describe_node(node)} for node, name in zip(self.steps, step_names(self.steps), strict=True)
         ]
-        sink = describe_value(self.sink)
-        return {
-            "source": self.source.describe(),
-            "steps": steps,
-            "sink": {key: value for key, value in sink.items() if key not in ("path", "segment")},
-        }
+        return {"source": self.source.describe(), "steps": steps, "sink": describe_value(self.sink)}
 
     @property
     def fingerprint(self) -> str:
         """A hex digest of `describe()`: equal for a chain and a job file that say the same."""
         return fingerprint_json(self.describe())
-
-
-def find_differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Where two descriptions differ, one line a field."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        lines = []
-        for key in [*old, *(key for key in new if key not in old)]:
-            lines += find_differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-        return lines
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        pairs = enumerate(zip(old, new, strict=True))
-        return [line for i, (a, b) in pairs for line in find_differences(a, b, f"{path}[{i}]")]
-    if old == new:
-        return []
-    return [f"{path}: was {_show(old)}, is {_show(new)}"]
-
-
-def _show(value: Any) -> str:
-    text = "not there" if value is None else orjson.dumps(value).decode()
-    return text if len(text) <= 100 else f"{text[:97]}…"

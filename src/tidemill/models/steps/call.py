@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.calls.limits import Limits
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
 from tidemill.config.paths import KeyPath
+from tidemill.config.roles import Runtime
 from tidemill.config.suggest import find_near
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.words import Says, describe_value
@@ -78,12 +79,11 @@ class Call(FunctionNode, CallNode):
     """
 
     kind = "call"
-    result_fields: ClassVar[frozenset[str]] = frozenset({"fn", "into", "columns", "on_error"})
 
     into: str = "result"
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
-    limits: Limits = Limits()
-    retry_on: tuple[ErrorClass, ...] = ()
+    limits: Annotated[Limits, Runtime()] = Limits()
+    retry_on: Annotated[tuple[ErrorClass, ...], Runtime()] = ()
 
     @property
     def lane_limits(self) -> Limits:

@@ -1,0 +1,1 @@
+"""A configuration as something else: plain data, YAML that says what it means, a dataclass."""

@@ -1,0 +1,188 @@
+"""A configuration as a tree of plain values, each with what is said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing
+from collections.abc import Iterator, Mapping, Set
+from datetime import timedelta
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pydantic import AliasChoices, BaseModel, RootModel, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from tidemill.config.docstrings import describe_fields
+from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.config.types.functions import to_import_path
+from tidemill.config.words import describe_value
+from tidemill.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One value.
+
+    Attributes:
+        value: plain data; a mapping or a list holds further entries.
+        description: what the field that holds it is for; empty where nothing is said.
+        is_default: whether it is what the field has anyway.
+        is_masked: whether it stands for a secret, and is not the value itself.
+    """
+
+    value: Any
+    description: str = ""
+    is_default: bool = False
+    is_masked: bool = False
+
+    def to_plain(self, *, defaults: bool = True) -> Any:
+        """The data alone; without `defaults` those fields are left out."""
+        if isinstance(self.value, dict):
+            items = self.value.items()
+            return {key: each.to_plain(defaults=defaults) for key, each in items if defaults or not each.is_default}
+        if isinstance(self.value, list):
+            return [each.to_plain(defaults=defaults) for each in self.value]
+        return self.value
+
+
+class Exporter:
+    """Makes entries.
+
+    Args:
+        secrets: whether they are given as they are; masked otherwise.
+        describe: whether fields get their descriptions.
+        by_name: whether functions and classes are given by their import paths.
+    """
+
+    def __init__(self, *, secrets: bool = False, describe: bool = False, by_name: bool = False) -> None:
+        self.secrets = secrets
+        self.describe = describe
+        self.by_name = by_name
+
+    def export(self, value: Any, *, hidden: bool = False) -> Entry:
+        """The entry of any value; `hidden` below a secret key.
+
+        Raises:
+            ConfigError: something in it has no form as plain data.
+        """
+        if isinstance(value, RootModel):
+            return self.export(value.root, hidden=hidden)
+        if isinstance(value, BaseModel):
+            return self._export_model(value, hidden)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return Entry(dict(self._iter_fields(value, hidden)))
+        if isinstance(value, Mapping):
+            items = ((_to_key(key), item) for key, item in value.items())
+            return Entry({key: self.export(item, hidden=hidden or is_secret_key(str(key))) for key, item in items})
+        if isinstance(value, Set):
+            entries = [self.export(item, hidden=hidden) for item in value]
+            return Entry(sorted(entries, key=lambda each: (str(type(each.value)), str(each.to_plain()))))
+        if isinstance(value, (list, tuple)):
+            return Entry([self.export(item, hidden=hidden) for item in value])
+        return self._export_leaf(value, hidden)
+
+    def _export_model(self, model: BaseModel, hidden: bool) -> Entry:
+        if type(model).__pydantic_decorators__.model_serializers:
+            return self.export(model.model_dump(mode="json", by_alias=True), hidden=hidden)
+        entries = {}
+        described = self._describe(type(model))
+        for name, field in type(model).model_fields.items():
+            if not field.exclude and name in model.__dict__:
+                key, value = find_key(name, field), model.__dict__[name]
+                entry = self._export_field(model, name, value, hidden or is_secret_key(key))
+                is_default = not _is_tag(field) and _is_default(model, field, value)
+                entries[key] = dataclasses.replace(entry, description=described.get(name, ""), is_default=is_default)
+        more = self.export(model.__pydantic_extra__ or {}, hidden=hidden)
+        return Entry(entries | more.value)
+
+    def _export_field(self, model: BaseModel, name: str, value: Any, hidden: bool) -> Entry:
+        """The entry of a field; where its own values are no plain data, of what its serializer makes of them."""
+        try:
+            return self.export(value, hidden=hidden)
+        except PydanticSerializationError:
+            try:
+                dumped = model.model_dump(mode="json", include={name}, by_alias=False)
+            except PydanticSerializationError:
+                by_name = Exporter(secrets=self.secrets, describe=self.describe, by_name=True)
+                return by_name.export(value, hidden=hidden)
+            return self.export(dumped[name], hidden=hidden)
+
+    def _describe(self, kind: type[Any]) -> Mapping[str, str]:
+        return describe_fields(kind) if self.describe else {}
+
+    def _iter_fields(self, value: Any, hidden: bool) -> Iterator[tuple[str, Entry]]:
+        described = self._describe(type(value))
+        for field in dataclasses.fields(value):
+            if field.init:
+                entry = self.export(getattr(value, field.name), hidden=hidden or is_secret_key(field.name))
+                yield field.name, dataclasses.replace(entry, description=described.get(field.name, ""))
+
+    def _export_leaf(self, value: Any, hidden: bool) -> Entry:
+        if isinstance(value, (SecretStr, SecretBytes)):
+            value, hidden = value.get_secret_value(), True
+        plain = self._name(value) if self.by_name else _to_plain(value)
+        if self.secrets or plain is None or isinstance(plain, bool):
+            return Entry(plain)
+        shown = MASK if hidden else mask(plain) if isinstance(plain, str) else plain
+        return Entry(shown, is_masked=shown != plain)
+
+    def _name(self, value: Any) -> Any:
+        try:
+            return _to_plain(value)
+        except PydanticSerializationError:
+            if callable(value):
+                return to_import_path(value)
+            message = f"{describe_value(value)} has no form as plain data"
+            raise ConfigError(message, hint="give the field that holds it a `field_serializer`") from None
+
+
+def find_key(name: str, field: FieldInfo) -> str:
+    """The key under which a field is given in a file."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = next((each for each in alias.choices if isinstance(each, str)), None)
+    return alias if isinstance(alias, str) else name
+
+
+def _to_plain(value: Any) -> Any:
+    """A leaf as JSON has it: enums by value, paths as text, durations as `90s`."""
+    if isinstance(value, enum.Enum):
+        return _to_plain(value.value) if isinstance(value.value, (str, int, float, bool)) else value.name
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # of NumPy's numbers and the like, too
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, timedelta):
+        return _to_seconds(value)
+    return to_jsonable_python(value)
+
+
+def _to_seconds(value: timedelta) -> str:
+    """Seconds with their unit, as a configuration takes them; ISO 8601 where they are negative."""
+    whole, rest = divmod(value, timedelta(seconds=1))
+    if whole < 0:
+        return str(to_jsonable_python(value))
+    fraction = f".{rest // timedelta(microseconds=1):06}".rstrip("0") if rest else ""
+    return f"{whole}{fraction}s"
+
+
+def _to_key(key: Any) -> Any:
+    plain = _to_plain(key)
+    return plain if isinstance(plain, (str, int, float)) else str(plain)
+
+
+def _is_tag(field: FieldInfo) -> bool:
+    """Whether the field has but one value, and tells the members of a union apart by it."""
+    return typing.get_origin(field.annotation) is Literal and len(typing.get_args(field.annotation)) == 1
+
+
+def _is_default(model: BaseModel, field: FieldInfo, value: Any) -> bool:
+    if field.is_required():
+        return False
+    default = field.get_default(call_default_factory=True, validated_data=model.__dict__)
+    return type(default) is type(value) and bool(default == value)
