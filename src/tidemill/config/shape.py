@@ -84,18 +84,20 @@ class Shape:
     @cached_property
     def fields(self) -> dict[str, Shape]:
         """The keys a mapping may have, as the author writes them; none when they are free."""
+        return {self.keys[name]: self._inner(each) for name, each in self._attributes}
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The name of each field in Python → its key as the author writes it."""
+        aliases = ((name, each.get("validation_alias", name)) for name, each in self._attributes)
+        return {name: alias if isinstance(alias, str) else name for name, alias in aliases}
+
+    @property
+    def _attributes(self) -> list[tuple[str, Schema]]:
         core = self.core
         if core["type"] in ("dataclass-args", "named-tuple"):
-            named = [(each["name"], each) for each in core["fields"]]
-        elif core["type"] in ("model-fields", "typed-dict"):
-            named = list(core["fields"].items())
-        else:
-            return {}
-        known = {}
-        for name, each in named:
-            alias = each.get("validation_alias", name)
-            known[alias if isinstance(alias, str) else name] = self._inner(each)
-        return known
+            return [(each["name"], each) for each in core["fields"]]
+        return list(core["fields"].items()) if core["type"] in ("model-fields", "typed-dict") else []
 
     @cached_property
     def members(self) -> dict[str, Shape]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.failures import SELF_SAID, Failure, find_failures
+from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, is_secret, suggest_choice, suggest_quotes
 from tidemill.config.shape import Shape
@@ -25,9 +26,13 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     A union gives the problems of the member the value comes nearest to, or one that names all members. A key that
     is missing because it was mistyped is told once. What stands where the text itself is faulty is left out.
 
-    A validator may raise `PydanticCustomError` with, in its context, `hint`; `offset` and `length` of the wrong part
-    of a text; `path`, from the value it checks to the one it means; `file` and `text`, where the offset is into
-    another file.
+    A `ValueError` from a validator of several fields is told at the one that its message names in backticks or
+    quotes: "`batch_size` must be a multiple of `devices`" points at `batch_size`, or at `devices` where only that was
+    given; a dotted name, as `optim.lr`, leads further in.
+
+    A validator may instead raise `PydanticCustomError` with, in its context, `hint`; `path`, from the value it checks
+    to the one it means; `offset` and `length` of the wrong part of a text; `file` and `text`, where the offset is
+    into another file.
 
     Args:
         shape: of the type that was validated; its secrets were hidden in the document.
@@ -52,7 +57,7 @@ _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument", "mis
 
 
 def _to_problem(error: Failure, document: Document) -> Problem:
-    path, context = error.path, error.context
+    path = error.path
     if error.kind in _UNKNOWN_KEY:
         return _unknown_key(error, document)
     if error.kind in _MISSING and isinstance(path[-1], str):
@@ -62,8 +67,7 @@ def _to_problem(error: Failure, document: Document) -> Problem:
     if error.walk.key:
         return _wrong_key(error, document)
     if error.kind in SELF_SAID:
-        reason = str(context.get("error") or "").strip() or "the check of this value fails"
-        return problem_at(document, path, _without_value(reason, error, document))
+        return _said(error, document)
     if error.is_custom:
         return _custom(error, document)
     if error.kind in _MISSING:  # an item of a list of fixed length
@@ -124,6 +128,13 @@ def _wrong_tag(error: Failure, document: Document) -> Problem:
     hint = suggest_choice(got, choices)
     path = (*error.path, tag)
     return problem_at(document, path, f"expected {describe_choices(choices)}, got {describe_value(got)}", hint=hint)
+
+
+def _said(error: Failure, document: Document) -> Problem:
+    reason = str(error.context.get("error") or "").strip() or "the check of this value fails"
+    path = find_mentioned(error, document)
+    place = document.place(error.path) if document.resolve(path) != path else None
+    return problem_at(document, path, _without_value(reason, error, document), place=place)
 
 
 def _custom(error: Failure, document: Document) -> Problem:
