@@ -12,7 +12,7 @@ import yaml
 from pydantic import IPvAnyAddress, IPvAnyInterface, IPvAnyNetwork
 
 from tidemill.config.rules import describe_rules, describe_size
-from tidemill.config.words import WORDS, describe_choices
+from tidemill.config.words import TIGHT, WORDS, describe_choices
 
 _NOUNS = {
     "any": "",
@@ -28,7 +28,7 @@ _NOUNS = {
     "date": "a {when}date (YYYY-MM-DD)",
     "time": "a time{zone} (HH:MM:SS{offset})",
     "datetime": "a {when}date and time{zone} (YYYY-MM-DDTHH:MM:SS{offset})",
-    "timedelta": "a duration (45m, 1h30m, HH:MM:SS)",
+    "timedelta": "a duration (HH:MM:SS, or ISO 8601 as PT30S)",
     "list": "a list",
     "deque": "a list",
     "set": "a list",
@@ -50,6 +50,7 @@ _NOUNS = {
     "multi-host-url": "a URL",
     "uuid": "a UUID",
 }
+_TIGHT_SPAN = "a duration (45m, 1h30m, HH:MM:SS)"
 _CLASSES: dict[Any, str] = {
     ipaddress.IPv4Address: "an IPv4 address",
     ipaddress.IPv6Address: "an IPv6 address",
@@ -89,7 +90,7 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
     if kind == "literal":
         return describe_choices(core["expected"])
     if kind == "enum":
-        return _describe_members(core["cls"], core["members"])
+        return _describe_members(core["cls"], core["members"], by_name=has_rules(layers))
     if core.get("custom_error_type") == "path_type":
         return "a path"
     if kind in ("is-instance", "is-subclass"):
@@ -102,7 +103,13 @@ def describe_words(layers: Sequence[Mapping[str, Any]]) -> str:
         rules |= dict.fromkeys(("min_length", "max_length"), len(core["items_schema"]))
     if kind == "named-tuple":
         return f"{_NOUNS[kind]} {_count_fields(core['fields'])}"
-    return " ".join(filter(None, [_describe_kind(kind, core), describe_rules(kind, rules)]))
+    noun = _TIGHT_SPAN if kind == "timedelta" and has_rules(layers) else _describe_kind(kind, core)
+    return " ".join(filter(None, [noun, describe_rules(kind, rules)]))
+
+
+def has_rules(layers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a value is converted by the rules of `Config`."""
+    return any(TIGHT in layer.get("metadata", {}) for layer in layers)
 
 
 def _describe_kind(kind: str, core: Mapping[str, Any]) -> str:
@@ -119,10 +126,10 @@ def _count_fields(fields: Sequence[Mapping[str, Any]]) -> str:
     return describe_size(needed, len(fields), "item")
 
 
-def _describe_members(kind: type[Enum], members: Sequence[Any]) -> str:
+def _describe_members(kind: type[Enum], members: Sequence[Any], *, by_name: bool) -> str:
     """An enum's values, and the names by which they may be called too."""
     values = [member.value for member in members]
-    names = [name for name in kind.__members__ if name not in values]
+    names = [name for name in kind.__members__ if name not in values] if by_name else []
     return describe_choices(values) + (f", or by name {describe_choices(names)}" if names else "")
 
 

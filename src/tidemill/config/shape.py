@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator
 
-from tidemill.config.nouns import describe_words
+from tidemill.config.nouns import describe_words, has_rules
 from tidemill.config.words import describe_value
 
 Schema = Mapping[str, Any]
@@ -124,7 +124,8 @@ class Shape:
             return list(core["expected"])
         if core["type"] == "enum":
             values = [member.value for member in core["members"]]
-            return values + [name for name in core["cls"].__members__ if name not in values]
+            names = core["cls"].__members__ if has_rules(self.layers) else ()
+            return values + [name for name in names if name not in values]
         if core["type"] == "union":
             return [choice for member in self.members.values() for choice in member.choices]
         return []

@@ -25,6 +25,10 @@ WORDS = "tidemill_words"
 """The metadata key under which a type of ours says what it expects."""
 
 
+TIGHT = "tidemill_tight"
+"""The metadata key of a core schema that has the rules of `Config`."""
+
+
 class Says:
     """Annotation by which a type says what it expects, where its schema alone would not."""
 
