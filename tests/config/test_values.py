@@ -97,6 +97,11 @@ def test_a_value_that_fits_is_given(target: Any, value: Any, expected: Any) -> N
     assert check_value(target, value) == Checked(expected)
 
 
+def test_the_order_of_a_union_counts() -> None:
+    for target, kind in ((int | float, int), (float | int, float)):
+        assert type(check_value(target, "64", parsed=True).value) is kind
+
+
 def test_a_text_may_be_the_value_itself() -> None:
     assert check_value(str, "text", parsed=True).value == "text"
     assert told(int, "text", parsed=True) == ['$: expected an integer, got "text"']
@@ -119,6 +124,7 @@ def test_any_type_has_the_rules_of_a_config(target: Any) -> None:
         ("Sure! {}", "$:1:1: "),
         ('{"prompt": "a",\n "prompt": "b"}', "$:2:2: the key `prompt` is given twice"),
         ('{"prompt": "a", "max_tokens": NaN}', "$:1:31: "),
+        ("Infinity", "$:1:1: JSON has no `Infinity`"),
         ("", "$:1:1: "),
     ],
 )
@@ -180,7 +186,7 @@ def test_a_path_is_written_as_json_paths_are(path: Any, shown: str) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )

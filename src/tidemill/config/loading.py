@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape
 from tidemill.errors import Problem
 
 T = TypeVar("T")
@@ -69,57 +67,26 @@ def load_with_origins(
     given = Sources(sources, environment, tuple(overrides))
     document = load_document(model, given)
     value, problems = validate_document(model, document, {"folder": given.folder, **(context or {})})
-    raise_at_caller(problems, _shape_of(model))
+    raise_at_caller(problems, shape_of(model))
     return Loaded(cast(T, value), attach_origins(value, document))
 
 
 def load_document(model: type[Any], sources: Sources) -> Document:
     """What `sources` hold together for a `model`, not yet validated."""
-    return stack_document(sources, _shape_of(model))
+    return stack_document(sources, shape_of(model))
 
 
 def validate_document(
     model: type[T], document: Document, context: Mapping[str, Any] | None = None
 ) -> tuple[T | None, list[Problem]]:
     """The document as `model`, None when it is not valid; and every problem: the text's own and the values'."""
-    shape = _shape_of(model)
+    shape = shape_of(model)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     problems = list(document.problems)
     if not document.readable:
         return None, problems
     value = document.value if document.value is not None else {}
     try:
-        return _adapt(model).validate_python(value, context=dict(context or {})), problems
+        return adapt(model).validate_python(value, context=dict(context or {})), problems
     except ValidationError as error:
         return None, document.sort(problems + problems_from_validation(error, document, shape))
-
-
-def _adapt(model: Any) -> TypeAdapter[Any]:
-    try:
-        return _adapt_once(model)
-    except TypeError:  # an annotation that holds something unhashable is adapted each time
-        return _make_adapter(model)
-
-
-def _shape_of(model: Any) -> Shape:
-    try:
-        return _shape_once(model)
-    except TypeError:
-        return Shape.of(_make_adapter(model).core_schema)
-
-
-def _make_adapter(model: Any) -> TypeAdapter[Any]:
-    safe: Any = model if _is_model(model) else Annotated[model, ConfigRules()]
-    return TypeAdapter(safe)
-
-
-_adapt_once = lru_cache(maxsize=256)(_make_adapter)
-
-
-@lru_cache(maxsize=256)
-def _shape_once(model: Any) -> Shape:
-    return Shape.of(_adapt_once(model).core_schema)
-
-
-def _is_model(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)

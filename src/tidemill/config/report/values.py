@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.layer import Layer
 from tidemill.config.paths import KeyPath, join_path
@@ -79,14 +78,13 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
     """
     is_text = isinstance(value, (str, bytes, bytearray)) and not parsed
     document = _read_json(value, name) if is_text else Document.from_value(value)
-    adapter = _adapt(target)
-    shape = Shape.of(adapter.core_schema)
+    shape = shape_of(target)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     problems = [*document.problems]
-    if not document.readable:
+    if document.root is None or document.root.broken:
         return Checked(None, tuple(problems))
     try:
-        made = adapter.validate_python(document.value)
+        made = adapt(target).validate_python(document.value)
     except ValidationError as error:
         problems += _explain(error, shape, document, name)
         return Checked(None, tuple(problems))
@@ -145,19 +143,3 @@ def _put(problem: Problem, document: Document, name: str) -> Problem:
         message = re.sub(f"^(missing|unknown) key `{re.escape(str(path[-1]))}`", r"\1 key", message)
         hint = hint.replace(f"`{join_path(path[:-1])}.", "`")
     return replace(problem, message=message, hint=hint, place=Place(to_json_path(path, name)))
-
-
-def _adapt(target: Any) -> TypeAdapter[Any]:
-    try:
-        return _adapt_once(target)
-    except TypeError:  # an annotation that holds something unhashable is adapted each time
-        return _make_adapter(target)
-
-
-def _make_adapter(target: Any) -> TypeAdapter[Any]:
-    is_model = isinstance(target, type) and issubclass(target, BaseModel)
-    safe: Any = target if is_model else Annotated[target, ConfigRules()]
-    return TypeAdapter(safe)
-
-
-_adapt_once = lru_cache(maxsize=256)(_make_adapter)
