@@ -109,8 +109,8 @@ def test_a_reply_that_does_not_fit_is_asked_again_with_just_the_failing_paths(se
     assert second[2] == {
         "role": "user",
         "content": "These parts of your reply are wrong:\n"
-        "- $.sentiment: Input should be 'positive' or 'negative', got 'fine'\n"
-        "- $.topic: String should have at most 10 characters, got 'much too long a topic'\n"
+        '- $.sentiment: expected `positive` or `negative`, got "fine"\n'
+        '- $.topic: expected text of at most 10 characters, got "much too long a topic" (21 characters)\n'
         "Answer again with the whole corrected JSON only.",
     }
 
@@ -129,8 +129,8 @@ def test_it_is_asked_again_at_most_so_often(server: FaultServer, most: int) -> N
     with pytest.raises(tm.PermanentCallError, match=f"no reply fitted the output in {most + 1} asks") as caught:
         ask(server, output=Label, max_reasks=most)
     assert server.billed == most + 1
-    assert "$.sentiment: Input should be 'positive' or 'negative', got 'fine'" in str(caught.value)
-    assert "$.topic: Field required" in str(caught.value)
+    assert '$.sentiment: expected `positive` or `negative`, got "fine"' in str(caught.value)
+    assert "$.topic: missing key (text of at most 10 characters)" in str(caught.value)
     assert 'it was: \'{"sentiment": "fine"}\'' in str(caught.value)
     assert caught.value.of == "record"
 

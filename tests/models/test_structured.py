@@ -184,15 +184,15 @@ def test_just_the_failing_paths_are_told() -> None:
     text = '{"parts": [{"name": "x", "size": 1}, {"name": 2, "size": "many"}, {"name": "y"}], "kind": "c"}'
     assert explain(text).splitlines() == [
         "These parts of your reply are wrong:",
-        "- $.parts[1].name: Input should be a valid string, got 2",
-        "- $.parts[1].size: Input should be a valid integer, unable to parse string as an integer, got 'many'",
-        "- $.parts[2].size: Field required",
-        "- $.kind: Input should be 'a' or 'b', got 'c'",
+        "- $.parts[1].name: expected text, got 2; put it in quotes",
+        '- $.parts[1].size: expected an integer, got "many"',
+        "- $.parts[2].size: missing key (an integer)",
+        '- $.kind: expected `a` or `b`, got "c"',
     ]
 
 
 def test_what_a_validator_says_is_told() -> None:
-    assert "- $.kind: Value error, b is for later, got 'b'" in explain('{"parts": [], "kind": "b"}')
+    assert "- $.kind: b is for later" in explain('{"parts": [], "kind": "b"}')
 
 
 @pytest.mark.parametrize("text", ["", "Sure! Here it is: {}", '{"parts": [', "null and void"])
@@ -201,7 +201,7 @@ def test_a_text_that_is_no_json_is_told_as_such(text: str) -> None:
 
 
 def test_json_of_another_type_is_told_as_wrong_at_the_root() -> None:
-    assert explain("[1]").splitlines()[1].startswith("- $: Input should be an object")
+    assert explain("[1]").splitlines()[1].startswith("- $: expected a mapping, got a list of 1")
 
 
 def test_many_failures_are_cut_to_twenty() -> None:

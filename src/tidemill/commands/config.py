@@ -103,8 +103,8 @@ def explain(
     overrides: SetOption = None,
 ) -> None:
     """Say what a key means and takes, what it is, and everything that it was laid over."""
+    from tidemill.config.adapters import shape_of
     from tidemill.config.inspection import explain_key
-    from tidemill.config.loading import shape_of
     from tidemill.view.configs import print_explanation
 
     cls, document = _load(files or [], target, environment, overrides)
@@ -168,8 +168,8 @@ def _list_entries(
     *,
     defaults: bool = True,
 ) -> Sequence[Entry]:
+    from tidemill.config.adapters import shape_of
     from tidemill.config.inspection import list_entries
-    from tidemill.config.loading import shape_of
 
     if len(files) == 1 and files[0].is_dir():
         return _read_run(files[0])

@@ -37,12 +37,10 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 from tidemill.config.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
+from tidemill.config.words import TIGHT
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
 _PRECISE = {"microseconds_precision": "error"}
-_MARK = "tidemill_tight"
-"""The metadata key of a schema that has these rules."""
-
 _OPAQUE = frozenset({"metadata", "serialization", "cls", "function", "default", "expected", "members", "config"})
 """Parts of a core schema that hold no schema of an input."""
 
@@ -79,7 +77,7 @@ class _Tightening:
             return type(schema)(self.tighten(item) for item in schema)
         if not isinstance(schema, dict):
             return schema
-        if _MARK in schema.get("metadata", {}):
+        if TIGHT in schema.get("metadata", {}):
             return schema
         if schema.get("type") == "definition-ref":
             return self._tighten_reference(schema)
@@ -153,5 +151,5 @@ def _wrap(schema: Mapping[str, Any], kind: str, function: Callable[..., Any]) ->
         "type": kind,
         "function": {"type": "no-info", "function": function},
         "schema": schema,
-        "metadata": {_MARK: True},
+        "metadata": {TIGHT: True},
     }

@@ -136,7 +136,7 @@ def to_path(value: Any) -> Any:
 def to_address(value: Any) -> Any:
     """An IP address or network as text: a number would be one, too."""
     if isinstance(value, Number):
-        raise PydanticKnownError("string_type")
+        raise PydanticCustomError("ip_any_address", "Input is not a valid IP address")
     return value
 
 

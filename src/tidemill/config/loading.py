@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape
 from tidemill.errors import Problem
 
 T = TypeVar("T")
@@ -89,38 +87,6 @@ def validate_document(
         return None, problems
     value = document.value if document.value is not None else {}
     try:
-        return _adapt(model).validate_python(value, context=dict(context or {})), problems
+        return adapt(model).validate_python(value, context=dict(context or {})), problems
     except ValidationError as error:
         return None, document.sort(problems + problems_from_validation(error, document, shape))
-
-
-def _adapt(model: Any) -> TypeAdapter[Any]:
-    try:
-        return _adapt_once(model)
-    except TypeError:  # an annotation that holds something unhashable is adapted each time
-        return _make_adapter(model)
-
-
-def shape_of(model: Any) -> Shape:
-    """What `model` expects at each key path."""
-    try:
-        return _shape_once(model)
-    except TypeError:
-        return Shape.of(_make_adapter(model).core_schema)
-
-
-def _make_adapter(model: Any) -> TypeAdapter[Any]:
-    safe: Any = model if _is_model(model) else Annotated[model, ConfigRules()]
-    return TypeAdapter(safe)
-
-
-_adapt_once = lru_cache(maxsize=256)(_make_adapter)
-
-
-@lru_cache(maxsize=256)
-def _shape_once(model: Any) -> Shape:
-    return Shape.of(_adapt_once(model).core_schema)
-
-
-def _is_model(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)

@@ -13,16 +13,18 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator
 
-from tidemill.config.words import describe_value, describe_words
+from tidemill.config.nouns import describe_words, has_rules
+from tidemill.config.words import describe_value
 
 Schema = Mapping[str, Any]
 
 _INNER = ("schema", "lax_schema", "json_schema")
-_FIELDS = ("model-field", "typed-dict-field", "dataclass-field")
+_FIELDS = ("model-field", "typed-dict-field", "dataclass-field", "named-tuple-field")
 _FUNCTIONS = ("function-before", "function-after", "function-wrap")
 _MODES = ("lax-or-strict", "json-or-python")
 _TRANSPARENT = frozenset({"default", "nullable", "model", "dataclass", "definitions", *_FIELDS, *_FUNCTIONS, *_MODES})
-_LISTS = frozenset({"list", "set", "frozenset", "generator"})
+_LISTS = frozenset({"list", "deque", "set", "frozenset", "generator"})
+_MAPPINGS = frozenset({"dict", "ordered-dict", "frozen-dict", "counter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +84,20 @@ class Shape:
     @cached_property
     def fields(self) -> dict[str, Shape]:
         """The keys a mapping may have, as the author writes them; none when they are free."""
+        return {self.keys[name]: self._inner(each) for name, each in self._attributes}
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The name of each field in Python → its key as the author writes it."""
+        aliases = ((name, each.get("validation_alias", name)) for name, each in self._attributes)
+        return {name: alias if isinstance(alias, str) else name for name, alias in aliases}
+
+    @property
+    def _attributes(self) -> list[tuple[str, Schema]]:
         core = self.core
-        if core["type"] == "dataclass-args":
-            named = [(each["name"], each) for each in core["fields"]]
-        elif core["type"] in ("model-fields", "typed-dict"):
-            named = list(core["fields"].items())
-        else:
-            return {}
-        known = {}
-        for name, each in named:
-            alias = each.get("validation_alias", name)
-            known[alias if isinstance(alias, str) else name] = self._inner(each)
-        return known
+        if core["type"] in ("dataclass-args", "named-tuple"):
+            return [(each["name"], each) for each in core["fields"]]
+        return list(core["fields"].items()) if core["type"] in ("model-fields", "typed-dict") else []
 
     @cached_property
     def members(self) -> dict[str, Shape]:
@@ -114,23 +118,24 @@ class Shape:
 
     @property
     def choices(self) -> list[Any]:
-        """The values of a `Literal` or an enum, of a union all its members'."""
+        """The values of a `Literal`, those of an enum and its names, of a union all its members'."""
         core = self.core
         if core["type"] == "literal":
             return list(core["expected"])
         if core["type"] == "enum":
-            return [member.value for member in core["members"]]
+            values = [member.value for member in core["members"]]
+            names = core["cls"].__members__ if has_rules(self.layers) else ()
+            return values + [name for name in names if name not in values]
         if core["type"] == "union":
             return [choice for member in self.members.values() for choice in member.choices]
         return []
 
     @property
     def is_secret(self) -> bool:
-        """True for `SecretStr` and its like."""
-        core = self.core
-        if core["type"] == "str":
-            return any(hasattr(each.get("function", {}).get("function"), "get_secret_value") for each in self.layers)
-        return any(member.is_secret for member in self.members.values()) if core["type"] == "union" else False
+        """True for `SecretStr` and its like, and for a union with one."""
+        if any(_keeps_secret(layer) for layer in self.layers):
+            return True
+        return any(member.is_secret for member in self.members.values()) if self.core["type"] == "union" else False
 
     def describe(self) -> str:
         """What is expected, as `an integer >= 1`; empty when any value is."""
@@ -180,8 +185,12 @@ class Shape:
         core = self.core
         if core["type"] in _LISTS:
             return self._inner(core.get("items_schema"))
-        if core["type"] == "dict":
+        if core["type"] in _MAPPINGS:
             return self._inner(core.get("values_schema"))
+        if core["type"] == "json":
+            return self._inner(core.get("schema")).step(item)
+        if core["type"] == "named-tuple" and isinstance(item, int):
+            return [*self.fields.values()][item] if item < len(self.fields) else None
         if core["type"] == "tuple" and isinstance(item, int):
             items = core["items_schema"]
             variadic = core.get("variadic_item_index")
@@ -283,3 +292,11 @@ def enter_path(shapes: Shapes, path: Iterable[str | int]) -> Shapes:
     for item in path:
         shapes = enter(shapes, item)
     return shapes
+
+
+def _keeps_secret(layer: Schema) -> bool:
+    """Whether a layer makes Pydantic's `SecretStr`, `SecretBytes` or `Secret`: the last says so where it is written."""
+    if hasattr(layer.get("function", {}).get("function"), "get_secret_value"):
+        return True
+    written = layer.get("serialization", {}).get("function")
+    return getattr(written, "__module__", "") == "pydantic.types" and "secret" in getattr(written, "__qualname__", "")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import from_json
 
+from tidemill.config.report.values import MAX_LINES, explain_value, render_lines
 from tidemill.config.secrets import mask_start
 from tidemill.config.subschemas import close_object, drop_title, inline_root, iter_schemas, map_schemas
 from tidemill.errors import PermanentCallError
@@ -95,7 +96,8 @@ class OutputParser:
             from_json(text)
         except ValueError:
             return "Your reply is not valid JSON: it is cut off or has text around the object."
-        return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in explain_misfits(error)[:20])
+        lines = explain_misfits(error, self._model, text)
+        return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in lines[:MAX_LINES])
 
 
 async def ask_text(messages: Sequence[Message], ask: Ask) -> str:
@@ -167,14 +169,10 @@ def _complain(parser: OutputParser, reply: Reply, error: ValidationError, max_to
     return parser.explain(error, reply.text)
 
 
-def explain_misfits(error: ValidationError) -> list[str]:
-    """A line for each failing path: what was expected and what there was, secrets masked."""
-    return [f"{_json_path(item['loc'])}: {item['msg']}{_sent(item)}" for item in error.errors()]
-
-
-def _json_path(loc: tuple[int | str, ...]) -> str:
-    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
-
-
-def _sent(item: Any) -> str:
-    return "" if item["type"] == "missing" else f", got {mask_start(repr(item['input']), 80)}"
+def explain_misfits(error: ValidationError, model: type[BaseModel], text: str | bytes) -> list[str]:
+    """A line for each failing path of a JSON `text`: what was expected and what there was, secrets masked."""
+    try:
+        value = from_json(text)
+    except ValueError:  # then that is the one error there is
+        value = text
+    return render_lines(explain_value(error, model, value))

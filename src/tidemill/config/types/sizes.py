@@ -50,7 +50,7 @@ def parse_size(value: Any) -> Any:
 def _find_hint(number: str, unit: str) -> str:
     letter = unit[:1].upper()
     if letter in "KMGTP":
-        return f"`{number}{letter}B` counts in thousands, `{number}{letter}iB` in 1024s"
+        return f"`{number}{letter}B` counts 1000s, `{number}{letter}iB` 1024s"
     return "units: `kB`, `MB`, `GiB` and so on"
 
 

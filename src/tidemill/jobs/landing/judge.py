@@ -24,6 +24,7 @@ class Judge:
     """
 
     def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
         self._validate = model.__pydantic_validator__.validate_json
         # A column of Parquet goes by the alias for writing, which validation does not know.
         fields = model.model_fields.items()
@@ -36,11 +37,12 @@ class Judge:
             return misfit
         if self._names:
             record = {self._names.get(name, name): value for name, value in record.items()}
+        text = b""
         try:
             text = to_json(record, inf_nan_mode="constants", fallback=_to_plain)
             self._validate(text, strict=True, by_alias=True, by_name=True)
         except ValidationError as exc:
-            lines = explain_misfits(exc)
+            lines = explain_misfits(exc, self._model, text)
             more = f"; and {len(lines) - SHOWN_MISFITS} more" if len(lines) > SHOWN_MISFITS else ""
             return DataError(
                 f"the record is not of sink.schema: {'; '.join(lines[:SHOWN_MISFITS])}{more}",

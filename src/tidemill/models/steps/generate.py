@@ -99,10 +99,11 @@ class Generate(CallNode):
                 raise _wrong_example(index, "input", error.message, error.hint) from None
         if self.output is not None:
             answer = example.output
+            text = answer if isinstance(answer, str) else orjson.dumps(answer).decode()
             try:
-                OutputParser(self.output).parse(answer if isinstance(answer, str) else orjson.dumps(answer).decode())
+                OutputParser(self.output).parse(text)
             except ValidationError as error:
-                misfits = "; ".join(explain_misfits(error))
+                misfits = "; ".join(explain_misfits(error, self.output, text))
                 raise _wrong_example(index, "output", f"is none of `{self.output.__name__}`: {misfits}") from None
 
     @property
