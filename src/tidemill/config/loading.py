@@ -75,14 +75,14 @@ def load_with_origins(
 
 def load_document(model: type[Any], sources: Sources) -> Document:
     """What `sources` hold together for a `model`, not yet validated."""
-    return stack_document(sources, _shape_of(model))
+    return stack_document(sources, shape_of(model))
 
 
 def validate_document(
     model: type[T], document: Document, context: Mapping[str, Any] | None = None
 ) -> tuple[T | None, list[Problem]]:
     """The document as `model`, None when it is not valid; and every problem: the text's own and the values'."""
-    shape = _shape_of(model)
+    shape = shape_of(model)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     problems = list(document.problems)
     if not document.readable:
@@ -101,7 +101,8 @@ def _adapt(model: Any) -> TypeAdapter[Any]:
         return _make_adapter(model)
 
 
-def _shape_of(model: Any) -> Shape:
+def shape_of(model: Any) -> Shape:
+    """What `model` expects at each key."""
     try:
         return _shape_once(model)
     except TypeError:
