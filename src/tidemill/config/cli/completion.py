@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill.config.cli.options import INDEX, KEY, Option
+from tidemill.config.shape import Shape
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -44,11 +45,17 @@ def render_completion(shell: str, program: str, options: Iterable[Option]) -> st
     Args:
         program: how the script is started: `train.py`, or `python -m package.train`.
     """
-    words = list({word.name: word for option in options for word in _list_words(option)}.values())
+    words: dict[str, _Word] = {}
+    for word in (each for option in options for each in _list_words(option)):
+        known = words.get(word.name, word)  # a key that several members of a union have
+        description = word.description if word.description == known.description else ""
+        values = tuple(dict.fromkeys([*known.values, *word.values]))
+        words[word.name] = replace(word, values=values, description=description)
     script = program.rsplit(maxsplit=1)[-1]
+    start = program if program != script else f"python {program}"
     function = f"_tidemill_{re.sub(r'[^A-Za-z0-9_]', '_', script)}"
     render = {"bash": _render_bash, "zsh": _render_zsh, "fish": _render_fish}[shell]
-    return render(script, function, [*words, *_COMMON])
+    return render(script, function, [*words.values(), *_COMMON]).replace("{start}", start)
 
 
 _COMMON = (
@@ -61,16 +68,19 @@ _COMMON = (
 def _list_words(option: Option) -> list[_Word]:
     description = re.sub(r"\s+", " ", option.shape.describe())
     if KEY in option.path or INDEX in option.path:
-        return [_Word(re.split(rf"\b(?:{KEY}|{INDEX})\b", option.name)[0], is_open=True)]
+        return [_Word(re.split(rf"\b(?:{KEY}|{INDEX})\b", option.name)[0], takes_value=False, is_open=True)]
     if option.name.endswith("="):
         return []
     values = tuple(str(each) for each in option.shape.choices)
-    takes_file = any(each.core.get("custom_error_type") == "path_type" for each in option.shape.iter_options())
     if not option.is_flag:
-        return [_Word(option.name, values, takes_file=takes_file, description=description)]
+        return [_Word(option.name, values, takes_file=_takes_path(option.shape), description=description)]
     negated = f"--no-{option.name.removeprefix('--')}"
     given = _Word(option.name, values, bool(values), description=description)
     return [given, _Word(negated, takes_value=False, description=description)]
+
+
+def _takes_path(shape: Shape) -> bool:
+    return shape.core.get("custom_error_type") == "path_type" or any(map(_takes_path, shape.members.values()))
 
 
 def _render_bash(script: str, function: str, words: Sequence[_Word]) -> str:
@@ -87,7 +97,8 @@ def _render_bash(script: str, function: str, words: Sequence[_Word]) -> str:
         names=_lines([word.name for word in words if not word.is_open]),
         open=_lines([word.name for word in words if word.is_open]),
         cases="\n".join(cases),
-        commands=" ".join([shlex.quote(script), *INTERPRETERS]),
+        name=shlex.quote(script),
+        interpreters=" ".join(INTERPRETERS),
     )
 
 
@@ -95,7 +106,7 @@ def _render_zsh(script: str, function: str, words: Sequence[_Word]) -> str:
     described = [f"        {shlex.quote(_describe_zsh(word))}" for word in words if not word.is_open]
     cases = []
     for word in words:
-        if word.takes_value and not word.is_open:
+        if word.takes_value:
             action = "_files" if word.takes_file else f"compadd -- {shlex.join(word.values)}" if word.values else ":"
             cases.append(f"        {_label(word)}) {action}; return ;;")
     return _ZSH.format(
@@ -117,15 +128,20 @@ def _render_fish(script: str, function: str, words: Sequence[_Word]) -> str:
     lines = []
     for word in words:
         if word.is_open:
-            lines.append(f"    complete -c $command -n {function} -f -a {_quote_fish(word.name)}")
+            lines.append(f"    complete -c $command -n {function} -a {_quote_fish(word.name)}")
             continue
         takes = ("-r -F" if word.takes_file else "-x") if word.takes_value else ""
         values = f"-a {_quote_fish(' '.join(map(_quote_fish, word.values)))}" if word.values else ""
         text = f"-d {_quote_fish(word.description)}" if word.description else ""
         parts = ["    complete -c $command -n", function, "-l", _quote_fish(word.name[2:]), takes, values, text]
         lines.append(" ".join(filter(None, parts)))
-    commands = " ".join([_quote_fish(script), *INTERPRETERS])
-    return _FISH.format(script=script, function=function, options="\n".join(lines), commands=commands)
+    return _FISH.format(
+        script=script,
+        function=function,
+        options="\n".join(lines),
+        name=_quote_fish(script),
+        interpreters=" ".join(INTERPRETERS),
+    )
 
 
 def _label(word: _Word) -> str:
@@ -141,28 +157,25 @@ def _quote_fish(text: str) -> str:
 
 
 _BASH = """\
-# Completion of {script} in bash; in ~/.bashrc or by hand:  eval "$(python {script} --completion bash)"
+# Completion of {script} in bash; in ~/.bashrc or by hand:  eval "$({{start}} --completion bash)"
 {function}_earlier=${{{function}_earlier-$(complete -p python 2>/dev/null | sed -n 's/.* -F \\([^ ]*\\) .*/\\1/p')}}
 {function}() {{
-    local word found= key= current values= files= each
+    local word found= key= current=$2 at= values= files= each
     COMPREPLY=()
     for word in "${{COMP_WORDS[@]:0:COMP_CWORD}}"; do
-        [[ $word == {script} || $word == */{script} ]] && found=1
+        [[ $word == {name} || $word == */{name} ]] && found=1
     done
     if [[ -z $found ]]; then
         [[ -n ${function}_earlier ]] && "${function}_earlier" "$@"
         return
     fi
-    current=${{COMP_WORDS[COMP_CWORD]}}
     word=${{COMP_WORDS[COMP_CWORD-1]}}
-    if [[ $current == "=" ]]; then  # bash breaks words at "=" and "@"
-        key=$word current=
+    if [[ $current == "@"* ]]; then
+        files=1 at=@ current=${{current#@}}
+    elif [[ ${{COMP_WORDS[COMP_CWORD]}} == "=" ]]; then  # a word of its own to bash
+        key=$word
     elif [[ $word == "=" ]]; then
         key=${{COMP_WORDS[COMP_CWORD-2]}}
-    elif [[ $current == "@" ]]; then
-        files=1 current=
-    elif [[ $word == "@" ]]; then
-        files=1
     elif [[ $word == --* ]]; then
         key=$word
     fi
@@ -176,8 +189,14 @@ _BASH = """\
             [[ $each == "$current"* ]] && COMPREPLY+=("$(printf %q "$each")")
         done <<< "$values"
     elif [[ -n $files || -z $key && $current != -* ]]; then
-        compopt -o filenames 2>/dev/null
-        while IFS= read -r each; do COMPREPLY+=("$each"); done < <(compgen -f -- "$current")
+        [[ -z $at ]] && compopt -o filenames 2>/dev/null
+        while IFS= read -r each; do
+            if [[ -n $at ]]; then
+                [[ -d $each ]] && each+=/ && compopt -o nospace 2>/dev/null
+                each=$at$(printf %q "$each")
+            fi
+            COMPREPLY+=("$each")
+        done < <(compgen -f -- "$current")
     elif [[ -z $key ]]; then
         while IFS= read -r each; do
             [[ $each == "$current"* ]] && COMPREPLY+=("$each")
@@ -187,12 +206,12 @@ _BASH = """\
         done <<< {open}
     fi
 }}
-complete -F {function} {commands}
+complete -F {function} {name} {interpreters}
 """
 
 _ZSH = """\
 #compdef {script}
-# Completion of {script} in zsh; after compinit in ~/.zshrc:  eval "$(python {script} --completion zsh)"
+# Completion of {script} in zsh; after compinit in ~/.zshrc:  eval "$({{start}} --completion zsh)"
 {function}() {{
     local key
     local -a options=(
@@ -221,11 +240,11 @@ compdef {function} {name}
 """
 
 _FISH = """\
-# Completion of {script} in fish; in config.fish or by hand:  python {script} --completion fish | source
+# Completion of {script} in fish; in config.fish or by hand:  {{start}} --completion fish | source
 function {function}
-    string match -q -r '(^|/)'(string escape --style=regex -- {script})'$' -- (commandline -opc)
+    string match -q -r '(^|/)'(string escape --style=regex -- {name})'$' -- (commandline -opc)
 end
-for command in {commands}
+for command in {name} {interpreters}
 {options}
     complete -c $command -n "{function}; and string match -q '@*' -- (commandline -ct)" \\
         -a '(for file in (string sub -s 2 -- (commandline -ct))*; echo @$file; end)'
