@@ -69,7 +69,7 @@ def load_with_origins(
     given = Sources(sources, environment, tuple(overrides))
     document = load_document(model, given)
     value, problems = validate_document(model, document, {"folder": given.folder, **(context or {})})
-    raise_at_caller(problems, _shape_of(model))
+    raise_at_caller(problems, shape_of(model))
     return Loaded(cast(T, value), attach_origins(value, document))
 
 

@@ -17,7 +17,7 @@ from tidemill.config.layers.given import read_given
 from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
 from tidemill.config.shape import Shape, Shapes, enter
-from tidemill.config.suggest import suggest
+from tidemill.config.suggest import find_near, list_names
 from tidemill.config.text.nodes import Node, Scalar, Text
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.text.yaml import compose_yaml
@@ -118,7 +118,9 @@ class _Parser:
             self.found.shell = text
         else:
             got = f", got `{text}`" if text else ""
-            self._report("--completion", f"expected `bash`, `zsh` or `fish`{got}", suggest(text or "", SHELLS))
+            near = find_near(text or "", SHELLS)
+            hint = f"did you mean `{near}`?" if near else ""
+            self._report("--completion", f"expected {list_names(SHELLS, ' or ')}{got}", hint)
 
     def _read_word(self, word: str) -> None:
         """A file, or `key=value`; where a file of that very name exists, the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,8 @@ from tidemill.config.shape import Shape, Shapes
 KEY, INDEX = "KEY", "N"
 """What stands in a path where any key of a mapping, and any index of a list, may."""
 
-MAX_DEPTH = 8
-"""How deep sections nest in the help; a type that holds itself ends before."""
+MAX_SECTIONS = 16
+"""How many sections of one class are listed: types that hold each other have no end of them."""
 
 RESERVED = frozenset({"help", "set", "completion"})
 """Options of every command line; a key of this name is given as `help=…`."""
@@ -96,25 +97,53 @@ def find_class(shape: Shape) -> Any:
     return found[0] if found else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    """A mapping with known keys that may have a section.
+
+    Attributes:
+        default: its own as a whole; `...` where there is none.
+        above: what it lies within: classes, or the ids of schemas that have none.
+        order: its position among those beside it, and of each above it.
+    """
+
+    shape: Shape
+    path: KeyPath = ()
+    title: str = ""
+    default: Any = ...
+    above: tuple[Any, ...] = ()
+    order: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> Any:
+        return find_class(self.shape) or id(self.shape.core)
+
+
 def list_sections(shape: Shape) -> list[Section]:
     """The root's options, then those of each mapping below it, in the order of the fields."""
-    return list(_iter_sections(shape, (), "", ..., ()))
+    found: list[tuple[tuple[int, ...], Section]] = []
+    counts: Counter[Any] = Counter()
+    pending = deque([_Mapping(shape)])
+    while pending:  # those less deep first: they are listed though what holds itself has more than can be
+        each = pending.popleft()
+        counts[each.kind] += 1
+        if each.kind in each.above or counts[each.kind] > MAX_SECTIONS:
+            continue
+        options = _list_options(each)
+        own = tuple(option for option in options if not _is_section(option.shape))
+        if own or not each.path:
+            cls = find_class(each.shape)
+            found.append((each.order, Section(each.title, describe_class(cls) if cls is not None else "", own)))
+        pending += _iter_below(each, options)
+    return [section for _, section in sorted(found, key=lambda pair: pair[0])]
 
 
-def _iter_sections(shape: Shape, path: KeyPath, title: str, default: Any, above: tuple[Any, ...]) -> Iterator[Section]:
-    options = _list_options(shape, path, default)
-    own = [each for each in options if not _is_section(each.shape)]
-    described = describe_class(find_class(shape)) if find_class(shape) is not None else ""
-    if own or not path:
-        yield Section(title, described, tuple(own))
-    if len(path) >= MAX_DEPTH:
-        return
-    for option in options:
-        for inner, inner_path, inner_title in _iter_inner(option.shape, option.path):
-            kind = find_class(inner) or id(inner.core)
-            if kind not in above:
-                below = option.default if inner_path == option.path and _holds(inner, option) else ...
-                yield from _iter_sections(inner, inner_path, inner_title, below, (*above, kind))
+def _iter_below(mapping: _Mapping, options: list[Option]) -> Iterator[_Mapping]:
+    above = (*mapping.above, mapping.kind)
+    below = ((option, *inner) for option in options for inner in _iter_inner(option.shape, option.path))
+    for position, (option, inner, path, title) in enumerate(below):
+        default = option.default if path == option.path and _holds(inner, option) else ...
+        yield _Mapping(inner, path, title, default, above, (*mapping.order, position))
 
 
 def _holds(member: Shape, option: Option) -> bool:
@@ -125,7 +154,10 @@ def _holds(member: Shape, option: Option) -> bool:
     return len([each for each in option.shape.iter_options() if each.fields]) == 1
 
 
-def _list_options(shape: Shape, path: KeyPath, default: Any) -> list[Option]:
+def _list_options(mapping: _Mapping) -> list[Option]:
+    shape, default = mapping.shape, mapping.default
+    if not shape.fields:
+        return []
     described = describe_fields(find_class(shape)) if find_class(shape) is not None else {}
     core = shape.core
     names = [each["name"] for each in core["fields"]] if core["type"] == "dataclass-args" else list(core["fields"])
@@ -133,7 +165,7 @@ def _list_options(shape: Shape, path: KeyPath, default: Any) -> list[Option]:
     for name, (key, inner) in zip(names, shape.fields.items(), strict=True):
         own = default.get(key, ...) if isinstance(default, Mapping) else getattr(default, name, ...)
         value = inner.find_default() if own is ... else own
-        options.append(Option((*path, key), inner, described.get(name, ""), value))
+        options.append(Option((*mapping.path, key), inner, described.get(name, ""), value))
     return options
 
 

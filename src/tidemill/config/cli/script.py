@@ -13,6 +13,7 @@ from tidemill.config.cli.options import list_sections
 from tidemill.config.layers.stacking import Source
 from tidemill.config.loading import load_config, shape_of
 from tidemill.config.report.rendering import raise_problems, render_report
+from tidemill.config.text.nodes import Text
 from tidemill.errors import ConfigError
 
 T = TypeVar("T")
@@ -85,8 +86,9 @@ def _load(
 
 def _merge(model: type[T], sources: Sequence[Source], found: Arguments, environment: str | None) -> T:
     """The values; what is wrong with them and with the arguments is raised as one."""
+    files = [*sources, *found.files] or [Text("command line", "{}", "override")]  # where a key is missing otherwise
     try:
-        value = load_config(model, *sources, *found.files, environment=environment, overrides=found.overrides)
+        value = load_config(model, *files, environment=environment, overrides=found.overrides)
     except ConfigError as error:
         raise_problems([*found.problems, *error.problems] if error.problems else [])
         raise
