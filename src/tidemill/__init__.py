@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tidemill.calls.limits import Budget as Budget
     from tidemill.calls.limits import Limits as Limits
     from tidemill.calls.limits import Price as Price
+    from tidemill.config.cli.script import cli as cli
     from tidemill.config.loading import load_config as load_config
     from tidemill.config.model import Config as Config
     from tidemill.config.schema import json_schema as json_schema
@@ -56,6 +57,7 @@ _HOMES = {
     "adapters.collate": "collate",
     "calls.gather": "gather",
     "calls.limits": "Budget Limits Price",
+    "config.cli.script": "cli",
     "config.loading": "load_config",
     "config.model": "Config",
     "config.schema": "json_schema",

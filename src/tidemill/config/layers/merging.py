@@ -47,6 +47,8 @@ def assign(root: Node | None, path: KeyPath, node: Node, shapes: Shapes = ()) ->
     if not path:
         return merge(root, node, shapes)
     item, *rest = path
+    if root is None and isinstance(item, int):
+        raise LookupError(item)
     target = root.follow() if root is not None else Mapping(0, 0, source=node.source)
     if isinstance(target, Scalar) and target.value is None and isinstance(item, str):
         target = Mapping(0, 0, source=node.source, over=target)

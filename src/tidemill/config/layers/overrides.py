@@ -24,6 +24,7 @@ class Override:
         text: the value as given; None for a file's.
         name: what gave it, as messages name it: `--set optim.lr`, `environment TRAIN__SEED`.
         file: the file that holds the values, as `@FILE` names it.
+        problem: why there is no value, told in its stead.
     """
 
     path: KeyPath
@@ -31,6 +32,7 @@ class Override:
     name: str
     kind: Literal["environment", "override"] = "override"
     file: Path | None = None
+    problem: Problem | None = None
 
 
 def parse_override(override: str | Override, root: Node | None) -> Override | Problem:
@@ -69,5 +71,8 @@ def explain_lookup(root: Node | None, override: Override, item: str | int) -> Pr
         known: Sequence[str] = [str(index) for index in range(len(holder.items))]
         message = f"`{shown}` is a list of {len(holder.items)} and has no `{item}`"
         return Problem(message, Place(override.name), path, hint=suggest(str(item), known) if known else "")
+    if holder is None:
+        message = f"`{shown}` is given by no source: it has no item {item} to set"
+        return Problem(message, Place(override.name), path, hint="give the whole list")
     message = f"`{shown}` is no mapping: nothing can be set below it"
     return Problem(message, Place(override.name), path, hint="set it as a whole")

@@ -18,12 +18,13 @@ from tidemill.config.layers.given import read_given
 from tidemill.config.layers.inclusion import Loader
 from tidemill.config.layers.interpolation import Interpolation
 from tidemill.config.layers.layer import Layer, compose_layer, layer_of
+from tidemill.config.layers.lookup import find_node
 from tidemill.config.layers.merging import assign, merge
 from tidemill.config.layers.overrides import Override, explain_lookup, parse_override
 from tidemill.config.layers.targets import Targets
 from tidemill.config.shape import Shape, Shapes, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
-from tidemill.config.text.nodes import Node, Text
+from tidemill.config.text.nodes import Node, Scalar, Text
 from tidemill.errors import ConfigError, Place, Problem
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Text
@@ -125,7 +126,12 @@ class _Stack:
     def _put(self, override: Override) -> None:
         """What was given outside the files over what there is."""
         shapes = enter_path(self.shapes, override.path)
-        if override.file is not None:
+        node: Node | None
+        if override.problem is not None:
+            self.problems.append(override.problem)
+            is_given = find_node(self.root, override.path) is not None
+            node = None if is_given else Scalar(0, 0, broken=True, source=Text(override.name, kind=override.kind))
+        elif override.file is not None:
             node = self._load(override.file, override)
             self.is_whole = self.is_whole and node is not None
         else:

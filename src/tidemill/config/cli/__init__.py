@@ -1,0 +1,1 @@
+"""A script's command line, made from its configuration: arguments, help, completion."""
