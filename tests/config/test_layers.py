@@ -370,3 +370,36 @@ def test_no_secret_of_any_source_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
         load_config(Train, "base.yaml", "train.yaml", environment="TRAIN", overrides=["apikey=canary-override"])
     assert "canary" not in str(caught.value)
     assert "canary" not in repr(caught.value.problems)
+
+
+def test_a_config_knows_its_origins_and_so_do_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN__SEED", "3")
+    write(base="optim: {type: adam, lr: 0.1}\nstages: [{workers: 1}]\n")
+    train = load_config(Train, "base.yaml", environment="TRAIN", overrides=["optim.lr=0.2"])
+    shown = {key: str(train.origin(key)) for key in ("optim.lr", "seed", "stages.0.workers", "stages.0.path", "name")}
+    assert shown == {
+        "optim.lr": "--set optim.lr, over base.yaml:1:25",
+        "seed": "environment TRAIN__SEED",
+        "stages.0.workers": "base.yaml:2:20",
+        "stages.0.path": "default",
+        "name": "default",
+    }
+    assert str(train.optim.origin("lr")) == shown["optim.lr"]
+    assert str(train.stages[0].origin("workers")) == shown["stages.0.workers"]
+    assert str(pickle.loads(pickle.dumps(train)).origin("seed")) == shown["seed"]
+    assert train == load_config(Train, "base.yaml", {"seed": 3, "optim": {"lr": 0.2}})
+
+
+def test_an_origin_is_carried_through_a_replacement() -> None:
+    write(base="optim: {type: adam, lr: 0.1}\nseed: 1\n")
+    changed = load_config(Train, "base.yaml").replace("optim.lr", 0.2)
+    assert str(changed.origin("optim.lr")) == "Python, over base.yaml:1:25"
+    assert str(changed.optim.origin("lr")) == "Python, over base.yaml:1:25"
+    assert str(changed.origin("seed")) == "base.yaml:2:7"
+
+
+def test_what_is_made_in_python_says_so() -> None:
+    train = Train(seed=4)
+    assert (str(train.origin("seed")), str(train.origin("name"))) == ("Python", "default")
+    with pytest.raises(ConfigError, match=r"there is no key `optim.lrr`\n  did you mean `optim.lr`\?"):
+        train.origin("optim.lrr")

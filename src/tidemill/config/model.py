@@ -22,6 +22,8 @@ from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
 from tidemill.config.exports.entries import Exporter
 from tidemill.config.exports.yaml import render_yaml, save_text
 from tidemill.config.identity import are_equal, hash_model
+from tidemill.config.layers.origins import Origin
+from tidemill.config.provenance import find_origin
 from tidemill.config.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
@@ -85,6 +87,17 @@ class Config(BaseModel):
             ConfigError: with every problem there is, each at the caller's line.
         """
         return replace_values(self, {changes: value[0]} if value else changes, context)
+
+    def origin(self, path: str) -> Origin:
+        """Where the value at a dotted path came from: `base.yaml:12:7`, and what it was laid over.
+
+        It is `default` where no source gave it, and `Python` where it was given there; of a mapping or list, what gave
+        it last.
+
+        Raises:
+            ConfigError: there is no such key.
+        """
+        return find_origin(self, path)
 
     def to_dict(self, *, secrets: bool = False, defaults: bool = True) -> dict[str, Any]:
         """The values as plain data that JSON has: enums by value, paths as text, durations as `90s`, sets as lists.

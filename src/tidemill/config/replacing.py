@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import CoreConfig, SchemaValidator
 
 from tidemill.config.layers.document import Document
+from tidemill.config.layers.origins import carry_origins
+from tidemill.config.members import find_field, find_path, list_aliases
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
@@ -44,6 +46,7 @@ def replace_values(config: M, changes: Mapping[str, Any], context: Mapping[str, 
     tree = replacing.plan(config, changes)
     changed = config if replacing.problems else replacing.change(config, tree, ())
     raise_at_caller(replacing.problems, Shape.of(type(config).__pydantic_core_schema__))
+    carry_origins(config, changed, [find_path(config, label) for label in changes])
     return cast(M, changed)
 
 
@@ -58,7 +61,7 @@ class _Replacing:
         """The changes as a tree by key, `_New` its leaves."""
         tree: dict[str | int, Any] = {}
         for label, value in changes.items():
-            path = _find_path(config, label)
+            path = find_path(config, label)
             branch: Any = tree
             for item in path[:-1]:
                 branch = branch.setdefault(item, {}) if isinstance(branch, dict) else branch
@@ -103,7 +106,7 @@ class _Replacing:
         kind = type(model)
         changed = {}
         for item, below in tree.items():
-            name = _find_field(kind, item)
+            name = find_field(kind, item)
             changed[name] = self.change(model.__dict__.get(name), below, (*at, item))
         if not changed:
             return model
@@ -120,7 +123,7 @@ class _Replacing:
         taken = {name: _NEVER if changed.get(name) is _FAILED else _ANY for name in values}
         taken = {name: each for name, each in taken.items() if each is _NEVER or name not in changed}
         narrowed, settings = _narrow(schema, kind, taken, definitions)
-        aliases = {name: alias for alias, name in _aliases(kind).items()}  # which an error's `loc` then has
+        aliases = {name: alias for alias, name in list_aliases(kind).items()}  # which an error's `loc` then has
         whole = _nest({aliases.get(name, name): value for name, value in values.items()}, at)
         try:
             validator = SchemaValidator(_put_below(narrowed, at, settings), settings)
@@ -134,39 +137,6 @@ class _Replacing:
         for item in at:
             made = made[item]
         return made
-
-
-def _find_path(value: Any, label: str) -> KeyPath:
-    """The key path a dotted label means: a key that itself holds dots is found where it exists."""
-    parts = label.split(".")
-    path: list[str | int] = []
-    while parts:
-        keys = value if isinstance(value, Mapping) else {}
-        size = next((n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in keys), 1)
-        item: Any = ".".join(parts[:size])
-        del parts[:size]
-        if isinstance(value, (list, tuple)):
-            item = int(item) if item.isdecimal() else item
-            value = value[item] if isinstance(item, int) and item < len(value) else None
-        elif isinstance(value, Mapping):
-            item = next((key for key in value if str(key) == item), item)
-            value = value.get(item)
-        else:
-            name = _find_field(type(value), item) if isinstance(value, BaseModel) else item
-            value = getattr(value, name, None)
-        path.append(item)
-    return tuple(path)
-
-
-def _find_field(kind: type[BaseModel], item: str | int) -> str:
-    """The name of the field that is given as `item`."""
-    return _aliases(kind).get(str(item), str(item))
-
-
-def _aliases(kind: type[BaseModel]) -> dict[str, str]:
-    """The name of each field that is given under another."""
-    fields = kind.model_fields.items()
-    return {field.validation_alias: name for name, field in fields if isinstance(field.validation_alias, str)}
 
 
 def _narrow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.lookup import step
+from tidemill.config.members import iter_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node, Sequence
@@ -51,6 +52,13 @@ class Origins:
     def __init__(self, document: Document) -> None:
         self._root: Node | None = document.root
         self._table: dict[KeyPath, Origin] | None = None
+
+    @classmethod
+    def of(cls, table: Mapping[KeyPath, Origin]) -> Origins:
+        """Those of a table that is at hand."""
+        origins = cls.__new__(cls)
+        origins._root, origins._table = None, dict(table)
+        return origins
 
     @property
     def table(self) -> Mapping[KeyPath, Origin]:
@@ -109,17 +117,36 @@ def find_origins(value: BaseModel) -> OriginsBelow | None:
     return kept
 
 
+def carry_origins(old: BaseModel, new: BaseModel, changed: Iterable[KeyPath]) -> None:
+    """Let `new`, which is `old` with other values at `changed`, keep its origins: what was changed came from Python."""
+    kept = find_origins(old)
+    if kept is None:
+        return
+    start = len(kept.path)
+    table = {path[start:]: each for path, each in kept.whole.table.items() if path[:start] == kept.path}
+    for path in changed:
+        before = table.get(path, Origin()).places
+        table = {each: origin for each, origin in table.items() if each[: len(path)] != path}
+        table[path] = Origin((PYTHON, *before))
+    _attach_table(new, OriginsBelow(Origins.of(table)))
+
+
+def _attach_table(value: Any, below: OriginsBelow) -> None:
+    if isinstance(value, BaseModel):
+        value.__dict__[ORIGINS] = below
+    for item, held in iter_members(value):
+        path = (*below.path, item)
+        if path in below.whole.table and isinstance(held, (BaseModel, dict, list, tuple)):
+            _attach_table(held, replace(below, path=path))
+
+
 def _attach(value: Any, node: Node, below: OriginsBelow) -> None:
     target = node.follow()
-    inner: list[tuple[Any, Any]] = []
-    if isinstance(value, BaseModel) and isinstance(target, MappingNode):
+    if isinstance(value, BaseModel):
+        if not isinstance(target, MappingNode):
+            return
         value.__dict__[ORIGINS] = below
-        inner = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
-    elif isinstance(value, dict):
-        inner = list(value.items())
-    elif isinstance(value, (list, tuple)):
-        inner = list(enumerate(value))
-    for item, held in inner:
+    for item, held in iter_members(value):
         if isinstance(held, (BaseModel, dict, list, tuple)) and (found := step(target, item)) is not None:
             _attach(held, found[1], replace(below, path=(*below.path, item)))
 

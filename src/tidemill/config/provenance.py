@@ -1,0 +1,38 @@
+"""Where a value of a configuration at hand came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from tidemill.config.layers.origins import PYTHON, Origin, find_origins
+from tidemill.config.members import find_field, find_path, iter_members
+from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.suggest import suggest
+from tidemill.errors import ConfigError
+
+
+def find_origin(config: BaseModel, label: str) -> Origin:
+    """The origin of what stands at a dotted path of `config`.
+
+    Raises:
+        ConfigError: there is no such key.
+    """
+    path = find_path(config, label)
+    _check_path(config, path)
+    kept = find_origins(config)
+    if kept is not None:
+        return kept.find(path)
+    return Origin((PYTHON,)) if find_field(type(config), path[0]) in config.model_fields_set else Origin()
+
+
+def _check_path(value: Any, path: KeyPath) -> None:
+    for depth, item in enumerate(path):
+        members = {str(key): held for key, held in iter_members(value)}
+        name = find_field(type(value), item) if isinstance(value, BaseModel) else str(item)
+        if str(item) not in members and not hasattr(value, name):
+            known = [join_path((*path[:depth], key)) for key in members]
+            wrong = join_path(path[: depth + 1])
+            raise ConfigError(f"there is no key `{join_path(path)}`", hint=suggest(wrong, known))
+        value = members[str(item)] if str(item) in members else getattr(value, name)
