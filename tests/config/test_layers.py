@@ -333,6 +333,17 @@ def test_overrides_come_last_and_may_name_files() -> None:
     assert found["out"] == "--set out (${name})"
 
 
+def test_a_wrong_value_says_what_it_was_laid_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN__SEED", "x")
+    write(base="batch_size: 8\nbatchsize: 1\n", train="batch_size: 0\nbatchsize: 2\nseed: 1\n")
+    assert report("base.yaml", "train.yaml", environment="TRAIN", overrides=["data.path=1", "batch_size=-1"]) == [
+        "base.yaml:2:1 unknown key `batchsize`; did you mean `batch_size`? (integer >= 1, default 32)",
+        "train.yaml:2:1 unknown key `batchsize`; did you mean `batch_size`? (integer >= 1, default 32)",
+        'environment TRAIN__SEED `seed`: expected an integer, got "x"; it overrides train.yaml:3:7',
+        "--set batch_size `batch_size`: expected an integer >= 1, got -1; it overrides train.yaml:1:13",
+    ]
+
+
 def test_a_wrong_override_is_told_as_given() -> None:
     assert set(report(overrides=["@no.yaml", "data.pth=1", "seed=@no2.yaml", "batch_size=0"])) == {
         f"--set @no.yaml there is no file `no.yaml` in {Path.cwd()}",

@@ -132,6 +132,8 @@ class Document:
         """Where else what stands at `path` was written: in sources that others were laid over, the nearest first."""
         found = self.find_node(path)
         node = found[0 if key else 1] if found else None
+        if node is not None and isinstance(node.follow(), MappingNode):  # made of several sources, none of them lost
+            return
         while node is not None and (node := node.over) is not None:
             place = self._place_at(node.source, node.start, node.stop)
             if place is not None:

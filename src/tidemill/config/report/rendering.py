@@ -94,7 +94,8 @@ def problem_at(
     shown = document.resolve(path)
     prefix = f"`{join_path(shown)}`: " if shown else ""
     where = place or document.place(path, key=key, offset=offset, length=length)
-    return Problem(mask(prefix + message), where, path, hint=mask(hint))
+    overrode = None if key or place else next(document.iter_earlier(path), None)
+    return Problem(mask(prefix + message), where, path, hint=mask(hint), overrode=overrode)
 
 
 def _render_source(place: Place, color: bool) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -42,7 +43,7 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
     if not document.is_whole:
         settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
-    return [_to_problem(each, document) for each in settled]
+    return [problem for each in settled for problem in _iter_problems(each, document)]
 
 
 def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[Problem]:
@@ -54,6 +55,15 @@ def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument")
+
+
+def _iter_problems(error: Failure, document: Document) -> Iterator[Problem]:
+    """The problem of an error; of an unknown key one for each source that gives it."""
+    problem = _to_problem(error, document)
+    yield problem
+    if error.kind in _UNKNOWN_KEY:
+        for place in document.iter_earlier(error.path, key=True):
+            yield replace(problem, place=place)
 
 
 def _to_problem(error: Failure, document: Document) -> Problem:
