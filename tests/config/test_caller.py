@@ -176,3 +176,9 @@ def test_a_thread_that_makes_nothing_but_it_has_no_place() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ConfigError, match=r"^`batch_size`: expected") as caught:
         pool.submit(Train, batch_size=0).result()
     assert caught.value.problems[0].place is None
+
+
+def test_within_the_command_there_is_no_caller() -> None:
+    code = compile("Train(batch_size=0)", str(Path(tm.__file__).parent / "commands.py"), "exec")
+    with pytest.raises(ConfigError, match=r"^`batch_size`: expected"):
+        exec(code, {"Train": Train, "__name__": "tidemill.commands"})  # noqa: S102
