@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, validate_document
@@ -209,3 +212,155 @@ def test_a_key_comes_from_the_environment_or_else_the_folder(tmp_path: Path, mon
     assert mask("saw from-the-file") == "saw ***"
     monkeypatch.setenv("SECOND_KEY", "from-the-environment")
     assert find_key(["FIRST_KEY", "SECOND_KEY"], tmp_path) == "from-the-environment"
+
+
+class Foreign(BaseModel):
+    """A model that is none of ours, around ours."""
+
+    models: list[Model]
+    either: Model | Job | None = None
+
+
+CANARY_VALUES: list[Any] = [
+    {"api_key": ["canary-1"]},
+    {"api_key": {"canary-1": "canary-2"}},
+    {"api_key": "canary-1", "size": "x", "more": 1},
+    {"api_key": "canary-1", "size": -1},
+    {"apikey": "canary-1"},
+    {"api_kye": ["canary-1"]},
+    {"login": ["canary-1"]},
+    {"lgin": "canary-1"},
+    {"login": "canary-1", "more": {"token": "canary-2"}},
+    {"model": 5, "api_key": 12345678},
+    "Bearer canary-1",
+]
+
+
+@pytest.mark.parametrize("value", CANARY_VALUES)
+@pytest.mark.parametrize("key", ["models", "either"])
+def test_no_list_of_pydantics_errors_holds_a_secret(value: Any, key: str) -> None:
+    raw: dict[str, Any] = {"models": [value]} if key == "models" else {"models": [], "either": value}
+    checks: list[Callable[[], Any]] = [
+        lambda: Foreign.model_validate(raw),
+        lambda: Foreign.model_validate_json(json.dumps(raw)),
+        lambda: Foreign(**raw),
+        lambda: Model.model_validate(value),
+        lambda: TypeAdapter(dict[str, Model]).validate_python({"a": value}),
+    ]
+    for check in checks:
+        with pytest.raises(ValidationError, match="validation error") as caught:
+            check()
+        error = caught.value
+        shown = f"{error} {error!r} {error.errors()} {error.json()}"
+        assert "canary" not in shown
+        assert "12345678" not in shown
+
+
+def test_an_error_without_a_secret_is_pydantics_own() -> None:
+    with pytest.raises(ValidationError, match=r"models\.0\.size\n") as caught:
+        Foreign.model_validate({"models": [{"size": "x", "api_key": None}]})
+    (line,) = caught.value.errors(include_url=False)
+    assert line == {
+        "type": "int_parsing",
+        "loc": ("models", 0, "size"),
+        "msg": "Input should be a valid integer, unable to parse string as an integer",
+        "input": "x",
+    }
+
+
+def test_a_concealed_error_keeps_all_but_the_secret() -> None:
+    with pytest.raises(ValidationError, match="2 validation errors") as caught:
+        Foreign.model_validate({"models": [{"size": "x", "apikey": "canary-1"}, {"size": -1, "login": "canary-2"}]})
+    kept = [(each["type"], each["loc"], each["input"]) for each in caught.value.errors()]
+    assert kept == [
+        ("int_parsing", ("models", 0, "size"), "x"),
+        ("extra_forbidden", ("models", 0, "apikey"), "***"),
+    ]
+
+
+class Other(Config):
+    right: int = 0
+
+
+def test_a_union_of_configs_keeps_their_names_in_its_errors() -> None:
+    class Named(BaseModel):
+        at: Job | Other
+
+    with pytest.raises(ValidationError, match=r"at\.Job\.") as caught:
+        Named.model_validate({"at": {"wrong": 1}})
+    assert {each["loc"][1] for each in caught.value.errors()} == {"Job", "Other"}
+
+
+def test_a_key_that_may_be_a_secret_is_in_no_path() -> None:
+    for value in ({"api_key": {"canary-1": 1}}, {"models": {"m": {"api_key": {"canary-1": {"canary-2": 1}}}}}):
+        for model in (Model, Job, Whole):
+            _, problems = validate_document(model, Document.from_value(value))
+            assert "canary" not in repr(problems)
+
+
+class Whole(Config):
+    models: dict[str, Whole] = Field({})
+    api_key: Other | None = None
+
+
+JSON_WAYS = [
+    '"{key}": "{canary}"',
+    '"{key}" : ["{canary}"]',
+    '"{key}": {{"{canary}": "{canary}"}}',
+    '"{key}": "{canary}',
+    "\"{key}\": '{canary}'",
+    '"{key}": {canary}',
+    '"{key}": "a" {canary}',
+    '"{key}" "{canary}"',
+    '"{key}"= "{canary}"',
+    "{key}: {canary}",
+    "'{key}': '{canary}'",
+    '"{key}": /* {canary} */ 1',
+    '"{key}": "\\\\q{canary}"',
+    '"{key}": "{canary}", "{key}": "{canary}"',
+    '"{key}": "{canary}", // {canary}',
+]
+TOML_WAYS = [
+    '{key} = "{canary}"',
+    "{key} = '{canary}'",
+    '{key} = """\n{canary}"""',
+    '{key} = """\n{canary}',
+    '{key} = "{canary}',
+    "{key} = {canary}",
+    "{key} = {canary} {canary}",
+    '{key} = ["{canary}"]',
+    '{key} = ["{canary}"',
+    '{key} = {{ {canary} = "{canary}" }}',
+    '{key} = {{ {canary} "{canary}" }}',
+    '{key}.{canary} = "{canary}"',
+    '{key} "{canary}"',
+    '{key}: "{canary}"',
+    '{key} = "\\q{canary}"',
+    '{key} = "{canary}" # {canary}',
+    '{key} = "{canary}"\n{key} = "{canary}"',
+    '"{key}" = "{canary}" {canary}',
+    '[models.fast.{key}]\n{canary} = "{canary}"',
+    "[models.fast.{key}]\n{canary} = ",
+]
+
+
+@pytest.mark.parametrize("key", ["api_key", "apikey", "api-key", "api_kye", "login"])
+@pytest.mark.parametrize("way", JSON_WAYS)
+@pytest.mark.parametrize("fault", ['"size": "x"', '"size": [', '"size": 1, "size": 2', '"siz": 1'])
+def test_no_way_of_writing_a_secret_in_json_shows_it(way: str, key: str, fault: str) -> None:
+    body = f"{way.format(key=key, canary=CANARY)}, {fault}"
+    for text in (f'{{"models": {{"fast": {{{body}}}}}}}', f'{{"models":\n {{"fast":\n {{{body}}}}}\n}}'):
+        _, problems = validate_document(Job, Document.parse(text, "job.json"))
+        assert problems
+        assert CANARY not in render_report(problems) + repr(problems)
+
+
+@pytest.mark.parametrize("key", ["api_key", "apikey", "api-key", "api_kye", "login"])
+@pytest.mark.parametrize("way", TOML_WAYS)
+@pytest.mark.parametrize("fault", ["size = 'x'", "size = [", "size = 1\nsize = 2", "siz = 1"])
+def test_no_way_of_writing_a_secret_in_toml_shows_it(way: str, key: str, fault: str) -> None:
+    body = way.format(key=key, canary=CANARY)
+    for text in (f"[models.fast]\n{fault}\n{body}\n", f"[models.fast]\n{body}\n{fault}\n"):
+        _, problems = validate_document(Job, Document.parse(text, "job.toml"))
+        assert problems
+        assert CANARY not in render_report(problems) + repr(problems)

@@ -33,9 +33,10 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, cast
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
+from tidemill.config.concealing import conceal_errors
 from tidemill.config.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
 from tidemill.config.words import TIGHT
 
@@ -49,11 +50,19 @@ _BY_NAME = frozenset({"fields", "choices"})
 
 
 def tighten(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """The core schema `handler` gives for `source`, with these rules at every depth.
+    """The core schema `handler` gives for `source`, with these rules at every depth, a model's errors without secrets.
 
     A type's own configuration comes first, and a nested Pydantic model keeps its own rules.
     """
-    return cast(CoreSchema, _Tightening(handler).tighten(handler(source)))
+    schema: Any = _Tightening(handler).tighten(handler(source))
+    if isinstance(source, type) and issubclass(source, BaseModel):
+        if schema["type"] != "definition-ref":
+            return cast(CoreSchema, conceal_errors(source, schema))
+        definition: Any = handler.resolve_ref_schema(schema)
+        concealed = conceal_errors(source, dict(definition))
+        definition.clear()
+        definition.update(concealed)
+    return cast(CoreSchema, schema)
 
 
 class ConfigRules:

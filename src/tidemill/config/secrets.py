@@ -58,6 +58,8 @@ _ASSIGNMENT = re.compile(
     r"""(?<![\w.-])(?P<name>[\w.-]++)["']?\s*[:=]\s*(?P<value>(?:Bearer\s+|Basic\s+)?(?:"[^"]*"?|'[^']*'?|[^\s,;&}\])\[{]+))"""
 )
 
+_TABLE = re.compile(r"""\s*\[+([\w.\-"' ]+)\]+\s*(?:#.*)?$""")
+
 _registered: set[str] = set()
 _lock = threading.Lock()  # guards _registered
 
@@ -132,20 +134,25 @@ def hide(text: str) -> str:
 def mask_source(text: str, also: frozenset[str] = frozenset()) -> str:
     """As `mask_in_place`, for a job file that cannot be read: it hides too much rather than too little.
 
-    Whatever follows a secret name on its line is hidden, and so are the lines below that are indented deeper or
-    belong to a quote opened there. `also` names further secret keys.
+    Whatever follows a secret name on its line is hidden, and so are the lines below that are indented deeper, belong
+    to a quote opened there, or to a table of that name. `also` names further secret keys.
     """
     lines: list[str] = []
-    indent, quote = -1, ""
+    indent, quote, in_table = -1, "", False
     for line in text.splitlines(keepends=True):
         bare = line.lstrip()
         depth = len(line) - len(bare)
+        if header := _TABLE.match(line):
+            in_table = any(is_secret_key(part, also) for part in re.findall(r"[\w-]+", header.group(1)))
+        elif in_table:
+            lines.append(hide(line))
+            continue
         if quote or (indent >= 0 and (not bare.strip() or depth > indent)):
             quote = "" if quote and quote in line else quote
             lines.append(hide(line))
             continue
         indent = -1
-        for match in re.finditer(r"""([\w.-]+)["']?\s*(?:[:=]|$)\s*""", line):
+        for match in re.finditer(r"""([\w.-]+)["']?\s*(?:[:=]|$|(?<=[\s"'])(?=["'\[{]))\s*""", line):
             if is_secret_key(match.group(1), also):
                 value = line[match.end() :]
                 indent, quote = depth, value[:1] if value[:1] in ("'", '"') and value.count(value[0]) == 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -12,8 +13,8 @@ from tidemill.config.layers.layer import Layer, compose_layer, layer_of, load_la
 from tidemill.config.layers.lookup import step
 from tidemill.config.paths import KeyPath
 from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
+from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
 from tidemill.config.text.nodes import Mapping as MappingNode
-from tidemill.config.text.nodes import Node, Scalar, Sequence, Text
 from tidemill.config.text.offsets import find_offset
 from tidemill.errors import Place, Problem
 
@@ -85,7 +86,7 @@ class Document:
     @property
     def problems(self) -> tuple[Problem, ...]:
         faults = [
-            Problem(mask(fault.message), self._place_at(layer.text, fault.start, fault.stop), hint=fault.hint)
+            Problem(self._say(fault, layer.text), self._place_at(layer.text, fault.start, fault.stop), hint=fault.hint)
             for layer in self.layers
             for fault in layer.faults
         ]
@@ -208,6 +209,19 @@ class Document:
         masked = self._mask(text) if text.kind == "file" else None
         return text.place(start, stop, length=length, masked=masked)
 
+    def _say(self, fault: Fault, text: Text) -> str:
+        """A fault's message; what it quotes of its line that is a secret there, as a key in its place, is hidden."""
+        starts = [*text.line_starts, len(text.content)]
+        number = bisect.bisect_right(text.line_starts, fault.start)
+        line = slice(starts[number - 1], starts[number])
+        written, shown = text.content[line], self._mask(text)[line]
+
+        def conceal(quoted: re.Match[str]) -> str:
+            word = quoted.group(1)
+            return f"`{MASK}`" if word in written and word not in shown else quoted.group()
+
+        return _QUOTED.sub(conceal, mask(fault.message))
+
     def _mask(self, text: Text) -> str:
         """The text with its secrets hidden, every character in its column."""
         if text not in self._masked:
@@ -219,8 +233,16 @@ class Document:
         return {}
 
     def _hide_secrets(self, text: Text) -> str:
-        if any(layer.text is text and layer.root is None for layer in self.layers):
+        layers = [layer for layer in self.layers if layer.text is text]
+        if any(layer.root is None for layer in layers):
             return mask_source(text.content, self._secret_names)
+        masked = self._hide_nodes(text)
+        if any(layer.faults for layer in layers):  # a secret may stand where no node was made of it
+            rough = mask_source(text.content, self._secret_names)
+            masked = "".join(map(_hide_either, masked, rough))
+        return masked
+
+    def _hide_nodes(self, text: Text) -> str:
         pieces = []
         position = 0
         for node in self._secrets:
@@ -268,7 +290,12 @@ class Document:
                 yield node.text.strip()
 
 
+_QUOTED = re.compile("`([^`]+)`")
 _COMMENT = re.compile(r"[ \t]+#[^\r\n]*")
+
+
+def _hide_either(one: str, other: str) -> str:
+    return "*" if "*" in (one, other) else one
 
 
 def _iter_texts(value: Any, path: KeyPath, wanted: Callable[[KeyPath], bool]) -> Iterator[str]:

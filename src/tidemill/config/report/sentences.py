@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ _WHATEVER_TYPE = {
 def describe_failure(failure: Failure, document: Document) -> tuple[str, str]:
     """The sentence, as `expected an integer >= 1, got 0`, and the hint, empty when there is none."""
     if is_secret(failure, document):
-        return f"{_expected(failure)}, got {MASK}", suggest_quotes(failure)
+        given = replace(failure, value=document.find_value(failure.path))  # an error holds no secret
+        return f"{_expected(failure)}, got {MASK}", suggest_quotes(given)
     return f"{_expected(failure)}, got {_got(failure)}", _find_hint(failure)
 
 

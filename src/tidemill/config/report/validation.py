@@ -43,7 +43,8 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
     if not document.is_whole:
         settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
-    return [problem for each in settled for problem in _iter_problems(each, document)]
+    problems = (problem for each in settled for problem in _iter_problems(each, document))
+    return [replace(each, path=_without_secrets(each.path, document)) for each in problems]
 
 
 def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[Problem]:
@@ -85,6 +86,12 @@ def _to_problem(error: Failure, document: Document) -> Problem:
         return problem_at(document, path[:-1], f"expected {words}, got {describe_value(error.value)}")
     message, hint = describe_failure(error, document)
     return problem_at(document, path, message, hint=hint)
+
+
+def _without_secrets(path: KeyPath, document: Document) -> KeyPath:
+    """The path as far as to the first secret: what stands below it may be one that was taken for a key."""
+    ends = (end for end in range(1, len(path)) if document.is_secret(path[:end]))
+    return path[: next(ends, len(path))]
 
 
 def _unknown_key(error: Failure, document: Document) -> Problem:
