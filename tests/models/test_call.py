@@ -357,7 +357,10 @@ async def test_more_threads_may_be_allowed_while_they_work() -> None:
     [
         ({"fn": 3}, "expected a function or its import path"),
         ({"fn": len, "columns": []}, "columns"),
-        ({"fn": len, "limits": {"concurency": 3}}, "unknown key `limits.concurency`; did you mean `concurrency`?"),
+        (
+            {"fn": len, "limits": {"concurency": 3}},
+            "unknown key `limits.concurency`; did you mean `limits.concurrency`?",
+        ),
         (
             {"fn": len, "retry_on": ["OSErorr"]},
             "expected an exception class or its import path.* did you mean `OSError`",

@@ -439,7 +439,10 @@ async def test_images_are_read_and_encoded_beside_the_loop() -> None:
         ({"messages": []}, "messages"),
         ({"messages": "chat", "examples": [{"input": {"a": 1}, "output": "b"}]}, "there is no `prompt`"),
         ({"prompt": "a", "n": 0}, "expected an integer >= 1 and <= 1000, got 0"),
-        ({"prompt": "a", "temperature": {"colum": "t"}}, "unknown key `temperature.colum`; did you mean `column`?"),
+        (
+            {"prompt": "a", "temperature": {"colum": "t"}},
+            "unknown key `temperature.colum`; did you mean `temperature.column`?",
+        ),
         ({"prompt": "a", "temperature": {"column": "t"}, "params": {"temperature": 0}}, "must not set `temperature`"),
     ],
 )
