@@ -52,7 +52,9 @@ def to_float(value: Any) -> Any:
     """A number; a whole one only where its digits stay."""
     if isinstance(value, bool):
         raise PydanticKnownError("float_type")
-    number = _read_number(value) if isinstance(value, (str, int, Decimal)) else None
+    if not isinstance(value, (str, int, Decimal)) or (isinstance(value, int) and abs(value) <= EXACT_INTEGERS):
+        return value
+    number = _read_number(value)
     if number is None or not number.is_finite():
         return value
     near = float(number)

@@ -130,7 +130,7 @@ class Shape:
             return [choice for member in self.members.values() for choice in member.choices]
         return []
 
-    @property
+    @cached_property
     def is_secret(self) -> bool:
         """True for `SecretStr` and its like, and for a union with one."""
         if any(_keeps_secret(layer) for layer in self.layers):
