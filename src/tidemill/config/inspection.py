@@ -10,8 +10,9 @@ from pydantic import BaseModel, SecretStr
 
 from tidemill.config.docstrings import describe_fields
 from tidemill.config.layers.document import Document
-from tidemill.config.layers.lookup import find_path, step
+from tidemill.config.layers.lookup import expect, find_path, step
 from tidemill.config.layers.origins import Origin, origin_of
+from tidemill.config.membership import choose_members, name_member
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import MASK, is_secret_key, mask_value
 from tidemill.config.shape import Shape, Shapes, enter, enter_path
@@ -58,8 +59,10 @@ def list_entries(document: Document, shape: Shape, *, defaults: bool = True) -> 
     Args:
         defaults: list fields that no source gives, too.
     """
-    lister = _Lister(document, defaults=defaults)
-    return list(lister.iter_entries((shape,), document.root, ())) if document.root is not None else []
+    if document.root is None:
+        return []
+    known = choose_members(shape, document.value)
+    return list(_Lister(document, defaults=defaults).iter_entries((known,), document.root, ()))
 
 
 def find_changes(old: Sequence[Entry], new: Sequence[Entry]) -> list[tuple[Entry | None, Entry | None]]:
@@ -76,13 +79,14 @@ def explain_key(document: Document, shape: Shape, key: str) -> Explanation:
     Raises:
         ConfigError: there is no such key.
     """
+    shape = choose_members(shape, document.value)
     path = find_path(document.root, key)
     entries = [each for each in list_entries(document, shape) if each.path[: len(path)] == path]
-    expected = enter_path((shape,), path)
+    expected = expect((shape,), document.root, path)
     if not entries and not expected:
         raise _unknown_key(document, shape, path)
     words = expected[0].describe_field() if expected else ""
-    return Explanation(join_path(path), _find_description((shape,), path), words, tuple(entries))
+    return Explanation(join_path(path), _find_description(document, shape, path), words, tuple(entries))
 
 
 class _Lister:
@@ -100,7 +104,7 @@ class _Lister:
                 yield from self.iter_entries(enter(shapes, key), value, (*path, key))
             for name, field in fields.items():
                 if step(target, name) is None:
-                    yield from self._iter_default(field.find_default(), (*path, name))
+                    yield from self._iter_default(field.find_default(), (*path, name), (field,))
             if target.pairs or fields:
                 return
         elif isinstance(target, SequenceNode) and any(not _is_scalar(item) for item in target.items):
@@ -111,10 +115,13 @@ class _Lister:
         shown = MASK if self.document.is_secret(path) and value is not None else mask_value(value)
         yield Entry(path, shown, origin_of(node))
 
-    def _iter_default(self, value: Any, path: KeyPath) -> Iterator[Entry]:
+    def _iter_default(self, value: Any, path: KeyPath, shapes: Shapes) -> Iterator[Entry]:
         if isinstance(value, BaseModel):
+            tag = name_member(shapes, value)
+            yield from (Entry((*path, key), name, Origin()) for key, name in tag.items())
             for name, field in type(value).model_fields.items():
-                yield from self._iter_default(getattr(value, name), (*path, field.alias or name))
+                if (key := field.alias or name) not in tag:
+                    yield from self._iter_default(getattr(value, name), (*path, key), enter(shapes, key))
         elif value is not ...:
             hidden = isinstance(value, SecretStr) or (isinstance(value, str) and is_secret_key(str(path[-1])))
             yield Entry(path, MASK if hidden else mask_value(_to_plain(value)), Origin())
@@ -129,11 +136,9 @@ def _iter_fields(shapes: Shapes, node: MappingNode) -> Iterator[tuple[str, Shape
 
 def _choose(shape: Shape, node: MappingNode) -> Iterator[Shape]:
     """What a value of `shape` is, as far as its tag says."""
-    if shape.discriminator is not None and (found := step(node, shape.discriminator)) is not None:
-        member = shape.members.get(str(found[1].to_value()))
-        yield from member.iter_options() if member is not None else ()
-    else:
-        yield from shape.iter_options()
+    member = shape.narrow(node.to_value()) if shape.discriminator is not None else shape
+    if member is not shape or shape.discriminator is None:
+        yield from member.iter_options()
 
 
 def _is_scalar(node: Node) -> bool:
@@ -150,9 +155,9 @@ def _to_plain(value: Any) -> Any:
     return str(value)
 
 
-def _find_description(shapes: Shapes, path: KeyPath) -> str:
+def _find_description(document: Document, root: Shape, path: KeyPath) -> str:
     *above, name = path
-    for shape in enter_path(shapes, above):
+    for shape in expect((root,), document.root, tuple(above)):
         for option in shape.iter_options():
             for layer in option.layers:
                 if isinstance(cls := layer.get("cls"), type):

@@ -13,6 +13,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
+from tidemill.config.membership import choose_members
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
 from tidemill.errors import Problem
@@ -66,8 +67,9 @@ def load_with_origins(
     """As `load_config`, with the origin of every value: what a `Config` keeps itself, for any other type."""
     given = Sources(sources, environment, tuple(overrides))
     document = load_document(model, given)
-    value, problems = validate_document(model, document, {"folder": given.folder, **(context or {})})
-    raise_at_caller(problems, shape_of(model))
+    context = {"folder": given.folder, **(context or {})}
+    value, problems = validate_document(model, document, context)
+    raise_at_caller(problems, choose_members(shape_of(model), document.value, context))
     return Loaded(cast(T, value), attach_origins(value, document))
 
 
@@ -80,7 +82,7 @@ def validate_document(
     model: type[T], document: Document, context: Mapping[str, Any] | None = None
 ) -> tuple[T | None, list[Problem]]:
     """The document as `model`, None when it is not valid; and every problem: the text's own and the values'."""
-    shape = shape_of(model)
+    shape = choose_members(shape_of(model), document.value, context)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     problems = list(document.problems)
     if not document.readable:

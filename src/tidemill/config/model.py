@@ -23,6 +23,7 @@ from tidemill.config.exports.entries import Exporter
 from tidemill.config.exports.yaml import render_yaml, save_text
 from tidemill.config.identity import are_equal, hash_model
 from tidemill.config.layers.origins import Origin
+from tidemill.config.membership import choose_members
 from tidemill.config.provenance import find_origin
 from tidemill.config.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
@@ -63,7 +64,7 @@ class Config(BaseModel):
             problems = explain_errors(error, type(self), values)
         else:
             return
-        raise_at_caller(problems, Shape.of(type(self).__pydantic_core_schema__), made=self)
+        raise_at_caller(problems, choose_members(Shape.of(type(self).__pydantic_core_schema__), values), made=self)
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]

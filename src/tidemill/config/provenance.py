@@ -20,10 +20,12 @@ def find_origin(config: BaseModel, label: str) -> Origin:
         ConfigError: there is no such key.
     """
     path = find_path(config, label)
-    _check_path(config, path)
     kept = find_origins(config)
+    if kept is not None and (origin := kept.find(path)).places:  # a tag that no field holds, too
+        return origin
+    _check_path(config, path)
     if kept is not None:
-        return kept.find(path)
+        return Origin()
     return Origin((PYTHON,)) if find_field(type(config), path[0]) in config.model_fields_set else Origin()
 
 

@@ -12,10 +12,11 @@ from pydantic_core import CoreConfig, SchemaValidator
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import carry_origins
 from tidemill.config.members import find_field, find_path, list_aliases
+from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape
+from tidemill.config.shape import Shape, enter_path
 from tidemill.config.suggest import suggest
 from tidemill.errors import Problem
 
@@ -42,20 +43,23 @@ def replace_values(config: M, changes: Mapping[str, Any], context: Mapping[str, 
     Raises:
         ConfigError: with every problem there is, at the caller's line.
     """
-    replacing = _Replacing(dict(context or {}))
+    shape = Shape.of(type(config).__pydantic_core_schema__)
+    replacing = _Replacing(shape, dict(context or {}))
     tree = replacing.plan(config, changes)
     changed = config if replacing.problems else replacing.change(config, tree, ())
-    raise_at_caller(replacing.problems, Shape.of(type(config).__pydantic_core_schema__))
-    carry_origins(config, changed, [find_path(config, label) for label in changes])
+    raise_at_caller(replacing.problems, shape)
+    carry_origins(config, changed, [*replacing.anew, *(find_path(config, label) for label in changes)])
     return cast(M, changed)
 
 
 class _Replacing:
-    """One replacement; `problems` grows."""
+    """One replacement; `problems` grows, and `anew`: the sections that another member of their union took."""
 
-    def __init__(self, context: dict[str, Any]) -> None:
+    def __init__(self, shape: Shape, context: dict[str, Any]) -> None:
+        self.shape = shape
         self.context = context
         self.problems: list[Problem] = []
+        self.anew: list[KeyPath] = []
 
     def plan(self, config: BaseModel, changes: Mapping[str, Any]) -> dict[str | int, Any]:
         """The changes as a tree by key, `_New` its leaves."""
@@ -76,6 +80,12 @@ class _Replacing:
         """`value`, which stands at `at`, with the changes of `tree`; `_FAILED` where that cannot be."""
         if isinstance(tree, _New):
             return tree.value
+        union = next((each for shape in enter_path((self.shape,), at) for each in shape.iter_unions()), None)
+        if union is not None and isinstance(named := tree.get(union.discriminator), _New):
+            if named.value != union.find_tag(value):  # what the value has means nothing to the other member
+                self.anew.append(at)
+                return _to_values(tree)
+            tree = {item: below for item, below in tree.items() if below is not named}
         if isinstance(value, BaseModel):
             return self._change_model(value, tree, at)
         if dataclasses.is_dataclass(value):
@@ -129,7 +139,8 @@ class _Replacing:
             validator = SchemaValidator(_put_below(narrowed, at, settings), settings)
             made = validator.validate_python(whole, context=self.context, by_alias=True, by_name=True)
         except ValidationError as error:
-            shape, document = Shape.of(_put_below(schema, at)), Document.from_value(whole)
+            shape = choose_members(Shape.of(_put_below(schema, at)), whole, self.context)
+            document = Document.from_value(whole)
             document.hide(shape.iter_secrets(whole), shape.secret_names)
             problems = problems_from_validation(error, document, shape)
             self.problems += [each for each in problems if document.find_value(each.path) is not _FAILED]
@@ -137,6 +148,12 @@ class _Replacing:
         for item in at:
             made = made[item]
         return made
+
+
+def _to_values(tree: Any) -> Any:
+    if isinstance(tree, _New):
+        return tree.value
+    return {item: _to_values(below) for item, below in tree.items()}
 
 
 def _narrow(

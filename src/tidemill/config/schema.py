@@ -17,6 +17,7 @@ from tidemill.config.conversions import ToMember
 from tidemill.config.docstrings import describe_class, describe_fields
 from tidemill.config.file_schema import take_file
 from tidemill.config.secrets import is_secret_key
+from tidemill.config.shape import Shape
 from tidemill.config.subschemas import JsonSchema, add_form, add_names, drop_title, inline_root, map_schemas
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError
@@ -95,6 +96,14 @@ class _Writer(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         """Anything: what only Python can give, a validator may make of what a file has."""
         return {}
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Of an instance of a tagged union's member, with its tag."""
+        written = super().default_schema(schema)
+        tag, default = Shape.of(schema).tag, schema.get("default")
+        if tag is not None and isinstance(written.get("default"), dict) and (name := tag.name(default)) is not None:
+            written["default"] = {tag.key: name, **written["default"]}
+        return written
 
     def encode_default(self, dft: Any) -> Any:
         """Of a model what differs from its own defaults, which stand in its own schema."""

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic_core import SchemaError, SchemaValidator
 
 from tidemill.config.nouns import describe_words, has_rules
-from tidemill.config.words import describe_value
+from tidemill.config.tags import TAG, Tag
+from tidemill.config.words import describe_choices, describe_value
 
 Schema = Mapping[str, Any]
 
@@ -48,10 +49,15 @@ class Walk:
 
 @dataclass(frozen=True)
 class Shape:
-    """One node of a core schema, with the definitions it may refer to."""
+    """One node of a core schema, with the definitions it may refer to.
+
+    Attributes:
+        chosen: members of open unions that a value names, as `choose_members` found them.
+    """
 
     schema: Schema
     definitions: dict[str, Schema] = field(default_factory=dict)
+    chosen: dict[tuple[Tag, str], Shape] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: Schema) -> Shape:
@@ -83,8 +89,10 @@ class Shape:
 
     @cached_property
     def fields(self) -> dict[str, Shape]:
-        """The keys a mapping may have, as the author writes them; none when they are free."""
-        return {self.keys[name]: self._inner(each) for name, each in self._attributes}
+        """The keys a mapping may have, as the author writes them, its tag's first; none when they are free."""
+        tag = self.tag if self.core["type"] != "tagged-union" else None
+        own = {tag.key: self._inner(tag.schema)} if tag is not None else {}
+        return own | {self.keys[name]: self._inner(each) for name, each in self._attributes} | own
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -103,7 +111,8 @@ class Shape:
     def members(self) -> dict[str, Shape]:
         """A union's members under the labels an error's `loc` gives them."""
         if self.core["type"] == "tagged-union":
-            return {str(getattr(tag, "value", tag)): self._inner(each) for tag, each in self.core["choices"].items()}
+            known = {str(getattr(tag, "value", tag)): self._inner(each) for tag, each in self.core["choices"].items()}
+            return known | {name: shape for (tag, name), shape in self.chosen.items() if tag is self.tag}
         if self.core["type"] != "union":
             return {}
         members = {}
@@ -186,7 +195,7 @@ class Shape:
         if core["type"] in _LISTS:
             return self._inner(core.get("items_schema"))
         if core["type"] in _MAPPINGS:
-            return self._inner(core.get("values_schema"))
+            return self.fields.get(str(item)) or self._inner(core.get("values_schema"))
         if core["type"] == "json":
             return self._inner(core.get("schema")).step(item)
         if core["type"] == "named-tuple" and isinstance(item, int):
@@ -197,13 +206,20 @@ class Shape:
             if variadic is not None and item >= variadic:
                 return self._inner(items[variadic])
             return self._inner(items[item]) if item < len(items) else None
+        if core["type"] == "any":
+            return self._inner(None)
         return self.fields.get(str(item))
 
     def iter_options(self) -> Iterator[Shape]:
-        """What a value here may be of: the shape itself, of a union its members, and theirs."""
+        """What a value here may be of: the shape itself, of a union its members, and theirs.
+
+        Of an open union, last, a mapping with the tag and keys nothing is known of.
+        """
         if self.core["type"] in ("union", "tagged-union"):
             for member in self.members.values():
                 yield from member.iter_options()
+            if self.is_open:
+                yield self._inner({"type": "dict", "metadata": {TAG: self.tag}})
         else:
             yield self
 
@@ -215,8 +231,55 @@ class Shape:
     @property
     def discriminator(self) -> str | None:
         """The key that tells the members of a tagged union apart; None of any other shape."""
-        key = self.core.get("discriminator")
+        if self.core["type"] != "tagged-union":
+            return None
+        key = self.tag.key if self.tag is not None else self.core["discriminator"]
         return key if isinstance(key, str) else None
+
+    @property
+    def default_tag(self) -> Any:
+        """The member of a tagged union that is meant where none is named; None when one must be."""
+        return self.tag.default if self.tag is not None else None
+
+    def find_tag(self, value: Any) -> Any:
+        """The tag of an instance of a tagged union's member; None of anything else."""
+        if self.tag is not None:
+            return self.tag.name(value)
+        return getattr(value, self.discriminator, None) if self.discriminator is not None else None
+
+    def describe_tag(self) -> str:
+        """What names a member of a tagged union."""
+        return self._inner(self.tag.schema).describe() if self.tag is not None else describe_choices(list(self.members))
+
+    @property
+    def is_open(self) -> bool:
+        """True for a tagged union whose members are not all known."""
+        return self.core["type"] == "tagged-union" and self.tag is not None and self.tag.finder is not None
+
+    @property
+    def tag(self) -> Tag | None:
+        """What tells the members of the union apart that this is, or is a member of."""
+        return next((each["metadata"][TAG] for each in self.layers if TAG in each.get("metadata", {})), None)
+
+    def iter_unions(self) -> Iterator[Shape]:
+        """The tagged unions a value here may be of."""
+        if self.core["type"] == "tagged-union":
+            yield self
+        elif self.core["type"] == "union":
+            for member in self.members.values():
+                yield from member.iter_unions()
+
+    def narrow(self, value: Any) -> Shape:
+        """Of a tagged union the member that `value` names; the shape itself where it names none."""
+        key = self.discriminator
+        if key is None or not isinstance(value, Mapping):
+            return self
+        return self.members.get(str(value.get(key, self.default_tag)), self)
+
+    @cached_property
+    def has_open(self) -> bool:
+        """True when there is an open union at any depth."""
+        return any(shape.is_open for shape in self.iter_all())
 
     def iter_secrets(self, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
         """The paths within `value` that a secret type takes."""
@@ -237,16 +300,18 @@ class Shape:
     @cached_property
     def secret_names(self) -> frozenset[str]:
         """The keys of all fields, at any depth, that a secret type takes."""
-        names: set[str] = set()
+        return frozenset(name for shape in self.iter_all() for name, each in shape.fields.items() if each.is_secret)
+
+    def iter_all(self) -> Iterator[Shape]:
+        """The shape itself and all within it, each once."""
         seen: set[int] = set()
         pending = [self]
         while pending:
             shape = pending.pop()
             if id(shape.core) not in seen:
                 seen.add(id(shape.core))
-                names.update(name for name, each in shape.fields.items() if each.is_secret)
+                yield shape
                 pending += shape.iter_inner()
-        return frozenset(names)
 
     def iter_inner(self) -> Iterator[Shape]:
         """The shapes one level further in: of fields, members, items and values."""
@@ -266,7 +331,7 @@ class Shape:
         return ...
 
     def _inner(self, schema: Schema | None) -> Shape:
-        return Shape(schema or {"type": "any"}, self.definitions)
+        return Shape(schema or {"type": "any"}, self.definitions, self.chosen)
 
     def _label(self, schema: Schema) -> str:
         """The name pydantic-core gives a union's member."""

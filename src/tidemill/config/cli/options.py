@@ -159,10 +159,10 @@ def _list_options(mapping: _Mapping) -> list[Option]:
     if not shape.fields:
         return []
     described = describe_fields(find_class(shape)) if find_class(shape) is not None else {}
-    core = shape.core
-    names = [each["name"] for each in core["fields"]] if core["type"] == "dataclass-args" else list(core["fields"])
+    names = {key: name for name, key in shape.keys.items()}
     options = []
-    for name, (key, inner) in zip(names, shape.fields.items(), strict=True):
+    for key, inner in shape.fields.items():
+        name = names.get(key, key)
         own = default.get(key, ...) if isinstance(default, Mapping) else getattr(default, name, ...)
         value = inner.find_default() if own is ... else own
         options.append(Option((*mapping.path, key), inner, described.get(name, ""), value))
@@ -185,9 +185,9 @@ def _iter_inner(shape: Shape, path: KeyPath) -> Iterator[tuple[Shape, KeyPath, s
 
 def _find_label(member: Shape, union: Shape) -> str:
     """What tells a union's member from the others: its tag, else its class."""
-    tag = union.discriminator
-    if tag is not None and tag in member.fields:
-        return f", {tag} {' or '.join(map(str, member.fields[tag].choices))}"
+    if union.discriminator is not None:
+        tags = [tag for tag, each in union.members.items() if member.core in (one.core for one in each.iter_options())]
+        return f", {union.discriminator} {' or '.join(tags)}" if tags else ", another plug-in"
     cls = find_class(member)
     return f", {cls.__name__}" if cls is not None else ""
 

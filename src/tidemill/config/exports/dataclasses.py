@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
 from tidemill.config.coercion import ConfigRules
 from tidemill.config.layers.document import Document
+from tidemill.config.membership import name_member
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape
+from tidemill.config.shape import Shape, Shapes, enter
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError, Problem
 
@@ -29,10 +30,10 @@ def fill_dataclass(config: BaseModel, cls: type[T]) -> T:
     """
     if not dataclasses.is_dataclass(cls):
         raise ConfigError(f"expected a dataclass, got {describe_value(cls)}", hint="or give none: one is made then")
-    values, value = _to_fields(config), None
     checked: Any = Annotated[cls, ConfigRules()]
     adapter: TypeAdapter[T] = TypeAdapter(checked)
     shape = Shape.of(adapter.core_schema)
+    values, value = _to_fields(config, (shape,)), None
     problems: list[Problem] = []
     try:
         value = adapter.validate_python(values)
@@ -70,17 +71,26 @@ def _make_class(kind: type[BaseModel]) -> type[Any]:
     return made
 
 
-def _to_fields(value: Any) -> Any:
-    """Models and dataclasses as mappings of their fields, secrets as they are, all else as it is."""
+def _to_fields(value: Any, shapes: Shapes) -> Any:
+    """Models and dataclasses as mappings of their fields, secrets as they are, all else as it is.
+
+    Args:
+        shapes: what they are for: where that is a tagged union that the value is a member of, its tag is added.
+    """
     if isinstance(value, RootModel):
-        return _to_fields(value.root)
+        return _to_fields(value.root, shapes)
+    fields: dict[str, Any] | None = None
     if isinstance(value, BaseModel):
-        return {name: _to_fields(getattr(value, name)) for name in type(value).model_fields}
+        fields = {name: getattr(value, name) for name in type(value).model_fields}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value) if each.init}
+    if fields is not None:
+        return {name: _to_fields(each, enter(shapes, name)) for name, each in fields.items()} | name_member(
+            shapes, value
+        )
     if isinstance(value, (SecretStr, SecretBytes)):
         return value.get_secret_value()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _to_fields(getattr(value, each.name)) for each in dataclasses.fields(value) if each.init}
-    return _map_held(value, _to_fields)
+    return _map_held(value, partial(_to_fields, shapes=enter(shapes, 0)))
 
 
 def _map_held(value: Any, change: Callable[[Any], Any]) -> Any:

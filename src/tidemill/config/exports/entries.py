@@ -10,12 +10,23 @@ from datetime import timedelta
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, RootModel, SecretBytes, SecretStr
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    PydanticUndefinedAnnotation,
+    PydanticUserError,
+    RootModel,
+    SecretBytes,
+    SecretStr,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from tidemill.config.adapters import shape_of
 from tidemill.config.docstrings import describe_fields
+from tidemill.config.membership import name_member
 from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.config.shape import Shapes, enter
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.words import describe_value
 from tidemill.errors import ConfigError
@@ -61,8 +72,11 @@ class Exporter:
         self.describe = describe
         self.by_name = by_name
 
-    def export(self, value: Any, *, hidden: bool = False) -> Entry:
+    def export(self, value: Any, *, hidden: bool = False, shapes: Shapes = ()) -> Entry:
         """The entry of any value; `hidden` below a secret key.
+
+        Args:
+            shapes: what is expected there: a member of a tagged union is given with its tag.
 
         Raises:
             ConfigError: something in it has no form as plain data.
@@ -70,17 +84,17 @@ class Exporter:
         if isinstance(value, RootModel):
             return self.export(value.root, hidden=hidden)
         if isinstance(value, BaseModel):
-            return self._export_model(value, hidden)
+            return _put_tag(self._export_model(value, hidden), name_member(shapes, value))
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return Entry(dict(self._iter_fields(value, hidden)))
+            return _put_tag(Entry(dict(self._iter_fields(value, hidden))), name_member(shapes, value))
         if isinstance(value, Mapping):
-            items = ((_to_key(key), item) for key, item in value.items())
-            return Entry({key: self.export(item, hidden=hidden or is_secret_key(str(key))) for key, item in items})
+            return Entry(dict(self._iter_items(value, hidden, shapes)))
         if isinstance(value, Set):
-            entries = [self.export(item, hidden=hidden) for item in value]
+            entries = [self.export(item, hidden=hidden, shapes=enter(shapes, 0)) for item in value]
             return Entry(sorted(entries, key=lambda each: (str(type(each.value)), str(each.to_plain()))))
         if isinstance(value, (list, tuple)):
-            return Entry([self.export(item, hidden=hidden) for item in value])
+            items = enumerate(value)
+            return Entry([self.export(item, hidden=hidden, shapes=enter(shapes, index)) for index, item in items])
         return self._export_leaf(value, hidden)
 
     def _export_model(self, model: BaseModel, hidden: bool) -> Entry:
@@ -91,16 +105,17 @@ class Exporter:
         for name, field in type(model).model_fields.items():
             if not field.exclude and name in model.__dict__:
                 key, value = find_key(name, field), model.__dict__[name]
-                entry = self._export_field(model, name, value, hidden or is_secret_key(key))
+                entry = self._export_field(model, name, key, hidden or is_secret_key(key))
                 is_default = not _is_tag(field) and _is_default(model, field, value)
                 entries[key] = dataclasses.replace(entry, description=described.get(name, ""), is_default=is_default)
         more = self.export(model.__pydantic_extra__ or {}, hidden=hidden)
         return Entry(entries | more.value)
 
-    def _export_field(self, model: BaseModel, name: str, value: Any, hidden: bool) -> Entry:
+    def _export_field(self, model: BaseModel, name: str, key: str, hidden: bool) -> Entry:
         """The entry of a field; where its own values are no plain data, of what its serializer makes of them."""
+        value = model.__dict__[name]
         try:
-            return self.export(value, hidden=hidden)
+            return self.export(value, hidden=hidden, shapes=enter(_find_shapes(type(model)), key))
         except PydanticSerializationError:
             try:
                 dumped = model.model_dump(mode="json", include={name}, by_alias=False)
@@ -116,8 +131,15 @@ class Exporter:
         described = self._describe(type(value))
         for field in dataclasses.fields(value):
             if field.init:
-                entry = self.export(getattr(value, field.name), hidden=hidden or is_secret_key(field.name))
+                inner = enter(_find_shapes(type(value)), field.name)
+                held = getattr(value, field.name)
+                entry = self.export(held, hidden=hidden or is_secret_key(field.name), shapes=inner)
                 yield field.name, dataclasses.replace(entry, description=described.get(field.name, ""))
+
+    def _iter_items(self, value: Mapping[Any, Any], hidden: bool, shapes: Shapes) -> Iterator[tuple[Any, Entry]]:
+        for key, item in value.items():
+            is_hidden = hidden or is_secret_key(str(_to_key(key)))
+            yield _to_key(key), self.export(item, hidden=is_hidden, shapes=enter(shapes, key))
 
     def _export_leaf(self, value: Any, hidden: bool) -> Entry:
         if isinstance(value, (SecretStr, SecretBytes)):
@@ -144,6 +166,25 @@ def find_key(name: str, field: FieldInfo) -> str:
     if isinstance(alias, AliasChoices):
         alias = next((each for each in alias.choices if isinstance(each, str)), None)
     return alias if isinstance(alias, str) else name
+
+
+def _find_shapes(kind: type[Any]) -> Shapes:
+    """What the fields of a class are expected to be."""
+    try:
+        return (shape_of(kind),)
+    except (PydanticUserError, PydanticUndefinedAnnotation):  # a dataclass that no configuration can hold
+        return ()
+
+
+def _put_tag(entry: Entry, tag: Mapping[str, Any]) -> Entry:
+    """The entry of a member with its tag in front, which is never left out."""
+    if not tag or not isinstance(entry.value, dict):
+        return entry
+    first = {
+        key: dataclasses.replace(entry.value.get(key, Entry(name)), value=name, is_default=False)
+        for key, name in tag.items()
+    }
+    return dataclasses.replace(entry, value={**first, **entry.value, **first})
 
 
 def _to_plain(value: Any) -> Any:

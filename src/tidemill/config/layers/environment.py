@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from tidemill.config.layers.lookup import find_node
 from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shape import Shapes, enter, enter_path
 from tidemill.config.suggest import find_near
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
@@ -19,7 +19,7 @@ SEPARATOR = "__"
 def read_environment(
     prefix: str, environ: Mapping[str, str], shapes: Shapes, root: Node | None
 ) -> tuple[list[Override], list[Problem]]:
-    """What the variables `PREFIX__KEY__KEY` set, sections before what is in them; and those that name no key.
+    """What the variables `PREFIX__KEY__KEY` set, sections and tags before what is in them; and those that name no key.
 
     Case does not count. Under a mapping with free keys a name means the key that is there, else it is taken in lower
     case.
@@ -38,7 +38,7 @@ def read_environment(
             problems.append(Problem(f"sets what {found[path].name} sets", Place(label), path, hint="keep one of them"))
         else:
             found[path] = Override(path, environ[name], label, "environment")
-    return sorted(found.values(), key=lambda each: len(each.path)), problems
+    return sorted(found.values(), key=lambda each: (len(each.path), not _is_tag(each.path, shapes))), problems
 
 
 def _find_path(name: str, start: int, shapes: Shapes, root: Node | None) -> tuple[KeyPath | None, str]:
@@ -73,6 +73,12 @@ def _free_key(part: str, shapes: Shapes) -> str | int | None:
     if kinds & {"list", "tuple"} and part.isdecimal():
         return int(part)
     return part.lower() if part and kinds & {"dict", "any"} else None
+
+
+def _is_tag(path: KeyPath, shapes: Shapes) -> bool:
+    """Whether a union's member is named here."""
+    unions = (union for shape in enter_path(shapes, path[:-1]) for union in shape.iter_unions())
+    return any(union.discriminator == path[-1] for union in unions)
 
 
 def _fold(name: str) -> str:

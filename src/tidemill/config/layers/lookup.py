@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.config.paths import KeyPath
+from tidemill.config.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Sequence
 
 
@@ -56,3 +57,14 @@ def find_node(root: Node | None, path: Iterable[str | int]) -> Node | None:
             return None
         node = found[1]
     return node
+
+
+def expect(shapes: Shapes, root: Node | None, path: KeyPath) -> Shapes:
+    """What may be expected at `path`: of a tagged union what its member has that `root` names, if it has it."""
+    for index, item in enumerate(path):
+        narrowed = shapes
+        if any(shape.discriminator is not None for shape in shapes) and (node := find_node(root, path[:index])):
+            value = node.to_value()
+            narrowed = tuple(shape.narrow(value) for shape in shapes)
+        shapes = enter(narrowed, item) or enter(shapes, item)
+    return shapes

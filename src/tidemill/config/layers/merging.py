@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingType
 from dataclasses import replace
+from typing import Any
 
 from tidemill.config.layers.lookup import find_key
 from tidemill.config.paths import KeyPath
@@ -22,7 +24,9 @@ def merge(base: Node | None, over: Node, shapes: Shapes = ()) -> Node:
     if base is None:
         return over
     below, above = base.follow(), over.follow()
-    if not isinstance(below, Mapping) or not isinstance(above, Mapping) or _has_other_tag(below, above, shapes):
+    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
+        return replace(over, over=base)
+    if _has_other_tag(below, {key: node for key, (_, node) in above.pairs.items()}, shapes):
         return replace(over, over=base)
     pairs = dict(below.pairs)
     for key, (key_node, node) in above.pairs.items():
@@ -41,6 +45,9 @@ def merge(base: Node | None, over: Node, shapes: Shapes = ()) -> Node:
 def assign(root: Node | None, path: KeyPath, node: Node, shapes: Shapes = ()) -> Node:
     """`root` with `node` laid over what stands at `path`; mappings that are missing on the way are made.
 
+    Another tag of a tagged union replaces what other kinds of sources gave its mapping: of what was set beside it,
+    before or behind it, nothing is lost.
+
     Raises:
         LookupError: the path leads beyond a list's end, or into a scalar; of the item that is not there.
     """
@@ -53,6 +60,11 @@ def assign(root: Node | None, path: KeyPath, node: Node, shapes: Shapes = ()) ->
     if isinstance(target, Scalar) and target.value is None and isinstance(item, str):
         target = Mapping(0, 0, source=node.source, over=target)
     if isinstance(target, Mapping):
+        if not rest and _has_other_tag(target, {item: node}, shapes):
+            anew = _start_anew(target, node.source.kind)
+            target = replace(
+                anew, pairs={**anew.pairs, **{key: target.pairs[key] for key in target.pairs if key == item}}
+            )
         known = find_key(target, item)
         key_node, value = target.pairs[known] if known is not None else (None, None)
         written = _key_node(item if known is None else known, node.source)
@@ -71,10 +83,25 @@ def _key_node(item: str | int, source: Text) -> Scalar:
     return Scalar(0, 0, value=item, text=str(item), source=source)
 
 
-def _has_other_tag(below: Mapping, above: Mapping, shapes: Shapes) -> bool:
-    for shape in shapes:
-        tag = shape.discriminator
-        if tag is not None and tag in above.pairs:
-            old = below.pairs[tag][1].to_value() if tag in below.pairs else None
-            return bool(above.pairs[tag][1].to_value() != old)
+def _has_other_tag(below: Mapping, above: MappingType[Any, Node], shapes: Shapes) -> bool:
+    """Whether what `above` gives names another member of a tagged union than `below` does, or means without a tag."""
+    for union in (union for shape in shapes for union in shape.iter_unions()):
+        tag = union.discriminator
+        if tag is not None and tag in above:
+            old = below.pairs[tag][1].to_value() if tag in below.pairs else union.default_tag
+            return bool(above[tag].to_value() != old)
     return False
+
+
+def _start_anew(section: Mapping, kind: str) -> Mapping:
+    """The section with nothing but what sources of this kind gave: the others meant another member."""
+    kept = {key: (pair[0], node) for key, pair in section.pairs.items() if (node := _keep(pair[1], kind)) is not None}
+    return replace(section, pairs=kept, over=section)
+
+
+def _keep(node: Node, kind: str) -> Node | None:
+    """What of a value comes from sources of this kind; None when nothing does."""
+    if node.source.kind == kind:
+        return node
+    kept = _start_anew(node, kind) if isinstance(node, Mapping) else None
+    return kept if kept is not None and kept.pairs else None

@@ -18,10 +18,11 @@ from tidemill.config.layers.given import read_given
 from tidemill.config.layers.inclusion import Loader
 from tidemill.config.layers.interpolation import Interpolation
 from tidemill.config.layers.layer import Layer, compose_layer, layer_of
-from tidemill.config.layers.lookup import find_node
+from tidemill.config.layers.lookup import expect, find_node
 from tidemill.config.layers.merging import assign, merge
 from tidemill.config.layers.overrides import Override, explain_lookup, parse_override
 from tidemill.config.layers.targets import Targets
+from tidemill.config.membership import choose_members
 from tidemill.config.shape import Shape, Shapes, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node, Scalar, Text
@@ -62,14 +63,15 @@ def stack_document(sources: Sources, shape: Shape | None = None) -> Document:
     only = sources.files[0] if len(sources.files) == 1 else None
     if isinstance(only, Mapping) and sources.environment is None and not sources.overrides:
         return Document.from_value(dict(only))  # the very values, of whatever types
-    return _Stack((shape,) if shape is not None else ()).pile(sources)
+    return _Stack((shape,) if shape is not None else (), sources.folder).pile(sources)
 
 
 class _Stack:
     """One pass over the sources; what is wrong with one keeps none of the others from being looked at."""
 
-    def __init__(self, shapes: Shapes) -> None:
+    def __init__(self, shapes: Shapes, folder: Path) -> None:
         self.shapes = shapes
+        self.folder = folder
         self.targets = Targets()
         self.loader = Loader(self.targets)
         self.problems: list[Problem] = []
@@ -94,10 +96,16 @@ class _Stack:
         is_whole = self.loader.is_whole and self.is_whole
         if self.root is None and is_whole:  # there is no source, or only one that is empty
             self.root = MappingNode(0, 0, source=Text("", kind="python"))
+        self._choose_members()
         interpolation = Interpolation(self.root, self.shapes, self.targets)
         resolved = interpolation.resolve()
         problems = [*self.loader.problems, *self.problems, *interpolation.problems]
         return Document([*self.loader.layers, *self.layers], resolved, problems, is_whole=is_whole)
+
+    def _choose_members(self) -> None:
+        """Know the plug-ins that are named so far."""
+        value = self.root.to_value() if self.root is not None and any(each.has_open for each in self.shapes) else None
+        self.shapes = tuple(choose_members(each, value, {"folder": self.folder}) for each in self.shapes)
 
     def _lay(self, source: Source) -> None:
         """A file or a mapping over what there is."""
@@ -125,7 +133,8 @@ class _Stack:
 
     def _put(self, override: Override) -> None:
         """What was given outside the files over what there is."""
-        shapes = enter_path(self.shapes, override.path)
+        self._choose_members()
+        shapes = expect(self.shapes, self.root, override.path)
         node: Node | None
         if override.problem is not None:
             self.problems.append(override.problem)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidemill.config.layers.layer import explain_opening, layer_of
-from tidemill.config.layers.lookup import find_node, find_path
+from tidemill.config.layers.lookup import expect, find_node, find_path
 from tidemill.config.layers.references import Reference
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import is_secret_key, load_env, register_secret
@@ -56,7 +56,7 @@ class Targets:
         node = find_node(root, path)
         if node is not None:
             return path, node
-        value = _find_default(shapes, path)
+        value = _find_default(root, shapes, path)
         return None if value is ... else (path, _to_node(value))
 
     def explain(self, root: Node | None, shapes: Shapes, reference: Reference, folder: Path) -> UnresolvedError:
@@ -103,15 +103,15 @@ def _explain_file(path: Path) -> tuple[str, str]:
     return f"the file `{path.name}` was not there", "load again"
 
 
-def _find_default(shapes: Shapes, path: KeyPath) -> Any:
-    """The default that stands at `path`, within that of a field above it, too; `...` when there is none."""
-    for depth in range(len(path), 0, -1):
-        for shape in enter_path(shapes, path[:depth]):
-            value = shape.find_default()
-            for item in path[depth:]:
-                value = getattr(value, str(item), ...) if value is not ... else ...
-            if value is not ...:
-                return value
+def _find_default(root: Node | None, shapes: Shapes, path: KeyPath) -> Any:
+    """What stands at `path` in the default of the outermost field that no source gives; `...` when there is none."""
+    depth = next(n for n in range(1, len(path) + 1) if n == len(path) or find_node(root, path[:n]) is None)
+    for shape in expect(shapes, root, path[:depth]):
+        value = shape.find_default()
+        for item in path[depth:]:
+            value = value.get(item, ...) if isinstance(value, MappingType) else getattr(value, str(item), ...)
+        if value is not ...:
+            return value
     return ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tidemill.config.layers.document import Document
+from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.failures import SELF_SAID, Failure, find_failures
 from tidemill.config.report.mentions import find_mentioned
@@ -49,7 +50,8 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
 
 def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -> list[Problem]:
     """As `problems_from_validation`, for a `value` of `model` that stands in no file."""
-    document, shape = Document.from_value(value), Shape.of(model.__pydantic_core_schema__)
+    document = Document.from_value(value)
+    shape = choose_members(Shape.of(model.__pydantic_core_schema__), value)
     document.hide(shape.iter_secrets(value), shape.secret_names)
     return problems_from_validation(error, document, shape)
 
@@ -140,7 +142,8 @@ def _wrong_tag(error: Failure, document: Document) -> Problem:
     tag = str(error.context.get("discriminator", "")).strip("'")
     choices = list(error.walk.shape.members) if error.walk.shape else []
     if error.kind == "union_tag_not_found":
-        return problem_at(document, (*error.path, tag), f"missing key `{tag}` ({describe_choices(choices)})", key=True)
+        words = error.walk.shape.describe_tag() if error.walk.shape else ""
+        return problem_at(document, (*error.path, tag), f"missing key `{tag}` ({words})", key=True)
     got = error.context.get("tag", "")
     hint = suggest_choice(got, choices)
     path = (*error.path, tag)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from tidemill.config.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.layer import Layer
+from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.rendering import describe_problem, show_place
 from tidemill.config.report.validation import problems_from_validation
@@ -78,7 +79,7 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
     """
     is_text = isinstance(value, (str, bytes, bytearray)) and not parsed
     document = _read_json(value, name) if is_text else Document.from_value(value)
-    shape = shape_of(target)
+    shape = choose_members(shape_of(target), document.value)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     problems = [*document.problems]
     if document.root is None or document.root.broken:
@@ -93,7 +94,8 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
 
 def explain_value(error: ValidationError, model: type[BaseModel], value: Any, *, name: str = "$") -> list[Problem]:
     """What Pydantic found wrong with a `value` of `model`, whatever rules it went by; places as of `check_value`."""
-    document, shape = Document.from_value(value), Shape.of(model.__pydantic_core_schema__)
+    document = Document.from_value(value)
+    shape = choose_members(Shape.of(model.__pydantic_core_schema__), value)
     document.hide(shape.iter_secrets(value), shape.secret_names)
     return _explain(error, shape, document, name)
 

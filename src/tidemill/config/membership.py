@@ -1,0 +1,68 @@
+"""Members of tagged unions: those of open ones that only a value names, and what a value's own is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.shape import Shape, Shapes, enter
+from tidemill.config.tags import Tag
+
+Chosen = dict[tuple[Tag, str], Shape]
+
+
+def choose_members(shape: Shape, value: Any, context: Mapping[str, Any] | None = None) -> Shape:
+    """`shape`, knowing the members of its open unions that `value` names, and no others: their classes are loaded.
+
+    One that cannot be loaded stays unknown: validation says why.
+
+    Args:
+        context: what validators see; in its `folder` the modules of import paths are sought first.
+    """
+    if not shape.has_open:
+        return shape
+    chosen: Chosen = {}
+    folder = (context or {}).get("folder")
+    _gather(replace(shape, chosen={}), value, None if folder is None else Path(folder), chosen)
+    return replace(shape, chosen=chosen)
+
+
+def _gather(shape: Shape, value: Any, folder: Path | None, chosen: Chosen) -> None:
+    """Add to `chosen` what `value` and all within it name."""
+    for union in shape.iter_unions():
+        if (found := _find_member(union, value, folder, chosen)) is not None:
+            _gather(found, value, folder, chosen)
+    if isinstance(value, Mapping):
+        pairs = list(value.items())
+    else:
+        pairs = list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+    for key, item in pairs:
+        for inner in enter((shape,), key):
+            _gather(inner, item, folder, chosen)
+
+
+def _find_member(union: Shape, value: Any, folder: Path | None, chosen: Chosen) -> Shape | None:
+    """The member that `value` names, of an open union that does not know it; it is added to `chosen`."""
+    tag = union.tag
+    if tag is None or tag.finder is None or not isinstance(value, Mapping):
+        return None
+    name = value.get(tag.key, tag.default)
+    if not isinstance(name, str) or name in union.members:
+        return None
+    try:
+        member = Shape.of(tag.finder.find_schema(name, folder)).members[name]
+    except PydanticCustomError:
+        return None
+    chosen[tag, name] = replace(member, chosen=chosen)
+    return member
+
+
+def name_member(shapes: Shapes, value: Any) -> dict[str, Any]:
+    """The key and the tag of an instance of a tagged union's member; nothing of anything else."""
+    unions = (union for shape in shapes for union in shape.iter_unions() if union.tag is not None)
+    named = ((union.discriminator, union.find_tag(value)) for union in unions)
+    return next(({key: tag} for key, tag in named if key is not None and tag is not None), {})
