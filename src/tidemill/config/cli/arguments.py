@@ -18,7 +18,7 @@ from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
 from tidemill.config.shape import Shape, Shapes, enter
 from tidemill.config.suggest import find_near, list_names
-from tidemill.config.text.nodes import Node, Scalar, Text
+from tidemill.config.text.nodes import Scalar, Text
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.text.yaml import compose_yaml
 from tidemill.errors import Place, Problem
