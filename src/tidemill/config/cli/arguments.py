@@ -18,7 +18,7 @@ from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
 from tidemill.config.shape import Shape, Shapes, enter
 from tidemill.config.suggest import find_near, list_names
-from tidemill.config.text.nodes import Node, Scalar, Text
+from tidemill.config.text.nodes import Scalar, Text
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.text.yaml import compose_yaml
 from tidemill.errors import Place, Problem
@@ -199,7 +199,7 @@ class _Parser:
         path: KeyPath = near.path if near is not None else tuple(label.split("."))
         message = "an option begins with `--`" if name == f"-{label}" else f"unknown key `{label}`"
         problem = Problem(message, Place(name), path, hint=hint)
-        if near is None:
+        if near is None or len(near.path) != label.count(".") + 1:  # of another mapping, which may not be given at all
             self.found.problems.append(problem)
         else:
             self._break(near.path, problem)
@@ -233,7 +233,7 @@ class _Parser:
             return _override(first)
         if is_list(shapes):
             texts, items = [each.text for each in group], enter(shapes, 0)
-            if len(group) == 1 or is_list(items) or not any(_is_whole(text, ()) for text in texts):
+            if len(group) == 1 or is_list(items) or not any(map(_is_bracketed, texts)):
                 return Override(path, f"[{', '.join(_quote(text, items) for text in texts)}]", first.name)
         return Override(path, None, first.name, problem=_explain_repeated(group))
 
@@ -253,16 +253,21 @@ def _override(given: _Given) -> Override:
 
 
 def _is_whole(text: str, shapes: Shapes) -> bool:
-    """True of a text that stands for a whole list, not for one item of it."""
+    """True of a text that, given once, stands for a whole list, not for one item of it."""
     node, faults = compose_yaml(Text("", text, "override"))
-    if text.startswith(("@", "[", "${")) or faults or isinstance(node, SequenceNode):
+    if isinstance(node, SequenceNode) or (faults and _is_bracketed(text)):
         return True
-    return isinstance(node, Scalar) and node.value is None and any(shape.takes_null for shape in shapes)
+    is_null = isinstance(node, Scalar) and not faults and node.value is None
+    return text.startswith(("@", "${")) or (is_null and any(shape.takes_null for shape in shapes))
+
+
+def _is_bracketed(text: str) -> bool:
+    return text.lstrip().startswith("[")
 
 
 def _quote(text: str, shapes: Shapes) -> str:
     """One item as it stands in a list in YAML."""
-    node: Node | None = read_given(Text("", text, "override"), shapes)[0]
-    return (
-        json.dumps(node.value, ensure_ascii=False) if isinstance(node, Scalar) and isinstance(node.value, str) else text
-    )
+    node = read_given(Text("", text, "override"), shapes)[0]
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return json.dumps(node.value, ensure_ascii=False)
+    return text

@@ -64,19 +64,23 @@ def _explain(label: str, shapes: Shapes, options: Sequence[Option]) -> tuple[str
     above, inside = _find_above(parts, shapes)
     known = list(dict.fromkeys(name for option in _iter_options(inside) for name in option.fields))
     name = parts[min(len(above), len(parts) - 1)]
-    near = find_near(name, known)
-    if near is not None:
-        path = (*above, near)
-        inner = enter(inside, near)
-        words = inner[0].describe_field()
-        return f"did you mean `{spell_option(path)}`?{f'  ({words})' if words else ''}", Target(path, inner)
     elsewhere = [each for each in options if _fold(each.path[-1:]) == _fold((label,))]
+    if len({each.path for each in elsewhere}) > 1:
+        return f"did you mean {list_names(dict.fromkeys(each.name for each in elsewhere), ' or ')}?", None
     if elsewhere:
         path = elsewhere[0].path
-        is_one = len({each.path for each in elsewhere}) == 1 and not {KEY, INDEX} & set(path)
-        hint = f"did you mean {list_names(dict.fromkeys(each.name for each in elsewhere), ' or ')}?"
-        return hint, find_target(join_path(path), shapes) if is_one else None
+        target = find_target(join_path(path), shapes)
+        return _propose(path, elsewhere[0].shape), None if {KEY, INDEX} & set(path) else target
+    near = find_near(name, known)
+    if near is not None:
+        inner = enter(inside, near)
+        return _propose((*above, near), inner[0]), Target((*above, near), inner)
     return suggest(name, [spell_option((*above, each)) for each in known]), None
+
+
+def _propose(path: KeyPath, shape: Shape) -> str:
+    words = shape.describe_field()
+    return f"did you mean `{spell_option(path)}`?{f'  ({words})' if words else ''}"
 
 
 def _search(parts: tuple[str, ...], shapes: Shapes) -> Target | None:

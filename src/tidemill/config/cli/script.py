@@ -91,7 +91,7 @@ def _merge(model: type[T], sources: Sequence[Source], found: Arguments, environm
     try:
         value = load_config(model, *files, environment=environment, overrides=found.overrides)
     except ConfigError as error:
-        raise_problems([*found.problems, *error.problems] if error.problems else [])
+        raise_problems([*error.problems, *found.problems] if error.problems else [])
         raise
     raise_problems(found.problems)
     return value

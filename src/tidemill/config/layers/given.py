@@ -16,22 +16,26 @@ def read_given(source: Text, shapes: Shapes) -> tuple[Node | None, list[Fault]]:
     """The value that a given text stands for: YAML, but the text itself where only that fits.
 
     `7` is a number for a field that takes numbers, and the text `7` for one that takes texts alone; there a template
-    such as `Label: {{ text }}` needs no quotes.
+    such as `Label: {{ text }}` needs no quotes, and `fix #3` loses nothing.
     """
     root, faults = compose_yaml(source)
     options = [option for shape in shapes for option in shape.iter_options()]
     if not any(map(_is_word, options)):
         return root, faults
     if isinstance(root, Scalar) and not faults:
-        value = root.value
-        takes_null = any(shape.takes_null for shape in (*shapes, *options))
-        if root.style or isinstance(value, str) or (value is None and takes_null):
-            return root, []
-        if value is not None and any(_fits(value, option) for option in options):
+        is_all = source.content[root.start : root.stop] == source.content.strip()  # no comment, no anchor
+        if is_all and (root.style or _is_taken(root.value, (*shapes, *options))):
             return root, []
     elif any(_is_container(option) for option in options):
         return root, faults
     return Scalar(0, 0, value=source.content, text=source.content, source=source), []
+
+
+def _is_taken(value: Any, shapes: Shapes) -> bool:
+    """True of a value other than a text that one of `shapes` takes as it is."""
+    if value is None:
+        return any(shape.takes_null for shape in shapes)
+    return not isinstance(value, str) and any(_fits(value, shape) for shape in shapes)
 
 
 def _is_word(option: Shape) -> bool:

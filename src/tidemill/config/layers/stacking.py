@@ -138,8 +138,10 @@ class _Stack:
         node: Node | None
         if override.problem is not None:
             self.problems.append(override.problem)
-            is_given = find_node(self.root, override.path) is not None
-            node = None if is_given else Scalar(0, 0, broken=True, source=Text(override.name, kind=override.kind))
+            text = Text(override.name, kind=override.kind)
+            broken = Scalar(0, 0, broken=True, source=text)
+            self.layers.append(Layer(text, broken, (), override.path))
+            node = broken if find_node(self.root, override.path) is None else None
         elif override.file is not None:
             node = self._load(override.file, override)
             self.is_whole = self.is_whole and node is not None
