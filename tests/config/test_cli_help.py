@@ -86,8 +86,8 @@ warmup
   --warmup.steps  integer >= 1, required  [TRAIN__WARMUP__STEPS]
 
 last
-  --last.lr     number, default 2.0 (1.0 where `last` is given in part)  [TRAIN__LAST__LR]
-  --last.steps  integer >= 1, default 5 (required where `last` is given in part)  [TRAIN__LAST__STEPS]
+  --last.lr     number, default 2.0  [TRAIN__LAST__LR]
+  --last.steps  integer >= 1, default 5  [TRAIN__LAST__STEPS]
 
 models.KEY
   --models.KEY.lr     number, default 1.0  [TRAIN__MODELS__KEY__LR]

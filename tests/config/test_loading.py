@@ -228,7 +228,7 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
             "--set optim.lrr  unknown key `optim.lrr`; did you mean `optim.lr`?  (number > 0, default 0.0001)",
         ),
         ("opitm.lr=1", "--set opitm.lr  unknown key `opitm`; did you mean `optim`?  (mapping)"),
-        ("batch_size=0", "--set batch_size  `batch_size`: expected an integer >= 1, got 0"),
+        ("batch_size=0", "--set batch_size  `batch_size`: expected an integer >= 1, got 0; it overrides f:1:13"),
         ("stages.5.lr=1", "--set stages.5.lr  `stages` is a list of 2 and has no `5`; known: `0`, `1`"),
         ("stages.x=1", "--set stages.x  `stages` is a list of 2 and has no `x`; known: `0`, `1`"),
         ("optim.lr.x=1", "--set optim.lr.x  `optim.lr` is no mapping: nothing can be set below it; set it as a whole"),

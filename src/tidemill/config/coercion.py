@@ -38,6 +38,7 @@ from pydantic_core import CoreSchema
 
 from tidemill.config.concealing import conceal_errors
 from tidemill.config.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
+from tidemill.config.sections import Fill, can_fill
 from tidemill.config.words import TIGHT
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
@@ -106,6 +107,9 @@ class _Tightening:
             tight["config"] = {"extra_fields_behavior": "forbid", "allow_inf_nan": False} | given
             if kind == "typed-dict" and "extra_fields_behavior" not in given:
                 tight["extra_behavior"] = "forbid"
+        if kind == "default" and isinstance(schema.get("default"), BaseModel) and can_fill(tight["schema"]):
+            fill = Fill(schema["default"], tight["schema"])
+            tight["schema"] = _wrap(tight["schema"], "function-before", fill)
         if kind == "float" and not self.held:
             return {"allow_inf_nan": False} | tight
         return tight | _PRECISE if "microseconds_precision" in schema else tight
@@ -119,7 +123,10 @@ class _Tightening:
 
     def _tighten_reference(self, reference: dict[str, Any]) -> Any:
         """The reference with these rules; what it means has them, once, unless it is another model's own schema."""
-        definition: Any = self.handler.resolve_ref_schema(cast(CoreSchema, reference))
+        try:
+            definition: Any = self.handler.resolve_ref_schema(cast(CoreSchema, reference))
+        except LookupError:  # it is still being made, further out, and gets these rules there
+            return reference
         if (convert := _find_conversion(definition)) is not None:  # an enum, which others may refer to
             return reference if self.strict else _wrap(reference, *convert)
         if reference["schema_ref"] not in self.seen:

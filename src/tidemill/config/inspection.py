@@ -12,6 +12,7 @@ from tidemill.config.docstrings import describe_fields
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.lookup import expect, find_path, step
 from tidemill.config.layers.origins import Origin, origin_of
+from tidemill.config.members import iter_members
 from tidemill.config.membership import choose_members, name_member
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import MASK, is_secret_key, mask_value
@@ -96,15 +97,20 @@ class _Lister:
         self.document = document
         self.defaults = defaults
 
-    def iter_entries(self, shapes: Shapes, node: Node, path: KeyPath) -> Iterator[Entry]:
+    def iter_entries(self, shapes: Shapes, node: Node, path: KeyPath, default: Any = None) -> Iterator[Entry]:
+        """The values at and below `node`; what a section leaves out is what its `default` as a whole has."""
         target = node.follow()
         if isinstance(target, MappingNode):
-            fields = dict(_iter_fields(shapes, target)) if self.defaults else {}
+            held, tag = _keep_default(default, target, shapes)
+            fields = dict(_iter_fields(shapes, tag | target.to_value())) if self.defaults else {}
             for key, (_, value) in target.pairs.items():
-                yield from self.iter_entries(enter(shapes, key), value, (*path, key))
+                inner = enter(shapes, key)
+                whole = held[key] if key in held else next((each.find_default() for each in inner), None)
+                yield from self.iter_entries(inner, value, (*path, key), whole)
             for name, field in fields.items():
                 if step(target, name) is None:
-                    yield from self._iter_default(field.find_default(), (*path, name), (field,))
+                    value = held.get(name, field.find_default())
+                    yield from self._iter_default(value, (*path, name), (field,))
             if target.pairs or fields:
                 return
         elif isinstance(target, SequenceNode) and any(not _is_scalar(item) for item in target.items):
@@ -127,16 +133,25 @@ class _Lister:
             yield Entry(path, MASK if hidden else mask_value(_to_plain(value)), Origin())
 
 
-def _iter_fields(shapes: Shapes, node: MappingNode) -> Iterator[tuple[str, Shape]]:
+def _keep_default(default: Any, node: MappingNode, shapes: Shapes) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """What a section given as `node` keeps of its default, and the default's tag: nothing of another member's."""
+    if not isinstance(default, BaseModel):
+        return {}, {}
+    given, tag = node.to_value(), name_member(shapes, default)
+    is_kept = all(given.get(key, name) == name for key, name in tag.items())
+    return (dict(iter_members(default)), tag) if is_kept else ({}, {})
+
+
+def _iter_fields(shapes: Shapes, value: Any) -> Iterator[tuple[str, Shape]]:
     """The fields of what the mapping is; of several things it could be, none."""
-    options = [option for shape in shapes for option in _choose(shape, node) if option.fields]
+    options = [option for shape in shapes for option in _choose(shape, value) if option.fields]
     if len(options) == 1:
         yield from options[0].fields.items()
 
 
-def _choose(shape: Shape, node: MappingNode) -> Iterator[Shape]:
+def _choose(shape: Shape, value: Any) -> Iterator[Shape]:
     """What a value of `shape` is, as far as its tag says."""
-    member = shape.narrow(node.to_value()) if shape.discriminator is not None else shape
+    member = shape.narrow(value) if shape.discriminator is not None else shape
     if member is not shape or shape.discriminator is None:
         yield from member.iter_options()
 

@@ -63,6 +63,6 @@ def _find_member(union: Shape, value: Any, folder: Path | None, chosen: Chosen) 
 
 def name_member(shapes: Shapes, value: Any) -> dict[str, Any]:
     """The key and the tag of an instance of a tagged union's member; nothing of anything else."""
-    unions = (union for shape in shapes for union in shape.iter_unions() if union.tag is not None)
+    unions = (union for shape in shapes for union in shape.iter_unions())
     named = ((union.discriminator, union.find_tag(value)) for union in unions)
     return next(({key: tag} for key, tag in named if key is not None and tag is not None), {})

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from tidemill.config.cli.options import LISTS, Option, Section
 from tidemill.config.layers.environment import SEPARATOR
-from tidemill.config.paths import join_path
 from tidemill.config.secrets import MASK
 from tidemill.config.shape import Shape
 from tidemill.config.words import MAX_SHOWN, cut, describe_value
@@ -79,7 +78,7 @@ def _name(option: Option) -> Text:
 
 
 def _details(option: Option, environment: str | None) -> Text:
-    text = Text(", ".join(filter(None, [_describe_type(option.shape), _describe_default(option)])))
+    text = Text(", ".join(filter(None, [_describe_type(option.shape), _default_words(option, option.default)])))
     if environment is not None:
         text.append(f"  [{_find_variable(option, environment)}]", "dim")
     if option.description:
@@ -101,16 +100,6 @@ def _describe_type(shape: Shape) -> str:
 
 def _find_variable(option: Option, environment: str) -> str:
     return SEPARATOR.join([environment, *(str(item).upper() for item in option.path)])
-
-
-def _describe_default(option: Option) -> str:
-    """The default; of a key within a section that has one as a whole, the one of the key alone as well."""
-    own = option.shape.find_default()
-    given, alone = _default_words(option, option.default), _default_words(option, own)
-    if given == alone:
-        return given
-    other = alone.removeprefix("default ") or "another"
-    return f"{given} ({other} where `{join_path(option.path[:-1])}` is given in part)"
 
 
 def _default_words(option: Option, value: Any) -> str:
