@@ -93,7 +93,7 @@ def _measure(load: Callable[[], Any], path: Path, validate: Callable[[Any], Any]
 
 
 def measure_bomb(path: Path) -> dict[str, float]:
-    model: Any = create_model("Any", __base__=BaseModel, __config__=ConfigDict(extra="allow"))  # type: ignore[call-overload]
+    model: Any = create_model("Any", __base__=BaseModel, __config__=ConfigDict(extra="allow"))
     load = tm.load_config
     refused = False
 

@@ -70,24 +70,21 @@ def count_keys(value: Any) -> int:
 def write_alias_bomb(folder: Path) -> Path:
     """Ten aliases of ten of ten …: a billion texts in a kilobyte."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    for number in range(1, 9):
-        lines.append(f"a{number}: &a{number} [{_ten_times(f'*a{number - 1}', ', ')}]")
+    lines += [f"a{number}: &a{number} [{_ten_times(f'*a{number - 1}', ', ')}]" for number in range(1, 9)]
     return _write(folder / "aliases.yaml", lines)
 
 
 def write_reference_bomb(folder: Path) -> Path:
     """The same of references within texts."""
     lines = ["a0: xxxxxxxxxx"]
-    for number in range(1, 9):
-        lines.append(f"a{number}: '{_ten_times(_refer(number - 1))}'")
+    lines += [f"a{number}: '{_ten_times(_refer(number - 1))}'" for number in range(1, 9)]
     return _write(folder / "references.yaml", lines)
 
 
 def write_value_bomb(folder: Path) -> Path:
     """The same of references that are whole values."""
     lines = ["a0: [x, x, x, x, x, x, x, x, x, x]"]
-    for number in range(1, 9):
-        lines.append(f"a{number}: [{_ten_times(repr(_refer(number - 1)), ', ')}]")
+    lines += [f"a{number}: [{_ten_times(repr(_refer(number - 1)), ', ')}]" for number in range(1, 9)]
     return _write(folder / "values.yaml", lines)
 
 
