@@ -42,9 +42,10 @@ bench: $(INSTALLED)
 ideas: $(INSTALLED)
 	@$(BIN)/python benchmarks/ideas.py
 
-# What takes minutes and a server of its own: fails beyond its bounds.
+# What takes minutes, or a server of its own: fails beyond its bounds.
 proof: $(INSTALLED)
 	@$(BIN)/python benchmarks/proofs/s3_listing.py
+	@$(BIN)/python benchmarks/proofs/config_fuzz.py
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)

@@ -60,6 +60,9 @@ _ASSIGNMENT = re.compile(
 
 _TABLE = re.compile(r"""\s*\[+([\w.\-"' ]+)\]+\s*(?:#.*)?$""")
 
+_ALIKE = 0.8
+"""How alike a mistyped name of a secret is (`SequenceMatcher.ratio`)."""
+
 _registered: set[str] = set()
 _lock = threading.Lock()  # guards _registered
 
@@ -87,7 +90,9 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
     if words[-1].casefold() in _LAST_WORDS or any(known in folded for known in _NAMES):
         return True
     known = [*_NAMES, *("".join(filter(str.isalnum, each)).casefold() for each in also)]
-    return bool(difflib.get_close_matches(folded, known, n=1, cutoff=0.8))
+    size = len(folded)  # a much longer or shorter one cannot be as alike; difflib finds out with more work
+    near = [each for each in known if 2 * min(len(each), size) >= _ALIKE * (len(each) + size)]
+    return bool(difflib.get_close_matches(folded, near, n=1, cutoff=_ALIKE))
 
 
 def mask(text: str) -> str:

@@ -24,6 +24,7 @@ _FIELDS = ("model-field", "typed-dict-field", "dataclass-field", "named-tuple-fi
 _FUNCTIONS = ("function-before", "function-after", "function-wrap")
 _MODES = ("lax-or-strict", "json-or-python")
 _TRANSPARENT = frozenset({"default", "nullable", "model", "dataclass", "definitions", *_FIELDS, *_FUNCTIONS, *_MODES})
+_ANY: Schema = {"type": "any"}
 _LISTS = frozenset({"list", "deque", "set", "frozenset", "generator"})
 _MAPPINGS = frozenset({"dict", "ordered-dict", "frozen-dict", "counter"})
 
@@ -53,11 +54,13 @@ class Shape:
 
     Attributes:
         chosen: members of open unions that a value names, as `choose_members` found them.
+        inner: the shapes further in, by their schemas: a document asks for them at each of its values.
     """
 
     schema: Schema
     definitions: dict[str, Schema] = field(default_factory=dict)
     chosen: dict[tuple[Tag, str], Shape] = field(default_factory=dict)
+    inner: dict[int, Shape] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, schema: Schema) -> Shape:
@@ -107,12 +110,17 @@ class Shape:
             return [(each["name"], each) for each in core["fields"]]
         return list(core["fields"].items()) if core["type"] in ("model-fields", "typed-dict") else []
 
-    @cached_property
+    @property
     def members(self) -> dict[str, Shape]:
         """A union's members under the labels an error's `loc` gives them."""
+        if not self.chosen or self.core["type"] != "tagged-union":
+            return self._known_members
+        return self._known_members | {name: shape for (tag, name), shape in self.chosen.items() if tag is self.tag}
+
+    @cached_property
+    def _known_members(self) -> dict[str, Shape]:
         if self.core["type"] == "tagged-union":
-            known = {str(getattr(tag, "value", tag)): self._inner(each) for tag, each in self.core["choices"].items()}
-            return known | {name: shape for (tag, name), shape in self.chosen.items() if tag is self.tag}
+            return {str(getattr(tag, "value", tag)): self._inner(each) for tag, each in self.core["choices"].items()}
         if self.core["type"] != "union":
             return {}
         members = {}
@@ -219,7 +227,7 @@ class Shape:
             for member in self.members.values():
                 yield from member.iter_options()
             if self.is_open:
-                yield self._inner({"type": "dict", "metadata": {TAG: self.tag}})
+                yield Shape({"type": "dict", "metadata": {TAG: self.tag}}, self.definitions, self.chosen)
         else:
             yield self
 
@@ -331,7 +339,11 @@ class Shape:
         return ...
 
     def _inner(self, schema: Schema | None) -> Shape:
-        return Shape(schema or {"type": "any"}, self.definitions, self.chosen)
+        schema = schema or _ANY
+        shape = self.inner.get(id(schema))  # it holds the schema, so that no other gets the same id
+        if shape is None:
+            shape = self.inner[id(schema)] = Shape(schema, self.definitions, self.chosen)
+        return shape
 
     def _label(self, schema: Schema) -> str:
         """The name pydantic-core gives a union's member."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,12 @@ class Document:
             return True
         return any(path[: len(hidden)] == hidden for hidden in self._hidden)
 
+    def _starts_secret(self, path: KeyPath) -> bool:
+        """As `_is_secret_path`, below what is none: only the last item can make it one."""
+        if path and isinstance(path[-1], str) and is_secret_key(path[-1], self._secret_names):
+            return True
+        return path in self._hidden
+
     def hide(self, paths: Iterable[KeyPath], names: Iterable[str] = ()) -> None:
         """Treat what stands at `paths`, and under keys of these `names`, as secrets."""
         self._hidden += [self.resolve(path) for path in paths]
@@ -259,22 +265,24 @@ class Document:
     def _secrets(self) -> list[Node]:
         """The nodes to hide, those that others were laid over included, in their texts' order."""
         roots = ((layer.root, layer.at) for layer in self.layers if layer.root is not None)
-        found = (node for root, at in roots for node in self._iter_secrets(root, at))
+        found = (node for root, at in roots for node in self._iter_secrets(root, at, self._is_secret_path(at)))
         return sorted(found, key=lambda each: each.outer)
 
-    def _iter_secrets(self, node: Node, path: KeyPath) -> Iterator[Node]:
+    def _iter_secrets(self, node: Node, path: KeyPath, is_secret: bool) -> Iterator[Node]:
         """Those at and below `path`, outermost only; a bool or a null is no secret."""
         target = node.follow()
-        if self._is_secret_path(path):
+        if is_secret:
             empty = isinstance(target, Scalar) and (not target.text or isinstance(target.value, bool))
             if not empty or target.broken or target.outer < target.start:
                 yield target
         elif isinstance(target, MappingNode):
             for key, value in [*((key, pair[1]) for key, pair in target.pairs.items()), *target.repeated]:
-                yield from self._iter_secrets(value, (*path, key))
+                inner = (*path, key)
+                yield from self._iter_secrets(value, inner, self._starts_secret(inner))
         elif isinstance(target, Sequence):
             for index, item in enumerate(target.items):
-                yield from self._iter_secrets(item, (*path, index))
+                inner = (*path, index)
+                yield from self._iter_secrets(item, inner, self._starts_secret(inner))
 
     def _register_secrets(self) -> None:
         """Have the texts of secret keys masked wherever else they occur."""
@@ -283,31 +291,31 @@ class Document:
                 register_secret(text)
 
     def _iter_secret_texts(self) -> Iterator[str]:
-        for text in _iter_texts(self.value, (), self._is_secret_path):
+        for text in self._iter_texts(self.value, (), self._is_secret_path(())):
             yield text.strip()
         for node in self._secrets:
             if isinstance(node, Scalar):
                 yield node.text.strip()
 
+    def _iter_texts(self, value: Any, path: KeyPath, is_secret: bool) -> Iterator[str]:
+        """The texts of all secrets at and below `path`."""
+        if isinstance(value, str):
+            if is_secret:
+                yield value
+        elif isinstance(value, (Mapping, list, tuple)):
+            for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+                inner = (*path, key)
+                yield from self._iter_texts(item, inner, is_secret or self._starts_secret(inner))
+
 
 _QUOTED = re.compile("`([^`]+)`")
+
+
 _COMMENT = re.compile(r"[ \t]+#[^\r\n]*")
 
 
 def _hide_either(one: str, other: str) -> str:
     return "*" if "*" in (one, other) else one
-
-
-def _iter_texts(value: Any, path: KeyPath, wanted: Callable[[KeyPath], bool]) -> Iterator[str]:
-    if isinstance(value, str):
-        if wanted(path):
-            yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _iter_texts(item, (*path, key), wanted)
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _iter_texts(item, (*path, index), wanted)
 
 
 def _find_child(value: Any, item: str | int) -> tuple[bool, Any]:

@@ -52,7 +52,7 @@ class Loader:
         if isinstance(root, Scalar) and root.value is None:  # an empty file sets nothing
             root = Mapping(root.start, root.stop, source=layer.text)
         if root is not None:
-            root = self._expand(root, shapes, at, chain)
+            root = self._expand(root, shapes, at, chain) if _names_files(root) else root
         else:
             self.is_whole = False
         self.layers.append(replace(layer, at=at))
@@ -121,6 +121,13 @@ class Loader:
 
 def _refuse(message: str, hint: str = "") -> NoReturn:
     raise ConfigError(message, problems=[Problem(message, hint=hint)])
+
+
+def _names_files(node: Node) -> bool:
+    """Whether any mapping may include others; what an alias stands for is left as it is."""
+    if isinstance(node, Mapping):
+        return INCLUDE in node.pairs or any(_names_files(value) for _, value in node.pairs.values())
+    return isinstance(node, Sequence) and any(map(_names_files, node.items))
 
 
 def _may_include(shapes: Shapes, at: KeyPath) -> bool:

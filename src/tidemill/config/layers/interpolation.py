@@ -47,7 +47,9 @@ class Interpolation:
 
     def resolve(self) -> Node | None:
         """The tree without references; a text with one that stands for nothing is broken."""
-        return self.resolve_node(self.root, (), self.shapes) if self.root is not None else None
+        if self.root is None or not _holds_references(self.root, set()):
+            return self.root
+        return self.resolve_node(self.root, (), self.shapes)
 
     def resolve_node(self, node: Node, path: KeyPath, shapes: Shapes) -> Node:
         """As `resolve`, of the node at `path`."""
@@ -193,6 +195,20 @@ def expand_text(node: Scalar, targets: Targets) -> tuple[str, list[Problem]]:
 
 def _size_of(inner: Iterable[Node]) -> int:
     return 1 + sum(node.size for node in inner)
+
+
+def _holds_references(node: Node, seen: set[int]) -> bool:
+    """Whether there is anything to put in below `node`; an alias's target, in `seen`, is looked at once."""
+    if isinstance(node, Alias):
+        if id(node.target) in seen:
+            return False
+        seen.add(id(node.target))
+        return _holds_references(node.target, seen)
+    if isinstance(node, Mapping):
+        return any(_holds_references(each, seen) for _, each in node.pairs.values())
+    if isinstance(node, Sequence):
+        return any(_holds_references(each, seen) for each in node.items)
+    return isinstance(node, Scalar) and _may_refer(node)
 
 
 def _may_refer(node: Scalar) -> bool:

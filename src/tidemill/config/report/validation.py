@@ -40,7 +40,7 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
         shape: of the type that was validated; its secrets were hidden in the document.
     """
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]
-    mistyped = {_mistyped_for(each) for each in settled if each.kind in _UNKNOWN_KEY}
+    mistyped = {(*each.path[:-1], _find_meant(each, document)) for each in settled if each.kind in _UNKNOWN_KEY}
     settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
     if not document.is_whole:
         settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
@@ -102,19 +102,22 @@ def _unknown_key(error: Failure, document: Document) -> Problem:
         name = describe_value(error.value)
     place = document.place(error.path, key=True)
     known = error.walk.parent.fields if error.walk.parent else {}
-    given = document.find_value(tuple(above))
-    unused = [each for each in known if not (isinstance(given, Mapping) and each in given)]
-    near = find_near(str(name), unused) or find_near(str(name), known)
+    near = _find_meant(error, document)
     hint = suggest(str(name), known)
-    in_text = place is not None and place.line > 0
     if near is not None:
-        hint = f"did you mean `{near if in_text else join_path((*document.resolve(tuple(above)), near))}`?"
+        hint = f"did you mean `{_name_key((*above, near), place, document)}`?"
         if words := known[near].describe_field():
             hint += f"  ({words})"
-    shown = str(name) if in_text else join_path((*document.resolve(tuple(above)), name))
+    shown = _name_key((*above, name), place, document)
     if document.is_secret(tuple(above)):  # a secret may have been taken for a key
         shown, hint = "***", ""
     return Problem(f"unknown key `{cut(shown)}`", place, error.path, hint=hint)
+
+
+def _name_key(path: KeyPath, place: Place | None, document: Document) -> str:
+    """A key by itself where it stands in a text, else with the path to it."""
+    in_text = place is not None and place.line > 0
+    return str(path[-1]) if in_text else join_path((*document.resolve(path[:-1]), path[-1]))
 
 
 def _wrong_key(error: Failure, document: Document) -> Problem:
@@ -124,11 +127,14 @@ def _wrong_key(error: Failure, document: Document) -> Problem:
     return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
 
 
-def _mistyped_for(error: Failure) -> KeyPath | None:
+def _find_meant(error: Failure, document: Document) -> str | None:
+    """The field that a mistyped key stands for: rather one that is not given, and of those one that must be."""
     *above, name = error.path
     known = error.walk.parent.fields if error.walk.parent else {}
-    near = find_near(str(name), known)
-    return (*above, near) if near is not None else None
+    given = document.find_value(tuple(above))
+    unused = [each for each in known if not (isinstance(given, Mapping) and each in given)]
+    needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
+    return find_near(str(name), needed) or find_near(str(name), unused) or find_near(str(name), known)
 
 
 def _missing_key(error: Failure, document: Document) -> Problem:
@@ -141,13 +147,33 @@ def _missing_key(error: Failure, document: Document) -> Problem:
 def _wrong_tag(error: Failure, document: Document) -> Problem:
     tag = str(error.context.get("discriminator", "")).strip("'")
     choices = list(error.walk.shape.members) if error.walk.shape else []
+    given = error.value if isinstance(error.value, Mapping) else {}
+    path = (*error.path, tag)
     if error.kind == "union_tag_not_found":
         words = error.walk.shape.describe_tag() if error.walk.shape else ""
-        return problem_at(document, (*error.path, tag), f"missing key `{tag}` ({words})", key=True)
-    got = error.context.get("tag", "")
+        typo = _find_mistyped_tag(tag, given, error)
+        if typo is not None:
+            return _mistyped_tag(path, typo, document, words)
+        return problem_at(document, path, f"missing key `{tag}` ({words})", key=True)
+    got = given.get(tag, error.context.get("tag"))  # the context has it as text: null as `None`
     hint = suggest_choice(got, choices)
-    path = (*error.path, tag)
     return problem_at(document, path, f"expected {describe_choices(choices)}, got {describe_value(got)}", hint=hint)
+
+
+def _find_mistyped_tag(tag: str, given: Mapping[str, Any], error: Failure) -> str | None:
+    """The key that was meant to be the tag: one that no member has."""
+    members = error.walk.shape.members.values() if error.walk.shape else ()
+    known = {name for member in members for name in member.fields}
+    return find_near(tag, [str(key) for key in given if key not in known])
+
+
+def _mistyped_tag(path: KeyPath, typo: str, document: Document, words: str) -> Problem:
+    written = (*path[:-1], typo)
+    place = document.place(written, key=True)
+    shown, meant = _name_key(written, place, document), _name_key(path, place, document)
+    if document.is_secret(path[:-1]):  # a secret may have been taken for a key
+        return Problem("unknown key `***`", place, written)
+    return Problem(f"unknown key `{cut(shown)}`", place, written, hint=f"did you mean `{meant}`?  ({words})")
 
 
 def _said(error: Failure, document: Document) -> Problem:

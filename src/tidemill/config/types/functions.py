@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pkgutil
 import re
 import symtable
@@ -47,7 +48,7 @@ def import_object(path: str, folder: Path | None = None) -> Any:
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *attributes.split("."))):
         raise _path_error(f"expected an import path {_FORM}, got `{path}`", _suggest_form(path, folder))
     if folder is not None:
-        _make_importable(folder, module_name.partition(".")[0])
+        _make_importable(folder, module_name)
     found: Any = _import_module(module_name, path, folder)
     walked = module_name
     offset = len(module_name) + 1
@@ -226,7 +227,7 @@ def _suggest_form(path: str, folder: Path | None) -> str:
     if not dot or ":" in path or not all(part.isidentifier() for part in path.split(".")):
         return ""
     if folder is not None:
-        _make_importable(folder, module_name.partition(".")[0])
+        _make_importable(folder, module_name)
     try:
         known = importlib.util.find_spec(module_name) is not None
     except (ImportError, ValueError, AttributeError):
@@ -244,21 +245,30 @@ def _path_error(message: str, hint: str, offset: int = 0, length: int = 0) -> Py
 _importable: set[str] = set()
 
 
-def _make_importable(folder: Path, top: str) -> None:
+def _make_importable(folder: Path, module_name: str) -> None:
     entry = str(folder.resolve())
+    top = module_name.partition(".")[0]
     _importable.add(entry)
     if entry not in sys.path or sys.path[0] in _importable - {entry}:
         sys.path[:] = [entry, *(other for other in sys.path if other != entry)]
-    importlib.invalidate_caches()
-    loaded = sys.modules.get(top)
-    origin = getattr(loaded, "__file__", None)
-    if origin is None or not any((Path(entry) / name).exists() for name in (f"{top}.py", top)):
+    home = _find_home(sys.modules.get(top))
+    if module_name in sys.modules and home == entry:
         return
-    parent = Path(origin).parent
-    home = str(parent.parent if Path(origin).name == "__init__.py" else parent)
-    if home != entry and home in _importable:
+    importlib.invalidate_caches()
+    if not home or home == entry or not any((Path(entry) / name).exists() for name in (f"{top}.py", top)):
+        return
+    if home in _importable:
         for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
             del sys.modules[name]
+
+
+def _find_home(module: ModuleType | None) -> str:
+    """The folder that a top module was imported from; empty when it is from no file."""
+    origin: str | None = getattr(module, "__file__", None)
+    if origin is None:
+        return ""
+    parent, name = os.path.split(origin)
+    return os.path.dirname(parent) if name == "__init__.py" else parent
 
 
 Function = Annotated[
