@@ -38,6 +38,8 @@ _NAMES = (
 )
 _COUNTS = frozenset({"max", "min", "n", "num"})
 """What a number of tokens begins with, which no credential does."""
+_MARKERS = frozenset("pad eos bos unk sep cls mask stop start end special image audio video prefix suffix middle".split())
+"""What the name of a tokenizer's own token says before `token` (`pad_token`, of Hugging Face's tokenizers)."""
 _LAST_WORDS = frozenset({"secret", "secrets", "token", "pwd", "cookie", "auth"})
 
 _FORMS = re.compile(
@@ -85,7 +87,7 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
     """
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     folded = "".join(words).casefold()
-    if not words or (words[0].casefold() in _COUNTS and words[-1].casefold() in ("token", "tokens")):
+    if not words or (words[-1].casefold() in ("token", "tokens") and _is_of_text(words)):
         return False
     if words[-1].casefold() in _LAST_WORDS or any(known in folded for known in _NAMES):
         return True
@@ -93,6 +95,11 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
     size = len(folded)  # a much longer or shorter one cannot be as alike; difflib finds out with more work
     near = [each for each in known if 2 * min(len(each), size) >= _ALIKE * (len(each) + size)]
     return bool(difflib.get_close_matches(folded, near, n=1, cutoff=_ALIKE))
+
+
+def _is_of_text(words: Sequence[str]) -> bool:
+    """Whether the words of a name that ends in `token` say that it is one a model reads, or how many."""
+    return words[0].casefold() in _COUNTS or (len(words) > 1 and words[-2].casefold() in _MARKERS)
 
 
 def mask(text: str) -> str:
