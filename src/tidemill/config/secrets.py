@@ -38,7 +38,9 @@ _NAMES = (
 )
 _COUNTS = frozenset({"max", "min", "n", "num"})
 """What a number of tokens begins with, which no credential does."""
-_MARKERS = frozenset("pad eos bos unk sep cls mask stop start end special image audio video prefix suffix middle".split())
+_MARKERS = frozenset(
+    {"bos", "cls", "end", "eos", "image", "mask", "pad", "prefix", "sep", "special", "start", "stop", "unk"}
+)
 """What the name of a tokenizer's own token says before `token` (`pad_token`, of Hugging Face's tokenizers)."""
 _LAST_WORDS = frozenset({"secret", "secrets", "token", "pwd", "cookie", "auth"})
 
