@@ -12,8 +12,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FULL = (("calls.py",), ("memory.py",), ("streams.py",))
-QUICK = (("calls.py", "--quick"), ("memory.py", "--scale", "0.02"), ("streams.py", "--quick"))
+FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",))
+QUICK = (
+    ("calls.py", "--quick"),
+    ("memory.py", "--scale", "0.02"),
+    ("streams.py", "--quick"),
+    ("config_load.py", "--rounds", "1"),
+)
 
 
 def main() -> None:

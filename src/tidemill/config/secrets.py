@@ -95,7 +95,7 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
         return True
     known = [*_NAMES, *("".join(filter(str.isalnum, each)).casefold() for each in also)]
     size = len(folded)  # a much longer or shorter one cannot be as alike; difflib finds out with more work
-    near = [each for each in known if 2 * min(len(each), size) >= _ALIKE * (len(each) + size)]
+    near = [each for each in known if 2 * min(len(each), size) / (len(each) + size) >= _ALIKE]
     return bool(difflib.get_close_matches(folded, near, n=1, cutoff=_ALIKE))
 
 
