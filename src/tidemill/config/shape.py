@@ -117,6 +117,14 @@ class Shape:
             return self._known_members
         return self._known_members | {name: shape for (tag, name), shape in self.chosen.items() if tag is self.tag}
 
+    @property
+    def alternatives(self) -> list[Shape]:
+        """A union's members; their labels cost much to find out, which only an error's `loc` needs."""
+        if self.core["type"] == "tagged-union":
+            return list(self.members.values())
+        choices = self.core["choices"] if self.core["type"] == "union" else ()
+        return [self._inner(choice[0] if isinstance(choice, tuple) else choice) for choice in choices]
+
     @cached_property
     def _known_members(self) -> dict[str, Shape]:
         if self.core["type"] == "tagged-union":
@@ -144,7 +152,7 @@ class Shape:
             names = core["cls"].__members__ if has_rules(self.layers) else ()
             return values + [name for name in names if name not in values]
         if core["type"] == "union":
-            return [choice for member in self.members.values() for choice in member.choices]
+            return [choice for member in self.alternatives for choice in member.choices]
         return []
 
     @cached_property
@@ -152,12 +160,12 @@ class Shape:
         """True for `SecretStr` and its like, and for a union with one."""
         if any(_keeps_secret(layer) for layer in self.layers):
             return True
-        return any(member.is_secret for member in self.members.values()) if self.core["type"] == "union" else False
+        return any(member.is_secret for member in self.alternatives) if self.core["type"] == "union" else False
 
     def describe(self) -> str:
         """What is expected, as `an integer >= 1`; empty when any value is."""
         if self.core["type"] in ("union", "tagged-union") and "custom_error_type" not in self.core:
-            words = dict.fromkeys(member.describe() for member in self.members.values())
+            words = dict.fromkeys(member.describe() for member in self.alternatives)
             return " or ".join(filter(None, words))
         return describe_words(self.layers)
 
@@ -224,7 +232,7 @@ class Shape:
         Of an open union, last, a mapping with the tag and keys nothing is known of.
         """
         if self.core["type"] in ("union", "tagged-union"):
-            for member in self.members.values():
+            for member in self.alternatives:
                 yield from member.iter_options()
             if self.is_open:
                 yield Shape({"type": "dict", "metadata": {TAG: self.tag}}, self.definitions, self.chosen)
@@ -274,7 +282,7 @@ class Shape:
         if self.core["type"] == "tagged-union":
             yield self
         elif self.core["type"] == "union":
-            for member in self.members.values():
+            for member in self.alternatives:
                 yield from member.iter_unions()
 
     def narrow(self, value: Any) -> Shape:
@@ -294,7 +302,7 @@ class Shape:
         if self.is_secret:
             yield path
         elif self.core["type"] in ("union", "tagged-union"):
-            for member in self.members.values():
+            for member in self.alternatives:
                 yield from member.iter_secrets(value, path)
         elif isinstance(value, Mapping):
             for key, item in value.items():
@@ -324,7 +332,7 @@ class Shape:
     def iter_inner(self) -> Iterator[Shape]:
         """The shapes one level further in: of fields, members, items and values."""
         yield from self.fields.values()
-        yield from self.members.values()
+        yield from self.alternatives
         for name in ("items_schema", "keys_schema", "values_schema"):
             inner = self.core.get(name, ())
             yield from map(self._inner, inner if isinstance(inner, list) else [inner] if inner else [])
