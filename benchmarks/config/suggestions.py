@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from planted_schema import mistype
 from planted_words import CHOICES, ENGLISH, NAMES, draw_names
 from tables import render_table
-from tidemill.config.suggest import find_near
+from tidemill.config.wording.suggest import find_near
 
 TRIALS = 4_000
 LENGTHS = (2, 3, 4, 5, 6, 7)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tidemill.config.cli.script import cli as cli
     from tidemill.config.loading import load_config as load_config
     from tidemill.config.model import Config as Config
-    from tidemill.config.schema import json_schema as json_schema
+    from tidemill.config.schemas.json_schema import json_schema as json_schema
     from tidemill.data.merging import merge_states as merge_states
     from tidemill.errors import BudgetError as BudgetError
     from tidemill.errors import CallError as CallError
@@ -60,7 +60,7 @@ _HOMES = {
     "config.cli.script": "cli",
     "config.loading": "load_config",
     "config.model": "Config",
-    "config.schema": "json_schema",
+    "config.schemas.json_schema": "json_schema",
     "data.merging": "merge_states",
     "errors": _ERRORS,
     "job": "Job load_job",

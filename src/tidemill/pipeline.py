@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, overload
 
-from tidemill.config.descriptions import fingerprint_json
-from tidemill.config.suggest import find_near
+from tidemill.config.objects.descriptions import fingerprint_json
+from tidemill.config.wording.suggest import find_near
 from tidemill.data.fingerprints import are_same_nodes, describe_node
 from tidemill.data.hooks import After, Before, HookedStep, HookHandle, Hooks, StepHooks, bind_hooks, pad_hooks
 from tidemill.data.nodes.node import Node, step_names

@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from tidemill.config.adapters import shape_of
 from tidemill.config.cli.completion import SHELLS, render_completion
 from tidemill.config.cli.options import list_sections
 from tidemill.config.cli.script import cli
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.model import Config
 
 

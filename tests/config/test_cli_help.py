@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr, create_model
 from typing_extensions import TypedDict
 
-from tidemill.config.adapters import shape_of
 from tidemill.config.cli.options import list_sections
 from tidemill.config.cli.script import cli
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.model import Config
 
 

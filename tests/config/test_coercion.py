@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from typing_extensions import TypedDict
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.types.durations import Duration

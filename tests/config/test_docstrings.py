@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from typing_extensions import TypedDict
 
-from tidemill.config.docstrings import describe_class, describe_fields
 from tidemill.config.model import Config
+from tidemill.config.schemas.docstrings import describe_class, describe_fields
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ def test_what_is_given_is_the_callers_own() -> None:
 def test_the_parser_is_loaded_only_for_a_section() -> None:
     program = (
         "import sys, tidemill as tm\n"
-        "from tidemill.config.docstrings import describe_fields\n"
+        "from tidemill.config.schemas.docstrings import describe_fields\n"
         "class A(tm.Config):\n    size: int = 1\n"
         "tm.load_config(A, {'size': 2}), describe_fields(A)\n"
         "assert 'griffe' not in sys.modules"

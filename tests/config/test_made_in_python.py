@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, Valid
 from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, validate_document
 from tidemill.config.model import Config
-from tidemill.config.words import plain
+from tidemill.config.wording.words import plain
 from tidemill.errors import ConfigError
 
 

@@ -15,8 +15,8 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import Field, SecretStr
 
-from tidemill.config.adapters import shape_of
 from tidemill.config.cli.options import list_sections
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import explain_key, list_entries
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.stacking import Sources
@@ -24,8 +24,8 @@ from tidemill.config.loading import load_config, load_document, load_with_origin
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
 from tidemill.config.report.values import check_value
-from tidemill.config.schema import json_schema
-from tidemill.config.types.plugins import Plugins
+from tidemill.config.schemas.json_schema import json_schema
+from tidemill.config.unions.plugins import Plugins
 from tidemill.errors import ConfigError
 
 GROUP = "tidemill_test.optimizers"
@@ -91,7 +91,7 @@ LION = '''
 from typing import Annotated
 from pydantic import Field, SecretStr
 from test_plugins import GROUP, Optimizer
-from tidemill.config.types.plugins import Plugins
+from tidemill.config.unions.plugins import Plugins
 
 class Lion(Optimizer):
     """Evolved sign momentum."""

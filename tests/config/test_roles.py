@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 import tidemill as tm
-from tidemill.config.descriptions import describe_value, fingerprint_json
+from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime, result_fields
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model

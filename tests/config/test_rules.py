@@ -49,14 +49,14 @@ from pydantic import (
 from pydantic.types import UuidVersion
 from pydantic_core import core_schema
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.layers.document import Document
 from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
-from tidemill.config.patterns import describe_pattern
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
 from tidemill.config.types.unique import Unique
+from tidemill.config.wording.patterns import describe_pattern
 
 
 class Colour(enum.Enum):

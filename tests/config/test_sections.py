@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import ConfigDict, Field
 
-from tidemill.config.adapters import shape_of
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import list_entries
 from tidemill.config.layers.stacking import Sources
 from tidemill.config.loading import load_config, load_document
 from tidemill.config.model import Config
-from tidemill.config.types.tagged import Tagged
+from tidemill.config.unions.tagged import Tagged
 from tidemill.errors import ConfigError
 
 

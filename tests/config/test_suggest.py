@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.config.suggest import count_edits, find_near
+from tidemill.config.wording.suggest import count_edits, find_near
 
 FIELDS = ["lr", "seed", "batch_size", "num_epochs", "max_lr", "min_lr", "top_k"]
 

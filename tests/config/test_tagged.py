@@ -19,8 +19,8 @@ from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, load_with_origins, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
-from tidemill.config.schema import json_schema
-from tidemill.config.types.tagged import Tagged
+from tidemill.config.schemas.json_schema import json_schema
+from tidemill.config.unions.tagged import Tagged
 from tidemill.errors import ConfigError
 
 

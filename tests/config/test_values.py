@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.model import Config
 from tidemill.config.report.values import Checked, check_value, explain_value, render_lines, to_json_path
 from tidemill.errors import Place, Problem

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 import tidemill as tm
-from tidemill.config.descriptions import fingerprint_json
+from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.nodes.across import Batch, Shuffle, Take
 from tidemill.data.nodes.node import Node

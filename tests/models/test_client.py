@@ -19,7 +19,7 @@ import pytest
 from labels import GOOD, Label
 
 import tidemill as tm
-from tidemill.config.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_value
 from tidemill.models.messages import Message
 from tidemill.models.steps.generate import Generate
 from tidemill.testing import Fault, Faults, FaultServer

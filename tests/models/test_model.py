@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import tidemill as tm
-from tidemill.config.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_value
 from tidemill.models.model import PROVIDERS
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from tidemill.calls.limits import PICO_USD_PER_USD, Budget, Price, TokenRates
 from tidemill.calls.wire import Request, Usage
-from tidemill.config.words import plain
+from tidemill.config.wording.words import plain
 from tidemill.errors import BudgetError, ConfigError
 
 _UNBOUNDED = 1 << 62

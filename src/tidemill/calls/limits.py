@@ -13,7 +13,7 @@ from tidemill.calls.admission.quota import QuotaRates
 from tidemill.config.model import Config
 from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.types.durations import Duration
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 
 PICO_USD_PER_USD = 10**12
 """Costs are whole pico-dollars inside: a token at 0.15 USD a million is 150,000 of them, and sums are exact."""

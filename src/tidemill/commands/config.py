@@ -103,7 +103,7 @@ def explain(
     overrides: SetOption = None,
 ) -> None:
     """Say what a key means and takes, what it is, and everything that it was laid over."""
-    from tidemill.config.adapters import shape_of
+    from tidemill.config.coercion.adapters import shape_of
     from tidemill.config.inspection import explain_key
     from tidemill.view.configs import print_explanation
 
@@ -118,7 +118,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema that editors and other programs check a file by."""
-    from tidemill.config.schema import json_schema
+    from tidemill.config.schemas.json_schema import json_schema
 
     shown = json_schema(_find_type(target), of_file=True)
     sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -168,7 +168,7 @@ def _list_entries(
     *,
     defaults: bool = True,
 ) -> Sequence[Entry]:
-    from tidemill.config.adapters import shape_of
+    from tidemill.config.coercion.adapters import shape_of
     from tidemill.config.inspection import list_entries
 
     if len(files) == 1 and files[0].is_dir():

@@ -8,19 +8,19 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from tidemill.config.docstrings import describe_fields
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.lookup import expect, find_path, step
 from tidemill.config.layers.origins import Origin, origin_of
 from tidemill.config.members import iter_members
-from tidemill.config.membership import choose_members, name_member
 from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.schemas.docstrings import describe_fields
 from tidemill.config.secrets import MASK, is_secret_key, mask_value
-from tidemill.config.shape import Shape, Shapes, enter, enter_path
-from tidemill.config.suggest import suggest
+from tidemill.config.shapes.membership import choose_members, name_member
+from tidemill.config.shapes.shape import Shape, Shapes, enter, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
 from tidemill.config.text.nodes import Sequence as SequenceNode
+from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError
 
 

@@ -8,14 +8,14 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import ValidationError
 
-from tidemill.config.adapters import adapt, shape_of
+from tidemill.config.coercion.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import Origins, attach_origins
 from tidemill.config.layers.overrides import Override
 from tidemill.config.layers.stacking import Source, Sources, stack_document
-from tidemill.config.membership import choose_members
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
+from tidemill.config.shapes.membership import choose_members
 from tidemill.errors import Problem
 
 T = TypeVar("T")

@@ -10,25 +10,25 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
-from tidemill.config.coercion import tighten
-from tidemill.config.descriptions import (
+from tidemill.config.coercion.table import tighten
+from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
+from tidemill.config.exports.entries import Exporter
+from tidemill.config.exports.yaml import render_yaml, save_text
+from tidemill.config.layers.origins import Origin
+from tidemill.config.objects.descriptions import (
     conceal_description,
     describe_value,
     find_differences,
     fingerprint_json,
 )
-from tidemill.config.docstrings import describe_class
-from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
-from tidemill.config.exports.entries import Exporter
-from tidemill.config.exports.yaml import render_yaml, save_text
-from tidemill.config.identity import are_equal, hash_model
-from tidemill.config.layers.origins import Origin
-from tidemill.config.membership import choose_members
-from tidemill.config.provenance import find_origin
-from tidemill.config.replacing import replace_values
+from tidemill.config.objects.identity import are_equal, hash_model
+from tidemill.config.objects.provenance import find_origin
+from tidemill.config.objects.replacing import replace_values
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
-from tidemill.config.shape import Shape
+from tidemill.config.schemas.docstrings import describe_class
+from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.shape import Shape
 
 T = TypeVar("T")
 

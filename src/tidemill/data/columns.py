@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.config.suggest import find_near
+from tidemill.config.wording.suggest import find_near
 from tidemill.errors import DataError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.config.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.types.functions import fingerprint_function
 from tidemill.data.nodes.node import Node
 

@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, cast
 
-from tidemill.config.descriptions import fingerprint_json
+from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard

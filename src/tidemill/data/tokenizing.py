@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.suggest import find_near
 from tidemill.config.types.functions import Function, to_import_path
-from tidemill.config.words import Says
+from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.words import Says
 from tidemill.data.columns import missing_column
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, TidemillError
 

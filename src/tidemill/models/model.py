@@ -29,7 +29,7 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.subschemas import JsonSchema, add_form
-from tidemill.config.suggest import find_near, suggest
+from tidemill.config.wording.suggest import find_near, suggest
 from tidemill.models.clients.askable import Askable
 from tidemill.models.prices import PRICES_DATE, find_price
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from tidemill.config.suggest import suggest
+from tidemill.config.wording.suggest import suggest
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.errors import ConfigError

@@ -16,8 +16,8 @@ import orjson
 from pydantic import BaseModel
 
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response
-from tidemill.config.suggest import suggest
-from tidemill.config.words import describe_value
+from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TidemillError, TransientCallError
 from tidemill.testing.delivery import Delivery
 from tidemill.testing.formats.anthropic import AnthropicMessages

@@ -16,11 +16,11 @@ from tidemill.config.cli.options import Option, is_flag, is_list, list_sections,
 from tidemill.config.layers.given import read_given
 from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shape, Shapes, enter
-from tidemill.config.suggest import find_near, list_names
+from tidemill.config.shapes.shape import Shape, Shapes, enter
 from tidemill.config.text.nodes import Scalar, Text
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.text.yaml import compose_yaml
+from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.errors import Place, Problem
 
 _OPTION = re.compile(r"--([A-Za-z_]|$)|-h$")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill.config.cli.options import INDEX, KEY, Option
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -15,8 +15,8 @@ from rich.text import Text
 from tidemill.config.cli.options import LISTS, Option, Section
 from tidemill.config.layers.environment import SEPARATOR
 from tidemill.config.secrets import MASK
-from tidemill.config.shape import Shape
-from tidemill.config.words import MAX_SHOWN, cut, describe_value
+from tidemill.config.shapes.shape import Shape
+from tidemill.config.wording.words import MAX_SHOWN, cut, describe_value
 
 _USAGE = "[FILE ...] [--KEY VALUE ...]"
 _GENERAL = (

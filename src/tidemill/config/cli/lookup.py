@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tidemill.config.cli.options import INDEX, KEY, LISTS, Option, is_flag, spell_option
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.shape import Shape, Shapes, enter
-from tidemill.config.suggest import find_near, list_names, suggest
+from tidemill.config.shapes.shape import Shape, Shapes, enter
+from tidemill.config.wording.suggest import find_near, list_names, suggest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.config.docstrings import describe_class, describe_fields
 from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.schemas.docstrings import describe_class, describe_fields
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.shape import Shape, Shapes
+from tidemill.config.shapes.shape import Shape, Shapes
 
 KEY, INDEX = "KEY", "N"
 """What stands in a path where any key of a mapping, and any index of a list, may."""

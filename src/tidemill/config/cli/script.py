@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tidemill.config.adapters import shape_of
 from tidemill.config.cli.arguments import Arguments, parse_arguments
 from tidemill.config.cli.completion import render_completion
 from tidemill.config.cli.options import list_sections
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.layers.stacking import Source
 from tidemill.config.loading import load_config
 from tidemill.config.report.rendering import raise_problems, render_report

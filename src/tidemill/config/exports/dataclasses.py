@@ -9,14 +9,14 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, RootModel, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.layers.document import Document
-from tidemill.config.membership import name_member
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape, Shapes, enter
-from tidemill.config.words import describe_value
+from tidemill.config.shapes.membership import name_member
+from tidemill.config.shapes.shape import Shape, Shapes, enter
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError, Problem
 
 T = TypeVar("T")

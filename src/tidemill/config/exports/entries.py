@@ -22,13 +22,13 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from tidemill.config.adapters import shape_of
-from tidemill.config.docstrings import describe_fields
-from tidemill.config.membership import name_member
+from tidemill.config.coercion.adapters import shape_of
+from tidemill.config.schemas.docstrings import describe_fields
 from tidemill.config.secrets import MASK, is_secret_key, mask
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shapes.membership import name_member
+from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.types.functions import to_import_path
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 
 

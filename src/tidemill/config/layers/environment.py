@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from tidemill.config.layers.lookup import find_node
 from tidemill.config.layers.overrides import Override
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shapes, enter, enter_path
-from tidemill.config.suggest import find_near
+from tidemill.config.shapes.shape import Shapes, enter, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
+from tidemill.config.wording.suggest import find_near
 from tidemill.errors import Place, Problem
 
 SEPARATOR = "__"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.config.shape import Shape, Shapes
+from tidemill.config.shapes.shape import Shape, Shapes
 from tidemill.config.text.nodes import Fault, Node, Scalar, Text
 from tidemill.config.text.yaml import compose_yaml
 

@@ -12,7 +12,7 @@ from tidemill.config.layers.layer import Layer, load_layer
 from tidemill.config.layers.merging import merge
 from tidemill.config.layers.targets import Targets
 from tidemill.config.paths import KeyPath, shorten_path
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Scalar, Sequence
 from tidemill.errors import ConfigError, Problem
 

@@ -10,11 +10,11 @@ from tidemill.config.layers.given import read_given
 from tidemill.config.layers.references import MalformedError, Part, Reference, parse_references
 from tidemill.config.layers.targets import Targets, UnresolvedError
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.shape import Shapes, enter, enter_path
+from tidemill.config.shapes.shape import Shapes, enter, enter_path
 from tidemill.config.text.nodes import Alias, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.offsets import find_offset
 from tidemill.config.text.yaml import MAX_ALIASED
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import Problem
 
 MAX_CHARS = 10_000_000

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.config.paths import KeyPath, shorten_path
-from tidemill.config.suggest import find_near
 from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.yaml import compose_yaml
+from tidemill.config.wording.suggest import find_near
 from tidemill.errors import ConfigError, Place, Problem
 
 

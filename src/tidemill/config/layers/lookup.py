@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Sequence
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill.config.layers.lookup import find_key
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shapes, enter
+from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Scalar, Sequence, Text
 
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 from tidemill.config.layers.lookup import find_node, find_path
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.suggest import suggest
 from tidemill.config.text.nodes import Node
 from tidemill.config.text.nodes import Sequence as SequenceNode
+from tidemill.config.wording.suggest import suggest
 from tidemill.errors import Place, Problem
 
 

@@ -22,8 +22,8 @@ from tidemill.config.layers.lookup import expect, find_node
 from tidemill.config.layers.merging import assign, merge
 from tidemill.config.layers.overrides import Override, explain_lookup, parse_override
 from tidemill.config.layers.targets import Targets
-from tidemill.config.membership import choose_members
-from tidemill.config.shape import Shape, Shapes, enter_path
+from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.shape import Shape, Shapes, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node, Scalar, Text
 from tidemill.errors import ConfigError, Place, Problem

@@ -14,9 +14,9 @@ from tidemill.config.layers.lookup import expect, find_node, find_path
 from tidemill.config.layers.references import Reference
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.secrets import is_secret_key, load_env, register_secret
-from tidemill.config.shape import Shapes, enter_path
-from tidemill.config.suggest import find_near
+from tidemill.config.shapes.shape import Shapes, enter_path
 from tidemill.config.text.nodes import Mapping, Node
+from tidemill.config.wording.suggest import find_near
 
 
 class UnresolvedError(Exception):

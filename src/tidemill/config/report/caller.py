@@ -15,11 +15,11 @@ from types import CodeType, FrameType
 
 import pydantic
 
-from tidemill.config.literals import Module, Span, count_characters, hide_spans, parse_module
 from tidemill.config.paths import KeyPath, shorten_path
+from tidemill.config.report.literals import Module, Span, count_characters, hide_spans, parse_module
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.secrets import mask_in_place
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 from tidemill.errors import Place, Problem
 
 _STANDARD = sysconfig.get_path("stdlib") + os.sep

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 from tidemill.config.paths import KeyPath
-from tidemill.config.shape import Shape, Walk
+from tidemill.config.shapes.shape import Shape, Walk
 
 SELF_SAID = frozenset({"value_error", "assertion_error"})
 """The kinds whose message is the author's of the type."""

@@ -7,7 +7,7 @@ import re
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.failures import Failure
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 
 _QUOTED = re.compile(r"""([`'"])([A-Za-z_][\w.-]*)\1""")
 

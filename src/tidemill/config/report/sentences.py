@@ -11,13 +11,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.conversions import EXACT_INTEGERS
+from tidemill.config.coercion.conversions import EXACT_INTEGERS
 from tidemill.config.layers.document import Document
 from tidemill.config.report.failures import Failure
-from tidemill.config.rules import describe_bound, describe_match, describe_schemes, describe_size, find_unit
 from tidemill.config.secrets import MASK
-from tidemill.config.suggest import find_near
-from tidemill.config.words import MAX_SHOWN, describe_value, plain
+from tidemill.config.wording.rules import describe_bound, describe_match, describe_schemes, describe_size, find_unit
+from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.words import MAX_SHOWN, describe_value, plain
 
 _BOUNDS = {
     "greater_than": (">", "gt"),

@@ -9,16 +9,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tidemill.config.layers.document import Document
-from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.failures import SELF_SAID, Failure, find_failures
 from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, is_secret, suggest_choice, suggest_quotes
-from tidemill.config.shape import Shape
-from tidemill.config.suggest import find_near, suggest
+from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.shape import Shape
 from tidemill.config.types.templates import place_in_text
-from tidemill.config.words import cut, describe_choices, describe_value
+from tidemill.config.wording.suggest import find_near, suggest
+from tidemill.config.wording.words import cut, describe_choices, describe_value
 from tidemill.errors import Place, Problem
 
 

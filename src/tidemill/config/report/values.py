@@ -10,14 +10,14 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from tidemill.config.adapters import adapt, shape_of
+from tidemill.config.coercion.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.layer import Layer
-from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.rendering import describe_problem, show_place
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.shape import Shape
 from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Text
 from tidemill.errors import Place, Problem

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.suggest import find_near
 from tidemill.config.types.fingerprints import fingerprint_function, fingerprint_schema
-from tidemill.config.words import Says, describe_value
+from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.words import Says, describe_value
 from tidemill.errors import ConfigError
 
 __all__ = ["Function", "Schema", "fingerprint_function", "fingerprint_schema", "import_object", "to_import_path"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 
 
 def check_int64(value: Any) -> Any:

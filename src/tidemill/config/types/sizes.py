@@ -14,7 +14,7 @@ from annotated_types import Ge
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.words import Says, describe_value
+from tidemill.config.wording.words import Says, describe_value
 
 _UNITS = {"b": 1} | {
     unit: base**power

@@ -22,9 +22,9 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from tidemill.config.secrets import mask
 from tidemill.config.subschemas import FILE, add_form
-from tidemill.config.suggest import find_near, list_names
 from tidemill.config.types.references import Reference, find_references, iter_needed
-from tidemill.config.words import WORDS, describe_value
+from tidemill.config.wording.suggest import find_near, list_names
+from tidemill.config.wording.words import WORDS, describe_value
 from tidemill.errors import DataError, Place
 
 Render = Callable[[dict[str, Any]], str]

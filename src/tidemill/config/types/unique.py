@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 
 
 class Unique:

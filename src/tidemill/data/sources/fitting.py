@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError, SchemaValidator
 
 from tidemill.config.secrets import mask_start
 from tidemill.config.types.functions import fingerprint_schema, import_object, to_import_path
-from tidemill.config.words import Says
+from tidemill.config.wording.words import Says
 from tidemill.data.files import AnyPath, find_codec, open_random
 from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.data.reader import PartReader

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from tidemill.config.descriptions import fingerprint_json
+from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.flow import Flow
 from tidemill.data.formats.format import Rows
 from tidemill.data.hooks import bind_hooks

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.descriptions import describe_value
 from tidemill.config.model import Config
+from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, is_url, split_url, strip_local

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.config.descriptions import conceal_description, find_differences
+from tidemill.config.objects.descriptions import conceal_description, find_differences
 from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number

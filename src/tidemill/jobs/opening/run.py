@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from tidemill.config.adapters import shape_of
-from tidemill.config.descriptions import conceal_description
+from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import list_entries
+from tidemill.config.objects.descriptions import conceal_description
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.configuration import save_configuration

@@ -12,7 +12,7 @@ from tidemill.calls.limits import TUNABLE, Limits
 from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config
 from tidemill.config.report.rendering import raise_problems
-from tidemill.config.suggest import list_names, suggest
+from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.errors import ConfigError, Problem
 
 KNOWN = ("model", *TUNABLE)

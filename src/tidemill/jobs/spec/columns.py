@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from tidemill.config.suggest import find_near, list_names
+from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node

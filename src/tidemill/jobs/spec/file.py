@@ -14,7 +14,7 @@ from tidemill.config.layers.overrides import anchor_override
 from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import raise_problems
-from tidemill.config.suggest import find_near
+from tidemill.config.wording.suggest import find_near
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
-from tidemill.config.suggest import list_names, suggest
 from tidemill.config.types.references import Reference
+from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns

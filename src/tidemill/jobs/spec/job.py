@@ -9,9 +9,9 @@ from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_valida
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
-from tidemill.config.descriptions import describe_value, fingerprint_json
 from tidemill.config.layers.document import Document
 from tidemill.config.model import Config
+from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
 from tidemill.data.fingerprints import describe_node

@@ -23,7 +23,7 @@ from tidemill.config.layers.stacking import Sources
 from tidemill.config.loading import load_document
 from tidemill.config.model import Config
 from tidemill.config.subschemas import JsonSchema, take_one_key
-from tidemill.config.suggest import find_near, list_names
+from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.read import Read

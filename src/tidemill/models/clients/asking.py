@@ -11,7 +11,7 @@ from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.config.types.functions import Schema
 from tidemill.config.types.numbers import check_int64
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 from tidemill.models.messages import Message
 from tidemill.models.model import Model, Params

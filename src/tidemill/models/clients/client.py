@@ -14,7 +14,7 @@ from tidemill.calls.budget import BudgetLedger
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.limits import Budget
 from tidemill.calls.wire import Transport
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 from tidemill.models.clients.answers import Answers, OnError
 from tidemill.models.clients.askable import Askable

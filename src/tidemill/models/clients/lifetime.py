@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tidemill.config.words import plain
+from tidemill.config.wording.words import plain
 from tidemill.errors import BudgetError
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill.config.suggest import find_near
+from tidemill.config.wording.suggest import find_near
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.models.local.weights import embedded_weights
 

@@ -11,8 +11,8 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from tidemill.config.model import Config
 from tidemill.config.paths import KeyPath
 from tidemill.config.subschemas import JsonSchema, take_one_key
-from tidemill.config.suggest import list_names
 from tidemill.config.types.templates import Template
+from tidemill.config.wording.suggest import list_names
 from tidemill.data.nodes.node import Node
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode

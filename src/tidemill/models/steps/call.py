@@ -19,9 +19,9 @@ from tidemill.calls.limits import Limits
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
 from tidemill.config.paths import KeyPath
 from tidemill.config.roles import Runtime
-from tidemill.config.suggest import find_near
 from tidemill.config.types.functions import import_object, to_import_path
-from tidemill.config.words import Says, describe_value
+from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.words import Says, describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode
 from tidemill.data.steps import copy_record, is_async

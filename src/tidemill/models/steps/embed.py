@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.formats.embeddings import EmbeddingEndpoint, Vectors

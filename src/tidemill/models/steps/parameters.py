@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.coercion import ConfigRules
+from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.model import Config
 from tidemill.config.types.numbers import check_int64
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.data.columns import missing_column
 from tidemill.errors import DataError
 from tidemill.protocols import Record

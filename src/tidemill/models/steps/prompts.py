@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.subschemas import FILE, Form, JsonSchema, add_names
-from tidemill.config.suggest import find_near
 from tidemill.config.types.templates import Template
+from tidemill.config.wording.suggest import find_near
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.images.images import is_web_address, make_image

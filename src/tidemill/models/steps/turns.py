@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.config.suggest import find_near, list_names
-from tidemill.config.words import describe_value
+from tidemill.config.wording.suggest import find_near, list_names
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import DataError
 from tidemill.models.images.images import is_web_address, make_image
 from tidemill.models.messages import ImagePart, Message, Part

@@ -12,12 +12,12 @@ from pydantic_core import CoreConfig, SchemaValidator
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import carry_origins
 from tidemill.config.members import find_field, find_path, list_aliases
-from tidemill.config.membership import choose_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
-from tidemill.config.shape import Shape, enter_path
-from tidemill.config.suggest import suggest
+from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.shape import Shape, enter_path
+from tidemill.config.wording.suggest import suggest
 from tidemill.errors import Problem
 
 M = TypeVar("M", bound=BaseModel)

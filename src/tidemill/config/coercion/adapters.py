@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from tidemill.config.coercion import ConfigRules
-from tidemill.config.shape import Shape
+from tidemill.config.coercion.table import ConfigRules
+from tidemill.config.shapes.shape import Shape
 
 
 def adapt(target: Any) -> TypeAdapter[Any]:

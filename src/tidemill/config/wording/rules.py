@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill.config.patterns import describe_pattern
-from tidemill.config.suggest import list_names
-from tidemill.config.words import describe_value, plain
+from tidemill.config.wording.patterns import describe_pattern
+from tidemill.config.wording.suggest import list_names
+from tidemill.config.wording.words import describe_value, plain
 
 BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 _UNITS = {"str": "character", "url": "character", "multi-host-url": "character", "bytes": "byte"}

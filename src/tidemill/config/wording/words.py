@@ -14,7 +14,7 @@ from pydantic import GetCoreSchemaHandler, Secret, SecretBytes, SecretStr
 from pydantic_core import CoreSchema
 
 from tidemill.config.secrets import MASK
-from tidemill.config.suggest import MAX_LISTED
+from tidemill.config.wording.suggest import MAX_LISTED
 
 MAX_SHOWN = 60
 """Characters of a text that a message shows before it is cut."""

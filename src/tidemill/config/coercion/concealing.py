@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from tidemill.config.paths import KeyPath
 from tidemill.config.secrets import MASK, is_secret_key, mask
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 
 _MARK = "tidemill_concealed"
 _KINDS = frozenset(get_args(core_schema.ErrorType))

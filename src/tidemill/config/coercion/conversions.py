@@ -1,4 +1,4 @@
-"""What a given value becomes, kind by kind, before Pydantic checks it; the table is in `tidemill.config.coercion`.
+"""What a given value becomes, kind by kind, before Pydantic checks it; the table is in `coercion/table.py`.
 
 A text stays one, in a form that Pydantic takes: the union around it still sees that the value was given as a text.
 """

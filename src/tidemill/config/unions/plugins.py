@@ -16,14 +16,14 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, PydanticUserError, TypeAdapter
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaSerializer, SchemaValidator, core_schema
 
-from tidemill.config.coercion import ConfigRules
-from tidemill.config.shape import Shape
-from tidemill.config.suggest import find_near, list_names
+from tidemill.config.coercion.table import ConfigRules
+from tidemill.config.shapes.shape import Shape
 from tidemill.config.types.functions import import_object, to_import_path
-from tidemill.config.types.members import Member, split_union
-from tidemill.config.types.union_schema import write_union
-from tidemill.config.types.unions import TaggedUnion
-from tidemill.config.words import describe_value
+from tidemill.config.unions.members import Member, split_union
+from tidemill.config.unions.union_schema import write_union
+from tidemill.config.unions.unions import TaggedUnion
+from tidemill.config.wording.suggest import find_near, list_names
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 
 

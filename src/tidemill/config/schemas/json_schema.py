@@ -12,14 +12,14 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from tidemill.config.coercion import ConfigRules
-from tidemill.config.conversions import ToMember
-from tidemill.config.docstrings import describe_class, describe_fields
-from tidemill.config.file_schema import take_file
+from tidemill.config.coercion.conversions import ToMember
+from tidemill.config.coercion.table import ConfigRules
+from tidemill.config.schemas.docstrings import describe_class, describe_fields
+from tidemill.config.schemas.file_schema import take_file
 from tidemill.config.secrets import is_secret_key
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 from tidemill.config.subschemas import JsonSchema, add_form, add_names, drop_title, inline_root, map_schemas
-from tidemill.config.words import describe_value
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 
 _FIRST = "$ref description deprecated type const enum"

@@ -36,10 +36,10 @@ from typing import Any, cast
 from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
-from tidemill.config.concealing import conceal_errors
-from tidemill.config.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
-from tidemill.config.sections import Fill, can_fill
-from tidemill.config.words import TIGHT
+from tidemill.config.coercion.concealing import conceal_errors
+from tidemill.config.coercion.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
+from tidemill.config.coercion.sections import Fill, can_fill
+from tidemill.config.wording.words import TIGHT
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
 _PRECISE = {"microseconds_precision": "error"}

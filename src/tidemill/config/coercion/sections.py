@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidemill.config.members import list_aliases
-from tidemill.config.membership import name_member
-from tidemill.config.shape import Shape
-from tidemill.config.suggest import find_near
+from tidemill.config.shapes.membership import name_member
+from tidemill.config.shapes.shape import Shape
+from tidemill.config.wording.suggest import find_near
 
 
 class Fill:

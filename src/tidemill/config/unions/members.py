@@ -13,7 +13,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
-from tidemill.config.shape import Shape
+from tidemill.config.shapes.shape import Shape
 
 
 @dataclass(frozen=True)

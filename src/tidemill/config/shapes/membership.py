@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.shape import Shape, Shapes, enter
-from tidemill.config.tags import Tag
+from tidemill.config.shapes.shape import Shape, Shapes, enter
+from tidemill.config.shapes.tags import Tag
 
 Chosen = dict[tuple[Tag, str], Shape]
 

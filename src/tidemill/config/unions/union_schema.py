@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.shape import Shape
-from tidemill.config.tags import HAS_FIELD, Tag
+from tidemill.config.shapes.shape import Shape
+from tidemill.config.shapes.tags import HAS_FIELD, Tag
 
 JsonSchema = dict[str, Any]
 

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from pydantic import IPvAnyAddress, IPvAnyInterface, IPvAnyNetwork
 
-from tidemill.config.rules import describe_rules, describe_size
-from tidemill.config.words import TIGHT, WORDS, describe_choices
+from tidemill.config.wording.rules import describe_rules, describe_size
+from tidemill.config.wording.words import TIGHT, WORDS, describe_choices
 
 _NOUNS = {
     "any": "",

@@ -12,10 +12,10 @@ from pydantic import ValidatorFunctionWrapHandler as Validate
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, SchemaSerializer, SchemaValidator
 from pydantic_core import core_schema as core
 
-from tidemill.config.suggest import MAX_LISTED, find_near
-from tidemill.config.tags import HAS_FIELD, TAG, Finder, Tag
-from tidemill.config.types.members import Member, pass_tag, to_tag
-from tidemill.config.words import WORDS, describe_choices, describe_value
+from tidemill.config.shapes.tags import HAS_FIELD, TAG, Finder, Tag
+from tidemill.config.unions.members import Member, pass_tag, to_tag
+from tidemill.config.wording.suggest import MAX_LISTED, find_near
+from tidemill.config.wording.words import WORDS, describe_choices, describe_value
 
 MORE = "plug-in or its import path `module:name`"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator
 
-from tidemill.config.nouns import describe_words, has_rules
-from tidemill.config.tags import TAG, Tag
-from tidemill.config.words import describe_choices, describe_value
+from tidemill.config.shapes.tags import TAG, Tag
+from tidemill.config.wording.nouns import describe_words, has_rules
+from tidemill.config.wording.words import describe_choices, describe_value
 
 Schema = Mapping[str, Any]
 

@@ -9,10 +9,10 @@ import pydantic
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from tidemill.config.types.members import Member, split_union
-from tidemill.config.types.union_schema import write_union
-from tidemill.config.types.unions import TaggedUnion
-from tidemill.config.words import describe_choices, describe_value
+from tidemill.config.unions.members import Member, split_union
+from tidemill.config.unions.union_schema import write_union
+from tidemill.config.unions.unions import TaggedUnion
+from tidemill.config.wording.words import describe_choices, describe_value
 from tidemill.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from tidemill.config.layers.origins import PYTHON, Origin, find_origins
 from tidemill.config.members import find_field, find_path, iter_members
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.suggest import suggest
+from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""A type as JSON Schema, described by its docstrings."""

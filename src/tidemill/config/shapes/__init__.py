@@ -1,0 +1,1 @@
+"""What a type expects at each key path."""

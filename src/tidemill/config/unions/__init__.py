@@ -1,0 +1,1 @@
+"""Sections whose class a key names: tagged unions and plug-ins."""

@@ -1,0 +1,1 @@
+"""Types, rules and values in words."""
