@@ -141,6 +141,15 @@ def run(command: str, folder: Path) -> str:
     return re.sub(r" +$", "", done.stdout, flags=re.MULTILINE)
 
 
+def test_the_readme_s_script_prints_what_stands_there(folder: Path) -> None:
+    readme = Page.load("README.md")
+    script = next(text for text in readme.blocks("python") if text.startswith("# train.py"))
+    (folder / "train.py").write_text(script)
+    (folder / "train.yaml").write_text("learningrate: 0.01\n")
+    report = next(text for text in readme.blocks("console") if "train.py" in text)
+    check_commands(Block("console", report, 1 + readme.text[: readme.text.index(report)].count("\n")), folder)
+
+
 def make_config(field: str) -> type[tm.Config]:
     """A configuration with one field `x`, annotated as a table's cell says."""
     names = {**TYPES, "__name__": __name__}
