@@ -43,6 +43,7 @@ class Mode(enum.Enum):
 
 TYPES: dict[str, Any] = {
     "Annotated": Annotated,
+    "Any": Any,
     "ByteSize": ByteSize,
     "Decimal": Decimal,
     "Duration": Duration,
@@ -112,6 +113,17 @@ def test_the_page_runs_and_prints_what_it_says(folder: Path, capsys: pytest.Capt
             assert capsys.readouterr().out.splitlines() == [*list_said(block.text), *shown], f"line {block.line}"
 
 
+def test_a_mistake_is_told_before_the_training_module_is_imported(folder: Path) -> None:
+    for block in reversed(list_blocks()):  # of a file that is written twice, the first version
+        if block.file in ("train.py", "train.yaml"):
+            (folder / block.file).write_text(block.text)
+    (folder / "train_loop.py").write_text("print('imported')\n")
+    assert "imported" in run("python train.py", folder)
+    printed = run("python train.py train.yaml; echo $?", folder)
+    assert printed.endswith("2 errors\n2\n")
+    assert "imported" not in printed
+
+
 def check_commands(block: Block, folder: Path) -> None:
     """Each command prints the lines up to the next one; `…` stands for a folder or for further lines."""
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
@@ -163,10 +175,14 @@ def list_codes(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def load_one(field: str, given: str, folder: Path) -> Any:
+def write_one(given: str, folder: Path) -> Path:
     path = folder / "one.yaml"
     path.write_text(f"x: {given}\n")
-    return vars(tm.load_config(make_config(field), path))["x"]
+    return path
+
+
+def load_one(field: str, source: Any) -> Any:
+    return vars(tm.load_config(make_config(field), source))["x"]
 
 
 @pytest.mark.parametrize("row", PAGE.table("coercion"), ids=lambda row: bare(row["type"]))
@@ -174,17 +190,20 @@ def test_a_row_of_what_becomes_what_is_true(row: dict[str, str], tmp_path: Path)
     """As YAML, and as a mapping that Python holds."""
     field = bare(row["type"])
     for given in list_codes(row["taken"]):
-        assert load_one(field, given, tmp_path) is not Ellipsis
+        path = write_one(given, tmp_path)
+        assert load_one(field, path) == load_one(field, {"x": load_one("Any", path)})
     for given in list_codes(row["refused"]):
-        with pytest.raises(tm.ConfigError, match="expected"):
-            load_one(field, given, tmp_path)
+        path = write_one(given, tmp_path)
+        for source in (path, {"x": load_one("Any", path)}):
+            with pytest.raises(tm.ConfigError, match="expected"):
+                load_one(field, source)
 
 
 @pytest.mark.parametrize("row", PAGE.table("rules"), ids=lambda row: bare(row["field"]))
 def test_a_rule_is_told_as_printed(row: dict[str, str], folder: Path) -> None:
     (folder / "tokenizer.json").touch()
     with pytest.raises(tm.ConfigError, match="expected") as caught:
-        load_one(bare(row["field"]), bare(row["given"]), folder)
+        load_one(bare(row["field"]), write_one(bare(row["given"]), folder))
     assert [re.sub("^`[^`]*`: ", "", describe_problem(each)) for each in caught.value.problems] == [row["told"]]
 
 
