@@ -1,4 +1,4 @@
-"""Dataclasses and Pydantic: a configuration with four mistakes, and what is said about them before anything runs."""
+"""Dataclasses and Pydantic: a file with four mistakes, and what a raw dict, Pydantic and Tidemill say of them."""
 
 from __future__ import annotations
 
@@ -43,16 +43,18 @@ def show_config(setting: Setting) -> Row:
     path.write_text(TEXT)
     return Row(
         "dataclasses, Pydantic",
-        '`learningrate: 0.01`, `batch_size: "64"`, `weight_decay: -0.05`, `epochs: 0` in a YAML file',
+        '`learningrate: 0.01`, `batch_size: "64"`, `weight_decay: -0.05`, `epochs: 0` in a YAML file, '
+        "as raw dict / Pydantic / `tm.Config`",
         [_read_plainly(path), _validate(path), _load(path)],
-        note='`"64"` is none: both read it as the number it is',
+        note='`"64"` is one to a raw dict alone: both others read it as the number it is',
     )
 
 
 def _read_plainly(path: Path) -> Cell:
     given = yaml.safe_load(path.read_text())
-    rate, epochs = given.get("learning_rate", 0.001), given.get("epochs", 3)
-    return Cell(f"runs: learning rate {rate}, {epochs} epochs", {"errors": 0, "places": 0, "suggestions": 0})
+    rate, size, epochs = given.get("learning_rate", 0.001), given["batch_size"], given["epochs"]
+    text = f"runs: learning rate {rate}, batches of a text `{size!r}`, {epochs} epochs"
+    return Cell(text, {"errors": 0, "places": 0, "suggestions": 0})
 
 
 def _validate(path: Path) -> Cell:
@@ -60,7 +62,7 @@ def _validate(path: Path) -> Cell:
         PlainTraining.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as exc:
         count = exc.error_count()
-        return Cell(f"{count} errors named, no file or line", {"errors": count, "places": 0, "suggestions": 0})
+        return Cell(f"{count} errors named, no place, no suggestion", {"errors": count, "places": 0, "suggestions": 0})
     return Cell("runs", {"errors": 0, "places": 0, "suggestions": 0})
 
 

@@ -126,18 +126,29 @@ def test_every_option_of_every_command_stands_there() -> None:
     command = ""
     for row in PAGE.table("commands"):
         if row["command"]:
-            command, *arguments = bare(row["command"]).split()[1:]
-            told[command] = dict.fromkeys(arguments, row["default"])
+            words = bare(row["command"]).split()[1:]
+            names = [word for word in words if word.replace("-", "").islower()]
+            command = " ".join(names)
+            told[command] = dict.fromkeys(words[len(names) :], row["default"])
         else:
             told[command][bare(row["option"]).split()[0]] = row["default"]
-    group: Any = typer.main.get_command(app)
-    assert told.keys() == group.commands.keys()
-    for name, known in group.commands.items():
+    commands = dict(iter_commands(typer.main.get_command(app)))
+    assert told.keys() == commands.keys()
+    for name, known in commands.items():
         options = {each.opts[0]: each for each in known.params if each.opts[0].startswith("-")}
         assert {option for option in told[name] if option.startswith("-")} == options.keys(), name
         for option, parameter in options.items():
             default = parameter.default
             assert bare(told[name][option]) == ("" if default in (None, False) else str(default)), option
+
+
+def iter_commands(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each command by its whole name: `config show`."""
+    for name, each in group.commands.items():
+        if hasattr(each, "commands"):
+            yield from iter_commands(each, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", each
 
 
 def test_every_outcome_has_its_exit_code() -> None:
