@@ -365,7 +365,7 @@ def test_an_origin_names_what_gave_the_value_and_what_it_was_laid_over(monkeypat
     assert loaded.origins.to_dict() == {
         "data.workers": "--set data.workers, over environment TRAIN__DATA__WORKERS, train.yaml:1:17, base.yaml:2:12",
         "data.path": "base.yaml:3:9",
-        "seed": "train.yaml:2:7 (${env:TM_SEED})",
+        "seed": "train.yaml:2:7 (default of ${env:TM_SEED})",
         "batch_size": "Python",
     }
     assert str(loaded.origins.find(("name",))) == "default"

@@ -56,7 +56,7 @@ class Train(tm.Config):
     headers: dict[str, str] = Field(default_factory=dict)
     loss: Callable[..., Any] | None = None
     output: type[BaseModel] | None = None
-    pad_token: str = "<pad>"
+    auth_token: str = "<pad>"
     key: SecretStr | None = None
 
 
@@ -94,7 +94,7 @@ def test_a_runtime_field_makes_no_difference(changed: dict[str, Any]) -> None:
         ({"data": "other"}, 'data: was "data", is "other"'),
         ({"every": "1m"}, 'every: was "PT30S", is "PT1M"'),
         ({"tags": ["b", "a"]}, 'tags: was [], is ["a","b"]'),
-        ({"pad_token": "<p>"}, 'pad_token: was "*** (sha256 eaebf00c43b30885)", is "*** (sha256 350b56da96ea5cf4)"'),
+        ({"auth_token": "<p>"}, 'auth_token: was "*** (sha256 eaebf00c43b30885)", is "*** (sha256 350b56da96ea5cf4)"'),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -77,8 +77,8 @@ def test_show_as_json_lists_defaults_too_unless_told(capsys: pytest.CaptureFixtu
 def test_diff_prints_what_differs_and_tells_by_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("config", "diff", "base.yaml", "train.yaml", *TYPE) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "optim.lr: 0.1 (base.yaml:2:13) → 0.0003 (train.yaml:3:13, over base.yaml:2:13)",
-        "tags: [] (default) → [a, b] (train.yaml:2:7)",
+        "optim.lr: 0.1 [base.yaml:2:13] → 0.0003 [train.yaml:3:13, over base.yaml:2:13]",
+        "tags: [] [default] → [a, b] [train.yaml:2:7]",
     ]
     assert command("config", "diff", "base.yaml", "base.yaml", *TYPE) == 0
     assert capsys.readouterr().out == "no difference\n"

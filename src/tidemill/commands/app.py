@@ -29,7 +29,7 @@ RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="A job file, its output folder or its run folder.", show_default=False)
 ]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the job file: budget.usd=40.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the files: budget.usd=40, @other.yaml.")
 ]
 FormatOption = Annotated[
     ReportFormat, typer.Option("--format", help="How errors are told; json and github go to the standard output.")

@@ -28,7 +28,9 @@ FilesArgument = Annotated[
 ]
 TypeOption = Annotated[
     str | None,
-    typer.Option("--type", metavar="MODULE:CLASS", help="What the files describe; by default a job.", show_default=""),
+    typer.Option(
+        "--type", metavar="MODULE:CLASS", help="What the files describe; by default a job.", show_default=False
+    ),
 ]
 EnvironmentOption = Annotated[
     str | None, typer.Option("--environment", metavar="PREFIX", help="Take PREFIX__KEY variables over the files.")
@@ -107,8 +109,8 @@ def explain(
     from tidemill.config.inspection import explain_key
     from tidemill.view.configs import print_explanation
 
-    cls, document = _load(files or [], target, environment, overrides)
-    print_explanation(make_console(), explain_key(document, shape_of(cls), key))
+    cls, document, taken = _load(files or [], target, environment, overrides)
+    print_explanation(make_console(), explain_key(document, shape_of(cls), key, taken))
 
 
 @app.command()
@@ -146,18 +148,19 @@ def _find_type(target: str | None) -> Any:
 
 def _load(
     files: Sequence[Path], target: str | None, environment: str | None, overrides: Sequence[str] | None
-) -> tuple[Any, Document]:
-    """The class and the values, with nothing wrong in them; of no file, only what they may be."""
+) -> tuple[Any, Document, Any]:
+    """The class and the values, with nothing wrong in them, as given and as taken; of no file, what they may be."""
     from tidemill.config.layers.stacking import Sources
     from tidemill.config.loading import load_document, validate_document
 
     cls = _find_type(target)
     sources = Sources(tuple(files), environment, tuple(overrides or ()))
     document = load_document(cls, sources)
+    taken = None
     if files:
-        _, problems = validate_document(cls, document, {"folder": sources.folder})
+        taken, problems = validate_document(cls, document, {"folder": sources.folder})
         raise_problems(problems)
-    return cls, document
+    return cls, document, taken
 
 
 def _list_entries(
@@ -172,9 +175,9 @@ def _list_entries(
     from tidemill.config.inspection import list_entries
 
     if len(files) == 1 and files[0].is_dir():
-        return _read_run(files[0])
-    cls, document = _load(files, target, environment, overrides)
-    return list_entries(document, shape_of(cls), defaults=defaults)
+        return [each for each in _read_run(files[0]) if defaults or each.origin.places]
+    cls, document, taken = _load(files, target, environment, overrides)
+    return list_entries(document, shape_of(cls), taken, defaults=defaults)
 
 
 def _read_run(folder: Path) -> Sequence[Entry]:

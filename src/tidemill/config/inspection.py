@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -54,16 +55,17 @@ class Explanation:
     entries: tuple[Entry, ...]
 
 
-def list_entries(document: Document, shape: Shape, *, defaults: bool = True) -> list[Entry]:
+def list_entries(document: Document, shape: Shape, taken: Any = None, *, defaults: bool = True) -> list[Entry]:
     """Every value of a valid configuration, in the order of the sources, defaults behind what was given.
 
     Args:
+        taken: what was made of the document; values are then listed as they were taken, not as they were given.
         defaults: list fields that no source gives, too.
     """
     if document.root is None:
         return []
     known = choose_members(shape, document.value)
-    return list(_Lister(document, defaults=defaults).iter_entries((known,), document.root, ()))
+    return list(_Lister(document, defaults=defaults).iter_entries((known,), document.root, (), taken))
 
 
 def find_changes(old: Sequence[Entry], new: Sequence[Entry]) -> list[tuple[Entry | None, Entry | None]]:
@@ -74,7 +76,7 @@ def find_changes(old: Sequence[Entry], new: Sequence[Entry]) -> list[tuple[Entry
     return [(one, other) for one, other in pairs if one is None or other is None or one.value != other.value]
 
 
-def explain_key(document: Document, shape: Shape, key: str) -> Explanation:
+def explain_key(document: Document, shape: Shape, key: str, taken: Any = None) -> Explanation:
     """What the key at a dotted path means, takes and holds.
 
     Raises:
@@ -82,7 +84,7 @@ def explain_key(document: Document, shape: Shape, key: str) -> Explanation:
     """
     shape = choose_members(shape, document.value)
     path = find_path(document.root, key)
-    entries = [each for each in list_entries(document, shape) if each.path[: len(path)] == path]
+    entries = [each for each in list_entries(document, shape, taken) if each.path[: len(path)] == path]
     expected = expect((shape,), document.root, path)
     if not entries and not expected:
         raise _unknown_key(document, shape, path)
@@ -97,29 +99,35 @@ class _Lister:
         self.document = document
         self.defaults = defaults
 
-    def iter_entries(self, shapes: Shapes, node: Node, path: KeyPath, default: Any = None) -> Iterator[Entry]:
+    def iter_entries(
+        self, shapes: Shapes, node: Node, path: KeyPath, taken: Any, default: Any = None
+    ) -> Iterator[Entry]:
         """The values at and below `node`; what a section leaves out is what its `default` as a whole has."""
         target = node.follow()
-        if isinstance(target, MappingNode):
-            held, tag = _keep_default(default, target, shapes)
-            fields = dict(_iter_fields(shapes, tag | target.to_value())) if self.defaults else {}
-            for key, (_, value) in target.pairs.items():
-                inner = enter(shapes, key)
-                whole = held[key] if key in held else next((each.find_default() for each in inner), None)
-                yield from self.iter_entries(inner, value, (*path, key), whole)
-            for name, field in fields.items():
-                if step(target, name) is None:
-                    value = held.get(name, field.find_default())
-                    yield from self._iter_default(value, (*path, name), (field,))
-            if target.pairs or fields:
-                return
+        if isinstance(target, MappingNode) and (target.pairs or self.defaults):
+            entries = list(self._iter_section(shapes, target, path, taken, default))
+            yield from entries or [Entry(path, {}, origin_of(node))]
         elif isinstance(target, SequenceNode) and any(not _is_scalar(item) for item in target.items):
+            made = dict(iter_members(taken))
             for index, item in enumerate(target.items):
-                yield from self.iter_entries(enter(shapes, index), item, (*path, index))
-            return
-        value = node.to_value()
-        shown = MASK if self.document.is_secret(path) and value is not None else mask_value(value)
-        yield Entry(path, shown, origin_of(node))
+                yield from self.iter_entries(enter(shapes, index), item, (*path, index), made.get(index))
+        else:
+            value = _show(node.to_value(), taken)
+            hidden = self.document.is_secret(path) and value is not None
+            yield Entry(path, MASK if hidden else mask_value(value), origin_of(node))
+
+    def _iter_section(
+        self, shapes: Shapes, node: MappingNode, path: KeyPath, taken: Any, default: Any
+    ) -> Iterator[Entry]:
+        held, tag = _keep_default(default, node, shapes)
+        made = dict(iter_members(taken))
+        for key, (_, value) in node.pairs.items():
+            inner = enter(shapes, key)
+            whole = held[key] if key in held else next((each.find_default() for each in inner), None)
+            yield from self.iter_entries(inner, value, (*path, key), made.get(key), whole)
+        for name, field in _iter_fields(shapes, tag | node.to_value()) if self.defaults else ():
+            if step(node, name) is None:
+                yield from self._iter_default(held.get(name, field.find_default()), (*path, name), (field,))
 
     def _iter_default(self, value: Any, path: KeyPath, shapes: Shapes) -> Iterator[Entry]:
         if isinstance(value, BaseModel):
@@ -143,9 +151,9 @@ def _keep_default(default: Any, node: MappingNode, shapes: Shapes) -> tuple[dict
 
 
 def _iter_fields(shapes: Shapes, value: Any) -> Iterator[tuple[str, Shape]]:
-    """The fields of what the mapping is; of several things it could be, none."""
+    """The fields of what the mapping is; of several things it could be, or of what takes one key alone, none."""
     options = [option for shape in shapes for option in _choose(shape, value) if option.fields]
-    if len(options) == 1:
+    if len(options) == 1 and not options[0].takes_one_key:
         yield from options[0].fields.items()
 
 
@@ -154,6 +162,16 @@ def _choose(shape: Shape, value: Any) -> Iterator[Shape]:
     member = shape.narrow(value) if shape.discriminator is not None else shape
     if member is not shape or shape.discriminator is None:
         yield from member.iter_options()
+
+
+def _show(given: Any, taken: Any) -> Any:
+    """A value as it was taken where that can be shown, else as it was given."""
+    if isinstance(taken, (list, tuple)) and isinstance(given, list) and len(taken) == len(given):
+        return [_show(*pair) for pair in zip(given, taken, strict=True)]
+    if not isinstance(taken, (bool, int, float, str)) or isinstance(taken, Enum):
+        return given
+    is_same = taken == given and isinstance(taken, bool) is isinstance(given, bool)
+    return given if is_same else taken
 
 
 def _is_scalar(node: Node) -> bool:

@@ -16,13 +16,19 @@ from tidemill.config.secrets import MASK
 
 
 def print_entries(console: Console, entries: Sequence[Entry]) -> None:
-    """A line a value: its key, the value as YAML, where it came from."""
+    """A line a value: its key, the value as YAML, where it came from; beside each other on a terminal."""
+    rows = [(each.key, show_yaml(each.value), str(each.origin)) for each in entries]
+    if not console.is_terminal:
+        widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
+        for key, value, origin in rows:
+            console.print(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {origin}", soft_wrap=True)
+        return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(overflow="fold", style="dim")
-    for each in entries:
-        table.add_row(Text(each.key), Text(show_yaml(each.value)), Text(str(each.origin)))
+    for row in rows:
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
@@ -36,7 +42,7 @@ def print_changes(console: Console, changes: Sequence[tuple[Entry | None, Entry 
 
 
 def _show_side(entry: Entry | None) -> str:
-    return "not there" if entry is None else f"{show_yaml(entry.value)} ({entry.origin})"
+    return "not there" if entry is None else f"{show_yaml(entry.value)} [{entry.origin}]"
 
 
 def print_explanation(console: Console, found: Explanation) -> None:

@@ -44,6 +44,7 @@ class Interpolation:
         self._trail: list[KeyPath] = []
         self._chars = 0
         self._aliased = 0
+        self._defaulted: set[Reference] = set()
 
     def resolve(self) -> Node | None:
         """The tree without references; a text with one that stands for nothing is broken."""
@@ -107,7 +108,7 @@ class Interpolation:
         for part in parts:
             with self._reporting(part, node, path):
                 pieces.append(self._to_text(part, node))
-        via = tuple(str(part) for part in parts if isinstance(part, Reference))
+        via = tuple(self._name(part) for part in parts if isinstance(part, Reference))
         return replace(node, value="".join(pieces), via=via) if len(pieces) == len(parts) else None
 
     @contextmanager
@@ -128,8 +129,8 @@ class Interpolation:
 
     def _stand_for(self, node: Scalar, reference: Reference, shapes: Shapes) -> Node:
         """What a text that is one reference stands for: a key's value itself; any other text as it would be given."""
-        via = (str(reference),)
         found = self._find(reference, node)
+        via = (self._name(reference),)
         if isinstance(found, Node):
             self._aliased += found.size
             if self._aliased > MAX_ALIASED:
@@ -155,8 +156,12 @@ class Interpolation:
             if text is not None:
                 return text
         if reference.default is not None:
+            self._defaulted.add(reference)
             return "".join(self._to_text(part, node) for part in reference.default)
         raise self._targets.explain(self.root, self.shapes, reference, node.source.folder)
+
+    def _name(self, reference: Reference) -> str:
+        return f"default of {reference}" if reference in self._defaulted else str(reference)
 
     def _resolve_target(self, path: KeyPath, node: Node) -> Node:
         if id(node) in self._active:

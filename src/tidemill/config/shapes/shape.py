@@ -240,6 +240,11 @@ class Shape:
             yield self
 
     @property
+    def takes_one_key(self) -> bool:
+        """True for a model of ours of which exactly one field is given, as a job's step."""
+        return any(getattr(each.get("cls"), "takes_one_key", False) for each in self.layers)
+
+    @property
     def takes_null(self) -> bool:
         """True when null is a value."""
         return any(each["type"] in ("nullable", "none", "any") for each in self.layers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import (
     Field,
@@ -37,6 +37,8 @@ NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 
 
 class _Step(Config):
+    takes_one_key: ClassVar[bool] = True
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
         return take_one_key(handler(schema))
