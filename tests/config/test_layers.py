@@ -153,6 +153,25 @@ def test_a_file_that_cannot_be_read_hides_no_mistake_of_the_others() -> None:
     ]
 
 
+def test_a_top_level_key_with_an_x_holds_what_anchors_name() -> None:
+    text = "x-stage: &stage {workers: 3, path: /p}\nstages: [{<<: *stage, workers: 4}]\ndata: *stage\n"
+    train = load_config(Train, Text("f", text))
+    assert (train.stages, train.data) == ([Data(workers=4, path="/p")], Data(workers=3, path="/p"))
+    assert report(Text("f", "data: {x-note: 1}\n")) == ["f:1:8 unknown key `x-note`; known: `path`, `workers`"]
+
+
+def test_what_is_no_file_of_a_configuration_is_refused(folder: Path) -> None:
+    (folder / "loop.yaml").symlink_to("loop.yaml")
+    write(train="include: [loop.yaml, /dev/zero, .]\nout: ${file:/dev/zero}\nname: '${file:loop.yaml}'\n")
+    assert [line.partition("; ")[0] for line in report("train.yaml")] == [
+        "train.yaml:1:11 cannot open it: Too many levels of symbolic links",
+        "train.yaml:1:22 cannot open it: it is larger than 16,777,216 bytes",
+        "train.yaml:1:33 this is a folder",
+        "train.yaml:2:6 `out`: cannot open it: it is larger than 16,777,216 bytes",
+        "train.yaml:3:8 `name`: cannot open it: Too many levels of symbolic links",
+    ]
+
+
 # References.
 
 

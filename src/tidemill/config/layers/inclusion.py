@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence as SequenceType
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from tidemill.config.text.nodes import Mapping, Node, Scalar, Sequence
 from tidemill.errors import ConfigError, Problem
 
 INCLUDE = "include"
+
+EXTENSION = "x-"
 
 MAX_INCLUDED = 1000
 """How many files one configuration may take in, each counted as often as it is named."""
@@ -44,7 +47,7 @@ class Loader:
         Raises:
             ConfigError: it cannot be opened.
         """
-        return self.take(load_layer(path), shapes, at=at, chain=(*chain, path.resolve()))
+        return self.take(load_layer(path), shapes, at=at, chain=(*chain, _resolve(path)))
 
     def take(self, layer: Layer, shapes: Shapes, *, at: KeyPath = (), chain: SequenceType[Path] = ()) -> Node | None:
         """As `load`, of a layer that is at hand; `chain` ends with its own file."""
@@ -53,6 +56,7 @@ class Loader:
             root = Mapping(root.start, root.stop, source=layer.text)
         if root is not None:
             root = self._expand(root, shapes, at, chain) if _names_files(root) else root
+            root = _leave_out_extensions(root, shapes) if not at else root
         else:
             self.is_whole = False
         self.layers.append(replace(layer, at=at))
@@ -110,13 +114,27 @@ class Loader:
             raise ConfigError("", problems=problems)
         path = node.source.folder / text
         self._count += 1
-        if path.resolve() in chain:
-            names = [*chain[chain.index(path.resolve()) :], path]
+        if _resolve(path) in chain:
+            names = [*chain[chain.index(_resolve(path)) :], path]
             shown = " → ".join(f"`{shorten_path(each)}`" for each in names)
             _refuse(f"these files include each other: {shown}", "leave out one of the includes")
         if self._count > MAX_INCLUDED:
             _refuse(f"more than {MAX_INCLUDED:,} files are included", "")
         return path
+
+
+def _leave_out_extensions(root: Node, shapes: Shapes) -> Node:
+    """The tree without its keys `x-…`, which hold what anchors name, as in Docker Compose's files."""
+    is_free = not any(option.fields for shape in shapes for option in shape.iter_options())
+    if is_free or not isinstance(root, Mapping):
+        return root
+    kept = {key: pair for key, pair in root.pairs.items() if not str(key).startswith(EXTENSION)}
+    return root if len(kept) == len(root.pairs) else replace(root, pairs=kept)
+
+
+def _resolve(path: Path) -> Path:
+    """The file a path leads to; of links in a circle, which cannot be opened, no more than that."""
+    return Path(os.path.realpath(path))
 
 
 def _refuse(message: str, hint: str = "") -> NoReturn:

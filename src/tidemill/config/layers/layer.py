@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.yaml import compose_yaml
 from tidemill.config.wording.suggest import find_near
 from tidemill.errors import ConfigError, Place, Problem
+
+MAX_BYTES = 16 * 2**20
+"""The largest file that is read; an endless one, as `/dev/zero`, is refused there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def load_layer(path: Path) -> Layer:
     """
     name = shorten_path(path)
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise _cannot_open(path, error) from None
     try:
@@ -51,6 +55,22 @@ def load_layer(path: Path) -> Layer:
         fault = Fault("the file is not UTF-8", "save it as UTF-8", len(before), len(before) + 1)
         return Layer(Text(name, before, folder=path.parent), None, (fault,))
     return compose_layer(Text(name, content, folder=path.parent))
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file, or of what else can be read, up to a bound.
+
+    Raises:
+        OSError: it cannot be read, or is larger.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except ValueError as error:  # a name that no file can have
+        raise OSError(errno.EINVAL, str(error)) from None
+    if len(data) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it is larger than {MAX_BYTES:,} bytes")
+    return data
 
 
 def compose_layer(text: Text) -> Layer:
@@ -84,12 +104,19 @@ def make_node(value: Any, source: Text) -> Node:
 def explain_opening(path: Path, error: OSError) -> tuple[str, str]:
     """Why a file cannot be opened, and the next step."""
     if isinstance(error, FileNotFoundError):
-        near = find_near(path.name, sorted(os.listdir(path.parent))) if path.parent.is_dir() else None
+        near = find_near(path.name, _list_names(path.parent))
         hint = f"did you mean `{path.with_name(near)}`?" if near else ""
         return f"there is no file `{path.name}` in {path.parent.absolute()}", hint
     if isinstance(error, IsADirectoryError):
         return "this is a folder", "name the file in it"
     return f"cannot open it: {error.strerror or error}", ""
+
+
+def _list_names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:  # no folder, or one that may not be looked into: then there is nothing to suggest
+        return []
 
 
 def _cannot_open(path: Path, error: OSError) -> ConfigError:

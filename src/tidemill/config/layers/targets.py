@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.config.layers.layer import explain_opening, layer_of
+from tidemill.config.layers.layer import explain_opening, layer_of, read_file
 from tidemill.config.layers.lookup import expect, find_node, find_path
 from tidemill.config.layers.references import Reference
 from tidemill.config.paths import KeyPath, join_path
@@ -46,7 +46,7 @@ class Targets:
                 register_secret(value)
             return value or (None if reference.default is not None else self._environ.get(reference.name))
         try:
-            return (folder / Path(reference.name).expanduser()).read_text("utf-8").rstrip("\r\n")
+            return read_file(folder / Path(reference.name).expanduser()).decode("utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -95,7 +95,7 @@ def _find_near(root: Node | None, shapes: Shapes, path: KeyPath) -> str | None:
 
 def _explain_file(path: Path) -> tuple[str, str]:
     try:
-        path.read_text("utf-8")
+        read_file(path).decode("utf-8-sig")
     except OSError as error:
         return explain_opening(path, error)
     except UnicodeDecodeError:
