@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ByteSize, Field, SecretStr
+from pydantic import Field, SecretStr
 
 import tidemill as tm
-from tidemill.config.types.durations import Duration
+from tidemill.config import ByteSize, Duration
 from trials import PATTERN, run_trials
 
 
@@ -21,7 +21,7 @@ class Numbers(tm.Config):
     count: int = Field(default=1, ge=0)
     rate: float = 1.0
     timeout: Duration = 1.0
-    memory_bytes: ByteSize = ByteSize(1)
+    memory_bytes: ByteSize = 1
 
 
 class Keyed(tm.Config):
