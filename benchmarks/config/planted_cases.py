@@ -75,9 +75,12 @@ class Cases:
         root = section.draw(rng)
         if suffix == "yaml" and rng.random() < 0.5:
             repeat_values(root, rng)
-        if suffix == "toml":
+        takes_null = suffix != "toml"
+        if not takes_null:
             drop_nulls(root)
-        plant(root, rng, rng.randint(1, 3) if mistakes is None else mistakes, takes_null=suffix != "toml")
+        plant(root, rng, rng.randint(1, 3) if mistakes is None else mistakes, takes_null=takes_null)
+        if not takes_null:
+            drop_nulls(root)  # those in lists that were made too long
         return Case(seed, section, root, suffix)
 
     def _draw_section(self, number: int) -> Section:

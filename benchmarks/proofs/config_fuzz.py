@@ -90,7 +90,7 @@ def report(found: dict[str, list[tuple[Case, Verdict]]], took_s: float) -> None:
     misses = [miss for verdict in verdicts for miss in verdict.misses]
     suggested = sum(verdict.suggested for verdict in verdicts)
     wrong = sum(bool(verdict.disagreements) for verdict in verdicts)
-    ratio = suggested / max(1, suggested + len(misses))
+    ratio = suggested / (suggested + len(misses)) if suggested or misses else 1.0
     for typo, original, other in misses[:MAX_SHOWN]:
         print(f"  not suggested: `{original}` for `{typo}`, but {f'`{other}`' if other else 'nothing'}")
     targets = [

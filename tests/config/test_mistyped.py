@@ -48,6 +48,22 @@ class Train(Config):
             id="given when nothing else is near",
         ),
         pytest.param(
+            "maxx_lr: 0.1\nmix_lr: 0.1",
+            [
+                "f:1:1  unknown key `maxx_lr`; did you mean `max_lr`?  (number, required)",
+                "f:2:1  unknown key `mix_lr`; did you mean `min_lr`?  (number, default 0.0)",
+            ],
+            id="each another",
+        ),
+        pytest.param(
+            "datsets: [a]",
+            [
+                "f:1:1  missing key `max_lr` (a number)",
+                "f:1:1  unknown key `datsets`; did you mean `datasets`?  (list)",
+            ],
+            id="a typo rather than something alike",
+        ),
+        pytest.param(
             "max_lr: 1\noptim: {tpye: adam, lr: x}",
             ["f:2:9  unknown key `tpye`; did you mean `type`?  (`adam` or `lion`)"],
             id="tag",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,11 +40,12 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
         shape: of the type that was validated; its secrets were hidden in the document.
     """
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]
-    mistyped = {(*each.path[:-1], _find_meant(each, document)) for each in settled if each.kind in _UNKNOWN_KEY}
+    meant = _find_meant([each for each in settled if each.kind in _UNKNOWN_KEY], document)
+    mistyped = {(*path[:-1], name) for path, name in meant.items()}
     settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
     if not document.is_whole:
         settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
-    problems = (problem for each in settled for problem in _iter_problems(each, document))
+    problems = (problem for each in settled for problem in _iter_problems(each, document, meant))
     return [replace(each, path=_without_secrets(each.path, document)) for each in problems]
 
 
@@ -60,19 +61,19 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument")
 
 
-def _iter_problems(error: Failure, document: Document) -> Iterator[Problem]:
+def _iter_problems(error: Failure, document: Document, meant: Mapping[KeyPath, str]) -> Iterator[Problem]:
     """The problem of an error; of an unknown key one for each source that gives it."""
-    problem = _to_problem(error, document)
+    if error.kind not in _UNKNOWN_KEY:
+        yield _to_problem(error, document)
+        return
+    problem = _unknown_key(error, document, meant.get(error.path))
     yield problem
-    if error.kind in _UNKNOWN_KEY:
-        for place in document.iter_earlier(error.path, key=True):
-            yield replace(problem, place=place)
+    for place in document.iter_earlier(error.path, key=True):
+        yield replace(problem, place=place)
 
 
 def _to_problem(error: Failure, document: Document) -> Problem:
     path = error.path
-    if error.kind in _UNKNOWN_KEY:
-        return _unknown_key(error, document)
     if error.kind in _MISSING and isinstance(path[-1], str):
         return _missing_key(error, document)
     if error.kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -96,13 +97,12 @@ def _without_secrets(path: KeyPath, document: Document) -> KeyPath:
     return path[: next(ends, len(path))]
 
 
-def _unknown_key(error: Failure, document: Document) -> Problem:
+def _unknown_key(error: Failure, document: Document, near: str | None) -> Problem:
     *above, name = error.path
     if error.kind == "invalid_key":  # no text, which `loc` has only roughly
         name = describe_value(error.value)
     place = document.place(error.path, key=True)
     known = error.walk.parent.fields if error.walk.parent else {}
-    near = _find_meant(error, document)
     hint = suggest(str(name), known)
     if near is not None:
         hint = f"did you mean `{_name_key((*above, near), place, document)}`?"
@@ -127,14 +127,25 @@ def _wrong_key(error: Failure, document: Document) -> Problem:
     return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
 
 
-def _find_meant(error: Failure, document: Document) -> str | None:
-    """The field that a mistyped key stands for: rather one that is not given, and of those one that must be."""
-    *above, name = error.path
-    known = error.walk.parent.fields if error.walk.parent else {}
-    given = document.find_value(tuple(above))
-    unused = [each for each in known if not (isinstance(given, Mapping) and each in given)]
-    needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
-    return find_near(str(name), needed) or find_near(str(name), unused) or find_near(str(name), known)
+def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, str]:
+    """The field that each mistyped key stands for, by the path of the key.
+
+    Rather one that is not given, and no other key stands for, and of those one that must be.
+    """
+    meant: dict[KeyPath, str] = {}
+    taken: set[KeyPath] = set()
+    for error in errors:
+        *above, name = error.path
+        known = error.walk.parent.fields if error.walk.parent else {}
+        given = document.find_value(tuple(above))
+        used = set(given) if isinstance(given, Mapping) else set()
+        unused = [each for each in known if each not in used and (*above, each) not in taken]
+        needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
+        near = find_near(str(name), needed, unused, known)
+        if near is not None:
+            meant[error.path] = near
+            taken.add((*above, near))
+    return meant
 
 
 def _missing_key(error: Failure, document: Document) -> Problem:

@@ -17,29 +17,27 @@ MIN_RATIO = 0.7
 (measured by `benchmarks/config/suggestions.py`)."""
 
 
-def find_near(name: str, known: Iterable[str]) -> str | None:
+def find_near(name: str, *known: Iterable[str]) -> str | None:
     """The name in `known` that `name` most likely stands for, None when none is near.
 
     The one fewest edits away: a character left out, put in, replaced, or swapped with its neighbour; of equals the
-    most alike. Case, `-` and `_` do not count.
+    most alike. Case, `-` and `_` do not count. Of several groups of names an earlier one is meant rather than a later.
 
     >>> find_near("rl", ["lr", "seed"]), find_near("rate", ["lr", "seed"])
     ('lr', None)
     """
     wanted = _fold(name)
     matcher = difflib.SequenceMatcher(b=wanted)
-    best: tuple[int, float, str] | None = None
-    for candidate in dict.fromkeys(known):
-        other = _fold(candidate)
-        matcher.set_seq1(other)
-        limit = min(MAX_EDITS if max(len(name), len(candidate)) > 4 else 1, max(len(other), len(wanted)) - 1)
-        edits = count_edits(other, wanted, limit)
-        if edits > limit and not _is_alike(matcher):
-            continue
-        rank = edits, -matcher.ratio(), candidate
-        if best is None or rank[:2] < best[:2]:
-            best = rank
-    return best[2] if best is not None else None
+    found: list[tuple[bool, int, int, float, str]] = []
+    for group, names in enumerate(known):
+        for candidate in dict.fromkeys(names):
+            other = _fold(candidate)
+            matcher.set_seq1(other)
+            limit = min(MAX_EDITS if max(len(name), len(candidate)) > 4 else 1, max(len(other), len(wanted)) - 1)
+            edits = count_edits(other, wanted, limit)
+            if edits <= limit or _is_alike(matcher):
+                found.append((edits > limit, group, edits, -matcher.ratio(), candidate))
+    return min(found, key=lambda each: each[:4])[-1] if found else None
 
 
 def _is_alike(matcher: difflib.SequenceMatcher[str]) -> bool:
