@@ -149,3 +149,18 @@ def test_the_hooks_of_pre_commit_run_as_written(folder: Path) -> None:
 
 
 HOOKS = ".pre-commit-hooks.yaml"
+
+
+def test_a_job_may_be_a_toml_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n')
+    Path("job.toml").write_text(
+        'source = {path = "rows.jsonl"}\nsteps = [{take = 2}]\n[sink]\npath = "out"\nformat = "jsonl"\n'
+    )
+    assert command("run", "job.toml") == 0
+    assert command("status", "job.toml") == 0
+    capsys.readouterr()
+    assert command("config", "show", "out", "--given") == 0
+    assert "steps.0.take  2           job.toml:2:18" in capsys.readouterr().out
+    assert command("config", "diff", "out", "job.toml") == 0
+    saved = json.loads(Path("out/.run/config.json").read_text())
+    assert saved["fingerprint"] == json.loads(Path("out/.run/run.json").read_text())["fingerprint"]

@@ -13,6 +13,7 @@ import orjson
 import typer
 
 from tidemill.commands.app import FormatOption, JobArgument, RunArgument, SetOption, app, make_console, telling_as
+from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.report.rendering import raise_problems
 from tidemill.errors import ConfigError, DataError, Problem
 
@@ -265,7 +266,7 @@ def _find_folder(run: Path) -> RunFolder:
     from tidemill.job import load_job
     from tidemill.jobs.ledger.folder import locate_run
 
-    if run.suffix in (".yaml", ".yml"):
+    if run.suffix in SUFFIXES:
         return locate_run(load_job(run).spec.folders.run)
     return locate_run(run)
 
@@ -274,4 +275,4 @@ def _find_job(run: Path, folder: RunFolder, overrides: list[str]) -> tuple[Path,
     """The job file of a run; and what is put in over it: of a folder what was when the run began, then `overrides`."""
     from tidemill.jobs.running.inspect import read_job_file
 
-    return (run, overrides) if run.suffix in (".yaml", ".yml") else read_job_file(folder, overrides)
+    return (run, overrides) if run.suffix in SUFFIXES else read_job_file(folder, overrides)

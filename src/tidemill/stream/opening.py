@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
+from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.loading import load_config
 from tidemill.data.formats.format import MAX_LINE_BYTES
 from tidemill.data.nodes.node import OnError
@@ -207,7 +208,7 @@ def replay(quarantine: str | PathLike[str], *, errors: bool = False, on_error: O
         ConfigError: the job file is wrong. A path where there is nothing is told when it is read.
     """
     path = Path(quarantine)
-    if path.suffix in (".yaml", ".yml"):
+    if path.suffix in SUFFIXES:
         path = load_job(path).spec.folders.run
     return Stream(Replay(path.expanduser().absolute(), errors, on_error))
 

@@ -17,6 +17,9 @@ from tidemill.config.text.yaml import compose_yaml
 from tidemill.config.wording.suggest import find_near
 from tidemill.errors import ConfigError, Place, Problem
 
+SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+"""What the names of configuration files end in."""
+
 MAX_BYTES = 16 * 2**20
 """The largest file that is read; an endless one, as `/dev/zero`, is refused there."""
 
