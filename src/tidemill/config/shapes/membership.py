@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ def choose_members(shape: Shape, value: Any, context: Mapping[str, Any] | None =
         return shape
     chosen: Chosen = {}
     folder = (context or {}).get("folder")
-    _gather(replace(shape, chosen={}), value, None if folder is None else Path(folder), chosen)
-    return replace(shape, chosen=chosen)
+    _gather(shape.with_chosen({}), value, None if folder is None else Path(folder), chosen)
+    return shape.with_chosen(chosen)
 
 
 def _gather(shape: Shape, value: Any, folder: Path | None, chosen: Chosen) -> None:
@@ -57,7 +56,7 @@ def _find_member(union: Shape, value: Any, folder: Path | None, chosen: Chosen) 
         member = Shape.of(tag.finder.find_schema(name, folder)).members[name]
     except PydanticCustomError:
         return None
-    chosen[tag, name] = replace(member, chosen=chosen)
+    chosen[tag, name] = member.with_chosen(chosen)
     return member
 
 

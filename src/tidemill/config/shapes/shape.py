@@ -54,19 +54,23 @@ class Shape:
 
     Attributes:
         chosen: members of open unions that a value names, as `choose_members` found them.
-        inner: the shapes further in, by their schemas: a document asks for them at each of its values.
+        inner: the shapes of all that is further in, by their schemas: a document asks for them at each of its values.
     """
 
     schema: Schema
     definitions: dict[str, Schema] = field(default_factory=dict)
     chosen: dict[tuple[Tag, str], Shape] = field(default_factory=dict)
-    inner: dict[int, Shape] = field(default_factory=dict, init=False, repr=False, compare=False)
+    inner: dict[int, Shape] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, schema: Schema) -> Shape:
         """The shape of a whole core schema."""
         definitions = {each["ref"]: each for each in schema.get("definitions", ())}
         return cls(schema, definitions)
+
+    def with_chosen(self, chosen: dict[tuple[Tag, str], Shape]) -> Shape:
+        """The same, with these members of open unions and no others."""
+        return Shape(self.schema, self.definitions, chosen)
 
     @cached_property
     def layers(self) -> tuple[Schema, ...]:
@@ -355,7 +359,7 @@ class Shape:
         schema = schema or _ANY
         shape = self.inner.get(id(schema))  # it holds the schema, so that no other gets the same id
         if shape is None:
-            shape = self.inner[id(schema)] = Shape(schema, self.definitions, self.chosen)
+            shape = self.inner[id(schema)] = Shape(schema, self.definitions, self.chosen, self.inner)
         return shape
 
     def _label(self, schema: Schema) -> str:
