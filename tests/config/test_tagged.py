@@ -213,7 +213,7 @@ def test_a_dump_says_every_tag_and_loads_back_equal() -> None:
 
 
 def test_secrets_of_a_member_are_masked() -> None:
-    lines = report("optim: {type: sgd, tokn: abcdefgh12345, lr: x}")
+    lines = report("optim: {type: sgd, tokn: canary-of-the-tag, lr: x}")
     assert "abcdefgh" not in "".join(lines)
     with pytest.raises(ConfigError, match=r"got \*\*\*"):
         Train(optim={"type": "sgd", "token": 12345678})

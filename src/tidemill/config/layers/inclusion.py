@@ -118,8 +118,10 @@ class Loader:
             names = [*chain[chain.index(_resolve(path)) :], path]
             shown = " → ".join(f"`{shorten_path(each)}`" for each in names)
             _refuse(f"these files include each other: {shown}", "leave out one of the includes")
-        if self._count > MAX_INCLUDED:
-            _refuse(f"more than {MAX_INCLUDED:,} files are included", "")
+        if self._count == MAX_INCLUDED + 1:
+            _refuse(f"more than {MAX_INCLUDED:,} files are included")
+        if self._count > MAX_INCLUDED:  # told once
+            raise ConfigError("")
         return path
 
 

@@ -44,6 +44,7 @@ class Interpolation:
         self._trail: list[KeyPath] = []
         self._chars = 0
         self._aliased = 0
+        self._exceeded = False
         self._defaulted: set[Reference] = set()
 
     def resolve(self) -> Node | None:
@@ -134,7 +135,7 @@ class Interpolation:
         if isinstance(found, Node):
             self._aliased += found.size
             if self._aliased > MAX_ALIASED:
-                raise UnresolvedError(f"the references stand for more than {MAX_ALIASED:,} values")
+                raise self._exceed(f"the references stand for more than {MAX_ALIASED:,} values")
             place = (node.start, node.stop, node.outer, found.size, found.broken)
             return Alias(*place, target=found, source=node.source, over=node.over, via=via)
         if reference.kind != "file":
@@ -177,8 +178,13 @@ class Interpolation:
         text = part if isinstance(part, str) else self._find_text(part, node)
         self._chars += len(text)
         if self._chars > MAX_CHARS:
-            raise UnresolvedError(f"the references make texts of more than {MAX_CHARS:,} characters")
+            raise self._exceed(f"the references make texts of more than {MAX_CHARS:,} characters")
         return text
+
+    def _exceed(self, message: str) -> Exception:
+        """What ends a reference beyond a bound: the first is told, and stands for the others."""
+        is_told, self._exceeded = self._exceeded, True
+        return _BrokenError() if is_told else UnresolvedError(message)
 
     def _find_text(self, reference: Reference, node: Scalar) -> str:
         found = self._find(reference, node)
