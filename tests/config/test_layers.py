@@ -333,6 +333,10 @@ def test_overrides_come_last_and_may_name_files() -> None:
     assert found["out"] == "--set out (${name})"
 
 
+def test_one_text_is_one_override() -> None:
+    assert load_config(Train, overrides="seed=7").seed == 7
+
+
 def test_a_wrong_value_says_what_it_was_laid_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAIN__SEED", "x")
     write(base="batch_size: 8\nbatchsize: 1\n", train="batch_size: 0\nbatchsize: 2\nseed: 1\n")
