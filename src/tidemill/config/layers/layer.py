@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.yaml import compose_yaml
-from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.suggest import find_near_file
 from tidemill.errors import ConfigError, Place, Problem
 
 
@@ -84,7 +83,7 @@ def make_node(value: Any, source: Text) -> Node:
 def explain_opening(path: Path, error: OSError) -> tuple[str, str]:
     """Why a file cannot be opened, and the next step."""
     if isinstance(error, FileNotFoundError):
-        near = find_near(path.name, sorted(os.listdir(path.parent))) if path.parent.is_dir() else None
+        near = find_near_file(path)
         hint = f"did you mean `{path.with_name(near)}`?" if near else ""
         return f"there is no file `{path.name}` in {path.parent.absolute()}", hint
     if isinstance(error, IsADirectoryError):

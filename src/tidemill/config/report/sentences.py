@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.report.failures import Failure
 from tidemill.config.secrets import MASK
 from tidemill.config.wording.rules import describe_bound, describe_match, describe_schemes, describe_size, find_unit
-from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.suggest import find_near, find_near_file
 from tidemill.config.wording.words import MAX_SHOWN, describe_value, plain
 
 _BOUNDS = {
@@ -172,7 +171,7 @@ def _of_a_path(failure: Failure) -> str:
         return f"it is {what}"
     if not path.parent.is_dir():
         return f"there is no folder `{path.parent}`"
-    near = find_near(path.name, sorted(os.listdir(path.parent)))
+    near = find_near_file(path)
     return (
         f"did you mean `{path.with_name(near)}`?" if near else f"there is none of that name in {path.parent.absolute()}"
     )
