@@ -153,7 +153,7 @@ def _of_an_address(failure: Failure) -> str:
     if not said.startswith("relative URL"):
         return said
     schemes = failure.walk.shape.core.get("allowed_schemes") if failure.walk.shape else None
-    return f"begin with `{schemes[0] if schemes else 'https'}://`"
+    return f"begin with `{'https' if not schemes or 'https' in schemes else schemes[0]}://`"
 
 
 def _of_an_expression(failure: Failure) -> str:
