@@ -84,7 +84,7 @@ def _find_rule(failure: Failure) -> str:
 
 
 def describe_given(value: Any, path: KeyPath, document: Document, *, key: bool = False) -> str:
-    """What was given at `path`, or for its key; a number as it is written where it stands in a text, `1.10` or `1e2`."""
+    """What was given at `path`, or for its key; a number as it is written where it stands in a text: `1.10`."""
     node = (document.find_node(path) or (None, None))[0 if key else 1]
     written = node.follow() if node is not None else None
     if isinstance(written, Scalar) and written.text and _is_number(written.value) and str(written.value) == str(value):

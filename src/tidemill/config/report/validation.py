@@ -122,7 +122,9 @@ def _name_key(path: KeyPath, place: Place | None, document: Document) -> str:
 
 def _wrong_key(error: Failure, document: Document) -> Problem:
     *above, name = error.path
-    message = f"expected the key to be {error.words or 'another'}, got {describe_given(name, error.path, document, key=True)}"
+    message = (
+        f"expected the key to be {error.words or 'another'}, got {describe_given(name, error.path, document, key=True)}"
+    )
     place = document.place(error.path, key=True)
     return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
 
@@ -157,7 +159,9 @@ def _wrong_tag(error: Failure, document: Document) -> Problem:
         return problem_at(document, path, f"missing key `{tag}` ({words})", key=True)
     got = given.get(tag, error.context.get("tag"))  # the context has it as text: null as `None`
     hint = suggest_choice(got, choices)
-    return problem_at(document, path, f"expected {describe_choices(choices)}, got {describe_given(got, path, document)}", hint=hint)
+    return problem_at(
+        document, path, f"expected {describe_choices(choices)}, got {describe_given(got, path, document)}", hint=hint
+    )
 
 
 def _find_mistyped_tag(tag: str, given: Mapping[str, Any], error: Failure) -> str | None:
