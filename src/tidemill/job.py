@@ -123,14 +123,14 @@ class Job:
         return f"<Job: {' | '.join(self.spec.names[:-1])} to {self.spec.sink.path!r}>"
 
 
-def load_job(path: str | PathLike[str], overrides: Sequence[str] = ()) -> Job:
+def load_job(path: str | PathLike[str], overrides: str | Sequence[str] = ()) -> Job:
     """The job in a YAML file.
 
     Args:
         path: the file; its folder is importable and what its relative paths start from.
-        overrides: `key.path=value`, over what the file says.
+        overrides: `key.path=value`, one or several, over what the file says.
 
     Raises:
         ConfigError: anything wrong in it, all at once, each with its place.
     """
-    return Job(load_job_file(Path(path), overrides))
+    return Job(load_job_file(Path(path), [overrides] if isinstance(overrides, str) else overrides))

@@ -70,6 +70,32 @@ def test_the_field_that_a_message_names_is_pointed_at(said: str, place: str, pat
     assert problem.message.endswith(said)
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("`low` is below 9", "`low` is below 9"),
+        ("`optim.lr` is too high", "`optim.lr` is too high"),
+        ("too high: `optim.lr`", "`optim.lr`: too high: `optim.lr`"),
+        ("`low`: below 9", "`low`: below 9"),
+        ("`high` is above 2", "`top`: `high` is above 2"),
+    ],
+)
+def test_a_message_that_begins_with_its_field_says_it_once(said: str, told: str) -> None:
+    _, (problem,) = validate_document(Train, Document.parse(f"{TEXT}said: '{said}'\n", "f"))
+    assert problem.message == told
+
+
+def test_a_message_that_begins_with_its_field_says_the_whole_path() -> None:
+    """A section knows its own keys alone."""
+
+    class Outer(Config):
+        train: Train
+
+    text = "train:\n  low: 5\n  said: '`low` is below 9'\n"
+    _, (problem,) = validate_document(Outer, Document.parse(text, "f"))
+    assert problem.message == "`train.low` is below 9"
+
+
 def test_an_error_that_says_its_path_is_taken_at_its_word() -> None:
     _, (problem,) = validate_document(Train, Document.parse(f"{TEXT}custom: true\nsaid: '`low`'\n", "f"))
     assert (str(problem.place), problem.path) == ("f:3:13", ("optim", "lr"))

@@ -339,6 +339,30 @@ def test_a_variable_is_a_text_where_only_a_text_fits(
     assert getattr(load_config(Train, environment="TRAIN"), key.lower()) == value
 
 
+def test_the_prefix_may_be_given_with_its_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN__SEED", "7")
+    assert [load_config(Train, environment=prefix).seed for prefix in ("TRAIN", "TRAIN_", "TRAIN__")] == [7, 7, 7]
+
+
+def test_a_variable_with_one_underscore_too_few_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("train_Batch_size", "8")
+    monkeypatch.setenv("TRAIN_SEED", "7")
+    assert report(environment="TRAIN") == [
+        "environment train_Batch_size sets nothing; did you mean train__Batch_size?",
+        "environment TRAIN_SEED sets nothing; did you mean TRAIN__SEED?",
+    ]
+
+
+def test_such_a_variable_may_belong_to_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does where the key is set by its own variable, and where its name is not a whole key at the top."""
+    monkeypatch.setenv("TRAIN_SEED", "7")
+    monkeypatch.setenv("TRAIN__SEED", "8")
+    monkeypatch.setenv("TRAIN_SEEED", "9")
+    monkeypatch.setenv("TRAIN_DATA_PATH", "/data")
+    monkeypatch.setenv("TRAIN_OPTIM__LR", "1")
+    assert load_config(Train, environment="TRAIN") == Train(seed=8)
+
+
 # Overrides.
 
 
@@ -351,6 +375,10 @@ def test_overrides_come_last_and_may_name_files() -> None:
     assert found["seed"] == "other.yaml:1:7, over train.yaml:2:7"
     assert found["optim.lr"] == "--set optim.lr, over sgd.yaml:2:5"
     assert found["out"] == "--set out (${name})"
+
+
+def test_one_text_is_one_override() -> None:
+    assert load_config(Train, overrides="seed=7").seed == 7
 
 
 def test_a_wrong_value_says_what_it_was_laid_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,3 +237,27 @@ def test_raising_gives_every_problem_and_pickles() -> None:
     copy = pickle.loads(pickle.dumps(caught.value))
     assert [each.message for each in copy.problems] == ["first", "second"]
     assert str(copy) == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("f.yaml", "name: 1.10", "expected text, got 1.10"),
+        ("f.yaml", "name: 1e2", "expected text, got 1e2"),
+        ("f.yaml", "window: &x 0x1F\nname: *x", "expected text, got 0x1F"),
+        ("f.yaml", "kind: 010", "expected `a` or `b`, got 010"),
+        ("f.yaml", "name: True", "expected text, got true"),
+        ("f.yaml", "sizes: {1.10: 2}", "expected the key to be text, got 1.10"),
+        ("f.toml", "name = 1_000", "expected text, got 1_000"),
+        ("f.json", '{"name": 1E+2}', "expected text, got 1E+2"),
+    ],
+)
+def test_a_number_is_told_as_it_is_written(name: str, text: str, told: str) -> None:
+    class Written(Config):
+        name: str = ""
+        kind: Literal["a", "b"] = "a"
+        sizes: dict[str, int] = Field({})
+        window: int = 1
+
+    problems = validate_document(Written, Document.parse(text, name))[1]
+    assert [each.message.partition(": ")[2] for each in problems] == [told]

@@ -517,6 +517,11 @@ CASES: dict[str, list[tuple[Any, Any, str]]] = {
     ],
     "url_parsing": [
         (AnyUrl, "localhost", '`at`: expected a URL, got "localhost"; begin with `https://`'),
+        (
+            HttpUrl,
+            "example.com",
+            '`at`: expected a URL beginning with `http://` or `https://`, got "example.com"; begin with `https://`',
+        ),
         (HttpUrl, "http://", '`at`: expected a URL beginning with `http://` or `https://`, got "http://"; empty host'),
         (
             HttpUrl,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.config.wording.suggest import count_edits, find_near
+from tidemill.config.wording.suggest import count_edits, find_near, find_near_file
 
 FIELDS = ["lr", "seed", "batch_size", "num_epochs", "max_lr", "min_lr", "top_k"]
 
@@ -40,6 +42,26 @@ def test_another_word_is_no_typo(word: str) -> None:
 
 def test_names_without_a_character_in_common_are_not_near() -> None:
     assert find_near("a", ["b"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("trian.yaml", "train.yaml"),
+        ("train.yml", "train.yaml"),
+        ("wide.tml", "wide.toml"),
+        ("wide.jsn", "wide.json"),
+        ("widee.json", "wide.json"),
+        ("trainyaml", "train.yaml"),
+        ("sgd.yaml", None),
+        ("nothere.yaml", None),
+        ("gone/train.yaml", None),
+    ],
+)
+def test_files_are_alike_by_their_names_without_suffix(tmp_path: Path, name: str, near: str | None) -> None:
+    for each in ("a.yaml", "secret.yaml", "train.yaml", "wide.json", "wide.toml"):
+        (tmp_path / each).touch()
+    assert find_near_file(tmp_path / name) == near
 
 
 def edit_once(text: str) -> set[str]:

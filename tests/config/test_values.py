@@ -113,7 +113,7 @@ def test_any_type_has_the_rules_of_a_config(target: Any) -> None:
         "$.size: expected an integer > 0, got true",
         "$.sise: unknown key; did you mean `size`?  (integer > 0, required)",
     ]
-    assert told(float, "1e999") == ["$: expected a finite number, got inf"]
+    assert told(float, "1e999") == ["$: expected a finite number, got 1e999"]
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,7 @@ def test_overrides_go_over_the_file(folder: Path) -> None:
     assert job.spec.budget == tm.Budget(usd=40)
     assert job.pipeline.nodes[1].max_tokens == 32  # type: ignore[attr-defined]
     assert job.pipeline.nodes[1].model.limits.slots == 3  # type: ignore[attr-defined]
+    assert tm.load_job("job.yaml", "budget.usd=40").spec.budget == tm.Budget(usd=40)
 
 
 RUNTIME = ["models.fast.limits.concurrency=3", "budget.usd=40", "max_errors=0.5", "models.fast.price.input=9"]

@@ -33,7 +33,7 @@ def load_config(
     model: type[T],
     *sources: Source,
     environment: str | None = None,
-    overrides: Sequence[str | Override] = (),
+    overrides: str | Sequence[str | Override] = (),
     context: Mapping[str, Any] | None = None,
 ) -> T:
     """A validated `model` from files and mappings, each over those before, then the environment, then overrides.
@@ -47,7 +47,7 @@ def load_config(
         environment: the prefix of variables that set keys: with `TRAIN`, `TRAIN__OPTIM__LR` sets `optim.lr`, and one
             that names no key is an error.
         overrides: `optim.lr=3e-4`, `steps.1.generate.max_tokens=32`, `@other.yaml`, `optim=@adam.yaml`, in order.
-            The value is YAML; where only a text fits, the text itself.
+            The value is YAML; where only a text fits, the text itself. One text is one override.
         context: what validators see; `folder`, against which paths and modules are sought, is the last file's own
             folder unless given (without files, the working folder).
 
@@ -61,11 +61,11 @@ def load_with_origins(
     model: type[T],
     *sources: Source,
     environment: str | None = None,
-    overrides: Sequence[str | Override] = (),
+    overrides: str | Sequence[str | Override] = (),
     context: Mapping[str, Any] | None = None,
 ) -> Loaded[T]:
     """As `load_config`, with the origin of every value: what a `Config` keeps itself, for any other type."""
-    given = Sources(sources, environment, tuple(overrides))
+    given = Sources(sources, environment, (overrides,) if isinstance(overrides, str) else tuple(overrides))
     document = load_document(model, given)
     context = {"folder": given.folder, **(context or {})}
     value, problems = validate_document(model, document, context)

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.types.functions import Function, to_import_path
-from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.suggest import find_near_file
 from tidemill.config.wording.words import Says
 from tidemill.data.columns import missing_column
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, TidemillError
@@ -73,10 +73,7 @@ class TokenizerFile:
         try:
             return Path(self.path).read_bytes()
         except FileNotFoundError:
-            folder = Path(self.path).parent
-            near = (
-                find_near(Path(self.path).name, [each.name for each in folder.iterdir()]) if folder.is_dir() else None
-            )
+            near = find_near_file(Path(self.path))
             hint = f"did you mean `{near}`?" if near else ""
             raise ResourceError(f"there is no file `{self.path}`", hint=hint) from None
         except OSError as error:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tidemill.config.cli.options import LISTS, Option, Section
-from tidemill.config.layers.environment import SEPARATOR
+from tidemill.config.layers.environment import spell_variable
 from tidemill.config.secrets import MASK
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.wording.words import MAX_SHOWN, cut, describe_value
@@ -80,7 +80,7 @@ def _name(option: Option) -> Text:
 def _details(option: Option, environment: str | None) -> Text:
     text = Text(", ".join(filter(None, [_describe_type(option.shape), _default_words(option, option.default)])))
     if environment is not None:
-        text.append(f"  [{_find_variable(option, environment)}]", "dim")
+        text.append(f"  [{spell_variable(environment, option.path)}]", "dim")
     if option.description:
         text.append(f"\n{option.description}")
     return text
@@ -96,10 +96,6 @@ def _describe_type(shape: Shape) -> str:
     inner = {each.describe() for each in shape.iter_inner() if each.core is not shape.core.get("keys_schema")}
     item = inner.pop() if len(inner) == 1 else ""
     return f"{words}, each {item}" if item else words
-
-
-def _find_variable(option: Option, environment: str) -> str:
-    return SEPARATOR.join([environment, *(str(item).upper() for item in option.path)])
 
 
 def _default_words(option: Option, value: Any) -> str:

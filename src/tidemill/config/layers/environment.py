@@ -21,12 +21,16 @@ def read_environment(
 ) -> tuple[list[Override], list[Problem]]:
     """What the variables `PREFIX__KEY__KEY` set, sections and tags before what is in them; and those that name no key.
 
-    Case does not count. Under a mapping with free keys a name means the key that is there, else it is taken in lower
-    case.
+    Case does not count, nor do underscores at the end of the prefix. Under a mapping with free keys a name means the
+    key that is there, else it is taken in lower case. `PREFIX_KEY`, with one underscore, is refused where there is such
+    a key at the top and no `PREFIX__KEY`: it would set nothing.
     """
     found: dict[KeyPath, Override] = {}
-    problems: list[Problem] = []
-    start = f"{prefix}{SEPARATOR}".casefold()
+    start = spell_variable(prefix).casefold()
+    problems = [
+        Problem("sets nothing", Place(f"environment {name}"), hint=f"did you mean {meant}?")
+        for name, meant in _iter_short(start, environ, shapes)
+    ]
     for name in sorted(environ):
         if not name.casefold().startswith(start):
             continue
@@ -39,6 +43,24 @@ def read_environment(
         else:
             found[path] = Override(path, environ[name], label, "environment")
     return sorted(found.values(), key=lambda each: (len(each.path), not _is_tag(each.path, shapes))), problems
+
+
+def spell_variable(prefix: str, path: KeyPath = ()) -> str:
+    """The variable that sets what stands at `path`; without one, what all of them begin with.
+
+    >>> spell_variable("TRAIN", ("optim", "lr"))
+    'TRAIN__OPTIM__LR'
+    """
+    return SEPARATOR.join([prefix.rstrip("_"), *(str(item).upper() for item in path or ("",))])
+
+
+def _iter_short(start: str, environ: Mapping[str, str], shapes: Shapes) -> Iterator[tuple[str, str]]:
+    """The variables that have one underscore too few for a key at the top, each with the one that would set it."""
+    given = {name.casefold(): name for name in environ}
+    for key, _ in _iter_keys(shapes, None, ()):
+        short = given.get(f"{start[:-1]}{key}")
+        if short is not None and f"{start}{key}" not in given:
+            yield short, f"{short[: len(start) - 1]}_{short[len(start) - 1 :]}"
 
 
 def _find_path(name: str, start: int, shapes: Shapes, root: Node | None) -> tuple[KeyPath | None, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.yaml import compose_yaml
-from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.suggest import find_near_file
 from tidemill.errors import ConfigError, Place, Problem
 
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
@@ -107,19 +106,12 @@ def make_node(value: Any, source: Text) -> Node:
 def explain_opening(path: Path, error: OSError) -> tuple[str, str]:
     """Why a file cannot be opened, and the next step."""
     if isinstance(error, FileNotFoundError):
-        near = find_near(path.name, _list_names(path.parent))
+        near = find_near_file(path)
         hint = f"did you mean `{path.with_name(near)}`?" if near else ""
         return f"there is no file `{path.name}` in {path.parent.absolute()}", hint
     if isinstance(error, IsADirectoryError):
         return "this is a folder", "name the file in it"
     return f"cannot open it: {error.strerror or error}", ""
-
-
-def _list_names(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:  # no folder, or one that may not be looked into: then there is nothing to suggest
-        return []
 
 
 def _cannot_open(path: Path, error: OSError) -> ConfigError:

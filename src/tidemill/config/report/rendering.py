@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -87,15 +88,23 @@ def problem_at(
 ) -> Problem:
     """A problem with what stands at `path`: the message begins with the path, secrets are masked.
 
+    A message that itself begins with the key, in backticks, has the path in its place.
+
     Args:
         offset: of a text, where in it the problem is; `length` characters from there are marked.
         place: instead of the document's own.
     """
     shown = document.resolve(path)
-    prefix = f"`{join_path(shown)}`: " if shown else ""
     where = place or document.place(path, key=key, offset=offset, length=length)
     overrode = None if key or place else next(document.iter_earlier(path), None)
-    return Problem(mask(prefix + message), where, path, hint=mask(hint), overrode=overrode)
+    return Problem(mask(_begin_with(shown, message)), where, path, hint=mask(hint), overrode=overrode)
+
+
+def _begin_with(path: KeyPath, message: str) -> str:
+    named = re.match(r"`([\w.-]+)`(?=[ :])", message)
+    if named and f".{join_path(path)}".endswith(f".{named[1]}"):
+        return f"`{join_path(path)}`{message[named.end() :]}"
+    return f"`{join_path(path)}`: {message}" if path else message
 
 
 def _render_source(place: Place, color: bool) -> list[str]:

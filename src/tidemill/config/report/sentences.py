@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +12,13 @@ from typing import Any
 
 from tidemill.config.coercion.conversions import EXACT_INTEGERS
 from tidemill.config.layers.document import Document
+from tidemill.config.paths import KeyPath
 from tidemill.config.report.failures import Failure
 from tidemill.config.secrets import MASK
+from tidemill.config.text.nodes import Scalar
 from tidemill.config.wording.rules import describe_bound, describe_match, describe_schemes, describe_size, find_unit
-from tidemill.config.wording.suggest import find_near
-from tidemill.config.wording.words import MAX_SHOWN, describe_value, plain
+from tidemill.config.wording.suggest import find_near, find_near_file
+from tidemill.config.wording.words import MAX_SHOWN, cut, describe_value, plain
 
 _BOUNDS = {
     "greater_than": (">", "gt"),
@@ -46,7 +47,7 @@ def describe_failure(failure: Failure, document: Document) -> tuple[str, str]:
     if is_secret(failure, document):
         given = replace(failure, value=document.find_value(failure.path))  # an error holds no secret
         return f"{_expected(failure)}, got {MASK}", suggest_quotes(given)
-    return f"{_expected(failure)}, got {_got(failure)}", _find_hint(failure)
+    return f"{_expected(failure)}, got {_got(failure, document)}", _find_hint(failure)
 
 
 def is_secret(failure: Failure, document: Document) -> bool:
@@ -82,7 +83,20 @@ def _find_rule(failure: Failure) -> str:
     return ""
 
 
-def _got(failure: Failure) -> str:
+def describe_given(value: Any, path: KeyPath, document: Document, *, key: bool = False) -> str:
+    """What was given at `path`, or for its key; a number as it is written where it stands in a text: `1.10`."""
+    node = (document.find_node(path) or (None, None))[0 if key else 1]
+    written = node.follow() if node is not None else None
+    if isinstance(written, Scalar) and written.text and _is_number(written.value) and str(written.value) == str(value):
+        return cut(written.text)
+    return describe_value(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _got(failure: Failure, document: Document) -> str:
     value, kind = failure.value, failure.kind
     if isinstance(value, str) and kind.startswith(("string_too", "bytes_too")) and 0 < len(value) <= MAX_SHOWN:
         is_text = kind.startswith("string")
@@ -90,7 +104,7 @@ def _got(failure: Failure) -> str:
         return f"{describe_value(value)} ({size} {'character' if is_text else 'byte'}{'' if size == 1 else 's'})"
     if isinstance(value, Mapping) and kind in ("too_short", "too_long") and value:
         return f"a mapping of {len(value)}"
-    return describe_value(value)
+    return describe_given(value, failure.path, document)
 
 
 def _find_hint(failure: Failure) -> str:
@@ -137,7 +151,7 @@ def _of_a_float(failure: Failure) -> str:
 
 def _of_a_span(failure: Failure) -> str:
     value = failure.value
-    return f"say its unit: `{plain(value)}s`" if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+    return f"say its unit: `{plain(value)}s`" if _is_number(value) else ""
 
 
 def _of_a_date(failure: Failure) -> str:
@@ -154,7 +168,7 @@ def _of_an_address(failure: Failure) -> str:
     if not said.startswith("relative URL"):
         return said
     schemes = failure.walk.shape.core.get("allowed_schemes") if failure.walk.shape else None
-    return f"begin with `{schemes[0] if schemes else 'https'}://`"
+    return f"begin with `{'https' if not schemes or 'https' in schemes else schemes[0]}://`"
 
 
 def _of_an_expression(failure: Failure) -> str:
@@ -172,7 +186,7 @@ def _of_a_path(failure: Failure) -> str:
         return f"it is {what}"
     if not path.parent.is_dir():
         return f"there is no folder `{path.parent}`"
-    near = find_near(path.name, sorted(os.listdir(path.parent)))
+    near = find_near_file(path)
     return (
         f"did you mean `{path.with_name(near)}`?" if near else f"there is none of that name in {path.parent.absolute()}"
     )

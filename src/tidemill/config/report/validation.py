@@ -13,7 +13,7 @@ from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.failures import SELF_SAID, Failure, find_failures
 from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
-from tidemill.config.report.sentences import describe_failure, is_secret, suggest_choice, suggest_quotes
+from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
 from tidemill.config.shapes.membership import choose_members
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.types.templates import place_in_text
@@ -122,7 +122,9 @@ def _name_key(path: KeyPath, place: Place | None, document: Document) -> str:
 
 def _wrong_key(error: Failure, document: Document) -> Problem:
     *above, name = error.path
-    message = f"expected the key to be {error.words or 'another'}, got {describe_value(name)}"
+    message = (
+        f"expected the key to be {error.words or 'another'}, got {describe_given(name, error.path, document, key=True)}"
+    )
     place = document.place(error.path, key=True)
     return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
 
@@ -168,7 +170,9 @@ def _wrong_tag(error: Failure, document: Document) -> Problem:
         return problem_at(document, path, f"missing key `{tag}` ({words})", key=True)
     got = given.get(tag, error.context.get("tag"))  # the context has it as text: null as `None`
     hint = suggest_choice(got, choices)
-    return problem_at(document, path, f"expected {describe_choices(choices)}, got {describe_value(got)}", hint=hint)
+    return problem_at(
+        document, path, f"expected {describe_choices(choices)}, got {describe_given(got, path, document)}", hint=hint
+    )
 
 
 def _find_mistyped_tag(tag: str, given: Mapping[str, Any], error: Failure) -> str | None:

@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError, core_schema
 from tidemill.config.secrets import mask
 from tidemill.config.subschemas import FILE, add_form
 from tidemill.config.types.references import Reference, find_references, iter_needed
-from tidemill.config.wording.suggest import find_near, list_names
+from tidemill.config.wording.suggest import find_near, find_near_file, list_names
 from tidemill.config.wording.words import WORDS, describe_value
 from tidemill.errors import DataError, Place
 
@@ -160,7 +160,7 @@ def _load_template(folder: Path, file: Path) -> Template:
     try:
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
-        near = find_near(path.name, [each.name for each in path.parent.iterdir()]) if path.parent.is_dir() else None
+        near = find_near_file(path)
         hint = f"did you mean `{file.with_name(near)}`?" if near else ""
         raise _file_error(f"there is no file `{file}` in {folder.resolve()}", hint) from None
     except (OSError, UnicodeDecodeError) as error:

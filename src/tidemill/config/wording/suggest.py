@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 MAX_LISTED = 8
 """How many known names a message lists before it says how many more there are."""
@@ -38,6 +40,20 @@ def find_near(name: str, *known: Iterable[str]) -> str | None:
             if edits <= limit or _is_alike(matcher):
                 found.append((edits > limit, group, edits, -matcher.ratio(), candidate))
     return min(found, key=lambda each: each[:4])[-1] if found else None
+
+
+def find_near_file(path: Path) -> str | None:
+    """The name of the file beside `path` that its own name most likely stands for, None when none is near.
+
+    Names are compared without their suffixes, which are no likeness: nearly all files of a folder may be `.yaml`.
+    """
+    if not path.parent.is_dir():
+        return None
+    names = defaultdict(list)
+    for each in sorted(path.parent.iterdir()):
+        names[each.stem].append(each.name)
+    stem = find_near(path.stem, names)
+    return None if stem is None else find_near(path.name, names[stem]) or names[stem][0]
 
 
 def _is_alike(matcher: difflib.SequenceMatcher[str]) -> bool:

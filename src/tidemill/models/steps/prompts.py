@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from tidemill.config.model import Config
 from tidemill.config.subschemas import FILE, Form, JsonSchema, add_names
 from tidemill.config.types.templates import Template
-from tidemill.config.wording.suggest import find_near
+from tidemill.config.wording.suggest import find_near_file
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.images.images import is_web_address, make_image
@@ -75,7 +75,7 @@ def _load_examples(value: Any, info: ValidationInfo) -> Any:
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        near = find_near(path.name, [each.name for each in path.parent.iterdir()]) if path.parent.is_dir() else None
+        near = find_near_file(path)
         hint = f"did you mean `{file.with_name(near)}`?" if near else ""
         raise _file_error(f"there is no file `{file}` in {folder.resolve()}", hint) from None
     except OSError as error:
