@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import yaml
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import (
     AliasChoices,
@@ -391,6 +391,7 @@ class AnyValue(Config):
 
 
 @settings(deadline=None)
+@example(value="\x1b\n0", comments=False)
 @given(VALUES, st.booleans())
 def test_any_value_comes_back_from_yaml(value: Any, comments: bool) -> None:
     text = AnyValue(value=value).to_yaml(secrets=True, comments=comments)

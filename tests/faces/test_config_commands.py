@@ -84,6 +84,66 @@ def test_diff_prints_what_differs_and_tells_by_its_exit_code(capsys: pytest.Capt
     assert capsys.readouterr().out == "no difference\n"
 
 
+def test_diff_tells_that_a_secret_differs_and_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.yaml").write_text("batch_size: 8\noptim: {lr: 0.1}\napi_key: canary-another-one\n")
+    assert command("config", "diff", "base.yaml", "other.yaml", *TYPE) == 1
+    assert capsys.readouterr().out == "api_key: *** [base.yaml:3:10] → another *** [other.yaml:3:10]\n"
+
+
+KINDS = """
+import enum, datetime, decimal, fractions, ipaddress, pathlib, uuid
+from typing import Literal
+import pydantic
+import tidemill as tm
+from tidemill.config import ByteSize, Duration, Unique
+
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    SLOW = 2
+
+
+class Kinds(tm.Config):
+    size: ByteSize = 64_000_000
+    sizes: list[ByteSize] = [1000]
+    pydantic_size: pydantic.ByteSize = pydantic.ByteSize(5000)
+    wait: Duration = 90.0
+    delta: datetime.timedelta = datetime.timedelta(seconds=90)
+    mode: Mode = Mode.FAST
+    modes: list[Mode] = [Mode.SLOW]
+    day: datetime.date = datetime.date(2026, 1, 2)
+    at: datetime.datetime = datetime.datetime(2026, 1, 2, 3, 4, 5)
+    exact: decimal.Decimal = decimal.Decimal("1.10")
+    path: pathlib.Path = pathlib.Path("a/b")
+    address: ipaddress.IPv4Address = ipaddress.IPv4Address("10.0.0.1")
+    name: uuid.UUID = uuid.UUID(int=5)
+    link: pydantic.HttpUrl = pydantic.HttpUrl("https://example.com/")
+    choice: Literal[1, "a"] = "a"
+    pair: tuple[int, float] = (1, 2.5)
+    several: set[int] = {3}
+    named: dict[str, ByteSize] = {"a": 1000}
+    flag: bool = True
+    maybe: int | None = None
+"""
+
+
+def test_a_default_given_again_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shown_kinds.py").write_text(KINDS)
+    kinds = ("--type", "shown_kinds:Kinds")
+    Path("empty.yaml").write_text("{}\n")
+    Path("given.yaml").write_text(
+        "size: 64MB\nsizes: [1kB]\npydantic_size: 5kB\nwait: 1m30s\ndelta: 90s\nmode: FAST\nmodes: [2]\n"
+        "day: 2026-01-02\nat: 2026-01-02 03:04:05\nexact: '1.10'\npath: a/b\naddress: 10.0.0.1\n"
+        "name: 00000000-0000-0000-0000-000000000005\nlink: https://example.com\nchoice: a\npair: ['1', 2.5]\n"
+        "several: [3]\nnamed: {a: 1kB}\nflag: on\nmaybe: null\n"
+    )
+    said = command("config", "diff", "empty.yaml", "given.yaml", *kinds), capsys.readouterr().out
+    assert said == (0, "no difference\n")
+    assert command("config", "show", "given.yaml", *kinds) == 0
+    assert command("config", "show", "given.yaml", *kinds, "--json") == 0
+    assert "64000000" in capsys.readouterr().out
+
+
 def test_explain_says_what_a_key_means_and_what_gave_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("config", "explain", "optim.lr", "train.yaml", *TYPE, "--set", "optim.lr=1") == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -124,6 +184,8 @@ def test_no_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wrong_type_is_told_with_what_it_may_have_meant(capsys: pytest.CaptureFixture[str]) -> None:
     assert command("config", "check", "bad.yaml", "--type", "shown_train:Trian") == 2
     assert "did you mean `shown_train:Train`?" in capsys.readouterr().err
+    assert command("config", "check", "bad.yaml", "--type", "shown_train:tm") == 2
+    assert "expected a class, got a module" in capsys.readouterr().err
 
 
 def test_schema_prints_that_of_a_class_and_of_job_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +223,8 @@ def test_a_job_may_be_a_toml_file(folder: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert command("config", "show", "out", "--given") == 0
     assert "steps.0.take  2           job.toml:2:18" in capsys.readouterr().out
+    capsys.readouterr()
     assert command("config", "diff", "out", "job.toml") == 0
+    assert capsys.readouterr().out == "no difference\nsecrets are not compared: a run keeps none\n"
     saved = json.loads(Path("out/.run/config.json").read_text())
     assert saved["fingerprint"] == json.loads(Path("out/.run/run.json").read_text())["fingerprint"]

@@ -93,6 +93,8 @@ def diff(
     before, after = (_list_entries([file], target, None, None) for file in (old, new))
     changes = find_changes(before, after)
     print_changes(make_console(), changes)
+    if old.is_dir() or new.is_dir():
+        make_console().print("secrets are not compared: a run keeps none")
     return 1 if changes else 0
 
 
@@ -135,15 +137,20 @@ def _find_type(target: str | None) -> Any:
     from pydantic_core import PydanticCustomError
 
     from tidemill.config.types.functions import import_object
+    from tidemill.config.wording.words import describe_value
     from tidemill.jobs.spec.written import JobFile
 
     if target is None:
         return JobFile
     try:
-        return import_object(target, Path.cwd())
+        found = import_object(target, Path.cwd())
     except PydanticCustomError as error:
         context = error.context or {}
         raise ConfigError(f"--type {target}: {error.message()}", hint=str(context.get("hint", ""))) from None
+    if not isinstance(found, type):
+        hint = "name a `tm.Config`, another Pydantic model, a dataclass or a TypedDict: `my_train:Train`"
+        raise ConfigError(f"--type {target}: expected a class, got {describe_value(found)}", hint=hint)
+    return found
 
 
 def _load(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic_core import PydanticSerializationError
 
+from tidemill.config.exports.plain import to_plain
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.lookup import expect, find_path, step
 from tidemill.config.layers.origins import Origin, origin_of
@@ -22,16 +25,22 @@ from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One value: a scalar, a list of scalars, or a mapping or list with nothing in it; secrets masked."""
+    """One value: a scalar, a list of scalars, or a mapping or list with nothing in it; secrets masked.
+
+    Attributes:
+        digest: of a masked value what tells it from another one, within this process; never written down.
+    """
 
     path: KeyPath
     value: Any
     origin: Origin
+    digest: str = field(default="", repr=False)
 
     @property
     def key(self) -> str:
@@ -73,7 +82,14 @@ def find_changes(old: Sequence[Entry], new: Sequence[Entry]) -> list[tuple[Entry
     before, after = ({each.path: each for each in entries} for entries in (old, new))
     keys = [*before, *(path for path in after if path not in before)]
     pairs = ((before.get(path), after.get(path)) for path in keys)
-    return [(one, other) for one, other in pairs if one is None or other is None or one.value != other.value]
+    return [(one, other) for one, other in pairs if one is None or other is None or _differ(one, other)]
+
+
+def _differ(one: Entry, other: Entry) -> bool:
+    """Whether two values differ; secrets, where both are at hand: a saved run keeps none."""
+    if one.digest and other.digest:
+        return one.digest != other.digest
+    return bool(one.value != other.value)
 
 
 def explain_key(document: Document, shape: Shape, key: str, taken: Any = None) -> Explanation:
@@ -113,8 +129,7 @@ class _Lister:
                 yield from self.iter_entries(enter(shapes, index), item, (*path, index), made.get(index))
         else:
             value = _show(node.to_value(), taken)
-            hidden = self.document.is_secret(path) and value is not None
-            yield Entry(path, MASK if hidden else mask_value(value), origin_of(node))
+            yield _conceal(path, value, origin_of(node), hidden=self.document.is_secret(path))
 
     def _iter_section(
         self, shapes: Shapes, node: MappingNode, path: KeyPath, taken: Any, default: Any
@@ -125,20 +140,27 @@ class _Lister:
             inner = enter(shapes, key)
             whole = held[key] if key in held else next((each.find_default() for each in inner), None)
             yield from self.iter_entries(inner, value, (*path, key), made.get(key), whole)
-        for name, field in _iter_fields(shapes, tag | node.to_value()) if self.defaults else ():
+        for name, inside in _iter_fields(shapes, tag | node.to_value()) if self.defaults else ():
             if step(node, name) is None:
-                yield from self._iter_default(held.get(name, field.find_default()), (*path, name), (field,))
+                yield from self._iter_default(held.get(name, inside.find_default()), (*path, name), (inside,))
 
     def _iter_default(self, value: Any, path: KeyPath, shapes: Shapes) -> Iterator[Entry]:
         if isinstance(value, BaseModel):
             tag = name_member(shapes, value)
             yield from (Entry((*path, key), name, Origin()) for key, name in tag.items())
-            for name, field in type(value).model_fields.items():
-                if (key := field.alias or name) not in tag:
+            for name, info in type(value).model_fields.items():
+                if (key := info.alias or name) not in tag:
                     yield from self._iter_default(getattr(value, name), (*path, key), enter(shapes, key))
+        elif isinstance(value, Mapping) and value:
+            for key, item in value.items():
+                yield from self._iter_default(item, (*path, key), enter(shapes, key))
+        elif isinstance(value, (list, tuple)) and any(isinstance(each, (BaseModel, Mapping)) for each in value):
+            for index, item in enumerate(value):
+                yield from self._iter_default(item, (*path, index), enter(shapes, index))
         elif value is not ...:
-            hidden = isinstance(value, SecretStr) or (isinstance(value, str) and is_secret_key(str(path[-1])))
-            yield Entry(path, MASK if hidden else mask_value(_to_plain(value)), Origin())
+            is_secret = isinstance(value, (SecretStr, SecretBytes))
+            plain = value.get_secret_value() if is_secret else _to_plain(value)
+            yield _conceal(path, plain, Origin(), hidden=is_secret or any(is_secret_key(str(each)) for each in path))
 
 
 def _keep_default(default: Any, node: MappingNode, shapes: Shapes) -> tuple[dict[Any, Any], dict[str, Any]]:
@@ -165,27 +187,45 @@ def _choose(shape: Shape, value: Any) -> Iterator[Shape]:
 
 
 def _show(given: Any, taken: Any) -> Any:
-    """A value as it was taken where that can be shown, else as it was given."""
+    """A value as it was taken where a file can have it so, else as it was given; both as plain data."""
     if isinstance(taken, (list, tuple)) and isinstance(given, list) and len(taken) == len(given):
         return [_show(*pair) for pair in zip(given, taken, strict=True)]
-    if not isinstance(taken, (bool, int, float, str)) or isinstance(taken, Enum):
-        return given
-    is_same = taken == given and isinstance(taken, bool) is isinstance(given, bool)
-    return given if is_same else taken
+    if taken is None or isinstance(taken, (BaseModel, Mapping, list, tuple, set, frozenset, SecretStr, SecretBytes)):
+        return _to_plain(given)
+    try:
+        plain = to_plain(taken)
+    except PydanticSerializationError:
+        return _to_plain(given)
+    is_same = plain == given and isinstance(plain, bool) is isinstance(given, bool)
+    return given if is_same else plain
 
 
 def _is_scalar(node: Node) -> bool:
     return not isinstance(node.follow(), (MappingNode, SequenceNode))
 
 
+def _conceal(path: KeyPath, value: Any, origin: Origin, *, hidden: bool) -> Entry:
+    """The entry of a value as it may be shown."""
+    empty = value is None or isinstance(value, bool)
+    shown = MASK if hidden and not empty else mask_value(value)
+    digest = hashlib.sha256(_SALT + repr(value).encode()).hexdigest() if shown != value else ""
+    return Entry(path, shown, origin, digest)
+
+
+_SALT = os.urandom(16)
+"""So that a digest says nothing outside of this process."""
+
+
 def _to_plain(value: Any) -> Any:
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
+    """A value as a file has it; of what no file can hold a description."""
     if isinstance(value, Mapping):
         return {str(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_to_plain(item) for item in value]
-    return str(value)
+    try:
+        return to_plain(value)
+    except PydanticSerializationError:
+        return describe_value(value)
 
 
 def _find_description(document: Document, root: Shape, path: KeyPath) -> str:

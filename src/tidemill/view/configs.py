@@ -38,7 +38,8 @@ def print_changes(console: Console, changes: Sequence[tuple[Entry | None, Entry 
         console.print("no difference")
     for old, new in changes:
         key = next(each.key for each in (old, new) if each is not None)
-        console.print(f"{key}: {_show_side(old)} → {_show_side(new)}")
+        is_other = old is not None and new is not None and bool(old.digest and old.value == new.value)
+        console.print(f"{key}: {_show_side(old)} → {'another ' if is_other else ''}{_show_side(new)}")
 
 
 def _show_side(entry: Entry | None) -> str:

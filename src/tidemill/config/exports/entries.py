@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import typing
 from collections.abc import Iterator, Mapping, Set
-from datetime import timedelta
-from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import (
@@ -20,9 +17,10 @@ from pydantic import (
     SecretStr,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError
 
 from tidemill.config.coercion.adapters import shape_of
+from tidemill.config.exports.plain import to_plain
 from tidemill.config.schemas.docstrings import describe_fields
 from tidemill.config.secrets import MASK, is_secret_key, mask
 from tidemill.config.shapes.membership import name_member
@@ -144,7 +142,7 @@ class Exporter:
     def _export_leaf(self, value: Any, hidden: bool) -> Entry:
         if isinstance(value, (SecretStr, SecretBytes)):
             value, hidden = value.get_secret_value(), True
-        plain = self._name(value) if self.by_name else _to_plain(value)
+        plain = self._name(value) if self.by_name else to_plain(value)
         if self.secrets or plain is None or isinstance(plain, bool):
             return Entry(plain)
         shown = MASK if hidden else mask(plain) if isinstance(plain, str) else plain
@@ -152,7 +150,7 @@ class Exporter:
 
     def _name(self, value: Any) -> Any:
         try:
-            return _to_plain(value)
+            return to_plain(value)
         except PydanticSerializationError:
             if callable(value):
                 return to_import_path(value)
@@ -187,33 +185,8 @@ def _put_tag(entry: Entry, tag: Mapping[str, Any]) -> Entry:
     return dataclasses.replace(entry, value={**first, **entry.value, **first})
 
 
-def _to_plain(value: Any) -> Any:
-    """A leaf as JSON has it: enums by value, paths as text, durations as `90s`."""
-    if isinstance(value, enum.Enum):
-        return _to_plain(value.value) if isinstance(value.value, (str, int, float, bool)) else value.name
-    if value is None or isinstance(value, bool):
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)  # of NumPy's numbers and the like, too
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, timedelta):
-        return _to_seconds(value)
-    return to_jsonable_python(value)
-
-
-def _to_seconds(value: timedelta) -> str:
-    """Seconds with their unit, as a configuration takes them; ISO 8601 where they are negative."""
-    whole, rest = divmod(value, timedelta(seconds=1))
-    if whole < 0:
-        return str(to_jsonable_python(value))
-    fraction = f".{rest // timedelta(microseconds=1):06}".rstrip("0") if rest else ""
-    return f"{whole}{fraction}s"
-
-
 def _to_key(key: Any) -> Any:
-    plain = _to_plain(key)
+    plain = to_plain(key)
     return plain if isinstance(plain, (str, int, float)) else str(plain)
 
 

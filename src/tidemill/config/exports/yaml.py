@@ -24,7 +24,7 @@ _OTHER_FORMATS = {".json": "JSON", ".toml": "TOML"}
 _PLAIN = re.compile(r"[A-Za-z_/](?:[\w./@+-]| (?=[\w./@+-]))*", re.ASCII)
 _LETTERS = frozenset({"y", "n"})
 """Booleans of YAML 1.1 that PyYAML leaves out."""
-_BLOCK = re.compile(r"[^\s](?:[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff])*")
+_BLOCK = re.compile(r"(?=\S)(?:[^\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff])*")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\xa0\xad\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff\"\\]")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _RESOLVER: Any = yaml.SafeLoader("")

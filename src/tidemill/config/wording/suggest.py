@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,11 +48,13 @@ def find_near_file(path: Path) -> str | None:
 
     Names are compared without their suffixes, which are no likeness: nearly all files of a folder may be `.yaml`.
     """
-    if not path.parent.is_dir():
+    try:
+        found = sorted(os.listdir(path.parent))
+    except (OSError, ValueError):  # no folder, or one that may not be looked into
         return None
     names = defaultdict(list)
-    for each in sorted(path.parent.iterdir()):
-        names[each.stem].append(each.name)
+    for each in found:
+        names[Path(each).stem].append(each)
     stem = find_near(path.stem, names)
     return None if stem is None else find_near(path.name, names[stem]) or names[stem][0]
 
