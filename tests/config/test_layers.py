@@ -160,6 +160,22 @@ def test_a_top_level_key_with_an_x_holds_what_anchors_name() -> None:
     assert report(Text("f", "data: {x-note: 1}\n")) == ["f:1:8 unknown key `x-note`; known: `path`, `workers`"]
 
 
+def test_a_json_file_may_name_its_schema() -> None:
+    assert load_config(Train, Text("f.json", '{"$schema": "train.schema.json", "seed": 4}')).seed == 4
+
+
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    write(train='include: "a\\0b"\nname: ${file:~nosuchuser/x}\n')
+    told = report("train.yaml")
+    assert told[0] == "train.yaml:1:10 cannot open it: embedded null byte"
+    assert told[1].startswith("train.yaml:2:7 `name`: there is no file `x` in ")
+
+
+def test_a_variable_whose_bytes_are_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAIN__SEED", b"a\xff".decode("utf-8", "surrogateescape"))
+    assert report(environment="TRAIN") == ["environment TRAIN__SEED bytes that are no UTF-8; give a text"]
+
+
 def test_what_is_no_file_of_a_configuration_is_refused(folder: Path) -> None:
     (folder / "loop.yaml").symlink_to("loop.yaml")
     write(train="include: [loop.yaml, /dev/zero, .]\nout: ${file:/dev/zero}\nname: '${file:loop.yaml}'\n")

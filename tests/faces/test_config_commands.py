@@ -226,5 +226,8 @@ def test_a_job_may_be_a_toml_file(folder: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert command("config", "diff", "out", "job.toml") == 0
     assert capsys.readouterr().out == "no difference\nsecrets are not compared: a run keeps none\n"
+    Path("job.toml").write_text(Path("job.toml").read_text().replace("take = 2", "take = 3"))
+    assert command("run", "job.toml") == 2
+    assert "in the job file:\n      steps.0.take: 2 [job.toml:2:18] → 3 [job.toml:2:18]" in capsys.readouterr().err
     saved = json.loads(Path("out/.run/config.json").read_text())
     assert saved["fingerprint"] == json.loads(Path("out/.run/run.json").read_text())["fingerprint"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import PydanticSerializationError
 
@@ -90,6 +91,25 @@ def _differ(one: Entry, other: Entry) -> bool:
     if one.digest and other.digest:
         return one.digest != other.digest
     return bool(one.value != other.value)
+
+
+def describe_change(old: Entry | None, new: Entry | None) -> str:
+    """A difference in a line: what it was, what it is, each with where it came from."""
+    key = next(each.key for each in (old, new) if each is not None)
+    is_other = old is not None and new is not None and bool(old.digest and old.value == new.value)
+    return f"{key}: {_show_side(old)} → {'another ' if is_other else ''}{_show_side(new)}"
+
+
+def _show_side(entry: Entry | None) -> str:
+    return "not there" if entry is None else f"{show_yaml(entry.value)} [{entry.origin}]"
+
+
+def show_yaml(value: Any) -> str:
+    """A value as one line of YAML; a secret as its mask."""
+    if value == MASK:
+        return MASK
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
 
 
 def explain_key(document: Document, shape: Shape, key: str, taken: Any = None) -> Explanation:

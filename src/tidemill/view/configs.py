@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidemill.config.inspection import Entry, Explanation
+from tidemill.config.inspection import Entry, Explanation, describe_change, show_yaml
 from tidemill.config.layers.origins import DEFAULT
-from tidemill.config.secrets import MASK
 
 
 def print_entries(console: Console, entries: Sequence[Entry]) -> None:
@@ -34,16 +31,8 @@ def print_entries(console: Console, entries: Sequence[Entry]) -> None:
 
 def print_changes(console: Console, changes: Sequence[tuple[Entry | None, Entry | None]]) -> None:
     """A line a key that differs: what it was, what it is, each with where it came from."""
-    if not changes:
-        console.print("no difference")
-    for old, new in changes:
-        key = next(each.key for each in (old, new) if each is not None)
-        is_other = old is not None and new is not None and bool(old.digest and old.value == new.value)
-        console.print(f"{key}: {_show_side(old)} → {'another ' if is_other else ''}{_show_side(new)}")
-
-
-def _show_side(entry: Entry | None) -> str:
-    return "not there" if entry is None else f"{show_yaml(entry.value)} [{entry.origin}]"
+    for line in map(describe_change, *zip(*changes, strict=True)) if changes else ["no difference"]:
+        console.print(line)
 
 
 def print_explanation(console: Console, found: Explanation) -> None:
@@ -59,11 +48,3 @@ def print_explanation(console: Console, found: Explanation) -> None:
         console.print(f"  {name} {show_yaml(each.value)}  from {first}{through}")
         for place in before:
             console.print(f"      over {place}")
-
-
-def show_yaml(value: Any) -> str:
-    """A value as one line of YAML; a secret as its mask."""
-    if value == MASK:
-        return MASK
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
-    return text.removesuffix("\n").removesuffix("\n...").strip()

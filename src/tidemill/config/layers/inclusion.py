@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence as SequenceType
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tidemill.config.layers.interpolation import expand_text
 from tidemill.config.layers.layer import Layer, load_layer
@@ -20,6 +20,8 @@ from tidemill.errors import ConfigError, Problem
 INCLUDE = "include"
 
 EXTENSION = "x-"
+SCHEMA = "$schema"
+"""By which an editor finds the schema of a JSON file."""
 
 MAX_INCLUDED = 1000
 """How many files one configuration may take in, each counted as often as it is named."""
@@ -126,17 +128,24 @@ class Loader:
 
 
 def _leave_out_extensions(root: Node, shapes: Shapes) -> Node:
-    """The tree without its keys `x-…`, which hold what anchors name, as in Docker Compose's files."""
-    is_free = not any(option.fields for shape in shapes for option in shape.iter_options())
-    if is_free or not isinstance(root, Mapping):
+    """The tree without its keys `x-…`, which hold what anchors name, as in Docker Compose's files, and `$schema`."""
+    known = {name for shape in shapes for option in shape.iter_options() for name in option.fields}
+    if not known or not isinstance(root, Mapping):
         return root
-    kept = {key: pair for key, pair in root.pairs.items() if not str(key).startswith(EXTENSION)}
+    kept = {key: pair for key, pair in root.pairs.items() if key in known or not _is_extension(key)}
     return root if len(kept) == len(root.pairs) else replace(root, pairs=kept)
+
+
+def _is_extension(key: Any) -> bool:
+    return key == SCHEMA or str(key).startswith(EXTENSION)
 
 
 def _resolve(path: Path) -> Path:
     """The file a path leads to; of links in a circle, which cannot be opened, no more than that."""
-    return Path(os.path.realpath(path))
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError:  # a name that no file can have, which opening it tells
+        return path
 
 
 def _refuse(message: str, hint: str = "") -> NoReturn:

@@ -31,13 +31,13 @@ _FREE_FORMATS = frozenset({"path", "file-path", "directory-path", "password", "b
 def take_file(schema: JsonSchema) -> JsonSchema:
     """The schema of a file whose values are of `schema`; choices and keys are offered as before.
 
-    With an `include` no key is required at the top; keys `x-…` there may hold anything. A section that an included
-    file completes is taken for incomplete: what it lacks is not known here.
+    With an `include` no key is required at the top; keys `x-…` and `$schema` there may hold anything. A section that
+    an included file completes is taken for incomplete: what it lacks is not known here.
     """
     taken = map_inner(schema, _take_any)
     if taken.get("type") == "object" and _INCLUDE not in taken.get("properties", {}):
         taken["properties"] = {**taken.get("properties", {}), _INCLUDE: _FILES}
-        taken["patternProperties"] = {**taken.get("patternProperties", {}), "^x-": {}}
+        taken["patternProperties"] = {**taken.get("patternProperties", {}), r"^x-|^\$schema$": {}}
         if required := taken.pop("required", None):
             taken |= {"if": {"required": [_INCLUDE]}, "else": {"required": required}}
     return {**taken, "$defs": {**taken.get("$defs", {}), _NAME: _TAKEN}}

@@ -194,6 +194,8 @@ def compose_yaml(source: Text) -> tuple[Node | None, list[Fault]]:
             composer.fault("a second document starts here", "a file holds one", start - 3, start)
     except _UnreadableError:
         return None, composer.faults
+    except UnicodeEncodeError as error:  # what a variable holds may be no text
+        return None, [Fault("bytes that are no UTF-8", "give a text", error.start, error.end)]
     except yaml.YAMLError as error:
         fault = _explain(error, source.content)
         return None, [*(each for each in composer.faults if each.start != fault.start), fault]

@@ -6,11 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tidemill.config.coercion.adapters import shape_of
+from tidemill.config.inspection import describe_change, find_changes, list_entries
 from tidemill.config.objects.descriptions import conceal_description, find_differences
 from tidemill.errors import ConfigError, StateError
+from tidemill.jobs.ledger.configuration import load_configuration
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.spec.written import JobFile
 
 
 def check_run_folder(folder: RunFolder) -> None:
@@ -99,11 +103,20 @@ def check_same(job: JobSpec, info: Mapping[str, Any], folder: RunFolder) -> None
     if info["fingerprint"] != job.fingerprint:
         lines = find_differences(info["description"], conceal_description(job.describe()))
         raise StateError(
-            "this run folder belongs to another job; what differs:\n    " + "\n    ".join(lines),
+            "this run folder belongs to another job; what differs:\n    "
+            + "\n    ".join([*lines, *_find_written(job, folder)]),
             where=str(folder.run),
             hint="change it back; or keep the paid replies in a new run: another sink.path and "
             f"--reuse {folder.output}; or start anew with --fresh",
         )
+
+
+def _find_written(job: JobSpec, folder: RunFolder) -> list[str]:
+    """What was written otherwise, with its places, where the run and the job are both of a file."""
+    if job.document is None or not folder.config.exists():
+        return []
+    changes = find_changes(load_configuration(folder), list_entries(job.document, shape_of(JobFile)))
+    return ["in the job file:", *(f"  {describe_change(*each)}" for each in changes)] if changes else []
 
 
 def list_parts(segments: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
