@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar, overload
 
@@ -21,6 +21,7 @@ from tidemill.config.objects.descriptions import (
     find_differences,
     fingerprint_json,
 )
+from tidemill.config.objects.display import iter_shown
 from tidemill.config.objects.identity import are_equal, hash_model
 from tidemill.config.objects.provenance import find_origin
 from tidemill.config.objects.replacing import replace_values
@@ -172,6 +173,9 @@ class Config(BaseModel):
         made = vars(cls).get("__hash__")  # Pydantic makes one that takes no lists, where a mixin comes before Config
         if getattr(made, "__module__", "").startswith("pydantic."):
             cls.__hash__ = Config.__hash__  # type: ignore[method-assign]
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return iter_shown(self, super().__repr_args__())
 
     def __eq__(self, other: object) -> bool:
         return are_equal(self, other) if isinstance(other, BaseModel) else NotImplemented
