@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections.abc import Callable
@@ -184,6 +185,43 @@ def test_secret_keys_are_known_by_name_even_mistyped(name: str, secret: bool) ->
 )
 def test_masking_knows_names_and_forms(text: str, masked: str) -> None:
     assert mask(text) == masked
+
+
+def test_what_a_configuration_prints_shows_no_secret() -> None:
+    class Foreign(BaseModel):
+        token: str = "canary-foreign"
+        size: int = 1
+
+    @dataclasses.dataclass
+    class Login:
+        password: str = "canary-login"
+        user: str = "me"
+
+    class Client(Config):
+        api_key: str = "canary-key"
+        key: str = Field("canary-alias", alias="secret_key")
+        token: str | None = None
+        typed: SecretStr = SecretStr("canary-typed")
+        headers: dict[str, Any] = Field({"X-Api-Key": "canary-header", "retries": [2, {"pwd": 7}]})
+        auth: Foreign = Foreign()
+        foreign: list[Foreign] = Field([Foreign()])
+        login: Login = Login()
+        prompt: str = "say sk-canary0123"
+        max_tokens: int = 64
+
+    class Outer(Config):
+        client: Client = Client()
+        names: tuple[str, ...] = ("a",)
+
+    shown = (
+        "api_key='***' key='***' token=None typed=SecretStr('**********') "
+        "headers={'X-Api-Key': '***', 'retries': [2, {'pwd': '***'}]} auth='***' "
+        "foreign=[Foreign(token='***', size=1)] login=Login(password='***', user='me') "
+        "prompt='say ***' max_tokens=64"
+    )
+    assert str(Client()) == shown
+    assert repr(Client()).startswith("Client(api_key='***', key='***', ")
+    assert str(Outer()) == f"client={Client()!r} names=('a',)"
 
 
 def test_a_registered_secret_is_masked_wherever_it_occurs() -> None:

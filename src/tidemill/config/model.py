@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
@@ -21,6 +21,8 @@ from tidemill.config.objects.descriptions import (
     find_differences,
     fingerprint_json,
 )
+from tidemill.config.objects.display import iter_shown
+from tidemill.config.objects.freezing import explain_frozen
 from tidemill.config.objects.identity import are_equal, hash_model
 from tidemill.config.objects.provenance import find_origin
 from tidemill.config.objects.replacing import replace_values
@@ -68,6 +70,31 @@ class Config(BaseModel):
 
     # What Pydantic marks its own `__init__` with: a nested value is then validated as it is, not made through this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    if not TYPE_CHECKING:  # with one of its own, a type checker takes any name for one that can be set
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Sets a private attribute.
+
+            Raises:
+                ConfigError: it is a field, or none: a configuration is frozen.
+            """
+            try:
+                super().__setattr__(name, value)
+            except ValidationError as error:
+                problem = explain_frozen(self, name, error, value)
+            else:
+                return
+            raise_at_caller([problem], Shape.of(type(self).__pydantic_core_schema__))
+
+        def __delattr__(self, name: str) -> None:
+            try:
+                super().__delattr__(name)
+            except ValidationError as error:
+                problem = explain_frozen(self, name, error)
+            else:
+                return
+            raise_at_caller([problem], Shape.of(type(self).__pydantic_core_schema__))
 
     @overload
     def replace(self, path: str, value: Any, /, *, context: Mapping[str, Any] | None = None) -> Self: ...
@@ -172,6 +199,9 @@ class Config(BaseModel):
         made = vars(cls).get("__hash__")  # Pydantic makes one that takes no lists, where a mixin comes before Config
         if getattr(made, "__module__", "").startswith("pydantic."):
             cls.__hash__ = Config.__hash__  # type: ignore[method-assign]
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return iter_shown(self, super().__repr_args__())
 
     def __eq__(self, other: object) -> bool:
         return are_equal(self, other) if isinstance(other, BaseModel) else NotImplemented

@@ -100,9 +100,15 @@ def _walk_line(node: ast.AST, line: int) -> Iterator[ast.AST]:
 
 
 def _iter_items(node: ast.AST) -> Iterator[tuple[str | int | None, Span, ast.expr]]:
-    """What a call, a mapping or a list is given: the key, where it stands, the value; no key for a mapping in place."""
+    """What a call, a mapping, a list or an attribute is given: the key, where it stands, the value.
+
+    A mapping in place has no key.
+    """
     if isinstance(node, ast.Call):
         yield from _iter_arguments(node)
+    elif isinstance(node, ast.Assign):
+        attributes = (target for target in node.targets if isinstance(target, ast.Attribute))
+        yield from ((target.attr, Span.of(target), node.value) for target in attributes)
     elif isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
             if key is None:
