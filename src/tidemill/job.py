@@ -124,11 +124,11 @@ class Job:
 
 
 def load_job(path: str | PathLike[str], overrides: str | Sequence[str] = ()) -> Job:
-    """The job in a YAML file.
+    """The job in a YAML, TOML or JSON file.
 
     Args:
         path: the file; its folder is importable and what its relative paths start from.
-        overrides: `key.path=value`, one or several, over what the file says.
+        overrides: `key.path=value` or `@file`, one or several, over what the file says.
 
     Raises:
         ConfigError: anything wrong in it, all at once, each with its place.

@@ -38,7 +38,8 @@ T = TypeVar("T")
 class Config(BaseModel):
     """Frozen Pydantic; unknown keys are refused at every depth; NaN and infinity too; defaults are validated.
 
-    Numbers are coerced only where nothing is lost: `"64"` and `64.0` become 64; a bool, a fraction or null never does.
+    Values are coerced only where nothing is lost and nothing else could be meant, by the table of
+    `tidemill.config.coercion.table`: `"64"` and `64.0` become 64; a bool, a fraction or null never does.
 
     Two are equal, and have one hash, when they are of one class and their fields are equal; fields may hold lists,
     dicts and sets. Private attributes make no difference; they are pickled and copied along.
