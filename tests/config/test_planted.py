@@ -15,7 +15,7 @@ from planted_mistakes import Expected
 from planted_tree import KINDS, Leaf, Mistake, Pair
 from tidemill.errors import Place, Problem
 
-SEEDS = range(150)
+SEEDS = range(100)
 
 
 @pytest.fixture(scope="module", params=RENDERERS)

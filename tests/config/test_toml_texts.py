@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from text_nodes import check_offsets, iter_nodes, load_faults, tell, written
 
@@ -160,6 +160,7 @@ def _find_meaning(text: str) -> tuple[bool, Any]:
         return False, None
 
 
+@settings(max_examples=40)
 @given(_documents())
 def test_toml_means_what_the_standard_library_reads(document: tuple[dict[str, Any], str]) -> None:
     value, text = document
@@ -170,6 +171,7 @@ def test_toml_means_what_the_standard_library_reads(document: tuple[dict[str, An
     assert root.to_value().keys() == value.keys()
 
 
+@settings(max_examples=40)
 @given(_documents())
 def test_each_toml_node_stands_for_its_characters(document: tuple[dict[str, Any], str]) -> None:
     root, _ = compose_toml(Text("f.toml", document[1]))
@@ -272,6 +274,7 @@ def test_a_text_that_is_no_toml_has_faults(text: str) -> None:
     assert not valid or repr(root and root.to_value()) == repr(value)
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_a_toml_document_with_a_slip_in_it_has_faults(data: st.DataObject) -> None:
     _, text = data.draw(_documents())
