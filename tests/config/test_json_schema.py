@@ -250,6 +250,7 @@ def test_interpolation_stands_once_behind_the_choices() -> None:
     assert keys["hub_token"] == {"type": "string"}  # any text is taken anyway
 
 
+IMPORT = "import `Nowhere` where the class is written"
 NO_TYPE = "it is neither a class nor an annotation"
 
 
@@ -260,7 +261,7 @@ NO_TYPE = "it is neither a class nor an annotation"
         (Plain(), f"a Plain: {NO_TYPE}", "pass its class, `Plain`"),
         ("Train", f'"Train": {NO_TYPE}', "pass a class or an annotation"),
         (tm.read, f"`read`: {NO_TYPE}", "pass a class or an annotation"),
-        (Annotated["Nowhere", 1], "`Annotated`: name 'Nowhere' is not defined", "pass a class or an annotation"),  # noqa: F821
+        (Annotated["Nowhere", 1], "`Annotated`: an annotation names `Nowhere`, which is not defined", IMPORT),  # noqa: F821
     ],
     ids=["config", "dataclass", "text", "function", "unknown"],
 )

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PydanticUserError, ValidationError
 from pydantic_core import CoreSchema
 
+from tidemill.config.coercion.annotations import explain_annotation
 from tidemill.config.coercion.table import tighten
 from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
 from tidemill.config.exports.entries import Exporter
@@ -31,6 +32,7 @@ from tidemill.config.report.validation import explain_errors
 from tidemill.config.schemas.docstrings import describe_class
 from tidemill.config.shapes.membership import choose_members
 from tidemill.config.shapes.shape import Shape
+from tidemill.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -65,6 +67,11 @@ class Config(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             problems = explain_errors(error, type(self), values)
+        except PydanticUserError as error:
+            if error.code != "class-not-fully-defined":
+                raise
+            message, hint = explain_annotation(type(self), error)
+            raise ConfigError(message, hint=hint) from None
         else:
             return
         raise_at_caller(problems, choose_members(Shape.of(type(self).__pydantic_core_schema__), values), made=self)

@@ -5,14 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
 
+from tidemill.config.coercion.annotations import check_annotation, explain_annotation
 from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.shapes.shape import Shape
+from tidemill.errors import ConfigError
 
 
 def adapt(target: Any) -> TypeAdapter[Any]:
-    """What validates a `target`; all but a Pydantic model, which has its own, get the rules of `Config`."""
+    """What validates a `target`; all but a Pydantic model, which has its own, get the rules of `Config`.
+
+    Raises:
+        ConfigError: it is no type, or one whose annotations cannot be understood.
+    """
     try:
         return _adapt_once(target, repr(target))
     except TypeError:  # an annotation that holds something unhashable is adapted each time
@@ -20,7 +26,11 @@ def adapt(target: Any) -> TypeAdapter[Any]:
 
 
 def shape_of(target: Any) -> Shape:
-    """What a `target` expects."""
+    """What a `target` expects.
+
+    Raises:
+        ConfigError: as of `adapt`.
+    """
     try:
         return _shape_once(target, repr(target))
     except TypeError:
@@ -28,9 +38,17 @@ def shape_of(target: Any) -> Shape:
 
 
 def _make_adapter(target: Any) -> TypeAdapter[Any]:
+    check_annotation(target)
     is_model = isinstance(target, type) and issubclass(target, BaseModel)
     safe: Any = target if is_model else Annotated[target, ConfigRules()]
-    return TypeAdapter(safe)
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(safe)
+        adapter.rebuild()  # which says what could not be resolved
+    except (PydanticUserError, PydanticUndefinedAnnotation) as error:
+        message, hint = explain_annotation(target, error)
+    else:
+        return adapter
+    raise ConfigError(message, hint=hint)
 
 
 @lru_cache(maxsize=256)

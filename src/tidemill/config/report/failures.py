@@ -15,6 +15,11 @@ from tidemill.config.shapes.shape import Shape, Walk
 SELF_SAID = frozenset({"value_error", "assertion_error"})
 """The kinds whose message is the author's of the type."""
 
+MISSING = frozenset(
+    {"missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument"}
+)
+"""The kinds of a key that is not there."""
+
 _KINDS = frozenset(get_args(core_schema.ErrorType)) - SELF_SAID
 # Those of Pydantic's own types that its core does not know, and that of a union as a whole.
 _OF_TYPES = frozenset({

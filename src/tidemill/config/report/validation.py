@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
-from tidemill.config.report.failures import SELF_SAID, Failure, find_failures
+from tidemill.config.report.defaults import name_default
+from tidemill.config.report.failures import MISSING, SELF_SAID, Failure, find_failures
 from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
@@ -42,10 +43,14 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]
     meant = _find_meant([each for each in settled if each.kind in _UNKNOWN_KEY], document)
     mistyped = {(*path[:-1], name) for path, name in meant.items()}
-    settled = [each for each in settled if each.kind not in _MISSING or each.path not in mistyped]
+    settled = [each for each in settled if each.kind not in MISSING or each.path not in mistyped]
     if not document.is_whole:
-        settled = [each for each in settled if each.kind not in (*_MISSING, "union_tag_not_found")]
-    problems = (problem for each in settled for problem in _iter_problems(each, document, meant))
+        settled = [each for each in settled if each.kind not in (*MISSING, "union_tag_not_found")]
+    problems = (
+        name_default(problem, each, document, shape)
+        for each in settled
+        for problem in _iter_problems(each, document, meant)
+    )
     return [replace(each, path=_without_secrets(each.path, document)) for each in problems]
 
 
@@ -58,7 +63,6 @@ def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
-_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument")
 
 
 def _iter_problems(error: Failure, document: Document, meant: Mapping[KeyPath, str]) -> Iterator[Problem]:
@@ -74,7 +78,7 @@ def _iter_problems(error: Failure, document: Document, meant: Mapping[KeyPath, s
 
 def _to_problem(error: Failure, document: Document) -> Problem:
     path = error.path
-    if error.kind in _MISSING and isinstance(path[-1], str):
+    if error.kind in MISSING and isinstance(path[-1], str):
         return _missing_key(error, document)
     if error.kind in ("union_tag_invalid", "union_tag_not_found"):
         return _wrong_tag(error, document)
@@ -84,7 +88,7 @@ def _to_problem(error: Failure, document: Document) -> Problem:
         return _said(error, document)
     if error.is_custom:
         return _custom(error, document)
-    if error.kind in _MISSING:  # an item of a list of fixed length
+    if error.kind in MISSING:  # an item of a list of fixed length
         words = error.walk.parent.describe() if error.walk.parent else "more items"
         return problem_at(document, path[:-1], f"expected {words}, got {describe_value(error.value)}")
     message, hint = describe_failure(error, document)

@@ -139,6 +139,7 @@ def _put(problem: Problem, document: Document, name: str) -> Problem:
     """The problem with its JSON path as its place, which its sentence need not say again."""
     path = problem.path
     message = problem.message.removeprefix(f"`{join_path(document.resolve(path))}`: ")
+    message = message.removeprefix(f"`{join_path(path)}`: ")  # of a default, which the document does not have
     hint = problem.hint
     if path:
         message = re.sub(f"^(missing|unknown) key `{re.escape(join_path(path))}`", r"\1 key", message)

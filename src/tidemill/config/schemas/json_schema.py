@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import typing
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
@@ -12,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from tidemill.config.coercion.annotations import explain_annotation, is_annotation, suggest_class
 from tidemill.config.coercion.conversions import ToMember
 from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.schemas.docstrings import describe_class, describe_fields
@@ -55,15 +54,15 @@ def json_schema(x: Any, *, of_file: bool = False) -> dict[str, Any]:
         ConfigError: `x` is no type, or one that Pydantic does not know.
     """
     target = getattr(x, "__file_form__", x)
-    if not _is_annotation(target):
-        raise _no_schema(x, "it is neither a class nor an annotation")
+    if not is_annotation(target):
+        raise _no_schema(x, "it is neither a class nor an annotation", suggest_class(x))
     is_model = isinstance(target, type) and issubclass(target, BaseModel)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(target if is_model else Annotated[target, ConfigRules()])
         adapter.rebuild()
         written = adapter.json_schema(schema_generator=_Writer)
     except (PydanticUserError, PydanticUndefinedAnnotation) as error:
-        raise _no_schema(x, str(error).partition("\n")[0].rstrip(".")) from error
+        raise _no_schema(x, *explain_annotation(target, error)) from error
     schema: JsonSchema = map_schemas(inline_root(written), _tidy)
     return {"$schema": _Writer.schema_dialect, **(take_file(schema) if of_file else schema)}
 
@@ -149,12 +148,5 @@ def _tidy(schema: JsonSchema) -> JsonSchema:
     return dict(sorted(kept.items(), key=lambda item: _PLACES.get(item[0], _PLACES[""])))
 
 
-def _is_annotation(x: Any) -> bool:
-    is_named = hasattr(x, "__supertype__") or hasattr(x, "__value__")  # a `NewType`, a `type` statement
-    return x is None or isinstance(x, type) or typing.get_origin(x) is not None or is_named
-
-
-def _no_schema(x: Any, reason: str) -> ConfigError:
-    is_object = isinstance(x, BaseModel) or dataclasses.is_dataclass(x)
-    hint = f"pass its class, `{type(x).__qualname__}`" if is_object else "pass a class or an annotation"
+def _no_schema(x: Any, reason: str, hint: str) -> ConfigError:
     return ConfigError(f"no JSON Schema can be made of {describe_value(x)}: {reason}", hint=hint)
