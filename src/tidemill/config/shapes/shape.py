@@ -164,7 +164,7 @@ class Shape:
     @cached_property
     def is_secret(self) -> bool:
         """True for `SecretStr` and its like, and for a union with one."""
-        if any(_keeps_secret(layer) for layer in self.layers):
+        if any(keeps_secret(layer) for layer in self.layers):
             return True
         return any(member.is_secret for member in self.alternatives) if self.core["type"] == "union" else False
 
@@ -412,7 +412,7 @@ def enter_path(shapes: Shapes, path: Iterable[str | int]) -> Shapes:
     return shapes
 
 
-def _keeps_secret(layer: Schema) -> bool:
+def keeps_secret(layer: Schema) -> bool:
     """Whether a layer makes Pydantic's `SecretStr`, `SecretBytes` or `Secret`: the last says so where it is written."""
     if hasattr(layer.get("function", {}).get("function"), "get_secret_value"):
         return True
