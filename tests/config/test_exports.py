@@ -251,10 +251,43 @@ def test_secrets_are_left_out_unless_asked_for() -> None:
         assert "123454321" not in text
     assert config.to_dict()["keys"] == ["***"]
     assert "# api_key: a secret, which is not written" in config.to_yaml()
-    kept = {"keys": ["***"], "options": {"token": {}, "on": True}, "nested": [{}]}
+    assert "# keys: a list with secrets, which is not written" in config.to_yaml()
+    kept = {"options": {"token": {}, "on": True}, "nested": [{}]}
     assert load(config.to_yaml(), Open) == Open(**kept)
     assert load(config.to_yaml(secrets=True), Open) == config
     assert tm.load_config(Open, config.to_dict(secrets=True)) == config
+
+
+class Keyring(Config):
+    keys: list[SecretStr]
+    by_name: dict[str, list[SecretStr]] = Field({})
+    either: list[SecretStr] | None = None
+    api_keys: list[list[str]] = Field([])
+    pair: tuple[SecretStr, int] | None = None
+    key: SecretStr = SecretStr("")
+
+
+def test_a_list_with_secrets_is_left_out_whole() -> None:
+    """Written in part or masked it would load as another one."""
+    given: dict[str, Any] = {"by_name": {"a": ["b"]}, "either": ["c"], "api_keys": [["d"]], "pair": ["e", 1]}
+    text = Keyring(keys=[SecretStr("a")], **given).to_yaml()
+    assert yaml.safe_load(text) == {"by_name": {}}
+    with pytest.raises(ConfigError, match=r"missing key `keys`"):
+        load(text, Keyring)
+    assert load(f"keys: [x]\n{text}", Keyring) == Keyring(keys=[SecretStr("x")])
+
+
+@pytest.mark.parametrize("mask", ["***", "**********"])
+def test_the_mask_of_a_secret_is_not_taken_for_it(mask: str) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [({"keys": [mask]}, "keys.0"), ({"keys": [], "key": mask}, "key")]
+    for values, path in cases:
+        told = rf"`{path}`: this is a mask, no secret; write the secret itself, or `\$\{{env:NAME\}}` for it"
+        with pytest.raises(ConfigError, match=told):
+            tm.load_config(Keyring, values)
+        with pytest.raises(ConfigError, match=told):
+            Keyring(**values)
+    with pytest.raises(ConfigError, match="this is a mask, no secret"):
+        tm.load_config(Keyring, Keyring(keys=[SecretStr("a")]).to_dict())
 
 
 def test_what_has_no_form_as_plain_data_is_refused() -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, create_model
+from pydantic import AliasChoices, AnyUrl, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, create_model
 from typing_extensions import TypedDict
 
 import tidemill as tm
@@ -127,6 +127,43 @@ def test_a_schema_says_what_the_class_says() -> None:
     assert keys["optim"] == {"$ref": "#/$defs/Optimiser", "default": {"lr": 0.01}}
     assert schema["$defs"]["Optimiser"]["description"] == "How weights move."
     assert schema["$defs"]["Optimiser"]["properties"]["lr"]["description"] == "the step."
+
+
+@dataclass
+class Login:
+    user: str = "me"
+    api_key: str = "canary-1"
+
+
+class Pin(tm.Config):
+    pin: SecretStr | None = None
+
+
+class Secrets(tm.Config):
+    api_keys: list[str] = Field(["canary-1"])
+    auth: dict[str, str] = Field({"u": "canary-1"})
+    login: Login = Field(default_factory=Login)
+    logins: list[Login] = Field([Login("you", "canary-1")])
+    other: Login = Login("you", "canary-1")
+    address: AnyUrl = AnyUrl("http://u:canary-1@x")
+    text: SecretStr = Field("canary-1", validate_default=True)
+    texts: list[SecretStr] = Field([SecretStr("canary-1")])
+    nothing: SecretStr | None = Field(None, examples=["canary-1"])
+    pin: Pin = Pin(pin=SecretStr("canary-1"))
+    pins: dict[str, Any] = Field({"a": {"token": "canary-1"}}, examples=[{"a": {"token": "canary-1"}}])
+    shared: dict[str, Pin] = Field({"a": Pin(pin=SecretStr("canary-1"))})
+    token: int = 1234512345
+    size: int = Field(3, examples=[4])
+
+
+def test_no_default_of_any_depth_shows_a_secret() -> None:
+    schema = tm.json_schema(Secrets)
+    assert "canary" not in str(schema)
+    assert "*" not in str(schema)
+    assert "1234512345" not in str(schema)
+    kept = {name: each["default"] for name, each in schema["properties"].items() if "default" in each}
+    assert kept == {"nothing": None, "size": 3}
+    assert schema["properties"]["size"]["examples"] == [4]
 
 
 def test_no_secret_default_and_no_title_is_in_it() -> None:

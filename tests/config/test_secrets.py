@@ -18,6 +18,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.loading import load_config, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
+from tidemill.config.report.values import check_value
 from tidemill.config.secrets import find_key, is_secret_key, mask, mask_in_place, mask_source, register_secret
 from tidemill.errors import ConfigError
 
@@ -406,3 +407,75 @@ def test_no_way_of_writing_a_secret_in_toml_shows_it(way: str, key: str, fault: 
         _, problems = validate_document(Job, Document.parse(text, "job.toml"))
         assert problems
         assert CANARY not in render_report(problems) + repr(problems)
+
+
+class Deep(Config):
+    tokens_of: dict[str, SecretStr] = Field({})
+    keyring: list[SecretStr] = Field([])
+    pair: tuple[SecretStr, int] | None = None
+    login: Model = Model()
+    logins: list[Model] = Field([])
+    either: Model | int = 0
+
+
+MISPLACED: list[dict[str, Any]] = [
+    {"keyring": CANARY},
+    {"keyring": {CANARY: None}},
+    {"keyring": {CANARY: 1}},
+    {"tokens_of": CANARY},
+    {"tokens_of": [CANARY]},
+    {"pair": CANARY},
+    {"login": CANARY},
+    {"login": [CANARY]},
+    {"logins": CANARY},
+    {"logins": [CANARY]},
+    {"logins": {CANARY: 1}},
+    {"either": CANARY},
+]
+
+
+@pytest.mark.parametrize("value", MISPLACED, ids=str)
+def test_what_stands_in_the_place_of_secrets_is_not_shown(value: dict[str, Any], tmp_path: Path) -> None:
+    """One text for a list of secrets, or for a section with some, is most likely one of them."""
+    (tmp_path / "f.yaml").write_text(json.dumps(value))
+    ((key, given_value),) = value.items()
+    ways: list[Callable[[], Any]] = [
+        lambda: load_config(Deep, tmp_path / "f.yaml"),
+        lambda: load_config(Deep, value),
+        lambda: load_config(Deep, overrides=[f"{key}={json.dumps(given_value)}"]),
+        lambda: Deep(**value),
+        lambda: Deep().replace(key, given_value),
+    ]
+    for way in ways:
+        with pytest.raises(ConfigError, match=rf"`{key}.*got") as caught:
+            way()
+        assert CANARY not in str(caught.value) + repr(caught.value.problems)
+    assert CANARY not in repr(check_value(Deep, json.dumps(value)).problems)
+    around = TypeAdapter(dict[str, Deep])
+    with pytest.raises(ValidationError, match="validation error") as failed:
+        around.validate_python({"a": value})
+    assert CANARY not in f"{failed.value} {failed.value.errors()}"
+
+
+def test_what_stands_in_the_place_of_a_section_far_above_a_secret_is_shown() -> None:
+    class Run(Config):
+        size: int = 0
+        models: Deep = Deep()
+
+    class Train(Config):
+        runs: list[Run] = Field([])
+
+    with pytest.raises(ConfigError, match='`runs`: expected a list, got "nightly"'):
+        load_config(Train, {"runs": "nightly"})
+
+
+def test_a_list_of_secrets_is_hidden_where_its_text_cannot_be_read() -> None:
+    _, problems = validate_document(Deep, Document.parse(f"keyring: [{CANARY}", "f"))
+    assert problems
+    assert CANARY not in render_report(problems) + repr(problems)
+
+
+def test_a_call_with_a_secret_in_the_wrong_place_is_shown_without_it() -> None:
+    with pytest.raises(ConfigError, match="`keyring`: expected a list") as caught:
+        Deep(keyring="C4n")
+    assert CANARY not in str(caught.value) + repr(caught.value.problems)

@@ -84,11 +84,11 @@ def validate_document(
     """The document as `model`, None when it is not valid; and every problem: the text's own and the values'."""
     shape = choose_members(shape_of(model), document.value, context)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
-    problems = list(document.problems)
     if not document.readable:
-        return None, problems
+        return None, list(document.problems)
     value = document.value if document.value is not None else {}
     try:
-        return adapt(model).validate_python(value, context=dict(context or {})), problems
+        return adapt(model).validate_python(value, context=dict(context or {})), list(document.problems)
     except ValidationError as error:
-        return None, document.sort(problems + problems_from_validation(error, document, shape))
+        found = problems_from_validation(error, document, shape)  # which hides more in the document
+        return None, document.sort([*document.problems, *found])

@@ -10,6 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from tidemill.config.paths import KeyPath
 from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.config.shapes.misplaced import iter_misplaced
 from tidemill.config.shapes.shape import Shape
 
 _MARK = "tidemill_concealed"
@@ -42,7 +43,7 @@ def _wrap(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
         try:
             return handler(value)
         except ValidationError as error:
-            concealed = _Concealing(Shape.of(model.__pydantic_core_schema__), value).conceal(error)
+            concealed = _Concealing(Shape.of(model.__pydantic_core_schema__), value, error).conceal()
         raise concealed from None
 
     conceal.__qualname__ = model.__qualname__  # which tells a union's members apart
@@ -53,20 +54,21 @@ def _wrap(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
 class _Concealing:
     """The secrets of one value that did not fit."""
 
-    def __init__(self, shape: Shape, value: Any) -> None:
+    def __init__(self, shape: Shape, value: Any, error: ValidationError) -> None:
         self.shape = shape
+        self.error = error
+        self.details = cast(list[dict[str, Any]], error.errors(include_url=False))
         self.names = shape.secret_names
-        self.paths = frozenset(shape.iter_secrets(value))
+        self.paths = frozenset([*shape.iter_secrets(value), *iter_misplaced(self.details, shape)])
         self.texts = sorted(set(self._iter_texts(value, ())), key=len, reverse=True)
 
-    def conceal(self, error: ValidationError) -> ValidationError:
+    def conceal(self) -> ValidationError:
         """The error without them, itself where it has none."""
-        details = error.errors(include_url=False)
-        lines = [self._conceal_line(cast(dict[str, Any], each)) for each in details]
+        lines = [self._conceal_line(each) for each in self.details]
         if all(line is None for line in lines):
-            return error
-        kept = [line or _to_line(cast(dict[str, Any], each)) for line, each in zip(lines, details, strict=True)]
-        return ValidationError.from_exception_data(error.title, kept, hide_input=True)
+            return self.error
+        kept = [line or _to_line(each) for line, each in zip(lines, self.details, strict=True)]
+        return ValidationError.from_exception_data(self.error.title, kept, hide_input=True)
 
     def _conceal_line(self, detail: dict[str, Any]) -> InitErrorDetails | None:
         """One line of the error, None when it shows no secret."""

@@ -201,6 +201,15 @@ def keep_keys(value: Any, handler: Callable[[Any], Any]) -> Any:
     return made
 
 
+def refuse_mask(value: Any) -> Any:
+    """A secret as it is; not what an export or a log shows in its place."""
+    if isinstance(value, str) and value and not value.strip("*"):
+        raise PydanticCustomError(
+            "masked_secret", "this is a mask, no secret", {"hint": "write the secret itself, or `${env:NAME}` for it"}
+        )
+    return value
+
+
 BEFORE: Mapping[str, Convert] = {
     "int": to_int,
     "float": to_float,

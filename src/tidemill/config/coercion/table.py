@@ -18,6 +18,7 @@ nothing is lost on the way and nothing else could be meant:
 | an enum | a value, or the name of a member | |
 | `Literal` | the choices as they are | `"1"` or `1` for the other |
 | IP addresses | text | numbers |
+| `SecretStr`, `SecretBytes` | text | `"***"`, which is a mask |
 | sets, `Unique` lists | a list whose items differ | a list with an item given twice |
 | mappings | | keys that become one: `1` and `"1"` |
 
@@ -37,8 +38,9 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion.concealing import conceal_errors
-from tidemill.config.coercion.conversions import AROUND, BEFORE, ToMember, to_address, to_choice, to_path
+from tidemill.config.coercion.conversions import AROUND, BEFORE, ToMember, refuse_mask, to_address, to_choice, to_path
 from tidemill.config.coercion.sections import Fill, can_fill
+from tidemill.config.shapes.shape import keeps_secret
 from tidemill.config.wording.words import TIGHT
 
 _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network)
@@ -151,6 +153,8 @@ def _find_conversion(schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]
             convert = to_path
         elif schema["strict_schema"].get("python_schema", {}).get("cls") in _ADDRESSES:
             convert = to_address
+    elif kind == "json-or-python" and keeps_secret(schema):
+        convert = refuse_mask
     return None if convert is None else ("function-before", convert)
 
 

@@ -46,6 +46,11 @@ class Entry:
     is_default: bool = False
     is_masked: bool = False
 
+    @property
+    def lacks_secret(self) -> bool:
+        """Whether it is masked, or a list with something that is: left out, it would be another list."""
+        return self.is_masked or (isinstance(self.value, list) and any(each.lacks_secret for each in self.value))
+
     def to_plain(self, *, defaults: bool = True) -> Any:
         """The data alone; without `defaults` those fields are left out."""
         if isinstance(self.value, dict):

@@ -31,7 +31,7 @@ _RESOLVER: Any = yaml.SafeLoader("")
 
 
 def render_yaml(entry: Entry, *, comments: bool = True, defaults: bool = True, title: str = "") -> str:
-    """The text of a document; a key whose value is masked is commented out.
+    """The text of a document; a key whose value is masked, or is a list with one that is, is commented out.
 
     Args:
         comments: whether descriptions stand behind their keys, or above where they are long; each once.
@@ -81,8 +81,9 @@ class _Writer:
     def _render_pair(self, key: Any, entry: Entry, indent: str) -> Iterator[str]:
         name = render_scalar(key) if not isinstance(key, str) else _render_text(key)
         description = self._describe(name, entry)
-        if entry.is_masked:
-            yield from _comment(f"{description}\n{name}: a secret, which is not written".strip(), indent)
+        if entry.lacks_secret:
+            secret = "a secret" if entry.is_masked else "a list with secrets"
+            yield from _comment(f"{description}\n{name}: {secret}, which is not written".strip(), indent)
         elif (flow := self._find_flow(entry, f"{indent}{name}: ")) is not None:
             yield from _annotate(f"{indent}{name}: {flow}", description, indent)
         elif isinstance(entry.value, str):

@@ -16,6 +16,7 @@ from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
 from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.misplaced import iter_misplaced
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.types.templates import place_in_text
 from tidemill.config.wording.suggest import find_near, suggest
@@ -38,8 +39,12 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     into another file.
 
     Args:
-        shape: of the type that was validated; its secrets were hidden in the document.
+        shape: of the type that was validated; its secrets were hidden in the document, all but what stands in the
+            wrong place, which is hidden here.
     """
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    if misplaced := list(iter_misplaced(details, shape)):
+        document.hide(misplaced)
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]
     meant = _find_meant([each for each in settled if each.kind in _UNKNOWN_KEY], document)
     mistyped = {(*path[:-1], name) for path, name in meant.items()}

@@ -81,15 +81,14 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
     document = _read_json(value, name) if is_text else Document.from_value(value)
     shape = choose_members(shape_of(target), document.value)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
-    problems = [*document.problems]
     if document.root is None or document.root.broken:
-        return Checked(None, tuple(problems))
+        return Checked(None, document.problems)
     try:
         made = adapt(target).validate_python(document.value)
     except ValidationError as error:
-        problems += _explain(error, shape, document, name)
-        return Checked(None, tuple(problems))
-    return Checked(None if problems else made, tuple(problems))
+        found = _explain(error, shape, document, name)  # which hides more in the document
+        return Checked(None, (*document.problems, *found))
+    return Checked(None if document.problems else made, document.problems)
 
 
 def explain_value(error: ValidationError, model: type[BaseModel], value: Any, *, name: str = "$") -> list[Problem]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
 
 from pydantic import AliasChoices, BaseModel, PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter
 from pydantic.fields import FieldInfo
@@ -15,7 +16,7 @@ from tidemill.config.coercion.conversions import ToMember
 from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.schemas.docstrings import describe_class, describe_fields
 from tidemill.config.schemas.file_schema import take_file
-from tidemill.config.secrets import is_secret_key
+from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.subschemas import JsonSchema, add_form, add_names, drop_title, inline_root, map_schemas
 from tidemill.config.wording.words import describe_value
@@ -34,9 +35,6 @@ _RENAMED = {
     "multiple_of": "multipleOf",
 }
 """Bounds that Pydantic leaves under its own names where a validator of ours stands in front of the number."""
-
-_MASKED = "**********"
-"""What Pydantic makes of a secret."""
 
 
 def json_schema(x: Any, *, of_file: bool = False) -> dict[str, Any]:
@@ -72,6 +70,9 @@ class _Writer(GenerateJsonSchema):
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - as Pydantic declares it
 
+    _known: Mapping[str, Any] = {}
+    """The schemas that others refer to."""
+
     def sort(self, value: JsonSchemaValue, parent_key: str | None = None) -> JsonSchemaValue:
         return value
 
@@ -92,14 +93,20 @@ class _Writer(GenerateJsonSchema):
         # Taken, and not offered beside the values, which an enum would be.
         return add_form(written, {"type": "string", "pattern": f"^({'|'.join(convert.names)})$"})
 
+    def definitions_schema(self, schema: core_schema.DefinitionsSchema) -> JsonSchemaValue:
+        self._known = {each["ref"]: each for each in cast(Any, schema["definitions"])}
+        return super().definitions_schema(schema)
+
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         """Anything: what only Python can give, a validator may make of what a file has."""
         return {}
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Of an instance of a tagged union's member, with its tag."""
-        written = super().default_schema(schema)
-        tag, default = Shape.of(schema).tag, schema.get("default")
+        """Of an instance of a tagged union's member, with its tag; of what holds a secret, none."""
+        written, shape = super().default_schema(schema), Shape(schema, dict(self._known))
+        if "default" in written and _has_secret(shape, written["default"]):
+            del written["default"]
+        tag, default = shape.tag, schema.get("default")
         if tag is not None and isinstance(written.get("default"), dict) and (name := tag.name(default)) is not None:
             written["default"] = {tag.key: name, **written["default"]}
         return written
@@ -125,10 +132,23 @@ def _describe(schema: JsonSchema, cls: type) -> JsonSchema:
         part = properties[key]
         if name in described:
             part["description"] = described[name]
-        if isinstance(default := part.get("default"), str) and (is_secret_key(key) or default == _MASKED):
-            del part["default"]
+        hidden = is_secret_key(key) or any(each.get("format") == "password" for each in (part, *part.get("anyOf", ())))
+        for keyword in ("default", "examples"):
+            if keyword in part and mask_value(part[keyword], hidden=hidden) != part[keyword]:
+                del part[keyword]
         schema = add_names(schema, key, *others)
     return schema
+
+
+def _has_secret(shape: Shape, default: Any) -> bool:
+    """Whether a default, as JSON, is a secret or holds one; null and an empty text are none."""
+    for path in shape.iter_secrets(default):
+        value = default
+        for item in path:
+            value = value[item]
+        if value not in (None, ""):
+            return True
+    return bool(mask_value(default) != default)
 
 
 def _find_keys(cls: Any, name: str, field: FieldInfo) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import SchemaError, SchemaValidator
 
+from tidemill.config.secrets import is_secret_key
 from tidemill.config.shapes.tags import TAG, Tag
 from tidemill.config.wording.nouns import describe_words, has_rules
 from tidemill.config.wording.words import describe_choices, describe_value
@@ -27,6 +28,7 @@ _TRANSPARENT = frozenset({"default", "nullable", "model", "dataclass", "definiti
 _ANY: Schema = {"type": "any"}
 _LISTS = frozenset({"list", "deque", "set", "frozenset", "generator"})
 _MAPPINGS = frozenset({"dict", "ordered-dict", "frozen-dict", "counter"})
+_HOLDERS = _LISTS | _MAPPINGS | {"tuple", "union"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Shape:
     @cached_property
     def is_secret(self) -> bool:
         """True for `SecretStr` and its like, and for a union with one."""
-        if any(_keeps_secret(layer) for layer in self.layers):
+        if any(keeps_secret(layer) for layer in self.layers):
             return True
         return any(member.is_secret for member in self.alternatives) if self.core["type"] == "union" else False
 
@@ -324,8 +326,30 @@ class Shape:
 
     @cached_property
     def secret_names(self) -> frozenset[str]:
-        """The keys of all fields, at any depth, that a secret type takes."""
-        return frozenset(name for shape in self.iter_all() for name, each in shape.fields.items() if each.is_secret)
+        """The keys of all fields, at any depth, that a secret type takes, or a list or mapping of some."""
+        fields = ((name, each) for shape in self.iter_all() for name, each in shape.fields.items())
+        return frozenset(name for name, each in fields if each.holds_secret(sections=False))
+
+    def holds_secret(self, *, sections: bool = True, seen: frozenset[int] = frozenset()) -> bool:
+        """Whether it is a secret, a list or mapping of some, or a section that has one among its own fields.
+
+        Args:
+            sections: whether a section counts at all; one within a section never does.
+            seen: the core schemas it is in, which may refer to themselves.
+        """
+        if self.is_secret:
+            return True
+        if not sections and self.core["type"] not in _HOLDERS:
+            return False
+        options = [each for each in self.iter_options() if id(each.core) not in seen]
+        options = [each for each in options if sections or each.core["type"] in _HOLDERS]
+        return any(each._has_secret_inside(sections and not each.fields, seen) for each in options)
+
+    def _has_secret_inside(self, sections: bool, seen: frozenset[int]) -> bool:
+        if any(is_secret_key(name) for name in self.fields):
+            return True
+        seen |= {id(self.core)}
+        return any(each.holds_secret(sections=sections, seen=seen) for each in self.iter_inner())
 
     def iter_all(self) -> Iterator[Shape]:
         """The shape itself and all within it, each once."""
@@ -388,7 +412,7 @@ def enter_path(shapes: Shapes, path: Iterable[str | int]) -> Shapes:
     return shapes
 
 
-def _keeps_secret(layer: Schema) -> bool:
+def keeps_secret(layer: Schema) -> bool:
     """Whether a layer makes Pydantic's `SecretStr`, `SecretBytes` or `Secret`: the last says so where it is written."""
     if hasattr(layer.get("function", {}).get("function"), "get_secret_value"):
         return True
