@@ -13,6 +13,7 @@ from text_nodes import check_offsets, iter_nodes, load_faults, tell, written
 
 from tidemill.config.text.json import compose_json
 from tidemill.config.text.nodes import Mapping, Text
+from tidemill.config.text.scalars import parse_float
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('"\\/\b\f\n\r\t😀é'), max_size=5)
 _NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -53,7 +54,7 @@ _DOCUMENTS = _VALUES.flatmap(_render)
 def _find_meaning(text: str) -> tuple[bool, Any]:
     """Whether the standard library takes `text`, but for what RFC 8259 leaves out and keys given twice; its value."""
     try:
-        return True, json.loads(text, parse_constant=_refuse, object_pairs_hook=_to_dict)
+        return True, json.loads(text, parse_float=parse_float, parse_constant=_refuse, object_pairs_hook=_to_dict)
     except ValueError:
         return False, None
 

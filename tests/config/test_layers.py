@@ -325,7 +325,7 @@ def test_a_wrong_variable_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     assert sorted(report(environment="TRAIN")) == [
         "environment TRAIN__BATCH_SIZE `batch_size`: expected an integer >= 1, got 0",
-        "environment TRAIN__DATA__PATH__X unknown",
+        "environment TRAIN__DATA__PATH__X unknown; `data.path` is no section",
         "environment TRAIN__OPTIM__LRR unknown; did you mean TRAIN__OPTIM__LR?",
         "environment TRAIN__SEEED unknown; did you mean TRAIN__SEED?",
         "environment train__seed sets what environment TRAIN__SEED sets; keep one of them",
@@ -405,6 +405,14 @@ def test_a_wrong_value_says_what_it_was_laid_over(monkeypatch: pytest.MonkeyPatc
         "train.yaml:2:1 unknown key `batchsize`; did you mean `batch_size`? (integer >= 1, default 32)",
         'environment TRAIN__SEED `seed`: expected an integer, got "x"; it overrides train.yaml:3:7',
         "--set batch_size `batch_size`: expected an integer >= 1, got -1; it overrides train.yaml:1:13",
+    ]
+
+
+def test_an_override_below_a_list_that_no_source_gives_says_so() -> None:
+    assert report(overrides=["stages.0.workers=1", "data.=1", "data..path=1"]) == [
+        "--set stages.0.workers `stages` is given by no source: it has no item 0 to set; give the whole list",
+        "--set data. `data.` lacks a key beside a dot; write `section.key=value`",
+        "--set data..path `data..path` lacks a key beside a dot; write `section.key=value`",
     ]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from text_nodes import check_offsets, iter_nodes, load_faults, tell, written
 
 from tidemill.config.text.nodes import Mapping, Node, Sequence, Text
+from tidemill.config.text.scalars import parse_float
 from tidemill.config.text.toml import compose_toml
 from tidemill.config.text.toml_tables import Table, TableList
 
@@ -155,7 +156,7 @@ def _render_character(draw: st.DrawFn, character: str, *, lines: bool) -> str:
 def _find_meaning(text: str) -> tuple[bool, Any]:
     """Whether the standard library takes `text`; its value."""
     try:
-        return True, tomllib.loads(text)
+        return True, tomllib.loads(text, parse_float=parse_float)
     except ValueError:
         return False, None
 
@@ -167,7 +168,7 @@ def test_toml_means_what_the_standard_library_reads(document: tuple[dict[str, An
     root, faults = compose_toml(Text("f.toml", text))
     assert faults == []
     assert root is not None
-    assert repr(root.to_value()) == repr(tomllib.loads(text))
+    assert repr(root.to_value()) == repr(tomllib.loads(text, parse_float=parse_float))
     assert root.to_value().keys() == value.keys()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, split_label
 
 
 def iter_members(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -25,25 +25,22 @@ def iter_members(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def find_path(value: Any, label: str) -> KeyPath:
-    """The key path a dotted label means in a configuration: a key that itself holds dots is found where it exists."""
-    parts = label.split(".")
-    path: list[str | int] = []
-    while parts:
-        keys = value if isinstance(value, Mapping) else {}
-        size = next((n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in keys), 1)
-        item: Any = ".".join(parts[:size])
-        del parts[:size]
-        if isinstance(value, (list, tuple)):
-            item = int(item) if item.isdecimal() else item
-            value = value[item] if isinstance(item, int) and item < len(value) else None
-        elif isinstance(value, Mapping):
-            item = next((key for key in value if str(key) == item), item)
-            value = value.get(item)
-        else:
-            name = find_field(type(value), item) if isinstance(value, BaseModel) else item
-            value = getattr(value, name, None)
-        path.append(item)
-    return tuple(path)
+    """The key path a dotted label means in a configuration."""
+    return split_label(label, value, _list_keys, _enter)
+
+
+def _list_keys(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, (list, tuple)):
+        return None
+    return {str(key): key for key in value} if isinstance(value, Mapping) else {}
+
+
+def _enter(value: Any, item: str | int) -> Any:
+    if isinstance(value, (list, tuple)):
+        return value[item] if isinstance(item, int) and item < len(value) else None
+    if isinstance(value, Mapping):
+        return value.get(item)
+    return getattr(value, find_field(type(value), item) if isinstance(value, BaseModel) else str(item), None)
 
 
 def find_field(kind: type[BaseModel], item: str | int) -> str:

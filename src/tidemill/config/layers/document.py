@@ -185,16 +185,21 @@ class Document:
         """Treat what stands at `paths`, and under keys of these `names`, as secrets."""
         self._hidden += [self.resolve(path) for path in paths]
         self._secret_names |= frozenset(names)
-        self.__dict__.pop("_secrets", None)
-        self.__dict__.pop("_masked", None)
+        for known in ("_secrets", "_masked", "_concealed"):
+            self.__dict__.pop(known, None)
         self._register_secrets()
 
     def conceal(self, message: str) -> str:
         """`message` without the document's own secrets: what a validator's message may quote."""
-        for text in sorted(set(self._iter_secret_texts()), key=len, reverse=True):
-            if len(text) >= MIN_CONCEALED:
-                message = message.replace(text, MASK)
+        for text in self._concealed:
+            message = message.replace(text, MASK)
         return message
+
+    @cached_property
+    def _concealed(self) -> list[str]:
+        """The document's own secrets, the longest first."""
+        texts = {text for text in self._iter_secret_texts() if len(text) >= MIN_CONCEALED}
+        return sorted(texts, key=len, reverse=True)
 
     def _walk(self, path: KeyPath) -> tuple[list[tuple[Node | None, Node]], KeyPath]:
         """The key and value nodes along `path` as far as it is there, and the rest of it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tidemill.config.layers.lookup import find_node
+from tidemill.config.layers.lookup import find_node, takes_index
 from tidemill.config.layers.overrides import Override
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.shapes.shape import Shapes, enter, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
@@ -73,7 +73,8 @@ def _find_path(name: str, start: int, shapes: Shapes, root: Node | None) -> tupl
         if item is None:
             near = find_near(f"{done}{part}".upper(), [f"{done}{each}".upper() for each in known])
             listed = ", ".join(f"{done}{each}".upper() for each in known)
-            return None, f"did you mean {near}?" if near else f"known: {listed}" if known else ""
+            above = f"`{join_path(path)}` is no section" if path else ""
+            return None, f"did you mean {near}?" if near else f"known: {listed}" if known else above
         path, shapes, done = (*path, item), enter(shapes, item), f"{done}{part}{SEPARATOR}"
     return path, ""
 
@@ -91,9 +92,9 @@ def _iter_keys(shapes: Shapes, root: Node | None, path: KeyPath) -> Iterator[tup
 
 def _free_key(part: str, shapes: Shapes) -> str | int | None:
     """The key or index that `part` is where keys are free; None where they are not."""
-    kinds = {option.core["type"] for shape in shapes for option in shape.iter_options()}
-    if kinds & {"list", "tuple"} and part.isdecimal():
+    if part.isdecimal() and takes_index(shapes):
         return int(part)
+    kinds = {option.core["type"] for shape in shapes for option in shape.iter_options()}
     return part.lower() if part and kinds & {"dict", "any"} else None
 
 

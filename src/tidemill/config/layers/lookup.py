@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.config.paths import KeyPath
+from tidemill.config.paths import KeyPath, split_label
 from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Sequence
 
@@ -27,25 +27,29 @@ def step(node: Node | None, item: str | int) -> tuple[Node | None, Node] | None:
     return None
 
 
-def find_path(root: Node | None, label: str) -> KeyPath:
-    """The key path a dotted label means: a key that itself holds dots is found where it exists."""
-    parts = label.split(".")
-    path: list[str | int] = []
-    node = root
-    while parts:
-        target = node.follow() if node is not None else None
-        if isinstance(target, Sequence):
-            part = parts.pop(0)
-            item: str | int = int(part) if part.isdecimal() else part
-        else:
-            keys = target.pairs if isinstance(target, Mapping) else {}
-            size = next((n for n in range(len(parts), 1, -1) if ".".join(parts[:n]) in keys), 1)
-            item = ".".join(parts[:size])
-            del parts[:size]
-        path.append(item)
-        found = step(node, item)
-        node = found[1] if found else None
-    return tuple(path)
+def find_path(root: Node | None, label: str, shapes: Shapes = ()) -> KeyPath:
+    """The key path a dotted label means; where nothing is given, `shapes` say whether a number is an index."""
+    return split_label(label, (root, shapes), _list_keys, _enter)
+
+
+def takes_index(shapes: Shapes) -> bool:
+    """Whether a list or a tuple may stand where `shapes` are expected."""
+    kinds = {option.core["type"] for shape in shapes for option in shape.iter_options()}
+    return not kinds.isdisjoint(("list", "tuple"))
+
+
+def _list_keys(at: tuple[Node | None, Shapes]) -> dict[str, str | int] | None:
+    node, shapes = at
+    target = node.follow() if node is not None else None
+    if isinstance(target, Mapping):
+        return {str(key): str(key) for key in target.pairs}
+    return None if isinstance(target, Sequence) or (target is None and takes_index(shapes)) else {}
+
+
+def _enter(at: tuple[Node | None, Shapes], item: str | int) -> tuple[Node | None, Shapes]:
+    node, shapes = at
+    found = step(node, item)
+    return found[1] if found else None, enter(shapes, item)
 
 
 def find_node(root: Node | None, path: Iterable[str | int]) -> Node | None:

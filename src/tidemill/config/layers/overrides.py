@@ -9,6 +9,7 @@ from typing import Literal
 
 from tidemill.config.layers.lookup import find_node, find_path
 from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.shapes.shape import Shapes
 from tidemill.config.text.nodes import Node
 from tidemill.config.text.nodes import Sequence as SequenceNode
 from tidemill.config.wording.suggest import suggest
@@ -35,7 +36,7 @@ class Override:
     problem: Problem | None = None
 
 
-def parse_override(override: str | Override, root: Node | None) -> Override | Problem:
+def parse_override(override: str | Override, root: Node | None, shapes: Shapes = ()) -> Override | Problem:
     """The override in `key.path=value`, `@file` or `key.path=@file`; what is wrong with it where it is none."""
     if isinstance(override, Override):
         return override
@@ -46,7 +47,9 @@ def parse_override(override: str | Override, root: Node | None) -> Override | Pr
     name = f"--set {label}"
     if not equals or not label:
         return Problem(f"expected `path=value`, as `budget.usd=40`, got `{label}`", Place(name))
-    path = find_path(root, label)
+    path = find_path(root, label, shapes)
+    if "" in path:
+        return Problem(f"`{label}` lacks a key beside a dot", Place(name), hint="write `section.key=value`")
     if text.startswith("@"):
         return Override(path, None, name, file=Path(text[1:]))
     return Override(path, text, name)

@@ -88,7 +88,7 @@ class _Stack:
             for each in given:
                 self._put(each)
         for override in sources.overrides:
-            parsed = parse_override(override, self.root)
+            parsed = parse_override(override, self.root, self.shapes)
             if isinstance(parsed, Problem):
                 self.problems.append(parsed)
             else:

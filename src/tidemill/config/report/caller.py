@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import itertools
 import linecache
@@ -47,14 +48,22 @@ class Caller:
         """Where the call gives what stands at `path`: its keyword, or a mapping's key; else the call."""
         if self._module is None or self.span is None:
             return Place(self.file, self.line)
-        call = self._module.find_call(self.span)
-        if call is None:
+        if self._call is None:
             return self._place(self.span)
-        return self._place(self._module.find_value(call, path) or Span.of(call))
+        return self._place(self._module.find_value(self._call, path) or Span.of(self._call))
 
     @cached_property
     def _module(self) -> Module | None:
         return parse_module(self.source) if self.source else None
+
+    @cached_property
+    def _call(self) -> ast.Call | None:
+        return self._module.find_call(self.span) if self._module and self.span else None
+
+    @cached_property
+    def _shown(self) -> dict[int, str]:
+        """The lines that places are on, without their secrets: there may be thousands of places on a long one."""
+        return {}
 
     @cached_property
     def _lines(self) -> list[str]:
@@ -66,9 +75,10 @@ class Caller:
         line = self._lines[span.line - 1]
         start = count_characters(line, span.column)
         stop = count_characters(line, span.end_column) if span.end_line == span.line else len(line)
-        secrets = self._module.iter_secrets(span.line, self.secret_names) if self._module else ()
-        shown = mask_in_place(hide_spans(line, span.line, secrets))
-        return Place(self.file, span.line, start + 1, max(1, stop - start), shown)
+        if span.line not in self._shown:
+            secrets = self._module.iter_secrets(span.line, self.secret_names) if self._module else ()
+            self._shown[span.line] = mask_in_place(hide_spans(line, span.line, secrets))
+        return Place(self.file, span.line, start + 1, max(1, stop - start), self._shown[span.line])
 
 
 def find_caller(made: object = None, *, secret_names: frozenset[str] = frozenset()) -> Caller | None:

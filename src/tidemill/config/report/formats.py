@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Literal
 
 from tidemill.config.paths import join_path
-from tidemill.config.report.rendering import describe_problem, render_report, show_place, sort_problems
+from tidemill.config.report.rendering import cut_problems, describe_problem, render_report, show_place, sort_problems
 from tidemill.config.secrets import mask, mask_in_place
 from tidemill.errors import Place, Problem
 
@@ -15,7 +16,7 @@ ReportFormat = Literal["text", "json", "github"]
 
 
 def format_problems(problems: Iterable[Problem], form: ReportFormat = "text", *, color: bool = False) -> str:
-    """The problems in file order, secrets masked, without a line break at the end.
+    """The first hundred problems in file order, secrets masked, without a line break at the end.
 
     `json` is one object. Its keys stay; later versions may add some:
 
@@ -30,7 +31,8 @@ def format_problems(problems: Iterable[Problem], form: ReportFormat = "text", *,
         "hint": "",                     the mend
         "source_line": "batch_size: 0", the whole line; empty when unknown
         "overrides": {"file": "base.yaml", "line": 2, "column": 13}   what the value was laid over, or null
-    }]}
+    }],
+    "more": 3900}                       how many errors are left out: there only where any are
     ```
 
     `github` has one workflow command a line
@@ -42,12 +44,18 @@ def format_problems(problems: Iterable[Problem], form: ReportFormat = "text", *,
     if form == "text":
         return render_report(problems, color=color)
     ordered = sort_problems(problems)
+    told, more_said = cut_problems(ordered)
     if form == "github":
-        return "\n".join(map(_to_command, ordered))
-    return json.dumps({"errors": [_to_json(each) for each in ordered]}, ensure_ascii=False, indent=2)
+        more = [f"::error title=configuration::{more_said}"] if more_said else []
+        return "\n".join([*map(_to_command, told), *more])
+    show_line = cache(mask_in_place)  # a long one may have many problems
+    report: dict[str, Any] = {"errors": [_to_json(each, show_line) for each in told]}
+    if more_said:
+        report["more"] = len(ordered) - len(told)
+    return json.dumps(report, ensure_ascii=False, indent=2)
 
 
-def _to_json(problem: Problem) -> dict[str, Any]:
+def _to_json(problem: Problem, show_line: Callable[[str], str]) -> dict[str, Any]:
     place = problem.place
     return {
         **_locate(place),
@@ -55,7 +63,7 @@ def _to_json(problem: Problem) -> dict[str, Any]:
         "path": [mask(item) if isinstance(item, str) else item for item in problem.path],
         "message": mask(problem.message),
         "hint": mask(problem.hint),
-        "source_line": mask_in_place(place.source_line) if place else "",
+        "source_line": show_line(place.source_line) if place else "",
         "overrides": _locate(problem.overrode) if problem.overrode else None,
     }
 

@@ -61,7 +61,7 @@ class Module:
             node = self._find_mapping(node.id, call) or node
         if node is not call and isinstance(node, ast.Call) and not _is_named(node.func, "dict"):
             return None
-        for key, span, value in reversed(list(_iter_items(node))):
+        for key, span, value in reversed(_find_items(node, path)):
             size = 0 if key is None else _match(key, path)
             if size is None:
                 continue
@@ -118,6 +118,16 @@ def _iter_items(node: ast.AST) -> Iterator[tuple[str | int | None, Span, ast.exp
     elif isinstance(node, (ast.List, ast.Tuple)) and not any(isinstance(item, ast.Starred) for item in node.elts):
         for index, item in enumerate(node.elts):
             yield index, Span.of(item), item
+
+
+def _find_items(node: ast.AST, path: KeyPath) -> list[tuple[str | int | None, Span, ast.expr]]:
+    """As `_iter_items`, those that may hold what stands at `path`: of a long list one."""
+    if not isinstance(node, (ast.List, ast.Tuple)) or any(isinstance(item, ast.Starred) for item in node.elts):
+        return list(_iter_items(node))
+    index = path[0] if path else None
+    if not isinstance(index, int) or not 0 <= index < len(node.elts):
+        return []
+    return [(index, Span.of(node.elts[index]), node.elts[index])]
 
 
 def _iter_arguments(call: ast.Call) -> Iterator[tuple[str | None, Span, ast.expr]]:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
@@ -15,11 +16,14 @@ from tidemill.errors import ConfigError, Place, Problem
 MAX_LINE = 110
 """Characters of a source line that are shown; a longer one is cut around its caret."""
 
+MAX_PROBLEMS = 100
+"""How many problems a report tells before it says how many more there are."""
+
 _BOLD, _RED, _RESET = "\x1b[1m", "\x1b[31m", "\x1b[0m"
 
 
 def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
-    """The problems in file order, with secrets masked, and their count.
+    """The first hundred problems in file order, with secrets masked, and the count of all.
 
     ```
     train.yaml:2:1   unknown key `learningrate`; did you mean `learning_rate`?  (number > 0, default 0.0001)
@@ -29,18 +33,27 @@ def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
     ```
     """
     ordered = sort_problems(problems)
-    width = max((len(show_place(each.place)) for each in ordered if each.place and each.place.line), default=0)
+    told, more_said = cut_problems(ordered)
+    show_line = cache(lambda line: printable(mask_in_place(line)))  # a long one may have many problems
+    width = max((len(show_place(each.place)) for each in told if each.place and each.place.line), default=0)
     lines = []
-    for problem in ordered:
+    for problem in told:
         first, *more = describe_problem(problem).splitlines() or [""]
         label = show_place(problem.place) if problem.place else ""
         head = f"{label:<{width}}  " if label else ""
         lines.append(f"{_BOLD}{head}{_RESET}{first}" if color and head else f"{head}{first}")
         lines += [f"    {line}" for line in more]
         if problem.place and problem.place.source_line:
-            lines += _render_source(problem.place, color)
-    lines.append(f"{len(ordered)} error{'' if len(ordered) == 1 else 's'}")
+            lines += _render_source(problem.place, show_line(problem.place.source_line), color)
+    lines += [more_said] if more_said else []
+    lines.append(f"{len(ordered):,} error{'' if len(ordered) == 1 else 's'}")
     return "\n".join(lines)
+
+
+def cut_problems(ordered: Sequence[Problem]) -> tuple[Sequence[Problem], str]:
+    """The first hundred, and of the others how many they are; empty when there are none."""
+    left_out = len(ordered) - MAX_PROBLEMS
+    return ordered[:MAX_PROBLEMS], f"and {left_out:,} more" if left_out > 0 else ""
 
 
 def describe_problem(problem: Problem) -> str:
@@ -107,8 +120,8 @@ def _begin_with(path: KeyPath, message: str) -> str:
     return f"`{join_path(path)}`: {message}" if path else message
 
 
-def _render_source(place: Place, color: bool) -> list[str]:
-    line = printable(mask_in_place(place.source_line))
+def _render_source(place: Place, line: str, color: bool) -> list[str]:
+    """Its number, its piece of the `line` as it may be shown, and the caret below."""
     start = max(0, place.column - 1)
     length = max(1, place.length)
     if len(line) > MAX_LINE:
@@ -132,4 +145,6 @@ def _columns(text: str) -> int:
 
 def printable(text: str) -> str:
     """The text without what a terminal would obey; every character keeps its column, lines stay lines."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() or each == "\n" else " " if each == "\t" else "\ufffd" for each in text)

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from tidemill.config.text.nodes import Fault, Mapping, Node, Scalar, Sequence, Text
-from tidemill.config.text.scalars import MAX_DIGITS
+from tidemill.config.text.scalars import MAX_DIGITS, parse_float
 from tidemill.config.text.scanner import Scanner
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -188,7 +188,7 @@ class _Composer(Scanner):
 def _parse_number(number: re.Match[str]) -> int | float | str:
     written = number.group()
     if number.group("fraction") or number.group("exponent"):
-        return float(written)
+        return parse_float(written)
     return int(written) if len(written) <= MAX_DIGITS else written
 
 

@@ -30,6 +30,7 @@ class Text:
     content: str = ""
     kind: Literal["file", "environment", "override", "python"] = "file"
     folder: Path = Path()
+    _lines: dict[tuple[int, str], str] = field(default_factory=dict, init=False, repr=False)
 
     def place(self, start: int, stop: int, *, length: int | None = None, masked: str | None = None) -> Place:
         """The place of `content[start:stop]`: of its first line.
@@ -42,11 +43,17 @@ class Text:
             return Place(self.name)
         number = bisect.bisect_right(self.line_starts, start)
         first = self.line_starts[number - 1]
-        following = self.line_starts[number] if number < len(self.line_starts) else len(self.content)
-        end = first + len(self.content[first:following].rstrip("\r\n"))
-        width = length or len(self.content[start : min(stop, end)].rstrip())
-        line = (self.content if masked is None else masked)[first:end]
+        line = self._cut_line(number, self.content if masked is None else masked)
+        width = length or len(self.content[start : min(stop, first + len(line))].rstrip())
         return Place(self.name, number, start - first + 1, max(1, width), line)
+
+    def _cut_line(self, number: int, content: str) -> str:
+        """A line without its break, the same object each time: there may be thousands of places on a long one."""
+        key = (number, content)
+        if key not in self._lines:
+            following = self.line_starts[number] if number < len(self.line_starts) else len(content)
+            self._lines[key] = content[self.line_starts[number - 1] : following].rstrip("\r\n")
+        return self._lines[key]
 
     @cached_property
     def line_starts(self) -> list[int]:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from decimal import Decimal
 from typing import Any
 
 Scalar = str | int | float | bool | None
@@ -17,6 +19,8 @@ _WORDS: dict[str, Scalar] = {
 }
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_DIGIT = re.compile(r"[0-9]")
+_NOT_ZERO = re.compile(r"[^eE]*[1-9]")
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 _BASES = {"0o": 8, "0x": 16}
@@ -41,10 +45,26 @@ def parse_scalar(text: str) -> Scalar:
         base = _BASES.get(text[:2])
         return int(text[2:], base) if base else int(text) if len(text) <= MAX_DIGITS else text
     if _FLOAT.fullmatch(text):
-        return float(text)
+        return parse_float(text)
     if _SPECIAL.fullmatch(text):
         return float(text.replace(".", "", 1))
     return text
+
+
+def parse_float(text: str) -> float | str:
+    """The number a text is; the text itself where the nearest float is infinite, zero or whole, and the number is not.
+
+    A whole number that no float has stays text, too: what takes integers reads all of its digits.
+
+    >>> [parse_float(text) for text in ("1e-4", "1e400", "1e-400", "9007199254740993.0", "1.00000000000000000001")]
+    [0.0001, '1e400', '1e-400', '9007199254740993.0', '1.00000000000000000001']
+    """
+    value = float(text)
+    if not _DIGIT.search(text) or (math.isfinite(value) and not value.is_integer()):
+        return value
+    if not value:
+        return text if _NOT_ZERO.match(text) else value
+    return value if math.isfinite(value) and Decimal(repr(value)) == Decimal(text) else text
 
 
 def parse_tagged(text: str, tag: str) -> Any:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from tidemill.config.text.nodes import Fault
-from tidemill.config.text.scalars import MAX_DIGITS
+from tidemill.config.text.scalars import MAX_DIGITS, parse_float
 
 _STRINGS = {
     '"""': re.compile(r'"""(?:[^"\\]|\\[\s\S]|"{1,2}(?!"))*+"{3,5}'),
@@ -75,7 +75,7 @@ def parse_bare(written: str) -> Any:
     """
     if _LONG_INTEGER.fullmatch(written):
         return written
-    return tomllib.loads(f"value = {written}")["value"]
+    return tomllib.loads(f"value = {written}", parse_float=parse_float)["value"]
 
 
 def find_control(text: str, start: int, stop: int) -> Fault | None:
