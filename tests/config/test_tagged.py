@@ -97,7 +97,7 @@ def test_the_tag_names_the_member_and_the_default_needs_none(raw: Any, expected:
         ("optim: {type: }", ["t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got null"]),
         ("optim: {type: [sgd]}", ["t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got a list of 1"]),
         ("optim: sgd", ['t.yaml:1:8  `optim`: expected a mapping, got "sgd"; write `{type: sgd}`']),
-        ("optim: 5", ["t.yaml:1:8  `optim`: expected a mapping, got 5"]),
+        ("optim: 5", ["t.yaml:1:8  `optim`: expected a mapping, got ***"]),
         ("optim:", ["t.yaml:1:7  `optim`: expected a mapping, got null"]),
         ("maybe: {lr: 1}", ["t.yaml:1:1  `maybe`: missing key `type` (`adam` or `sgd`)"]),
     ],

@@ -42,7 +42,7 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
         shape: of the type that was validated; its secrets were hidden in the document, all but what stands in the
             wrong place, which is hidden here.
     """
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    details = error.errors(include_url=False, include_context=False)
     if misplaced := list(iter_misplaced(details, shape)):
         document.hide(misplaced)
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]

@@ -24,7 +24,8 @@ def iter_misplaced(errors: Iterable[Mapping[str, Any]], shape: Shape) -> Iterato
         errors: Pydantic's own, as its `.errors()` has them, of a value of `shape`.
     """
     for each in errors:
-        if each["type"] in _KINDS:
+        given = each.get("input", ...)
+        if each["type"] in _KINDS and given is not None and not isinstance(given, bool):
             walk = shape.walk(tuple(each["loc"]))
             if walk.shape is not None and walk.shape.holds_secret():
                 yield walk.path
