@@ -256,7 +256,7 @@ def test_an_alias_bomb_is_refused() -> None:
         ("a: !!set {x}", "an unknown tag"),
         ('a: "\\q"', "unknown escape in a text in double quotes"),
         ("- a\nb: c\n", "expected a list item `- …` here, as on the lines before"),
-        ("a: 1\n b: 2\n", "`: ` starts a value where none can stand"),
+        ("a: 1\n b: 2\n", "indented deeper than the line before"),
         ("a: b: c\n", "`: ` starts a value where none can stand"),
         ("a: 1\nb\nc: 2\n", "a key without `:`"),
         ("a: @x", "a text cannot start with `@`"),
@@ -328,3 +328,55 @@ def test_an_assignment_stands_where_it_was_given() -> None:
 def test_reports_of_crlf_files_show_lines_without_their_breaks() -> None:
     document = Document.parse("a: 1\r\na: 2\r\n", "f")
     assert render_report(document.problems).splitlines()[1] == "    2 | a: 2"
+
+
+TIGHT = "a space is missing after `:`"
+DEEPER = "indented deeper than the line before"
+BARE = "a key without `:`"
+STARTS = "`: ` starts a value where none can stand"
+ASKEW = "indented like no line above"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("seed:3\nlr: 1\n", "f:1:5", TIGHT),
+        ("seed:3 # once\nlr: 1\n", "f:1:5", TIGHT),
+        ("a: 1\nseed:3\nlr: 1\n", "f:2:5", TIGHT),
+        ("a: 1\r\n\r\n# b\r\nseed:3\r\n", "f:4:5", TIGHT),
+        ("optim:\n  lr:1\n  type: sgd\n", "f:2:5", TIGHT),
+        ("seed:3\nlr:1\na: 1\n", "f:1:5", TIGHT),
+        ("seed\nlr: 1\n", "f:1:1", BARE),
+        ("a: 1\nseed\nlr: 1\n", "f:2:1", BARE),
+        ("name: x\n  epochs: 0\n", "f:2:3", DEEPER),
+        ("name: 'x'  # y\n\n  epochs: 0\n", "f:3:3", DEEPER),
+        ("optim: {lr: 1}\n  epochs: 0\n", "f:2:3", DEEPER),
+        ("- a: 1\n   b: 2\n", "f:2:4", DEEPER),
+        ("optim:\n  a: 1\n b: 2\n", "f:3:2", ASKEW),
+        ("a: |\n  x\n b: 1\n", "f:3:2", ASKEW),
+        ("name: some text\n  goes on\n  with: more\n", "f:3:7", STARTS),
+        ("prompt:\n  some text\n  with: more\n", "f:3:7", STARTS),
+        ("name: say: it\n", "f:1:10", STARTS),
+        ("optim: {lr: ${rate}}\n", "f:1:13", "a reference within `{ }` needs quotes"),
+        ("optim: {\n  lr: 1,\n  out: x/${name}\n}\n", "f:3:10", "a reference within `{ }` needs quotes"),
+        ("tags: [a, ${name}]\n", "f:1:11", "a reference within `[ ]` needs quotes"),
+    ],
+)
+def test_a_slip_is_told_on_the_line_that_has_it(text: str, place: str, message: str) -> None:
+    """The parser stumbles over a later line, or says only what it expected there."""
+    (problem,) = Document.parse(text, "f").problems
+    assert (str(problem.place), problem.message) == (place, message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key:canary-0123\nseed: 0\n",
+        "api_key: canary-0123\n  seed: 0\n",
+        "auth: {api_key: ${env:KEY:-canary-0123}, user: me}\n",
+        "auth:\n  api_key:canary-0123\n  seed: 1\n",
+    ],
+)
+def test_such_a_line_shows_no_secret(text: str) -> None:
+    (problem,) = Document.parse(text, "f").problems
+    assert "canary" not in f"{problem.message} {problem.hint} {problem.place!r}"

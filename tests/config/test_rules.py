@@ -380,6 +380,8 @@ CASES: dict[str, list[tuple[Any, Any, str]]] = {
     ],
     "model_type": [
         (Inner, 5, "`at`: expected a mapping, got 5"),
+        (Inner, "a:5", '`at`: expected a mapping, got "a:5"; put a space after `:`'),
+        (Inner, "http://a", '`at`: expected a mapping, got "http://a"'),
     ],
     "model_attributes_type": [
         (Loose, 5, "`at`: expected a mapping, got 5"),

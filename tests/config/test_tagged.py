@@ -81,8 +81,16 @@ def test_the_tag_names_the_member_and_the_default_needs_none(raw: Any, expected:
         ("optim: {lr: 0}", ["t.yaml:1:13  `optim.lr`: expected a number > 0, got 0"]),
         (
             "stages: [{}, {type: sgd, betas: [1, 1]}]",
-            ["t.yaml:1:26  unknown key `betas`; known: `type`, `lr`, `momentum`, `token`"],
+            ["t.yaml:1:26  unknown key `betas`; `betas` is a key of `type: adam`; this section is `sgd`"],
         ),
+        (
+            "optim: {momentum: 0.5, bets: [0, 0]}",
+            [
+                "t.yaml:1:9   unknown key `momentum`; `momentum` is a key of `type: sgd`; this section is `adam`",
+                "t.yaml:1:24  unknown key `bets`; did you mean `betas`?  (list of 2 items)",
+            ],
+        ),
+        ("optim: {warmup: 1}", ["t.yaml:1:9  unknown key `warmup`; known: `type`, `lr`, `betas`"]),
         (
             "named: {a: {type: sgd, lr: x, momentm: 0}}",
             [

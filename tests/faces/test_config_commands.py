@@ -37,6 +37,27 @@ class Train(tm.Config):
 '''
 
 
+KINDS = """
+from typing import Annotated, Literal
+
+import tidemill as tm
+from tidemill.config.unions.tagged import Tagged
+
+
+class Adam(tm.Config):
+    type: Literal["adam"] = "adam"
+
+
+class Sgd(tm.Config):
+    type: Literal["sgd"] = "sgd"
+    momentum: float = 0.0
+
+
+class Train(tm.Config):
+    optim: Annotated[Adam | Sgd, Tagged(default="adam")] = Adam()
+"""
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -155,6 +176,16 @@ def test_explain_says_what_a_key_means_and_what_gave_it(capsys: pytest.CaptureFi
     ]
     assert command("config", "explain", "optim.lrr", *TYPE) == 2
     assert "did you mean `optim.lr`?" in capsys.readouterr().err
+
+
+def test_explain_says_of_another_kind_s_key_which_kind_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("shown_kinds.py").write_text(KINDS)
+    Path("sgd.yaml").write_text("optim: {type: sgd}\n")
+    for files, note in [((), ["  `momentum` is a key of `type: sgd`; this section is `adam`"]), (("sgd.yaml",), [])]:
+        assert command("config", "explain", "optim.momentum", *files, "--type", "shown_kinds:Train") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "optim.momentum  (number, default 0.0)"
+        assert [line for line in lines if "key of" in line] == note
 
 
 def test_check_tells_all_mistakes_of_all_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,13 @@ from pydantic_core import PydanticSerializationError
 
 from tidemill.config.exports.plain import to_plain
 from tidemill.config.layers.document import Document
-from tidemill.config.layers.lookup import expect, find_path, step
+from tidemill.config.layers.lookup import expect, find_node, find_path, step
 from tidemill.config.layers.origins import Origin, origin_of
 from tidemill.config.members import iter_members
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.schemas.docstrings import describe_fields
 from tidemill.config.secrets import MASK, is_secret_key, mask_value
-from tidemill.config.shapes.membership import choose_members, name_member
+from tidemill.config.shapes.membership import choose_members, explain_member, name_member
 from tidemill.config.shapes.shape import Shape, Shapes, enter, enter_path
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.nodes import Node
@@ -57,12 +57,14 @@ class Explanation:
         description: what its docstring says; empty when there is none.
         expected: what it takes, as `number > 0, default 0.0001`.
         entries: its value, or those below it, each with its origin.
+        note: of a key that the section does not have, which kinds of the section do; empty for any other.
     """
 
     key: str
     description: str
     expected: str
     entries: tuple[Entry, ...]
+    note: str = ""
 
 
 def list_entries(document: Document, shape: Shape, taken: Any = None, *, defaults: bool = True) -> list[Entry]:
@@ -125,7 +127,8 @@ def explain_key(document: Document, shape: Shape, key: str, taken: Any = None) -
     if not entries and not expected:
         raise _unknown_key(document, shape, path)
     words = expected[0].describe_field() if expected else ""
-    return Explanation(join_path(path), _find_description(document, shape, path), words, tuple(entries))
+    note = _find_note(document, shape, path)
+    return Explanation(join_path(path), _find_description(document, shape, path), words, tuple(entries), note)
 
 
 class _Lister:
@@ -255,6 +258,17 @@ def _find_description(document: Document, root: Shape, path: KeyPath) -> str:
             for layer in option.layers:
                 if isinstance(cls := layer.get("cls"), type):
                     return describe_fields(cls).get(str(name), "")
+    return ""
+
+
+def _find_note(document: Document, root: Shape, path: KeyPath) -> str:
+    *above, name = path
+    shapes = expect((root,), document.root, tuple(above))
+    node = find_node(document.root, above)
+    for shape in shapes:
+        value = node.to_value() if node is not None else name_member((shape,), shape.find_default())
+        if note := explain_member((shape,), next(_choose(shape, value), None), str(name)):
+            return note
     return ""
 
 

@@ -41,6 +41,8 @@ def print_explanation(console: Console, found: Explanation) -> None:
     console.print(f"{found.key}{takes}")
     if found.description:
         console.print(f"  {found.description}")
+    if found.note:
+        console.print(f"  {found.note}")
     for each in found.entries:
         name = each.key if each.key != found.key else "is"
         first, *before = each.origin.places or (DEFAULT,)

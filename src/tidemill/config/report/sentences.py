@@ -171,6 +171,12 @@ def _of_an_address(failure: Failure) -> str:
     return f"begin with `{'https' if not schemes or 'https' in schemes else schemes[0]}://`"
 
 
+def _of_a_mapping(failure: Failure) -> str:
+    """A key and its value that YAML takes for one text."""
+    is_tight = isinstance(failure.value, str) and re.match(r"[\w.-]+:[^\s/]", failure.value)
+    return "put a space after `:`" if is_tight else ""
+
+
 def _of_an_expression(failure: Failure) -> str:
     try:
         re.compile(failure.value)
@@ -205,6 +211,10 @@ _HINTS: dict[str, Callable[[Failure], str]] = {
     "float_type": _of_a_float,
     "float_parsing": _of_a_float,
     "time_delta_type": _of_a_span,
+    "model_type": _of_a_mapping,
+    "model_attributes_type": _of_a_mapping,
+    "dataclass_type": _of_a_mapping,
+    "dict_type": _of_a_mapping,
     "date_from_datetime_inexact": lambda failure: "leave out the time" if isinstance(failure.value, str) else "",
     "date_type": _of_a_date,
     "date_parsing": _of_a_date,

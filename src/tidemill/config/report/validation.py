@@ -15,9 +15,9 @@ from tidemill.config.report.failures import MISSING, SELF_SAID, Failure, find_fa
 from tidemill.config.report.mentions import find_mentioned
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
-from tidemill.config.shapes.membership import choose_members
+from tidemill.config.shapes.membership import choose_members, explain_member
 from tidemill.config.shapes.misplaced import iter_misplaced
-from tidemill.config.shapes.shape import Shape
+from tidemill.config.shapes.shape import Shape, enter_path
 from tidemill.config.types.templates import place_in_text
 from tidemill.config.wording.suggest import find_near, suggest
 from tidemill.config.wording.words import cut, describe_choices, describe_value
@@ -54,7 +54,7 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     problems = (
         name_default(problem, each, document, shape)
         for each in settled
-        for problem in _iter_problems(each, document, meant)
+        for problem in _iter_problems(each, document, shape, meant.get(each.path))
     )
     return [replace(each, path=_without_secrets(each.path, document)) for each in problems]
 
@@ -70,12 +70,12 @@ def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 
 
-def _iter_problems(error: Failure, document: Document, meant: Mapping[KeyPath, str]) -> Iterator[Problem]:
-    """The problem of an error; of an unknown key one for each source that gives it."""
+def _iter_problems(error: Failure, document: Document, shape: Shape, near: str | None) -> Iterator[Problem]:
+    """The problem of an error; of an unknown key, which may stand for `near`, one for each source that gives it."""
     if error.kind not in _UNKNOWN_KEY:
         yield _to_problem(error, document)
         return
-    problem = _unknown_key(error, document, meant.get(error.path))
+    problem = _unknown_key(error, document, shape, near)
     yield problem
     for place in document.iter_earlier(error.path, key=True):
         yield replace(problem, place=place)
@@ -106,14 +106,16 @@ def _without_secrets(path: KeyPath, document: Document) -> KeyPath:
     return path[: next(ends, len(path))]
 
 
-def _unknown_key(error: Failure, document: Document, near: str | None) -> Problem:
+def _unknown_key(error: Failure, document: Document, shape: Shape, near: str | None) -> Problem:
     *above, name = error.path
     if error.kind == "invalid_key":  # no text, which `loc` has only roughly
         name = describe_value(error.value)
     place = document.place(error.path, key=True)
     known = error.walk.parent.fields if error.walk.parent else {}
     hint = suggest(str(name), known)
-    if near is not None:
+    if elsewhere := explain_member(enter_path((shape,), above), error.walk.parent, str(name)):
+        hint = elsewhere
+    elif near is not None:
         hint = f"did you mean `{_name_key((*above, near), place, document)}`?"
         if words := known[near].describe_field():
             hint += f"  ({words})"

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.shapes.shape import Shape, Shapes, enter
 from tidemill.config.shapes.tags import Tag
+from tidemill.config.wording.suggest import list_names
 
 Chosen = dict[tuple[Tag, str], Shape]
 
@@ -65,3 +66,22 @@ def name_member(shapes: Shapes, value: Any) -> dict[str, Any]:
     unions = (union for shape in shapes for union in shape.iter_unions())
     named = ((union.discriminator, union.find_tag(value)) for union in unions)
     return next(({key: tag} for key, tag in named if key is not None and tag is not None), {})
+
+
+def explain_member(shapes: Shapes, own: Shape | None, name: str) -> str:
+    """Which members of a tagged union have the key `name` that its member `own` lacks; empty where none has."""
+    for union in (union for shape in shapes for union in shape.iter_unions()):
+        tags = [tag for tag, member in union.members.items() if _has_field(member, name)]
+        mine = next((tag for tag, member in union.members.items() if own and _is_member(own, member)), None)
+        if tags and mine is not None and mine not in tags:
+            named = list_names([f"{union.discriminator}: {tag}" for tag in tags], " or ")
+            return f"`{name}` is a key of {named}; this section is `{mine}`"
+    return ""
+
+
+def _has_field(member: Shape, name: str) -> bool:
+    return any(name in option.fields for option in member.iter_options())
+
+
+def _is_member(own: Shape, member: Shape) -> bool:
+    return any(option.core is own.core for option in member.iter_options())

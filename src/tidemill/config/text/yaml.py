@@ -13,6 +13,7 @@ import yaml
 
 from tidemill.config.text.nodes import MAX_DEPTH, Alias, Fault, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.scalars import TAG, parse_scalar, parse_tagged
+from tidemill.config.text.yaml_faults import explain_error
 
 MAX_ALIASED = 100_000
 """How many values a document's aliases may stand for in all: what an alias bomb multiplies."""
@@ -197,61 +198,6 @@ def compose_yaml(source: Text) -> tuple[Node | None, list[Fault]]:
     except UnicodeEncodeError as error:  # what a variable holds may be no text
         return None, [Fault("bytes that are no UTF-8", "give a text", error.start, error.end)]
     except yaml.YAMLError as error:
-        fault = _explain(error, source.content)
+        fault = explain_error(error, source.content)
         return None, [*(each for each in composer.faults if each.start != fault.start), fault]
     return root, composer.faults
-
-
-def _find_braces(text: str, positions: list[int]) -> re.Match[str] | None:
-    """An unquoted template at the start of a value, on a line the error names."""
-    for position in positions:
-        start = text.rfind("\n", 0, position) + 1
-        line_end = text.find("\n", start)
-        found = _BRACES.match(text, start, len(text) if line_end < 0 else line_end)
-        if found:
-            return found
-    return None
-
-
-_BRACES = re.compile(r"\s*(?:- +)*(?:[^\s\"'#:]+:\s+)?(?P<braces>\{\{)")
-
-_SENTENCES = (
-    ("mapping values are not allowed", "`: ` starts a value where none can stand", "quote a text that holds `: `"),
-    ("found a tab", "a tab in the indentation", "indent with spaces"),
-    ("cannot start any token", "a text cannot start with `{character}`", "put it in quotes"),
-    ("could not find expected ':'", "a key without `:`", ""),
-    ("did not find expected '-' indicator", "expected a list item `- …` here, as on the lines before", ""),
-    ("did not find expected node content", "expected a value here", ""),
-    ("did not find expected key", "expected a key here", "check the indentation, and quotes that close too early"),
-    ("did not find expected ',' or ']'", "the list opened here is not closed by `]`, or lacks a `,`", ""),
-    ("did not find expected ',' or '}'", "the mapping opened here is not closed by `}`, or lacks a `,`", ""),
-    ("found unexpected end of stream", "the quote opened here is never closed", ""),
-    ("found unexpected document indicator", "the quote opened here is never closed", ""),
-    ("unknown escape character", "unknown escape in a text in double quotes", "write `\\\\`, or use single quotes"),
-)
-_AT_CONTEXT = ("opened here", "a key without")
-
-
-def _explain(error: yaml.YAMLError, text: str) -> Fault:
-    """The parser's error as a sentence, at the place where the mend goes."""
-    position = getattr(error, "position", None)
-    if position is not None:  # a reader's error: it has no mark
-        return Fault("a control character, which YAML does not allow", "remove it", position, position + 1)
-    problem = str(getattr(error, "problem", None) or "this is not YAML")
-    mark = getattr(error, "problem_mark", None)
-    context = getattr(error, "context_mark", None)
-    start = min(mark.index, len(text)) if mark else 0
-    if braces := _find_braces(text, [each.index for each in (context, mark) if each]):
-        hint = "quote a text that starts with `{{`"
-        return Fault("`{{` starts a mapping in YAML", hint, braces.start("braces"), braces.end("braces"))
-    message, hint = f"the YAML cannot be read: {problem}", ""
-    for phrase, sentence, mend in _SENTENCES:
-        if phrase in problem:
-            character = text[start : start + 1]
-            if phrase.startswith("cannot start") and character == "\t":
-                sentence, mend = "a tab in the indentation", "indent with spaces"
-            message, hint = sentence.replace("{character}", character), mend
-            if context and any(words in sentence for words in _AT_CONTEXT):
-                start = context.index
-            break
-    return Fault(message, hint, start, start + 1)
