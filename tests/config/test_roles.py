@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 import tidemill as tm
 from tidemill.config.objects.descriptions import describe_value, fingerprint_json
@@ -156,3 +156,15 @@ def test_a_dataclass_is_described_alike() -> None:
 def test_a_job_is_told_by_what_its_fields_say() -> None:
     assert result_fields(JobSpec) == ("source", "steps", "sink")
     assert result_fields(Model) == ("model", "wire_format", "params", "headers", "prompt_cache")
+
+
+def test_a_key_that_no_field_declares_counts_where_any_is_taken() -> None:
+    class Open(tm.Config):
+        model_config = ConfigDict(extra="allow")
+
+        seed: int = 0
+
+    plain, other = Open(), Open(beam=3)  # type: ignore[call-arg]
+    assert plain.fingerprint != other.fingerprint
+    assert plain.find_differences(other) == ["beam: was not there, is 3"]
+    assert other.fingerprint == Open(beam=3, api_key="canary").fingerprint  # type: ignore[call-arg]

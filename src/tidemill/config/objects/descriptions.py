@@ -78,7 +78,8 @@ def _describe_fields(value: BaseModel, defaults: bool) -> dict[str, Any]:
         default = fields[name].get_default(call_default_factory=True, validated_data=value.__dict__)
         if defaults or told != describe_value(default):
             described[name] = told
-    return described
+    extras: dict[str, Any] = describe_value(value.__pydantic_extra__ or {}, defaults=defaults)
+    return extras | described
 
 
 def conceal_description(description: Any, *, hidden: bool = False) -> Any:
