@@ -486,3 +486,36 @@ def test_what_is_made_in_python_says_so() -> None:
     assert (str(train.origin("seed")), str(train.origin("name"))) == ("Python", "default")
     with pytest.raises(ConfigError, match=r"there is no key `optim.lrr`\n  did you mean `optim.lr`\?"):
         train.origin("optim.lrr")
+
+
+SLIPS = [
+    pytest.param({"overrides": ["api_key C4n"]}, "got `api_key …`", id="blank for an equals sign"),
+    pytest.param({"overrides": ["api_key:C4n"]}, "got `api_key …`", id="colon for an equals sign"),
+    pytest.param({"overrides": ["api_key=@C4n"]}, """no such file; .* quote it: `'"@…"'`""", id="file"),
+    pytest.param({"text": "api_key: ${env:C4n}"}, "has no `[*]+`; set it", id="variable"),
+    pytest.param({"text": "api_key: ${C4n}"}, "no key `[*]+`", id="key"),
+    pytest.param({"text": "seed: ${env:TM_NO_TOKEN:-C4n-C4n}"}, "an integer, got", id="default of a variable"),
+    pytest.param({"text": "api_key C4n"}, "a mapping, got [*]{3}", id="no colon"),
+    pytest.param({"text": "data: {path: '${env:TM_NO}', api_key: C4n}"}, "has no `TM_NO`", id="on one line"),
+    pytest.param({"text": "data:\n  path: x\napi_key C4n"}, "a key without", id="no colon below others"),
+]
+
+
+@pytest.mark.parametrize(("given", "told"), SLIPS)
+def test_a_secret_in_the_wrong_place_is_not_told(given: dict[str, Any], told: str) -> None:
+    write(f=given.get("text", "{}"))
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_config(Train, "f.yaml", overrides=given.get("overrides", []))
+    assert "C4n" not in str(caught.value) + repr(caught.value.problems)
+
+
+def test_a_secret_may_begin_with_an_at_sign_where_it_is_quoted() -> None:
+    key = load_config(Train, overrides=["""api_key="@C4n\""""]).api_key
+    assert key is not None
+    assert key.get_secret_value() == "@C4n"
+
+
+def test_a_variable_in_capitals_is_named_for_a_secret() -> None:
+    write(f="api_key: ${env:TM_NO_SUCH_KEY}")
+    (line,) = report("f.yaml")
+    assert line.startswith("f.yaml:1:10 `api_key`: the environment has no `TM_NO_SUCH_KEY`; set it, or give a default")

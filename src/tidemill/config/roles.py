@@ -22,7 +22,7 @@ class Runtime:
 def result_fields(kind: type[Any]) -> tuple[str, ...]:
     """The names of the fields of a model or dataclass that decide the result, in their order.
 
-    Those that are `Runtime` do not, nor do those whose type is a secret's, as `SecretStr`.
+    Those that are `Runtime` do not, nor do those whose type is a secret's, as `SecretStr` or a list of them.
     """
     return tuple(name for name, hint, marks in _iter_fields(kind) if not _is_runtime(marks) and not _is_secret(hint))
 
@@ -45,5 +45,12 @@ def _is_runtime(marks: Iterable[Any]) -> bool:
 
 
 def _is_secret(hint: Any) -> bool:
-    """Whether it is a secret type, or made of one."""
-    return any(each in (SecretStr, SecretBytes) for each in (hint, *typing.get_args(hint)))
+    """Whether it is a secret type, or made of one at any depth."""
+    return any(each is SecretStr or each is SecretBytes for each in _iter_types(hint))
+
+
+def _iter_types(hint: Any) -> Iterator[Any]:
+    """A type and all that it is made of: `list[SecretStr] | None` of `SecretStr`, too."""
+    yield hint
+    for each in typing.get_args(getattr(hint, "__value__", hint)):  # that of a `type` statement
+        yield from _iter_types(each)

@@ -39,10 +39,29 @@ _NAMES = (
 _COUNTS = frozenset({"max", "min", "n", "num"})
 """What a number of tokens begins with, which no credential does."""
 _MARKERS = frozenset(
-    {"bos", "cls", "end", "eos", "image", "mask", "pad", "prefix", "sep", "special", "start", "stop", "unk"}
+    {
+        *("bos", "cls", "context", "end", "eos", "image", "mask", "pad", "prefix", "pretrained", "sep", "special"),
+        *("start", "stop", "unk"),
+    }
 )
 """What the name of a tokenizer's own token says before `token` (`pad_token`, of Hugging Face's tokenizers)."""
-_LAST_WORDS = frozenset({"secret", "secrets", "token", "pwd", "cookie", "auth"})
+_LAST_WORDS = frozenset(
+    {"auth", "bearer", "cookie", "dsn", "jwt", "passcode", "pwd", "secret", "secrets", "token"},
+)
+_LAST_PAIRS = {
+    "key": frozenset(
+        {
+            *("account", "anthropic", "cohere", "deploy", "encryption", "gemini", "groq", "hf", "huggingface"),
+            *("license", "master", "mistral", "openai", "signing", "ssh", "wandb"),
+        }
+    ),
+    "pat": frozenset({"gh", "github", "gitlab"}),
+    "string": frozenset({"connection"}),
+}
+"""Last words that make a secret's name behind one of these alone: `primary_key` and `file_pat` are none."""
+
+_ABOUT = frozenset({"count", "length", "name", "size"})
+"""Last words of what is said of a secret: `password_length`."""
 
 _FORMS = re.compile(
     r"""
@@ -89,9 +108,12 @@ def is_secret_key(name: str, also: frozenset[str] = frozenset()) -> bool:
     """
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     folded = "".join(words).casefold()
-    if not words or (words[-1].casefold() in ("token", "tokens") and _is_of_text(words)):
+    last = words[-1].casefold() if words else ""
+    if not words or last in _ABOUT or (last in ("token", "tokens") and _is_of_text(words)):
         return False
-    if words[-1].casefold() in _LAST_WORDS or any(known in folded for known in _NAMES):
+    if last in _LAST_WORDS or any(known in folded for known in _NAMES):
+        return True
+    if len(words) > 1 and words[-2].casefold() in _LAST_PAIRS.get(last, ()):
         return True
     known = [*_NAMES, *("".join(filter(str.isalnum, each)).casefold() for each in also)]
     size = len(folded)  # a much longer or shorter one cannot be as alike; difflib finds out with more work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class Document:
             for layer in self.layers
             for fault in layer.faults
         ]
-        return (*faults, *self._problems)
+        return (*faults, *map(self._hide_line, self._problems))
 
     def sort(self, problems: Iterable[Problem]) -> list[Problem]:
         """The problems in the order of the sources they stand in."""
@@ -219,6 +220,16 @@ class Document:
             return None
         masked = self._mask(text) if text.kind == "file" else None
         return text.place(start, stop, length=length, masked=masked)
+
+    def _hide_line(self, problem: Problem) -> Problem:
+        """The problem, found before it was known what is a secret, with those of its source line hidden."""
+        place = problem.place
+        text = next((each.text for each in self.layers if place and place.line and each.text.name == place.file), None)
+        if place is None or text is None:
+            return problem
+        start = text.line_starts[place.line - 1]
+        line = self._mask(text)[start : start + len(place.source_line)]
+        return replace(problem, place=replace(place, source_line=line))
 
     def _say(self, fault: Fault, text: Text) -> str:
         """A fault's message; what it quotes of its line that is a secret there, as a key in its place, is hidden."""

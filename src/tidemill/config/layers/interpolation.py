@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from tidemill.config.layers.given import read_given
+from tidemill.config.layers.lookup import takes_secret
 from tidemill.config.layers.references import MalformedError, Part, Reference, parse_references
 from tidemill.config.layers.targets import Targets, UnresolvedError
 from tidemill.config.paths import KeyPath, join_path
+from tidemill.config.secrets import MASK, is_secret_key, register_secret
 from tidemill.config.shapes.shape import Shapes, enter, enter_path
 from tidemill.config.text.nodes import Alias, Mapping, Node, Scalar, Sequence, Text
 from tidemill.config.text.offsets import find_offset
@@ -118,7 +120,10 @@ class Interpolation:
             yield
         except UnresolvedError as error:
             start, stop = (part.start, part.stop) if isinstance(part, Reference) else (0, 1)
-            self._report(node, path, str(error), error.hint, start, stop)
+            message, hint = str(error), error.hint
+            if isinstance(part, Reference) and part.may_be_secret and takes_secret(self.shapes, self.root, path):
+                message, hint = (text.replace(part.name, MASK) for text in (message, hint))
+            self._report(node, path, message, hint, start, stop)
         except _BrokenError:
             pass
 
@@ -158,7 +163,10 @@ class Interpolation:
                 return text
         if reference.default is not None:
             self._defaulted.add(reference)
-            return "".join(self._to_text(part, node) for part in reference.default)
+            text = "".join(self._to_text(part, node) for part in reference.default)
+            if reference.kind == "env" and is_secret_key(reference.name) and not text.isalpha():  # a word is no secret
+                register_secret(text)
+            return text
         raise self._targets.explain(self.root, self.shapes, reference, node.source.folder)
 
     def _name(self, reference: Reference) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.config.paths import KeyPath, split_label
+from tidemill.config.secrets import is_secret_key
 from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Sequence
 
@@ -72,3 +73,9 @@ def expect(shapes: Shapes, root: Node | None, path: KeyPath) -> Shapes:
             narrowed = tuple(shape.narrow(value) for shape in shapes)
         shapes = enter(narrowed, item) or enter(shapes, item)
     return shapes
+
+
+def takes_secret(shapes: Shapes, root: Node | None, path: KeyPath) -> bool:
+    """Whether what is given at `path` is a secret, by its keys or by what is expected there."""
+    named = any(isinstance(item, str) and is_secret_key(item) for item in path)
+    return named or any(each.holds_secret(sections=False) for each in expect(shapes, root, path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,15 +45,22 @@ def parse_override(override: str | Override, root: Node | None, shapes: Shapes =
         return Override((), None, f"--set {override}", file=Path(override[1:]))
     label, equals, text = override.partition("=")
     label = label.strip()
-    name = f"--set {label}"
     if not equals or not label:
-        return Problem(f"expected `path=value`, as `budget.usd=40`, got `{label}`", Place(name))
+        shown = _show_start(label)
+        return Problem(f"expected `path=value`, as `budget.usd=40`, got `{shown}`", Place(f"--set {shown}"))
+    name = f"--set {label}"
     path = find_path(root, label, shapes)
     if "" in path:
         return Problem(f"`{label}` lacks a key beside a dot", Place(name), hint="write `section.key=value`")
     if text.startswith("@"):
         return Override(path, None, name, file=Path(text[1:]))
     return Override(path, text, name)
+
+
+def _show_start(text: str) -> str:
+    """A text as far as to a blank or a colon, which may stand for the `=`: behind it may be a secret."""
+    start = re.split(r"[\s:]", text, maxsplit=1)[0]
+    return text if start == text else f"{start} …".lstrip()
 
 
 def anchor_override(override: str) -> str:

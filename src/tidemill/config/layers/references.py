@@ -26,6 +26,11 @@ class Reference:
     start: int
     stop: int
 
+    @property
+    def may_be_secret(self) -> bool:
+        """Whether its name may be a secret that was written in its place: a variable of one is named in capitals."""
+        return self.kind == "key" or (self.kind == "env" and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.name))
+
     def __str__(self) -> str:
         return f"${{{self.name}}}" if self.kind == "key" else f"${{{self.kind}:{self.name}}}"
 

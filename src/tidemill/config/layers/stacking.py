@@ -18,7 +18,7 @@ from tidemill.config.layers.given import read_given
 from tidemill.config.layers.inclusion import Loader
 from tidemill.config.layers.interpolation import Interpolation
 from tidemill.config.layers.layer import Layer, compose_layer, layer_of
-from tidemill.config.layers.lookup import expect, find_node
+from tidemill.config.layers.lookup import expect, find_node, takes_secret
 from tidemill.config.layers.merging import assign, merge
 from tidemill.config.layers.overrides import Override, explain_lookup, parse_override
 from tidemill.config.layers.targets import Targets
@@ -64,6 +64,10 @@ def stack_document(sources: Sources, shape: Shape | None = None) -> Document:
     if isinstance(only, Mapping) and sources.environment is None and not sources.overrides:
         return Document.from_value(dict(only))  # the very values, of whatever types
     return _Stack((shape,) if shape is not None else (), sources.folder).pile(sources)
+
+
+_NO_SECRET = Problem("there is no such file", hint="""to give a text that begins with `@`, quote it: `'"@…"'`""")
+"""Where a secret is expected, which the name of the file may be."""
 
 
 class _Stack:
@@ -128,7 +132,8 @@ class _Stack:
             return self.loader.load(path, enter_path(self.shapes, at), at=at)
         except ConfigError as error:
             place = Place(override.name) if override is not None else None
-            self.problems += [replace(each, place=place or each.place, path=at) for each in error.problems]
+            problems = [_NO_SECRET] if takes_secret(self.shapes, self.root, at) else error.problems
+            self.problems += [replace(each, place=place or each.place, path=at) for each in problems]
             return None
 
     def _put(self, override: Override) -> None:

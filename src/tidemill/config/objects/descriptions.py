@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -77,7 +78,8 @@ def _describe_fields(value: BaseModel, defaults: bool) -> dict[str, Any]:
         default = fields[name].get_default(call_default_factory=True, validated_data=value.__dict__)
         if defaults or told != describe_value(default):
             described[name] = told
-    return described
+    extras: dict[str, Any] = describe_value(value.__pydantic_extra__ or {}, defaults=defaults)
+    return extras | described
 
 
 def conceal_description(description: Any, *, hidden: bool = False) -> Any:
@@ -107,6 +109,7 @@ def _to_json(description: Any) -> str:
 
 
 _NOTHING: Any = object()
+_DIGEST = re.compile(r" \(sha256 [0-9a-f]{16}\)")
 
 
 def find_differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -121,9 +124,11 @@ def find_differences(old: Any, new: Any, path: str = "") -> list[str]:
         return [line for i, (a, b) in pairs for line in find_differences(a, b, f"{path}[{i}]")]
     if old == new:
         return []
-    return [f"{path}: was {_show(old)}, is {_show(new)}"]
+    was, now = _show(old), _show(new)
+    return [f"{path}: was {was}, is {now if now != was else 'another'}"]
 
 
 def _show(value: Any) -> str:
-    text = "not there" if value is _NOTHING else orjson.dumps(value).decode()
+    """A value as a message may hold it: of a secret no digest, by which a short one can be found out."""
+    text = "not there" if value is _NOTHING else _DIGEST.sub("", orjson.dumps(value).decode())
     return text if len(text) <= 100 else f"{text[:97]}…"
