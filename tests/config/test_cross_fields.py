@@ -151,3 +151,35 @@ class Holder:
 def test_so_does_a_validator_of_any_type(model: Any, values: Any, path: Any) -> None:
     _, (problem,) = validate_document(model, Document.from_value(values))
     assert problem.path == path
+
+
+class Bounds(Config):
+    low: int = 0
+    high: int = 9
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_range(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "range" not in value:
+            return value
+        low, high = value["range"]
+        return {"low": low, "high": high}
+
+
+class Scale(Config):
+    bounds: Bounds
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "told"),
+    [
+        ("bounds: {range: [x, 1], low: 3}", "t.yaml:1:18", '`bounds.low`: expected an integer, got "x"'),
+        ("bounds: {range: [0, x]}", "t.yaml:1:21", '`bounds`: expected an integer, got "x"'),
+        ("bounds: {low: y}", "t.yaml:1:15", '`bounds.low`: expected an integer, got "y"'),
+    ],
+)
+def test_a_value_that_a_validator_took_from_another_key_is_told_where_it_stands(
+    text: str, place: str, told: str
+) -> None:
+    _, (problem,) = validate_document(Scale, Document.parse(text, "t.yaml"))
+    assert (str(problem.place), problem.message) == (place, told)

@@ -12,7 +12,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.defaults import name_default
 from tidemill.config.report.failures import MISSING, SELF_SAID, Failure, find_failures
-from tidemill.config.report.mentions import find_mentioned
+from tidemill.config.report.mentions import find_mentioned, find_source
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
 from tidemill.config.shapes.membership import choose_members, explain_member
@@ -97,7 +97,7 @@ def _to_problem(error: Failure, document: Document) -> Problem:
         words = error.walk.parent.describe() if error.walk.parent else "more items"
         return problem_at(document, path[:-1], f"expected {words}, got {describe_value(error.value)}")
     message, hint = describe_failure(error, document)
-    return problem_at(document, path, message, hint=hint)
+    return problem_at(document, path, message, hint=hint, place=find_source(error, document))
 
 
 def _without_secrets(path: KeyPath, document: Document) -> KeyPath:
