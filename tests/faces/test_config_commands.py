@@ -149,8 +149,8 @@ class Kinds(tm.Config):
 
 
 def test_a_default_given_again_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("shown_kinds.py").write_text(KINDS)
-    kinds = ("--type", "shown_kinds:Kinds")
+    Path("shown_types.py").write_text(KINDS)
+    kinds = ("--type", "shown_types:Kinds")
     Path("empty.yaml").write_text("{}\n")
     Path("given.yaml").write_text(
         "size: 64MB\nsizes: [1kB]\npydantic_size: 5kB\nwait: 1m30s\ndelta: 90s\nmode: FAST\nmodes: [2]\n"
@@ -179,7 +179,7 @@ def test_explain_says_what_a_key_means_and_what_gave_it(capsys: pytest.CaptureFi
 
 
 def test_explain_says_of_another_kind_s_key_which_kind_has_it(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("shown_kinds.py").write_text(KINDS)
+    Path("shown_types.py").write_text(KINDS)
     Path("sgd.yaml").write_text("optim: {type: sgd}\n")
     for files, note in [((), ["  `momentum` is a key of `type: sgd`; this section is `adam`"]), (("sgd.yaml",), [])]:
         assert command("config", "explain", "optim.momentum", *files, "--type", "shown_kinds:Train") == 0
