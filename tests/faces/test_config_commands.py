@@ -111,7 +111,7 @@ def test_diff_tells_that_a_secret_differs_and_shows_none(capsys: pytest.CaptureF
     assert capsys.readouterr().out == "api_key: *** [base.yaml:3:10] → another *** [other.yaml:3:10]\n"
 
 
-KINDS = """
+TYPES = """
 import enum, datetime, decimal, fractions, ipaddress, pathlib, uuid
 from typing import Literal
 import pydantic
@@ -149,7 +149,7 @@ class Kinds(tm.Config):
 
 
 def test_a_default_given_again_is_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("shown_types.py").write_text(KINDS)
+    Path("shown_types.py").write_text(TYPES)
     kinds = ("--type", "shown_types:Kinds")
     Path("empty.yaml").write_text("{}\n")
     Path("given.yaml").write_text(
@@ -179,7 +179,7 @@ def test_explain_says_what_a_key_means_and_what_gave_it(capsys: pytest.CaptureFi
 
 
 def test_explain_says_of_another_kind_s_key_which_kind_has_it(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("shown_types.py").write_text(KINDS)
+    Path("shown_kinds.py").write_text(KINDS)
     Path("sgd.yaml").write_text("optim: {type: sgd}\n")
     for files, note in [((), ["  `momentum` is a key of `type: sgd`; this section is `adam`"]), (("sgd.yaml",), [])]:
         assert command("config", "explain", "optim.momentum", *files, "--type", "shown_kinds:Train") == 0
