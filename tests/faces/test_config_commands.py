@@ -37,7 +37,7 @@ class Train(tm.Config):
 '''
 
 
-KINDS = """
+TAGGED = """
 from typing import Annotated, Literal
 
 import tidemill as tm
@@ -179,10 +179,10 @@ def test_explain_says_what_a_key_means_and_what_gave_it(capsys: pytest.CaptureFi
 
 
 def test_explain_says_of_another_kind_s_key_which_kind_has_it(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("shown_kinds.py").write_text(KINDS)
+    Path("shown_tagged.py").write_text(TAGGED)
     Path("sgd.yaml").write_text("optim: {type: sgd}\n")
     for files, note in [((), ["  `momentum` is a key of `type: sgd`; this section is `adam`"]), (("sgd.yaml",), [])]:
-        assert command("config", "explain", "optim.momentum", *files, "--type", "shown_kinds:Train") == 0
+        assert command("config", "explain", "optim.momentum", *files, "--type", "shown_tagged:Train") == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "optim.momentum  (number, default 0.0)"
         assert [line for line in lines if "key of" in line] == note

@@ -112,16 +112,18 @@ def _explain_lines(problem: str, text: str, start: int, at_context: int) -> Faul
     """A slip on one line that the parser noticed on a later one; None where it is none that is known."""
     if "could not find expected ':'" in problem:
         return _explain_tight(_list_lines(text, at_context)[-1:])
+    if not any(phrase in problem for phrase in ("mapping values", "expected key", "document start")):
+        return None
     lines = _list_lines(text, start)
     if len(lines) < 2 or not lines[-1].is_key or ": " in text[lines[-1].start : start]:
         return None
     *above, line = lines
     if line.indent > above[-1].indent and above[-1].is_whole:
         return Fault("indented deeper than the line before", "indent them alike", line.start, line.start + 1)
-    if "mapping values" in problem or "document start" in problem:
+    if "expected key" not in problem:
         return _explain_bare(above, line)
     outer = next((each for each in reversed(above) if each.indent <= line.indent), line)
-    if "expected key" in problem and outer.indent < line.indent < above[-1].indent:
+    if outer.indent < line.indent < above[-1].indent:
         hint = "indent it like the lines it belongs to"
         return Fault("indented like no line above", hint, line.start, line.start + 1)
     return None
