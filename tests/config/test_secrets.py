@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
+from tidemill.config.coercion.adapters import shape_of
+from tidemill.config.inspection import list_entries
 from tidemill.config.layers.document import Document
-from tidemill.config.loading import load_config, validate_document
+from tidemill.config.layers.stacking import Sources
+from tidemill.config.loading import load_config, load_document, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
 from tidemill.config.report.values import check_value
@@ -528,3 +531,15 @@ def test_a_call_with_a_secret_in_the_wrong_place_is_shown_without_it() -> None:
     with pytest.raises(ConfigError, match="`keyring`: expected a list") as caught:
         Deep(keyring="C4n")
     assert CANARY not in str(caught.value) + repr(caught.value.problems)
+
+
+def test_a_default_is_listed_as_one_that_is_given() -> None:
+    class Keys(Config):
+        token: int = 12345678
+        keyring: list[SecretStr] = Field([SecretStr("canary")])
+        api_keys: list[str] = Field(["canary"])
+        login: SecretStr = Field("canary", validate_default=True)
+        nothing: SecretStr | None = None
+
+    listed = {each.key: each.value for each in list_entries(load_document(Keys, Sources()), shape_of(Keys))}
+    assert listed == dict.fromkeys(["token", "keyring", "api_keys", "login"], "***") | {"nothing": None}
