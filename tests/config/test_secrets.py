@@ -6,16 +6,20 @@ import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
+from tidemill.config.coercion.adapters import shape_of
+from tidemill.config.inspection import list_entries
 from tidemill.config.layers.document import Document
-from tidemill.config.loading import load_config, validate_document
+from tidemill.config.layers.stacking import Sources
+from tidemill.config.loading import load_config, load_document, validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
 from tidemill.config.report.values import check_value
@@ -429,6 +433,34 @@ def test_no_way_of_writing_a_secret_in_toml_shows_it(way: str, key: str, fault: 
         assert CANARY not in render_report(problems) + repr(problems)
 
 
+def _quote(value: Any) -> Any:
+    text = str(getattr(value, "get_secret_value", lambda: value)())
+    raise ValueError(f"bad {text[:12]}…/{text.upper()}, `password` needs a digit")
+
+
+@dataclass
+class Account:
+    password: Annotated[str, AfterValidator(_quote)]
+
+
+class Login(Config):
+    password: Annotated[str, AfterValidator(_quote)] = ""
+    pin: Annotated[SecretStr, AfterValidator(_quote)] | None = None
+
+
+@pytest.mark.parametrize("secret", ["canary-in-a-message", "canary"])
+@pytest.mark.parametrize(("model", "key"), [(Login, "password"), (Login, "pin"), (Account, "password")])
+def test_a_validator_that_quotes_a_part_of_a_secret_is_masked(model: type[Any], key: str, secret: str) -> None:
+    default = {} if model is Account else {"password": ""}
+    with pytest.raises(ConfigError, match=r"bad \*\*\* `password` needs a digit") as caught:
+        load_config(model, {key: secret})
+    told = f"{caught.value} {caught.value.problems}".casefold()
+    with pytest.raises(ValidationError, match="validation error") as failed:
+        TypeAdapter(dict[str, Login]).validate_python({"a": {**default, key: secret}})
+    told += f"{failed.value} {failed.value.errors()}".casefold()
+    assert "canary" not in told
+
+
 class Deep(Config):
     tokens_of: dict[str, SecretStr] = Field({})
     keyring: list[SecretStr] = Field([])
@@ -499,3 +531,15 @@ def test_a_call_with_a_secret_in_the_wrong_place_is_shown_without_it() -> None:
     with pytest.raises(ConfigError, match="`keyring`: expected a list") as caught:
         Deep(keyring="C4n")
     assert CANARY not in str(caught.value) + repr(caught.value.problems)
+
+
+def test_a_default_is_listed_as_one_that_is_given() -> None:
+    class Keys(Config):
+        token: int = 12345678
+        keyring: list[SecretStr] = Field([SecretStr("canary")])
+        api_keys: list[str] = Field(["canary"])
+        login: SecretStr = Field("canary", validate_default=True)
+        nothing: SecretStr | None = None
+
+    listed = {each.key: each.value for each in list_entries(load_document(Keys, Sources()), shape_of(Keys))}
+    assert listed == dict.fromkeys(["token", "keyring", "api_keys", "login"], "***") | {"nothing": None}

@@ -181,8 +181,9 @@ class _Lister:
             for index, item in enumerate(value):
                 yield from self._iter_default(item, (*path, index), enter(shapes, index))
         elif value is not ...:
-            is_secret = isinstance(value, (SecretStr, SecretBytes))
-            plain = value.get_secret_value() if is_secret else _to_plain(value)
+            is_wrapped = isinstance(value, (SecretStr, SecretBytes))
+            plain = value.get_secret_value() if is_wrapped else _to_plain(value)
+            is_secret = is_wrapped or any(each.holds_secret(sections=False) for each in shapes)
             yield _conceal(path, plain, Origin(), hidden=is_secret or any(is_secret_key(str(each)) for each in path))
 
 

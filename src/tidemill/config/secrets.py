@@ -16,6 +16,12 @@ MASK = "***"
 MIN_REGISTERED = 6
 """A shorter value is not masked wherever it occurs: it would hide ordinary words."""
 
+MIN_CONCEALED = 3
+"""A shorter secret is left in a message: it would hide syllables."""
+
+_MIN_SHARED = 6
+"""How many characters in a row make a word of a message part of a secret."""
+
 _LOOK_AHEAD = 4096
 """Characters behind a cut that are looked at, so that a secret standing across it is known: more than one has."""
 
@@ -156,6 +162,28 @@ def mask_start(text: str, max_chars: int) -> str:
 def mask_in_place(text: str) -> str:
     """As `mask`, with as many `*` as there were characters and every line break kept, so that columns stay."""
     return _cover(text, hide)
+
+
+def mask_parts(text: str, secret: str) -> str:
+    """`text` with `***` for every word that shares 6 characters in a row with `secret`, in upper or lower case.
+
+    Of a shorter secret that holds all of it; one under 3 characters is left, as it would hide syllables.
+
+    >>> mask_parts("bad: CANARY-I…", "canary-in-a-message")
+    'bad: ***'
+    """
+    folded = secret.casefold()
+    size = min(_MIN_SHARED, len(folded))
+    if size < MIN_CONCEALED:
+        return text
+    parts = {folded[start : start + size] for start in range(len(folded) - size + 1)}
+
+    def cover(match: re.Match[str]) -> str:
+        word = match.group().casefold()
+        is_part = any(word[start : start + size] in parts for start in range(len(word) - size + 1))
+        return MASK if is_part else match.group()
+
+    return re.sub(r"\S+", cover, text)
 
 
 def hide(text: str) -> str:

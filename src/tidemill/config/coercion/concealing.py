@@ -9,15 +9,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from tidemill.config.paths import KeyPath
-from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.config.secrets import MASK, MIN_CONCEALED, is_secret_key, mask, mask_parts
 from tidemill.config.shapes.misplaced import iter_misplaced
 from tidemill.config.shapes.shape import Shape
 
 _MARK = "tidemill_concealed"
 _KINDS = frozenset(get_args(core_schema.ErrorType))
-
-MIN_CONCEALED = 3
-"""A shorter secret is left in a message: it would hide syllables."""
 
 
 def conceal_errors(model: type[BaseModel], schema: dict[str, Any]) -> dict[str, Any]:
@@ -72,10 +69,12 @@ class _Concealing:
 
     def _conceal_line(self, detail: dict[str, Any]) -> InitErrorDetails | None:
         """One line of the error, None when it shows no secret."""
-        shown = self._mask(detail["input"], self.shape.walk(tuple(detail["loc"])).path)
-        context = {name: self._conceal_text(value) for name, value in detail.get("ctx", {}).items()}
-        message = self._conceal_text(detail["msg"])
-        kept = [shown is detail["input"], message is detail["msg"]]
+        given, path = detail["input"], self.shape.walk(tuple(detail["loc"])).path
+        secret = str(given) if isinstance(given, (str, int, float)) and self._is_secret(path) else ""
+        shown = self._mask(given, path)
+        context = {name: self._conceal_text(value, secret) for name, value in detail.get("ctx", {}).items()}
+        message = self._conceal_text(detail["msg"], secret)
+        kept = [shown is given, message is detail["msg"]]
         kept += [context[name] is value for name, value in detail.get("ctx", {}).items()]
         return None if all(kept) else _to_line({**detail, "input": shown, "ctx": context, "msg": message})
 
@@ -108,15 +107,15 @@ class _Concealing:
             for index, item in enumerate(value):
                 yield from self._iter_texts(item, (*path, index))
 
-    def _conceal_text(self, value: Any) -> Any:
-        """A text or an exception without the secrets, itself where it has none."""
+    def _conceal_text(self, value: Any, own: str = "") -> Any:
+        """A text or an exception without the secrets, and any part of its `own`; itself where it has none."""
         if isinstance(value, (ValueError, AssertionError)):
-            text = self._conceal_text(said := str(value))
+            text = self._conceal_text(said := str(value), own)
             kind = AssertionError if isinstance(value, AssertionError) else ValueError
             return value if text is said else kind(text)
         if not isinstance(value, str):
             return value
-        text = mask(value)
+        text = mask_parts(mask(value), own)
         for secret in self.texts:
             text = text.replace(secret, MASK)
         return value if text == value else text

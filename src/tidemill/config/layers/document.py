@@ -13,7 +13,16 @@ from typing import Any
 from tidemill.config.layers.layer import Layer, compose_layer, layer_of, load_layer
 from tidemill.config.layers.lookup import step
 from tidemill.config.paths import KeyPath
-from tidemill.config.secrets import MASK, hide, is_secret_key, mask, mask_in_place, mask_source, register_secret
+from tidemill.config.secrets import (
+    MASK,
+    MIN_CONCEALED,
+    hide,
+    is_secret_key,
+    mask,
+    mask_in_place,
+    mask_source,
+    register_secret,
+)
 from tidemill.config.text.nodes import Fault, Node, Scalar, Sequence, Text
 from tidemill.config.text.nodes import Mapping as MappingNode
 from tidemill.config.text.offsets import find_offset
@@ -21,9 +30,6 @@ from tidemill.errors import Place, Problem
 
 MIN_SECRET = 8
 """A shorter value of a secret key is masked where it stands and in its file's messages, not wherever else it occurs."""
-
-MIN_CONCEALED = 3
-"""A shorter one is left in a message: it would hide syllables."""
 
 
 class Document:

@@ -15,6 +15,7 @@ from tidemill.config.report.failures import MISSING, SELF_SAID, Failure, find_fa
 from tidemill.config.report.mentions import find_mentioned, find_source
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
+from tidemill.config.secrets import mask_parts
 from tidemill.config.shapes.membership import choose_members, explain_member
 from tidemill.config.shapes.misplaced import iter_misplaced
 from tidemill.config.shapes.shape import Shape, enter_path
@@ -225,7 +226,5 @@ def _custom(error: Failure, document: Document) -> Problem:
 def _without_value(message: str, error: Failure, document: Document) -> str:
     """A validator's own message, without secrets."""
     message = document.conceal(message)
-    if is_secret(error, document):
-        shown = str(error.value)
-        return message.replace(shown, "***") if shown else message
-    return message
+    given = document.find_value(error.path) if is_secret(error, document) else None
+    return mask_parts(message, str(given)) if isinstance(given, (str, int, float)) else message

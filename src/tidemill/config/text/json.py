@@ -22,6 +22,9 @@ _WORD = re.compile(r"[^\s,:\[\]{}\"']+")
 _UNQUOTED = re.compile(r"(?:\$\{[^}\r\n]*\}|[^,\[\]{}\"'\r\n])+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][-+]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?\.?[0-9]")
+_SURROGATE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 _UNPLAIN = re.compile(r"[\x00-\x1f]|\\(?:u[0-9a-fA-F]{0,4}|.)")
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
 _ESCAPED_IN_SINGLE = re.compile(r"\\(.)")
@@ -141,7 +144,18 @@ class _Composer(Scanner):
             wrong = next(each for each in _UNPLAIN.finditer(self.text, start, stop) if not _ESCAPE.fullmatch(each[0]))
             self._explain_character(wrong.group(), wrong.start(), wrong.end())
             node.broken = True
+        else:
+            node.broken = "\\u" in written and self._refuse_half(start, stop)
         return node
+
+    def _refuse_half(self, start: int, stop: int) -> bool:
+        """Whether a surrogate stands without its other half, as in no text that can be written to a file."""
+        halves = (each for each in _SURROGATE.finditer(self.text, start, stop) if each.group("half"))
+        half = next(halves, None)
+        if half is not None:
+            hint = "write both halves, as `\\ud83d\\ude00`, or the character itself"
+            self.fault(f"`{half.group()}` is half of a character", hint, half.start(), half.end())
+        return half is not None
 
     def _explain_character(self, written: str, start: int, stop: int) -> None:
         """The fault of a control character or an escape that JSON does not have."""
