@@ -171,9 +171,9 @@ class _Lister:
         if isinstance(value, BaseModel):
             tag = name_member(shapes, value)
             yield from (Entry((*path, key), name, Origin()) for key, name in tag.items())
-            for name, info in type(value).model_fields.items():
-                if (key := info.alias or name) not in tag:
-                    yield from self._iter_default(getattr(value, name), (*path, key), enter(shapes, key))
+            for key, held in iter_members(value):
+                if key not in tag:
+                    yield from self._iter_default(held, (*path, key), enter(shapes, key))
         elif isinstance(value, Mapping) and value:
             for key, item in value.items():
                 yield from self._iter_default(item, (*path, key), enter(shapes, key))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel
 
 from tidemill.config.paths import KeyPath, split_label
 
@@ -14,7 +14,7 @@ from tidemill.config.paths import KeyPath, split_label
 def iter_members(value: Any) -> Iterator[tuple[Any, Any]]:
     """Keys and values of a model, a dataclass or a mapping, indices and items of a list."""
     if isinstance(value, BaseModel):
-        given = {name: alias for alias, name in list_aliases(type(value)).items()}
+        given = list_keys(type(value))
         yield from ((given.get(name, name), getattr(value, name)) for name in type(value).model_fields)
     elif isinstance(value, Mapping):
         yield from value.items()
@@ -49,6 +49,16 @@ def find_field(kind: type[BaseModel], item: str | int) -> str:
 
 
 def list_aliases(kind: type[BaseModel]) -> dict[str, str]:
-    """The name of each field that is given under another."""
+    """The name of each field that is given under another, by all its keys."""
     fields = kind.model_fields.items()
-    return {field.validation_alias: name for name, field in fields if isinstance(field.validation_alias, str)}
+    return {key: name for name, field in fields for key in _list_texts(field.validation_alias)}
+
+
+def list_keys(kind: type[BaseModel]) -> dict[str, str]:
+    """The key of each field that is given under another than its name; of several the first."""
+    return {name: key for key, name in reversed(list_aliases(kind).items())}
+
+
+def _list_texts(alias: str | AliasPath | AliasChoices | None) -> list[str]:
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return [each for each in choices if isinstance(each, str)]

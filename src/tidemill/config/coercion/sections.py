@@ -49,12 +49,14 @@ def can_fill(schema: Mapping[str, Any]) -> bool:
 def _fill(default: BaseModel, value: Mapping[Any, Any]) -> dict[Any, Any]:
     """`value` with what `default` was given besides, at every depth."""
     filled = dict(value)
-    aliases = {name: alias for alias, name in list_aliases(type(default)).items()}
-    for name in type(default).model_fields:
+    keys = {name: [name] for name in type(default).model_fields}
+    for alias, name in reversed(list_aliases(type(default)).items()):
+        keys[name].insert(0, alias)
+    for name, known in keys.items():
         held = getattr(default, name)
-        key = next((each for each in (aliases.get(name, name), name) if each in value), None)
+        key = next((each for each in known if each in value), None)
         if key is None and name in default.model_fields_set:
-            filled[aliases.get(name, name)] = held
+            filled[known[0]] = held
         elif key is not None and isinstance(held, BaseModel) and isinstance(value[key], Mapping):
             filled[key] = _fill(held, value[key])
     return filled

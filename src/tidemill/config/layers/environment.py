@@ -83,7 +83,7 @@ def _iter_keys(shapes: Shapes, root: Node | None, path: KeyPath) -> Iterator[tup
     """The keys there may be at `path` and those there are, under their folded names."""
     for shape in shapes:
         for option in shape.iter_options():
-            yield from ((_fold(name), name) for name in option.fields)
+            yield from ((_fold(name), name) for name in (*option.fields, *option.aliases))
     node = find_node(root, path)
     target = node.follow() if node is not None else None
     if isinstance(target, MappingNode) and any(_free_key("x", (shape,)) for shape in shapes):

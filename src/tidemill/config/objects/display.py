@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from tidemill.config.members import list_aliases
+from tidemill.config.members import list_keys
 from tidemill.config.secrets import MASK, is_secret_key, mask
 
 Arguments = Iterable[tuple[str | None, Any]]
@@ -29,7 +29,7 @@ def iter_shown(model: BaseModel, arguments: Arguments) -> Iterator[tuple[str | N
     What stands under a secret name is masked, at every depth, and so is what has a secret's form; as in a report, a
     bool or null is none. A value without a secret is given as it is.
     """
-    keys = {name: key for key, name in list_aliases(type(model)).items()}
+    keys = list_keys(type(model))
     for name, value in arguments:
         is_secret = name is not None and (is_secret_key(name) or is_secret_key(keys.get(name, name)))
         yield name, _show(value, hidden=is_secret)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tidemill.config.members import list_aliases
+from tidemill.config.members import list_keys
 from tidemill.config.secrets import is_secret_key, mask
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.wording.suggest import suggest
@@ -28,7 +28,7 @@ def explain_frozen(config: BaseModel, name: str, error: ValidationError, value: 
     fields = type(config).model_fields
     if name not in fields:
         return Problem(message, path=(name,), hint=suggest(name, fields))
-    key = {name: key for key, name in list_aliases(type(config)).items()}.get(name, name)
+    key = list_keys(type(config)).get(name, name)
     shape = Shape.of(type(config).__pydantic_core_schema__).fields[key]
     shown = "…" if shape.is_secret or is_secret_key(name) or is_secret_key(key) else _show(value)
     return Problem(message, path=(key,), hint=f'a copy can have another value: `cfg.replace("{key}", {shown})`')

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from tidemill.config.layers.origins import PYTHON, Origin, find_origins
-from tidemill.config.members import find_field, find_path, iter_members
+from tidemill.config.members import find_field, find_path, iter_members, list_aliases
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError
@@ -21,12 +22,28 @@ def find_origin(config: BaseModel, label: str) -> Origin:
     """
     path = find_path(config, label)
     kept = find_origins(config)
-    if kept is not None and (origin := kept.find(path)).places:  # a tag that no field holds, too
-        return origin
+    if kept is not None:
+        spelled = (kept.find(each) for each in _iter_spellings(config, path))  # a tag that no field holds, too
+        if origin := next((each for each in spelled if each.places), None):
+            return origin
     _check_path(config, path)
     if kept is not None:
         return Origin()
     return Origin((PYTHON,)) if find_field(type(config), path[0]) in config.model_fields_set else Origin()
+
+
+def _iter_spellings(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The path as it is, and with the other keys that its fields may be given under."""
+    if not path:
+        yield ()
+        return
+    item, *rest = path
+    aliases = list_aliases(type(value)) if isinstance(value, BaseModel) else {}
+    name = aliases.get(str(item), item)
+    members = dict(iter_members(value))
+    keys = dict.fromkeys((item, name, *(each for each, field in aliases.items() if field == name)))
+    held = next((members[each] for each in keys if each in members), None)
+    yield from ((key, *below) for key in keys for below in _iter_spellings(held, tuple(rest)))
 
 
 def _check_path(value: Any, path: KeyPath) -> None:

@@ -11,7 +11,7 @@ from pydantic_core import CoreConfig, SchemaValidator
 
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.origins import carry_origins
-from tidemill.config.members import find_field, find_path, list_aliases
+from tidemill.config.members import find_field, find_path, list_keys
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
@@ -133,7 +133,7 @@ class _Replacing:
         taken = {name: _NEVER if changed.get(name) is _FAILED else _ANY for name in values}
         taken = {name: each for name, each in taken.items() if each is _NEVER or name not in changed}
         narrowed, settings = _narrow(schema, kind, taken, definitions)
-        aliases = {name: alias for alias, name in list_aliases(kind).items()}  # which an error's `loc` then has
+        aliases = list_keys(kind)  # which an error's `loc` then has
         whole = _nest({aliases.get(name, name): value for name, value in values.items()}, at)
         try:
             validator = SchemaValidator(_put_below(narrowed, at, settings), settings)

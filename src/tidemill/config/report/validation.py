@@ -112,10 +112,13 @@ def _unknown_key(error: Failure, document: Document, shape: Shape, near: str | N
     if error.kind == "invalid_key":  # no text, which `loc` has only roughly
         name = describe_value(error.value)
     place = document.place(error.path, key=True)
-    known = error.walk.parent.fields if error.walk.parent else {}
+    parent = error.walk.parent
+    known = parent.fields if parent else {}
     hint = suggest(str(name), known)
-    if elsewhere := explain_member(enter_path((shape,), above), error.walk.parent, str(name)):
+    if elsewhere := explain_member(enter_path((shape,), above), parent, str(name)):
         hint = elsewhere
+    elif parent and name in parent.aliases:
+        hint = f"it is another name of `{parent.aliases[str(name)]}`: keep one of them"
     elif near is not None:
         hint = f"did you mean `{_name_key((*above, near), place, document)}`?"
         if words := known[near].describe_field():
@@ -150,13 +153,15 @@ def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, 
     taken: set[KeyPath] = set()
     for error in errors:
         *above, name = error.path
-        known = error.walk.parent.fields if error.walk.parent else {}
+        parent = error.walk.parent
+        known, aliases = (parent.fields, parent.aliases) if parent else ({}, {})
+        others = {**parent.keys, **aliases} if parent else {}
         given = document.find_value(tuple(above))
         used = set(given) if isinstance(given, Mapping) else set()
         unused = [each for each in known if each not in used and (*above, each) not in taken]
         needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
-        near = find_near(str(name), needed, unused, known)
-        if near is not None:
+        near = find_near(str(name), needed, unused, known) or others.get(find_near(str(name), others) or "")
+        if near is not None and name not in aliases:
             meant[error.path] = near
             taken.add((*above, near))
     return meant

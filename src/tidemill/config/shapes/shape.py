@@ -26,6 +26,7 @@ _FUNCTIONS = ("function-before", "function-after", "function-wrap")
 _MODES = ("lax-or-strict", "json-or-python")
 _TRANSPARENT = frozenset({"default", "nullable", "model", "dataclass", "definitions", *_FIELDS, *_FUNCTIONS, *_MODES})
 _ANY: Schema = {"type": "any"}
+_ANY_OR_DEFAULT: Schema = {"type": "default", "schema": _ANY}
 _LISTS = frozenset({"list", "deque", "set", "frozenset", "generator"})
 _MAPPINGS = frozenset({"dict", "ordered-dict", "frozen-dict", "counter"})
 _HOLDERS = _LISTS | _MAPPINGS | {"tuple", "union"}
@@ -101,19 +102,24 @@ class Shape:
         """The keys a mapping may have, as the author writes them, its tag's first; none when they are free."""
         tag = self.tag if self.core["type"] != "tagged-union" else None
         own = {tag.key: self._inner(tag.schema)} if tag is not None else {}
-        return own | {self.keys[name]: self._inner(each) for name, each in self._attributes} | own
+        return own | {self.keys[name]: self._inner(_find_held(each)) for name, each in self._attributes} | own
 
     @cached_property
     def keys(self) -> dict[str, str]:
         """The name of each field in Python → its key as the author writes it."""
-        aliases = ((name, each.get("validation_alias", name)) for name, each in self._attributes)
-        return {name: alias if isinstance(alias, str) else name for name, alias in aliases}
+        return {name: next(iter(_list_aliases(each)), name) for name, each in self._attributes}
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """The further keys that a field may be given under, as `AliasChoices` has them → the key it is known by."""
+        others = ((self.keys[name], _list_aliases(each)[1:]) for name, each in self._attributes)
+        return {alias: key for key, aliases in others for alias in aliases}
 
     @property
     def _attributes(self) -> list[tuple[str, Schema]]:
         core = self.core
         if core["type"] in ("dataclass-args", "named-tuple"):
-            return [(each["name"], each) for each in core["fields"]]
+            return [(each["name"], each) for each in core["fields"] if each.get("init", True)]
         return list(core["fields"].items()) if core["type"] in ("model-fields", "typed-dict") else []
 
     @property
@@ -230,7 +236,7 @@ class Shape:
             return self._inner(items[item]) if item < len(items) else None
         if core["type"] == "any":
             return self._inner(None)
-        return self.fields.get(str(item))
+        return self.fields.get(self.aliases.get(str(item), str(item)))
 
     def iter_options(self) -> Iterator[Shape]:
         """What a value here may be of: the shape itself, of a union its members, and theirs.
@@ -418,3 +424,21 @@ def keeps_secret(layer: Schema) -> bool:
         return True
     written = layer.get("serialization", {}).get("function")
     return getattr(written, "__module__", "") == "pydantic.types" and "secret" in getattr(written, "__qualname__", "")
+
+
+def _list_aliases(attribute: Schema) -> list[str]:
+    """The keys by which a field is found in its mapping: one, or several choices; of paths alone their first keys."""
+    alias = attribute.get("validation_alias", ())
+    if isinstance(alias, str):
+        return [alias]
+    paths = alias if alias and isinstance(alias[0], list) else [alias] if alias else []
+    return [path[0] for path in paths if len(path) == 1] or list(dict.fromkeys(path[0] for path in paths))
+
+
+def _find_held(attribute: Schema) -> Schema:
+    """What stands under a field's key: where its value is taken from further in, anything."""
+    alias = attribute.get("validation_alias", "")
+    paths = [alias] if isinstance(alias, str) or not isinstance(alias[0], list) else alias
+    if any(isinstance(path, str) or len(path) == 1 for path in paths):
+        return attribute
+    return _ANY_OR_DEFAULT if attribute["schema"]["type"] == "default" else _ANY
