@@ -21,6 +21,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Json,
     RootModel,
     SecretStr,
     TypeAdapter,
@@ -256,6 +257,27 @@ def test_secrets_are_left_out_unless_asked_for() -> None:
     assert load(config.to_yaml(), Open) == Open(**kept)
     assert load(config.to_yaml(secrets=True), Open) == config
     assert tm.load_config(Open, config.to_dict(secrets=True)) == config
+
+
+class Rows(Config):
+    limits: Json[dict[str, int]]
+    adams: list[Json[Adam]] = Field([])
+    anything: Json[Any] | None = None
+    login: Json[dict[str, str]] | None = None
+
+
+def test_a_field_of_json_is_written_as_the_text_it_takes() -> None:
+    rows = Rows.model_validate({"limits": '{"a": 1}', "adams": ['{"lr": 2}'], "anything": '["é", null]'})
+    assert rows.to_dict(defaults=False) == {
+        "limits": '{"a": 1}',
+        "adams": ['{"type": "adam", "lr": 2.0}'],
+        "anything": '["é", null]',
+    }
+    assert load(rows.to_yaml(defaults=False), Rows) == rows
+    secret = Rows.model_validate({"limits": "{}", "login": '{"password": "canary"}'})
+    assert "canary" not in secret.to_yaml()
+    assert secret.to_dict()["login"] == "***"
+    assert load(secret.to_yaml(secrets=True), Rows) == secret
 
 
 class Keyring(Config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, Literal
@@ -84,6 +85,8 @@ class Exporter:
         Raises:
             ConfigError: something in it has no form as plain data.
         """
+        if value is not None and any(each.core["type"] == "json" for each in shapes):
+            return self._export_json(value, hidden)
         if isinstance(value, RootModel):
             return self.export(value.root, hidden=hidden)
         if isinstance(value, BaseModel):
@@ -143,6 +146,12 @@ class Exporter:
         for key, item in value.items():
             is_hidden = hidden or is_secret_key(str(_to_key(key)))
             yield _to_key(key), self.export(item, hidden=is_hidden, shapes=enter(shapes, key))
+
+    def _export_json(self, value: Any, hidden: bool) -> Entry:
+        """The text that a `Json` field takes; masked as a whole."""
+        written = Exporter(secrets=True, by_name=self.by_name).export(value).to_plain()
+        is_masked = not self.secrets and self.export(value, hidden=hidden).to_plain() != written
+        return Entry(MASK if is_masked else json.dumps(written, ensure_ascii=False), is_masked=is_masked)
 
     def _export_leaf(self, value: Any, hidden: bool) -> Entry:
         if isinstance(value, (SecretStr, SecretBytes)):
