@@ -28,6 +28,10 @@ class Train(tm.Config):
     optim: Optim
 
 
+class Adam(Optim):
+    beta: float = 0.9
+
+
 class Foreign(BaseModel):
     rates: list[Decimal]
 
@@ -59,11 +63,12 @@ def tell(call: Callable[[], Any]) -> str:
     [
         (Optim, "Optim.lr"),
         (Train, "Optim.lr"),
+        (Adam, "Optim.lr"),
         (Foreign, "Foreign.rates"),
         (Data, "Data.rate"),
         (list[Data], "Data.rate"),
     ],
-    ids=["config", "nested", "model", "dataclass", "list"],
+    ids=["config", "nested", "inherited", "model", "dataclass", "list"],
 )
 def test_a_name_that_is_not_there_when_the_script_runs_is_told_with_its_field(cls: Any, field: str) -> None:
     mend = (

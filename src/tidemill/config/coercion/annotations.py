@@ -82,7 +82,7 @@ def _explain_undefined(target: Any, name: str) -> tuple[str, str]:
 
 
 def _iter_classes(target: Any) -> Iterator[type]:
-    """The classes that `target` is made of, each before those of its fields."""
+    """The classes that `target` is made of, each before its bases and those of its fields."""
     seen: set[type] = set()
     pending = [target]
     while pending:
@@ -92,6 +92,7 @@ def _iter_classes(target: Any) -> Iterator[type]:
             continue
         seen.add(each)
         yield each
+        pending += each.__bases__
         for _, annotation in _list_annotations(each):
             found = (_evaluate(text, each) for text in _iter_texts(annotation))
             pending += [annotation, *(kind for kind in found if not isinstance(kind, str))]
