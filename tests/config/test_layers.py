@@ -145,6 +145,36 @@ def test_every_wrong_include_is_told_where_it_is_named_and_the_rest_is_checked()
     ]
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (
+            "https://a.b/c.yaml",
+            "`include`: expected a file's path, got an address; fetch it first, and include the file",
+        ),
+        ("${seed}", "`${seed}` is not known where files are included; `${env:NAME}` and `${file:path}` are"),
+    ],
+)
+def test_an_include_of_what_is_no_file_says_so(named: str, told: str) -> None:
+    write(train=f"include: {named}\nseed: 1\n")
+    assert report("train.yaml") == [f"train.yaml:1:10 {told}"]
+
+
+def test_an_include_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("seed: 7\n")
+    write(train="include: ~/mine.yaml\n")
+    assert load_config(Train, "train.yaml").seed == 7
+
+
+def test_an_unknown_key_is_named_as_each_source_gives_it() -> None:
+    write(train="data: {zzz: 1}\n")
+    assert report("train.yaml", overrides=["data.zzz=2"]) == [
+        "train.yaml:1:8 unknown key `zzz`; known: `path`, `workers`",
+        "--set data.zzz unknown key `data.zzz`; known: `path`, `workers`",
+    ]
+
+
 def test_a_file_that_cannot_be_read_hides_no_mistake_of_the_others() -> None:
     write(base="batch_size: 0\n", train="seed: [1\n")
     assert report("base.yaml", "train.yaml") == [

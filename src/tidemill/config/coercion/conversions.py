@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -15,7 +15,7 @@ from numbers import Number
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationError
 
 from tidemill.config.text.scalars import MAX_DIGITS
 from tidemill.config.types.durations import find_duration
@@ -189,7 +189,7 @@ def keep_items(value: Any, handler: Callable[[Any], Any]) -> Any:
     """A set of a list's items, none of which is given twice; a wrap validator."""
     made = handler(value)
     if isinstance(value, (list, tuple)) and len(made) < len(value):
-        refuse_repeated(value)
+        refuse_repeated(value, _make_each(([item] for item in value), handler))
     return made
 
 
@@ -197,8 +197,16 @@ def keep_keys(value: Any, handler: Callable[[Any], Any]) -> Any:
     """A mapping none of whose keys become one: `1` and `"1"` do; a wrap validator."""
     made = handler(value)
     if isinstance(value, Mapping) and len(made) < len(value):
-        refuse_repeated(list(value), keys=True)
+        refuse_repeated(list(value), _make_each(({key: item} for key, item in value.items()), handler), keys=True)
     return made
+
+
+def _make_each(singles: Iterable[Any], handler: Callable[[Any], Any]) -> list[Any]:
+    """What the one item or key of each becomes; nothing where the type takes no single one."""
+    try:
+        return [next(iter(handler(each))) for each in singles]
+    except ValidationError:
+        return []
 
 
 def refuse_mask(value: Any) -> Any:

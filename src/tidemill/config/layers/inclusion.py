@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceType
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any, NoReturn
 from tidemill.config.layers.interpolation import expand_text
 from tidemill.config.layers.layer import Layer, load_layer
 from tidemill.config.layers.merging import merge
-from tidemill.config.layers.targets import Targets
+from tidemill.config.layers.references import MalformedError, Reference, parse_references
+from tidemill.config.layers.targets import Targets, locate_file
 from tidemill.config.paths import KeyPath, shorten_path
 from tidemill.config.shapes.shape import Shapes, enter
 from tidemill.config.text.nodes import Mapping, Node, Scalar, Sequence
@@ -112,9 +115,14 @@ class Loader:
         if not isinstance(node, Scalar) or not isinstance(node.value, str):
             _refuse("`include`: expected a file's path, or a list of them")
         text, problems = expand_text(node, self._targets)
+        if key := next((each for each in _iter_references(node.value) if each.kind == "key"), None):
+            hint = "`${env:NAME}` and `${file:path}` are"
+            _refuse(f"`{key}` is not known where files are included", hint)
         if problems:
             raise ConfigError("", problems=problems)
-        path = node.source.folder / text
+        if _ADDRESS.match(text):
+            _refuse("`include`: expected a file's path, got an address", "fetch it first, and include the file")
+        path = locate_file(node.source.folder, text)
         self._count += 1
         if _resolve(path) in chain:
             names = [*chain[chain.index(_resolve(path)) :], path]
@@ -125,6 +133,17 @@ class Loader:
         if self._count > MAX_INCLUDED:  # told once
             raise ConfigError("")
         return path
+
+
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+://")
+
+
+def _iter_references(text: str) -> Iterator[Reference]:
+    """Those of a text; none of one that cannot be read, which expanding it tells."""
+    try:
+        yield from (part for part in parse_references(text) if isinstance(part, Reference))
+    except MalformedError:
+        return
 
 
 def _leave_out_extensions(root: Node, shapes: Shapes) -> Node:

@@ -46,7 +46,7 @@ class Targets:
                 register_secret(value)
             return value or (None if reference.default is not None else self._environ.get(reference.name))
         try:
-            return read_file(_locate(folder, reference.name)).decode("utf-8-sig").rstrip("\r\n")
+            return read_file(locate_file(folder, reference.name)).decode("utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -66,7 +66,7 @@ class Targets:
             hint = f"did you mean `{near}`?" if near else f"set it, or give a default: `${{env:{reference.name}:-…}}`"
             return UnresolvedError(f"the environment has no `{reference.name}`", hint)
         if reference.kind == "file":
-            message, hint = _explain_file(_locate(folder, reference.name))
+            message, hint = _explain_file(locate_file(folder, reference.name))
             return UnresolvedError(message, hint)
         path = find_path(root, reference.name)
         near = _find_near(root, shapes, path)
@@ -93,8 +93,8 @@ def _find_near(root: Node | None, shapes: Shapes, path: KeyPath) -> str | None:
     return None
 
 
-def _locate(folder: Path, name: str) -> Path:
-    """The file of a reference; a home that is nobody's stays as it is written."""
+def locate_file(folder: Path, name: str) -> Path:
+    """The file that a text in `folder` names; a home that is nobody's stays as it is written."""
     try:
         return folder / Path(name).expanduser()
     except RuntimeError:

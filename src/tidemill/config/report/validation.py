@@ -76,10 +76,8 @@ def _iter_problems(error: Failure, document: Document, shape: Shape, near: str |
     if error.kind not in _UNKNOWN_KEY:
         yield _to_problem(error, document)
         return
-    problem = _unknown_key(error, document, shape, near)
-    yield problem
-    for place in document.iter_earlier(error.path, key=True):
-        yield replace(problem, place=place)
+    for place in (document.place(error.path, key=True), *document.iter_earlier(error.path, key=True)):
+        yield _unknown_key(error, document, shape, near, place)
 
 
 def _to_problem(error: Failure, document: Document) -> Problem:
@@ -107,11 +105,10 @@ def _without_secrets(path: KeyPath, document: Document) -> KeyPath:
     return path[: next(ends, len(path))]
 
 
-def _unknown_key(error: Failure, document: Document, shape: Shape, near: str | None) -> Problem:
+def _unknown_key(error: Failure, document: Document, shape: Shape, near: str | None, place: Place | None) -> Problem:
     *above, name = error.path
     if error.kind == "invalid_key":  # no text, which `loc` has only roughly
         name = describe_value(error.value)
-    place = document.place(error.path, key=True)
     parent = error.walk.parent
     known = parent.fields if parent else {}
     hint = suggest(str(name), known)
@@ -119,6 +116,9 @@ def _unknown_key(error: Failure, document: Document, shape: Shape, near: str | N
         hint = elsewhere
     elif parent and name in parent.aliases:
         hint = f"it is another name of `{parent.aliases[str(name)]}`: keep one of them"
+    elif parent and "." in str(name) and enter_path((parent,), str(name).split(".")):
+        section, _, key = str(name).rpartition(".")
+        hint = f"write `{key}` within `{section}`"
     elif near is not None:
         hint = f"did you mean `{_name_key((*above, near), place, document)}`?"
         if words := known[near].describe_field():
@@ -137,9 +137,9 @@ def _name_key(path: KeyPath, place: Place | None, document: Document) -> str:
 
 def _wrong_key(error: Failure, document: Document) -> Problem:
     *above, name = error.path
-    message = (
-        f"expected the key to be {error.words or 'another'}, got {describe_given(name, error.path, document, key=True)}"
-    )
+    name = name if isinstance(error.value, str) else error.value  # which `loc` has as a text
+    got = describe_given(name, error.path, document, key=True)
+    message = f"expected the key to be {error.words or 'another'}, got {got}"
     place = document.place(error.path, key=True)
     return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
 
@@ -161,7 +161,8 @@ def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, 
         unused = [each for each in known if each not in used and (*above, each) not in taken]
         needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
         near = find_near(str(name), needed, unused, known) or others.get(find_near(str(name), others) or "")
-        if near is not None and name not in aliases:
+        is_word = error.kind != "invalid_key" or not isinstance(error.value, (bool, type(None)))
+        if near is not None and is_word and name not in aliases:
             meant[error.path] = near
             taken.add((*above, near))
     return meant

@@ -38,14 +38,15 @@ def _check_unique(items: Any) -> Any:
     return items
 
 
-def refuse_repeated(items: Sequence[Any], *, keys: bool = False) -> None:
+def refuse_repeated(items: Sequence[Any], made: Sequence[Any] = (), *, keys: bool = False) -> None:
     """Refuse the first item that equals another one before it, as it is or once it is coerced.
 
     Args:
+        made: what each becomes, where that is known.
         keys: they are a mapping's keys, which differ as they are given.
     """
     what = "different keys" if keys else "different items"
-    found = _find_repeated(items)
+    found = _find_repeated(items, made)
     if found is None:
         context: dict[str, Any] = {"got": f"{len(items)} of which two become one"}
     else:
@@ -56,8 +57,8 @@ def refuse_repeated(items: Sequence[Any], *, keys: bool = False) -> None:
     raise PydanticCustomError("repeated", "expected {what}, got {got}", {"what": what, **context})
 
 
-def _find_repeated(items: Sequence[Any]) -> tuple[int, int] | None:
-    for given in (list(items), list(map(_fold, items))):
+def _find_repeated(items: Sequence[Any], made: Sequence[Any]) -> tuple[int, int] | None:
+    for given in (list(items), list(made), list(map(_fold, items))):
         for again, item in enumerate(given):
             if item in given[:again]:
                 return given.index(item), again
