@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from tidemill.config.cli.arguments import Arguments, parse_arguments
 from tidemill.config.cli.completion import render_completion
@@ -88,13 +88,16 @@ def _load(
 def _merge(model: type[T], sources: Sequence[Source], found: Arguments, environment: str | None) -> T:
     """The values; what is wrong with them and with the arguments is raised as one."""
     files = [*sources, *found.files] or [Text("command line", "{}", "override")]  # where a key is missing otherwise
+    problems = found.problems
+    value: T | None = None
     try:
         value = load_config(model, *files, environment=environment, overrides=found.overrides)
     except ConfigError as error:
-        raise_problems([*error.problems, *found.problems] if error.problems else [])
-        raise
-    raise_problems(found.problems)
-    return value
+        if not error.problems:
+            raise
+        problems = [*error.problems, *problems]
+    raise_problems(problems)
+    return cast(T, value)
 
 
 def _print_help(model: type[T], program: str, description: str, environment: str | None) -> None:

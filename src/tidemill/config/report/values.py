@@ -19,7 +19,7 @@ from tidemill.config.report.validation import problems_from_validation
 from tidemill.config.shapes.membership import choose_members
 from tidemill.config.shapes.shape import Shape
 from tidemill.config.text.json import compose_json
-from tidemill.config.text.nodes import Text
+from tidemill.config.text.nodes import Fault, Text
 from tidemill.errors import Place, Problem
 
 T = TypeVar("T")
@@ -123,9 +123,16 @@ def _to_step(item: str | int) -> str:
     return f".{item}" if re.fullmatch(r"[A-Za-z_][\w-]*", item) else f"[{json.dumps(item, ensure_ascii=False)}]"
 
 
+_FENCE = re.compile(r"\s*(```)")
+"""What a model puts around its reply as if it were shown in Markdown."""
+
+
 def _read_json(text: str | bytes | bytearray, name: str) -> Document:
     content = text if isinstance(text, str) else bytes(text).decode("utf-8-sig", "replace")
     source = Text(name, content)
+    if fence := _FENCE.match(content):
+        fault = Fault("the JSON stands between lines of ```", "leave them out", fence.start(1), fence.end(1))
+        return Document([Layer(source, None, (fault,))], None)
     root, faults = compose_json(source)
     return Document([Layer(source, root, tuple(faults))], root)
 
