@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,7 @@ from cases import load_cases
 from tidemill.config.layers.document import Document
 from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
-from tidemill.config.report.rendering import problem_at, raise_problems, render_report
+from tidemill.config.report.rendering import problem_at, raise_problems, render_report, takes_color
 from tidemill.config.types.functions import Function, Schema
 from tidemill.config.types.templates import Template
 from tidemill.errors import ConfigError, Place, Problem
@@ -227,6 +228,20 @@ def test_color_marks_place_and_caret_only() -> None:
     for code in ("\x1b[1m", "\x1b[31m", "\x1b[0m"):
         plain = plain.replace(code, "")
     assert plain == render_report([problem])
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "no_color", "colored"), [(True, "", True), (True, "1", False), (False, "", False)]
+)
+def test_color_is_for_terminals_that_want_it(
+    is_terminal: bool, no_color: str, colored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert takes_color(Stream()) is colored
 
 
 def test_raising_gives_every_problem_and_pickles() -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from tidemill.config.report.formats import ReportFormat, format_problems
+from tidemill.config.report.rendering import takes_color
 from tidemill.config.secrets import mask
 from tidemill.errors import ConfigError, DataError, Place, Problem, StateError, TidemillError
 from tidemill.resources.process import find_exit_code, sigterm_as_interrupt
@@ -51,7 +52,7 @@ def run_command(command: Callable[[], Any]) -> int:
             code = command()
             return code if isinstance(code, int) else 0
     except ConfigError as exc:
-        text = format_problems(exc.problems, color=sys.stderr.isatty()) if exc.problems else str(exc)
+        text = format_problems(exc.problems, color=takes_color(sys.stderr)) if exc.problems else str(exc)
         return _fail(text, 2)
     except (DataError, StateError) as exc:
         return _fail(str(exc), 2)

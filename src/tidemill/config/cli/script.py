@@ -13,7 +13,7 @@ from tidemill.config.cli.options import list_sections
 from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.layers.stacking import Source
 from tidemill.config.loading import load_config
-from tidemill.config.report.rendering import raise_problems, render_report
+from tidemill.config.report.rendering import raise_problems, render_report, takes_color
 from tidemill.config.text.nodes import Text
 from tidemill.errors import ConfigError
 
@@ -60,7 +60,7 @@ def cli(
     except ConfigError as error:
         if arguments is not None:
             raise
-        report = render_report(error.problems, color=sys.stderr.isatty()) if error.problems else str(error)
+        report = render_report(error.problems, color=takes_color(sys.stderr)) if error.problems else str(error)
         sys.stderr.write(f"{report}\n")
         raise SystemExit(2) from None
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import TextIO
 
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
@@ -20,6 +22,11 @@ MAX_PROBLEMS = 100
 """How many problems a report tells before it says how many more there are."""
 
 _BOLD, _RED, _RESET = "\x1b[1m", "\x1b[31m", "\x1b[0m"
+
+
+def takes_color(stream: TextIO) -> bool:
+    """Whether a report on `stream` is coloured: on a terminal, unless `NO_COLOR` is set (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def render_report(problems: Iterable[Problem], *, color: bool = False) -> str:
