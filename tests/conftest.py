@@ -18,6 +18,7 @@ import psutil
 import pytest
 import uvloop
 
+from tidemill.config import secrets
 from tidemill.models.local.server import open_local_server
 from tidemill.testing import FaultServer
 
@@ -64,6 +65,12 @@ def no_leaks() -> Iterator[None]:
     check_threads(threads)
     check_children(children)
     check_files(files)
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test has masked, by the name of a key, is a word like others to the next one."""
+    monkeypatch.setattr(secrets, "_registered", set(secrets._registered))
 
 
 @pytest.fixture(autouse=True)
