@@ -512,8 +512,9 @@ def test_an_origin_is_carried_through_a_replacement() -> None:
 
 
 def test_what_is_made_in_python_says_so() -> None:
-    train = Train(seed=4)
-    assert (str(train.origin("seed")), str(train.origin("name"))) == ("Python", "default")
+    for train in (Train(seed=4, data={"path": "x"}), load_config(Train, {"seed": 4, "data": {"path": "x"}})):
+        shown = [str(train.origin(key)) for key in ("seed", "name", "data.path", "data.workers")]
+        assert shown == ["Python", "default", "Python", "default"]
     with pytest.raises(ConfigError, match=r"there is no key `optim.lrr`\n  did you mean `optim.lr`\?"):
         train.origin("optim.lrr")
 

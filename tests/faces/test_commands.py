@@ -192,16 +192,16 @@ def test_a_wrong_set_is_told_at_its_place(tidemill_command: Command, tmp_path: P
     done = tidemill_command("check", "job.yaml", "--set", prompt)
     assert done.code == 2
     assert done.err == (
-        "--set steps.1.generate.prompt  `steps.1.generate.prompt`: no record has a column `txt`; did you mean `text`?\n"
-        "1 error\n"
+        "--set steps.1.generate.prompt  `steps.1.generate.prompt`: no record has a column `txt`; did you mean `text`?; "
+        "it overrides job.yaml:7:29\n1 error\n"
     )
     done = tidemill_command("check", "job.yaml", "--set", "sink.formt=jsonl", "--set", prompt)
     assert done.code == 2
     assert done.err == (
         "--set sink.formt  unknown key `sink.formt`; did you mean `sink.format`?  (`parquet` or `jsonl`, default "
         '"parquet")\n'
-        "--set steps.1.generate.prompt  `steps.1.generate.prompt`: no record has a column `txt`; did you mean `text`?\n"
-        "2 errors\n"
+        "--set steps.1.generate.prompt  `steps.1.generate.prompt`: no record has a column `txt`; did you mean `text`?; "
+        "it overrides job.yaml:7:29\n2 errors\n"
     )
 
 

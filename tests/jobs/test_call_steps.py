@@ -306,8 +306,8 @@ def test_a_stream_names_the_branch_that_failed() -> None:
         ({"a": {"embed": {"model": "openai/x", "column": "a"}}}, "unknown key `branches.a.embed`"),
         ({"a": {}}, "expected one of `generate` and `call`, got none"),
         ({"a": {"call": {"fn": len, "into": "b"}}}, "a branch's column has the branch's name, `a`"),
-        ({"a": {"call": {"fn": len, "name": "b"}}}, "`name` is the whole step's"),
-        ({"a": {"call": {"fn": len, "on_error": "skip"}}}, "`on_error` is the whole step's"),
+        ({"a": {"call": {"fn": len, "name": "b"}}}, "call.name` is the whole step's"),
+        ({"a": {"call": {"fn": len, "on_error": "skip"}}}, "call.on_error` is the whole step's"),
     ],
 )
 def test_branches_that_are_none_are_refused(branches: Any, told: str) -> None:

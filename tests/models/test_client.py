@@ -97,7 +97,7 @@ def test_a_refusal_is_a_reply_and_with_an_output_an_error(model: tm.Model, serve
     [
         (3, {}, "expected a text or a list of messages as the prompt, got 3"),
         ([], {}, "expected a text or a list of messages as the prompt, got an empty list"),
-        (b"bytes", {}, "expected a text or a list of messages as the prompt, got a bytes"),
+        (b"bytes", {}, "expected a text or a list of messages as the prompt, got 5 bytes"),
         (["a"], {}, r'`prompt\[0\]`: expected a mapping of `role` and `content`, got "a"'),
         ("a", {"temprature": 1}, "unknown key `temprature`; did you mean `temperature`"),
         ("a", {"max_tokens": 0}, "`max_tokens`: expected an integer >= 1, got 0"),

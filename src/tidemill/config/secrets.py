@@ -216,7 +216,7 @@ def mask_source(text: str, also: frozenset[str] = frozenset()) -> str:
             lines.append(hide(line))
             continue
         indent = -1
-        for match in re.finditer(r"""([\w.-]+)["']?\s*(?:[:=]|$|(?<=[\s"'])(?=["'\[{]))\s*""", line):
+        for match in re.finditer(r"""([\w.-]+)["']?\s*(?:[:=]|$|(?<=[\s"']))\s*""", line):
             if is_secret_key(match.group(1), also):
                 value = line[match.end() :]
                 indent, quote = depth, value[:1] if value[:1] in ("'", '"') and value.count(value[0]) == 1 else ""

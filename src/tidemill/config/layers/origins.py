@@ -99,9 +99,12 @@ class OriginsBelow:
 
 
 def attach_origins(value: Any, document: Document) -> Origins:
-    """The origins of `document`, kept by every model in `value` that was made from a part of it."""
+    """The origins of `document`, kept by every model in `value` that was made from a part of it.
+
+    What Python alone gave keeps none: a model knows itself which of its fields were given.
+    """
     origins = Origins(document)
-    if document.root is not None:
+    if document.root is not None and any(layer.text.kind != "python" for layer in document.layers):
         _attach(value, document.root, OriginsBelow(origins))
     return origins
 

@@ -29,7 +29,20 @@ def find_origin(config: BaseModel, label: str) -> Origin:
     _check_path(config, path)
     if kept is not None:
         return Origin()
-    return Origin((PYTHON,)) if find_field(type(config), path[0]) in config.model_fields_set else Origin()
+    return Origin((PYTHON,)) if _is_given(config, path) else Origin()
+
+
+def _is_given(value: Any, path: KeyPath) -> bool:
+    """Whether every model on the way was made with the field that the path goes through."""
+    for item in path:
+        if isinstance(value, BaseModel):
+            name = find_field(type(value), item)
+            if name not in value.model_fields_set:
+                return False
+            value = getattr(value, name)
+        else:
+            value = dict(iter_members(value)).get(item)
+    return True
 
 
 def _iter_spellings(value: Any, path: KeyPath) -> Iterator[KeyPath]:
