@@ -87,7 +87,8 @@ def _start(name: str, scenario: Scenario, place: Place, base_url: str, records: 
     shutil.rmtree(folder, ignore_errors=True)
     source = write_records(folder / "reviews.jsonl", records)
     overrides = override_job(source=source, output=folder / "out", base_url=base_url, concurrency=1)
-    overrides += [f"models.fast.limits={json.dumps(dict(scenario.limits))}", "run.grace_s=2"]
+    limits = {"requests_per_minute": None, **scenario.limits}  # without the job's own rate
+    overrides += [f"models.fast.limits={json.dumps(limits)}", "run.grace_s=2"]
     return start_child("client_goodput.py", JOB, json.dumps(overrides))
 
 

@@ -124,6 +124,6 @@ async def _call_all(base_url: str, setting: Setting, draw_pause_s: Callable[[int
 def _run_job(base_url: str, setting: Setting) -> None:
     source = write_records(setting.folder / "quota.jsonl", _count_records(setting))
     overrides = override_job(source=source, output=setting.folder / "quota", base_url=base_url, concurrency=1)
-    limits = json.dumps({"concurrency": "auto"})
+    limits = json.dumps({"concurrency": "auto", "requests_per_minute": None})  # no rate but what is found out
     bounds = [f"models.fast.limits={limits}", f"budget.deadline={setting.quota_s + LATE_S}", "run.grace_s=1"]
     tm.load_job(JOB, [*overrides, *bounds]).run(progress=False)
