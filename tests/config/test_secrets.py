@@ -231,7 +231,7 @@ def test_what_a_configuration_prints_shows_no_secret() -> None:
         auth: Foreign = Foreign()
         foreign: list[Foreign] = Field([Foreign()])
         login: Login = Login()
-        prompt: str = "say sk-canary0123"
+        prompt: str = "say sk-zq81zq82zq83"
         max_tokens: int = 64
 
     class Outer(Config):
