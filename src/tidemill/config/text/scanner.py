@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, NoReturn
 
@@ -18,7 +19,7 @@ class UnreadableError(Exception):
     """The text cannot be read any further; the faults say why."""
 
 
-class Scanner:
+class Scanner(ABC):
     """Reads a text from its start; collects faults and goes on wherever it can tell what was meant.
 
     Attributes:
@@ -58,13 +59,13 @@ class Scanner:
             root = None
         return root, sorted(self.faults, key=lambda fault: fault.start)
 
+    @abstractmethod
     def compose_document(self) -> Node:
         """The root node."""
-        raise NotImplementedError
 
+    @abstractmethod
     def skip(self) -> None:
         """Pass over what stands between two entries."""
-        raise NotImplementedError
 
     def take(self, pattern: re.Pattern[str]) -> str:
         """The characters that match here, which are passed; empty when none do."""
