@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union
@@ -25,14 +26,14 @@ def draw_seed(rng: random.Random) -> int:
     return rng.randrange(2**32)
 
 
-class Kind:
+class Kind(ABC):
     """What is expected somewhere."""
 
     annotation: Any
 
+    @abstractmethod
     def draw(self, rng: random.Random) -> Node:
         """A value that fits."""
-        raise NotImplementedError
 
     def spoil(self, rng: random.Random) -> Wrong:
         """Values that do not fit, each with what is wrong with it."""
@@ -340,6 +341,9 @@ class Tag(Kind):
     """The value that tells the sections of a union apart."""
 
     tags: tuple[str, ...]
+
+    def draw(self, rng: random.Random) -> Node:
+        return self._leaf(rng, rng.choice(self.tags))
 
     def spoil(self, rng: random.Random) -> Wrong:
         return [("choice", lambda: self._mistyped(rng))]

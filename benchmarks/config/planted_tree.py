@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,7 +20,7 @@ class Mistake:
 
 
 @dataclass(eq=False)
-class Node:
+class Node(ABC):
     """A value.
 
     Attributes:
@@ -52,9 +53,9 @@ class Node:
         for inner in self.iter_inner():
             yield from inner.iter_all()
 
+    @abstractmethod
     def to_value(self) -> Any:
         """What is meant, as JSON has it."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)
