@@ -380,3 +380,8 @@ def test_a_slip_is_told_on_the_line_that_has_it(text: str, place: str, message: 
 def test_such_a_line_shows_no_secret(text: str) -> None:
     (problem,) = Document.parse(text, "f").problems
     assert "canary" not in f"{problem.message} {problem.hint} {problem.place!r}"
+
+
+def test_a_space_that_is_missing_before_a_brace_is_told() -> None:
+    (problem,) = Document.parse('source:{path: "a.jsonl"}\nsink: {path: out}\n', "f").problems
+    assert (str(problem.place), problem.message) == ("f:1:7", "a space is missing after `:`")

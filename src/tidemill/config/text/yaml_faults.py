@@ -11,6 +11,7 @@ from tidemill.config.text.nodes import Fault
 
 _BRACES = re.compile(r"\s*(?:- +)*(?:[^\s\"'#:]+:\s+)?(?P<braces>\{\{)")
 _KEY = re.compile(r"""(?:"[^"]*"\s*|'[^']*'\s*|[^\s"'#\[\]{}][^#:]*):(?:\s+(?P<value>[^\s#].*)?)?$""")
+_TIGHT_FLOW = re.compile(r"""[\w.-]+(?P<colon>:)[{\["']""")
 _TIGHT = re.compile(r"[\w.-]+(?P<colon>:)[^\s/]")
 _BLOCK = re.compile(r"[|>&][^\s]*\s*(?:#.*)?$")
 
@@ -115,6 +116,9 @@ def _explain_lines(problem: str, text: str, start: int, at_context: int) -> Faul
     if not any(phrase in problem for phrase in ("mapping values", "expected key", "document start")):
         return None
     lines = _list_lines(text, start)
+    if "expected key" in problem and lines and (flow := _TIGHT_FLOW.match(lines[-1].text)):
+        colon = lines[-1].start + flow.start("colon")
+        return Fault("a space is missing after `:`", "", colon, colon + 1)
     if len(lines) < 2 or not lines[-1].is_key or ": " in text[lines[-1].start : start]:
         return None
     *above, line = lines
