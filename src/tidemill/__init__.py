@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from tidemill.models.model import model as model
     from tidemill.pipeline import Pipeline as Pipeline
     from tidemill.resources.scope import Scope as Scope
+    from tidemill.resources.states.freezing import frozen as frozen
+    from tidemill.resources.states.gradients import gradients as gradients
+    from tidemill.resources.states.modes import evaluating as evaluating
+    from tidemill.resources.states.seeding import seeded as seeded
     from tidemill.stream.dataset import Dataset as Dataset
     from tidemill.stream.opening import dataset as dataset
     from tidemill.stream.opening import from_hf as from_hf
@@ -67,6 +71,10 @@ _HOMES = {
     "models.model": "Model model",
     "pipeline": "Pipeline",
     "resources.scope": "Scope",
+    "resources.states.freezing": "frozen",
+    "resources.states.gradients": "gradients",
+    "resources.states.modes": "evaluating",
+    "resources.states.seeding": "seeded",
     "stream.dataset": "Dataset",
     "stream.opening": "dataset from_hf from_iterable mix read replay",
     "stream.stream": "Stream",

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from types import TracebackType
+from dataclasses import asdict, dataclass
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
 from tidemill.errors import ResourceError
+from tidemill.resources.releasing import raise_failures
+from tidemill.resources.states.suspension import Placed, Site, find_site
 
 T = TypeVar("T")
 
 _Exit = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldResource:
+    """One resource that a scope holds.
+
+    Attributes:
+        name: its class, or what it was called as it was entered.
+        held_s: seconds since it was entered.
+    """
+
+    name: str
+    held_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeReport:
+    """What a scope holds.
+
+    Attributes:
+        opened_at: file and line of its `with`, empty where it is not entered.
+        held: its resources, in the order in which they were entered.
+    """
+
+    opened_at: str
+    held: tuple[HeldResource, ...]
+
+    def __str__(self) -> str:
+        if not self.opened_at:
+            return "not entered"
+        lines = [f"  {each.held_s:>9.3f} s  {each.name}" for each in self.held]
+        return "\n".join([f"opened at {self.opened_at}, holds {len(self.held)}", *lines])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entry:
+    name: str
+    since_ns: int
+    is_async: bool
+    release: _Exit
 
 
 class Scope:
@@ -19,31 +70,48 @@ class Scope:
 
     `with` for sync resources, `async with` for both kinds. Every release is tried. An error of the block is always
     the one that leaves it, with failed releases as notes on it; without one, the failure of a release is raised, or
-    an ExceptionGroup of several. Not for several threads at once; a scope is entered once.
+    an ExceptionGroup of several. `failures` has them in either case. One that was left open warns as it is collected.
+
+    Threads: any may enter resources; all are released where the block ends. A scope is entered once, and scopes nest.
+
+    Args:
+        resources: sync ones, entered with the scope in this order; if one cannot be, those before it are released.
+
+    Attributes:
+        failures: what the releases raised, in their order.
     """
 
-    def __init__(self) -> None:
-        self._held: list[tuple[str, bool, _Exit]] = []
+    def __init__(self, *resources: AbstractContextManager[Any]) -> None:
+        self._resources = resources
+        self._held: list[_Entry] = []
         self._state = "new"
+        self._lock = threading.Lock()  # guards the state and the entries: none is added once the release began
+        self._place: tuple[CodeType, int] | None = None
+        self._site: Site | None = None
+        self.failures: tuple[BaseException, ...] = ()
 
-    def enter(self, resource: AbstractContextManager[T]) -> T:
+    def enter(self, resource: AbstractContextManager[T], *, name: str = "") -> T:
         """What entering `resource` gives; it is released with the scope."""
         self._check_open()
-        value = resource.__enter__()
-        self._held.append((type(resource).__qualname__, False, resource.__exit__))
+        value: T
+        if isinstance(resource, Placed):
+            value = resource.enter_at(self._site)
+        else:
+            value = resource.__enter__()
+        self._push(name or type(resource).__qualname__, resource.__exit__)
         return value
 
-    async def enter_async(self, resource: AbstractAsyncContextManager[T]) -> T:
+    async def enter_async(self, resource: AbstractAsyncContextManager[T], *, name: str = "") -> T:
         """What entering the async `resource` gives; it is released with the scope, which must be an `async with`."""
         self._check_async()
         value = await resource.__aenter__()
-        self._held.append((type(resource).__qualname__, True, resource.__aexit__))
+        self._push(name or type(resource).__qualname__, resource.__aexit__, is_async=True)
         return value
 
     def defer(self, release: Callable[[], object], name: str = "") -> None:
         """Call `release()` with the scope's end."""
         self._check_open()
-        self._held.append((name or getattr(release, "__qualname__", "release"), False, lambda *_: release() and False))
+        self._push(name or getattr(release, "__qualname__", "release"), lambda *_: release() and False)
 
     def defer_async(self, release: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Await `release()` at the end of the scope, which must be an `async with`."""
@@ -53,50 +121,104 @@ class Scope:
             await release()
             return False
 
-        self._held.append((name or getattr(release, "__qualname__", "release"), True, run))
+        self._push(name or getattr(release, "__qualname__", "release"), run, is_async=True)
+
+    def report(self) -> ScopeReport:
+        """What it holds, and for how long; printing it shows a line for each."""
+        now_ns = time.monotonic_ns()
+        held = tuple(HeldResource(each.name, (now_ns - each.since_ns) / 1e9) for each in self._held)
+        return ScopeReport(self._describe_place() if self._is_open else "", held)
 
     def __enter__(self) -> Self:
-        self._open("sync")
+        frame = sys._getframe(1)
+        self._open("sync", frame, find_site(frame))
+        try:
+            for resource in self._resources:
+                self.enter(resource)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         failures: list[BaseException] = []
-        while self._held:
-            name, _, release = self._held.pop()
+        while (entry := self._pop()) is not None:
             try:
-                if release(kind, error, traceback):
+                if entry.release(kind, error, traceback):
                     kind = error = traceback = None
             except BaseException as exc:  # noqa: BLE001 - each release is tried, and every failure told below
-                failures.append(_note(exc, name))
+                failures.append(_note(exc, entry.name))
         return self._finish(error, failures)
 
     async def __aenter__(self) -> Self:
-        self._open("async")
+        frame = sys._getframe(1)
+        self._open("async", frame, Site(frame.f_code, frame.f_lasti, is_statement=False))
+        try:
+            for resource in self._resources:
+                self.enter(resource)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         failures: list[BaseException] = []
-        while self._held:
-            name, is_async, release = self._held.pop()
+        while (entry := self._pop()) is not None:
             try:
-                result = release(kind, error, traceback)
-                if await result if is_async else result:
+                result = entry.release(kind, error, traceback)
+                if await result if entry.is_async else result:
                     kind = error = traceback = None
             except BaseException as exc:  # noqa: BLE001 - each release is tried, and every failure told below
-                failures.append(_note(exc, name))
+                failures.append(_note(exc, entry.name))
         return self._finish(error, failures)
 
-    def _open(self, state: str) -> None:
+    def __del__(self) -> None:
+        if self._is_open:
+            names = ", ".join(entry.name for entry in self._held) or "nothing"
+            warnings.warn(
+                f"a scope opened at {self._describe_place()} was never left, and holds {names}",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    @property
+    def _is_open(self) -> bool:
+        return self._state in ("sync", "async")
+
+    def _open(self, state: str, frame: FrameType, site: Site | None) -> None:
         if self._state != "new":
             raise ResourceError(f"a scope is entered once, this one is {self._state}", hint="make a new tm.Scope()")
         self._state = state
+        self._place = frame.f_code, frame.f_lineno
+        self._site = site
+
+    def _describe_place(self) -> str:
+        return f"{self._place[0].co_filename}:{self._place[1]}" if self._place is not None else ""
+
+    def _push(self, name: str, release: _Exit, *, is_async: bool = False) -> None:
+        with self._lock:
+            if self._is_open:
+                self._held.append(_Entry(name, time.monotonic_ns(), is_async, release))
+                return
+        raise ResourceError(
+            f"the scope ended while another thread entered {name}", hint="end the threads that use a scope within it"
+        )
+
+    def _pop(self) -> _Entry | None:
+        """The entry that is released next; None once the scope is closed."""
+        with self._lock:
+            if self._held:
+                return self._held.pop()
+            self._state = "closed" if self._is_open else self._state
+            return None
 
     def _check_open(self) -> None:
-        if self._state not in ("sync", "async"):
+        if not self._is_open:
             raise ResourceError(
                 f"expected an entered scope, this one is {self._state}", hint="hold it with `with tm.Scope() as scope:`"
             )
@@ -107,18 +229,9 @@ class Scope:
             raise ResourceError("an async resource needs `async with Scope()`, this scope is a plain `with`")
 
     def _finish(self, error: BaseException | None, failures: list[BaseException]) -> bool:
-        was_suppressed = error is None and self._state != "closed"
-        self._state = "closed"
-        failures = [failure for failure in failures if failure is not error]
-        if error is not None:
-            for failure in failures:
-                error.add_note(f"and while releasing: {type(failure).__name__}: {failure}")
-            return False
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise BaseExceptionGroup("several resources could not be released", failures)
-        return was_suppressed
+        self.failures = (*self.failures, *(failure for failure in failures if failure is not error))
+        raise_failures(error, failures, "several resources could not be released")
+        return error is None
 
 
 def _note(error: BaseException, name: str) -> BaseException:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -114,17 +111,6 @@ def describe_calls(meter: Meter) -> dict[str, Any]:
     described = meter.describe()
     waited: Mapping[str, int] = described.pop("waited_us")
     return {**described, "waited_s": {what: round(us / 1e6, 3) for what, us in waited.items()}}
-
-
-def peak_rss_bytes() -> int:
-    """The most memory this process has held, in bytes."""
-    try:
-        # What getrusage says on Linux may be what the parent held before this program began.
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def save_report(report: Report, folder: RunFolder, disk: Disk) -> bool:

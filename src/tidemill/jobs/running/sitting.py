@@ -34,7 +34,6 @@ from tidemill.jobs.running.report import (
     explain_breach,
     explain_outage,
     explain_reason,
-    peak_rss_bytes,
 )
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, SHOWN_ERROR, Status
@@ -45,6 +44,7 @@ from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.models.model import Model, describe_prices
 from tidemill.models.steps.calling import CallNode
+from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 

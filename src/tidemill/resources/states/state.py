@@ -1,0 +1,79 @@
+"""`StateScope`: what each block that changes state has in common."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
+
+from tidemill.errors import ConfigError, ResourceError
+from tidemill.resources.releasing import raise_failures
+from tidemill.resources.states.suspension import Site, check_suspension, find_site
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class StateScope(ABC):
+    """A block in which state is another, and after which it is as it was: whatever ends the block.
+
+    `with` it, or decorate a plain function with it, whose every call is then such a block. An error of the block leaves
+    it as it is; what cannot be put back is told as notes on it, and raised where the block raised nothing. One is
+    entered once at a time; threads each make their own.
+    """
+
+    what: ClassVar[str]
+    """What is changed, as a message names it."""
+
+    _is_open = False
+
+    def __enter__(self) -> Self:
+        return self.enter_at(find_site(sys._getframe(1)))
+
+    def enter_at(self, site: Site | None) -> Self:
+        """Enter it for a block that stands at `site`; None for one that cannot suspend.
+
+        Raises:
+            ResourceError: it is open already, or the block suspends.
+        """
+        check_suspension(site, self.what)
+        if self._is_open:
+            raise ResourceError(f"{self.what} is entered already by this very object", hint="make one for each block")
+        self._change()
+        self._is_open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_open = False
+        raise_failures(error, self._put_back(), f"{self.what} could not be put back")
+
+    def __call__(self, fn: F) -> F:
+        """`fn`, each of its calls in a block of its own."""
+        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise ConfigError(
+                f"{self.what} cannot be held by `{fn.__name__}`, which suspends: other code would run in it",
+                hint="decorate the plain function that computes, and call that",
+            )
+
+        @functools.wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self.copy():
+                return fn(*args, **kwargs)
+
+        return run  # type: ignore[return-value]  # it has the signature that `wraps` says
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """Another one, not entered."""
+
+    @abstractmethod
+    def _change(self) -> None: ...
+
+    @abstractmethod
+    def _put_back(self) -> list[BaseException]:
+        """Put the state back; what failed doing so."""

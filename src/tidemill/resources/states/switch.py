@@ -1,0 +1,125 @@
+"""`Switch`: one piece of state of many objects, set for a block and put back as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress, repeat
+from operator import is_, is_not
+from typing import Any
+
+
+class Held:
+    """What the objects of one block had when it began.
+
+    Attributes:
+        objects: each once.
+        before: what each had, in their order.
+        changed: how many had something else than the block gives them.
+    """
+
+    __slots__ = ("_due", "before", "changed", "objects")
+
+    def __init__(self, objects: list[Any], before: list[Any]) -> None:
+        self.objects = objects
+        self.before = before
+        self.changed = 0
+        self._due: dict[int, tuple[Any, Any]] | None = None
+
+    @property
+    def due(self) -> dict[int, tuple[Any, Any]]:
+        """What it puts back: objects by identity, each with its state; blocks that end before others change it."""
+        if self._due is None:
+            self._due = dict(zip(map(id, self.objects), zip(self.objects, self.before, strict=True), strict=True))
+        return self._due
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it puts back what it saw itself."""
+        return self._due is None
+
+
+class Switch:
+    """A piece of state that objects have, and the blocks that hold it. Threads: any.
+
+    Blocks over one object may end in any order: one that ends under another hands what it saw down to that, so that
+    the last to end puts back what the first one saw, and nested ones each what they saw themselves.
+
+    Args:
+        read: the state of each of some objects, in order.
+        write: gives objects a state; it may be called for one again.
+    """
+
+    def __init__(
+        self, read: Callable[[Iterable[Any]], Iterable[Any]], write: Callable[[Sequence[Any], Any], object]
+    ) -> None:
+        self._read = read
+        self._write = write
+        self._lock = threading.RLock()  # guards the list, the blocks in it, the objects' state; a finalizer may enter
+        self._open: list[Held] = []  # in the order in which they began
+
+    def hold(self, objects: list[Any], value: Any) -> Held:
+        """Give each object `value` where it has another, until `release`.
+
+        Raises:
+            BaseException: what an object raised; all have their own state again.
+        """
+        with self._lock:
+            held = Held(objects, list(self._read(objects)))
+            self._open.append(held)
+            try:
+                wrong = list(compress(objects, map(is_not, held.before, repeat(value))))
+                held.changed = len(wrong)
+                if wrong:
+                    self._write(wrong, value)
+            except BaseException as error:
+                for failure in self.release(held):
+                    error.add_note(f"and while putting back: {type(failure).__name__}: {failure}")
+                raise
+            return held
+
+    def release(self, held: Held) -> list[BaseException]:
+        """Put back what `held` saw, or hand it to the blocks that hold on; gives what failed, all else being done."""
+        with self._lock:
+            place = self._open.index(held)
+            del self._open[place]
+            for later in self._open[place:]:
+                due, theirs = held.due, later.due
+                theirs.update((key, due.pop(key)) for key in due.keys() & theirs.keys())
+            if held.is_own:
+                return self._put_back(held.objects, held.before)
+            return self._put_back([each for each, _ in held.due.values()], [was for _, was in held.due.values()])
+
+    def _put_back(self, objects: list[Any], due: list[Any]) -> list[BaseException]:
+        failures: list[BaseException] = []
+        changed = self._find_changed(objects, due)
+        for was in {id(was): was for _, was in changed}.values():
+            group = [each for each, due_there in changed if due_there is was]
+            try:
+                self._write(group, was)
+            except BaseException:  # noqa: BLE001 - each is written by itself then, and what fails is told
+                failures.extend(failure for each in group for failure in self._write_one(each, was))
+        return failures
+
+    def _write_one(self, each: Any, state: Any) -> list[BaseException]:
+        """Give one object its state; what failed. A signal in the midst has the write made again."""
+        failures: list[BaseException] = []
+        while len(failures) < 2:
+            try:
+                self._write((each,), state)
+                return failures
+            except BaseException as failure:  # noqa: BLE001 - told by whoever leaves the block
+                failures.append(failure)
+                if isinstance(failure, Exception):
+                    return failures
+        return failures
+
+    def _find_changed(self, objects: list[Any], due: list[Any]) -> list[tuple[Any, Any]]:
+        """The objects whose state is not what is due, each with that."""
+        try:
+            now = list(self._read(objects))
+        except Exception:  # noqa: BLE001 - one cannot be read: all are written, and what fails then is told
+            return list(zip(objects, due, strict=True))
+        if all(map(is_, now, due)):
+            return []
+        return list(compress(zip(objects, due, strict=True), map(is_not, now, due)))
