@@ -34,11 +34,12 @@ def test_a_meter_without_answers_has_no_latency() -> None:
 
 
 def test_latencies_beyond_the_scale_are_kept() -> None:
-    """0 s and an hour have a bucket too."""
+    """0 s and an hour have a bucket too; the longest is known exactly."""
     meter = Meter()
     meter.answer(0.0, None, 0)
     meter.answer(3600.0, None, 0)
-    assert (meter.latency_s(0.1), meter.latency_s(1.0)) == (0.0001, 1000.0)
+    meter.answer(7200.0, None, 0)
+    assert (meter.latency_s(0.1), meter.latency_s(0.5), meter.latency_s(1.0)) == (1e-6, 7200.0, 7200.0)
 
 
 def test_usage_that_was_not_told_is_counted_as_unknown() -> None:
@@ -57,13 +58,21 @@ def test_it_goes_through_json_and_back() -> None:
     assert list(meter.describe()["latency_s"]) == ["p50", "p90", "p99"]
 
 
+def test_what_an_earlier_version_saved_is_read() -> None:
+    """It kept no more of the latencies than how many were in each bucket, the first of which ended at 0.1 ms."""
+    saved = {"calls": 4, "latencies": {"0": 1, "60": 3}, "first_tokens": {}}
+    meter = Meter.from_dict(saved)
+    assert (meter.latency_s(0.1), meter.latency_s(0.5), meter.first_token_s(0.5)) == (0.0001, 0.1, None)
+    assert Meter.from_dict(meter.to_dict()).latency_s(0.5) == 0.1
+
+
 def test_merging_adds_counts_and_keeps_the_peak() -> None:
     """Two sessions of one run read as one."""
     first, second = filled(1), filled(2)
     second.max_in_flight = 7
     first.merge(second)
     assert (first.calls, first.attempts, first.failures["429"], first.max_in_flight) == (400, 400, 6, 7)
-    assert sum(first.latencies.values()) == 400
+    assert first.latencies.count == 400
     assert first.pico_usd == 400_000
 
 

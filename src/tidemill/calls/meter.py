@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tidemill.calls.limits import PICO_USD_PER_USD
 from tidemill.calls.wire import Usage
-
-_EDGES_S = tuple(10 ** (step / 20 - 4) for step in range(141))
-"""Upper edges of the latency buckets: 0.1 ms to 1,000 s, each 12 % above the last; one more bucket is open."""
+from tidemill.resources.histogram import Histogram
 
 
 class Meter:
@@ -30,8 +27,8 @@ class Meter:
         attempts_of_calls: ended calls by the attempts they took.
         waited_us: microseconds that calls waited in front of their attempts, summed over them, by what for: `slots`,
             `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`, `backoff`.
-        latencies: answered attempts by latency bucket.
-        first_tokens: streamed ones by the bucket of the time to their first token.
+        latencies: of the answered attempts.
+        first_tokens: of the streamed ones, the time to their first token.
     """
 
     __slots__ = (
@@ -74,9 +71,8 @@ class Meter:
         "failures": str,
         "attempts_of_calls": int,
         "waited_us": str,
-        "latencies": int,
-        "first_tokens": int,
     }
+    _HISTOGRAMS = ("latencies", "first_tokens")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -97,8 +93,8 @@ class Meter:
         # Each call counts in these: a Counter, whose items are set by a method of Python's, takes five times as long.
         self.attempts_of_calls: defaultdict[int, int] = defaultdict(int)
         self.waited_us: defaultdict[str, int] = defaultdict(int)
-        self.latencies: defaultdict[int, int] = defaultdict(int)
-        self.first_tokens: defaultdict[int, int] = defaultdict(int)
+        self.latencies = Histogram()
+        self.first_tokens = Histogram()
 
     @property
     def usd(self) -> float:
@@ -115,9 +111,9 @@ class Meter:
 
     def answer(self, latency_s: float, usage: Usage | None, pico_usd: int, first_token_s: float | None = None) -> None:
         """An attempt was answered and its answer used."""
-        self.latencies[bisect_left(_EDGES_S, latency_s)] += 1
+        self.latencies.add(latency_s)
         if first_token_s is not None:
-            self.first_tokens[bisect_left(_EDGES_S, first_token_s)] += 1
+            self.first_tokens.add(first_token_s)
         if usage is None:
             self.unknown_usage += 1
             return
@@ -131,11 +127,11 @@ class Meter:
 
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
-        return _find_percentile(self.latencies, ratio)
+        return self.latencies.percentile_s(ratio)
 
     def first_token_s(self, ratio: float) -> float | None:
         """The same of the time to the first token; None where nothing was streamed."""
-        return _find_percentile(self.first_tokens, ratio)
+        return self.first_tokens.percentile_s(ratio)
 
     def merge(self, other: Meter) -> None:
         """Add another meter's counts to this one's; what is in flight stays this one's."""
@@ -144,13 +140,15 @@ class Meter:
         self.max_in_flight = max(self.max_in_flight, other.max_in_flight)
         for name in self._COUNTERS:
             _add(getattr(self, name), getattr(other, name))
+        for name in self._HISTOGRAMS:
+            getattr(self, name).merge(getattr(other, name))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of every count, as a run saves it with each commit."""
         counts: dict[str, Any] = {name: getattr(self, name) for name in (*self._COUNTS, "max_in_flight")}
         for name in self._COUNTERS:
             counts[name] = {str(key): count for key, count in getattr(self, name).items()}
-        return counts
+        return counts | {name: getattr(self, name).to_dict() for name in self._HISTOGRAMS}
 
     def describe(self) -> dict[str, Any]:
         """JSON for the reader: the counts, the cost in USD, p50, p90 and p99 of the latencies in seconds."""
@@ -173,19 +171,11 @@ class Meter:
             setattr(meter, name, int(value.get(name, 0)))  # a run begun by an earlier version counted less
         for name, kind in cls._COUNTERS.items():
             _add(getattr(meter, name), {kind(key): count for key, count in value.get(name, {}).items()})
+        for name in cls._HISTOGRAMS:
+            setattr(meter, name, Histogram.from_dict(value.get(name, {})))
         return meter
 
 
 def _add(counts: dict[Any, int], more: Mapping[Any, int]) -> None:
     for key, count in more.items():
         counts[key] += count
-
-
-def _find_percentile(buckets: Mapping[int, int], ratio: float) -> float | None:
-    rank = ratio * sum(buckets.values())
-    seen = 0
-    for bucket in sorted(buckets):
-        seen += buckets[bucket]
-        if seen >= rank:
-            return _EDGES_S[min(bucket, len(_EDGES_S) - 1)]
-    return None
