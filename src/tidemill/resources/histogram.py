@@ -58,7 +58,10 @@ class Histogram:
             self.max_s = max(self.max_s, ordered[-1])
 
     def percentile_s(self, ratio: float) -> float | None:
-        """The duration that `ratio` (0-1) of them stayed under, at most 12 % above the exact one, or 1 us; None without any."""
+        """The duration that `ratio` (0-1) of them stayed under, at most 12 % above the exact one; None without any.
+
+        What took less than a microsecond counts as one.
+        """
         rank = ratio * self.count
         seen = 0
         for bucket in sorted(self.buckets):
@@ -66,6 +69,11 @@ class Histogram:
             if seen >= rank:
                 return self.max_s if bucket == len(_EDGES_S) else min(_EDGES_S[bucket], self.max_s)
         return None
+
+    def list_steps(self) -> list[tuple[float, float, int]]:
+        """The buckets that hold something: from and up to how many seconds, and how many durations."""
+        edges = (0.0, *_EDGES_S, self.max_s)
+        return [(edges[bucket], edges[bucket + 1], count) for bucket, count in sorted(self.buckets.items())]
 
     def merge(self, other: Histogram) -> None:
         """Count what `other` holds, too."""

@@ -1,8 +1,8 @@
 """What tests of Tidemill, and of what users build on it, are made with.
 
 A whole job on scripted replies (`run`), virtual time (`run_virtual`), scripted replies (`ScriptedTransport`), a real
-loopback server with faults (`FaultServer`, `FaultProcess`) and disks that crash (`CrashDisk`). Names are loaded on
-first use.
+loopback server with faults (`FaultServer`, `FaultProcess`), disks that crash (`CrashDisk`) and an accelerator without
+hardware (`FakeDevice`). Names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tidemill.testing.clock import FakeClock, VirtualLoop, run_virtual
     from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
     from tidemill.testing.delivery import Delivery
+    from tidemill.testing.device import FakeDevice
     from tidemill.testing.faults import FaultProcess, FaultServer
     from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
     from tidemill.testing.plan import Call, Fault, Faults
@@ -32,6 +33,7 @@ _MODULES = {
     "StoppingDisk": "crash",
     "Capacity": "load.plan",
     "Delivery": "delivery",
+    "FakeDevice": "device",
     "FaultProcess": "faults",
     "FaultServer": "faults",
     "Call": "plan",
@@ -62,6 +64,7 @@ __all__ = [
     "CrashDisk",
     "Delivery",
     "FakeClock",
+    "FakeDevice",
     "Fault",
     "FaultProcess",
     "FaultServer",

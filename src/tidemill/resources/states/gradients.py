@@ -14,31 +14,35 @@ GradientMode = bool | Literal["inference"]
 
 
 class Gradients(StateScope):
-    """Made by `gradients`."""
+    """Made by `gradients`.
+
+    Attributes:
+        mode: what is recorded within.
+    """
 
     what = "gradient mode"
 
     def __init__(self, mode: GradientMode) -> None:
         if not (isinstance(mode, bool) or mode == "inference"):
             raise ConfigError(f'expected True, False or "inference", got {mode!r}')
-        self._mode = mode
+        self.mode = mode
         self._thread = 0
         self._before = (True, False)
         self._guard: AbstractContextManager[Any] | None = None
 
     def copy(self) -> Self:
-        return type(self)(self._mode)
+        return type(self)(self.mode)
 
     def _change(self) -> None:
         torch = load_torch()
         self._thread = threading.get_ident()
         self._before = _, is_inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-        wants_inference = self._mode == "inference" or (is_inference and not self._mode)
+        wants_inference = self.mode == "inference" or (is_inference and not self.mode)
         if wants_inference != is_inference:
             self._guard = torch.inference_mode(wants_inference)
             self._guard.__enter__()
-        if torch.is_grad_enabled() != (self._mode is True):
-            torch.set_grad_enabled(self._mode is True)
+        if torch.is_grad_enabled() != (self.mode is True):
+            torch.set_grad_enabled(self.mode is True)
 
     def _put_back(self) -> list[BaseException]:
         if self._thread != threading.get_ident():
@@ -76,6 +80,14 @@ def gradients(mode: GradientMode = False) -> Gradients:
     Raises (on entering): ResourceError: torch is not installed, or the block awaits or yields.
     """
     return Gradients(mode)
+
+
+def describe_mode(mode: GradientMode | None = None) -> str:
+    """A mode as a person reads it: `on`, `off` or `inference`; by default that of this thread."""
+    if mode is None:
+        torch = load_torch()
+        mode = "inference" if torch.is_inference_mode_enabled() else torch.is_grad_enabled()
+    return mode if isinstance(mode, str) else "on" if mode else "off"
 
 
 def load_torch() -> Any:

@@ -49,16 +49,16 @@ class StateScope(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        raise_failures(error, self.leave(), f"{self.what} could not be put back")
+
+    def leave(self) -> list[BaseException]:
+        """Put the state back; what failed doing so."""
         self._is_open = False
-        raise_failures(error, self._put_back(), f"{self.what} could not be put back")
+        return self._put_back()
 
     def __call__(self, fn: F) -> F:
         """`fn`, each of its calls in a block of its own."""
-        if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-            raise ConfigError(
-                f"{self.what} cannot be held by `{fn.__name__}`, which suspends: other code would run in it",
-                hint="decorate the plain function that computes, and call that",
-            )
+        check_decorated(fn, self.what)
 
         @functools.wraps(fn)
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -75,5 +75,17 @@ class StateScope(ABC):
     def _change(self) -> None: ...
 
     @abstractmethod
-    def _put_back(self) -> list[BaseException]:
-        """Put the state back; what failed doing so."""
+    def _put_back(self) -> list[BaseException]: ...
+
+
+def check_decorated(fn: Callable[..., Any], what: str) -> None:
+    """Check that a call of `fn` does not suspend.
+
+    Raises:
+        ConfigError: it does: other code would run in `what`.
+    """
+    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigError(
+            f"{what} cannot be held by `{fn.__name__}`, which suspends: other code would run in it",
+            hint="decorate the plain function that computes, and call that",
+        )

@@ -1,0 +1,1 @@
+"""What inference costs: time on host and device, memory, and what a block changed and put back."""

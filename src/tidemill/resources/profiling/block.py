@@ -1,0 +1,121 @@
+"""`Block`: one block of a profiler: everything it changes and begins, and the way back."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tidemill.resources.devices import Device, find_devices
+from tidemill.resources.memory import peak_rss_bytes
+from tidemill.resources.profiling.cache import Caching, begin_block, end_block
+from tidemill.resources.profiling.peaks import Peaks
+from tidemill.resources.profiling.tensors import find_inference_tensors, name_tensors
+from tidemill.resources.profiling.timing import Span, Timing
+from tidemill.resources.profiling.totals import Totals, count_graphs
+from tidemill.resources.states.gradients import Gradients, describe_mode
+from tidemill.resources.states.modes import Evaluating
+
+Undo = Callable[[BaseException | None], list[BaseException] | None]
+"""Ends one part, told what ended the block; gives what failed."""
+
+
+class Block:
+    """One block: what it began, and ends the other way round. For one thread."""
+
+    def __init__(self, caching: Caching, totals: Totals, timing: Timing) -> None:
+        self._caching = caching
+        self._totals = totals
+        self._timing = timing
+        self._undo: list[Undo] = []
+        self._devices: Sequence[Device] = ()
+        self._span: Span | None = None
+        self._has_batches = False
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds on the host so far."""
+        return 0.0 if self._span is None else self._timing.elapsed_ns(self._span) / 1e9
+
+    def enter(self, models: tuple[Any, ...], gradients: Gradients, device: Device | None) -> None:
+        """Change and begin everything, the clock last; on a failure half-way in what was begun is ended."""
+        begin_block()
+        self._undo.append(self._end_caching)
+        try:
+            modes = Evaluating(models)
+            modes.enter_at(None)
+            self._undo.append(lambda error: modes.leave())
+            self._devices = find_devices(modes.modules) if device is None else (device,)
+            self._totals.note_models(len(modes.modules), modes.changed)
+            if "torch" in sys.modules:
+                self._enter_gradients(gradients, modes.modules)
+            self._begin_counting()
+        except BaseException as error:
+            for failure in self.leave(error):
+                error.add_note(f"and while releasing: {type(failure).__name__}: {failure}")
+            raise
+
+    def leave(self, error: BaseException | None) -> list[BaseException]:
+        """End everything, the clock first; what failed, each part being tried."""
+        failures: list[BaseException] = []
+        while self._undo:
+            try:
+                failures += self._undo.pop()(error) or ()
+            except BaseException as failure:  # noqa: BLE001 - each part is put back, and every failure told
+                failures.append(failure)
+        return failures
+
+    @contextmanager
+    def batch(self, items: int) -> Iterator[None]:
+        """Measure a batch."""
+        self._has_batches = True
+        figures = self._totals.begin_batch()
+        graphs = count_graphs()
+        span = self._timing.begin(self._devices)
+        try:
+            yield
+        finally:
+            self._timing.end(span, self._devices, figures, items=items)
+            self._totals.note_graphs(count_graphs() - graphs, figures)
+
+    def _enter_gradients(self, gradients: Gradients, modules: list[Any]) -> None:
+        self._totals.note_gradients(describe_mode(), describe_mode(gradients.mode))
+        if gradients.mode == "inference":
+            known = find_inference_tensors(modules)
+            self._undo.append(lambda error: self._tell_inference_tensors(modules, known))
+        gradients.enter_at(None)
+        self._undo.append(lambda error: gradients.leave())
+
+    def _begin_counting(self) -> None:
+        peaks, rss_bytes, graphs = Peaks(), peak_rss_bytes(), count_graphs()
+        self._undo.append(lambda error: self._totals.note_memory(peak_rss_bytes() - rss_bytes, peaks.peak_bytes))
+        self._undo.append(lambda error: peaks.end(self._devices))
+        peaks.begin(self._devices)
+        self._span = span = self._timing.begin(self._devices)
+        self._undo.append(lambda error: self._end_span(span, graphs))
+
+    def _end_span(self, span: Span, graphs: int) -> None:
+        """Count the block, as a batch too where it had none."""
+        totals = self._totals
+        if self._has_batches:
+            self._timing.end(span, self._devices, totals.blocks)
+            return
+        figures = totals.begin_batch()
+        self._timing.end(span, self._devices, totals.blocks, figures)
+        totals.note_graphs(count_graphs() - graphs, figures)
+
+    def _tell_inference_tensors(self, modules: list[Any], known: dict[int, Any]) -> None:
+        made = find_inference_tensors(modules)
+        names = name_tensors(modules, made.keys() - known.keys()) if made.keys() - known.keys() else []
+        if names:
+            self._totals.note_inference_tensors(names)
+            warnings.warn(
+                f"inference mode made tensors that the model keeps, which no later backward may use: "
+                f'{", ".join(names)}; fill them before the block, or leave out gradients="inference"',
+                stacklevel=6,
+            )
+
+    def _end_caching(self, error: BaseException | None) -> None:
+        self._totals.note_clears(end_block(self._caching, self._devices, error))

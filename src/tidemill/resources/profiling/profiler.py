@@ -1,0 +1,173 @@
+"""`InferenceProfiler`: inference in a block: evaluation mode, no gradients, timed; all of it put back."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from os import PathLike
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tidemill.errors import ConfigError, ResourceError
+from tidemill.resources.devices import Device
+from tidemill.resources.profiling.block import Block
+from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching
+from tidemill.resources.profiling.report import ProfileReport
+from tidemill.resources.profiling.timing import Timing
+from tidemill.resources.profiling.totals import Totals
+from tidemill.resources.releasing import raise_failures
+from tidemill.resources.states.gradients import GradientMode, Gradients
+from tidemill.resources.states.state import check_decorated
+from tidemill.resources.states.suspension import Site, check_suspension, find_site
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class InferenceProfiler:
+    """Inference in a block: the models in evaluation mode, no gradients, the time measured; then all as it was before.
+
+    `with tm.InferenceProfiler(model) as prof: model(x)`, then `prof.elapsed_s`. It may be entered again and again, and
+    adds up; as a decorator each call is a block. Within, `with prof.batch(32):` measures batches by themselves; a
+    block without any counts as one.
+
+    Every part is put back whatever ends the block, whose own error leaves it as it is; what could not be put back is
+    told as notes on that, and raised where there is none. A block that awaits or yields is refused: see
+    `tm.evaluating`. Threads: any; a block belongs to the thread that entered it.
+
+    Device time is taken by events, and the device waited for once, when figures are read. The cache of its allocator
+    is cleared at most once, as the outermost block of the thread ends, never per batch: the memory is then free for
+    other processes, and what is allocated next costs calls to the driver again.
+
+    Args:
+        models: torch modules and any other callables, which need no torch.
+        gradients: what is recorded: False nothing, True all, `inference` is torch's inference mode, faster by a little.
+            Buffers it makes into inference tensors are told, with a warning, as the block ends: training on would fail.
+        cache: when the cache is cleared: `on_exit`, `on_oom` if memory ran out in the block, `threshold` if that much
+            is kept unused, `never`. Before, the locals of a traceback's frames are dropped and garbage is collected.
+        threshold_bytes: for `threshold`.
+        warmup: so many batches, the first, are kept apart.
+        device: where the time is taken; by default each accelerator that has tensors of the models.
+        clock: the host's time, in nanoseconds.
+
+    Raises: ConfigError: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        *models: Any,
+        gradients: GradientMode = False,
+        cache: CachePolicy = "on_exit",
+        threshold_bytes: int = THRESHOLD_BYTES,
+        warmup: int = 1,
+        device: Device | None = None,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        for model in models:
+            if not callable(model):
+                raise ConfigError(f"expected models, which can be called, got a {type(model).__name__}")
+        if warmup < 0:
+            raise ConfigError(f"expected a warm-up of 0 batches or more, got {warmup}")
+        self._models = models
+        self._gradients = Gradients(gradients)
+        self._caching = Caching(cache, threshold_bytes)
+        self._device = device
+        self._timing = Timing(clock)
+        self._totals = Totals(warmup)
+        self._open: dict[int, list[Block]] = {}  # by thread, each read and written in its own
+
+    def __enter__(self) -> Self:
+        return self.enter_at(find_site(sys._getframe(1)))
+
+    def enter_at(self, site: Site | None) -> Self:
+        """Enter it for a block that stands at `site`; None for one that cannot suspend.
+
+        Raises:
+            ResourceError: the block suspends.
+        """
+        check_suspension(site, "an inference profiler")
+        block = Block(self._caching, self._totals, self._timing)
+        block.enter(self._models, self._gradients.copy(), self._device)
+        self._open.setdefault(threading.get_ident(), []).append(block)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        thread = threading.get_ident()
+        blocks = self._open.get(thread)
+        if not blocks:
+            raise ResourceError("the block was left in another thread than it was entered in, or twice")
+        block = blocks.pop()
+        if not blocks:
+            del self._open[thread]
+        raise_failures(error, block.leave(error), "what an inference profiler changed could not be put back")
+
+    def __call__(self, fn: F) -> F:
+        """`fn`, each of its calls in a block."""
+        check_decorated(fn, "an inference profiler")
+
+        @wraps(fn)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return fn(*args, **kwargs)
+
+        return run  # type: ignore[return-value]  # it has the signature that `wraps` says
+
+    @contextmanager
+    def batch(self, items: int = 1) -> Iterator[None]:
+        """Measure what happens within as one batch of so many items. A batch that raises counts.
+
+        Raises:
+            ResourceError: no block of this profiler is open in this thread, so that nothing would be measured.
+        """
+        blocks = self._open.get(threading.get_ident())
+        if not blocks:
+            raise ResourceError(
+                "a batch is measured within a block of its profiler, and none is open in this thread",
+                hint="with tm.InferenceProfiler(model) as prof: … with prof.batch(n): …",
+            )
+        with blocks[-1].batch(items):
+            yield
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of all blocks: of each the longer of host and device; of one that is open the host's so far."""
+        self._timing.read_out()
+        blocks = self._open.get(threading.get_ident(), ())
+        return self._totals.blocks.elapsed_s + (blocks[0].elapsed_s if blocks else 0.0)
+
+    @property
+    def host_s(self) -> float:
+        """Seconds of all blocks that have ended, on the host: without waiting for a device."""
+        self._timing.read_out()
+        return self._totals.blocks.host.total_s
+
+    @property
+    def device_s(self) -> float:
+        """Seconds of all blocks that have ended, on the device: from what was queued first to what was queued last."""
+        self._timing.read_out()
+        return self._totals.blocks.device.total_s
+
+    def report(self) -> ProfileReport:
+        """What all blocks came to; printing it shows it in lines. Waits for the device."""
+        self._timing.read_out()
+        return self._totals.report()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return self.report().to_dict()
+
+    def plot(self, path: str | PathLike[str] | None = None) -> Any:
+        """A matplotlib figure of how long the batches took; saved to `path` where one is given.
+
+        Raises:
+            ResourceError: matplotlib is not installed.
+        """
+        from tidemill.resources.profiling.plot import draw_batches
+
+        self._timing.read_out()
+        return draw_batches(self._totals, path)
