@@ -49,7 +49,7 @@ class Block:
             self._undo.append(lambda error: modes.leave())
             self._devices = find_devices(modes.modules) if device is None else (device,)
             self._totals.note_models(len(modes.modules), modes.changed)
-            if "torch" in sys.modules:
+            if sys.modules.get("torch") is not None:
                 self._enter_gradients(gradients, modes.modules)
             self._begin_counting()
         except BaseException as error:
@@ -114,7 +114,7 @@ class Block:
             warnings.warn(
                 f"inference mode made tensors that the model keeps, which no later backward may use: "
                 f'{", ".join(names)}; fill them before the block, or leave out gradients="inference"',
-                stacklevel=6,
+                stacklevel=5,
             )
 
     def _end_caching(self, error: BaseException | None) -> None:

@@ -88,8 +88,9 @@ def seeded(seed: int) -> Seeded:
 def _list_generators() -> list[Generator]:
     """Those of the packages that are loaded and the accelerators that are initialised."""
     found: list[Any] = [random]
-    if "numpy" in sys.modules:
-        found.append(sys.modules["numpy"].random)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        found.append(numpy.random)
     torch = sys.modules.get("torch")
     if torch is not None:
         found.append(torch.default_generator)

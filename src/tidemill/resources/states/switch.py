@@ -97,8 +97,9 @@ class Switch:
             group = [each for each, due_there in changed if due_there is was]
             try:
                 self._write(group, was)
-            except BaseException:  # noqa: BLE001 - each is written by itself then, and what fails is told
-                failures.extend(failure for each in group for failure in self._write_one(each, was))
+            except BaseException as failure:  # noqa: BLE001 - each is written by itself then, and what fails is told
+                failures += [] if isinstance(failure, Exception) else [failure]  # a signal's does not come again
+                failures += [again for each in group for again in self._write_one(each, was)]
         return failures
 
     def _write_one(self, each: Any, state: Any) -> list[BaseException]:
