@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import random
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
@@ -170,3 +173,125 @@ def test_every_resource_is_released_exactly_once(failing: list[bool], raises: bo
     assert log.events == [f"open {name}" for name in names] + [f"close {name}" for name in reversed(names)]
     expected: Any = LookupError if raises else {0: type(None), 1: OSError}.get(sum(failing), BaseExceptionGroup)
     assert isinstance(outcome, expected)
+
+
+def test_what_a_scope_is_made_of_is_entered_with_it_in_order() -> None:
+    log = Log()
+    with tm.Scope(log.sync("a"), log.sync("b")):
+        log.events.append("body")
+    assert log.events == ["open a", "open b", "body", "close b", "close a"]
+
+
+async def test_what_an_async_scope_is_made_of_is_entered_with_it() -> None:
+    log = Log()
+    async with tm.Scope(log.sync("a")) as scope:
+        await scope.enter_async(log.asynchronous("b"))
+    assert log.events == ["open a", "open b", "close b", "close a"]
+
+
+class Broken(nullcontext[None]):
+    """A resource that does not open."""
+
+    def __enter__(self) -> None:
+        raise OSError("does not open")
+
+
+def test_a_failure_half_way_in_releases_what_was_entered() -> None:
+    log = Log()
+    with pytest.raises(OSError, match="does not open"), tm.Scope(log.sync("a"), Broken(), log.sync("c")):
+        raise AssertionError("not reached")
+    assert log.events == ["open a", "close a"]
+
+
+async def test_a_failure_half_way_into_an_async_scope_releases_what_was_entered() -> None:
+    log = Log()
+    with pytest.raises(OSError, match="does not open"):
+        async with tm.Scope(log.sync("a"), Broken()):
+            raise AssertionError("not reached")
+    assert log.events == ["open a", "close a"]
+
+
+def test_failed_releases_are_kept_beside_the_block_s_own_error() -> None:
+    log = Log()
+    with pytest.raises(ValueError, match="mine"), tm.Scope() as scope:
+        scope.enter(log.sync("a", fails=True))
+        scope.enter(log.sync("b", fails=True))
+        raise ValueError("mine")
+    assert [str(failure) for failure in scope.failures] == ["b will not close", "a will not close"]
+
+
+def test_the_report_says_what_is_held_and_where_it_was_opened() -> None:
+    log = Log()
+    with tm.Scope() as scope:
+        scope.enter(log.sync("a"), name="connection")
+        scope.defer(lambda: None, "note")
+        report = scope.report()
+    assert [each.name for each in report.held] == ["connection", "note"]
+    assert all(each.held_s >= 0 for each in report.held)
+    assert f"opened at {__file__}:" in str(report)
+    assert report.to_dict()["held"][0]["name"] == "connection"
+    assert str(scope.report()) == "not entered"
+
+
+def test_a_scope_that_was_left_open_warns_with_its_place() -> None:
+    log = Log()
+    with pytest.warns(ResourceWarning, match=rf"a scope opened at {__file__}:\d+ was never left, and holds database"):
+        _leave_open(log)
+
+
+def _leave_open(log: Log) -> None:
+    scope = tm.Scope().__enter__()
+    scope.enter(nullcontext(), name="database")
+    del scope
+    gc.collect()
+
+
+def test_threads_enter_resources_that_are_released_where_the_block_ends() -> None:
+    log = Log()
+    with tm.Scope() as scope:
+        threads = [threading.Thread(target=lambda i=i: scope.enter(log.sync(str(i)))) for i in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    opened = [event.removeprefix("open ") for event in log.events[:8]]
+    assert sorted(opened) == sorted("01234567")
+    assert sorted(log.events[8:]) == [f"close {i}" for i in range(8)]
+
+
+def test_a_resource_entered_while_the_scope_ends_is_released_at_once() -> None:
+    """Nobody would release it: the thread is told, and what it had opened is closed."""
+    log = Log()
+    scope = tm.Scope().__enter__()
+
+    @contextmanager
+    def late() -> Iterator[None]:
+        scope.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            log.events.append("close late")
+
+    with pytest.raises(tm.ResourceError, match="the scope ended while another thread entered late"):
+        scope.enter(late(), name="late")
+    assert log.events == ["close late"]
+
+
+def test_a_block_of_state_is_refused_where_the_scope_s_own_body_suspends() -> None:
+    def generate() -> Iterator[int]:
+        with tm.Scope() as scope:
+            scope.enter(tm.gradients(False))
+            yield 1
+
+    with pytest.raises(tm.ResourceError, match="gradient mode is held by `generate`, which yields within the block"):
+        next(generate())
+
+
+def test_a_block_of_state_is_taken_where_the_scope_s_own_body_does_not_suspend() -> None:
+    def generate() -> Iterator[int]:
+        with tm.Scope() as scope:
+            scope.enter(tm.seeded(1))
+            number = random.random()
+        yield round(number * 1e6)
+
+    assert list(generate()) == list(generate())

@@ -98,14 +98,22 @@ class Scope:
             value = resource.enter_at(self._site)
         else:
             value = resource.__enter__()
-        self._push(name or type(resource).__qualname__, resource.__exit__)
+        try:
+            self._push(name or type(resource).__qualname__, resource.__exit__)
+        except ResourceError as error:
+            resource.__exit__(type(error), error, error.__traceback__)
+            raise
         return value
 
     async def enter_async(self, resource: AbstractAsyncContextManager[T], *, name: str = "") -> T:
         """What entering the async `resource` gives; it is released with the scope, which must be an `async with`."""
         self._check_async()
         value = await resource.__aenter__()
-        self._push(name or type(resource).__qualname__, resource.__aexit__, is_async=True)
+        try:
+            self._push(name or type(resource).__qualname__, resource.__aexit__, is_async=True)
+        except ResourceError as error:
+            await resource.__aexit__(type(error), error, error.__traceback__)
+            raise
         return value
 
     def defer(self, release: Callable[[], object], name: str = "") -> None:
