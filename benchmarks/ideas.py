@@ -24,6 +24,7 @@ from children import raise_file_limit
 from idea_calls import show_calls, show_many_calls
 from idea_configs import show_config
 from idea_gather import show_gather
+from idea_models import show_model
 from idea_payloads import show_consumed, show_kept, show_landed, show_own, show_rows
 from idea_pipelines import show_pipeline
 from idea_quota import show_quota
@@ -40,6 +41,7 @@ ROWS: Mapping[str, Demonstration] = {
     "payloads-landed": show_landed,
     "resume": show_resume,
     "scope": show_scope,
+    "model": show_model,
     "calls": show_calls,
     "many-calls": show_many_calls,
     "gather": show_gather,

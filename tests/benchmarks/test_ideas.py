@@ -85,6 +85,13 @@ def test_only_a_scope_releases_everything_and_keeps_the_blocks_error(table: Tabl
     assert row["tidemill"] == {"released": 3, "error_kept": 1}
 
 
+def test_only_a_profiler_leaves_a_model_as_it_was_after_an_exception(table: Table) -> None:
+    row = table["model"]
+    assert row["naive"] == {"modules": 7, "wrong": 6, "records_gradients": 0}
+    assert row["usual"] == {"modules": 7, "wrong": 1, "records_gradients": 1}
+    assert row["tidemill"] == {"modules": 7, "wrong": 0, "records_gradients": 1}
+
+
 def test_every_mistake_in_a_config_is_named_with_its_place(table: Table) -> None:
     row = table["config"]
     assert row["naive"]["errors"] == 0
