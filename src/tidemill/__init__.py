@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tidemill.models.model import Model as Model
     from tidemill.models.model import model as model
     from tidemill.pipeline import Pipeline as Pipeline
+    from tidemill.resources.latency import latency as latency
     from tidemill.resources.scope import Scope as Scope
     from tidemill.stream.dataset import Dataset as Dataset
     from tidemill.stream.opening import dataset as dataset
@@ -66,6 +67,7 @@ _HOMES = {
     "job": "Job load_job",
     "models.model": "Model model",
     "pipeline": "Pipeline",
+    "resources.latency": "latency",
     "resources.scope": "Scope",
     "stream.dataset": "Dataset",
     "stream.opening": "dataset from_hf from_iterable mix read replay",
