@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tidemill.models.model import Model as Model
     from tidemill.models.model import model as model
     from tidemill.pipeline import Pipeline as Pipeline
+    from tidemill.resources.latency import latency as latency
     from tidemill.resources.profiling.profiler import InferenceProfiler as InferenceProfiler
     from tidemill.resources.scope import Scope as Scope
     from tidemill.resources.states.freezing import frozen as frozen
@@ -71,6 +72,7 @@ _HOMES = {
     "job": "Job load_job",
     "models.model": "Model model",
     "pipeline": "Pipeline",
+    "resources.latency": "latency",
     "resources.profiling.profiler": "InferenceProfiler",
     "resources.scope": "Scope",
     "resources.states.freezing": "frozen",

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+import tidemill as tm
 from tidemill.config.types.fingerprints import fingerprint_function, fingerprint_schema
 from tidemill.errors import ConfigError
 
@@ -75,6 +76,26 @@ MAKE = "def make(n):\n    return lambda r: r > n\nfn = "
 )  # fmt: skip
 def test_a_function_changes_with_its_own_source_and_values(before: str, after: str, same: bool) -> None:
     assert (fingerprint_function(define(before)) == fingerprint_function(define(after))) is same
+
+
+def test_what_is_timed_counts_as_itself() -> None:
+    """A function that another decorator is around does not."""
+
+    def fn(record: Any) -> Any:
+        return record
+
+    def twice(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @functools.wraps(fn)
+        def call(record: Any) -> Any:
+            return fn(fn(record))
+
+        return call
+
+    timed = tm.latency("retrieve")
+    assert fingerprint_function(timed(fn)) == fingerprint_function(tm.latency("other")(timed(fn)))
+    assert fingerprint_function(timed(fn)) == fingerprint_function(fn)
+    assert fingerprint_function(twice(timed(fn))) == fingerprint_function(timed(twice(fn)))
+    assert fingerprint_function(twice(timed(fn))) != fingerprint_function(fn)
 
 
 FOLLOWED = """

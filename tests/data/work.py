@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tidemill as tm
+
 
 def double(n: int) -> int:
     return 2 * n
@@ -20,6 +22,14 @@ def double_or_fail(n: int) -> int:
     if n % 7 == 3:
         raise ValueError(f"{n} is a seventh")
     return 2 * n
+
+
+def check_timed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record, out of latency blocks that fail for the id 3."""
+    with tm.latency("outer"), tm.latency("inner"):
+        if record["id"] == 3:
+            raise ValueError("three")
+        return record
 
 
 async def double_later(n: int) -> int:

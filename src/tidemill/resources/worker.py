@@ -8,6 +8,7 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from tidemill.errors import WorkerError
@@ -27,6 +28,15 @@ def count_at_work(loop: asyncio.AbstractEventLoop) -> int:
     return _at_work.get(loop, 0)
 
 
+def make_thread(name: str, target: Callable[..., object], *args: Any) -> threading.Thread:
+    """A daemon thread of Tidemill's own, not started, that runs `target(*args)` with its maker's context variables.
+
+    So what belongs to a run or a task, as where its latency blocks are counted, is the same in the threads it makes.
+    """
+    call = copy_context().run
+    return threading.Thread(target=call, args=(target, *args), name=f"{THREAD_PREFIX}{name}", daemon=True)
+
+
 def join_thread(thread: threading.Thread) -> None:
     """Wait for the end of `thread`, where it can be waited for."""
     with contextlib.suppress(RuntimeError):  # it is this one, since the collector closes things in any; or an interrupt
@@ -34,7 +44,7 @@ def join_thread(thread: threading.Thread) -> None:
 
 
 class WorkerThread:
-    """A thread for one kind of blocking work: reading, sealing, the ledger.
+    """A thread for one kind of blocking work: reading, sealing, the ledger; with its maker's context variables.
 
     A daemon thread, so that a source that blocks for ever cannot hold the process; whoever must wait for the
     work closes with `wait`. `run` may be awaited by several tasks of one loop; the functions run one after another.
@@ -43,7 +53,7 @@ class WorkerThread:
     def __init__(self, name: str) -> None:
         self._tasks: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._last: Callable[[], object] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"{THREAD_PREFIX}{name}", daemon=True)
+        self._thread = make_thread(name, self._run)
         self._thread.start()
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:

@@ -16,6 +16,7 @@ from tidemill.jobs.running.comparison import compare_estimate
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.status import describe_outage
 from tidemill.jobs.running.tuning import show_values
+from tidemill.resources.timings import render_timings
 from tidemill.view.calls import iter_call_lines, iter_limit_lines
 
 _ENDINGS = {
@@ -37,7 +38,7 @@ def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, 
     if report.before:
         _say(console, f"went on after {report.before:,} records that were done before")
     console.print(_step_table(report.steps))
-    for line in _summary_lines(report):
+    for line in (*_summary_lines(report), *render_timings(report.latency)):
         _say(console, line)
     for count, reason in reasons:
         _say(console, f"{count:,} quarantined: {reason}")
@@ -91,7 +92,8 @@ def print_status(console: Console, status: Mapping[str, Any]) -> None:
     _say(console, f"{status['records_per_s']:,} records/s, {status['in_flight']:,} in flight")
     for outage in status.get("outages", ()):
         _say(console, f"waiting for {outage['endpoint']}: {describe_outage(outage)}", "yellow")
-    for line in (*iter_call_lines(status["details"]), *iter_limit_lines(status["limits"])):
+    lines = (*iter_call_lines(status["details"]), *iter_limit_lines(status["limits"]))
+    for line in (*lines, *render_timings(status.get("latency", {}))):
         _say(console, line)
     if status.get("reason"):
         _say(console, status["reason"], "yellow")

@@ -22,6 +22,9 @@ from tidemill.errors import ConfigError
 
 VERSION_ATTRIBUTE = "__tidemill_version__"
 
+TIMED_MODULE = "tidemill.resources.timed"
+"""Whose wrappers around functions make no difference to what they give."""
+
 MAX_DEPTH = 40
 """How deep held values are described; deeper ones count by their type."""
 
@@ -49,6 +52,8 @@ def fingerprint_function(function: Any) -> str:
 
     It does not cover functions of other modules, what is reached through an attribute or a call (`helpers.clean`,
     `self.model`), or files and services: where such a thing changes the result, set `__tidemill_version__`.
+
+    A function decorated with `tm.latency` counts as itself.
 
     `function.__tidemill_version__`, where there is one, replaces all but the name. A function written in C counts by
     its name and its module's version.
@@ -96,6 +101,8 @@ class _Description:
         self.depth = 0
 
     def of_function(self, function: Any) -> Any:
+        while _is_timed(function):
+            function = function.__wrapped__
         if not self._enter(function):
             return ["again", self.met[id(function)][0]]
         name = getattr(function, "__qualname__", "")
@@ -203,6 +210,11 @@ class _Description:
             return False
         self.met[id(value)] = (len(self.met), value)
         return True
+
+
+def _is_timed(function: Any) -> bool:
+    """Whether it is a wrapper of `tm.latency`; one around it has its attributes, and is none."""
+    return isinstance(function, FunctionType) and function.__globals__.get("__name__") == TIMED_MODULE
 
 
 def _name_of(kind: type) -> str:

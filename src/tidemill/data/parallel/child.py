@@ -1,7 +1,7 @@
 """What a worker process does: call one function for each record it is sent. Imports little, since each worker pays it.
 
-Every answer is a pickle of `(True, value)` or of `(False, error, text, traceback)`, where `error` is a pickle of its
-own, None where it has none, and `text` and `traceback` say what it was.
+Every answer is a pickle of `(timed, True, value)` or of `(timed, False, error, text, traceback)`: `timed` is what its
+latency blocks came to, `error` a pickle of its own, None where it has none, and `text` and `traceback` say what it was.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 
 from tidemill.data.managers import WorkerFunction, is_manager
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
+from tidemill.resources.latency import collecting
+from tidemill.resources.timings import Taken, Timings
 
 Answer = tuple[Any, ...]
 
@@ -27,11 +29,14 @@ LEAVE_S = 5.0
 """Seconds that a function may take to be left when the parent has died."""
 
 
-def serve(connection: Connection, function: bytes, step: str) -> None:
+def serve(connection: Connection, function: bytes, step: str, is_timed: bool) -> None:
     """Answer each record with what the pickled `function` makes of it, until the other end closes or dies.
 
     A function that is a context manager is entered in front of the first record and left on the way out, also when
     the process is told to end.
+
+    Args:
+        is_timed: whether latency blocks are on.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group, and the consumer decides
     must_leave = threading.Event()
@@ -42,9 +47,11 @@ def serve(connection: Connection, function: bytes, step: str) -> None:
         signal.signal(signal.SIGTERM, _end)
         must_leave.set()
     try:
-        with contextlib.suppress(EOFError, OSError):
+        with collecting(Timings(), is_on=is_timed) as timings, contextlib.suppress(EOFError, OSError):
             while True:
-                connection.send_bytes(_answer(own, connection.recv_bytes()))
+                answer = _answer(own, connection.recv_bytes())
+                connection.send_bytes(_pickle(answer, timings.take()))
+                del answer
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it is on its way out
         own.close()
@@ -81,19 +88,22 @@ def _load(function: bytes) -> Callable[[Any], Any]:
     return fn
 
 
-def _answer(own: WorkerFunction, message: bytes) -> bytes:
+def _answer(own: WorkerFunction, message: bytes) -> Answer:
     try:
         mode, record = _open(message)
-        value = call_in_mode(mode, own.open(), record)
+        return True, call_in_mode(mode, own.open(), record)
     except _Ending:
         raise
     except BaseException as error:  # noqa: BLE001 - the record's failure, raised where it is consumed
-        return pickle.dumps(_describe(error))
+        return _describe(error)
+
+
+def _pickle(answer: Answer, timed: list[Taken]) -> bytes:
     try:
-        return pickle.dumps((True, value), pickle.HIGHEST_PROTOCOL)
+        return pickle.dumps((timed, *answer), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001 - pickling calls what the value's class says
-        text = f"the result, a {type(value).__name__}, cannot be pickled: {error}"
-        return pickle.dumps((False, None, text, _format(error)))
+        text = f"the result, a {type(answer[1]).__name__}, cannot be pickled: {error}"
+        return pickle.dumps((timed, False, None, text, _format(error)))
 
 
 def _open(message: bytes) -> tuple[GradientMode | None, Any]:

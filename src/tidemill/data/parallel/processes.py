@@ -15,6 +15,8 @@ from tidemill.data.parallel.child import serve
 from tidemill.data.parallel.flight import WAKE_S, Flight
 from tidemill.data.steps import RecordFunction
 from tidemill.errors import ConfigError, WorkerError
+from tidemill.resources.latency import find_timing, latency
+from tidemill.resources.timings import put_timings
 
 MAX_DEATHS = 2
 """Workers that may die of a record before it fails: one may have been killed for what another program did."""
@@ -151,7 +153,7 @@ class _Worker:
         self.connection: Connection
         self.connection, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
-            target=serve, args=(theirs, function, step), name=f"tidemill-{step}", daemon=True
+            target=serve, args=(theirs, function, step, latency.is_on), name=f"tidemill-{step}", daemon=True
         )
         self.flight: Flight | None = None
         try:
@@ -196,10 +198,12 @@ def pickle_function(fn: RecordFunction, step: str) -> bytes:
 
 def _take_answer(flight: Flight, answer: bytes) -> None:
     try:
-        is_value, *rest = pickle.loads(answer)  # noqa: S301 - made by our own worker
+        timed, is_value, *rest = pickle.loads(answer)  # noqa: S301 - made by our own worker
     except Exception as error:  # noqa: BLE001 - unpickling calls what the value's class says
         flight.error = _unsendable("the result", error)
         return
+    if timed and (timing := find_timing(flight.context)) is not None:
+        put_timings(timed, timing)
     if is_value:
         (flight.value,) = rest
         return

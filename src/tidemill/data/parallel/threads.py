@@ -11,7 +11,7 @@ from tidemill.data.managers import WorkerFunction
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
 from tidemill.data.steps import RecordFunction
-from tidemill.resources.worker import THREAD_PREFIX, join_thread
+from tidemill.resources.worker import join_thread, make_thread
 
 _Flights = queue.SimpleQueue["Flight | None"]
 
@@ -59,8 +59,7 @@ class ThreadWorkers:
     def _add_thread(self) -> None:
         function = WorkerFunction(self._fn, self._step)
         arguments = (function, self._flights, self._finished, self._failures)
-        name = f"{THREAD_PREFIX}{self._step}-{len(self._threads)}"
-        thread = threading.Thread(target=_serve, args=arguments, name=name, daemon=True)
+        thread = make_thread(f"{self._step}-{len(self._threads)}", _serve, *arguments)
         self._threads.append(thread)  # first: an interrupt can break off the waiting for its start, which goes on
         try:
             thread.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from contextvars import copy_context
 from typing import Any, cast
 
 from tidemill.data.origin import Origin
@@ -18,7 +17,7 @@ from tidemill.data.stages.progress import explain_again, iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State
-from tidemill.resources.worker import THREAD_PREFIX, join_thread
+from tidemill.resources.worker import join_thread, make_thread
 
 _RECORD, _ERROR, _PLACE, _END = range(4)
 
@@ -125,10 +124,7 @@ class _Ahead:
         for _ in range(self._count):
             self._permits.put(None)
         self._reading = reading = _Reading(self._upstream, self._step, self.given, self._permits, self._read)
-        call = copy_context().run
-        arguments = (call_in_mode, find_gradient_mode(), reading.run, None)
-        name = f"{THREAD_PREFIX}{self._step}"
-        self._thread = threading.Thread(target=call, args=arguments, name=name, daemon=True)
+        self._thread = make_thread(self._step, call_in_mode, find_gradient_mode(), reading.run, None)
         try:
             self._thread.start()
         except RuntimeError:

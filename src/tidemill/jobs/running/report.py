@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -39,6 +39,8 @@ class Report:
         peak_rss_bytes: the most memory this process has held.
         estimate: what the calls were estimated to come to before the run began, as `Estimate.to_dict` has it; None
             where that was not asked for.
+        latency: what the latency blocks of this sitting came to, by their path `outer/inner`: count, how many failed,
+            total, percentiles and maximum in seconds.
     """
 
     run_id: str
@@ -58,6 +60,7 @@ class Report:
     peak_rss_bytes: int
     tuned: Sequence[Mapping[str, Any]] = ()
     estimate: Mapping[str, Any] | None = None
+    latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"

@@ -44,8 +44,10 @@ from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.models.model import Model, describe_prices
 from tidemill.models.steps.calling import CallNode
+from tidemill.resources.latency import collecting
 from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.scope import Scope
+from tidemill.resources.timings import Timings
 from tidemill.resources.worker import WorkerThread
 
 logger = logging.getLogger(__name__)
@@ -60,11 +62,14 @@ READER_CLOSE_S = 1.0
 class Sitting:
     """Everything one `run` holds open, wired together."""
 
-    def __init__(self, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings) -> None:
+    def __init__(
+        self, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings, timings: Timings
+    ) -> None:
         self.job = job
         self.request = request
         self.run = run
         self.surroundings = surroundings
+        self.timings = timings
         self.sealed_before = run.sealed.get(SOURCE_PASS, 0)
         self.meter = Meter.from_dict(saved) if (saved := run.ledger.load_meta("meter")) else Meter()
         self.estimate = run.ledger.load_meta("estimate") or request.estimate
@@ -88,7 +93,9 @@ class Sitting:
         cls, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings, scope: Scope
     ) -> Sitting:
         """The sitting, models opened, nothing read or called yet."""
-        sitting = cls(job, request, run, surroundings)
+        # First: threads and tasks are made with this task's context variables.
+        timings = scope.enter(collecting(Timings(), is_on=job.run.latency))
+        sitting = cls(job, request, run, surroundings, timings)
         scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
         scope.defer(sitting.ledger_thread.close, "ledger thread")
         source_half, record_half = job.halves
@@ -333,6 +340,7 @@ class Sitting:
             limits=show_limits(self.engine.lanes),
             tuned=list(dict.fromkeys(entry["model"] for entry in self._tuned)),
             outages=[outage._asdict() for outage in self.engine.find_outages()] if state == RUNNING else (),
+            latency=self.timings.to_dict(),
         )
 
     def _estimate_total(self) -> int | None:
@@ -370,4 +378,5 @@ class Sitting:
             tuned=self._tuned,
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
+            latency=self.timings.to_dict(),
         )

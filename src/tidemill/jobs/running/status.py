@@ -34,6 +34,7 @@ class Status:
         details: all that is counted of the calls, as a report has it.
         limits: those of each model, or step that calls without one, that can be changed while it runs, as in force.
         tuned: those of them whose limits were changed since this sitting began.
+        latency: what the latency blocks of this sitting came to so far, as a report has it.
         outages: of each endpoint that is out of order, what it keeps calls waiting for: `endpoint`, `error` and
             `gives_up_s`, the seconds until the run ends for it.
     """
@@ -56,6 +57,7 @@ class Status:
     limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: Sequence[str] = ()
     outages: Sequence[Mapping[str, Any]] = ()
+    latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     pid: int = field(default_factory=os.getpid)
     written_at: float = field(default_factory=time.time)
 

@@ -73,10 +73,12 @@ class RunOptions(Config):
     Attributes:
         dir: the run folder; by default `.run` in the output folder.
         grace_s: seconds that calls in flight are given after the first Ctrl-C.
+        latency: whether the latency blocks of the steps' functions are timed.
     """
 
     dir: str | None = None
     grace_s: float = Field(default=10.0, ge=0)
+    latency: bool = True
 
     _check_dir = field_validator("dir")(check_local)
 
