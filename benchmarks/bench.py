@@ -12,12 +12,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",))
+FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",), ("scopes.py",))
 QUICK = (
     ("calls.py", "--quick"),
     ("memory.py", "--scale", "0.02"),
     ("streams.py", "--quick"),
     ("config_load.py", "--rounds", "1"),
+    ("scopes.py", "--quick"),
 )
 
 

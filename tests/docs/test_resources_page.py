@@ -9,6 +9,8 @@ import pytest
 from docpages import ROOT, Page, list_said, load_module
 from test_streams_page import list_anchors
 
+import tidemill as tm
+
 PAGE = Page.load("docs/resources.md")
 
 
@@ -19,10 +21,12 @@ def test_the_page_runs_and_prints_what_it_says(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "resources_page.py"
     path.write_text("\n".join(PAGE.blocks("python")))
+    tm.latency.reset()
     with load_module(path):
         printed = capsys.readouterr().out.splitlines()
         printed.remove("released")
         assert printed == list_said(path.read_text())
+    tm.latency.reset()
 
 
 def test_every_link_leads_somewhere() -> None:
