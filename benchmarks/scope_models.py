@@ -23,7 +23,7 @@ def make_model(layers: int) -> Any:
 
 
 def measure_models(setting: Setting) -> list[str]:
-    """Blocks around nothing, over a model that trains and one that is in evaluation mode; gives what was not put back."""
+    """Blocks around nothing, over a model that trains and one that does not; gives what was not put back."""
     import torch
 
     training, evaluating, single = make_model(LAYERS), make_model(LAYERS).eval(), torch.nn.Linear(2, 2).eval()

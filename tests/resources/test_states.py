@@ -89,6 +89,26 @@ class TestEvaluating:
             pass
         assert guarded.sets == []
 
+    @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+    def test_modules_of_any_kind_are_found(self) -> None:
+        """Scripted ones keep their children elsewhere; some have no hash, are equal to others, or stand at no place."""
+
+        class Equal(nn.Dropout):
+            def __eq__(self, other: object) -> bool:
+                return isinstance(other, Equal)
+
+            __hash__ = None  # type: ignore[assignment]
+
+        scripted = torch.jit.script(nn.Sequential(nn.Linear(1, 1), nn.Dropout()))
+        equal = Equal(), Equal()
+        parent = nn.Identity()
+        parent.register_module("none", None)
+        parent.register_module("a", equal[0])
+        parent.register_module("b", equal[1])
+        with tm.evaluating(scripted, parent):
+            assert not any([*flags(scripted), equal[0].training, equal[1].training])
+        assert all([*flags(scripted), equal[0].training, equal[1].training])
+
     def test_modules_added_within_are_left_alone_and_removed_ones_put_back(self) -> None:
         model = nn.Sequential(nn.Linear(1, 1), nn.Dropout())
         removed = model[1]

@@ -25,24 +25,35 @@ def list_modules(models: Iterable[Any]) -> list[Any]:
     roots = [root for model in models for root in _iter_roots(model, torch.nn.Module)]
     try:
         return _walk(roots)
-    except (AttributeError, TypeError):  # a kind of module whose children stand in no dictionary, as a scripted one's
-        return _keep_first(module for root in roots for module in root.modules())
+    except TypeError:  # a module that has no hash, or whose children stand in no dictionary, as a scripted one's
+        return _walk_singly(roots)
 
 
 def _walk(roots: list[Any]) -> list[Any]:
     """The modules level by level, in C's loops: a method call for each would take five times as long."""
     found = level = _keep_first(roots)
-    seen = set(map(id, found))
+    seen = set(found)
     while level:
         level = list(chain.from_iterable(map(dict.values, filter(None, map(_read_children, level)))))
         known = len(seen)
-        seen.update(map(id, level))
-        if len(seen) - known != len(level) or id(None) in seen:  # shared modules, or places of none
+        seen.update(level)
+        if len(seen) - known != len(level) or None in seen:  # shared modules, ones that are equal, places of none
             before = set(map(id, found))
             level = _keep_first(each for each in level if each is not None and id(each) not in before)
-            seen.discard(id(None))
+            seen.discard(None)
         found = found + level
     return found
+
+
+def _walk_singly(roots: list[Any]) -> list[Any]:
+    found: dict[int, Any] = {}
+    waiting = roots[::-1]
+    while waiting:
+        module = waiting.pop()
+        if module is not None and id(module) not in found:
+            found[id(module)] = module
+            waiting.extend(module._modules.values())
+    return list(found.values())
 
 
 def _keep_first(modules: Iterable[Any]) -> list[Any]:

@@ -6,17 +6,25 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from tidemill.errors import ConfigError
 from tidemill.resources.states.state import StateScope
 from tidemill.resources.states.switch import Held, Switch
 
 
-class Seed(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Seed:
     """A state that follows from a number."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saved:
+    """A state as its generator has it: equal to no other, since arrays are not compared."""
+
+    state: Any
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,16 +36,16 @@ class Generator:
     seed: Callable[[int], object]
 
 
-def _read_states(generators: Iterable[Generator]) -> list[Any]:
-    return [each.read() for each in generators]
+def _read_states(generators: Iterable[Generator]) -> list[Saved]:
+    return [Saved(each.read()) for each in generators]
 
 
-def _write_state(generators: Sequence[Generator], state: Any) -> None:
+def _write_state(generators: Sequence[Generator], state: Seed | Saved) -> None:
     for each in generators:
         if isinstance(state, Seed):
             each.seed(state.number)
         else:
-            each.write(state)
+            each.write(state.state)
 
 
 GENERATORS = Switch(_read_states, _write_state)

@@ -46,7 +46,7 @@ class Switch:
     the last to end puts back what the first one saw, and nested ones each what they saw themselves.
 
     Args:
-        read: the state of each of some objects, in order.
+        read: the state of each of some objects, in order; states that are equal are the same.
         write: gives objects a state; it may be called for one again.
     """
 
@@ -68,9 +68,9 @@ class Switch:
             held = Held(objects, list(self._read(objects)))
             self._open.append(held)
             try:
-                wrong = list(compress(objects, map(is_not, held.before, repeat(value))))
-                held.changed = len(wrong)
-                if wrong:
+                if held.before.count(value) < len(objects):
+                    wrong = list(compress(objects, map(is_not, held.before, repeat(value))))
+                    held.changed = len(wrong)
                     self._write(wrong, value)
             except BaseException as error:
                 for failure in self.release(held):
@@ -92,9 +92,7 @@ class Switch:
 
     def _put_back(self, objects: list[Any], due: list[Any]) -> list[BaseException]:
         failures: list[BaseException] = []
-        changed = self._find_changed(objects, due)
-        for was in {id(was): was for _, was in changed}.values():
-            group = [each for each, due_there in changed if due_there is was]
+        for was, group in self._find_changed(objects, due):
             try:
                 self._write(group, was)
             except BaseException as failure:  # noqa: BLE001 - each is written by itself then, and what fails is told
@@ -115,12 +113,17 @@ class Switch:
                     return failures
         return failures
 
-    def _find_changed(self, objects: list[Any], due: list[Any]) -> list[tuple[Any, Any]]:
-        """The objects whose state is not what is due, each with that."""
+    def _find_changed(self, objects: list[Any], due: list[Any]) -> list[tuple[Any, list[Any]]]:
+        """The objects whose state is not what is due, by that."""
         try:
             now = list(self._read(objects))
         except Exception:  # noqa: BLE001 - one cannot be read: all are written, and what fails then is told
-            return list(zip(objects, due, strict=True))
-        if all(map(is_, now, due)):
+            return [(was, [each]) for each, was in zip(objects, due, strict=True)]
+        if now == due:
             return []
-        return list(compress(zip(objects, due, strict=True), map(is_not, now, due)))
+        wrong = list(compress(objects, map(is_not, now, due)))
+        states = list(compress(due, map(is_not, now, due)))
+        if states.count(states[0]) == len(states):
+            return [(states[0], wrong)]
+        distinct = {id(was): was for was in states}.values()
+        return [(was, list(compress(wrong, map(is_, states, repeat(was))))) for was in distinct]
