@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from scope_latency import measure_latency
-from scope_ways import Setting
 
 import tidemill as tm
+from scope_latency import measure_latency
+from scope_ways import Setting
 
 
 def test_every_block_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
