@@ -13,6 +13,8 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tidemill as tm
 from tidemill.errors import ConfigError, ResourceError
@@ -182,12 +184,12 @@ def test_a_generator_may_end_in_another_context_than_it_began_in(timings: Timing
     context.run(begin)
     contextvars.copy_context().run(end)
     context.run(tm.latency("after").__enter__).__exit__(None, None, None)
-    assert counts(timings) == {"after": 1, "here": 1, "read": 1, "there": 1, "there/within": 1}
-    assert timings.to_dict()["read"]["failed"] == 0, "left early is no failure"
+    assert counts(timings) == {"after": 1, "here": 1, "here/read": 1, "there": 1, "there/within": 1}
+    assert timings.to_dict()["here/read"]["failed"] == 0, "left early is no failure"
 
 
 def test_generators_that_overlap_grow_no_path(timings: Timings) -> None:
-    """A block that is held longer than the one it was entered in is counted beside it."""
+    """Names are those of the blocks that are held, however many there were before."""
 
     def read() -> Iterator[int]:
         with tm.latency("read"):
@@ -205,6 +207,34 @@ def test_generators_that_overlap_grow_no_path(timings: Timings) -> None:
     with tm.latency("after"):
         pass
     assert counts(timings)["after"] == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2), st.integers(0, 9)), max_size=40))
+def test_blocks_may_begin_and_end_in_any_order_and_context(moves: list[tuple[bool, int, int]]) -> None:
+    """Each is counted once, no context is left within any, and no path has more names than were held at once."""
+    with collecting(Timings()) as timings:
+        contexts = [contextvars.copy_context() for _ in range(3)]
+    held: list[Any] = []
+    begun = most = 0
+    for is_begun, place, which in moves:
+        if is_begun or not held:
+            held.append(tm.latency("block"))
+            contexts[place].run(held[-1].__enter__)
+            begun, most = begun + 1, max(most, len(held))
+        else:
+            contexts[place].run(held.pop(which % len(held)).__exit__, None, None, None)
+    for block in held:
+        contexts[0].run(block.__exit__, None, None, None)
+    assert sum(counts(timings).values()) == begun
+    assert max((len(path.split("/")) for path in counts(timings)), default=0) <= most
+    for number, context in enumerate(contexts):
+        context.run(_hold, f"after {number}")
+        assert counts(timings)[f"after {number}"] == 1
+
+
+def _hold(name: str) -> None:
+    with tm.latency(name):
+        pass
 
 
 def test_blocks_that_end_elsewhere_leave_nothing_behind(timings: Timings) -> None:
@@ -412,6 +442,22 @@ def test_a_block_is_held_once_at_a_time(timings: Timings) -> None:
     with block, pytest.raises(ResourceError, match="held already"), block:
         pass
     assert counts(timings) == {"shared": 3}
+
+
+def test_one_that_is_held_again_is_within_what_is_held_then(timings: Timings) -> None:
+    """Also within one that was entered within it, and is held longer."""
+    first, second = tm.latency("first"), tm.latency("second")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    first.__enter__()
+    with tm.latency("third"):
+        pass
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    with tm.latency("after"):
+        pass
+    assert counts(timings) == {"after": 1, "first": 1, "second": 1, "second/first": 1, "second/first/third": 1}
 
 
 def test_off_nothing_is_timed(timings: Timings) -> None:

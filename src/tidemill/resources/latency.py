@@ -1,8 +1,8 @@
 """`latency`: how long the parts of a program take, by name, wherever they run.
 
-The block that is held is a context variable, so that tasks and threads never see each other's. A block is set, never
-reset by its token, since a generator may be closed in another context than it began in; one that has ended is passed
-over when the next looks for what it is within.
+The block entered last is a context variable, so that tasks and threads never see each other's. A block that ends leaves
+it alone, since a generator may be closed in another context than it began in, and since to set it costs a tenth of a
+block (docs/lab-notes.md): the next one passes over those that have ended when it looks for what it is within.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.resources.timed import time_calls
-from tidemill.resources.timings import MAX_TIMINGS, SETTLED_AT, Timing, Timings, render_timings
+from tidemill.resources.timings import MAX_TIMINGS, OTHERS, SETTLED_AT, Timing, Timings, render_timings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class Block:
 
     Attributes:
         name: of the block, within those around it.
-        is_open: whether it is held.
+        is_open: whether it is held; None before it ever was.
         parent: the block it was entered within, held or ended by now.
         timing: where its duration is counted.
     """
@@ -36,6 +36,7 @@ class Block:
 
     is_off: ClassVar[bool] = False
 
+    is_open: bool | None
     parent: Block
     timing: Timing
     _started: float
@@ -43,7 +44,7 @@ class Block:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.is_open = False
+        self.is_open = None
 
     def __call__(self, fn: F) -> F:
         """`fn`, each call of which is a block of this name: awaited and iterated to the end, where it is such a one.
@@ -54,15 +55,15 @@ class Block:
         return time_calls(fn, self.name, latency)
 
     def __enter__(self) -> Self:
-        if self.is_open:
-            raise _held_already(self.name)
+        if self.is_open is not None:
+            self._prepare_again()
         parent = _current.get()
         while not parent.is_open:
             parent = parent.parent
         try:
             timing = parent.timing.children[self.name]
         except KeyError:
-            timing = parent.timing.find_child(self.name)
+            timing = _find_new(parent, self.name)
         self.parent = parent
         self.timing = timing
         self.is_open = True
@@ -82,11 +83,22 @@ class Block:
         pending.append(took_s)
         if len(pending) >= SETTLED_AT:
             timing.settle()
-        parent = self.parent
-        if parent.is_open and _current.get() is self:
-            _current.set(parent)
-        else:
-            self._leave_late()
+        if not self.parent.is_open:
+            self.parent = _find_open(self.parent)  # else a chain of those that have ended could grow
+
+    def _prepare_again(self) -> None:
+        """Be entered once more: what is held here and was entered within this block is so no longer.
+
+        Raises:
+            ResourceError: it is held.
+        """
+        if self.is_open:
+            raise ResourceError(
+                "the block is held already, here or in another task or thread",
+                where=f'tm.latency("{self.name}")',
+                hint="make one for each: `with tm.latency(…):`",
+            )
+        _straighten(_current.get())
 
     def step_out(self) -> None:
         """Let whoever goes on meanwhile be within what is around this block, which stays held."""
@@ -97,29 +109,6 @@ class Block:
         """Be the current block again, within what is now."""
         self.parent = _find_open(_current.get())
         _current.set(self._inner)
-
-    def _leave_late(self) -> None:
-        """End after the block around this one, before one within it, or in another context than it began in.
-
-        Blocks that were entered within this one and are held longer are from now on within what is around it, so that
-        generators that overlap, each begun before the last has ended, do not grow a path without end.
-        """
-        self.parent = parent = _find_open(self.parent)  # else the chain of those that have ended would grow
-        block = _current.get()
-        if block is self:
-            _current.set(parent)
-            return
-        inner = []
-        while block is not self:
-            if block is block.parent:
-                return  # another context: the block around all others, and this one was not met
-            if block.is_open:
-                inner.append(block)
-            block = block.parent
-        for block in reversed(inner):
-            block.parent = parent
-            block.timing = parent.timing.find_child(block.name)
-            parent = block
 
 
 class _Idle(Block):
@@ -239,19 +228,36 @@ def _find_open(block: Block) -> Block:
     return block
 
 
+def _find_new(parent: Block, name: str) -> Timing:
+    """Where a block within `parent` is counted whose path was not met before."""
+    if parent.timing.path != (OTHERS,):
+        _straighten(parent)
+    return parent.timing.find_child(name)
+
+
+def _straighten(block: Block) -> None:
+    """Let `block` and those around it that are held be within each other, and within none that has ended.
+
+    Generators that overlap, each begun before the last has ended, would else make a path longer and longer.
+    """
+    chain = []
+    while block is not block.parent:
+        if block.is_open:
+            chain.append(block)
+        block = block.parent
+    is_moved = False
+    for inner in reversed(chain):
+        is_moved = is_moved or inner.parent is not block
+        if is_moved:
+            inner.parent, inner.timing = block, block.timing.find_child(inner.name)
+        block = inner
+
+
 def _check_name(name: Any) -> None:
     if isinstance(name, str):
         return
     raise ConfigError(
         f"expected a name, got a {type(name).__name__}", where="tm.latency", hint='@tm.latency("retrieve")'
-    )
-
-
-def _held_already(name: str) -> ResourceError:
-    return ResourceError(
-        "the block is held already, here or in another task or thread",
-        where=f'tm.latency("{name}")',
-        hint="make one for each: `with tm.latency(…):`",
     )
 
 
