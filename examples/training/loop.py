@@ -96,7 +96,11 @@ class Training:
         began = time.perf_counter()
         batch = next(self._batches, None)
         if batch is None:
-            raise tm.DataError("expected text for one window at least, got less", where=", ".join(self._cfg.data.files))
+            raise tm.DataError(
+                "expected text for one window at least, got less",
+                where=", ".join(self._cfg.data.files),
+                hint=f"what could not be read stands in {self._passed_over}",
+            )
         waited_s = time.perf_counter() - began
         rate = find_rate(self.step, self._cfg.optim, self._cfg.run.steps)
         for group in self._optimizer.param_groups:
@@ -124,7 +128,8 @@ class Training:
         run = self._cfg.run
         windows = open_held_out(self._cfg.data, run.evaluate_windows).torch()
         total, count = 0.0, 0
-        with tm.seeded(run.seed), tm.InferenceProfiler(self.model) as prof:  # training draws on as if there were none
+        # Whatever is drawn here, the training's own dropout does not notice.
+        with tm.seeded(run.seed), tm.InferenceProfiler(self.model, warmup=0) as prof:
             for batch in open_loader(windows, self._cfg.optim.batch_size):
                 size = len(batch["window"])
                 with prof.batch(size):
@@ -140,6 +145,7 @@ class Training:
             "loss": total / count,
             "windows": count,
             "seconds": prof.elapsed_s,
+            "windows_per_s": prof.report().batches.throughput_per_s,
             "passed_over": count_passed_over(self._passed_over),
         }
 

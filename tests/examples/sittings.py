@@ -85,7 +85,7 @@ def end(cfg: Train, ending: str) -> NoReturn:
 def find_differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
     """Where two checkpoints differ in a bit."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one.keys() - OF_THE_RUN:
+        for key in sorted(one.keys() - OF_THE_RUN, key=str):
             yield from find_differences(one[key], other[key], f"{path}.{key}")
     elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if not torch.equal(one.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8)):
