@@ -1,0 +1,1 @@
+"""The parts of `examples/train.py`: its configuration, data, model, checkpoint, log and loop."""
