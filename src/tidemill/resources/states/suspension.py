@@ -16,7 +16,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from tidemill.errors import ResourceError
 
-_CAN_SUSPEND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+CAN_SUSPEND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+"""Flags of code that may suspend."""
 _YIELD = dis.opmap["YIELD_VALUE"]  # `yield`, `yield from` and each kind of `await` suspend here
 _CACHE = dis.opmap["CACHE"]
 _BEFORE_WITH = dis.opmap.get("BEFORE_WITH")
@@ -39,7 +40,7 @@ class Site(NamedTuple):
 
     def find_suspension(self) -> int | None:
         """The line where the block would suspend, None where it does not; 0 where its end is not known."""
-        if not self.code.co_flags & _CAN_SUSPEND:
+        if not self.code.co_flags & CAN_SUSPEND:
             return None
         return _find_suspension(self.code, self.offset, is_statement=self.is_statement)
 
