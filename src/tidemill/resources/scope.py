@@ -162,7 +162,7 @@ class Scope:
 
     async def __aenter__(self) -> Self:
         frame = sys._getframe(1)
-        self._open("async", frame, Site(frame.f_code, frame.f_lasti, is_statement=False))
+        self._open("async", frame, find_site(frame))
         try:
             for resource in self._resources:
                 self.enter(resource)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tidemill.errors import ConfigError
 from tidemill.resources.devices import Device, is_out_of_memory
+from tidemill.resources.states.suspension import CAN_SUSPEND
 
 CachePolicy = Literal["on_exit", "on_oom", "threshold", "never"]
 """When a block clears: as it ends, only if memory ran out in it, only if much is kept unused, or not at all."""
@@ -73,11 +76,20 @@ def end_block(caching: Caching, devices: Iterable[Device], error: BaseException 
         return ()
     _blocks.due = {}
     for each in _iter_errors(error):
-        traceback.clear_frames(each.__traceback__)
+        _drop_locals(each)
     gc.collect()
     for device in due.values():
         device.empty_cache()
     return tuple(due)
+
+
+def _drop_locals(error: BaseException) -> None:
+    """Drop what the frames of `error`'s traceback hold, those that run or will go on excepted."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        # A generator or coroutine that caught it and goes on later would be closed by that before Python 3.13.
+        if sys.version_info >= (3, 13) or not frame.f_code.co_flags & CAN_SUSPEND:
+            with suppress(RuntimeError):  # it runs, or is suspended
+                frame.clear()
 
 
 def _iter_errors(error: BaseException | None) -> Iterator[BaseException]:

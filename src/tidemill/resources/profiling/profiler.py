@@ -21,7 +21,7 @@ from tidemill.resources.profiling.timing import Timing
 from tidemill.resources.profiling.totals import Totals
 from tidemill.resources.releasing import raise_failures
 from tidemill.resources.states.gradients import GradientMode, Gradients
-from tidemill.resources.states.state import check_decorated
+from tidemill.resources.states.state import check_decorated, check_result
 from tidemill.resources.states.suspension import Site, check_suspension, find_site
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -113,7 +113,7 @@ class InferenceProfiler:
         @wraps(fn)
         def run(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return fn(*args, **kwargs)
+                return check_result(fn(*args, **kwargs), fn, "an inference profiler")
 
         return run  # type: ignore[return-value]  # it has the signature that `wraps` says
 

@@ -15,6 +15,7 @@ from tidemill.resources.releasing import raise_failures
 from tidemill.resources.states.suspension import Site, check_suspension, find_site
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class StateScope(ABC):
@@ -63,7 +64,7 @@ class StateScope(ABC):
         @functools.wraps(fn)
         def run(*args: Any, **kwargs: Any) -> Any:
             with self.copy():
-                return fn(*args, **kwargs)
+                return check_result(fn(*args, **kwargs), fn, self.what)
 
         return run  # type: ignore[return-value]  # it has the signature that `wraps` says
 
@@ -84,8 +85,40 @@ def check_decorated(fn: Callable[..., Any], what: str) -> None:
     Raises:
         ConfigError: it does: other code would run in `what`.
     """
-    if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    inner = fn
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    kinds = inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction
+    if any(is_kind(each) for is_kind in kinds for each in (inner, type(inner).__call__)):
         raise ConfigError(
-            f"{what} cannot be held by `{fn.__name__}`, which suspends: other code would run in it",
+            f"{what} cannot be held by `{_name(inner)}`, which suspends: other code would run in it",
             hint="decorate the plain function that computes, and call that",
         )
+
+
+def check_result(value: T, fn: Callable[..., Any], what: str) -> T:
+    """`value`, which `fn` gave within a block.
+
+    Raises:
+        ResourceError: it is a coroutine or a generator, so that nothing ran in `what` yet and none of it will.
+    """
+    kind = next((name for name, is_kind in _LAZY.items() if is_kind(value)), None)
+    if kind is None:
+        return value
+    if inspect.iscoroutine(value):
+        value.close()  # it would warn that nobody awaited it
+    raise ResourceError(
+        f"`{_name(fn)}` gave {kind}, which runs once the block has ended: nothing of it would be held in {what}",
+        hint="decorate the plain function that computes, and call that",
+    )
+
+
+_LAZY: dict[str, Callable[[object], bool]] = {
+    "a coroutine": inspect.iscoroutine,
+    "a generator": inspect.isgenerator,
+    "an async generator": inspect.isasyncgen,
+}
+
+
+def _name(fn: Callable[..., Any]) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)

@@ -16,15 +16,18 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from tidemill.errors import ResourceError
 
-_CAN_SUSPEND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+CAN_SUSPEND = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+"""Flags of code that may suspend."""
 _YIELD = dis.opmap["YIELD_VALUE"]  # `yield`, `yield from` and each kind of `await` suspend here
 _CACHE = dis.opmap["CACHE"]
-_WITH_ENTRIES = frozenset(
-    dis.opmap[name] for name in ("BEFORE_WITH", "CALL") if name in dis.opmap
-)  # `CALL` of what `LOAD_SPECIAL` found, from Python 3.14 on
+_BEFORE_WITH = dis.opmap.get("BEFORE_WITH")
+_CALL = dis.opmap["CALL"]
+_LOAD_SPECIAL = dis.opmap.get("LOAD_SPECIAL")  # from Python 3.14 on, followed by `CALL`, in place of `BEFORE_WITH`
 _ENTER_MANAGER = contextlib._GeneratorContextManager.__enter__.__code__
-_PLUMBING = ("contextlib", "tidemill.resources.scope")
-"""Modules that enter a context manager for whoever called them."""
+_PLUMBING = frozenset(("__enter__", "__aenter__"))
+"""Functions that enter a context manager for whoever called them; those of contextlib do as well."""
+_SCOPE = "tidemill.resources.scope"
+"""The module of `Scope`, which knows where its own block stands."""
 
 
 class Site(NamedTuple):
@@ -37,7 +40,7 @@ class Site(NamedTuple):
 
     def find_suspension(self) -> int | None:
         """The line where the block would suspend, None where it does not; 0 where its end is not known."""
-        if not self.code.co_flags & _CAN_SUSPEND:
+        if not self.code.co_flags & CAN_SUSPEND:
             return None
         return _find_suspension(self.code, self.offset, is_statement=self.is_statement)
 
@@ -53,18 +56,19 @@ class Placed(Protocol):
 
 def find_site(frame: FrameType | None) -> Site | None:
     """Where the block is written whose manager's `__enter__` was called from `frame`."""
-    is_statement = True
-    while frame is not None and frame.f_globals.get("__name__") in _PLUMBING:
-        is_statement = False
-        frame = frame.f_back
-    if frame is None:
-        return None
-    code, offset = frame.f_code, frame.f_lasti
-    site = Site(code, offset, is_statement and code.co_code[offset] in _WITH_ENTRIES)
-    outer = frame.f_back
-    if code.co_flags & inspect.CO_GENERATOR and outer is not None and outer.f_code is _ENTER_MANAGER:
-        return find_site(outer.f_back)  # a generator that a `@contextmanager` made one holds for the block around it
-    return site
+    while frame is not None:
+        code, offset, outer = frame.f_code, frame.f_lasti, frame.f_back
+        site = Site(code, offset, _is_with(code.co_code, offset))
+        module = frame.f_globals.get("__name__")
+        if module == _SCOPE:
+            place: Site | None = frame.f_locals["self"]._site
+            return place
+        if site.is_statement or not (module == "contextlib" or code.co_name in _PLUMBING):
+            is_held = code.co_flags & inspect.CO_GENERATOR and outer is not None and outer.f_code is _ENTER_MANAGER
+            if not is_held or site.find_suspension() is None:
+                return site  # else a generator that a `@contextmanager` made one holds for the block around it
+        frame = outer
+    return None
 
 
 def check_suspension(site: Site | None, what: str) -> None:
@@ -99,6 +103,8 @@ def _find_suspension(code: CodeType, offset: int, *, is_statement: bool) -> int 
     while code.co_code[body] == _CACHE:
         body += 2
     leave = _find_handler(handlers, body)
+    if leave is None:
+        return 0 if suspensions else None
     for index in suspensions:
         handler = _find_handler(handlers, index)
         while handler is not None and handler != leave:
@@ -106,6 +112,13 @@ def _find_suspension(code: CodeType, offset: int, *, is_statement: bool) -> int 
         if handler is not None:
             return _find_line(code, index)
     return None
+
+
+def _is_with(instructions: bytes, offset: int) -> bool:
+    """Whether a `with` statement calls `__enter__` at `offset`."""
+    if _BEFORE_WITH is not None:
+        return instructions[offset] == _BEFORE_WITH
+    return instructions[offset] == _CALL and instructions[offset - 2] == _LOAD_SPECIAL
 
 
 def _find_handler(handlers: list[tuple[int, int, int]], offset: int) -> int | None:

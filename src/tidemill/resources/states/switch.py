@@ -66,8 +66,8 @@ class Switch:
         """
         with self._lock:
             held = Held(objects, list(self._read(objects)))
-            self._open.append(held)
             try:
+                self._open.append(held)
                 if held.before.count(value) < len(objects):
                     wrong = list(compress(objects, map(is_not, held.before, repeat(value))))
                     held.changed = len(wrong)
@@ -92,7 +92,12 @@ class Switch:
 
     def _put_back(self, objects: list[Any], due: list[Any]) -> list[BaseException]:
         failures: list[BaseException] = []
-        for was, group in self._find_changed(objects, due):
+        try:
+            changed = self._find_changed(objects, due)
+        except BaseException as failure:  # noqa: BLE001 - one cannot be read: all are written, and what fails is told
+            failures += [] if isinstance(failure, Exception) else [failure]  # a signal's does not come again
+            changed = [(was, [each]) for each, was in zip(objects, due, strict=True)]
+        for was, group in changed:
             try:
                 self._write(group, was)
             except BaseException as failure:  # noqa: BLE001 - each is written by itself then, and what fails is told
@@ -115,10 +120,7 @@ class Switch:
 
     def _find_changed(self, objects: list[Any], due: list[Any]) -> list[tuple[Any, list[Any]]]:
         """The objects whose state is not what is due, by that."""
-        try:
-            now = list(self._read(objects))
-        except Exception:  # noqa: BLE001 - one cannot be read: all are written, and what fails then is told
-            return [(was, [each]) for each, was in zip(objects, due, strict=True)]
+        now = list(self._read(objects))
         if now == due:
             return []
         wrong = list(compress(objects, map(is_not, now, due)))
