@@ -1,11 +1,13 @@
-"""The data path of `examples/train.py` alone, measured: `python datapath.py TOKENS [PATTERN…]`.
+"""The data path of `examples/train.py` alone, measured: `python datapath.py SMALL TOKENS`.
 
-Prints as JSON how many tokens came, the most that Python held meanwhile, and by how much the process grew.
+Once over the file SMALL and once over so many tokens of the standard library, each in a process of its own. Prints as
+JSON how many tokens came, the most that Python held meanwhile, and by how much the process grew.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import tempfile
 import tracemalloc
@@ -18,7 +20,6 @@ from training.data import open_loader, open_training
 
 
 def measure(data: Data, tokens: int, folder: Path) -> dict[str, int]:
-    """Take batches until so many tokens came."""
     take(data, 1, folder)  # so that all modules are there
     process = psutil.Process()
     size_bytes = process.memory_info().rss
@@ -29,6 +30,7 @@ def measure(data: Data, tokens: int, folder: Path) -> dict[str, int]:
 
 
 def take(data: Data, tokens: int, folder: Path) -> int:
+    """Go through batches until so many tokens came."""
     came = 0
     for batch in open_loader(open_training(data, folder / "passed_over.jsonl").torch(), 16):
         came += batch["window"].numel()
@@ -38,7 +40,12 @@ def take(data: Data, tokens: int, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    wanted, *patterns = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch:
-        found = measure(Data(files=patterns) if patterns else Data(), int(wanted), Path(scratch))
-    sys.stdout.write(json.dumps(found))
+    small, tokens = sys.argv[1:]
+    # Forked, so that torch is imported once; a new process for each.
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool,
+    ):
+        asked = [(Data(files=[small]), 20_000, Path(scratch)), (Data(), int(tokens), Path(scratch))]
+        of_one, of_library = pool.starmap(measure, asked, chunksize=1)
+    sys.stdout.write(json.dumps({"of_one": of_one, "of_library": of_library}))

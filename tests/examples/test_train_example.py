@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def test_a_run_that_is_killed_comes_to_the_same_losses(folder: Path) -> None:
 
 
 def test_a_typo_ends_it_before_torch_is_imported(tmp_path: Path) -> None:
-    """On the command line, in a file and in the environment, within one report."""
+    """On the command line and in a file, within one report."""
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
     (tmp_path / "train.yaml").write_text("optim: {learningrate: 0.1}\n")
     done = run_script(tmp_path, SCRIPT, "train.yaml", "--optim.weight_dekay", "0.1")
@@ -113,11 +112,11 @@ def test_the_data_path_holds_no_more_of_12_mb_than_of_a_small_file(tmp_path: Pat
     size_bytes = sum(Path(each).stat().st_size for pattern in Data().files for each in glob(pattern, recursive=True))
     if size_bytes < 13_000_000:
         pytest.skip("this Python's library came without its tests, and has less than 12 MB")
-    small = Path(sysconfig.get_path("stdlib"), "abc.py")
-    of_one, of_library = (
-        read_result(run_script(tmp_path, HERE / "datapath.py", *arguments))
-        for arguments in (["20000", str(small)], ["12000000"])
-    )
-    sys.stdout.write(f"of one file: {of_one}, of the library: {of_library}\n")
+    small = tmp_path / "small.py"
+    small.write_text("print('the tide turns the mill')\n" * 200)
+    found = read_result(run_script(tmp_path, HERE / "datapath.py", str(small), "12000000"))
+    sys.stdout.write(f"{found}\n")
+    of_one, of_library = found["of_one"], found["of_library"]
+    assert of_one["tokens"] > 20_000
     assert of_library["tokens"] >= 12_000_000
     assert of_library["held_bytes"] - of_one["held_bytes"] <= 2_000_000
