@@ -54,8 +54,8 @@ class Pipeline(Sequence[Node]):
     def __call__(self, value: Any) -> Any:
         """The result of one record, or a stream with these steps behind it.
 
-        Works inside a running event loop. Each call opens and closes its connections; hold them with `open()`. Steps
-        that are plain functions are called in this thread, where none of the others waits; else in its gradient mode.
+        Works inside a running event loop. Each call opens and closes its connections; hold them with `open()`. Plain
+        functions are called in this thread, unless a step waits or is entered: then in this one's gradient mode.
 
         Raises:
             ConfigError: a step looks across records.

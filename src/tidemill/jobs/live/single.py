@@ -18,7 +18,7 @@ from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
-from tidemill.data.steps import enter_steps
+from tidemill.data.steps import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps
@@ -92,8 +92,9 @@ class SingleRun:
 
     @property
     def is_plain(self) -> bool:
-        """Whether no step waits for anything, so that `run_here` can be used."""
-        return all(step.function is not None and not step.function.is_async for step in self._steps)
+        """Whether no step waits for anything, or was entered in a thread, so that `run_here` can be used."""
+        are_plain = all(step.function is not None and not step.function.is_async for step in self._steps)
+        return are_plain and not any(map(has_managers, self._nodes))
 
     def run_here(self, record: Any) -> Any:
         """As `run`, in the calling thread, with all that belongs to it, as torch's gradient mode; any thread's."""
