@@ -15,12 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidemill import testing
 from tidemill.calls.outgoing import LaneStopped
 from tidemill.errors import DataError, ResourceError
 from tidemill.models.steps.predict import Predict
 from tidemill.models.torch.inputs import Inputs
+from tidemill.models.torch.place import Accelerator, Host, Place, find_place
 from tidemill.models.torch.predicting import Predictor
 from tidemill.models.torch.replica import ON_DEVICE, Usage
+from tidemill.resources.devices import Memory
 
 WAIT_S = 30.0
 
@@ -120,7 +123,7 @@ def echo(values: list[Any]) -> list[Any]:
 
 
 def play(
-    device: FakeDevice, values: Sequence[Any], model: Callable[..., Any] = echo, **fields: Any
+    device: Place, values: Sequence[Any], model: Callable[..., Any] = echo, **fields: Any
 ) -> tuple[list[Any], dict[str, Any]]:
     """What comes of records that all come at once: results or errors, and what is said of the device."""
 
@@ -128,12 +131,12 @@ def play(
         predictor = Predictor(Predict(model=model, column="x", **fields), "predict", find_place=lambda model: device)
         runs = (predictor.run({"x": value}, _no_call) for value in values)
         results = await asyncio.gather(*runs, return_exceptions=True)
+        described = predictor.describe()[device.name]
         await predictor.close()
         assert predictor.gathering.held == predictor.gathering.working == 0
-        return results, predictor.describe()[device.name]
+        return results, described
 
     results, described = asyncio.run(main())
-    assert device.held == 0
     return [each if isinstance(each, BaseException) else each["prediction"] for each in results], described
 
 
@@ -152,6 +155,7 @@ def test_two_batches_are_on_the_device_and_never_more() -> None:
     assert described["batches"] == count
     assert described["records"] == 4 * count
     assert described["peak_bytes"] == 4_096
+    assert device.held == 0
 
 
 def test_the_next_batch_is_made_ready_while_one_computes() -> None:
@@ -177,6 +181,63 @@ def test_the_next_batch_is_made_ready_while_one_computes() -> None:
         return results
 
     assert [result["prediction"] for result in asyncio.run(main())] == list(range(10))
+
+
+def test_an_accelerator_s_results_come_back_behind_an_event() -> None:
+    """Torch's own processor has streams and events of that kind, which do nothing; its memory is faked."""
+    held = Held(name="cpu")
+    place = Accelerator(held)
+    model = torch.nn.Linear(2, 2)
+    values = [[float(number), 1.0] for number in range(20)]
+    results, described = play(place, values, model, batch=4)
+    with torch.no_grad():
+        assert results == [pytest.approx(row) for row in model(torch.tensor(values)).tolist()]
+    assert described["peak_bytes"] == 1_000
+    place.clear()
+    assert held.clears == 1
+
+
+class Held(testing.FakeDevice):
+    """A device that finds itself fuller after each look."""
+
+    def read_memory(self) -> Memory:
+        self.allocate(1_000)
+        self.free(1_000)
+        return super().read_memory()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: none is here")
+def test_a_real_accelerator_computes_what_the_processor_does() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU(), torch.nn.Linear(256, 8))
+    values = torch.randn(500, 64).tolist()
+    expected, _ = play(Host(), values, model, batch=32)
+    place = find_place(model.to("cuda"))
+    results, described = play(place, values, model, batch=32)
+    assert results == [pytest.approx(row, abs=1e-4) for row in expected]
+    assert (described["records"], described["out_of_memory"]) == (500, 0)
+    assert described["peak_bytes"] > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: none is here")
+def test_a_real_accelerator_without_room_halves_the_batch() -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+
+    class Large(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows = torch.empty(len(x), total // 4 // 5, device=x.device)  # five rows fill the device
+            rows[:, 0] = x[:, 0]
+            return rows[:, :1] * self.weight
+
+    model = Large().to("cuda")
+    results, described = play(find_place(model), [[float(number)] for number in range(16)], model, batch=16)
+    assert results == [[float(number)] for number in range(16)]
+    assert described["out_of_memory"] >= 1
+    assert described["batch"] <= 4
 
 
 ERRORS: dict[str, Callable[[], BaseException]] = {

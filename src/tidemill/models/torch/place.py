@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 from tidemill.models.torch.inputs import Inputs
 from tidemill.models.torch.outputs import map_tensors
 from tidemill.resources.devices import Device, find_devices
+from tidemill.resources.profiling.peaks import Peaks
 from tidemill.resources.states.modules import list_modules
 
 
@@ -47,7 +48,7 @@ class Place(Protocol):
         ...
 
     def read_peak(self) -> int | None:
-        """The most bytes that tensors took on the device so far; None where nobody counts them."""
+        """The most bytes that tensors took on the device while it was held; None where nobody counts them."""
         ...
 
 
@@ -98,10 +99,17 @@ class Accelerator:
         self._device = torch.device(device.name)
         self._module: Any = torch.get_device_module(self._device)
         self._pins = self._device.type in ("cuda", "xpu")
+        self._peaks = Peaks()
         self._copying: Any = None  # the stream for inputs; of the computing thread
 
-    def hold(self) -> AbstractContextManager[Any]:
-        return self._module.device(self._device) if hasattr(self._module, "device") else nullcontext()
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with self._module.device(self._device) if hasattr(self._module, "device") else nullcontext():
+            self._peaks.begin([self._held])
+            try:
+                yield
+            finally:
+                self._peaks.end([self._held])
 
     def pin(self, inputs: Inputs) -> Inputs:
         return map_inputs(_pin, inputs) if self._pins else inputs
@@ -132,7 +140,8 @@ class Accelerator:
         self._held.empty_cache()
 
     def read_peak(self) -> int | None:
-        return self._held.read_memory().peak_bytes
+        self._peaks.update([self._held])
+        return self._peaks.peak_bytes.get(self.name) or None
 
 
 class _Queued:
