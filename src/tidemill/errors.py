@@ -69,7 +69,10 @@ class TidemillError(Exception):
         record: the record as it came to the step that failed, None where none was kept.
         has_record: whether one was kept, which may itself be None.
         given: children that a `flat_map` gave of the record kept before it failed.
+        of: whose failure it is: `record` follows `on_error`, `run` stops the run, resumable.
     """
+
+    of: FailureOf = "record"
 
     def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(message)
@@ -141,7 +144,6 @@ class CallError(TidemillError):
     """An outside request that gave no usable answer.
 
     Attributes:
-        of: whose failure it is: `record` follows `on_error`, `run` stops the run, resumable.
         status: the HTTP status, None when no response came.
         retry_after_s: seconds the server asked to wait, None when it did not say.
         attempts: attempts made for this call, 0 when it was never sent.
@@ -158,7 +160,7 @@ class CallError(TidemillError):
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
-        self.of: FailureOf = of
+        self.of = of
         self.status = status
         self.retry_after_s = retry_after_s
         self.attempts = 0
@@ -175,13 +177,19 @@ class PermanentCallError(CallError):
 class ResourceError(TidemillError):
     """A resource could not be opened, used or released: an optional package, a local server, a disk."""
 
+    of = "run"
+
 
 class StateError(TidemillError):
     """A saved state, a run folder or an output that does not belong to what is being run."""
 
+    of = "run"
+
 
 class BudgetError(TidemillError):
     """The budget does not allow another call; what is finished is kept and the run can go on with more."""
+
+    of = "run"
 
 
 class WorkerError(TidemillError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, overload
@@ -13,6 +13,7 @@ from tidemill.data.fingerprints import are_same_nodes, describe_node
 from tidemill.data.hooks import After, Before, HookedStep, HookHandle, Hooks, StepHooks, bind_hooks, pad_hooks
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
+from tidemill.data.parallel.gradients import find_gradient_mode
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge
@@ -53,7 +54,8 @@ class Pipeline(Sequence[Node]):
     def __call__(self, value: Any) -> Any:
         """The result of one record, or a stream with these steps behind it.
 
-        Works inside a running event loop. Each call opens and closes its connections; hold them with `open()`.
+        Works inside a running event loop. Each call opens and closes its connections; hold them with `open()`. Plain
+        functions are called in this thread, unless a step waits or is entered: then in this one's gradient mode.
 
         Raises:
             ConfigError: a step looks across records.
@@ -78,7 +80,7 @@ class Pipeline(Sequence[Node]):
             bridge.run(single.__aenter__())
             error: BaseException | None = None
             try:
-                yield lambda record: bridge.run(single.run(record))
+                yield single.run_here if single.is_plain else lambda record: bridge.run(_run_in_mode(single, record))
             except BaseException as exc:
                 error = exc
                 raise
@@ -214,6 +216,11 @@ def make_pipeline(nodes: Sequence[Node], hooks: Sequence[StepHooks], *, folder: 
     pipeline = Pipeline(nodes, folder=folder)
     pipeline._inner = pad_hooks(hooks, len(nodes))
     return pipeline
+
+
+def _run_in_mode(single: SingleRun, record: Any) -> Coroutine[Any, Any, Any]:
+    """One record's run in another thread, with this one's gradient mode."""
+    return single.run(record, mode=find_gradient_mode())
 
 
 def _to_node(step: Any) -> Node:

@@ -31,6 +31,7 @@ from tidemill.models.steps.branches import Gather
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
+from tidemill.models.steps.predict import Predict
 
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
@@ -300,6 +301,40 @@ class RecordSteps(ABC, Generic[T]):
         """
         given = {"model": model, "column": column, "text": text, "into": into, "dimensions": dimensions}
         return self._append(Embed, **given, **options)
+
+    def predict(
+        self,
+        model: Callable[..., Any] | str | None = None,
+        column: str | None = None,
+        *,
+        load: Callable[..., Any] | str | None = None,
+        into: str = "prediction",
+        batch: int = 32,
+        **options: Any,
+    ) -> Stream[T]:
+        """Put what `model`, run in this process, gives for each record into the column `into`.
+
+        Records that come up together go through the model together: once a batch is full, or no other record can join
+        it. The model is called as `model(x)`, in evaluation mode and without gradients, in a thread of its own; while
+        it computes, the next batch is made ready and copied to its device, and the last one is taken apart.
+
+        Order: kept.   Memory: the records of five batches for each device; two batches on the device.
+        Failure: the record's; of a batch that the model fails at, or has no room for, halves are tried, down to the
+        record that is to blame. A model that cannot be loaded, a lost device, and outputs that are not one for each
+        record end the iteration or stop the run.
+        Resume: exact; what was under way is computed again, in a run what was not sealed.
+
+        Args:
+            model: a torch module, or any function of a batch of inputs.
+            column: the column of the input; without one the records themselves are.
+            load: in the place of `model`, a function that gives it, called when the first record comes.
+            into: the column of the result.
+            batch: the most records in a batch.
+            **options: the other fields of `tidemill.models.steps.predict.Predict`: `prepare`, `finish`, `pad`,
+                `batch_tokens`, `devices`, `inference`, `name`, `on_error`.
+        """
+        given = {"model": model, "load": load, "column": column, "into": into, "batch": batch}
+        return self._append(Predict, **given, **options)
 
     def call(
         self,

@@ -46,6 +46,19 @@ def iter_call_lines(calls: Mapping[str, Any]) -> Iterator[str]:
         yield f"a call waited on average {', '.join(waits)}"
 
 
+def iter_compute_lines(compute: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """What each device of each step that ran a model computed."""
+    for step, devices in compute.items():
+        for device, did in devices.items():
+            parts = [f"{did['records']:,} records in {did['batches']:,} batches on {device}"]
+            parts.append(f"busy {did['busy_ratio']:.0%} of the time")
+            if did["peak_bytes"]:
+                parts.append(f"peak {did['peak_bytes'] / 1e6:,.0f} MB")
+            if did["out_of_memory"]:
+                parts.append(f"out of memory {did['out_of_memory']:,} times, now {did['batch']:,} records a batch")
+            yield f"{step}: {', '.join(parts)}"
+
+
 def iter_limit_lines(limits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The limits in force of each model, or step that calls without one."""
     for label, given in limits.items():

@@ -17,7 +17,7 @@ from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.status import describe_outage
 from tidemill.jobs.running.tuning import show_values
 from tidemill.resources.timings import render_timings
-from tidemill.view.calls import iter_call_lines, iter_limit_lines
+from tidemill.view.calls import iter_call_lines, iter_compute_lines, iter_limit_lines
 
 _ENDINGS = {
     "finished": "finished",
@@ -72,6 +72,7 @@ def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
 def _summary_lines(report: Report) -> list[str]:
     lines = [", ".join(f"{number:,} {name}" for name, number in report.records.items()) + f" → {report.output}"]
     lines += iter_call_lines(report.calls)
+    lines += iter_compute_lines(report.compute)
     if compared := compare_estimate(report):
         lines.append(compared)
     if report.recalled:

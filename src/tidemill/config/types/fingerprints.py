@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from tidemill.config.secrets import is_secret_key
+from tidemill.config.types.modules import digest_tensors, is_torch_module, read_settings
 from tidemill.config.types.sources import find_assignments, find_globals, read_source
 from tidemill.errors import ConfigError
 
@@ -49,6 +50,8 @@ def fingerprint_function(function: Any) -> str:
     - what the code names at the top of its own file: the source of functions and classes, and the statements that
       assign other names, not the values at the time; then what those name, in turn. A name that no statement of the
       file assigns counts if its value is plain data.
+
+    Of a torch module it covers the classes, settings and weights of all modules in it, not their mode and hooks.
 
     It does not cover functions of other modules, what is reached through an attribute or a call (`helpers.clean`,
     `self.model`), or files and services: where such a thing changes the result, set `__tidemill_version__`.
@@ -161,7 +164,15 @@ class _Description:
         return kind
 
     def _of_instance(self, value: Any) -> Any:
+        if is_torch_module(value):
+            return self._of_module(getattr(value, "_orig_mod", value))  # that of a compiled one
         return [self._of_class(type(value)), self.of_value(getattr(value, "__dict__", {}))]
+
+    def _of_module(self, module: Any) -> Any:
+        modules = list(module.named_modules())
+        kinds = dict.fromkeys(type(each) for _, each in modules)
+        parts = [[name, _name_of(type(each)), self.of_value(read_settings(each))] for name, each in modules]
+        return [[self._of_class(kind) for kind in kinds], parts, digest_tensors(module)]
 
     def _of_class(self, kind: type) -> Any:
         methods = [each for each in vars(kind).values() if isinstance(each, FunctionType)]

@@ -87,7 +87,7 @@ def to_import_path(target: Any) -> str:
 
 
 def _name(target: Any) -> tuple[str, str]:
-    """Module and qualified name; of an instance, those under which its class's module holds it."""
+    """Module and qualified name; of an instance, those under which a module holds it, its class's own first."""
     qualname = getattr(target, "__qualname__", None)
     module_name = getattr(target, "__module__", None) or getattr(
         getattr(target, "__objclass__", None), "__module__", None
@@ -96,9 +96,12 @@ def _name(target: Any) -> tuple[str, str]:
         owner = getattr(target, "__self__", None)
         return module_name or getattr(owner, "__module__", None) or "builtins", qualname
     kind = type(target)
-    for name, value in vars(sys.modules.get(kind.__module__, sys)).items():
-        if value is target:
-            return kind.__module__, name
+    own = sys.modules.get(kind.__module__, sys)
+    places = {kind.__module__: own, **sys.modules}
+    for module_name in sorted(places, key=["__main__"].count):  # last, as others cannot import from there
+        for name, value in list(getattr(places[module_name], "__dict__", {}).items()):
+            if value is target:
+                return module_name, name
     return kind.__module__, kind.__qualname__
 
 
@@ -124,15 +127,19 @@ def _to_function(value: Any, info: ValidationInfo) -> Any:
         raise _path_error("a step is `module:function`; lambdas only in Python", hint)
     found = import_object(value, _folder(info)) if isinstance(value, str) else value
     if callable(found):
-        _check_no_forward(found)
+        check_no_forward(found)
         return found
     if isinstance(value, str):
         raise _path_error(f"`{value}` is not a function but {describe_value(found)}", "")
     raise _path_error(f"expected a function or its import path {_FORM}, got {describe_value(value)}", "")
 
 
-def _check_no_forward(function: Any) -> None:
-    """Refuse a bound `forward` of a torch module: whoever has loaded no torch has none."""
+def check_no_forward(function: Any) -> None:
+    """Refuse a bound `forward` of a torch module: whoever has loaded no torch has none.
+
+    Raises:
+        PydanticCustomError: it is one.
+    """
     while isinstance(function, partial):
         function = function.func
     module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)

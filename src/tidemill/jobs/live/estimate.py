@@ -16,7 +16,7 @@ from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.nodes.single import Drop, Rename, Select
 from tidemill.data.steps import record_function
 from tidemill.errors import ConfigError, DataError, TidemillError
-from tidemill.jobs.live.asking import Asked, StepAsking, open_asking, price_tokens
+from tidemill.jobs.live.asking import Asked, StandIn, StepAsking, open_asking, price_tokens
 from tidemill.jobs.live.sampling import Sample, SampleLimits, sample_source
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.models.model import Model
@@ -227,7 +227,7 @@ def estimate_calls(
         ResourceError: the source cannot be read.
     """
     before, rest = split_halves(tuple(nodes))
-    if not rest:
+    if not any(any(node.iter_calls()) for node in rest if isinstance(node, CallNode)):
         raise ConfigError("no step makes calls, and there is nothing to estimate")
     names = step_names(tuple(nodes))[len(before) :]
     sample = sample_source(source, before, limits)
@@ -290,6 +290,8 @@ class _Walk:
                     middle = low if high is None else (low + high) / 2
                     given[tally.asking.into] = tally.asking.stand_in(middle)
                 record = {**record, **given}
+            elif isinstance(node, CallNode):
+                record = {**record, **dict.fromkeys(node.column_types(), StandIn())}
             elif isinstance(node, _FOLLOWED):
                 try:
                     record = record_function(node, name)(record)

@@ -14,7 +14,7 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.jobs.records.step import USER_ERRORS
-from tidemill.jobs.window.opening import count_slots
+from tidemill.jobs.window.opening import count_workers
 from tidemill.protocols import State
 
 READ_AHEAD = 64
@@ -37,7 +37,7 @@ class RecordsReader:
         self._records: Records = iterate(section.source, section.before, saved)
         self._steps = len(section.steps) + 1
         self._skip: int = state["rows"] if state else 0
-        self._most = min(READ_AHEAD, count_slots(section.steps))
+        self._most = min(READ_AHEAD, count_workers(section.steps))
         self._ahead = max(1, self._skip)
 
     def next_chunk(self) -> LiveChunk | None:

@@ -17,7 +17,8 @@ from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
-from tidemill.data.steps import enter_steps
+from tidemill.data.parallel.gradients import GradientMode, call_in_mode
+from tidemill.data.steps import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps
@@ -89,27 +90,47 @@ class SingleRun:
     async def __aexit__(self, *error: Any) -> None:
         await self._scope.__aexit__(*error)
 
-    async def run(self, record: Any, on_call: OnCall | None = None) -> Any:
+    @property
+    def is_plain(self) -> bool:
+        """Whether no step waits for anything, or was entered in a thread, so that `run_here` can be used."""
+        are_plain = all(step.function is not None and not step.function.is_async for step in self._steps)
+        return are_plain and not any(map(has_managers, self._nodes))
+
+    def run_here(self, record: Any) -> Any:
+        """As `run`, in the calling thread, with all that belongs to it, as torch's gradient mode; any thread's."""
+        running = self.run(record)
+        try:
+            running.send(None)
+        except StopIteration as end:
+            return end.value
+        raise AssertionError("a step of a plain pipeline waited")
+
+    async def run(self, record: Any, on_call: OnCall | None = None, mode: GradientMode | None = None) -> Any:
         """The record's result, None when it was dropped, a list behind a `flat_map`.
+
+        Args:
+            on_call: told of each request and its reply.
+            mode: torch's gradient mode that plain functions are called in; None for that of this thread.
 
         Raises:
             TidemillError, Exception: as the steps fail; what else was in flight for the record is cancelled.
         """
-        results = await self._flow(record, 0, on_call)
+        results = await self._flow(record, 0, on_call, mode)
         if self._has_children:
             return results
         return results[0] if results else None
 
-    async def _flow(self, record: Any, start: int, on_call: OnCall | None) -> list[Any]:
+    async def _flow(self, record: Any, start: int, on_call: OnCall | None, mode: GradientMode | None) -> list[Any]:
         for index in range(start, len(self._steps)):
             step = self._steps[index]
             if step.function is None:
                 record = await step.run(record, partial(self._ask, step.name, on_call))
                 continue
-            result = await _apply(step, record)
+            result = await _apply(step, record, mode)
             if step.shape is Shape.MANY:
-                flows = await _gather(self._flow(child, index + 1, on_call) for child in result)
-                return [found for flow in flows for found in flow]
+                flows = (self._flow(child, index + 1, on_call, mode) for child in result)
+                done = [await flow for flow in flows] if self.is_plain else await _gather(flows)
+                return [found for each in done for found in each]
             if step.shape is Shape.ONE:
                 record = result
             elif not result:
@@ -133,12 +154,13 @@ class SingleRun:
         return reply
 
 
-async def _apply(step: FunctionStep, record: Any) -> Any:
+async def _apply(step: FunctionStep, record: Any, mode: GradientMode | None) -> Any:
     """What the step's function gives; of a `flat_map` the list of children."""
     try:
-        result = step.function.apply(record)
         if step.function.is_async:
-            result = await result
+            result = await step.function.apply(record)
+        else:
+            result = call_in_mode(mode, step.function.apply, record)
         return list(step.function.iter_children(result)) if step.shape is Shape.MANY else result
     except Exception as exc:
         explained = step.explain(exc)

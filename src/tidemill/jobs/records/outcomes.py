@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.config.secrets import mask
-from tidemill.errors import BudgetError, CallError, DataError, ResourceError, StateError, TidemillError
+from tidemill.errors import DataError, TidemillError
 from tidemill.jobs.records.frames import find_user_frame
 
 
@@ -66,6 +66,4 @@ def describe_error(error: BaseException) -> dict[str, str]:
 
 def is_failure_of_run(error: BaseException) -> bool:
     """Whether `error` stops the run instead of failing its record: disk, budget, credentials, an endpoint gone."""
-    if isinstance(error, CallError):
-        return error.of == "run"
-    return isinstance(error, (BudgetError, ResourceError, StateError))
+    return isinstance(error, TidemillError) and error.of == "run"

@@ -41,6 +41,7 @@ from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
+from tidemill.jobs.window.steps import PredictStep, WindowStep
 from tidemill.jobs.window.window import Window
 from tidemill.models.model import Model, describe_prices
 from tidemill.models.steps.calling import CallNode
@@ -80,6 +81,7 @@ class Sitting:
         self._read_before = 0
         self._first_segment = run.next_segment
         self.window: Window
+        self.steps: Sequence[WindowStep] = ()
         self.lander: Lander
         self.reader: Reader | RetryReader
         self.replies: LedgerReplies
@@ -111,7 +113,7 @@ class Sitting:
         )
         sitting.engine = sitting.make_engine()
         names = job.names[first:-1]
-        steps = open_steps(
+        sitting.steps = open_steps(
             await enter_steps(record_half, names, scope),
             names,
             first=first,
@@ -129,7 +131,7 @@ class Sitting:
         scope.defer(sitting.lander.close, "sealing thread")
         sitting.window = Window(
             sitting.next_chunk,
-            steps,
+            sitting.steps,
             WindowLimits(workers=workers, records=max(2_000, 8 * slots, 2 * workers), grace_s=job.run.grace_s),
             sitting.lander.deliver,
             store=sitting.replies,
@@ -376,6 +378,7 @@ class Sitting:
             estimate=self.estimate,
             calls={**describe_calls(self.meter), "prices": describe_prices(self._find_models())},
             tuned=self._tuned,
+            compute={step.name: step.predictor.describe() for step in self.steps if isinstance(step, PredictStep)},
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
             latency=self.timings.to_dict(),

@@ -128,7 +128,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
 def _check_outputs(draft: Draft) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     sink = draft.sink
-    for index, path, node in draft.find_calls():
+    for index, path, node in draft.find_outputs():
         if not draft.steps[index].is_whole:
             continue
         for column in node.column_types():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,13 @@ class Draft:
         steps = [(index, step.node) for index, step in enumerate(self.steps)]
         called = [(index, node) for index, node in steps if isinstance(node, CallNode)]
         return [(index, path, call) for index, node in called for _, path, call in node.iter_calls()]
+
+    def find_outputs(self) -> list[tuple[int, KeyPath, CallNode]]:
+        """What writes columns of its own, each with the step's place and the key in it: calls, and models run here."""
+        asked = [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, CallNode)]
+        own: list[tuple[int, KeyPath, CallNode]]
+        own = [(index, (), node) for index, node in asked if not any(node.iter_calls())]
+        return sorted([*self.find_calls(), *own], key=itemgetter(0))
 
     def find_models(self) -> list[tuple[int, KeyPath, Model]]:
         """The models that steps ask, each with the step's place and the key in it."""

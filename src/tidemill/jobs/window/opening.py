@@ -16,7 +16,7 @@ from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, Way, WindowStep
+from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, PredictStep, Way, WindowStep
 from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.streaming import StreamedCall
@@ -30,6 +30,8 @@ from tidemill.models.steps.calling import CallNode, Runner
 from tidemill.models.steps.embed import Embed, Embedder, Embedding
 from tidemill.models.steps.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.steps.generator import Generator
+from tidemill.models.steps.predict import Predict
+from tidemill.models.torch.predicting import Predictor
 from tidemill.resources.scope import Scope
 
 MOST_WORKERS = 4_096
@@ -52,7 +54,7 @@ def open_steps(
     folder: Path,
     send: bool = True,
 ) -> list[WindowStep]:
-    """The steps of `nodes`, in order; a local model is started by the first call to it, and runs until `scope` ends.
+    """The steps of `nodes`, in order; a local model is started by the first record for it, and runs until `scope` ends.
 
     Args:
         names: the steps' names.
@@ -69,6 +71,10 @@ def open_steps(
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         if isinstance(node, Gather):
             steps.append(GatherStep(index, name, node.bound_hooks, opener.open_branches(node, name)))
+        elif isinstance(node, Predict):
+            predictor = Predictor(node, name)
+            scope.defer_async(predictor.close, name)
+            steps.append(PredictStep(index, name, predictor))
         elif isinstance(node, CallNode):
             steps.append(CallStep(index, name, *opener.open(node, name)))
         else:
@@ -196,6 +202,9 @@ def count_slots(nodes: Sequence[Node]) -> int:
 def count_workers(nodes: Sequence[Node]) -> int:
     """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
     batched = [node for node in nodes if isinstance(node, Embed)]
+    predicted = [node for node in nodes if isinstance(node, Predict)]
     shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
+    shares += sum(node.width for node in predicted)
     slots = count_slots(nodes)
-    return max(slots, min(slots + shares, MOST_WORKERS))
+    least = max([slots, *(2 * node.batch for node in predicted)])
+    return max(least, min(slots + shares, MOST_WORKERS))

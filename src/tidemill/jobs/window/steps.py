@@ -17,6 +17,7 @@ from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import Ask, Runner, hook_run
+from tidemill.models.torch.predicting import Predictor
 
 
 class Kept(Reply, Protocol):
@@ -39,6 +40,22 @@ class Way(Protocol):
         send: Send | None = None,
     ) -> Any:
         """As `Lane.call`."""
+        ...
+
+
+class Gathering(Protocol):
+    """Where records meet, so that several of them are one request, or one batch of a model.
+
+    Attributes:
+        may_join: asked while there is room for more: whether a record that is on its way may still come.
+        held: records that wait there.
+    """
+
+    may_join: Callable[[], bool]
+    held: int
+
+    def look_soon(self) -> None:
+        """Let what has gathered go if nothing is left to wait for."""
         ...
 
 
@@ -104,6 +121,11 @@ class CallStep:
         """How its calls go out."""
         return (self.line,)
 
+    @property
+    def gathering(self) -> Gathering | None:
+        """Where its records meet, if they share requests."""
+        return self.line.batching
+
     def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
         """What the step makes of `record`, its calls made by `ask`."""
         return self.runner.run(record, partial(ask, self.line))
@@ -133,6 +155,7 @@ class GatherStep:
     branches: tuple[tuple[Runner, Line], ...]
 
     function: ClassVar[None] = None
+    gathering: ClassVar[None] = None
     shape: ClassVar[Shape] = Shape.ONE
 
     @property
@@ -161,8 +184,38 @@ class GatherStep:
         return next((name for name in names if any(each.startswith(f"branch `{name}`") for each in told)), "")
 
 
+@dataclass(frozen=True, slots=True)
+class PredictStep:
+    """A step whose records go through a model of this process; `index` is its place in the counts."""
+
+    index: int
+    name: str
+    predictor: Predictor
+
+    function: ClassVar[None] = None
+    lines: ClassVar[tuple[Line, ...]] = ()
+    shape: ClassVar[Shape] = Shape.ONE
+
+    @property
+    def gathering(self) -> Gathering:
+        """Where its records meet."""
+        return self.predictor.gathering
+
+    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+        """What the step makes of `record`."""
+        return self.predictor.run(record, ask)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a model may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+    def find_branch(self, error: BaseException) -> str:
+        """No branch: it has none."""
+        return ""
+
+
 async def _await(runner: Runner, record: Any, ask: Ask) -> Any:
     return await runner.run(record, ask)
 
 
-WindowStep = FunctionStep | CallStep | GatherStep
+WindowStep = FunctionStep | CallStep | GatherStep | PredictStep

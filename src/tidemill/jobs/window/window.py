@@ -28,8 +28,7 @@ from tidemill.jobs.records.step import USER_ERRORS, Shape
 from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import Kept, Line, WindowStep
-from tidemill.models.steps.batching import Batching
+from tidemill.jobs.window.steps import Gathering, Kept, Line, PredictStep, WindowStep
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER
 
@@ -99,13 +98,14 @@ class Window:
         self._failure: BaseException | None = None
         self._functions = Functions(self._stop.is_set)
         self._more: list[asyncio.Task[None]] = []
-        self._at = [0] * len(steps)  # records in progress at each step, counted where there are batches
-        self._batchings: list[Batching[Any]] = []
+        self._at = [0] * len(steps)  # records in progress at each step, counted where some gather
+        self._computing = [step.predictor.gathering for step in steps if isinstance(step, PredictStep)]
+        self._gatherings: list[Gathering] = []
         for position, step in enumerate(steps):
-            for line in step.lines if step.function is None else ():
-                if line.batching is not None:
-                    line.batching.may_join = partial(self._may_join, position, line.batching)
-                    self._batchings.append(line.batching)
+            gathering = step.gathering if step.function is None else None
+            if gathering is not None:
+                gathering.may_join = partial(self._may_join, position, gathering)
+                self._gatherings.append(gathering)
         self.in_progress = 0
 
     async def run(self) -> None:
@@ -140,6 +140,8 @@ class Window:
         self._stop.set()
         for lane in self._lanes:
             lane.stop()
+        for gathering in self._computing:
+            gathering.stop()
         if now:
             self._stop_now.set()
         self._entries.close()
@@ -163,8 +165,10 @@ class Window:
         return self._entries.number - self._first_number
 
     def _is_awaited(self) -> bool:
-        """Whether a call is on its way, or a function at work: all that a grace period is for."""
-        return bool(self._functions.working) or any(lane.sending for lane in self._lanes)
+        """Whether a call is on its way, or a function or a model at work: all that a grace period is for."""
+        if self._functions.working or any(lane.sending for lane in self._lanes):
+            return True
+        return any(gathering.working for gathering in self._computing)
 
     async def _feed(self) -> None:
         entries = self._entries
@@ -221,7 +225,7 @@ class Window:
             counts[IN] += 1
             result: Any
             lent = record
-            if self._batchings:
+            if self._gatherings:
                 self._at[position] += 1
             try:
                 if step.function is None:
@@ -239,7 +243,7 @@ class Window:
                 entries.finish(root, estimate_bytes(record) - size_bytes)
                 return
             finally:
-                if self._batchings:
+                if self._gatherings:
                     self._leave(position)
             if step.function is None or step.shape is Shape.ONE:
                 record = result
@@ -261,13 +265,13 @@ class Window:
     def _leave(self, position: int) -> None:
         """Note that a record is through the step at `position`: the batches that waited for it may go."""
         self._at[position] -= 1
-        for batching in self._batchings:
-            batching.look_soon()
+        for gathering in self._gatherings:
+            gathering.look_soon()
 
-    def _may_join(self, position: int, batching: Batching[Any]) -> bool:
-        """Whether a record that is read may still bring a share to a batch of the step at `position`."""
+    def _may_join(self, position: int, gathering: Gathering) -> bool:
+        """Whether a record that is read may still come to a batch of the step at `position`."""
         at = self._at
-        if sum(at[:position]) + at[position] > batching.held:
+        if sum(at[:position]) + at[position] > gathering.held:
             return True
         return bool(self._entries.ready) and self.in_progress < self._limits.workers
 

@@ -48,7 +48,7 @@ class Runner(Protocol):
 
 
 class CallNode(Node):
-    """A step that makes outside calls: a job's record half begins with the first of them."""
+    """A step that asks outside, or a model of this process: a job's record half begins with the first of them."""
 
     calls = True
 

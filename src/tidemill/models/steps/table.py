@@ -1,4 +1,4 @@
-"""Every step that makes outside calls."""
+"""Every step that a record half can begin with."""
 
 from __future__ import annotations
 
@@ -7,5 +7,6 @@ from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
+from tidemill.models.steps.predict import Predict
 
-CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather)
+CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather, Predict)

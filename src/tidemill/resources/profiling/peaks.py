@@ -34,6 +34,11 @@ class Peaks:
                 self.peak_bytes.setdefault(device.name, 0)
             _note(devices)
 
+    def update(self, devices: Sequence[Device]) -> None:
+        """Count what the devices' marks show by now."""
+        with _lock:
+            _note(devices)
+
     def end(self, devices: Sequence[Device]) -> None:
         """Count no further."""
         if self not in _open:
