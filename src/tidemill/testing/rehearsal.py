@@ -198,6 +198,7 @@ def _script_model(model: Model, step: str) -> Model:
         update={
             "model": f"openai/{model.name}" if model.is_litellm else model.model,
             "base_url": address_step(step),
+            "serve": None,
             "api_key": SecretStr("none-needed"),
             "headers": {},
             "price": model.lane_price,

@@ -16,10 +16,12 @@ from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers, list_misfits
+from tidemill.models.local.command import check_command
 from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
 from tidemill.models.options import Misfit
 from tidemill.models.steps.generate import Generate
+from tidemill.models.torch.location import find_text_model
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:
@@ -72,10 +74,14 @@ def _check_models(draft: Draft) -> Iterator[Problem]:
 
 
 def _check_model(model: Model, folder: Path) -> None:
-    if not model.is_local:
+    if model.makes_vectors_here:
+        find_text_model(model.model, folder)
+    elif model.is_local:
+        check_local_model(model.model, folder=folder)
+    else:
         find_headers(model, folder)
-        return
-    check_local_model(model.model, folder=folder)
+    if model.serve is not None:
+        check_command(model.serve, folder)
 
 
 def _check_formats(draft: Draft) -> Iterator[Problem]:
