@@ -1,8 +1,8 @@
-"""`TextEncoder`: a transformer and what makes one vector of its tokens', as one module."""
+"""`TextEncoder`: a transformer and what makes one vector of a text's tokens, as one module."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,16 +27,21 @@ class TextEncoder(torch.nn.Module):
         self._normalizes = recipe.normalizes
         self._dimensions = dimensions
 
-    def forward(self, attention_mask: Tensor, **inputs: Any) -> Tensor:
+    def forward(self, groups: Sequence[Mapping[str, Tensor]], places: Tensor) -> Tensor:
         """The vectors.
 
         Args:
-            attention_mask: int64 (batch, tokens), 0 where padding stands, on either side.
-            **inputs: `input_ids: int64 (batch, tokens)`, and what else the transformer takes.
+            groups: texts of about one length, which go through the transformer together: each has `input_ids` and
+                `attention_mask`, int64 (texts, tokens), and what else it takes. Padding, on either side, is 0 in the mask.
+            places: int64 (batch,): of each text of all groups in a row, its place in the batch.
         """
-        hidden = self.transformer(attention_mask=attention_mask, **inputs)[0].float()
-        vectors = self._pool(hidden, attention_mask.to(hidden.device))[:, : self._dimensions]
-        return normalize(vectors, dim=1) if self._normalizes else vectors
+        vectors = torch.cat([self._encode(group) for group in groups])[:, : self._dimensions]
+        ordered = torch.empty_like(vectors).index_copy_(0, places.to(vectors.device), vectors)
+        return normalize(ordered, dim=1) if self._normalizes else ordered
+
+    def _encode(self, group: Mapping[str, Tensor]) -> Tensor:
+        hidden: Tensor = self.transformer(**group)[0].float()
+        return self._pool(hidden, group["attention_mask"].to(hidden.device))
 
 
 def _pool_first(hidden: Tensor, mask: Tensor) -> Tensor:

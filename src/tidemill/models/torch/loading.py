@@ -109,6 +109,10 @@ def _explaining(folder: Path) -> Iterator[None]:
     except ResourceError:
         raise
     except Exception as exc:  # the edge to a library that raises whatever those it loads do
-        told = " ".join(str(exc).split())[:400]
-        hint = "if you trust what stands there: `load: {trusted: true}`" if "trust_remote_code" in told else ""
-        raise ResourceError(f"the model in {folder} cannot be loaded: {told}", hint=hint) from exc
+        told = " ".join(str(exc).split())
+        if "trust_remote_code" in told:
+            raise ResourceError(
+                f"the model in {folder} is refused: loading it would run Python files that stand there",
+                hint="if you trust whoever made them, say so: `load: {trusted: true}` of the model",
+            ) from exc
+        raise ResourceError(f"the model in {folder} cannot be loaded: {type(exc).__name__}: {told[:400]}") from exc

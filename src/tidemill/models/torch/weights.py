@@ -102,8 +102,10 @@ def _load_pickle(path: Path, *, trusted: bool) -> dict[str, Tensor]:
             hint="take the model's safetensors; or, if you trust whoever made the file, say so: `load: {trusted: true}`"
             " of the model, `trusted=True` in Python",
         ) from None
-    except (OSError, RuntimeError, EOFError) as exc:
+    except OSError as exc:
         raise _unreadable(path, exc) from exc
+    except Exception as exc:  # of bytes that are none of torch's, its unpickler raises whatever they lead to
+        raise _unreadable(path, f"it is no file of torch's ({type(exc).__name__})") from exc
     return _take_tensors(path, held)
 
 
