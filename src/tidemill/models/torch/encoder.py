@@ -32,7 +32,7 @@ class TextEncoder(torch.nn.Module):
 
         Args:
             groups: texts of about one length, which go through the transformer together: each has `input_ids` and
-                `attention_mask`, int64 (texts, tokens), and what else it takes. Padding, on either side, is 0 in the mask.
+                `attention_mask`, int64 (texts, tokens), and what else it takes. The mask is 0 where padding stands.
             places: int64 (batch,): of each text of all groups in a row, its place in the batch.
         """
         vectors = torch.cat([self._encode(group) for group in groups])[:, : self._dimensions]
