@@ -28,7 +28,7 @@ class Serve(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": ["vllm serve Qwen/Qwen3-0.6B --port {port}"]})
 
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[str, ...]
     start_timeout_s: Duration = Field(default=600.0, gt=0)
 
     @classmethod
@@ -54,6 +54,14 @@ class Serve(Config):
             raise PydanticCustomError(
                 "command", "cannot be split into arguments: {reason}", {"reason": str(exc)[:1].lower() + str(exc)[1:]}
             ) from None
+
+    @field_validator("command")
+    @classmethod
+    def _check_command(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            hint = "for example vllm serve Qwen/Qwen3-0.6B --port {port}"
+            raise PydanticCustomError("command", "expected a command, got an empty one", {"hint": hint})
+        return value
 
     @property
     def takes_port(self) -> bool:
