@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Config
-from tidemill.config.subschemas import JsonSchema, add_form
+from tidemill.config.subschemas import Form, JsonSchema, add_form
 from tidemill.config.types.durations import Duration
 
 PORT = "{port}"
 """What stands in a command for the port it is given."""
+
+TEXT: JsonSchema = {"type": "string"}
 
 
 class Serve(Config):
@@ -28,15 +30,12 @@ class Serve(Config):
 
     model_config = ConfigDict(json_schema_extra={"examples": ["vllm serve Qwen/Qwen3-0.6B --port {port}"]})
 
-    command: tuple[str, ...]
+    command: Annotated[tuple[str, ...], Form(TEXT)]
     start_timeout_s: Duration = Field(default=600.0, gt=0)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
-        text: JsonSchema = {"type": "string"}
-        shown = handler(schema)
-        shown["properties"]["command"] = {"anyOf": [text, shown["properties"]["command"]]}
-        return add_form(shown, {"anyOf": [text, {"type": "array", "items": text}]})
+        return add_form(handler(schema), {"anyOf": [TEXT, {"type": "array", "items": TEXT}]})
 
     @model_validator(mode="before")
     @classmethod
