@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 NPM_LOCK := requirements/npm/package-lock.json
-EXTRAS := grain,hf,litellm,local,pandas,plot,polars,s3,tokenizers,torch
+EXTRAS := grain,hf,litellm,local,minilm,pandas,plot,polars,s3,tokenizers,torch,transformers
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format lint types layers bench ideas proof lock

@@ -109,7 +109,7 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
     if "authorization" in own or (is_anthropic and "x-api-key" in own):
         return dict(model.headers)
     provider = PROVIDERS.get(model.provider)
-    variables = provider.key_variables if provider else ()
+    variables = provider.key_variables if provider and model.serve is None else ()
     key = model.api_key.get_secret_value() if model.api_key else find_key(variables, folder)
     if key is None:
         if variables and model.base_url is None:
@@ -129,8 +129,8 @@ def find_headers(model: Model, folder: Path) -> dict[str, str]:
 
 
 def find_base_url(model: Model) -> str:
-    """Where `model` answers; of a local one nothing comes before the path until its server runs."""
-    if model.is_local:
+    """Where `model` answers; nothing comes before the path of one whose server, and so its port, is still to come."""
+    if model.is_local or (model.serve is not None and model.base_url is None):
         return ""
     if model.is_litellm and model.base_url is None:
         return SCHEME + model.name

@@ -1,4 +1,4 @@
-"""The way out to a model: its lane, and the server of a local one."""
+"""The way out to a model: its lane, and the server of one that this process starts."""
 
 from __future__ import annotations
 
@@ -6,33 +6,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tidemill.calls.engine import Engine
+from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits
 from tidemill.calls.outgoing import LaneOptions, Locate
 from tidemill.models.endpoints import find_base_url, find_transport, open_server
+from tidemill.models.managed import ManagedServer, ManagedTransport
 from tidemill.models.model import Model
+from tidemill.models.serve import Serve
 from tidemill.models.tokens import TokenCounter
 from tidemill.models.vocabulary import find_vocabulary
 from tidemill.resources.scope import Scope
 
 
 class OpenLane(NamedTuple):
-    """The lane of a model, and what gives the base URL of a local one, which its first call starts."""
+    """The lane of a model, and what gives the base URL of one whose server its first call starts."""
 
     lane: Lane
     locate: Locate | None = None
 
 
 def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path | None) -> OpenLane:
-    """The lane of `model` under `key`; the server of a local one runs until `scope` ends.
+    """The lane of `model` under `key`; a server that is started for it runs until `scope` ends.
 
     Args:
-        folder: where a relative path of a local model is looked for; None where nothing is ever sent.
+        folder: where a relative path of a local model or a command is looked for; None where nothing is ever sent.
 
     Raises:
-        ConfigError, ResourceError: a local model cannot be started, or the budget cannot be held.
+        ConfigError, ResourceError: a server cannot be started, or the budget cannot be held.
     """
     limits, price = model.lane_limits, model.lane_price
+    if model.serve is not None:
+        return _open_managed(model, model.serve, key, engine, scope, folder)
     if not model.is_local:
         options = LaneOptions(counter=None if folder is None else _find_counter(model, limits))
         endpoint, transport = find_base_url(model), find_transport(model)
@@ -46,6 +51,18 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
         locate = server.get
     endpoint, options = f"local://{model.name}", LaneOptions(locate)
     return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options), locate)
+
+
+def _open_managed(model: Model, serve: Serve, key: str, engine: Engine, scope: Scope, folder: Path | None) -> OpenLane:
+    limits, endpoint, price = model.lane_limits, f"serve://{model.model}", model.lane_price
+    if folder is None:
+        return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price))
+    server = ManagedServer(serve, model.base_url, folder)
+    scope.defer_async(server.close, model.model)
+    options = LaneOptions(server.get, _find_counter(model, limits))
+    transport = ManagedTransport(HttpTransport(), server)
+    lane = engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options, transport=transport)
+    return OpenLane(lane, server.get)
 
 
 def _find_counter(model: Model, limits: Limits) -> TokenCounter | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Never, TypeVar
 from urllib.parse import urlsplit
@@ -31,7 +31,10 @@ from tidemill.config.secrets import is_secret_key
 from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.wording.suggest import find_near, suggest
 from tidemill.models.clients.askable import Askable
+from tidemill.models.load import Load
+from tidemill.models.local.server import EMBEDDED
 from tidemill.models.prices import PRICES_DATE, find_price
+from tidemill.models.serve import PORT, Serve
 
 if TYPE_CHECKING:
     from tidemill.models.clients.client import Client
@@ -109,11 +112,14 @@ class Model(Config, Askable):
     """A model by name, with where it answers and how hard it may be asked. Called with a prompt it is asked by itself.
 
     Attributes:
-        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `litellm/…` goes through litellm.
+        model: `provider/name`; `local/smollm2` and `local/PATH.gguf` run in process, `local/minilm` and `local/FOLDER`
+            make vectors there, `litellm/…` goes through litellm.
         limits: how many calls at once, how many a minute, how long each may take.
         price: USD per million tokens; needed for a budget in USD over a model that is not among the known ones.
         wire_format: what `base_url` speaks, where that is not what the provider does.
         base_url: an endpoint other than the provider's own.
+        serve: the command of a server that is started for it, by the first call to it.
+        load: how a `local/FOLDER` is loaded.
         api_key: the key; by default the provider's usual variable, from the environment or `.env`.
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
@@ -126,6 +132,7 @@ class Model(Config, Askable):
     base_url: Annotated[str | None, Runtime()] = (
         None  # before `model`, whose provider need not be known when there is one
     )
+    serve: Annotated[Serve | None, Runtime()] = None  # as that
     model: str
     wire_format: WireFormat | None = None
     limits: Annotated[Limits, Runtime()] = Limits()
@@ -134,6 +141,7 @@ class Model(Config, Askable):
     params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     prompt_cache: bool = True
+    load: Load | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
@@ -184,6 +192,19 @@ class Model(Config, Askable):
                 )
         return value
 
+    @field_validator("serve")
+    @classmethod
+    def _check_serve(cls, value: Serve | None, info: ValidationInfo) -> Serve | None:
+        has_address = info.data.get("base_url", "") is not None
+        if value is not None and value.takes_port == has_address:
+            message = (
+                "expected `{port}` in the command, for a port of its own, or a base_url where it answers; got {got}"
+            )
+            hint = "leave out base_url" if has_address else "for example vllm serve Qwen/Qwen3-0.6B --port {port}"
+            context = {"port": PORT, "got": "both" if has_address else "neither", "hint": hint}
+            raise PydanticCustomError("serve", message, context)
+        return value
+
     @field_validator("model")
     @classmethod
     def _check_name(cls, value: str, info: ValidationInfo) -> str:
@@ -194,7 +215,7 @@ class Model(Config, Askable):
                 "expected a model as provider/name, got `{name}`",
                 {"name": value, "hint": "for example openai/gpt-4.1-mini or local/smollm2"},
             )
-        if provider not in PROVIDERS and info.data.get("base_url", "") is None:
+        if provider not in PROVIDERS and all(info.data.get(field, "") is None for field in ("base_url", "serve")):
             near = find_near(provider, PROVIDERS)
             hint = f"did you mean `{near}/{name}`?" if near else "give the endpoint as base_url"
             raise PydanticCustomError(
@@ -222,6 +243,16 @@ class Model(Config, Askable):
             except ValueError as exc:
                 message = "cannot be sent: {reason}"
                 raise PydanticCustomError("header", message, {"reason": str(exc), "path": (name,)}) from None
+        return value
+
+    @field_validator("load")
+    @classmethod
+    def _check_load(cls, value: Load | None, info: ValidationInfo) -> Load | None:
+        name = info.data.get("model")
+        is_asked = any(info.data.get(field) is not None for field in ("base_url", "serve"))
+        if value is not None and name is not None and (is_asked or not _is_folder(name)):
+            message = "expected none for `{name}`: only `local/minilm` and `local/FOLDER` are loaded with it"
+            raise PydanticCustomError("load", message, {"name": name, "hint": "leave it out"})
         return value
 
     @property
@@ -253,7 +284,8 @@ class Model(Config, Askable):
         """
         price = self.price
         if price is None:
-            return find_price(self.model, {**self.params, **params}) if self.base_url is None else None
+            is_own = self.base_url is None and self.serve is None
+            return find_price(self.model, {**self.params, **params}) if is_own else None
         if self.speaks == "anthropic" and price.cache_write is None:
             return price.model_copy(update={"cache_write": round(price.input * CACHE_WRITE_FACTOR, 6)})
         return price
@@ -266,19 +298,29 @@ class Model(Config, Askable):
         return self.limits
 
     @property
+    def makes_vectors_here(self) -> bool:
+        """Whether it runs in process and makes vectors of texts; others there are asked as an endpoint is."""
+        return self.is_local and _is_folder(self.model)
+
+    @property
     def is_litellm(self) -> bool:
         """Whether the litellm package speaks to it."""
-        return self.provider == "litellm"
+        return self.provider == "litellm" and self.serve is None
 
     @property
     def is_local(self) -> bool:
         """Whether the model runs in process."""
-        return self.provider == "local" and self.base_url is None
+        return self.provider == "local" and self.base_url is None and self.serve is None
 
     def _get_client(self) -> Client:
         from tidemill.models.clients.client import get_client  # which needs the engine; a description needs none
 
         return get_client(self)
+
+
+def _is_folder(name: str) -> bool:
+    """Whether it names a model that transformers loads, and not llama.cpp."""
+    return name.startswith("local/") and name != EMBEDDED and not name.endswith(".gguf")
 
 
 def describe_prices(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
@@ -302,6 +344,8 @@ def model(
     params: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
     prompt_cache: bool | None = None,
+    serve: Serve | str | Sequence[str] | Mapping[str, Any] | None = None,
+    load: Load | Mapping[str, Any] | None = None,
     **unknown: Never,
 ) -> Model:
     """The description of the model called `provider/name`; nothing is opened or called.
@@ -319,5 +363,7 @@ def model(
         "params": params,
         "headers": headers,
         "prompt_cache": prompt_cache,
+        "serve": serve,
+        "load": load,
     }
     return load_config(Model, {key: value for key, value in given.items() if value is not None} | unknown)

@@ -90,7 +90,8 @@ def run(
             assert not seen.quarantined
 
     Nothing is sent and no key is needed, whatever the provider. Time is virtual: limits, back-off and deadlines pass at
-    once. A `call` that no reply is given for runs its own function. Works inside a running event loop.
+    once. A `call` that no reply is given for runs its own function, and an `embed` in this process its model. Works
+    inside a running event loop.
 
     Args:
         job: a job file, a `Job`, its description, or a stream.
@@ -147,7 +148,7 @@ def _write_script(spec: JobSpec, replies: Mapping[str, Any]) -> Script:
         _name_call(name, label)
         for name, node in zip(step_names(spec.steps), spec.steps, strict=True)
         if isinstance(node, CallNode)
-        for label, _, _ in node.iter_calls()
+        for label in [label for label, _, _ in node.iter_calls()] or [""]
     ]
     for name in replies:
         if name not in names:
@@ -185,7 +186,7 @@ def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, An
         calls = [_script_step(call, _name_call(name, label), script, replies) for label, _, call in node.iter_calls()]
         return node.with_inner(calls)
     model = node.find_model()
-    if model is not None:
+    if model is not None and (name in replies or any(node.iter_calls())):
         return node.model_copy(update={"model": _script_model(model, name)})
     if name in replies:
         return node.model_copy(update={"fn": script_function(script, name)})
@@ -198,6 +199,7 @@ def _script_model(model: Model, step: str) -> Model:
         update={
             "model": f"openai/{model.name}" if model.is_litellm else model.model,
             "base_url": address_step(step),
+            "serve": None,
             "api_key": SecretStr("none-needed"),
             "headers": {},
             "price": model.lane_price,

@@ -52,6 +52,8 @@ def iter_compute_lines(compute: Mapping[str, Mapping[str, Mapping[str, Any]]]) -
         for device, did in devices.items():
             parts = [f"{did['records']:,} records in {did['batches']:,} batches on {device}"]
             parts.append(f"busy {did['busy_ratio']:.0%} of the time")
+            if did.get("cut"):
+                parts.append(f"{did['cut']:,} texts cut to the tokens that the model takes")
             if did["peak_bytes"]:
                 parts.append(f"peak {did['peak_bytes'] / 1e6:,.0f} MB")
             if did["out_of_memory"]:

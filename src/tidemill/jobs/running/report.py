@@ -37,10 +37,11 @@ class Report:
             waited, by what for.
         tuned: the limits that were changed while this sitting went on: after how many seconds, whose, to what.
         peak_rss_bytes: the most memory this process has held.
-        compute: of each `predict` step, by the name of each device that computed in this sitting: `batches` and
-            `records`; `busy_ratio`, the share of the time from the first to the last batch in which one was on the
-            device; `peak_bytes` of its memory, None for the processor; `batch`, the most records in one at the end, and
-            `out_of_memory`, how often there was no room for one.
+        compute: of each `predict` step, and each `embed` with a model of this process, by the name of each device that
+            computed in this sitting: `batches` and `records`; `busy_ratio`, the share of the time from the first to the
+            last batch in which one was on the device; `peak_bytes` of its memory, None for the processor; `batch`, the
+            most records in one at the end; `out_of_memory`, how often there was no room for one; and of an `embed`
+            `cut`, the texts that had more tokens than the model takes.
         estimate: what the calls were estimated to come to before the run began, as `Estimate.to_dict` has it; None
             where that was not asked for.
         latency: what the latency blocks of this sitting came to, by their path `outer/inner`: count, how many failed,

@@ -16,10 +16,13 @@ from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.endpoints import find_headers, list_misfits
+from tidemill.models.local.command import check_command
 from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
 from tidemill.models.options import Misfit
+from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
+from tidemill.models.torch.location import find_text_model
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:
@@ -60,22 +63,27 @@ def _check_names(draft: Draft) -> Iterator[Problem]:
 
 
 def _check_models(draft: Draft) -> Iterator[Problem]:
-    seen = [UNREADABLE]
-    for index, path, model in draft.find_models():
-        if model in seen:
+    seen: list[tuple[Model, bool]] = []
+    for index, path, node in draft.find_outputs():
+        model, embeds = node.find_model(), isinstance(node, Embed)
+        if model is None or model == UNREADABLE or (model, embeds) in seen:
             continue
-        seen.append(model)
+        seen.append((model, embeds))
         try:
-            _check_model(model, draft.folder)
+            _check_model(model, draft.folder, embeds=embeds)
         except TidemillError as exc:
-            yield draft.problem(draft.path(index, *path), exc.message, exc.hint)
+            yield draft.problem(draft.path(index, *path, "model"), exc.message, exc.hint)
 
 
-def _check_model(model: Model, folder: Path) -> None:
-    if not model.is_local:
+def _check_model(model: Model, folder: Path, *, embeds: bool) -> None:
+    if embeds and model.makes_vectors_here:
+        find_text_model(model.model, folder)
+    elif model.is_local:
+        check_local_model(model.model, folder=folder)
+    else:
         find_headers(model, folder)
-        return
-    check_local_model(model.model, folder=folder)
+    if model.serve is not None:
+        check_command(model.serve, folder)
 
 
 def _check_formats(draft: Draft) -> Iterator[Problem]:

@@ -86,11 +86,6 @@ class Draft:
         own = [(index, (), node) for index, node in asked if not any(node.iter_calls())]
         return sorted([*self.find_calls(), *own], key=itemgetter(0))
 
-    def find_models(self) -> list[tuple[int, KeyPath, Model]]:
-        """The models that steps ask, each with the step's place and the key in it."""
-        found = [(index, (*path, "model"), call.find_model()) for index, path, call in self.find_calls()]
-        return [(index, path, model) for index, path, model in found if model is not None]
-
     def problem(self, path: KeyPath, message: str, hint: str = "", **place: Any) -> Problem:
         """A problem at `path`: with its place in the job file, else with the step's name."""
         if self.document is not None:

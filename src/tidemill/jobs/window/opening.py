@@ -30,7 +30,8 @@ from tidemill.models.steps.calling import CallNode, Runner
 from tidemill.models.steps.embed import Embed, Embedder, Embedding
 from tidemill.models.steps.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.steps.generator import Generator
-from tidemill.models.steps.predict import Predict
+from tidemill.models.steps.predict import ON_THE_WAY, Predict
+from tidemill.models.torch.embedding import EmbeddingPredictor
 from tidemill.models.torch.predicting import Predictor
 from tidemill.resources.scope import Scope
 
@@ -75,6 +76,10 @@ def open_steps(
             predictor = Predictor(node, name)
             scope.defer_async(predictor.close, name)
             steps.append(PredictStep(index, name, predictor))
+        elif isinstance(node, Embed) and node.runs_here:
+            embedding = EmbeddingPredictor(node, name, folder)
+            scope.defer_async(embedding.close, name)
+            steps.append(PredictStep(index, name, embedding))
         elif isinstance(node, CallNode):
             steps.append(CallStep(index, name, *opener.open(node, name)))
         else:
@@ -201,10 +206,13 @@ def count_slots(nodes: Sequence[Node]) -> int:
 
 def count_workers(nodes: Sequence[Node]) -> int:
     """Records that may be in progress at once: as many as fill all slots, where batches are taken whole."""
-    batched = [node for node in nodes if isinstance(node, Embed)]
-    predicted = [node for node in nodes if isinstance(node, Predict)]
+    batched = [node for node in nodes if isinstance(node, Embed) and not node.runs_here]
+    here = [(node.width, node.batch) for node in nodes if isinstance(node, Predict)]
+    here += [
+        (ON_THE_WAY * node.batch_size, node.batch_size) for node in nodes if isinstance(node, Embed) and node.runs_here
+    ]
     shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
-    shares += sum(node.width for node in predicted)
+    shares += sum(width for width, _ in here)
     slots = count_slots(nodes)
-    least = max([slots, *(2 * node.batch for node in predicted)])
+    least = max([slots, *(2 * batch for _, batch in here)])
     return max(least, min(slots + shares, MOST_WORKERS))

@@ -17,6 +17,7 @@ from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import Ask, Runner, hook_run
+from tidemill.models.torch.embedding import EmbeddingPredictor
 from tidemill.models.torch.predicting import Predictor
 
 
@@ -190,7 +191,7 @@ class PredictStep:
 
     index: int
     name: str
-    predictor: Predictor
+    predictor: Predictor | EmbeddingPredictor
 
     function: ClassVar[None] = None
     lines: ClassVar[tuple[Line, ...]] = ()

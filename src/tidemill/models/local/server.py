@@ -88,7 +88,7 @@ def check_local_model(name: str, *, folder: Path | None = None) -> None:
             f"no local model is called `{name}`",
             hint=f"did you mean `{EMBEDDED}`?"
             if find_near(name.removeprefix(PREFIX), [EMBEDDED.removeprefix(PREFIX)])
-            else f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`",
+            else f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`; a folder makes vectors, for an `embed` step",
         )
     if not _is_installed():
         raise ResourceError(

@@ -35,16 +35,18 @@ class Vector:
 class Embed(CallNode):
     """Put the vector that `model` gives for a text of the record into the column `into`.
 
-    Records that come up together go out in one request, each with a row of its own in the ledger.
+    Records that come up together go out in one request, each with a row of its own in the ledger. A model of this
+    process computes them together: there is no row, no limit and no price, and what was not sealed is computed again.
 
     Attributes:
-        model: an embedding model: a `tm.model(…)`, or its name.
+        model: an embedding model: a `tm.model(…)`, or its name; `local/minilm` and `local/FOLDER` run in this process.
         column: the column of the text.
         text: in its place, a Jinja template over the record's columns.
         into: the column of the vector.
         dimensions: how long the vectors are to be; by default as the model has them.
-        batch_size: the most records in one request.
-        batch_tokens: the most tokens in one request, as three bytes each; a longer text goes alone.
+        batch_size: the most records in one request, or batch.
+        batch_tokens: the most tokens in one, as three bytes each; a longer text goes alone. In this process padding
+            counts as well.
         params: put into every request's body as it is.
     """
 
@@ -71,15 +73,30 @@ class Embed(CallNode):
                 path = ("params", key) if key in self.params else ("model",)
                 message = "`params` must not set `{key}`, which the step itself sets"
                 raise PydanticCustomError("params_key", message, {"key": key, "path": path})
-        if self.model.is_local or self.model.speaks != "openai":
+        if not self.runs_here and (self.model.is_local or self.model.speaks != "openai"):
             message = "expected a model with an embeddings endpoint in OpenAI's format, got `{name}`"
             context = {
                 "name": self.model.model,
                 "path": ("model",),
-                "hint": "for example openai/text-embedding-3-small",
+                "hint": "for example openai/text-embedding-3-small, or local/minilm in this process",
             }
             raise PydanticCustomError("embedding_model", message, context)
+        if self.runs_here and (self.params or self.model.params):
+            message = "expected none: `{name}` runs in this process and is sent no request"
+            path = ("params",) if self.params else ("model",)
+            context = {"name": self.model.model, "path": path, "hint": "how it is loaded is the model's `load`"}
+            raise PydanticCustomError("params_key", message, context)
         return self
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether its model runs in this process: then nothing is asked outside."""
+        return self.model.makes_vectors_here
+
+    def iter_calls(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
+        """Itself, unless its model runs in this process."""
+        if not self.runs_here:
+            yield "", (), self
 
     def find_model(self) -> Model:
         """The model it asks."""
@@ -168,7 +185,7 @@ class Embedder:
         Raises:
             DataError: the record has no such text.
         """
-        return Request("embed:", {}, self._head + orjson.dumps(self._find_text(record)) + b"}", 0)
+        return Request("embed:", {}, self._head + orjson.dumps(find_text(self._node, record)) + b"}", 0)
 
     def join(self, shares: Sequence[Request]) -> Request:
         """The request for the vectors of all `shares`."""
@@ -190,25 +207,32 @@ class Embedder:
         """The reply of one share."""
         return Embedding(value, usage)
 
-    def _find_text(self, record: Record) -> str:
-        text, where = self._read_text(record)
-        if not isinstance(text, str):
-            raise DataError(f"expected a text, got {describe_value(text)}", where=where)
-        if not text:  # one alone has the whole batch answered 400
-            message = "expected a text, got an empty one, of which no endpoint gives a vector"
-            raise DataError(message, where=where, hint="leave such records out in front: filter")
-        return text
 
-    def _read_text(self, record: Record) -> tuple[Any, str]:
-        """What stands in place of the text, and where that is."""
-        if self._node.text is not None:
-            return self._node.text.render(record), "`text`"
-        column = self._node.column or ""
-        if not isinstance(record, dict):
-            raise no_columns(record)
-        if column not in record:
-            raise missing_column(column, record)
-        return record[column], f"column `{column}`"
+def find_text(node: Embed, record: Record) -> str:
+    """The text of `record` that `node` wants a vector of.
+
+    Raises:
+        DataError: there is none, or it is empty.
+    """
+    text, where = _read_text(node, record)
+    if not isinstance(text, str):
+        raise DataError(f"expected a text, got {describe_value(text)}", where=where)
+    if not text:  # one alone has the whole batch answered 400
+        message = "expected a text, got an empty one, of which no endpoint gives a vector"
+        raise DataError(message, where=where, hint="leave such records out in front: filter")
+    return text
+
+
+def _read_text(node: Embed, record: Record) -> tuple[Any, str]:
+    """What stands in place of the text, and where that is."""
+    if node.text is not None:
+        return node.text.render(record), "`text`"
+    column = node.column or ""
+    if not isinstance(record, dict):
+        raise no_columns(record)
+    if column not in record:
+        raise missing_column(column, record)
+    return record[column], f"column `{column}`"
 
 
 def _little_endian(vector: array[float]) -> array[float]:
