@@ -13,6 +13,7 @@ from tidemill.data.fingerprints import are_same_nodes, describe_node
 from tidemill.data.hooks import After, Before, HookedStep, HookHandle, Hooks, StepHooks, bind_hooks, pad_hooks
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
+from tidemill.data.providing import provide
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge
@@ -91,6 +92,16 @@ class Pipeline(Sequence[Node]):
         """As `open`, in the running loop: an awaitable function of one record."""
         async with self._make_run() as single:
             yield single.run
+
+    def provide(self, **resources: Any) -> Pipeline:
+        """Have its functions called with resources, by the names of their parameters, as of `Stream.provide`.
+
+        Each iteration, run, call of the pipeline or `open` opens its own, and closes them at its end.
+
+        Raises:
+            ConfigError: one is no resource, or no step takes it.
+        """
+        return make_pipeline(provide(self.nodes, resources), self.hooks, folder=self.folder)
 
     def register_before(self, hook: Before, *, step: int | str | None = None, prepend: bool = False) -> HookHandle:
         """Call `hook(step, record)` in front of each step; what it gives replaces the record, None keeps it.

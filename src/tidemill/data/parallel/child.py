@@ -18,7 +18,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tidemill.data.managers import WorkerFunction, is_manager
+from tidemill.data.entered import WorkerFunction, needs_entering
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
 from tidemill.resources.latency import collecting
 from tidemill.resources.timings import Taken, Timings
@@ -32,8 +32,8 @@ LEAVE_S = 5.0
 def serve(connection: Connection, function: bytes, step: str, is_timed: bool) -> None:
     """Answer each record with what the pickled `function` makes of it, until the other end closes or dies.
 
-    A function that is a context manager is entered in front of the first record and left on the way out, also when
-    the process is told to end.
+    A function that is a context manager is entered in front of the first record, as resources that it takes are opened,
+    and left on the way out, also when the process is told to end.
 
     Args:
         is_timed: whether latency blocks are on.
@@ -43,7 +43,7 @@ def serve(connection: Connection, function: bytes, step: str, is_timed: bool) ->
     threading.Thread(target=_end_with_parent, args=(must_leave,), name="tidemill-parent", daemon=True).start()
     fn = _load(function)
     own = WorkerFunction(fn, step)
-    if is_manager(fn):
+    if needs_entering(fn):
         signal.signal(signal.SIGTERM, _end)
         must_leave.set()
     try:

@@ -10,10 +10,10 @@ import signal
 from collections import deque
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
 from tidemill.data.parallel.child import serve
 from tidemill.data.parallel.flight import WAKE_S, Flight
-from tidemill.data.steps import RecordFunction
 from tidemill.errors import ConfigError, WorkerError
 from tidemill.resources.latency import find_timing, latency
 from tidemill.resources.timings import put_timings
@@ -179,7 +179,7 @@ class _Worker:
         return f"signal {-code}"
 
 
-def pickle_function(fn: RecordFunction, step: str) -> bytes:
+def pickle_function(fn: Any, step: str) -> bytes:
     """The function as each worker gets it.
 
     Raises:

@@ -7,10 +7,9 @@ import queue
 import threading
 from typing import Any
 
-from tidemill.data.managers import WorkerFunction
+from tidemill.data.entered import WorkerFunction
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
-from tidemill.data.steps import RecordFunction
 from tidemill.resources.worker import join_thread, make_thread
 
 _Flights = queue.SimpleQueue["Flight | None"]
@@ -23,7 +22,7 @@ class ThreadWorkers:
     function that blocks for ever cannot hold the process; `close` waits for those that are at work.
     """
 
-    def __init__(self, fn: RecordFunction, step: str) -> None:
+    def __init__(self, fn: Any, step: str) -> None:
         self._fn = fn
         self._step = step
         self._flights: _Flights = queue.SimpleQueue()
