@@ -91,8 +91,9 @@ class Runner:
             error: BaseException | None = None
             try:
                 try:
+                    window = await sitting.open_window()
                     with self._deadline(sitting, started_at):
-                        await self._work(sitting, board)
+                        await self._work(sitting, window, board)
                     if not self._stops:
                         sitting.end_reuse()
                 finally:
@@ -132,8 +133,8 @@ class Runner:
         grace = f"calls in flight get {self.job.run.grace_s:g} s"
         self._on_note(f"the budget's deadline of {show_duration(deadline_s)} has passed: {grace}")
 
-    async def _work(self, sitting: Sitting, board: StatusBoard) -> None:
-        self._window = window = sitting.window
+    async def _work(self, sitting: Sitting, window: Window, board: StatusBoard) -> None:
+        self._window = window
         ticks = asyncio.create_task(self._tick(sitting, board))
         try:
             if self._stops:
