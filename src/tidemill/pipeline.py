@@ -40,7 +40,7 @@ class Pipeline(Sequence[Node]):
 
     __slots__ = ("_hooks", "_inner", "folder", "nodes")
 
-    def __init__(self, steps: Sequence[Node | Pipeline | Callable[[Any], Any]] = (), *, folder: Path = Path()) -> None:
+    def __init__(self, steps: Sequence[Node | Pipeline | Callable[..., Any]] = (), *, folder: Path = Path()) -> None:
         parts = [step if isinstance(step, Pipeline) else _to_node(step) for step in steps]
         self.nodes: tuple[Node, ...] = tuple(
             node for part in parts for node in (part.nodes if isinstance(part, Pipeline) else (part,))

@@ -80,7 +80,14 @@ def explaining_leave() -> Iterator[None]:
     except TidemillError:
         raise
     except Exception as error:
-        notes = "; ".join(getattr(error, "__notes__", ()))
-        raise ResourceError(
-            f"a step failed as it was left: {type(error).__name__}: {error}{f' ({notes})' if notes else ''}"
-        ) from error
+        raise ResourceError(f"a step failed as it was left: {_explain(error)}") from error
+
+
+def _explain(error: BaseException) -> str:
+    """What failed, and what of: each of several."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(map(_explain, error.exceptions))
+    if isinstance(error, TidemillError):
+        return error.message
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}: {error}{f' ({notes})' if notes else ''}"

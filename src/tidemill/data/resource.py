@@ -8,7 +8,7 @@ import keyword
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
@@ -94,6 +94,10 @@ class Resource(Config):
     model_config = ConfigDict(extra="allow")
 
     use: Use
+
+    if TYPE_CHECKING:  # its further keys are arguments by any name
+
+        def __init__(self, /, *, use: Any, **arguments: Any) -> None: ...
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tidemill.models.steps.branches import Gather
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
+from tidemill.stream.functions import OfRecord
 
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
@@ -53,7 +54,7 @@ class RecordSteps(ABC, Generic[T]):
     @overload
     def map(
         self,
-        fn: Callable[[T], Awaitable[U]],
+        fn: OfRecord[T, Awaitable[U]],
         *,
         concurrency: int = ...,
         on: On | None = ...,
@@ -64,7 +65,7 @@ class RecordSteps(ABC, Generic[T]):
     @overload
     def map(
         self,
-        fn: Callable[[T], U],
+        fn: OfRecord[T, U],
         *,
         concurrency: int = ...,
         on: On | None = ...,
@@ -75,7 +76,7 @@ class RecordSteps(ABC, Generic[T]):
 
     def map(
         self,
-        fn: Callable[[T], Any],
+        fn: OfRecord[T, Any],
         *,
         concurrency: int = 1,
         on: On | None = None,
@@ -107,7 +108,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Map, fn=fn, concurrency=concurrency, on=on, ordered=ordered, name=name, on_error=on_error)
 
     def with_columns(
-        self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]
+        self, *, name: str | None = None, on_error: OnError | None = None, **columns: OfRecord[T, Any]
     ) -> Stream[T]:
         """Add columns, each the value of its function of the record as it came in.
 
@@ -115,9 +116,7 @@ class RecordSteps(ABC, Generic[T]):
         """
         return self._append(WithColumns, columns=columns, name=name, on_error=on_error)
 
-    def filter(
-        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
-    ) -> Stream[T]:
+    def filter(self, fn: OfRecord[T, object], *, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
         """Keep the records for which `fn(record)` is true; the others are counted as dropped.
 
         Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
@@ -125,7 +124,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Filter, fn=fn, name=name, on_error=on_error)
 
     def flat_map(
-        self, fn: Callable[[T], Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
+        self, fn: OfRecord[T, Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
     ) -> Stream[U]:
         """Replace each record by every one of `fn(record)`; an empty iterable drops it.
 
@@ -158,7 +157,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Drop, columns=columns, name=name, on_error=on_error)
 
     def observe(
-        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+        self, fn: OfRecord[T, object], *, name: str | None = None, on_error: OnError | None = None
     ) -> Stream[T]:
         """Call `fn(record)` for what it does (log, count); the record stays as it is.
 
@@ -169,7 +168,7 @@ class RecordSteps(ABC, Generic[T]):
 
     def tokenize(
         self,
-        tokenizer: Callable[[str], Any] | str | PathLike[str],
+        tokenizer: OfRecord[str, Any] | str | PathLike[str],
         *,
         column: str = "text",
         into: str = "input_ids",
