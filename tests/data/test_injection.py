@@ -209,7 +209,7 @@ def test_the_first_parameter_is_the_records() -> None:
         ({"class": nullcontext}, r"expected the name of a parameter, got `class`"),
         ({"db": 3}, r"expected what makes a context manager, or one itself: got 3"),
         ({"db": opened([])}, r"can be entered only once(.|\n)*name the function, without calling it"),
-        ({"db": partial(opened, lgo=[])}, r"`opened` takes no argument `lgo`; did you mean `log`\?"),
+        ({"db": partial(opened, lgo=[])}, r"`opened` takes no argument `lgo`; did you mean `log`\?"),  # type: ignore[call-arg]
     ],
 )
 def test_what_cannot_be_a_resource_is_told_at_once(resources: dict[str, Any], told: str) -> None:

@@ -81,7 +81,7 @@ class Entered:
 
     def _open(self, opener: Opener, step: str) -> Any:
         if id(opener) not in self._held:
-            self._held[id(opener)] = opener, self._find_scope().enter(Opening(opener, step))
+            self._held[id(opener)] = opener, self._find_scope().enter(Opening(opener, step), name=opener.name)
         return self._held[id(opener)][1]
 
     def _enter_copy(self, fn: Any, step: str) -> Any:
@@ -118,7 +118,7 @@ class EnteredInLoop:
 
     async def _open(self, opener: Opener, step: str) -> Any:
         if id(opener) not in self._held:
-            self._held[id(opener)] = opener, await self._scope.enter_async(Opening(opener, step))
+            self._held[id(opener)] = opener, await self._scope.enter_async(Opening(opener, step), name=opener.name)
         return self._held[id(opener)][1]
 
     async def _enter_copy(self, fn: Any, step: str) -> Any:

@@ -88,7 +88,7 @@ class Sitting:
         self.engine: Engine
         self._scope: Scope
         self._entered: Scope | None = None
-        self._unreleased: list[Exception] = []
+        self._unreleased: list[BaseException] = []
         self._expired: BudgetError | None = None
         self._tuned: list[dict[str, Any]] = []
 
@@ -290,10 +290,9 @@ class Sitting:
         scope, self._entered = self._entered, None
         if scope is None:
             return
-        try:
+        with suppress(Exception):  # a release is the user's, and may raise anything
             await scope.__aexit__(None, None, None)
-        except Exception as error:  # noqa: BLE001 - a release is the user's, and may raise anything
-            self._unreleased += error.exceptions if isinstance(error, ExceptionGroup) else [error]
+        self._unreleased += scope.failures
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why; what could not be released is told, whatever else ended it."""

@@ -37,11 +37,11 @@ def check_resources(draft: Draft) -> Iterator[Problem]:
             yield from _check_plain(draft, step.node, index)
     for name in draft.resources:
         if (fault := find_name_fault(name)) is not None:
-            yield draft.problem(("resources", name), *fault)
+            yield draft.problem(("resources", name), *fault, key=True)
         elif name in idle and name not in meant and len(nodes) == len(draft.steps):  # else it may be taken by another
             near = find_near(name, find_wanted(nodes))
             hint = f"did you mean `{near}`?" if near else "a function takes it by a parameter of that name"
-            yield draft.problem(("resources", name), f"no step takes the resource `{name}`", hint)
+            yield draft.problem(("resources", name), f"no step takes the resource `{name}`", hint, key=True)
 
 
 def takes_more(node: Node) -> bool:
