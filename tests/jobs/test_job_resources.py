@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ from workbench import FarSide, ask, ids, make_job, numbered, read_failed, read_o
 import tidemill as tm
 from conftest import Command
 from tidemill.calls.limits import Budget
+from tidemill.data import beside
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, Map
 from tidemill.data.providing import provide
@@ -34,6 +36,7 @@ from tidemill.testing import Fault, Faults, FaultServer
 
 MODULE = """\
 import sqlite3
+import threading
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
@@ -535,3 +538,107 @@ def test_a_call_of_a_plain_function_shares_one_among_its_threads(tmp_path: Path)
     stream = tm.from_iterable(numbered(9)) | tm.Pipeline([step]).provide(pool=partial(opened, [], "pool"))
     assert [record["result"] for record in stream] == list(range(9))
     assert len(set(seen)) == 1
+
+
+class Held:
+    """A resource that waits to be opened, and says in which threads it was used."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        self.log: list[tuple[str, int]] = []
+        self.go_on = threading.Event()
+        self.is_asked = threading.Event()
+        self.is_closed = threading.Event()
+        if not waits:
+            self.go_on.set()
+
+    def note(self, text: str) -> None:
+        self.log.append((text, threading.get_ident()))
+
+    @contextmanager
+    def open(self) -> Iterator[Held]:
+        self.is_asked.set()
+        assert self.go_on.wait(30)
+        self.note("open")
+        yield self
+        self.note("close")
+        self.is_closed.set()
+
+
+def uses(record: dict[str, Any], held: Held) -> dict[str, Any]:
+    held.note("use")
+    return record
+
+
+async def auses(record: dict[str, Any], held: Held) -> dict[str, Any]:
+    held.note("use")
+    return record
+
+
+async def test_plain_functions_behind_a_call_use_a_resource_in_one_thread_beside_the_loop(tmp_path: Path) -> None:
+    """Where it is opened and closed as well: a connection may belong to its thread, and waits without holding calls up.
+
+    One that coroutine functions take, too, is opened in the loop.
+    """
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    held = Held()
+    steps = [ask(), Map(fn=uses), Filter(fn=uses)]
+    await run_job(make_job(tmp_path, provide(steps, {"held": held.open})), FarSide())
+    assert [text for text, _ in held.log] == ["open", *["use"] * 10, "close"]
+    (thread,) = {thread for _, thread in held.log}
+    assert thread != threading.get_ident()
+    held = Held()
+    steps = [ask(), Map(fn=auses), Map(fn=uses)]
+    await run_job(make_job(tmp_path, provide(steps, {"held": held.open}), sink={"path": "b"}), FarSide())
+    assert {thread for text, thread in held.log if text != "use"} == {threading.get_ident()}
+
+
+def test_sqlite_s_own_connection_is_a_resource_behind_a_call(folder: Path) -> None:
+    """It refuses to be used in another thread than its own."""
+    log: list[int] = []
+
+    def find(record: dict[str, Any], db: sqlite3.Connection) -> Any:
+        log.append(threading.get_ident())
+        return {**record, "author": db.execute("select author from books where id = ?", (record["id"],)).fetchone()[0]}
+
+    stream = tm.read(folder / "records.jsonl").call(lambda record: 1, into="one").map(find)
+    stream = stream.provide(db=lambda: closing(sqlite3.connect(folder / "books.db")))
+    assert [record["author"] for record in stream] == [f"author {n}" for n in range(20)]
+    report = stream.write(folder / "out", format="jsonl", progress=False)
+    assert (report.outcome, report.records["landed"]) == ("finished", 20)
+
+
+async def test_two_stops_end_a_run_that_is_still_opening(tmp_path: Path) -> None:
+    """A host that does not answer holds nobody up; what is opened after all is closed."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    held, far = Held(waits=True), FarSide()
+    runner = Runner(make_job(tmp_path, provide([ask(), Map(fn=uses)], {"held": held.open})), transport=far.connect)
+    running = asyncio.ensure_future(runner.run())
+    await asyncio.to_thread(held.is_asked.wait, 30)
+    runner.stop(2)
+    report = await running
+    assert (report.outcome, report.exit_code, far.billed) == ("stopped", 130, [])
+    held.go_on.set()
+    assert await asyncio.to_thread(held.is_closed.wait, 30)
+    assert [text for text, _ in held.log] == ["open", "close"]
+
+
+async def test_one_that_a_function_does_not_let_go_of_is_left_open_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends; nothing is closed under the hands of a function, but when it returns."""
+    monkeypatch.setattr(beside, "LEAVE_S", 0.01)
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    held, go_on = Held(), threading.Event()
+
+    def hangs(record: dict[str, Any], held: Held) -> None:
+        loop.call_soon_threadsafe(runner.stop, 2)
+        assert go_on.wait(30)
+
+    job = make_job(tmp_path, provide([ask(), Map(fn=hangs)], {"held": held.open}), run={"grace_s": 0.0})
+    runner, loop = Runner(job, transport=FarSide().connect), asyncio.get_running_loop()
+    report = await runner.run()
+    assert (report.outcome, report.exit_code) == ("stopped", 130)
+    assert report.reason == "the resource `held` stays open until a function that uses it returns"
+    assert not held.is_closed.is_set()
+    go_on.set()
+    assert await asyncio.to_thread(held.is_closed.wait, 30)

@@ -5,10 +5,11 @@ Imports little: worker processes load it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, cast
 
+from tidemill.data.beside import Beside, BesideFunction
 from tidemill.data.injection import Injected
 from tidemill.data.managers import (
     check_plain_manager,
@@ -21,6 +22,7 @@ from tidemill.data.managers import (
 )
 from tidemill.data.opener import Opener, Opening
 from tidemill.resources.scope import Scope
+from tidemill.resources.worker import WorkerThread
 
 
 def needs_entering(fn: Any) -> bool:
@@ -99,33 +101,54 @@ class Entered:
 
 
 class EnteredInLoop:
-    """The same of a worker that is a loop, until `scope` ends: with `async with` where it can be."""
+    """The same of a worker that is a loop, until `scope` ends: with `async with` where it can be.
 
-    def __init__(self, scope: Scope) -> None:
+    Args:
+        scope: what it is entered in.
+        thread: where plain functions are called; None calls them in the loop.
+        in_loop: what is entered in the loop all the same, by identity: functions that are called there take it, too.
+    """
+
+    def __init__(self, scope: Scope, thread: WorkerThread | None = None, in_loop: Collection[int] = ()) -> None:
         self._scope = scope
+        self._thread = thread
+        self._in_loop = in_loop
         self._held: dict[int, tuple[Any, Any]] = {}
 
     async def enter(self, fn: Any, step: str) -> Any:
-        """What is called in place of `fn`, as `Entered.enter` says.
+        """What is called in place of `fn`, as `Entered.enter` says; where it is a `BesideFunction`, in the thread.
 
         Raises:
             ResourceError: it cannot be copied or entered, or a resource cannot be opened.
         """
-        if not isinstance(fn, Injected):
-            return await self._enter_copy(fn, step)
-        given = {each.name: await self._open(each, step) for each in fn.openers}
-        return partial(await self._enter_copy(fn.fn, step), **given)
+        inner, openers = (fn.fn, fn.openers) if isinstance(fn, Injected) else (fn, ())
+        given = {each.name: await self._open(each, step) for each in openers}
+        own = await self._enter_copy(inner, step)
+        if any(self._find_thread(each) is not None for each in (inner, *openers)):
+            return BesideFunction(own, **given)
+        return partial(own, **given) if given else own
+
+    def _find_thread(self, each: Any) -> WorkerThread | None:
+        """Where a step or a resource is entered; None where that is the loop, or it is not entered at all."""
+        is_plain = not each.is_async if isinstance(each, Opener) else is_plain_manager(each)
+        return self._thread if is_plain and id(each) not in self._in_loop else None
 
     async def _open(self, opener: Opener, step: str) -> Any:
         if id(opener) not in self._held:
-            self._held[id(opener)] = opener, await self._scope.enter_async(Opening(opener, step), name=opener.name)
+            opening: Any = Opening(opener, step)
+            thread = self._find_thread(opener)
+            if thread is not None and await thread.run(opening.make):
+                opening = Beside(opening, thread, f"the resource `{opener.name}`")
+            self._held[id(opener)] = opener, await self._scope.enter_async(opening, name=opener.name)
         return self._held[id(opener)][1]
 
     async def _enter_copy(self, fn: Any, step: str) -> Any:
         if is_manager(fn) and id(fn) not in self._held:
             own = copy_manager(fn, step)
             with explaining(fn, step, "entered"):
-                if is_async_manager(own):
+                if (thread := self._find_thread(fn)) is not None:
+                    await self._scope.enter_async(Beside(own, thread, f"step `{step}`"))
+                elif is_async_manager(own):
                     await self._scope.enter_async(own)
                 else:
                     self._scope.enter(own)

@@ -16,7 +16,7 @@ from typing import Any
 from tidemill.data.managers import copy_manager, is_async_manager, is_manager, is_plain_manager
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 
-_WAY_OUT = 'give it a plain form, or let a coroutine function take it: map(…, on="async"), or a step behind a call'
+_WAY_OUT = 'give it a plain form, or let a coroutine function take it, in a map(…, on="async") or behind a call'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +55,10 @@ class Opener:
             raise ConfigError(message, where=f"step `{step}`", hint=_WAY_OUT)
 
 
+_NOTHING: Any = object()
+"""Stands where nothing is made yet: what is made may be None."""
+
+
 class Opening:
     """One resource as one worker holds it: what fails in it is told with its name and the step that takes it.
 
@@ -64,54 +68,51 @@ class Opening:
     def __init__(self, opener: Opener, step: str) -> None:
         self._opener = opener
         self._step = step
-        self._manager: Any = None
+        self._made: Any = _NOTHING
+
+    def make(self) -> bool:
+        """Make the context manager, unless it is made, and say whether a plain `with` takes it."""
+        if self._made is _NOTHING:
+            opener = self._opener
+            with self._explaining("opened"):
+                is_given = is_manager(opener.use)
+                self._made = copy_manager(opener.use, self._step) if is_given else opener.use(**opener.arguments)
+        return is_plain_manager(self._made)
 
     def __enter__(self) -> Any:
-        manager = self._make()
-        if not is_plain_manager(manager):
-            raise self._refuse(manager)
+        if not self.make():
+            raise self._refuse()
         with self._explaining("opened"):
-            value = manager.__enter__()
-        self._manager = manager
-        return value
+            return self._made.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._explaining("closed"):
-            self._manager.__exit__(None, None, None)
+            self._made.__exit__(None, None, None)
 
     async def __aenter__(self) -> Any:
-        manager = self._make()
-        if not is_manager(manager) and inspect.isawaitable(manager):
+        self.make()
+        if not is_manager(self._made) and inspect.isawaitable(self._made):
             with self._explaining("opened"):
-                manager = await manager
-        if not is_manager(manager):
-            raise self._refuse(manager)
+                self._made = await self._made
+        if not is_manager(self._made):
+            raise self._refuse()
         with self._explaining("opened"):
-            value = await manager.__aenter__() if is_async_manager(manager) else manager.__enter__()
-        self._manager = manager
-        return value
+            return await self._made.__aenter__() if is_async_manager(self._made) else self._made.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._explaining("closed"):
-            if is_async_manager(self._manager):
-                await self._manager.__aexit__(None, None, None)
+            if is_async_manager(self._made):
+                await self._made.__aexit__(None, None, None)
             else:
-                self._manager.__exit__(None, None, None)
+                self._made.__exit__(None, None, None)
 
-    def _make(self) -> Any:
-        """What `use` gives; nothing of it is entered yet."""
-        opener = self._opener
-        with self._explaining("opened"):
-            if is_manager(opener.use):
-                return copy_manager(opener.use, self._step)
-            return opener.use(**opener.arguments)
-
-    def _refuse(self, made: Any) -> ResourceError:
+    def _refuse(self) -> ResourceError:
         """That what was made cannot be entered here."""
+        made = self._made
         if inspect.iscoroutine(made):
             made.close()  # nobody will await it, which Python would warn of
         elif not (is_async_manager(made) or inspect.isawaitable(made)):

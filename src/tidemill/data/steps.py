@@ -9,10 +9,11 @@ from types import GeneratorType
 from typing import Any
 
 from tidemill.data.batches import iter_batch
+from tidemill.data.beside import BesideFunction
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.entered import Entered, EnteredInLoop, check_plain, needs_entering
 from tidemill.data.hooks import hook_function
-from tidemill.data.injection import inject, unwrap
+from tidemill.data.injection import Injected, inject, unwrap
 from tidemill.data.nodes.node import FunctionNode, Node
 from tidemill.data.nodes.single import (
     Drop,
@@ -31,6 +32,7 @@ from tidemill.data.order import find_share
 from tidemill.data.tokenizing import Tokenization, find_eos
 from tidemill.errors import ConfigError, DataError, WorkerError
 from tidemill.resources.scope import Scope
+from tidemill.resources.worker import WorkerThread
 
 RecordFunction = Callable[[Any], Any]
 
@@ -90,13 +92,20 @@ def check_entering(node: Node, name: str) -> None:
         check_plain(fn, name)
 
 
-async def enter_steps(nodes: Sequence[Node], names: Sequence[str], scope: Scope) -> list[Node]:
+async def enter_steps(
+    nodes: Sequence[Node], names: Sequence[str], scope: Scope, thread: WorkerThread | None = None
+) -> list[Node]:
     """The steps with what is entered for them in a loop, each object once, until `scope` ends.
+
+    Args:
+        thread: where plain functions are called beside the loop, if they are: what they alone take is entered there.
 
     Raises:
         ResourceError: a function cannot be entered, or a resource cannot be opened.
     """
-    entered = EnteredInLoop(scope)
+    awaited = [fn for node in nodes if is_async(node) for fn in find_functions(node)]
+    shared = [(each.fn, *each.openers) if isinstance(each, Injected) else (each,) for each in awaited]
+    entered = EnteredInLoop(scope, thread, {id(each) for parts in shared for each in parts})
     own = [
         [await entered.enter(fn, name) for fn in find_functions(node)] for node, name in zip(nodes, names, strict=True)
     ]
@@ -116,6 +125,11 @@ def _with_functions(node: Node, entered: Iterator[Any]) -> Node:
     if isinstance(node, WithColumns):
         return own.model_copy(update={"columns": dict(zip(node.columns, entered, strict=True))})
     return own.model_copy(update={"tokenizer": next(entered)}) if isinstance(node, Tokenize) else node
+
+
+def is_beside(node: Node) -> bool:
+    """Whether a function of the step, as it was entered, must be called in the thread beside the loop."""
+    return any(isinstance(fn, BesideFunction) for fn in list_functions(node))
 
 
 def record_function(node: Node, step: str = "") -> RecordFunction:

@@ -85,6 +85,17 @@ def explain_reason(reason: BaseException | str | None) -> str:
     return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
 
 
+def add_unreleased(
+    outcome: str, reason: BaseException | str | None, failures: Sequence[BaseException]
+) -> tuple[str, BaseException | str | None]:
+    """How a run ended and why, with what could not be released: a run that had finished has failed in that."""
+    if not failures:
+        return outcome, reason
+    told = [reason] if EXIT_CODES[outcome] else []
+    reasons = "\n  ".join(filter(None, map(explain_reason, [*told, *failures])))
+    return outcome if EXIT_CODES[outcome] else "failed", reasons
+
+
 def explain_breach(breach: str, cause: str, *, failed: int, quarantined: int, output: str) -> str:
     """Why too many failures ended a run, what became of the records, and how to see them.
 

@@ -58,6 +58,7 @@ class Runner:
         self._on_status = on_status
         self._on_note = on_note
         self._window: Window | None = None
+        self._opening: asyncio.Task[Window] | None = None
         self._stops = 0
         self._stopped_with = EXIT_CODES["stopped"]
 
@@ -71,6 +72,8 @@ class Runner:
         self._stopped_with = exit_code
         if self._window is not None:
             self._window.stop(now=self._stops > 1)
+        elif self._opening is not None and self._stops > 1:
+            self._opening.cancel()
 
     async def run(self) -> Report:
         """Run until the source ends, or something ends the run; what is finished is sealed.
@@ -91,9 +94,10 @@ class Runner:
             error: BaseException | None = None
             try:
                 try:
-                    window = await sitting.open_window()
-                    with self._deadline(sitting, started_at):
-                        await self._work(sitting, window, board)
+                    window = await self._open_window(sitting)
+                    if window is not None:
+                        with self._deadline(sitting, started_at):
+                            await self._work(sitting, window, board)
                     if not self._stops:
                         sitting.end_reuse()
                 finally:
@@ -112,6 +116,19 @@ class Runner:
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(status)
         return report
+
+    async def _open_window(self, sitting: Sitting) -> Window | None:
+        """The window; None where the run was to end at once while what its steps take was being opened."""
+        self._opening = opening = asyncio.create_task(sitting.open_window())
+        if self._stops > 1:
+            opening.cancel()
+        try:
+            await asyncio.wait([opening])
+        except asyncio.CancelledError:
+            opening.cancel()
+            await asyncio.wait([opening])
+            raise
+        return None if opening.cancelled() else opening.result()
 
     @contextmanager
     def _deadline(self, sitting: Sitting, started_at: float) -> Iterator[None]:

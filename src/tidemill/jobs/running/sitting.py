@@ -14,7 +14,6 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
 from tidemill.config.types.durations import show_duration
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import enter_steps
 from tidemill.errors import BudgetError, ConfigError, ResourceError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
@@ -29,8 +28,8 @@ from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
 from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.records.outcomes import describe_error
 from tidemill.jobs.running.report import (
-    EXIT_CODES,
     Report,
+    add_unreleased,
     describe_calls,
     explain_breach,
     explain_outage,
@@ -40,6 +39,7 @@ from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, SHOWN_ERROR, Status
 from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.window.entering import EnteredSteps
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.window import Window
@@ -87,7 +87,7 @@ class Sitting:
         self.journal: Journal
         self.engine: Engine
         self._scope: Scope
-        self._entered: Scope | None = None
+        self._entered = EnteredSteps()
         self._unreleased: list[BaseException] = []
         self._expired: BudgetError | None = None
         self._tuned: list[dict[str, Any]] = []
@@ -134,9 +134,8 @@ class Sitting:
         slots, workers = count_slots(record_half), count_workers(record_half)
         first = len(source_half) + 1
         names = job.names[first:-1]
-        self._entered = await Scope().__aenter__()
         steps = open_steps(
-            await enter_steps(record_half, names, self._entered),
+            await self._entered.enter(record_half, names),
             names,
             first=first,
             engine=self.engine,
@@ -152,6 +151,7 @@ class Sitting:
             first_number=self.run.sealed.get(self.run_pass.number, 0),
             skipping=self.policies("skip"),
             paused=self.lander.is_behind,
+            thread=self._entered.thread,
         )
         self.lander.on_stop = self.window.stop
         self.lander.on_room = self.window.make_room
@@ -281,27 +281,14 @@ class Sitting:
                 await self.engine.close()
             finally:
                 try:
-                    await self._leave()
+                    await self._entered.leave()
                 finally:
                     await self.journal.drain()
-
-    async def _leave(self) -> None:
-        """Leave the steps of the record half; what fails is told with how the sitting ended."""
-        scope, self._entered = self._entered, None
-        if scope is None:
-            return
-        with suppress(Exception):  # a release is the user's, and may raise anything
-            await scope.__aexit__(None, None, None)
-        self._unreleased += scope.failures
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         """How the sitting ended, and why; what could not be released is told, whatever else ended it."""
         outcome, reason = self._find_outcome(error, stopped=stopped)
-        if not self._unreleased:
-            return outcome, reason
-        told = [reason] if EXIT_CODES[outcome] else []
-        outcome = outcome if EXIT_CODES[outcome] else "failed"
-        return outcome, "\n  ".join(filter(None, map(explain_reason, [*told, *self._unreleased])))
+        return add_unreleased(outcome, reason, [*self._unreleased, *self._entered.failures])
 
     def _find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         error = error or self.lander.raised or self._expired

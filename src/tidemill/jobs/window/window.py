@@ -32,6 +32,7 @@ from tidemill.jobs.window.steps import Kept, Line, WindowStep
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.resources.worker import WorkerThread
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
@@ -63,6 +64,7 @@ class Window:
         first_number: the number of the first record, counted over the life of the run.
         skipping: the steps, by their index in the counts, whose failures are skipped instead of quarantined.
         paused: asked before each chunk is read; while true nothing is read until `make_room` is called.
+        thread: where functions are called that must be beside the loop; whoever gives it ends it.
 
     Belongs to one loop. `run` may be cancelled: calls in flight are cancelled to the socket.
     """
@@ -78,6 +80,7 @@ class Window:
         first_number: int = 0,
         skipping: Collection[int] = (),
         paused: Callable[[], bool] = lambda: False,
+        thread: WorkerThread | None = None,
     ) -> None:
         self._next_chunk = next_chunk
         self._steps = steps
@@ -97,7 +100,7 @@ class Window:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._functions = Functions(self._stop.is_set)
+        self._functions = Functions(self._stop.is_set, thread)
         self._more: list[asyncio.Task[None]] = []
         self._at = [0] * len(steps)  # records in progress at each step, counted where there are batches
         self._batchings: list[Batching[Any]] = []
