@@ -10,6 +10,7 @@ from typing import Any
 from tidemill.data.entered import WorkerFunction
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
+from tidemill.resources.releasing import raise_failures
 from tidemill.resources.worker import join_thread, make_thread
 
 _Flights = queue.SimpleQueue["Flight | None"]
@@ -52,8 +53,8 @@ class ThreadWorkers:
             self._flights.put(None)
         for thread in self._threads:
             join_thread(thread)
-        if not self._failures.empty():
-            raise self._failures.get()
+        failures = [self._failures.get() for _ in range(self._failures.qsize())]
+        raise_failures(None, failures, f"several threads of step `{self._step}` could not be left")
 
     def _add_thread(self) -> None:
         function = WorkerFunction(self._fn, self._step)

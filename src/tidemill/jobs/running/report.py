@@ -13,6 +13,7 @@ from tidemill.calls.meter import Meter
 from tidemill.disk import Disk
 from tidemill.errors import TidemillError
 from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.records.outcomes import explain_error
 
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
@@ -73,6 +74,28 @@ class Report:
     def to_json(self) -> bytes:
         """The report as a JSON file's bytes."""
         return orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2)
+
+
+def explain_start(run: OpenRun, sealed: int, *, is_retry: bool) -> str:
+    """Where a run that was begun before goes on, in a line; empty for a new one.
+
+    Args:
+        sealed: records that earlier sittings have sealed.
+        is_retry: whether quarantined and skipped records are tried again.
+    """
+    if is_retry:
+        parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
+        standing = sum(part["rows"] - part["retired"] for part in parts)
+        return f"trying again {standing:,} records that were quarantined or skipped"
+    if run.is_new:
+        return ""
+    if not sealed:
+        return "going on: no record is sealed yet, what was paid for is used"
+    done = f"going on after {sealed:,} records that are done"
+    if not run.parts:
+        return f"{done}: nothing is left in the source"
+    place = run.parts[0]
+    return f"{done}, in {place.name} at record {place.ordinal:,}" if place.name else done
 
 
 def explain_reason(reason: BaseException | str | None) -> str:

@@ -14,7 +14,7 @@ from tidemill.config.types.durations import show_duration
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.control import Orders, take_orders
-from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
+from tidemill.jobs.running.report import EXIT_CODES, Report, explain_start, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
 from tidemill.jobs.running.status import RUNNING, Status, StatusBoard, describe_outage
@@ -87,7 +87,7 @@ class Runner:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
-            start = sitting.describe_start()
+            start = explain_start(run, sitting.sealed_before, is_retry=self.request.retry)
             logger.info("run %s opened in %s: %s", run.info["run_id"], run.folder.run, start or "new")
             if start:
                 self._on_note(start)

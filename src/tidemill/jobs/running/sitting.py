@@ -329,23 +329,6 @@ class Sitting:
         if not self.request.retry and self._find_outcome(None, stopped=False)[0] == "finished":
             end_reuse(self.run)
 
-    def describe_start(self) -> str:
-        """Where a run that was begun before goes on, in a line; empty for a new one."""
-        run = self.run
-        if self.request.retry:
-            parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
-            standing = sum(part["rows"] - part["retired"] for part in parts)
-            return f"trying again {standing:,} records that were quarantined or skipped"
-        if run.is_new:
-            return ""
-        if not self.sealed_before:
-            return "going on: no record is sealed yet, what was paid for is used"
-        done = f"going on after {self.sealed_before:,} records that are done"
-        if not run.parts:
-            return f"{done}: nothing is left in the source"
-        place = run.parts[0]
-        return f"{done}, in {place.name} at record {place.ordinal:,}" if place.name else done
-
     def describe(self, state: str, reason: str = "") -> Status:
         """How far the run is, now; `reason` says why it ended."""
         return Status(
