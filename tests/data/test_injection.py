@@ -223,6 +223,8 @@ def test_steps_behind_take_none_and_steps_keep_what_they_have() -> None:
     both = first.map(times).provide(db=partial(opened, log, "second", 3))
     assert list(both) == [0, 6]
     assert log == ["open first", "open second", "close second", "close first"]
+    with pytest.raises(ConfigError, match="take the resource `db` have one already, and keep it"):
+        both.provide(db=partial(opened, log))
     with pytest.raises(DataError, match="missing 1 required positional argument: 'db'"):
         list(first.map(times))
 

@@ -22,12 +22,15 @@ def provide(nodes: Sequence[Node], resources: Mapping[str, Any]) -> tuple[Node, 
     """
     openers = make_openers(name_resources(resources))
     bound = bind_openers(nodes, openers)
-    taken = {id(each) for each in find_openers(bound)}
+    taken, wanted = {id(each) for each in find_openers(bound)}, find_wanted(nodes)
     for name, opener in openers.items():
-        if id(opener) not in taken:
-            near = find_near(name, find_wanted(nodes))
-            hint = f"did you mean `{near}`?" if near else "a function takes it by a parameter of that name"
-            raise ConfigError(f"no step so far takes the resource `{name}`, or has none yet", hint=hint)
+        if id(opener) in taken:
+            continue
+        if name in wanted:
+            raise ConfigError(f"the steps so far that take the resource `{name}` have one already, and keep it")
+        near = find_near(name, wanted)
+        hint = f"did you mean `{near}`?" if near else "a function takes it by a parameter of that name"
+        raise ConfigError(f"no step so far takes the resource `{name}`", hint=hint)
     return bound
 
 
