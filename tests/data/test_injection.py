@@ -7,7 +7,7 @@ import pickle
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,40 @@ def test_each_worker_has_a_connection_of_its_own(on: Any, squares: str, tmp_path
     )
     assert list(stream) == [n * n for n in range(50)]
     assert 1 <= len(list(marks.iterdir())) <= 2
+
+
+@contextmanager
+def licensed(folder: str, seats: int, fails: str = "") -> Iterator[int]:
+    """A resource of which there are so many."""
+    for seat in range(seats):
+        with suppress(FileExistsError):
+            Path(folder, f"seat-{seat}").touch(exist_ok=False)
+            break
+    else:
+        raise OSError("no seat is free")
+    yield 2
+    if fails:
+        raise OSError(fails)
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_no_record_is_given_before_all_workers_have_opened_theirs(on: Any, tmp_path: Path) -> None:
+    """In a job, nothing is called for the records of those that have one."""
+    stream = numbers(9).map(times, concurrency=2, on=on)
+    iterator = stream.provide(db=Resource(use=licensed, folder=str(tmp_path), seats=1)).iterate()
+    with pytest.raises(ResourceError, match="step `map`: resource `db`: it cannot be opened: OSError: no seat is free"):
+        next(iterator)
+    iterator.close()
+    more = stream.provide(db=Resource(use=licensed, folder=str(tmp_path), seats=3))
+    assert list(more) == [2 * n for n in range(9)]
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_one_that_a_worker_cannot_close_is_told(on: Any, tmp_path: Path) -> None:
+    connecting = Resource(use=licensed, folder=str(tmp_path), seats=2, fails="cannot commit")
+    with pytest.raises(ResourceError, match="resource `db`: it cannot be closed: OSError: cannot commit") as told:
+        list(numbers(9).map(times, concurrency=2, on=on).provide(db=connecting))
+    assert str(told.value).count("cannot commit") == 2
 
 
 def test_a_dataset_opens_it_for_each_read(squares: str, tmp_path: Path) -> None:

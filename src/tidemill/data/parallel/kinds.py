@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tidemill.data.entered import check_plain
+from tidemill.data.entered import check_plain, needs_entering
 from tidemill.data.injection import inject
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
@@ -41,5 +41,5 @@ def _find_kind(node: Map, step: str) -> Callable[[], Workers]:
         )
     check_plain(fn, step)
     if node.on == "processes":
-        return partial(ProcessWorkers, pickle_function(fn, step), step)
+        return partial(ProcessWorkers, pickle_function(fn, step), step, enters=needs_entering(fn))
     return partial(ThreadWorkers, fn, step)
