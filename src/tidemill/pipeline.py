@@ -14,6 +14,7 @@ from tidemill.data.hooks import After, Before, HookedStep, HookHandle, Hooks, St
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.gradients import find_gradient_mode
+from tidemill.data.providing import provide
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge
@@ -40,7 +41,7 @@ class Pipeline(Sequence[Node]):
 
     __slots__ = ("_hooks", "_inner", "folder", "nodes")
 
-    def __init__(self, steps: Sequence[Node | Pipeline | Callable[[Any], Any]] = (), *, folder: Path = Path()) -> None:
+    def __init__(self, steps: Sequence[Node | Pipeline | Callable[..., Any]] = (), *, folder: Path = Path()) -> None:
         parts = [step if isinstance(step, Pipeline) else _to_node(step) for step in steps]
         self.nodes: tuple[Node, ...] = tuple(
             node for part in parts for node in (part.nodes if isinstance(part, Pipeline) else (part,))
@@ -93,6 +94,16 @@ class Pipeline(Sequence[Node]):
         """As `open`, in the running loop: an awaitable function of one record."""
         async with self._make_run() as single:
             yield single.run
+
+    def provide(self, **resources: Any) -> Pipeline:
+        """Have its functions called with resources, by the names of their parameters, as of `Stream.provide`.
+
+        Each iteration, run, call of the pipeline or `open` opens its own, and closes them at its end.
+
+        Raises:
+            ConfigError: one is no resource, or no step takes it.
+        """
+        return make_pipeline(provide(self.nodes, resources), self.hooks, folder=self.folder)
 
     def register_before(self, hook: Before, *, step: int | str | None = None, prepend: bool = False) -> HookHandle:
         """Call `hook(step, record)` in front of each step; what it gives replaces the record, None keeps it.

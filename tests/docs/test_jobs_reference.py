@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import typing
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,9 +193,24 @@ def test_a_part_of_a_job_file_stands_in_for_that_part(folder: Path, text: str) -
     """Each shorter block loads with the keys of the whole file around it."""
     whole: dict[str, Any] = yaml.safe_load(PAGE.blocks("yaml")[0])
     part: dict[str, Any] = yaml.safe_load(text)
-    assert part.keys() <= whole.keys()
+    assert part.keys() <= JobFile.model_fields.keys()
     spec = load_job_file(write(folder, yaml.safe_dump(whole | part)))
     tm.Job(spec).check()
+
+
+def test_the_page_s_resource_is_given_to_its_step(folder: Path) -> None:
+    text = next(text for text in PAGE.blocks("yaml") if text.startswith("resources:"))
+    with closing(sqlite3.connect("products.db")) as db, db:
+        db.execute("create table products (review integer, name text)")
+        db.executemany("insert into products values (?, ?)", ((number, f"lamp {number}") for number in range(9)))
+    with FaultServer(reply=reply) as server:
+        whole: dict[str, Any] = yaml.safe_load(PAGE.blocks("yaml")[0]) | yaml.safe_load(text)
+        whole["models"]["fast"]["base_url"] = server.base_url
+        report = tm.load_job(write(folder, yaml.safe_dump(whole))).run(progress=False)
+        assert report.outcome == "finished", report.reason
+    landed = list(tm.dataset("out/labelled"))
+    assert landed
+    assert all(row["product"] == f"lamp {row['id']}" for row in landed)
 
 
 def test_short_and_long_forms_are_one_step(folder: Path) -> None:

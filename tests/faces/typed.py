@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import Connection, connect
 from typing import Any, assert_type
 
 import numpy as np
@@ -41,6 +42,22 @@ def iter_words(review: Review) -> Iterator[str]:
     yield from review.text.split()
 
 
+def look_up(review: Review, db: Connection, *, cache: dict[str, int]) -> int:
+    return cache[review.text]
+
+
+async def alook_up(review: Review, db: Connection) -> bytes:
+    return review.text.encode()
+
+
+def iter_found(review: Review, db: Connection) -> Iterator[str]:
+    yield from db.execute(review.text)
+
+
+def of_another(record: Path, db: Connection) -> int:
+    return 1
+
+
 def read_files(path: Path, schema: pa.Schema) -> None:
     """Records are those of the schema, else dicts."""
     assert_type(tm.read(path), tm.Stream[dict[str, Any]])
@@ -69,6 +86,18 @@ def map_streams(reviews: tm.Stream[Review]) -> None:
     assert_type(reviews.zip(reviews), tm.Stream[tuple[Any, ...]])
     for review in reviews:
         assert_type(review, Review)
+
+
+def take_resources(reviews: tm.Stream[Review], rows: tm.Dataset[Review]) -> None:
+    """A function may have parameters besides the record's; that one is still checked."""
+    assert_type(reviews.map(look_up), tm.Stream[int])
+    assert_type(reviews.map(alook_up, concurrency=4), tm.Stream[bytes])
+    assert_type(reviews.filter(look_up).observe(look_up).with_columns(a=look_up), tm.Stream[Review])
+    assert_type(reviews.flat_map(iter_found).provide(db=connect), tm.Stream[str])
+    assert_type(rows.map(look_up).provide(db=connect), tm.Dataset[int])
+    assert_type(tm.Pipeline([look_up]).provide(db=connect), tm.Pipeline)
+    reviews.map(of_another)  # type: ignore[arg-type]
+    reviews.filter(of_another)  # type: ignore[arg-type]
 
 
 async def iterate_streams(reviews: tm.Stream[Review]) -> None:

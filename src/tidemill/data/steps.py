@@ -6,12 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import GeneratorType
-from typing import Any, cast
+from typing import Any
 
 from tidemill.data.batches import iter_batch
+from tidemill.data.beside import BesideFunction
 from tidemill.data.columns import missing_column, no_columns
+from tidemill.data.entered import Entered, EnteredInLoop, check_plain, needs_entering
 from tidemill.data.hooks import hook_function
-from tidemill.data.managers import Entered, check_plain_manager, enter_async, is_manager
+from tidemill.data.injection import Injected, inject, unwrap
 from tidemill.data.nodes.node import FunctionNode, Node
 from tidemill.data.nodes.single import (
     Drop,
@@ -30,6 +32,7 @@ from tidemill.data.order import find_share
 from tidemill.data.tokenizing import Tokenization, find_eos
 from tidemill.errors import ConfigError, DataError, WorkerError
 from tidemill.resources.scope import Scope
+from tidemill.resources.worker import WorkerThread
 
 RecordFunction = Callable[[Any], Any]
 
@@ -40,14 +43,22 @@ def is_async(node: Node) -> bool:
 
 
 def _is_coroutine_function(fn: Any) -> bool:
+    fn = unwrap(fn)
     call = getattr(type(fn), "__call__", None)  # noqa: B004 - the method is looked at, not called
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
 
 
 def find_functions(node: Node) -> tuple[Any, ...]:
-    """The user's functions in a step, and in those it is made of."""
+    """The user's functions in a step, and in those it is made of, each with the resources that it takes."""
     if node.inner:
         return tuple(fn for each in node.inner for fn in find_functions(each))
+    return tuple(inject(fn, node.openers) for fn in list_functions(node))
+
+
+def list_functions(node: Node) -> tuple[Any, ...]:
+    """The same as they were given."""
+    if node.inner:
+        return tuple(fn for each in node.inner for fn in list_functions(each))
     if isinstance(node, FunctionNode):
         return (node.fn,)
     if isinstance(node, WithColumns):
@@ -56,55 +67,69 @@ def find_functions(node: Node) -> tuple[Any, ...]:
 
 
 def has_managers(node: Node) -> bool:
-    """Whether a function of the step is a context manager, which each worker enters."""
-    return any(map(is_manager, find_functions(node)))
+    """Whether each worker enters something for the step: a function that is a context manager, or resources."""
+    return any(map(needs_entering, find_functions(node)))
 
 
 def enter_step(node: Node, name: str, entered: Entered) -> Node:
     """The step with what a worker without a loop has `entered` for it.
 
     Raises:
-        ResourceError: a function cannot be entered.
+        ResourceError: a function cannot be entered, or a resource cannot be opened.
     """
-    for fn in find_functions(node):
-        entered.enter(fn, name)
-    return _replace_functions(node, entered.find)
+    if not has_managers(node):
+        return node
+    return _with_functions(node, iter([entered.enter(fn, name) for fn in find_functions(node)]))
 
 
 def check_entering(node: Node, name: str) -> None:
     """Check that a worker without a loop can enter the step.
 
     Raises:
-        ConfigError: a function is an async context manager only.
+        ConfigError: a function is an async context manager only, or takes one.
     """
     for fn in find_functions(node):
-        check_plain_manager(fn, name)
+        check_plain(fn, name)
 
 
-async def enter_steps(nodes: Sequence[Node], names: Sequence[str], scope: Scope) -> list[Node]:
+async def enter_steps(
+    nodes: Sequence[Node], names: Sequence[str], scope: Scope, thread: WorkerThread | None = None
+) -> list[Node]:
     """The steps with what is entered for them in a loop, each object once, until `scope` ends.
 
+    Args:
+        thread: where plain functions are called beside the loop, if they are: what they alone take is entered there.
+
     Raises:
-        ResourceError: a function cannot be entered.
+        ResourceError: a function cannot be entered, or a resource cannot be opened.
     """
-    copies: dict[int, Any] = {}
-    for node, name in zip(nodes, names, strict=True):
-        for fn in find_functions(node):
-            if is_manager(fn) and id(fn) not in copies:
-                copies[id(fn)] = await enter_async(fn, name, scope)
-    return [_replace_functions(node, lambda fn: copies.get(id(fn), fn)) for node in nodes]
+    awaited = [fn for node in nodes if is_async(node) for fn in find_functions(node)]
+    shared = [(each.fn, *each.openers) if isinstance(each, Injected) else (each,) for each in awaited]
+    entered = EnteredInLoop(scope, thread, {id(each) for parts in shared for each in parts})
+    own = [
+        [await entered.enter(fn, name) for fn in find_functions(node)] for node, name in zip(nodes, names, strict=True)
+    ]
+    return [
+        _with_functions(node, iter(functions)) if has_managers(node) else node
+        for node, functions in zip(nodes, own, strict=True)
+    ]
 
 
-def _replace_functions(node: Node, find: Callable[[Any], Any]) -> Node:
-    if not has_managers(node):
-        return node
+def _with_functions(node: Node, entered: Iterator[Any]) -> Node:
+    """The step with the functions that a worker has entered, in the order of `find_functions`."""
     if node.inner:
-        return node.with_inner([_replace_functions(each, find) for each in node.inner])
+        return node.with_inner([_with_functions(each, entered) for each in node.inner])
+    own = node.with_openers({})
     if isinstance(node, FunctionNode):
-        return node.model_copy(update={"fn": find(node.fn)})
+        return own.model_copy(update={"fn": next(entered)})
     if isinstance(node, WithColumns):
-        return node.model_copy(update={"columns": {name: find(fn) for name, fn in node.columns.items()}})
-    return node.model_copy(update={"tokenizer": find(cast(Tokenize, node).tokenizer)})
+        return own.model_copy(update={"columns": dict(zip(node.columns, entered, strict=True))})
+    return own.model_copy(update={"tokenizer": next(entered)}) if isinstance(node, Tokenize) else node
+
+
+def is_beside(node: Node) -> bool:
+    """Whether a function of the step, as it was entered, must be called in the thread beside the loop."""
+    return any(isinstance(fn, BesideFunction) for fn in list_functions(node))
 
 
 def record_function(node: Node, step: str = "") -> RecordFunction:

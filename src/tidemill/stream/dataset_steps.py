@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -11,6 +11,7 @@ from tidemill.stream.stream import Stream
 if TYPE_CHECKING:
     from tidemill.data.nodes.node import OnError
     from tidemill.stream.dataset import Dataset
+    from tidemill.stream.functions import OfRecord
     from tidemill.stream.record_steps import On
 
     Keeps = Literal["raise", "quarantine"]  # with `skip`, records may be missing
@@ -29,7 +30,7 @@ class DatasetSteps(Stream[T]):
         @overload  # type: ignore[override]
         def map(
             self,
-            fn: Callable[[T], Awaitable[U]],
+            fn: OfRecord[T, Awaitable[U]],
             *,
             concurrency: int = ...,
             on: On | None = ...,
@@ -40,7 +41,7 @@ class DatasetSteps(Stream[T]):
         @overload
         def map(
             self,
-            fn: Callable[[T], U],
+            fn: OfRecord[T, U],
             *,
             concurrency: int = ...,
             on: On | None = ...,
@@ -51,7 +52,7 @@ class DatasetSteps(Stream[T]):
         @overload
         def map(
             self,
-            fn: Callable[[T], Awaitable[U]],
+            fn: OfRecord[T, Awaitable[U]],
             *,
             concurrency: int = ...,
             on: On | None = ...,
@@ -62,7 +63,7 @@ class DatasetSteps(Stream[T]):
         @overload
         def map(
             self,
-            fn: Callable[[T], U],
+            fn: OfRecord[T, U],
             *,
             concurrency: int = ...,
             on: On | None = ...,
@@ -70,15 +71,15 @@ class DatasetSteps(Stream[T]):
             name: str | None = ...,
             on_error: OnError | None = ...,
         ) -> Stream[U]: ...
-        def map(self, fn: Callable[[T], Any], **options: Any) -> Any: ...
+        def map(self, fn: OfRecord[T, Any], **options: Any) -> Any: ...
 
         @overload  # type: ignore[override]
         def with_columns(
-            self, *, name: str | None = ..., on_error: Keeps | None = ..., **columns: Callable[[T], Any]
+            self, *, name: str | None = ..., on_error: Keeps | None = ..., **columns: OfRecord[T, Any]
         ) -> Dataset[T]: ...
         @overload
         def with_columns(
-            self, *, name: str | None = ..., on_error: OnError | None, **columns: Callable[[T], Any]
+            self, *, name: str | None = ..., on_error: OnError | None, **columns: OfRecord[T, Any]
         ) -> Stream[T]: ...
         def with_columns(self, **columns: Any) -> Any: ...
 
@@ -106,18 +107,18 @@ class DatasetSteps(Stream[T]):
 
         @overload  # type: ignore[override]
         def observe(
-            self, fn: Callable[[T], object], *, name: str | None = ..., on_error: Keeps | None = ...
+            self, fn: OfRecord[T, object], *, name: str | None = ..., on_error: Keeps | None = ...
         ) -> Dataset[T]: ...
         @overload
         def observe(
-            self, fn: Callable[[T], object], *, name: str | None = ..., on_error: OnError | None
+            self, fn: OfRecord[T, object], *, name: str | None = ..., on_error: OnError | None
         ) -> Stream[T]: ...
-        def observe(self, fn: Callable[[T], object], **options: Any) -> Any: ...
+        def observe(self, fn: OfRecord[T, object], **options: Any) -> Any: ...
 
         @overload  # type: ignore[override]
         def tokenize(
             self,
-            tokenizer: Callable[[str], Any] | str | PathLike[str],
+            tokenizer: OfRecord[str, Any] | str | PathLike[str],
             *,
             column: str = ...,
             into: str = ...,
@@ -129,7 +130,7 @@ class DatasetSteps(Stream[T]):
         @overload
         def tokenize(
             self,
-            tokenizer: Callable[[str], Any] | str | PathLike[str],
+            tokenizer: OfRecord[str, Any] | str | PathLike[str],
             *,
             column: str = ...,
             into: str = ...,
@@ -140,6 +141,7 @@ class DatasetSteps(Stream[T]):
         ) -> Stream[T]: ...
         def tokenize(self, tokenizer: Any, **options: Any) -> Any: ...
 
+        def provide(self, **resources: Any) -> Dataset[T]: ...
         def take(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
         def skip(self, count: int, *, name: str | None = None) -> Dataset[T]: ...
         def every(self, count: int, *, offset: int = 0, name: str | None = None) -> Dataset[T]: ...

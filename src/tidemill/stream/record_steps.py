@@ -32,6 +32,7 @@ from tidemill.models.steps.call import Call
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
 from tidemill.models.steps.predict import Predict
+from tidemill.stream.functions import OfRecord
 
 if TYPE_CHECKING:
     from tidemill.stream.stream import Stream
@@ -54,7 +55,7 @@ class RecordSteps(ABC, Generic[T]):
     @overload
     def map(
         self,
-        fn: Callable[[T], Awaitable[U]],
+        fn: OfRecord[T, Awaitable[U]],
         *,
         concurrency: int = ...,
         on: On | None = ...,
@@ -65,7 +66,7 @@ class RecordSteps(ABC, Generic[T]):
     @overload
     def map(
         self,
-        fn: Callable[[T], U],
+        fn: OfRecord[T, U],
         *,
         concurrency: int = ...,
         on: On | None = ...,
@@ -76,7 +77,7 @@ class RecordSteps(ABC, Generic[T]):
 
     def map(
         self,
-        fn: Callable[[T], Any],
+        fn: OfRecord[T, Any],
         *,
         concurrency: int = 1,
         on: On | None = None,
@@ -108,7 +109,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Map, fn=fn, concurrency=concurrency, on=on, ordered=ordered, name=name, on_error=on_error)
 
     def with_columns(
-        self, *, name: str | None = None, on_error: OnError | None = None, **columns: Callable[[T], Any]
+        self, *, name: str | None = None, on_error: OnError | None = None, **columns: OfRecord[T, Any]
     ) -> Stream[T]:
         """Add columns, each the value of its function of the record as it came in.
 
@@ -116,9 +117,7 @@ class RecordSteps(ABC, Generic[T]):
         """
         return self._append(WithColumns, columns=columns, name=name, on_error=on_error)
 
-    def filter(
-        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
-    ) -> Stream[T]:
+    def filter(self, fn: OfRecord[T, object], *, name: str | None = None, on_error: OnError | None = None) -> Stream[T]:
         """Keep the records for which `fn(record)` is true; the others are counted as dropped.
 
         Order: kept.   Memory: one record.   Failure: as `map`.   Resume: exact.
@@ -126,7 +125,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Filter, fn=fn, name=name, on_error=on_error)
 
     def flat_map(
-        self, fn: Callable[[T], Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
+        self, fn: OfRecord[T, Iterable[U]], *, name: str | None = None, on_error: OnError | None = None
     ) -> Stream[U]:
         """Replace each record by every one of `fn(record)`; an empty iterable drops it.
 
@@ -159,7 +158,7 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(Drop, columns=columns, name=name, on_error=on_error)
 
     def observe(
-        self, fn: Callable[[T], object], *, name: str | None = None, on_error: OnError | None = None
+        self, fn: OfRecord[T, object], *, name: str | None = None, on_error: OnError | None = None
     ) -> Stream[T]:
         """Call `fn(record)` for what it does (log, count); the record stays as it is.
 
@@ -170,7 +169,7 @@ class RecordSteps(ABC, Generic[T]):
 
     def tokenize(
         self,
-        tokenizer: Callable[[str], Any] | str | PathLike[str],
+        tokenizer: OfRecord[str, Any] | str | PathLike[str],
         *,
         column: str = "text",
         into: str = "input_ids",

@@ -19,6 +19,7 @@ from tidemill.data.hooks import StepHooks, bind_hooks, pad_hooks
 from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch
+from tidemill.data.providing import provide
 from tidemill.data.sources.rows import is_dataset
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -179,6 +180,26 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
             run=written.run,
         )
         return Job(spec)
+
+    def provide(self, **resources: Any) -> Stream[T]:
+        """Have the functions of the steps so far called with resources, by the names of their parameters.
+
+        A function that has a parameter of a resource's name, behind its first, is given what entering the resource
+        gave. Each worker opens one of its own before its first record, for all its steps, and closes it on every way
+        out, the last opened first: an iteration, a thread, a process or a loop of a parallel `map`, a run of a job. An
+        async one needs a step that is awaited. What a step has it keeps.
+
+        Order, memory: the steps'.   Failure: a resource that cannot be opened or closed is a `ResourceError` that names
+        it; a run stops before it has called anything, and can go on.   Resume: no part of fingerprints and states.
+
+        Args:
+            resources: each a function or class that gives a context manager when it is called without arguments (a
+                `functools.partial` has some), or a `tidemill.data.resource.Resource`, as a job file has them.
+
+        Raises:
+            ConfigError: one is neither, or no step so far takes it.
+        """
+        return make_stream(self._source, provide(self._nodes, resources), self._hooks)
 
     @property
     def source(self) -> Source:

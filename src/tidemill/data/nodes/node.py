@@ -6,7 +6,7 @@ nodes, `jobs/` the record half's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import GetJsonSchemaHandler, PrivateAttr, model_validator
@@ -17,6 +17,7 @@ from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
 from tidemill.data.hooks import BoundHooks
+from tidemill.data.opener import Opener
 
 OnError = Literal["raise", "quarantine", "skip"]
 
@@ -45,6 +46,7 @@ class Node(Config):
     name: Annotated[str | None, Runtime()] = None  # what a job calls a step counts, and stands beside it
     on_error: OnError | None = None
     _hooks: BoundHooks | None = PrivateAttr(default=None)
+    _openers: Mapping[str, Opener] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def find_alone(cls) -> str | None:
@@ -74,6 +76,17 @@ class Node(Config):
         """A copy for one iteration, with `hooks` around it."""
         copy = self.model_copy()
         copy._hooks = hooks
+        return copy
+
+    @property
+    def openers(self) -> Mapping[str, Opener]:
+        """How each worker opens the resources that the step's functions take, by name; no part of the description."""
+        return self._openers
+
+    def with_openers(self, openers: Mapping[str, Opener]) -> Self:
+        """A copy whose functions may take other resources."""
+        copy = self.model_copy()
+        copy._openers = openers
         return copy
 
     @property

@@ -2,6 +2,7 @@
 
 Every answer is a pickle of `(timed, True, value)` or of `(timed, False, error, text, traceback)`: `timed` is what its
 latency blocks came to, `error` a pickle of its own, None where it has none, and `text` and `traceback` say what it was.
+In place of False stands None where the function could not be left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tidemill.data.managers import WorkerFunction, is_manager
+from tidemill.data.entered import WorkerFunction, needs_entering
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
 from tidemill.resources.latency import collecting
 from tidemill.resources.timings import Taken, Timings
@@ -30,10 +31,11 @@ LEAVE_S = 5.0
 
 
 def serve(connection: Connection, function: bytes, step: str, is_timed: bool) -> None:
-    """Answer each record with what the pickled `function` makes of it, until the other end closes or dies.
+    """Answer each record with what the pickled `function` makes of it, until an empty message, or the other end's end.
 
-    A function that is a context manager is entered in front of the first record and left on the way out, also when
-    the process is told to end.
+    A function that is a context manager is entered in front of the first record, as resources that it takes are opened,
+    and left on the way out, also when the process is told to end. That it is entered is the first answer; that it could
+    not be left the last one.
 
     Args:
         is_timed: whether latency blocks are on.
@@ -43,18 +45,20 @@ def serve(connection: Connection, function: bytes, step: str, is_timed: bool) ->
     threading.Thread(target=_end_with_parent, args=(must_leave,), name="tidemill-parent", daemon=True).start()
     fn = _load(function)
     own = WorkerFunction(fn, step)
-    if is_manager(fn):
+    if needs_entering(fn):
         signal.signal(signal.SIGTERM, _end)
         must_leave.set()
     try:
         with collecting(Timings(), is_on=is_timed) as timings, contextlib.suppress(EOFError, OSError):
-            while True:
-                answer = _answer(own, connection.recv_bytes())
+            if needs_entering(fn):
+                connection.send_bytes(_pickle(_enter(own), timings.take()))
+            while message := connection.recv_bytes():
+                answer = _answer(own, message)
                 connection.send_bytes(_pickle(answer, timings.take()))
                 del answer
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: it is on its way out
-        own.close()
+        _leave(own, connection)
 
 
 def _end(*_: object) -> None:
@@ -86,6 +90,26 @@ def _load(function: bytes) -> Callable[[Any], Any]:
             raise ImportError(text)
 
     return fn
+
+
+def _enter(own: WorkerFunction) -> Answer:
+    try:
+        own.open()
+    except _Ending:
+        raise
+    except BaseException as error:  # noqa: BLE001 - raised where records are consumed; a record tries it again
+        return _describe(error)
+    return True, None
+
+
+def _leave(own: WorkerFunction, connection: Connection) -> None:
+    try:
+        own.close()
+    except BaseException as error:  # noqa: BLE001 - as above
+        try:
+            connection.send_bytes(_pickle((None, *_describe(error)[1:]), []))
+        except OSError:  # nobody is there any more: as a traceback, then
+            raise error from None
 
 
 def _answer(own: WorkerFunction, message: bytes) -> Answer:

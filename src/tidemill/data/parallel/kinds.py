@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tidemill.data.managers import check_plain_manager
+from tidemill.data.entered import check_plain, needs_entering
+from tidemill.data.injection import inject
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
 from tidemill.data.parallel.hooked import HookedWorkers
@@ -29,15 +30,16 @@ def find_workers(node: Map, step: str) -> Callable[[], Workers]:
 
 def _find_kind(node: Map, step: str) -> Callable[[], Workers]:
     awaits = is_async(node)
+    fn = inject(node.fn, node.openers)
     if node.on == "async" or (awaits and node.on is None):
-        return partial(TaskWorkers, node.fn, step, awaits=awaits)
+        return partial(TaskWorkers, fn, step, awaits=awaits)
     if awaits:
         raise ConfigError(
             f'the function is a coroutine function, which on="{node.on}" does not await',
             where=f"step `{step}`",
             hint='use on="async", or leave `on` out',
         )
-    check_plain_manager(node.fn, step)
+    check_plain(fn, step)
     if node.on == "processes":
-        return partial(ProcessWorkers, pickle_function(node.fn, step), step)
-    return partial(ThreadWorkers, node.fn, step)
+        return partial(ProcessWorkers, pickle_function(fn, step), step, enters=needs_entering(fn))
+    return partial(ThreadWorkers, fn, step)

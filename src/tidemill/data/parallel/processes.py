@@ -10,12 +10,14 @@ import signal
 from collections import deque
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Any
 
+from tidemill.data.managers import explaining_leave
 from tidemill.data.parallel.child import serve
 from tidemill.data.parallel.flight import WAKE_S, Flight
-from tidemill.data.steps import RecordFunction
 from tidemill.errors import ConfigError, WorkerError
 from tidemill.resources.latency import find_timing, latency
+from tidemill.resources.releasing import raise_failures
 from tidemill.resources.timings import put_timings
 
 MAX_DEATHS = 2
@@ -36,12 +38,14 @@ class ProcessWorkers:
     """One process for each record in flight, made with `spawn`: a fork takes along locks that threads hold.
 
     The consumer's thread does it all: it sends a record to an idle worker and reads the answers when it waits. A
-    worker that dies is replaced and its record tried once more. Workers end with `close` and with this process.
+    worker that dies is replaced and its record tried once more. Workers end with `close` and with this process. Where
+    something is entered, no record is given before each worker has done so.
     """
 
-    def __init__(self, function: bytes, step: str) -> None:
+    def __init__(self, function: bytes, step: str, *, enters: bool = False) -> None:
         self._function = function
         self._step = step
+        self._enters = enters
         self._selector = selectors.DefaultSelector()
         self._workers: set[_Worker] = set()
         self._idle: list[_Worker] = []
@@ -73,7 +77,7 @@ class ProcessWorkers:
         while True:
             while self._again:
                 self.start(self._again.popleft())
-            if self._ready:
+            if self._ready and not (self._enters and any(worker.is_entering for worker in self._workers)):
                 return self._ready.popleft()
             for key, _ in self._selector.select(WAKE_S):
                 self._receive(key.data)
@@ -81,17 +85,21 @@ class ProcessWorkers:
     def close(self) -> None:
         workers, self._workers = self._workers, set()
         self._idle.clear()
+        failures: list[BaseException] = []
         for worker in workers:
-            worker.connection.close()  # one that is idle ends by itself
-            if worker.flight is not None:
-                worker.process.terminate()
+            worker.tell_to_end()
         for worker in workers:
+            failure = worker.find_failure() if self._enters else None
+            failures += [] if failure is None else [failure]
+            worker.connection.close()
             worker.end()
         self._selector.close()
+        with explaining_leave():
+            raise_failures(None, failures, "several processes could not be left")
 
     def _open_worker(self) -> _Worker:
         _check_may_have_children(self._step)
-        worker = _Worker(self._function, self._step)
+        worker = _Worker(self._function, self._step, is_entering=self._enters)
         self._workers.add(worker)
         self._selector.register(worker.connection, selectors.EVENT_READ, worker)
         return worker
@@ -105,6 +113,10 @@ class ProcessWorkers:
         except BaseException:  # an interrupt: half of the answer may be read
             self._drop(worker)
             raise
+        if worker.is_entering:
+            worker.is_entering = False
+            _check_entered(answer)
+            return
         flight, worker.flight = worker.flight, None
         self._idle.append(worker)
         if flight is not None:
@@ -146,9 +158,14 @@ class ProcessWorkers:
 
 
 class _Worker:
-    """One process, its end of the pipe, and the record that it has."""
+    """One process, its end of the pipe, and the record that it has.
 
-    def __init__(self, function: bytes, step: str) -> None:
+    Attributes:
+        is_entering: whether it is still to say that its function is entered.
+    """
+
+    def __init__(self, function: bytes, step: str, *, is_entering: bool) -> None:
+        self.is_entering = is_entering
         context = multiprocessing.get_context("spawn")
         self.connection: Connection
         self.connection, theirs = context.Pipe()
@@ -163,6 +180,24 @@ class _Worker:
             raise
         finally:
             theirs.close()
+
+    def tell_to_end(self) -> None:
+        """Have it leave its function and end, whatever it is at."""
+        if self.flight is not None:
+            self.process.terminate()
+            return
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(b"")
+
+    def find_failure(self) -> BaseException | None:
+        """Why its function could not be left, waiting for its end; None where it could, or nobody knows."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.connection.poll(_END_S):
+                _, outcome, *rest = pickle.loads(self.connection.recv_bytes())  # noqa: S301 - made by our own worker
+                if outcome is None:
+                    return _read_error(*rest)
+            self.process.kill()
+        return None
 
     def end(self) -> str:
         """Wait for the process, which has been told to end, and say what it ended with."""
@@ -179,7 +214,7 @@ class _Worker:
         return f"signal {-code}"
 
 
-def pickle_function(fn: RecordFunction, step: str) -> bytes:
+def pickle_function(fn: Any, step: str) -> bytes:
     """The function as each worker gets it.
 
     Raises:
@@ -207,9 +242,20 @@ def _take_answer(flight: Flight, answer: bytes) -> None:
     if is_value:
         (flight.value,) = rest
         return
-    pickled, text, traceback = rest
-    flight.error = _load_error(pickled, text)
-    flight.error.__cause__ = RemoteTraceback(traceback)
+    flight.error = _read_error(*rest)
+
+
+def _check_entered(answer: bytes) -> None:
+    """Raise what a worker's function could not be entered for."""
+    _, is_entered, *rest = pickle.loads(answer)  # noqa: S301 - made by our own worker
+    if not is_entered:
+        raise _read_error(*rest)
+
+
+def _read_error(pickled: bytes | None, text: str, traceback: str) -> BaseException:
+    error = _load_error(pickled, text)
+    error.__cause__ = RemoteTraceback(traceback)
+    return error
 
 
 def _load_error(pickled: bytes | None, text: str) -> BaseException:

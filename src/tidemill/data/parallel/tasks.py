@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tidemill.data.managers import enter_async, explaining_leave, is_manager
+from tidemill.data.entered import EnteredInLoop, needs_entering
+from tidemill.data.managers import explaining_leave
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import HeldMode
 from tidemill.errors import WorkerError
@@ -27,11 +28,11 @@ class TaskWorkers:
     records were last started.
     """
 
-    def __init__(self, fn: Callable[[Any], Any], step: str, *, awaits: bool) -> None:
+    def __init__(self, fn: Any, step: str, *, awaits: bool) -> None:
         self._function = fn
         self._step = step
         self._awaits = awaits
-        self._fn: Coroutine | None = None if is_manager(fn) else self._prepare(fn)
+        self._fn: Coroutine | None = None if needs_entering(fn) else self._prepare(fn)
         self._scope: Scope | None = None
         self._entering: asyncio.Lock | None = None
         self._started: deque[Flight] = deque()
@@ -103,7 +104,11 @@ class TaskWorkers:
         async with self._entering:
             if self._fn is None:
                 scope = await Scope().__aenter__()
-                self._fn = self._prepare(await enter_async(self._function, self._step, scope))
+                try:
+                    self._fn = self._prepare(await EnteredInLoop(scope).enter(self._function, self._step))
+                except BaseException as error:
+                    await scope.__aexit__(type(error), error, error.__traceback__)
+                    raise
                 self._scope = scope
             return self._fn
 

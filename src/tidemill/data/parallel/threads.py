@@ -7,10 +7,11 @@ import queue
 import threading
 from typing import Any
 
-from tidemill.data.managers import WorkerFunction
+from tidemill.data.entered import WorkerFunction, needs_entering
+from tidemill.data.managers import explaining_leave
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
-from tidemill.data.steps import RecordFunction
+from tidemill.resources.releasing import raise_failures
 from tidemill.resources.worker import join_thread, make_thread
 
 _Flights = queue.SimpleQueue["Flight | None"]
@@ -20,16 +21,19 @@ class ThreadWorkers:
     """As many threads as records were ever in flight at once.
 
     Two queues and no future: a record costs half of what a `ThreadPoolExecutor` takes. Daemon threads, so that a
-    function that blocks for ever cannot hold the process; `close` waits for those that are at work.
+    function that blocks for ever cannot hold the process; `close` waits for those that are at work. Where something is
+    entered, no record is given before each thread has done so.
     """
 
-    def __init__(self, fn: RecordFunction, step: str) -> None:
+    def __init__(self, fn: Any, step: str) -> None:
         self._fn = fn
         self._step = step
         self._flights: _Flights = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Flight] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._in_flight = 0
+        self._entered: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()  # by each thread, or why not
+        self._unentered = 0
         self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()  # of threads that ended
 
     def start(self, flight: Flight) -> None:
@@ -41,6 +45,11 @@ class ThreadWorkers:
     def wait(self) -> Flight:
         if not self._threads:  # the system did not let the first one start
             self._add_thread()
+        while self._unentered:
+            error = wait_for(self._entered)
+            self._unentered -= 1
+            if error is not None:
+                raise error
         flight: Flight = wait_for(self._finished)
         self._in_flight -= 1
         return flight
@@ -53,12 +62,14 @@ class ThreadWorkers:
             self._flights.put(None)
         for thread in self._threads:
             join_thread(thread)
-        if not self._failures.empty():
-            raise self._failures.get()
+        failures = [self._failures.get() for _ in range(self._failures.qsize())]
+        with explaining_leave():
+            raise_failures(None, failures, "several threads could not be left")
 
     def _add_thread(self) -> None:
         function = WorkerFunction(self._fn, self._step)
-        arguments = (function, self._flights, self._finished, self._failures)
+        entered = self._entered if needs_entering(self._fn) else None
+        arguments = (function, self._flights, self._finished, self._failures, entered)
         thread = make_thread(f"{self._step}-{len(self._threads)}", _serve, *arguments)
         self._threads.append(thread)  # first: an interrupt can break off the waiting for its start, which goes on
         try:
@@ -66,6 +77,7 @@ class ThreadWorkers:
         except RuntimeError:
             self._threads.remove(thread)
             raise
+        self._unentered += entered is not None
 
 
 def _serve(
@@ -73,7 +85,10 @@ def _serve(
     flights: _Flights,
     finished: queue.SimpleQueue[Flight],
     failures: queue.SimpleQueue[BaseException],
+    entered: queue.SimpleQueue[BaseException | None] | None,
 ) -> None:
+    if entered is not None:
+        entered.put(_enter(function))
     while (flight := flights.get()) is not None:
         _call(function, flight)
         finished.put(flight)
@@ -82,6 +97,15 @@ def _serve(
         function.close()
     except BaseException as error:  # noqa: BLE001 - raised by whoever closes
         failures.put(error)
+
+
+def _enter(function: WorkerFunction) -> BaseException | None:
+    """Why the function could not be entered; a record tries it again."""
+    try:
+        function.open()
+    except BaseException as error:  # noqa: BLE001 - raised where records are consumed
+        return error
+    return None
 
 
 def _call(function: WorkerFunction, flight: Flight) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from tidemill.data.entered import Entered
 from tidemill.data.formats.format import Rows
-from tidemill.data.managers import Entered
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.reader import PartReader
 from tidemill.data.rows.index import Index, fold_index, full_index, is_index_node

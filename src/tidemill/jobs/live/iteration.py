@@ -140,7 +140,10 @@ class LiveIterator:
         except StopIteration:
             result = None
         except BaseException as exc:
-            self.close()
+            try:
+                self.close()
+            except Exception as failed:  # noqa: BLE001 - what could not be released never hides what ended it
+                exc.add_note(f"and while releasing: {failed}")
             self._failure = exc if isinstance(exc, Exception) else _interrupted()
             raise
         if result is None:

@@ -15,16 +15,17 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.nodes.node import step_names
-from tidemill.data.steps import enter_steps
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
+from tidemill.jobs.window.entering import EnteredSteps
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_workers, open_steps
 from tidemill.jobs.window.window import Window
 from tidemill.protocols import State
 from tidemill.resources.bridge import Bridge
+from tidemill.resources.releasing import raise_failures
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import THREAD_PREFIX, WorkerThread
 
@@ -91,7 +92,9 @@ class Session:
         engine = Engine(HttpTransport(), rng=random.Random())
         self._scope.defer_async(engine.close, "engine")
         names = step_names((*section.before, *section.steps))[len(section.before) :]
-        nodes = await enter_steps(section.steps, names, self._scope)
+        entered = EnteredSteps()
+        self._scope.defer_async(partial(_leave, entered), "steps")
+        nodes = await entered.enter(section.steps, names)
         steps = open_steps(nodes, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
         self._arrived = asyncio.Event()
         self._window = Window(
@@ -100,6 +103,7 @@ class Session:
             WindowLimits(workers=self._slots, records=8 * self._slots, demand=section.demand, grace_s=0.0),
             self._deliver,
             paused=lambda: len(self._results) >= self._slots,
+            thread=entered.thread,
         )
         self._running = asyncio.create_task(self._window.run())
         self._running.add_done_callback(lambda _: self._arrived.set())
@@ -146,6 +150,11 @@ class Session:
         record = failure.record if failure.step else NO_RECORD
         name = self._names[failure.step]
         return explain_failure(failure.error, f"{name}.{failure.branch}" if failure.branch else name, record=record)
+
+
+async def _leave(entered: EnteredSteps) -> None:
+    await entered.leave()
+    raise_failures(None, entered.failures, "several steps could not be left")
 
 
 async def _close_reader(reader: RecordsReader, thread: WorkerThread) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill.data.failures import exit_error, stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import is_async, iter_children, record_function
+from tidemill.data.steps import is_async, is_beside, iter_children, record_function
 from tidemill.errors import WorkerError
 
 USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt)
@@ -26,12 +26,17 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RecordStep:
-    """A record-wise node that makes no calls, as a function of one record."""
+    """A record-wise node that makes no calls, as a function of one record.
+
+    Attributes:
+        is_beside: whether it must be called in the thread beside the loop, where what it uses was entered.
+    """
 
     name: str
     shape: Shape
     apply: Callable[[Any], Any]
     is_async: bool = False
+    is_beside: bool = False
 
     def iter_children(self, result: Any) -> Iterator[Any]:
         """The children in what a `flat_map` function gave."""
@@ -56,4 +61,4 @@ def compile_step(node: Node, name: str) -> RecordStep:
     """
     apply = record_function(node, name)
     shape = Shape.KEEP if node.keeps else Shape.MANY if node.gives_many else Shape.ONE
-    return RecordStep(name, shape, apply, is_async(node))
+    return RecordStep(name, shape, apply, is_async(node), is_beside(node))

@@ -13,6 +13,7 @@ from tidemill.calls.meter import Meter
 from tidemill.disk import Disk
 from tidemill.errors import TidemillError
 from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.records.outcomes import explain_error
 
 EXIT_CODES: Mapping[str, int] = {"finished": 0, "limit": 0, "errors": 1, "raised": 1, "failed": 3, "stopped": 130}
@@ -81,6 +82,28 @@ class Report:
         return orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2)
 
 
+def explain_start(run: OpenRun, sealed: int, *, is_retry: bool) -> str:
+    """Where a run that was begun before goes on, in a line; empty for a new one.
+
+    Args:
+        sealed: records that earlier sittings have sealed.
+        is_retry: whether quarantined and skipped records are tried again.
+    """
+    if is_retry:
+        parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
+        standing = sum(part["rows"] - part["retired"] for part in parts)
+        return f"trying again {standing:,} records that were quarantined or skipped"
+    if run.is_new:
+        return ""
+    if not sealed:
+        return "going on: no record is sealed yet, what was paid for is used"
+    done = f"going on after {sealed:,} records that are done"
+    if not run.parts:
+        return f"{done}: nothing is left in the source"
+    place = run.parts[0]
+    return f"{done}, in {place.name} at record {place.ordinal:,}" if place.name else done
+
+
 def explain_reason(reason: BaseException | str | None) -> str:
     """Why a run ended, in the user's words, secrets masked."""
     if reason is None:
@@ -89,6 +112,17 @@ def explain_reason(reason: BaseException | str | None) -> str:
         return reason
     text = explain_error(reason)
     return text if isinstance(reason, TidemillError) else f"{type(reason).__name__}: {text}"
+
+
+def add_unreleased(
+    outcome: str, reason: BaseException | str | None, failures: Sequence[BaseException]
+) -> tuple[str, BaseException | str | None]:
+    """How a run ended and why, with what could not be released: a run that had finished has failed in that."""
+    if not failures:
+        return outcome, reason
+    told = [reason] if EXIT_CODES[outcome] else []
+    reasons = "\n  ".join(filter(None, map(explain_reason, [*told, *failures])))
+    return outcome if EXIT_CODES[outcome] else "failed", reasons
 
 
 def explain_breach(breach: str, cause: str, *, failed: int, quarantined: int, output: str) -> str:

@@ -14,7 +14,7 @@ from tidemill.config.types.durations import show_duration
 from tidemill.disk import Disk
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.control import Orders, take_orders
-from tidemill.jobs.running.report import EXIT_CODES, Report, is_told, save_report
+from tidemill.jobs.running.report import EXIT_CODES, Report, explain_start, is_told, save_report
 from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.sitting import Sitting
 from tidemill.jobs.running.status import RUNNING, Status, StatusBoard, describe_outage
@@ -58,6 +58,7 @@ class Runner:
         self._on_status = on_status
         self._on_note = on_note
         self._window: Window | None = None
+        self._opening: asyncio.Task[Window] | None = None
         self._stops = 0
         self._stopped_with = EXIT_CODES["stopped"]
 
@@ -71,6 +72,8 @@ class Runner:
         self._stopped_with = exit_code
         if self._window is not None:
             self._window.stop(now=self._stops > 1)
+        elif self._opening is not None and self._stops > 1:
+            self._opening.cancel()
 
     async def run(self) -> Report:
         """Run until the source ends, or something ends the run; what is finished is sealed.
@@ -84,15 +87,17 @@ class Runner:
             run = open_run(self.job, scope, disk, fresh=self.request.fresh)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
-            start = sitting.describe_start()
+            start = explain_start(run, sitting.sealed_before, is_retry=self.request.retry)
             logger.info("run %s opened in %s: %s", run.info["run_id"], run.folder.run, start or "new")
             if start:
                 self._on_note(start)
             error: BaseException | None = None
             try:
                 try:
-                    with self._deadline(sitting, started_at):
-                        await self._work(sitting, board)
+                    window = await self._open_window(sitting)
+                    if window is not None:
+                        with self._deadline(sitting, started_at):
+                            await self._work(sitting, window, board)
                     if not self._stops:
                         sitting.end_reuse()
                 finally:
@@ -111,6 +116,19 @@ class Runner:
             logger.info("run %s: %s%s", report.run_id, outcome, f": {report.reason}" if report.reason else "")
             self._on_status(status)
         return report
+
+    async def _open_window(self, sitting: Sitting) -> Window | None:
+        """The window; None where the run was to end at once while what its steps take was being opened."""
+        self._opening = opening = asyncio.create_task(sitting.open_window())
+        if self._stops > 1:
+            opening.cancel()
+        try:
+            await asyncio.wait([opening])
+        except asyncio.CancelledError:
+            opening.cancel()
+            await asyncio.wait([opening])
+            raise
+        return None if opening.cancelled() else opening.result()
 
     @contextmanager
     def _deadline(self, sitting: Sitting, started_at: float) -> Iterator[None]:
@@ -132,8 +150,8 @@ class Runner:
         grace = f"calls in flight get {self.job.run.grace_s:g} s"
         self._on_note(f"the budget's deadline of {show_duration(deadline_s)} has passed: {grace}")
 
-    async def _work(self, sitting: Sitting, board: StatusBoard) -> None:
-        self._window = window = sitting.window
+    async def _work(self, sitting: Sitting, window: Window, board: StatusBoard) -> None:
+        self._window = window
         ticks = asyncio.create_task(self._tick(sitting, board))
         try:
             if self._stops:

@@ -14,8 +14,7 @@ from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
 from tidemill.config.types.durations import show_duration
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import enter_steps
-from tidemill.errors import BudgetError, ConfigError
+from tidemill.errors import BudgetError, ConfigError, ResourceError
 from tidemill.jobs.landing.errors import ErrorCount
 from tidemill.jobs.landing.lander import Lander
 from tidemill.jobs.ledger.journal import Journal
@@ -30,6 +29,7 @@ from tidemill.jobs.records.counts import count_outcomes, describe_steps
 from tidemill.jobs.records.outcomes import describe_error
 from tidemill.jobs.running.report import (
     Report,
+    add_unreleased,
     describe_calls,
     explain_breach,
     explain_outage,
@@ -39,6 +39,7 @@ from tidemill.jobs.running.request import RunRequest, Surroundings
 from tidemill.jobs.running.status import RUNNING, SHOWN_ERROR, Status
 from tidemill.jobs.running.tuning import Tuning, show_limits, tune_lanes
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.window.entering import EnteredSteps
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
 from tidemill.jobs.window.steps import PredictStep, WindowStep
@@ -80,13 +81,16 @@ class Sitting:
         self.started = time.monotonic()
         self._read_before = 0
         self._first_segment = run.next_segment
-        self.window: Window
+        self.window: Window | None = None
         self.steps: Sequence[WindowStep] = ()
         self.lander: Lander
         self.reader: Reader | RetryReader
         self.replies: LedgerReplies
         self.journal: Journal
         self.engine: Engine
+        self._scope: Scope
+        self._entered = EnteredSteps()
+        self._unreleased: list[BaseException] = []
         self._expired: BudgetError | None = None
         self._tuned: list[dict[str, Any]] = []
 
@@ -94,33 +98,23 @@ class Sitting:
     async def open(
         cls, job: JobSpec, request: RunRequest, run: OpenRun, surroundings: Surroundings, scope: Scope
     ) -> Sitting:
-        """The sitting, models opened, nothing read or called yet."""
+        """The sitting; nothing is read, called or entered yet."""
         # First: threads and tasks are made with this task's context variables.
         timings = scope.enter(collecting(Timings(), is_on=job.run.latency))
         sitting = cls(job, request, run, surroundings, timings)
+        sitting._scope = scope
         scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
         scope.defer(sitting.ledger_thread.close, "ledger thread")
         source_half, record_half = job.halves
-        slots, workers = count_slots(record_half), count_workers(record_half)
-        first = len(source_half) + 1
         sitting.journal = Journal(
             run.ledger,
             sitting.ledger_thread,
             run_pass=sitting.run_pass.number,
-            slots=slots,
+            slots=count_slots(record_half),
             totals=sitting.save_meter,
             in_flight=lambda: sitting.meter.in_flight,
         )
         sitting.engine = sitting.make_engine()
-        names = job.names[first:-1]
-        sitting.steps = open_steps(
-            await enter_steps(record_half, names, scope),
-            names,
-            first=first,
-            engine=sitting.engine,
-            scope=scope,
-            folder=job.folder,
-        )
         # A retry reuses nothing: what it tries again would be given the very replies that failed.
         old = None if request.retry else open_reuse(run, request.reuse, scope, surroundings.disk)
         sitting.replies = LedgerReplies(run.ledger.iter_frames(sitting.run_pass.number), sitting.journal, old)
@@ -129,19 +123,41 @@ class Sitting:
         sitting._read_before = place[0] if place else 0
         sitting.lander = sitting.make_lander()
         scope.defer(sitting.lander.close, "sealing thread")
-        sitting.window = Window(
-            sitting.next_chunk,
-            sitting.steps,
-            WindowLimits(workers=workers, records=max(2_000, 8 * slots, 2 * workers), grace_s=job.run.grace_s),
-            sitting.lander.deliver,
-            store=sitting.replies,
-            first_number=run.sealed.get(sitting.run_pass.number, 0),
-            skipping=sitting.policies("skip"),
-            paused=sitting.lander.is_behind,
-        )
-        sitting.lander.on_stop = sitting.window.stop
-        sitting.lander.on_room = sitting.window.make_room
         return sitting
+
+    async def open_window(self) -> Window:
+        """The window, steps entered and models opened, nothing read or called yet.
+
+        Raises:
+            ResourceError: a step cannot be entered, or a resource that one takes cannot be opened.
+        """
+        job = self.job
+        source_half, record_half = job.halves
+        slots, workers = count_slots(record_half), count_workers(record_half)
+        first = len(source_half) + 1
+        names = job.names[first:-1]
+        self.steps = open_steps(
+            await self._entered.enter(record_half, names),
+            names,
+            first=first,
+            engine=self.engine,
+            scope=self._scope,
+            folder=job.folder,
+        )
+        self.window = Window(
+            self.next_chunk,
+            self.steps,
+            WindowLimits(workers=workers, records=max(2_000, 8 * slots, 2 * workers), grace_s=job.run.grace_s),
+            self.lander.deliver,
+            store=self.replies,
+            first_number=self.run.sealed.get(self.run_pass.number, 0),
+            skipping=self.policies("skip"),
+            paused=self.lander.is_behind,
+            thread=self._entered.thread,
+        )
+        self.lander.on_stop = self.window.stop
+        self.lander.on_room = self.window.make_room
+        return self.window
 
     async def next_chunk(self) -> Chunk | None:
         """The next chunk read, no larger than what its records come to, and how fast they finish, allows."""
@@ -228,7 +244,8 @@ class Sitting:
             return []
         after_s = round(time.monotonic() - self.started, 1)
         self._tuned += [{"after_s": after_s, "model": label, **tuning.limits} for label in changed]
-        self.window.widen(sum(lane.limits.slots for lane in lanes.values()))
+        if self.window is not None:
+            self.window.widen(sum(lane.limits.slots for lane in lanes.values()))
         return [f"{label} goes on with {tuning}, as `tidemill tune` asked" for label in changed]
 
     def expire(self, deadline_s: float) -> None:
@@ -237,7 +254,8 @@ class Sitting:
             f"the budget's deadline has passed, {show_duration(deadline_s)} from the start of this sitting",
             hint="what is finished is kept; run it again and it goes on, with as much time again",
         )
-        self.window.stop()
+        if self.window is not None:
+            self.window.stop()
 
     @property
     def before(self) -> int:
@@ -253,19 +271,28 @@ class Sitting:
         return {"meter": self.meter.to_dict(), "estimate": self.estimate}
 
     async def close(self) -> None:
-        """End the reader, the engine and the journal; what is committed is durable."""
+        """End the reader, the engine and the journal, and leave the steps; what is committed is durable."""
         try:
             with suppress(TimeoutError):  # a source that blocks keeps its thread, and what it holds open
                 async with asyncio.timeout(READER_CLOSE_S):
                     await self.reader_thread.run(self.reader.close)
+        except ResourceError as error:  # of its steps one could not be left: told with how the sitting ended
+            self._unreleased.append(error)
         finally:
             try:
                 await self.engine.close()
             finally:
-                await self.journal.drain()
+                try:
+                    await self._entered.leave()
+                finally:
+                    await self.journal.drain()
 
     def find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
-        """How the sitting ended, and why."""
+        """How the sitting ended, and why; what could not be released is told, whatever else ended it."""
+        outcome, reason = self._find_outcome(error, stopped=stopped)
+        return add_unreleased(outcome, reason, [*self._unreleased, *self._entered.failures])
+
+    def _find_outcome(self, error: BaseException | None, *, stopped: bool) -> tuple[str, BaseException | str | None]:
         error = error or self.lander.raised or self._expired
         if error is not None:
             return ("raised" if error is self.lander.raised else "failed"), error
@@ -301,25 +328,8 @@ class Sitting:
 
     def end_reuse(self) -> None:
         """Note that the earlier run may go, when the source was read and sealed to its end."""
-        if not self.request.retry and self.find_outcome(None, stopped=False)[0] == "finished":
+        if not self.request.retry and self._find_outcome(None, stopped=False)[0] == "finished":
             end_reuse(self.run)
-
-    def describe_start(self) -> str:
-        """Where a run that was begun before goes on, in a line; empty for a new one."""
-        run = self.run
-        if self.request.retry:
-            parts = [segment["quarantine"] for segment in run.segments if "quarantine" in segment]
-            standing = sum(part["rows"] - part["retired"] for part in parts)
-            return f"trying again {standing:,} records that were quarantined or skipped"
-        if run.is_new:
-            return ""
-        if not self.sealed_before:
-            return "going on: no record is sealed yet, what was paid for is used"
-        done = f"going on after {self.sealed_before:,} records that are done"
-        if not run.parts:
-            return f"{done}: nothing is left in the source"
-        place = run.parts[0]
-        return f"{done}, in {place.name} at record {place.ordinal:,}" if place.name else done
 
     def describe(self, state: str, reason: str = "") -> Status:
         """How far the run is, now; `reason` says why it ended."""
@@ -350,7 +360,7 @@ class Sitting:
         if self.request.limit is not None and not self.request.retry:
             return self.request.limit
         place = self.reader.measure()
-        if place is None or not place[0] or not self.window.admitted:
+        if place is None or not place[0] or self.window is None or not self.window.admitted:
             return None
         read, size = place
         share = (size - self._read_before) / max(1, read - self._read_before)

@@ -15,6 +15,7 @@ from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.jobs.spec.resources import check_resources
 from tidemill.models.endpoints import find_headers, list_misfits
 from tidemill.models.local.command import check_command
 from tidemill.models.local.server import check_local_model
@@ -40,14 +41,14 @@ def check_job(job: JobSpec, *, call: bool = True) -> None:
 def draft_job(job: JobSpec) -> Draft:
     """The whole of a job, with the document it was read from."""
     steps = tuple(DraftStep(node.kind, node) for node in job.steps)
-    return Draft(job.source, steps, job.sink, job.budget, job.run, job.folder, job.document)
+    return Draft(job.source, steps, job.sink, tuple(job.resources), job.budget, job.run, job.folder, job.document)
 
 
 def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
     models = [_check_models] if call else []
     asked = (_check_formats, _check_budget, _check_outputs)
-    checks = (_check_names, check_halves, *models, *asked, check_folders, check_records)
+    checks = (_check_names, check_halves, check_resources, *models, *asked, check_folders, check_records)
     return [problem for check in checks for problem in check(draft)]
 
 

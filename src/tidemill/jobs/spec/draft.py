@@ -48,11 +48,16 @@ class DraftStep:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job as far as it could be read; what could not is None, and its problems are told elsewhere."""
+    """A job as far as it could be read; what could not is None, and its problems are told elsewhere.
+
+    Attributes:
+        resources: the names of those it has, for all steps.
+    """
 
     source: Source | None
     steps: tuple[DraftStep, ...]
     sink: Sink | None
+    resources: tuple[str, ...]
     budget: Budget | None
     run: RunOptions
     folder: Path

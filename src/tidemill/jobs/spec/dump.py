@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, SecretStr
 
-from tidemill.config.secrets import is_secret_key
+from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
 from tidemill.data.flow import show_source
 from tidemill.data.nodes.node import Node
+from tidemill.data.providing import find_openers
+from tidemill.data.resource import make_openers
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.joined import Joined
@@ -48,7 +50,7 @@ def dump_job(job: JobSpec) -> str:
         "run": dumper.dump(job.run) or None,
     }
     models = {name: {"model": model.model, **dumper.dump_fields(model)} for name, model in dumper.models.items()}
-    named = {"models": models or None}
+    named = {"models": models or None, "resources": dumper.dump_resources(job) or None}
     whole = {key: value for key, value in {**named, **text}.items() if value is not None}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
 
@@ -90,6 +92,23 @@ class _Dumper:
             alone = fields[short.pop()]
             return fields if isinstance(alone, dict) and "columns" in alone else alone
         return fields
+
+    def dump_resources(self, job: JobSpec) -> dict[str, Any]:
+        """The resources by name, without credentials.
+
+        Raises:
+            ConfigError: steps take two of one name.
+        """
+        dumped: dict[str, Any] = {}
+        for opener in [*make_openers(job.resources).values(), *find_openers(job.steps)]:
+            arguments = {
+                name: each for name, each in opener.arguments.items() if mask_value({name: each}) == {name: each}
+            }
+            resource = {"use": to_import_path(opener.use), **self.dump(arguments)}
+            if dumped.setdefault(opener.name, resource) != resource:
+                message = f"steps take two resources named `{opener.name}`, and a job file gives all steps the same"
+                raise ConfigError(message, hint="give the parameter another name in one of the functions")
+        return dumped
 
     def dump_fields(self, value: BaseModel) -> dict[str, Any]:
         dumped = {}

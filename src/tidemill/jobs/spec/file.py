@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,9 @@ from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.wording.suggest import find_near
+from tidemill.data.opener import Opener
+from tidemill.data.providing import bind_openers
+from tidemill.data.resource import Resource, make_openers
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
@@ -44,8 +49,9 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
     assert written is not None
     job = JobSpec(
         source=written.source,
-        steps=tuple(step.node for step in written.steps),
+        steps=bind_openers([step.node for step in written.steps], make_openers(written.resources)),
         sink=written.sink,
+        resources=written.resources,
         budget=written.budget,
         max_errors=written.max_errors,
         run=written.run,
@@ -66,15 +72,28 @@ def _read_draft(document: Document, folder: Path) -> Draft:
     if isinstance(models, dict):
         read = {name: _read(Model, value, context) for name, value in models.items()}
         context["models"] = {name: model or UNREADABLE for name, model in read.items()}
+    openers = make_openers(_read_resources(written.get("resources"), context))
+    read_steps = [_read_step(each, context) for each in steps] if isinstance(steps, list) else []
     return Draft(
         source=_read(Read, written.get("source"), context),
-        steps=tuple(_read_step(each, context) for each in steps) if isinstance(steps, list) else (),
+        steps=tuple(_bind(each, openers) for each in read_steps),
         sink=_read(Sink, written.get("sink"), context),
+        resources=tuple(openers),
         budget=_read(Budget, written.get("budget"), context),
         run=_read(RunOptions, written.get("run"), context) or RunOptions(),
         folder=folder,
         document=document,
     )
+
+
+def _read_resources(written: Any, context: Mapping[str, Any]) -> dict[str, Resource]:
+    """The resources; what stands for one that cannot be read is taken by the steps that would take it."""
+    given = written if isinstance(written, dict) else {}
+    return {str(name): _read(Resource, each, context) or Resource(use=nullcontext) for name, each in given.items()}
+
+
+def _bind(step: DraftStep, openers: Mapping[str, Opener]) -> DraftStep:
+    return step if step.node is None else replace(step, node=bind_openers([step.node], openers)[0])
 
 
 def _read(kind: type[C], value: Any, context: Mapping[str, Any]) -> C | None:

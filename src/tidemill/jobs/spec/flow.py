@@ -22,6 +22,7 @@ from tidemill.errors import ConfigError, DataError, Problem, ResourceError, Tide
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
+from tidemill.jobs.spec.resources import takes_more
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.structured import find_fields
 
@@ -70,8 +71,8 @@ def check_records(draft: Draft) -> Iterator[Problem]:
 
 
 def has_workers(node: Node) -> bool:
-    """Whether the step needs a loop, threads or processes."""
-    return is_async(node) or (isinstance(node, Map) and node.is_parallel)
+    """Whether the step needs a loop, threads, processes, or resources, none of which a check opens."""
+    return is_async(node) or (isinstance(node, Map) and node.is_parallel) or takes_more(node)
 
 
 def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:

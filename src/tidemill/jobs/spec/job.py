@@ -16,6 +16,7 @@ from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.nodes.node import Node, split_halves, step_names
+from tidemill.data.resource import Resource
 from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
@@ -96,6 +97,8 @@ class JobSpec(Config):
         source: where records come from.
         steps: what is done with each, in order.
         sink: where they land.
+        resources: what the steps' functions are called with, by the name of the parameter; a job file's own. A step has
+            what it takes of them.
         budget: the most that may be spent over the life of the run.
         max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
             count.
@@ -108,6 +111,7 @@ class JobSpec(Config):
     source: Read | InstanceOf[Source]
     steps: tuple[InstanceOf[Node], ...]
     sink: Sink
+    resources: Annotated[dict[str, Resource], Runtime()] = Field(default_factory=dict)
     budget: Annotated[Budget | None, Runtime()] = None
     max_errors: Annotated[MaxErrors, Runtime()] = 0.05
     run: Annotated[RunOptions, Runtime()] = RunOptions()

@@ -26,6 +26,7 @@ from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
+from tidemill.data.resource import Resource
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.draft import UNREADABLE
 from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink
@@ -76,6 +77,7 @@ class JobFile(Config):
 
     Attributes:
         models: models by the names that steps give for them.
+        resources: context managers that steps' functions are called with, by the name of the parameter.
         source: where records come from.
         steps: what is done with each, in order; each is one key, its kind.
         sink: where they land.
@@ -87,6 +89,7 @@ class JobFile(Config):
 
     # `models` is validated first: the steps name them.
     models: dict[str, Model] = Field(default_factory=dict)
+    resources: dict[str, Resource] = Field(default_factory=dict)
     source: Read
     steps: list[Step]
     sink: Sink

@@ -27,16 +27,18 @@ class Functions:
 
     Args:
         is_stopped: asked before a slow function is called; true ends its record with LaneStopped.
+        thread: where slow functions are called, and those that must be; whoever gives it ends it. None makes one.
 
     Attributes:
         working: functions at work that the loop does not wait for in place: coroutines, and one slow function.
     """
 
-    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, is_stopped: Callable[[], bool], thread: WorkerThread | None = None) -> None:
         self._is_stopped = is_stopped
         self._mean_s: defaultdict[int, float] = defaultdict(float)
         self._turn = asyncio.Lock()
-        self._thread: WorkerThread | None = None
+        self._thread = thread
+        self._is_given = thread is not None
         self.working = 0
 
     async def apply(self, index: int, function: RecordStep, record: Any) -> Any:
@@ -48,13 +50,13 @@ class Functions:
             finally:
                 self.working -= 1
             return list(function.iter_children(result)) if function.shape is Shape.MANY else result
-        if self._mean_s[index] > SLOW_S:
+        if function.is_beside or self._mean_s[index] > SLOW_S:
             return await self._apply_beside(index, function, record)
         return self._call(index, function, record)
 
     def close(self) -> None:
         """End the thread, once what runs in it has ended; nobody waits for that."""
-        if self._thread is not None:
+        if self._thread is not None and not self._is_given:
             self._thread.close(wait=False)
 
     async def _apply_beside(self, index: int, function: RecordStep, record: Any) -> Any:

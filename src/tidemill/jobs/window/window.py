@@ -31,6 +31,7 @@ from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.steps import Gathering, Kept, Line, PredictStep, WindowStep
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.resources.worker import WorkerThread
 
 GRACE_POLL_S = 0.02
 """How often a window being stopped looks whether anything is still on its way."""
@@ -62,6 +63,7 @@ class Window:
         first_number: the number of the first record, counted over the life of the run.
         skipping: the steps, by their index in the counts, whose failures are skipped instead of quarantined.
         paused: asked before each chunk is read; while true nothing is read until `make_room` is called.
+        thread: where functions are called that must be beside the loop; whoever gives it ends it.
 
     Belongs to one loop. `run` may be cancelled: calls in flight are cancelled to the socket.
     """
@@ -77,6 +79,7 @@ class Window:
         first_number: int = 0,
         skipping: Collection[int] = (),
         paused: Callable[[], bool] = lambda: False,
+        thread: WorkerThread | None = None,
     ) -> None:
         self._next_chunk = next_chunk
         self._steps = steps
@@ -96,7 +99,7 @@ class Window:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._failure: BaseException | None = None
-        self._functions = Functions(self._stop.is_set)
+        self._functions = Functions(self._stop.is_set, thread)
         self._more: list[asyncio.Task[None]] = []
         self._at = [0] * len(steps)  # records in progress at each step, counted where some gather
         self._computing = [step.predictor.gathering for step in steps if isinstance(step, PredictStep)]
