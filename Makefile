@@ -46,6 +46,9 @@ ideas: $(INSTALLED)
 proof: $(INSTALLED)
 	@$(BIN)/python benchmarks/proofs/s3_listing.py
 	@$(BIN)/python benchmarks/proofs/config_fuzz.py
+	@$(BIN)/python benchmarks/proofs/restore_matrix.py
+	@$(BIN)/python benchmarks/proofs/device_times.py
+	@$(BIN)/python benchmarks/proofs/mutants.py
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
