@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -424,6 +425,32 @@ def test_any_callable_is_a_model() -> None:
     with tm.InferenceProfiler(regression.predict) as prof, prof.batch(1):
         assert regression.predict([[2.0]])[0] == pytest.approx(4.0)
     assert (prof.report().modules, prof.report().warmup.items) == (0, 1)
+
+
+def test_a_session_of_onnx_runtime_is_a_model(tmp_path: Path) -> None:
+    """In a process of its own, at home in its own folder: the package keeps a file open there."""
+    script = tmp_path / "session.py"
+    script.write_text(SESSION)
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[2.0, 2.0, 2.0] 1\n"
+
+
+SESSION = """
+import base64
+
+import numpy as np
+import onnxruntime
+
+import tidemill as tm
+
+DOUBLE = "CAg6PAoOCgF4CgF4EgF5IgNBZGQSBmRvdWJsZVoQCgF4EgsKCQgBEgUKAxIBbmIQCgF5EgsKCQgBEgUKAxIBbkIECgAQDQ=="  # y = x + x
+
+session = onnxruntime.InferenceSession(base64.b64decode(DOUBLE), providers=["CPUExecutionProvider"])
+prof = tm.InferenceProfiler(session.run, warmup=0)
+(doubled,) = prof(session.run)(None, {"x": np.ones(3, dtype=np.float32)})
+print(doubled.tolist(), prof.report().batches.count)
+"""
 
 
 def test_it_works_without_torch(tmp_path: Path) -> None:
