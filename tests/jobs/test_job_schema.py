@@ -107,6 +107,8 @@ STEPS = [
     {"embed": {"model": "openai/any", "column": "text"}},
     {"call": "my_steps:ask"},
     {"call": {"fn": "my_steps:ask", "retry_on": ["OSError"], "limits": {"concurrency": "auto"}}},
+    {"predict": "my_steps:ask"},
+    {"predict": {"load": "my_steps:ask", "column": "ids", "pad": 0, "devices": ["cuda:0"], "inference": True}},
     {"gather": {"a": {"call": "my_steps:ask"}, "b": {"generate": {"model": "openai/any", "prompt": "a"}}}},
 ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.predict import Predict
 from tidemill.resources.worker import THREAD_PREFIX
+from tidemill.testing import run as run_rehearsal
 from tidemill.view.calls import iter_compute_lines
 
 MODELS = """\
@@ -258,8 +261,6 @@ async def test_a_run_that_is_stopped_goes_on(times: int, tmp_path: Path) -> None
             loop.call_soon_threadsafe(runner.stop, times)
         return score(records)
 
-    import asyncio
-
     loop = asyncio.get_running_loop()
     stopped: list[bool] = []
     stop_at_twenty.__tidemill_version__ = "1"  # type: ignore[attr-defined]
@@ -272,6 +273,15 @@ async def test_a_run_that_is_stopped_goes_on(times: int, tmp_path: Path) -> None
     assert not any(thread.name.startswith(f"{THREAD_PREFIX}predict") for thread in threading.enumerate())
     assert (await run_job(job, FarSide())).outcome == "finished"
     assert [row["prediction"] for row in read_output(job.folders)] == list(range(1_000))
+
+
+def test_a_job_with_a_model_can_be_rehearsed(folder: Path) -> None:
+    """In virtual time: the model runs, what is asked is scripted."""
+    job = tm.load_job("job.yaml")
+    stream = tm.from_iterable(numbered(20)).predict(score, into="size") | tm.Pipeline([ask("{{ text }} {{ size }}")])
+    assert [row["size"] for row in run_rehearsal(job, {}).records] == sizes(60)
+    rows = run_rehearsal(stream, {"generate": lambda call: call.prompt}).records
+    assert [row["reply"] for row in rows] == [f"review {number}. {number}" for number in range(20)]
 
 
 def load_nothing() -> Any:
@@ -310,8 +320,6 @@ def kill_at(folder: Path, batch: int) -> None:
 
 
 def environment(batch: int) -> dict[str, str]:
-    import os
-
     return {**os.environ, "BLOCK_AT": str(batch)}
 
 

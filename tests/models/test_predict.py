@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import threading
 from collections import Counter, OrderedDict
 from contextlib import closing
@@ -123,8 +125,6 @@ def test_a_pipeline_of_one_record_is_a_batch_of_one() -> None:
 
 
 async def test_awaited_records_of_a_pipeline_share_a_batch() -> None:
-    import asyncio
-
     sizes: list[int] = []
 
     def score(values: list[Any]) -> list[int]:
@@ -242,6 +242,20 @@ def test_ids_of_several_lengths_are_padded_and_masked() -> None:
     results = predict(records, Masked(), "ids", pad=9)
     assert [result["sum"] for result in results] == [3, 10, 0, 0]
     assert all(result.keys() == {"sum", "width"} for result in results)
+
+
+def test_a_partial_of_a_module_is_that_module() -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, x: Tensor, by: float = 1.0) -> Tensor:
+            assert not self.training
+            return x.sum(1) * by
+
+    assert predict(rows(3), partial(Scaled(), by=2.0), "x") == [0.0, 2.0, 4.0]
+
+
+def test_a_stream_with_a_model_pickles() -> None:
+    stream = tm.from_iterable(rows(5)).predict(make_model(), "x")
+    assert list(pickle.loads(pickle.dumps(stream))) == list(stream)
 
 
 def test_ids_of_several_lengths_need_a_pad() -> None:
@@ -462,8 +476,13 @@ def test_equal_models_say_the_same_and_other_weights_do_not() -> None:
     with torch.no_grad():
         other[0].weight[0, 0] += 1  # type: ignore[index]
     steps = [tm.Pipeline([Predict(model=model, column="x")]) for model in (one, same, other)]
+    assert tm.Pipeline([one]).fingerprint != tm.Pipeline([other]).fingerprint
     assert steps[0] == steps[1]
     assert steps[0] != steps[2]
+    before = steps[0].fingerprint
+    one[2].bias.data.add_(1)  # type: ignore[index]
+    assert steps[0].fingerprint != before
+    one[2].bias.data.sub_(1)  # type: ignore[index]
     runtime: Any = {"batch": 7, "devices": ("cpu",), "inference": True}
     assert steps[0].fingerprint == tm.Pipeline([Predict(model=one, column="x", **runtime)]).fingerprint
 

@@ -22,7 +22,8 @@ from tidemill.models.steps.predict import Predict
 from tidemill.models.torch.inputs import Inputs
 from tidemill.models.torch.place import Accelerator, Host, Place, find_place
 from tidemill.models.torch.predicting import Predictor
-from tidemill.models.torch.replica import ON_DEVICE, Usage
+from tidemill.models.torch.replica import ON_DEVICE
+from tidemill.models.torch.usage import Usage
 from tidemill.resources.devices import Memory
 
 WAIT_S = 30.0
@@ -48,6 +49,7 @@ class FakeDevice:
         room: int = 1 << 30,
         is_due: Callable[[FakeDevice, int], bool] = lambda device, number: True,
         error: Callable[[], BaseException] = lambda: torch.OutOfMemoryError("fake"),
+        measure: Callable[[Any], int] = len,
     ) -> None:
         self.launched: list[list[Any]] = []
         self.most = 0
@@ -58,6 +60,7 @@ class FakeDevice:
         self._room = room
         self._is_due = is_due
         self._error = error
+        self._measure = measure
         self._changed = threading.Condition()
 
     def hold(self) -> AbstractContextManager[Any]:
@@ -74,7 +77,7 @@ class FakeDevice:
 
     def launch(self, run: Callable[[Inputs], Any], inputs: Inputs) -> FakeFlight:
         values = inputs.args[0]
-        if len(values) > self._room:
+        if self._measure(values) > self._room:
             self.refused.append(len(values))
             raise self._error()
         outputs = run(inputs)
@@ -269,16 +272,27 @@ def test_a_record_without_room_fails_alone() -> None:
     assert set(map(len, device.launched)) == {1}
 
 
-def test_by_ids_a_batch_without_room_has_half_as_many() -> None:
-    class Room(FakeDevice):
-        def launch(self, run: Callable[[Inputs], Any], inputs: Inputs) -> FakeFlight:
-            values = inputs.args[0]
-            if len(values) * max(map(len, values)) > 40:
-                self.refused.append(len(values))
-                raise MemoryError
-            return super().launch(run, inputs)
+def test_one_long_record_makes_the_batches_behind_it_no_smaller() -> None:
+    """It is found and fails alone, or goes alone; what counts as too large is a batch's input, not its records."""
+    device = FakeDevice(room=400, measure=torch.Tensor.numel)
+    lengths = [500 if number == 5 else 90 if number == 70 else 3 for number in range(400)]
+    values = [[number % 7] * length for number, length in enumerate(lengths)]
+    results, described = play(device, values, Sum(), batch=32, pad=0)
+    assert [type(each) for each in results].count(DataError) == 1
+    assert isinstance(results[5], DataError)
+    expected = [length * (number % 7) for number, length in enumerate(lengths)]
+    assert [*results[:5], *results[6:]] == [*expected[:5], *expected[6:]]
+    assert list(map(len, device.launched)).count(32) >= 5
+    assert described["batch"] == 32
 
-    device = Room()
+
+class Sum(torch.nn.Module):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return ids.sum(1)
+
+
+def test_by_ids_a_batch_without_room_has_half_as_many() -> None:
+    device = FakeDevice(room=40, measure=lambda values: len(values) * max(map(len, values)))
     values = [[1] * length for length in [10, 10, 5, 3] * 10]
     results, described = play(device, values, batch=64, batch_tokens=160)
     assert results == values

@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 _digests: weakref.WeakKeyDictionary[Any, tuple[Any, str]] = weakref.WeakKeyDictionary()
-"""Of modules that were digested: what their tensors were then, and the digest."""
+"""Of modules that were digested: the marks of their tensors then, and the digest."""
 
 
 def is_torch_module(value: Any) -> bool:
@@ -23,22 +23,29 @@ def read_settings(module: Any) -> dict[str, Any]:
 
 
 def digest_tensors(module: Any) -> str:
-    """A hex digest of all parameters and buffers, by name: 1 GB takes about a second, once until one is written to."""
+    """A hex digest of all parameters and buffers, by name: 1 GB takes about a second, once while they stay the same."""
     tensors = [*module.named_parameters(), *module.named_buffers()]
-    versions = [(name, tensor.data_ptr(), _find_version(tensor)) for name, tensor in tensors]
+    marks = [(name, _mark(tensor)) for name, tensor in tensors]
     known = _digests.get(module)
-    if known is not None and known[0] == versions:
+    if known is not None and known[0] == marks:
         return known[1]
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(_read_bytes(tensor))
-    _digests[module] = versions, digest.hexdigest()
+    _digests[module] = marks, digest.hexdigest()
     return digest.hexdigest()
 
 
-def _find_version(tensor: Any) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _mark(tensor: Any) -> Any:
+    """What changes with the tensor, quickly told: torch's own count of writes does not see those through `.data`."""
+    import torch
+
+    try:
+        version = None if tensor.is_inference() else tensor._version
+        return tensor.data_ptr(), version, tensor.detach().sum(dtype=torch.float64).item()
+    except (RuntimeError, NotImplementedError, TypeError):  # without data, or of a layout that has no sum
+        return object()  # equal to no other
 
 
 def _read_bytes(tensor: Any) -> bytes | memoryview:

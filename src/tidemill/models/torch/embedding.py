@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tidemill.errors import TidemillError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.embed import BYTES_PER_TOKEN, Embed, find_text
+from tidemill.models.torch.batch import Size
 from tidemill.models.torch.gathering import Gathering
 from tidemill.models.torch.inputs import Preparing
 from tidemill.models.torch.location import find_text_model
+from tidemill.models.torch.outputs import to_plain
 from tidemill.models.torch.place import find_place
 from tidemill.models.torch.recipe import read_recipe
-from tidemill.models.torch.replica import Loaded, Replica, Size
+from tidemill.models.torch.replica import Loaded, Replica
 from tidemill.protocols import Record
 
 if TYPE_CHECKING:
@@ -42,10 +44,10 @@ class EmbeddingPredictor:
         self._hooked = hook_run(self._run, node.bound_hooks)
         self._embedder: TextEmbedder | None = None
         self._replica = Replica(
-            label="",
-            load=self._load,
+            "",
+            self._load,
             prepare=self._prepare,
-            finish=None,
+            finish=to_plain,
             inference=False,
             size=Size(node.batch_size, node.batch_tokens),
         )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import DataError
 from tidemill.models.torch.modules import find_module
+from tidemill.models.torch.outputs import map_tensors
 
 MASK = "attention_mask"
 """The argument that says which of the padded ids are real, where a model's `forward` has it."""
@@ -135,6 +136,13 @@ def _takes(module: Any, name: str) -> bool:
         return name in inspect.signature(own.forward).parameters
     except (ValueError, TypeError):  # a scripted module's tells nothing
         return False
+
+
+def count_elements(inputs: Inputs) -> int:
+    """How many numbers its tensors hold; 0 where it has none."""
+    sizes: list[int] = []
+    map_tensors(lambda tensor: sizes.append(tensor.numel()), (*inputs.args, inputs.named))
+    return sum(sizes)
 
 
 def call_model(model: Callable[..., Any], inputs: Inputs) -> Any:

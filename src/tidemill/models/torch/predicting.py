@@ -15,11 +15,13 @@ from tidemill.data.steps import copy_record
 from tidemill.errors import DataError, ResourceError, TidemillError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.predict import Predict
+from tidemill.models.torch.batch import Size
 from tidemill.models.torch.gathering import Gathering
 from tidemill.models.torch.inputs import Preparing
 from tidemill.models.torch.modules import find_module, put_on_device, stands_on
+from tidemill.models.torch.outputs import to_plain
 from tidemill.models.torch.place import Place, find_default_device, find_place
-from tidemill.models.torch.replica import Loaded, Replica, Size
+from tidemill.models.torch.replica import Loaded, Replica
 from tidemill.protocols import Record
 
 
@@ -90,10 +92,10 @@ class Predictor:
     def _make_replica(self, place: int) -> Replica:
         node = self._node
         return Replica(
-            label="" if node.devices is None else node.devices[place],
-            load=partial(self._load, place),
+            "" if node.devices is None else node.devices[place],
+            partial(self._load, place),
             prepare=self._prepare,
-            finish=node.finish,
+            finish=to_plain if node.finish is None else node.finish,
             inference=node.inference,
             size=Size(node.batch, node.batch_tokens),
         )

@@ -75,12 +75,17 @@ def end_block(caching: Caching, devices: Iterable[Device], error: BaseException 
     if _blocks.depth or not due:
         return ()
     _blocks.due = {}
-    for each in _iter_errors(error):
-        _drop_locals(each)
+    drop_locals(error)
     gc.collect()
     for device in due.values():
         device.empty_cache()
     return tuple(due)
+
+
+def drop_locals(error: BaseException | None) -> None:
+    """Drop what the frames hold that `error` came through, and the errors it came of and holds."""
+    for each in _iter_errors(error):
+        _drop_locals(each)
 
 
 def _drop_locals(error: BaseException) -> None:
