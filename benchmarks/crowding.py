@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import tidemill as tm
-from module_trees import DerivedMode, FrozenNorm, WatchedMode
+from module_trees import DerivedMode, FrozenNorm, YieldingMode
 
 SWITCH_S = 1e-6
 """How long a thread runs before another one may: as short as it gets."""
@@ -48,7 +48,7 @@ def check_crowd(threads: int, times: int) -> int:
 def make_model() -> nn.Sequential:
     """Modules of each kind in both modes, one of them in two places."""
     shared = nn.Dropout()
-    model = nn.Sequential(nn.Linear(1, 1), shared, nn.Sequential(shared, DerivedMode()), WatchedMode(), FrozenNorm(1))
+    model = nn.Sequential(nn.Linear(1, 1), shared, nn.Sequential(shared, DerivedMode()), YieldingMode(), FrozenNorm(1))
     for number, module in enumerate(model.modules()):
         module.training = number % 4 != 3
     model[0].bias.requires_grad = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -33,13 +34,43 @@ class DerivedMode(nn.Module):
         self.__dict__["mode"] = value
 
 
+class YieldingMode(DerivedMode):
+    """Lets another thread run whenever its mode is read or written."""
+
+    @property
+    def training(self) -> bool:
+        time.sleep(0)  # gives up the interpreter's lock, and does not wait
+        return bool(self.__dict__.get("mode", True))
+
+    @training.setter
+    def training(self, value: bool) -> None:
+        time.sleep(0)
+        self.__dict__["mode"] = value
+
+
 class WatchedMode(nn.Module):
-    """It has a say in what is written to it."""
+    """Counts how often its mode is written.
+
+    Attributes:
+        writes: how often that was.
+    """
+
+    writes = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "training":
-            self.__dict__["writes"] = self.__dict__.get("writes", 0) + 1
+            self.__dict__["writes"] = self.writes + 1
         super().__setattr__(name, value)
+
+
+class Twin(nn.Module):
+    """Equal to all of its kind, and yet another module."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Twin)
+
+    def __hash__(self) -> int:
+        return hash(Twin)
 
 
 class OptionalParts(nn.Module):
@@ -85,6 +116,7 @@ LEAVES: dict[str, Callable[[], nn.Module]] = {
     "frozen norm": lambda: FrozenNorm(1),
     "property": DerivedMode,
     "own __setattr__": WatchedMode,
+    "equal": Twin,
     "empty": nn.ModuleList,
 }
 
@@ -94,6 +126,20 @@ PARENTS: dict[str, Callable[[list[nn.Module]], nn.Module]] = {
     "dict": lambda children: nn.ModuleDict({f"key{number}": child for number, child in enumerate(children)}),
     "own": lambda children: OptionalParts(*children),
 }
+
+
+def list_all(root: nn.Module) -> list[nn.Module]:
+    """Every module of a tree once; torch's own `modules()` takes equal ones for one."""
+    found: dict[int, nn.Module] = {}
+
+    def add(module: nn.Module | None) -> None:
+        if module is not None and id(module) not in found:
+            found[id(module)] = module
+            for child in module._modules.values():
+                add(child)
+
+    add(root)
+    return list(found.values())
 
 
 def compile_eagerly(module: nn.Module) -> nn.Module:

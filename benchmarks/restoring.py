@@ -21,6 +21,7 @@ from torch import nn
 
 import tidemill as tm
 from breakages import Breakage
+from module_trees import list_all
 from tidemill.testing.device import FakeDevice
 
 
@@ -138,7 +139,7 @@ class Trial:
         self._way = way
         self._kinds = kinds
         self._covered = cover(kinds)
-        self._modules = list(root.modules())
+        self._modules = list_all(root)
         self._parameters = list(root.parameters())
         self._device = FakeDevice() if plan.has_device and "times" in self._covered else None
         self._mends = ExitStack()

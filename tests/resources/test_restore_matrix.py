@@ -9,11 +9,12 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 import tidemill as tm
-from module_trees import module_trees
+from module_trees import WatchedMode, module_trees
 from restoring import DEPTHS, WAYS, Plan, check_matrix, plans
 from tidemill.testing.device import FakeDevice
 
@@ -31,6 +32,31 @@ def little_to_collect() -> Iterator[None]:
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everything_is_put_back(root: nn.Sequential, plan: Plan) -> None:
     assert check_matrix(root, plan) == len(WAYS) * len(DEPTHS) * 2
+
+
+def test_a_mode_that_is_right_is_not_written_beside_one_that_is_not() -> None:
+    watched = WatchedMode()
+    watched.training = False
+    writes = watched.writes
+    with tm.evaluating(nn.Sequential(nn.Dropout(), watched)):
+        pass
+    assert watched.writes == writes
+
+
+def test_what_a_profiler_began_last_ends_first() -> None:
+    """The clock stops in front of everything, the models and gradients are put back, and then the cache is cleared."""
+    model, device = nn.Dropout(), FakeDevice()
+    seen = []
+
+    def note() -> None:
+        device.pass_host_time(5.0)
+        seen.append((model.training, torch.is_grad_enabled()))
+
+    device.on_clear = note
+    with tm.InferenceProfiler(model, device=device, clock=device.clock) as prof:
+        device.pass_host_time(1.0)
+    assert prof.host_s == 1.0
+    assert seen == [(True, True)]
 
 
 class Interrupted(nn.Module):

@@ -100,7 +100,9 @@ class InferenceProfiler:
         thread = threading.get_ident()
         blocks = self._open.get(thread)
         if not blocks:
-            raise ResourceError("the block was left in another thread than it was entered in, or twice")
+            failure = ResourceError("the block was left in another thread than it was entered in, or twice")
+            raise_failures(error, [failure], "an inference profiler was not left")
+            return
         block = blocks.pop()
         if not blocks:
             del self._open[thread]
