@@ -175,7 +175,13 @@ class PermanentCallError(CallError):
 
 
 class ResourceError(TidemillError):
-    """A resource could not be opened, used or released: an optional package, a local server, a disk."""
+    """A resource could not be opened, used or released: an optional package, a local server, a disk.
+
+    Attributes:
+        is_release: whether it could not be released: what it was used for is done.
+    """
+
+    is_release = False
 
     of = "run"
 

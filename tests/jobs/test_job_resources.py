@@ -20,6 +20,7 @@ import tidemill as tm
 from conftest import Command
 from tidemill.calls.limits import Budget
 from tidemill.data import beside
+from tidemill.data.nodes.across import Shuffle
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, Map
 from tidemill.data.providing import provide
@@ -429,6 +430,24 @@ async def test_one_that_cannot_be_closed_is_told_at_the_end_of_a_finished_run(tm
     assert log == OPENED + CLOSED
     assert (await run(tmp_path, far, [])).outcome == "finished"
     assert len(far.billed) == 20
+
+
+def passes(record: dict[str, Any], source: str) -> dict[str, Any]:
+    return record
+
+
+@pytest.mark.parametrize("steps", [[Map(fn=passes, concurrency=2)], [Map(fn=passes), Shuffle(seed=1, buffer=10)]])
+async def test_one_that_cannot_be_closed_where_the_source_ends_takes_no_record_along(
+    tmp_path: Path, steps: list[Node]
+) -> None:
+    """The calls of what was read last are made: the workers of a map, and steps in front of a shuffle, end with it."""
+    write_records(tmp_path / "records.jsonl", numbered(60))
+    failing = {"source": partial(opened, [], "source", "close")}
+    job, far = make_job(tmp_path, provide([*steps, ask()], failing)), FarSide()
+    report = await run_job(job, far)
+    assert (report.outcome, report.records["landed"], len(far.questions)) == ("failed", 60, 60)
+    assert "resource `source`: it cannot be closed" in report.reason
+    assert (await run_job(job, far)).outcome == "finished"
 
 
 async def test_one_that_cannot_be_closed_hides_nothing(tmp_path: Path) -> None:

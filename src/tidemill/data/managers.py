@@ -77,10 +77,13 @@ def explaining_leave() -> Iterator[None]:
     """Raise a failure within the block as a `ResourceError`."""
     try:
         yield
-    except TidemillError:
+    except ResourceError as error:
+        error.is_release = True
         raise
     except Exception as error:
-        raise ResourceError(f"a step failed as it was left: {_explain(error)}") from error
+        explained = ResourceError(f"a step failed as it was left: {_explain(error)}")
+        explained.is_release = True
+        raise explained from error
 
 
 def _explain(error: BaseException) -> str:
@@ -88,6 +91,6 @@ def _explain(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(map(_explain, error.exceptions))
     if isinstance(error, TidemillError):
-        return error.message
+        return f"{error.where}: {error.message}" if error.where else error.message
     notes = "; ".join(getattr(error, "__notes__", ()))
     return f"{type(error).__name__}: {error}{f' ({notes})' if notes else ''}"

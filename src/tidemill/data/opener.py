@@ -130,7 +130,9 @@ class Opening:
             told, hint = f"{type(error).__name__}: {error}", ""
             if isinstance(error, TidemillError):
                 told, hint = error.message, error.hint
-            raise self._fail(f"it cannot be {what}: {told}", hint) from error
+            explained = self._fail(f"it cannot be {what}: {told}", hint)
+            explained.is_release = what == "closed"
+            raise explained from error
 
     def _fail(self, message: str, hint: str) -> ResourceError:
         return ResourceError(f"resource `{self._opener.name}`: {message}", where=f"step `{self._step}`", hint=hint)

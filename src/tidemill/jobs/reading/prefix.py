@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidemill.data.iteration import find_taken_over, open_source
+from tidemill.data.managers import explaining_leave
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
@@ -21,12 +22,13 @@ from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.stage import Stage
 from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
 from tidemill.data.steps import has_managers, is_async
-from tidemill.errors import DataError, TidemillError
+from tidemill.errors import DataError, ResourceError, TidemillError
 from tidemill.jobs.reading.part import END
 from tidemill.jobs.records.chunk import PartPosition
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.protocols import Growth, Source, State
+from tidemill.resources.releasing import raise_failures
 
 WHOLE = ""
 """The part of every record when the source half looks across records: there is only one then."""
@@ -164,20 +166,25 @@ class PrefixRecords:
         self._failed: list[int] = list(state["failed"]) if state else [0] * len(self._names)
         self._told = self._list_counts()
         self._passed: set[str] = set()
+        self._unreleased: list[ResourceError] = []
 
     def read(self) -> Any:
-        try:
-            return next(self._stage)
-        except StopIteration:
-            return END
-        except TidemillError as error:
-            if not is_of_record(error):
-                if error.message == BROKEN_OFF and error.__cause__ is not None:
-                    raise error.__cause__  # noqa: B904 - what the source raised
-                raise
-            failure = self._explain(error)
-        self._failed[failure.step] += 1
-        return failure
+        while True:
+            try:
+                return next(self._stage)
+            except StopIteration:
+                return END
+            except TidemillError as error:
+                if isinstance(error, ResourceError) and error.is_release:
+                    self._unreleased.append(error)  # its records are all given: raised as this is closed
+                    continue
+                if not is_of_record(error):
+                    if error.message == BROKEN_OFF and error.__cause__ is not None:
+                        raise error.__cause__  # noqa: B904 - what the source raised
+                    raise
+                failure = self._explain(error)
+            self._failed[failure.step] += 1
+            return failure
 
     def state(self) -> State:
         return {"records": self._stage.marks(0), "counts": self._count(), "failed": list(self._failed)}
@@ -204,7 +211,13 @@ class PrefixRecords:
         return passed
 
     def close(self) -> None:
-        self._stage.close()
+        unreleased, self._unreleased = self._unreleased, []
+        try:
+            self._stage.close()
+        except ResourceError as error:
+            unreleased.append(error)
+        with explaining_leave():
+            raise_failures(None, unreleased, "several steps could not be left")
 
     def _explain(self, error: TidemillError) -> Failure:
         step = self._names.index(find_step(error))

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from tidemill.data.managers import explaining_leave
 from tidemill.data.nodes.node import Node
-from tidemill.errors import StateError
+from tidemill.errors import ResourceError, StateError
 from tidemill.jobs.reading.part import END, PartRecords, SourcePart
 from tidemill.jobs.reading.places import PartPlaces, Places, PrefixPlaces
 from tidemill.jobs.reading.prefix import WHOLE, find_prefix
@@ -31,6 +32,7 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.protocols import Source
+from tidemill.resources.releasing import raise_failures
 
 FAILURE_BYTES = 256
 """What a failure takes besides its record."""
@@ -80,6 +82,7 @@ class Reader:
         self.result_bytes = 0
         self.due_records = chunk_records
         self._open: _OpenPart | None = None
+        self._unreleased: list[ResourceError] = []
 
     def next_chunk(self) -> Chunk | None:
         """The next chunk, None at the end of the source, of `limit`, or after `stop`.
@@ -112,16 +115,32 @@ class Reader:
         return self._places.measure()
 
     def close(self) -> None:
-        """Close the open part, and leave the steps."""
+        """Close the open part, and leave the steps.
+
+        Raises:
+            ResourceError: what could not be left, of parts that were read to their end, too.
+        """
         try:
             self._close_part()
         finally:
-            self._half.leave()
+            try:
+                self._half.leave()
+            except ResourceError as error:
+                self._unreleased.append(error)
+        unreleased, self._unreleased = self._unreleased, []
+        with explaining_leave():
+            raise_failures(None, unreleased, "several steps could not be left")
 
     def _close_part(self) -> None:
-        if self._open is not None:
-            self._open.records.close()
-            self._open = None
+        part, self._open = self._open, None
+        if part is None:
+            return
+        try:
+            part.records.close()
+        except ResourceError as error:
+            if not error.is_release:
+                raise
+            self._unreleased.append(error)  # its records are all read: raised as this is closed
 
     def _open_part(self, position: PartPosition) -> _OpenPart:
         records: PartRecords

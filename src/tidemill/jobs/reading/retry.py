@@ -98,8 +98,10 @@ class RetryReader:
 
     def close(self) -> None:
         """Close the quarantine part that is being read, and leave the steps."""
-        self._rows.close()
-        self._half.leave()
+        try:
+            self._rows.close()
+        finally:
+            self._half.leave()
 
     def _enter(self, row: FailedRow) -> list[tuple[tuple[int, ...], Any, int]]:
         if not row.restorable:
