@@ -33,6 +33,7 @@ from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.branches import Gather
 from tidemill.models.steps.call import Call
+from tidemill.models.steps.predict import Predict
 from tidemill.testing import Fault, Faults, FaultServer
 
 MODULE = """\
@@ -544,6 +545,27 @@ def test_trials_and_live_iteration_open_them(tmp_path: Path, fault_server: Fault
     assert log == ["open a", "open b", "close b", "close a"] * 2
     assert given.pipeline(numbered(1)[0])["marks"] == "ab"
     assert log == ["open a", "open b", "close b", "close a"] * 3
+
+
+def test_what_prepares_and_finishes_a_prediction_takes_resources(tmp_path: Path) -> None:
+    """Its threads share them; `check` looks at these functions, too."""
+    write_records(tmp_path / "records.jsonl", numbered(9))
+    log: Log = []
+
+    def prepare(ids: list[int], a: str) -> list[str]:
+        return [f"{a}{number}" for number in ids]
+
+    def finish(result: str, b: str) -> str:
+        return f"{result}{b}"
+
+    step = Predict(model=sorted, column="id", prepare=prepare, finish=finish, into="said")
+    stream = tm.read(tmp_path / "records.jsonl") | tm.Pipeline([step])
+    with pytest.raises(ConfigError, match=r"`.*prepare` asks for `a` besides(.|\n)*`.*finish` asks for `b` besides"):
+        stream.job(tmp_path / "out").check()
+    given = stream.provide(a=partial(opened, log, "a"), b=partial(opened, log, "b"))
+    assert given.write(tmp_path / "out", format="jsonl", progress=False).outcome == "finished"
+    assert [record["said"] for record in tm.dataset(tmp_path / "out")] == [f"a{number}b" for number in range(9)]
+    assert log == ["open a", "open b", "close b", "close a"]
 
 
 def test_a_call_of_a_plain_function_shares_one_among_its_threads(tmp_path: Path) -> None:

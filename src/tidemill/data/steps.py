@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -14,7 +14,7 @@ from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.entered import Entered, EnteredInLoop, check_plain, needs_entering
 from tidemill.data.hooks import hook_function
 from tidemill.data.injection import Injected, inject, unwrap
-from tidemill.data.nodes.node import FunctionNode, Node
+from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Drop,
     Filter,
@@ -59,11 +59,16 @@ def list_functions(node: Node) -> tuple[Any, ...]:
     """The same as they were given."""
     if node.inner:
         return tuple(fn for each in node.inner for fn in list_functions(each))
-    if isinstance(node, FunctionNode):
-        return (node.fn,)
-    if isinstance(node, WithColumns):
-        return tuple(node.columns.values())
-    return (node.tokenizer,) if isinstance(node, Tokenize) else ()
+    return tuple(fn for held in _held_functions(node).values() for fn in _each_of(held))
+
+
+def _held_functions(node: Node) -> dict[str, Any]:
+    """The fields of a step that hold functions."""
+    return {field: held for field in node.functions if (held := getattr(node, field)) is not None}
+
+
+def _each_of(held: Any) -> tuple[Any, ...]:
+    return tuple(held.values()) if isinstance(held, Mapping) else (held,)
 
 
 def has_managers(node: Node) -> bool:
@@ -119,12 +124,11 @@ def _with_functions(node: Node, entered: Iterator[Any]) -> Node:
     """The step with the functions that a worker has entered, in the order of `find_functions`."""
     if node.inner:
         return node.with_inner([_with_functions(each, entered) for each in node.inner])
-    own = node.with_openers({})
-    if isinstance(node, FunctionNode):
-        return own.model_copy(update={"fn": next(entered)})
-    if isinstance(node, WithColumns):
-        return own.model_copy(update={"columns": dict(zip(node.columns, entered, strict=True))})
-    return own.model_copy(update={"tokenizer": next(entered)}) if isinstance(node, Tokenize) else node
+    placed = {
+        field: {name: next(entered) for name in held} if isinstance(held, Mapping) else next(entered)
+        for field, held in _held_functions(node).items()
+    }
+    return node.with_openers({}).model_copy(update=placed) if placed else node
 
 
 def is_beside(node: Node) -> bool:

@@ -40,6 +40,8 @@ class Node(Config):
     gives_many: ClassVar[bool] = False
     """True when the step's function gives any number of records for one."""
 
+    functions: ClassVar[tuple[str, ...]] = ()
+    """The fields that hold a user's function of one record, or several by name; such a function may take resources."""
     one_to_one: ClassVar[bool] = False
     """True when the step gives just one record for each."""
 
@@ -102,6 +104,7 @@ class FunctionNode(Node):
     as it came. Lists and dicts inside it are the record's own: a function must not change those in place.
     """
 
+    functions = ("fn",)
     fn: Function
 
     @classmethod

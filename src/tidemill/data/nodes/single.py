@@ -60,6 +60,7 @@ class WithColumns(MappingNode):
     """
 
     kind = "with_columns"
+    functions = ("columns",)
     one_to_one = True
     columns: dict[str, Function]
 
@@ -183,6 +184,7 @@ class Tokenize(Node):
     """
 
     kind = "tokenize"
+    functions = ("tokenizer",)
     one_to_one = True
     tokenizer: Tokenizer
     column: str = "text"

@@ -52,7 +52,7 @@ def takes_more(node: Node) -> bool:
 
 def _iter_nodes(node: Node | None) -> Iterator[tuple[KeyPath, Node]]:
     """The steps that functions stand in, each with its key in the step."""
-    if isinstance(node, CallNode):
+    if isinstance(node, CallNode) and node.inner:
         yield from ((path, call) for _, path, call in node.iter_calls())
     elif node is not None:
         yield (), node

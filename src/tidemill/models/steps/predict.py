@@ -45,6 +45,7 @@ class Predict(CallNode):
     """
 
     kind = "predict"
+    functions = ("prepare", "finish")
 
     model: Function | None = None
     load: Function | None = None
