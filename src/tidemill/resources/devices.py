@@ -103,13 +103,11 @@ class TorchDevice:
 
     def read_memory(self) -> Memory:
         module = self._module
-        if not hasattr(module, "max_memory_allocated"):
+        if not hasattr(module, "memory_stats_as_nested_dict"):
             return Memory(module.current_allocated_memory(), module.driver_allocated_memory())
-        return Memory(
-            module.memory_allocated(self._device),
-            module.memory_reserved(self._device),
-            module.max_memory_allocated(self._device),
-        )
+        stats = module.memory_stats_as_nested_dict(self._device)  # `memory_allocated` and its like each ask for all
+        tensors, reserved = stats["allocated_bytes"]["all"], stats["reserved_bytes"]["all"]
+        return Memory(tensors["current"], reserved["current"], tensors["peak"])
 
     def reset_peak(self) -> None:
         if hasattr(self._module, "reset_peak_memory_stats"):
