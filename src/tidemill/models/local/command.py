@@ -55,6 +55,7 @@ class RunningServer:
     def __init__(self, command: tuple[str, ...], folder: Path, base_url: str) -> None:
         self.base_url = base_url
         self.users = 0
+        self._has_failed = False
         self._program = Path(command[0]).name
         handle, name = tempfile.mkstemp(prefix=f"tidemill-{self._program}-", suffix=".log")
         self.log = Path(name)
@@ -105,9 +106,9 @@ class RunningServer:
                 raise ResourceError(f"{self._program} was ended before it answered")
             pause_s = min(1.5 * pause_s, POLL_S[1])
 
-    def end(self, *, keeps_log: bool = False) -> None:
+    def end(self) -> None:
         """End it and all it started: SIGTERM, and SIGKILL for what is left ten seconds later. Waits for that."""
-        keeps_log = keeps_log or self._process.poll() is not None
+        keeps_log = self._has_failed or self._process.poll() is not None
         with contextlib.suppress(OSError):  # it has ended
             self.lifeline.write(b".")
         self.lifeline.close()
@@ -131,6 +132,7 @@ class RunningServer:
         return self._process.stdin
 
     def _fail(self, what: str) -> ResourceError:
+        self._has_failed = True
         lines = _read_tail(self.log)
         told = "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing"
         return ResourceError(f"the server `{self._program}` {what}{told}", hint=f"all it said is in {self.log}")
@@ -163,13 +165,11 @@ def open_command_server(
     check_command(serve, folder)
     plan = _Plan(os.getpid(), serve.command, folder, base_url)
     server = _acquire(plan, serve)
-    is_up = False
     try:
         server.wait(serve.start_timeout_s, is_stopped or threading.Event().wait)
-        is_up = True
         yield server
     finally:
-        _release(plan, server, keeps_log=not is_up)
+        _release(plan, server)
 
 
 def check_command(serve: Serve, folder: Path) -> None:
@@ -225,7 +225,7 @@ def _acquire(plan: _Plan, serve: Serve) -> RunningServer:
         return server
 
 
-def _release(plan: _Plan, server: RunningServer, *, keeps_log: bool) -> None:
+def _release(plan: _Plan, server: RunningServer) -> None:
     if plan.pid != os.getpid():
         return  # a fork inside the block: the server is the parent's
     with _lock:
@@ -233,7 +233,7 @@ def _release(plan: _Plan, server: RunningServer, *, keeps_log: bool) -> None:
         if server.users or _open.get(plan) is not server:
             return  # the interpreter is exiting and has ended it
         del _open[plan]
-    server.end(keeps_log=keeps_log)
+    server.end()
 
 
 @atexit.register
