@@ -7,26 +7,23 @@ import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-options = argparse.ArgumentParser()
-options.add_argument("--port", type=int, required=True)
-options.add_argument("--loading", type=int, default=0, help="looks that get 503 first")
-options.add_argument("--answers", type=int, default=10**9, help="calls answered before it dies in the next one")
-options.add_argument("--child", action="store_true", help="start a process that ignores SIGTERM")
-options.add_argument("--deaf", action="store_true", help="ignore SIGTERM as well")
-given = options.parse_args()
-
 IDLE = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('idle', flush=True); time.sleep(600)"
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers as it is told by the class's own counts."""
+
+    loading = 0
+    answers = 0
+
     def do_GET(self) -> None:
-        given.loading -= 1
-        self._answer(503 if given.loading >= 0 else 200, {"data": []})
+        Handler.loading -= 1
+        self._answer(503 if Handler.loading >= 0 else 200, {"data": []})
 
     def do_POST(self) -> None:
         question = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
-        given.answers -= 1
-        if given.answers < 0:
+        Handler.answers -= 1
+        if Handler.answers < 0:
             sys.stderr.write("CUDA error: the card is gone\n")
             sys.stderr.flush()
             signal.raise_signal(signal.SIGKILL)
@@ -44,13 +41,26 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-if given.deaf:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if given.child:
-    child = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE)
-    assert child.stdout is not None
-    child.stdout.readline()
-sys.stdout.write("serving\n")
-sys.stdout.flush()
-with ThreadingHTTPServer(("127.0.0.1", given.port), Handler) as server:
-    server.serve_forever()
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--loading", type=int, default=0, help="looks that get 503 first")
+    options.add_argument("--answers", type=int, default=10**9, help="calls answered before it dies in the next one")
+    options.add_argument("--child", action="store_true", help="start a process that ignores SIGTERM")
+    options.add_argument("--deaf", action="store_true", help="ignore SIGTERM as well")
+    given = options.parse_args()
+    Handler.loading, Handler.answers = given.loading, given.answers
+    if given.deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if given.child:
+        child = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+    sys.stdout.write("serving\n")
+    sys.stdout.flush()
+    with ThreadingHTTPServer(("127.0.0.1", given.port), Handler) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
