@@ -240,14 +240,14 @@ SUSPENDING = (
 MEASURING = (
     Mutant(
         "figures are read without waiting for the device",
-        "profiling/timing.py",
+        "profiling/spans.py",
         "                device.synchronize()\n",
         "                pass\n",
         f"{PROFILER}TestTimes::test_the_device_is_waited_for_once_when_figures_are_read",
     ),
     Mutant(
         "each batch waits for the device",
-        "profiling/timing.py",
+        "profiling/spans.py",
         "        span.stops = tuple([device.record() for device in devices])\n",
         "        span.stops = tuple([device.synchronize() or device.record() for device in devices])\n",
         f"{PROFILER}TestTimes::test_the_device_is_waited_for_once_when_figures_are_read",

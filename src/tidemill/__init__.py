@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from tidemill.models.model import Model as Model
     from tidemill.models.model import model as model
     from tidemill.pipeline import Pipeline as Pipeline
-    from tidemill.resources.latency import latency as latency
     from tidemill.resources.profiling.profiler import InferenceProfiler as InferenceProfiler
     from tidemill.resources.scope import Scope as Scope
     from tidemill.resources.states.freezing import frozen as frozen
     from tidemill.resources.states.gradients import gradients as gradients
     from tidemill.resources.states.modes import evaluating as evaluating
     from tidemill.resources.states.seeding import seeded as seeded
+    from tidemill.resources.timing.latency import latency as latency
     from tidemill.stream.dataset import Dataset as Dataset
     from tidemill.stream.opening import dataset as dataset
     from tidemill.stream.opening import from_hf as from_hf
@@ -72,7 +72,7 @@ _HOMES = {
     "job": "Job load_job",
     "models.model": "Model model",
     "pipeline": "Pipeline",
-    "resources.latency": "latency",
+    "resources.timing.latency": "latency",
     "resources.profiling.profiler": "InferenceProfiler",
     "resources.scope": "Scope",
     "resources.states.freezing": "frozen",

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import tidemill as tm
+from tidemill.data.entering.resource import Resource
 from tidemill.data.nodes.single import FlatMap, Map, Observe, WithColumns
-from tidemill.data.resource import Resource
 from tidemill.errors import ConfigError, DataError, ResourceError
 
 Log = list[str]

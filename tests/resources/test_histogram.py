@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.resources.histogram import Histogram
+from tidemill.resources.timing.histogram import Histogram
 
 durations = st.floats(0, 5_000) | st.floats(0, 1e-3) | st.floats(1e-7, 1.0)
 many = st.lists(durations, min_size=1, max_size=60)

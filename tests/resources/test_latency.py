@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import tidemill as tm
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.resources.latency import collecting
-from tidemill.resources.timings import MAX_DEPTH, MAX_TIMINGS, OTHERS, Timings, render_timings
+from tidemill.resources.timing.latency import collecting
+from tidemill.resources.timing.timings import MAX_DEPTH, MAX_TIMINGS, OTHERS, Timings, render_timings
 
 
 class Clock:

@@ -186,7 +186,7 @@ class TestTimes:
                 with prof.batch():
                     device.launch(0.001)
                 device.pass_host_time(0.002)
-            assert len(prof._timing._pending) <= 1
+            assert len(prof._stopwatch._pending) <= 1
 
     def test_the_warm_up_is_kept_apart(self, device: FakeDevice) -> None:
         with make_profiler(device, warmup=2) as prof:

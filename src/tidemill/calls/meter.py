@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tidemill.calls.limits import PICO_USD_PER_USD
 from tidemill.calls.wire import Usage
-from tidemill.resources.histogram import Histogram
+from tidemill.resources.timing.histogram import Histogram
 
 
 class Meter:

@@ -9,11 +9,11 @@ from types import GeneratorType
 from typing import Any
 
 from tidemill.data.batches import iter_batch
-from tidemill.data.beside import BesideFunction
 from tidemill.data.columns import missing_column, no_columns
-from tidemill.data.entered import Entered, EnteredInLoop, check_plain, needs_entering
+from tidemill.data.entering.beside import BesideFunction
+from tidemill.data.entering.entered import Entered, EnteredInLoop, check_plain, needs_entering
+from tidemill.data.entering.injection import Injected, inject, unwrap
 from tidemill.data.hooks import hook_function
-from tidemill.data.injection import Injected, inject, unwrap
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Drop,

@@ -14,12 +14,12 @@ from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
+from tidemill.data.entering.providing import provide
 from tidemill.data.flow import Flow, show_source
 from tidemill.data.hooks import StepHooks, bind_hooks, pad_hooks
 from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch
-from tidemill.data.providing import provide
 from tidemill.data.sources.rows import is_dataset
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
@@ -194,7 +194,7 @@ class Stream(RecordSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
 
         Args:
             resources: each a function or class that gives a context manager when it is called without arguments (a
-                `functools.partial` has some), or a `tidemill.data.resource.Resource`, as a job file has them.
+                `functools.partial` has some), or a `tidemill.data.entering.resource.Resource`, as a job file has them.
 
         Raises:
             ConfigError: one is neither, or no step so far takes it.

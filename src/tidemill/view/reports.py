@@ -16,7 +16,7 @@ from tidemill.jobs.running.comparison import compare_estimate
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.status import describe_outage
 from tidemill.jobs.running.tuning import show_values
-from tidemill.resources.timings import render_timings
+from tidemill.resources.timing.timings import render_timings
 from tidemill.view.calls import iter_call_lines, iter_compute_lines, iter_limit_lines
 
 _ENDINGS = {

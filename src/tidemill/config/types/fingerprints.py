@@ -23,7 +23,7 @@ from tidemill.errors import ConfigError
 
 VERSION_ATTRIBUTE = "__tidemill_version__"
 
-TIMED_MODULE = "tidemill.resources.timed"
+TIMED_MODULE = "tidemill.resources.timing.timed"
 """Whose wrappers around functions make no difference to what they give."""
 
 MAX_DEPTH = 40

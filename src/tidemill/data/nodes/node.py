@@ -16,8 +16,8 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
+from tidemill.data.entering.opener import Opener
 from tidemill.data.hooks import BoundHooks
-from tidemill.data.opener import Opener
 
 OnError = Literal["raise", "quarantine", "skip"]
 

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tidemill.data.entered import WorkerFunction, needs_entering
+from tidemill.data.entering.entered import WorkerFunction, needs_entering
 from tidemill.data.parallel.gradients import GradientMode, call_in_mode
-from tidemill.resources.latency import collecting
-from tidemill.resources.timings import Taken, Timings
+from tidemill.resources.timing.latency import collecting
+from tidemill.resources.timing.timings import Taken, Timings
 
 Answer = tuple[Any, ...]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tidemill.data.entered import check_plain, needs_entering
-from tidemill.data.injection import inject
+from tidemill.data.entering.entered import check_plain, needs_entering
+from tidemill.data.entering.injection import inject
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
 from tidemill.data.parallel.hooked import HookedWorkers

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from tidemill.data.managers import explaining_leave
+from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.parallel.child import serve
 from tidemill.data.parallel.flight import WAKE_S, Flight
 from tidemill.errors import ConfigError, WorkerError
-from tidemill.resources.latency import find_timing, latency
 from tidemill.resources.releasing import raise_failures
-from tidemill.resources.timings import put_timings
+from tidemill.resources.timing.latency import find_timing, latency
+from tidemill.resources.timing.timings import put_timings
 
 MAX_DEATHS = 2
 """Workers that may die of a record before it fails: one may have been killed for what another program did."""

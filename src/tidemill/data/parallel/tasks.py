@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tidemill.data.entered import EnteredInLoop, needs_entering
-from tidemill.data.managers import explaining_leave
+from tidemill.data.entering.entered import EnteredInLoop, needs_entering
+from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import HeldMode
 from tidemill.errors import WorkerError

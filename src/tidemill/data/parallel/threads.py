@@ -7,8 +7,8 @@ import queue
 import threading
 from typing import Any
 
-from tidemill.data.entered import WorkerFunction, needs_entering
-from tidemill.data.managers import explaining_leave
+from tidemill.data.entering.entered import WorkerFunction, needs_entering
+from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.parallel.flight import Flight, wait_for
 from tidemill.data.parallel.gradients import call_in_mode
 from tidemill.resources.releasing import raise_failures

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from tidemill.data.entered import Entered
+from tidemill.data.entering.entered import Entered
 from tidemill.data.formats.format import Rows
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.reader import PartReader

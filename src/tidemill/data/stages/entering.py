@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.entered import Entered
+from tidemill.data.entering.entered import Entered
 from tidemill.data.nodes.node import Node
 from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each

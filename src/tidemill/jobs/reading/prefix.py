@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.iteration import find_taken_over, open_source
-from tidemill.data.managers import explaining_leave
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map

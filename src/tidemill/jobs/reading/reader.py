@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from tidemill.data.managers import explaining_leave
+from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.nodes.node import Node
 from tidemill.errors import ResourceError, StateError
 from tidemill.jobs.reading.part import END, PartRecords, SourcePart

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from tidemill.data.entered import Entered
+from tidemill.data.entering.entered import Entered
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map

@@ -46,10 +46,10 @@ from tidemill.jobs.window.steps import PredictStep, WindowStep
 from tidemill.jobs.window.window import Window
 from tidemill.models.model import Model, describe_prices
 from tidemill.models.steps.calling import CallNode
-from tidemill.resources.latency import collecting
 from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.scope import Scope
-from tidemill.resources.timings import Timings
+from tidemill.resources.timing.latency import collecting
+from tidemill.resources.timing.timings import Timings
 from tidemill.resources.worker import WorkerThread
 
 logger = logging.getLogger(__name__)

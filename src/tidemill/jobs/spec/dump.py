@@ -12,10 +12,10 @@ from pydantic import BaseModel, SecretStr
 from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
+from tidemill.data.entering.providing import find_openers
+from tidemill.data.entering.resource import make_openers
 from tidemill.data.flow import show_source
 from tidemill.data.nodes.node import Node
-from tidemill.data.providing import find_openers
-from tidemill.data.resource import make_openers
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.joined import Joined

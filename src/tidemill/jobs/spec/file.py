@@ -17,9 +17,9 @@ from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.wording.suggest import find_near
-from tidemill.data.opener import Opener
-from tidemill.data.providing import bind_openers
-from tidemill.data.resource import Resource, make_openers
+from tidemill.data.entering.opener import Opener
+from tidemill.data.entering.providing import bind_openers
+from tidemill.data.entering.resource import Resource, make_openers
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep

@@ -14,9 +14,9 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
+from tidemill.data.entering.resource import Resource
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.nodes.node import Node, split_halves, step_names
-from tidemill.data.resource import Resource
 from tidemill.data.sources.read import Read
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder

@@ -24,9 +24,9 @@ from tidemill.config.loading import load_document
 from tidemill.config.model import Config
 from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.wording.suggest import find_near, list_names
+from tidemill.data.entering.resource import Resource
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
-from tidemill.data.resource import Resource
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.draft import UNREADABLE
 from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink

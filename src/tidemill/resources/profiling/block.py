@@ -12,8 +12,8 @@ from tidemill.resources.devices import Device, find_devices
 from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.profiling.cache import Caching, begin_block, end_block
 from tidemill.resources.profiling.peaks import Peaks
+from tidemill.resources.profiling.spans import Span, Stopwatch
 from tidemill.resources.profiling.tensors import find_inference_tensors, name_tensors
-from tidemill.resources.profiling.timing import Span, Timing
 from tidemill.resources.profiling.totals import Totals, count_graphs
 from tidemill.resources.states.gradients import Gradients, describe_mode
 from tidemill.resources.states.modes import Evaluating
@@ -25,10 +25,10 @@ Undo = Callable[[BaseException | None], list[BaseException] | None]
 class Block:
     """One block: what it began, and ends the other way round. For one thread."""
 
-    def __init__(self, caching: Caching, totals: Totals, timing: Timing) -> None:
+    def __init__(self, caching: Caching, totals: Totals, stopwatch: Stopwatch) -> None:
         self._caching = caching
         self._totals = totals
-        self._timing = timing
+        self._stopwatch = stopwatch
         self._undo: list[Undo] = []
         self._devices: Sequence[Device] = ()
         self._span: Span | None = None
@@ -37,7 +37,7 @@ class Block:
     @property
     def elapsed_s(self) -> float:
         """Seconds on the host so far."""
-        return 0.0 if self._span is None else self._timing.elapsed_ns(self._span) / 1e9
+        return 0.0 if self._span is None else self._stopwatch.elapsed_ns(self._span) / 1e9
 
     def enter(self, models: tuple[Any, ...], gradients: Gradients, device: Device | None) -> None:
         """Change and begin everything, the clock last; on a failure half-way in what was begun is ended."""
@@ -73,11 +73,11 @@ class Block:
         self._has_batches = True
         figures = self._totals.begin_batch()
         graphs = count_graphs()
-        span = self._timing.begin(self._devices)
+        span = self._stopwatch.begin(self._devices)
         try:
             yield
         finally:
-            self._timing.end(span, self._devices, figures, items=items)
+            self._stopwatch.end(span, self._devices, figures, items=items)
             self._totals.note_graphs(count_graphs() - graphs, figures)
 
     def _enter_gradients(self, gradients: Gradients, modules: list[Any]) -> None:
@@ -93,17 +93,17 @@ class Block:
         self._undo.append(lambda error: self._totals.note_memory(peak_rss_bytes() - rss_bytes, peaks.peak_bytes))
         self._undo.append(lambda error: peaks.end(self._devices))
         peaks.begin(self._devices)
-        self._span = span = self._timing.begin(self._devices)
+        self._span = span = self._stopwatch.begin(self._devices)
         self._undo.append(lambda error: self._end_span(span, graphs))
 
     def _end_span(self, span: Span, graphs: int) -> None:
         """Count the block, as a batch too where it had none."""
         totals = self._totals
         if self._has_batches:
-            self._timing.end(span, self._devices, totals.blocks)
+            self._stopwatch.end(span, self._devices, totals.blocks)
             return
         figures = totals.begin_batch()
-        self._timing.end(span, self._devices, totals.blocks, figures)
+        self._stopwatch.end(span, self._devices, totals.blocks, figures)
         totals.note_graphs(count_graphs() - graphs, figures)
 
     def _tell_inference_tensors(self, modules: list[Any], known: dict[int, Any]) -> None:

@@ -6,8 +6,8 @@ from os import PathLike
 from typing import Any
 
 from tidemill.errors import ResourceError
-from tidemill.resources.histogram import Histogram
 from tidemill.resources.profiling.totals import Totals
+from tidemill.resources.timing.histogram import Histogram
 
 
 def draw_batches(totals: Totals, path: str | PathLike[str] | None) -> Any:

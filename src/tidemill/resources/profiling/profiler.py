@@ -17,7 +17,7 @@ from tidemill.resources.devices import Device
 from tidemill.resources.profiling.block import Block
 from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching
 from tidemill.resources.profiling.report import ProfileReport
-from tidemill.resources.profiling.timing import Timing
+from tidemill.resources.profiling.spans import Stopwatch
 from tidemill.resources.profiling.totals import Totals
 from tidemill.resources.releasing import raise_failures
 from tidemill.resources.states.gradients import GradientMode, Gradients
@@ -75,7 +75,7 @@ class InferenceProfiler:
         self._gradients = Gradients(gradients)
         self._caching = Caching(cache, threshold_bytes)
         self._device = device
-        self._timing = Timing(clock)
+        self._stopwatch = Stopwatch(clock)
         self._totals = Totals(warmup)
         self._open: dict[int, list[Block]] = {}  # by thread, each read and written in its own
 
@@ -89,7 +89,7 @@ class InferenceProfiler:
             ResourceError: the block suspends.
         """
         check_suspension(site, "an inference profiler")
-        block = Block(self._caching, self._totals, self._timing)
+        block = Block(self._caching, self._totals, self._stopwatch)
         block.enter(self._models, self._gradients.copy(), self._device)
         self._open.setdefault(threading.get_ident(), []).append(block)
         return self
@@ -138,25 +138,25 @@ class InferenceProfiler:
     @property
     def elapsed_s(self) -> float:
         """Seconds of all blocks: of each the longer of host and device; of one that is open the host's so far."""
-        self._timing.read_out()
+        self._stopwatch.read_out()
         blocks = self._open.get(threading.get_ident(), ())
         return self._totals.blocks.elapsed_s + (blocks[0].elapsed_s if blocks else 0.0)
 
     @property
     def host_s(self) -> float:
         """Seconds of all blocks that have ended, on the host: without waiting for a device."""
-        self._timing.read_out()
+        self._stopwatch.read_out()
         return self._totals.blocks.host.total_s
 
     @property
     def device_s(self) -> float:
         """Seconds of all blocks that have ended, on the device: from what was queued first to what was queued last."""
-        self._timing.read_out()
+        self._stopwatch.read_out()
         return self._totals.blocks.device.total_s
 
     def report(self) -> ProfileReport:
         """What all blocks came to; printing it shows it in lines. Waits for the device."""
-        self._timing.read_out()
+        self._stopwatch.read_out()
         return self._totals.report()
 
     def to_dict(self) -> dict[str, Any]:
@@ -171,5 +171,5 @@ class InferenceProfiler:
         """
         from tidemill.resources.profiling.plot import draw_batches
 
-        self._timing.read_out()
+        self._stopwatch.read_out()
         return draw_batches(self._totals, path)

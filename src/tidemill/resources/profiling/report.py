@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from tidemill.resources.profiling.timing import Figures
+from tidemill.resources.profiling.spans import Figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.profiling.report import Batches, ProfileReport
-from tidemill.resources.profiling.timing import Figures
+from tidemill.resources.profiling.spans import Figures
 
 
 class Totals:
@@ -25,7 +25,7 @@ class Totals:
 
     def __init__(self, warmup: int) -> None:
         self._warmup = warmup
-        self._lock = threading.Lock()  # guards the counts; figures are written by `Timing`, behind its own
+        self._lock = threading.Lock()  # guards the counts; figures are written by `Stopwatch`, behind its own
         self.blocks = Figures()
         self.measured = Figures()
         self.warm = Figures()

@@ -24,8 +24,8 @@ from tidemill.config.model import Config
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.data.managers import is_manager
-from tidemill.data.opener import Opener
+from tidemill.data.entering.managers import is_manager
+from tidemill.data.entering.opener import Opener
 from tidemill.data.sources.storage import register_secrets
 from tidemill.errors import ConfigError
 

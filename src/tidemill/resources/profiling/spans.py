@@ -1,4 +1,4 @@
-"""`Timing`: host and device time of spans, without waiting for the device until someone reads it."""
+"""`Stopwatch`: host and device time of spans, without waiting for the device until someone reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.resources.devices import Device, Event
-from tidemill.resources.histogram import Histogram
+from tidemill.resources.timing.histogram import Histogram
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Span:
         return max((stop.measure_since(start) for start, stop in pairs), default=0.0)
 
 
-class Timing:
+class Stopwatch:
     """Measures spans. Threads: any.
 
     Args:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, cast
 
-from tidemill.data.beside import Beside, BesideFunction
-from tidemill.data.injection import Injected
-from tidemill.data.managers import (
+from tidemill.data.entering.beside import Beside, BesideFunction
+from tidemill.data.entering.injection import Injected
+from tidemill.data.entering.managers import (
     check_plain_manager,
     copy_manager,
     explaining,
@@ -20,7 +20,7 @@ from tidemill.data.managers import (
     is_manager,
     is_plain_manager,
 )
-from tidemill.data.opener import Opener, Opening
+from tidemill.data.entering.opener import Opener, Opening
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from tidemill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tidemill.resources.latency import Block
+    from tidemill.resources.timing.latency import Block
 
 F = TypeVar("F", bound=Callable[..., Any])
 Make = Callable[[str], "Block"]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from tidemill.errors import ConfigError
-from tidemill.resources.histogram import Histogram
+from tidemill.resources.timing.histogram import Histogram
 
 MAX_TIMINGS: Final = 500
 """Paths that are told apart: a name made of a record's id would else take memory for each."""

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.resources.timed import time_calls
-from tidemill.resources.timings import MAX_TIMINGS, OTHERS, SETTLED_AT, Timing, Timings, render_timings
+from tidemill.resources.timing.timed import time_calls
+from tidemill.resources.timing.timings import MAX_TIMINGS, OTHERS, SETTLED_AT, Timing, Timings, render_timings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tidemill.config.wording.suggest import find_near
-from tidemill.data.injection import list_parameters
+from tidemill.data.entering.injection import list_parameters
+from tidemill.data.entering.opener import Opener
+from tidemill.data.entering.resource import make_openers, name_resources
 from tidemill.data.nodes.node import Node
-from tidemill.data.opener import Opener
-from tidemill.data.resource import make_openers, name_resources
 from tidemill.data.steps import list_functions
 from tidemill.errors import ConfigError
 

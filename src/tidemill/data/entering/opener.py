@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from tidemill.data.managers import copy_manager, is_async_manager, is_manager, is_plain_manager
+from tidemill.data.entering.managers import copy_manager, is_async_manager, is_manager, is_plain_manager
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 
 _WAY_OUT = 'give it a plain form, or let a coroutine function take it, in a map(…, on="async") or behind a call'
