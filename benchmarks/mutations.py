@@ -274,13 +274,6 @@ MEASURING = (
         f"{PROFILER}TestCache::test_garbage_is_collected_once_in_front_of_it",
     ),
     Mutant(
-        "a suspended generator is closed with a traceback's locals",
-        "profiling/cache.py",
-        "if sys.version_info >= (3, 13) or not frame.f_code.co_flags & CAN_SUSPEND:",
-        "if True:",
-        f"{MATRIX}test_what_caught_the_error_of_a_block_and_goes_on_is_not_closed",
-    ),
-    Mutant(
         "a device's peak counts what was before the block",
         "profiling/peaks.py",
         "            for device in devices:\n                device.reset_peak()\n",

@@ -45,7 +45,7 @@ def main() -> None:
     started = time.perf_counter()
     blocks = check_trees(given_arguments.trees)
     took_s = time.perf_counter() - started
-    print(f"\n{len(WAYS)} ways out of a block: {', '.join(WAYS)}; at depths {DEPTHS}, in two threads ({took_s:.0f} s)")
+    print(f"\n{len(WAYS)} ways out of a block: {'; '.join(WAYS)}; at depths {DEPTHS}, in two threads ({took_s:.0f} s)")
     wanted = given_arguments.trees * len(WAYS) * len(DEPTHS) * 2
     print(Target("blocks after which all was as before", f"{blocks:,}", f"{wanted:,}", blocks >= wanted), flush=True)
     started = time.perf_counter()
