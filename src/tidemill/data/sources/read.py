@@ -285,7 +285,7 @@ class Read(Config):
             return None
         if self._found.shape is None:
             read = None if self.record_schema is not None else functools.partial(self._read_schema, listing)
-            self._found.shape = sample_shape(self.parts(), read, has_keys=has_keys)
+            self._found.shape = sample_shape(_iter_listed(self.parts()), read, has_keys=has_keys)
         shape = self._found.shape
         misfit = find_misfit(shape, part, schema)
         if misfit is not None:
@@ -298,6 +298,12 @@ class Read(Config):
             return self._find_format(name).read_schema(_locate(listing, name), self._options())
         except (DataError, ResourceError):
             return None
+
+
+def _iter_listed(names: Iterator[str]) -> Iterator[str]:
+    """The names up to one that cannot be listed, which is told when it is come to and is no fault of those before."""
+    with contextlib.suppress(DataError):
+        yield from names
 
 
 def _locate(listing: Listing, name: str) -> Path:
