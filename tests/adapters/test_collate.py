@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from missing import error_without
 from torch.utils.data import DataLoader
 
@@ -56,6 +58,29 @@ def test_each_kind_of_column_becomes_what_a_model_takes() -> None:
     assert batch["text"] == ["row 0", "row 1"]
     assert batch["meta"]["tags"] == [[], ["a"]]
     assert batch["messages"] == [[], [{"role": "user", "content": "hi"}]]
+
+
+numbers = st.one_of(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=4, max_size=4),
+    st.lists(st.floats(), min_size=4, max_size=4),
+    st.lists(st.booleans(), min_size=4, max_size=4),
+    st.lists(st.one_of(st.integers(-(2**53), 2**53), st.floats()), min_size=4, max_size=4),
+)
+
+
+@settings(deadline=None)
+@given(numbers, st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
+def test_numbers_are_those_that_torch_makes(values: list[Any], dtype: torch.dtype) -> None:
+    """To the last bit and in its dtype, whatever the default is: rounded, infinite, none."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        expected = torch.tensor(values)
+        batch = tm.collate([{"one": value, "two": [value, value]} for value in values])
+    finally:
+        torch.set_default_dtype(before)
+    torch.testing.assert_close(batch["one"], expected, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(batch["two"], expected.repeat(2, 1).T, rtol=0, atol=0, equal_nan=True)
 
 
 TODAY = datetime.date(2026, 1, 2)

@@ -569,6 +569,56 @@ def test_what_stands_where_a_file_should(tmp_path: Path) -> None:
     assert os.access(tmp_path / "pipe.jsonl", os.F_OK)
 
 
+FAILED_LISTINGS = {
+    "no match": (["a.jsonl", "none/*.jsonl", "b.jsonl"], r"no file matches `none/\*\.jsonl`: there is no folder"),
+    "columns": (["a.txt", "none/*.txt", "b.txt"], r"no file matches `none/\*\.txt`: there is no folder"),
+    "suffix": ("*", r"b\.doc: expected a file of a known format, got one of another suffix"),
+    "two formats": (".", r"expected files of one format, got jsonl .* and text"),
+    "not utf-8": ("*.jsonl", r"expected file names in UTF-8, got `b\\xff\.jsonl`"),
+}
+"""Patterns that fail behind their first file, and what is told."""
+
+
+@pytest.mark.parametrize("name", FAILED_LISTINGS)
+@pytest.mark.parametrize("policy", ["raise", "skip", "catch", "keep", "mix"])
+def test_files_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, policy: str) -> None:
+    """What is in front is read; then it is told, again and again, and never passed over with all the files behind."""
+    patterns, message = FAILED_LISTINGS[name]
+    kept = tmp_path / "kept.jsonl"
+    monkeypatch.chdir(tmp_path / save_unlistable(tmp_path / "in", name))
+    stream = tm.read(patterns, on_error="skip" if policy == "skip" else None)
+    if policy == "mix":
+        stream = tm.mix([stream])
+    if policy != "raise":
+        stream = stream.catch(to=kept if policy == "keep" else None)
+    iterator = stream.iterate()
+    assert next(iterator) is not None
+    for _ in range(2):
+        with pytest.raises(tm.DataError, match=message) as caught:
+            next(iterator)
+        assert "/a." not in f"/{caught.value.where}"  # which has no part in it
+    again = stream.iterate(state=through_json(iterator.state()))
+    with pytest.raises(tm.DataError, match=message):
+        next(again)
+    assert not iterator.losses.skipped
+    assert not iterator.losses.quarantined
+    assert not kept.exists() or not kept.stat().st_size
+    iterator.close()
+    again.close()
+
+
+def save_unlistable(folder: Path, name: str) -> Path:
+    """A folder with a first file of one record, and others."""
+    folder.mkdir()
+    suffixes = {"columns": [".txt", ".txt"], "suffix": [".jsonl", ".doc"], "two formats": [".jsonl", ".txt"]}
+    first, second = suffixes.get(name, [".jsonl", ".jsonl"])
+    (folder / f"a{first}").write_text('{"n": 1}\n')
+    (folder / f"b{second}").write_text('{"n": 2}\n')
+    if name == "not utf-8":
+        (folder / f"b{second}").rename(os.fsdecode(os.fsencode(folder) + b"/b\xff.jsonl"))
+    return folder
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".txt", ".parquet", ".arrow", ".arrows"])
 def test_a_file_that_is_deleted_while_it_is_read(tmp_path: Path, suffix: str) -> None:
     """What is open is read to its end; another that is gone is told, again and again, and not passed over."""

@@ -13,7 +13,7 @@ from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Filter, FlatMap, Map, Select, WithColumns
+from tidemill.data.nodes.single import Catch, Filter, FlatMap, Map, Select, WithColumns
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import record_function
@@ -202,6 +202,20 @@ def test_a_users_own_source_resumes_everywhere(nodes: tuple[Node, ...]) -> None:
     """A source needs only `Source` and `RecordIterator`, also under two `flat_map`s."""
     assert isinstance(Countdown(), Source)
     check_resumes_everywhere(lambda state: iterate(Countdown(), nodes, state))
+
+
+def test_a_users_own_source_that_cannot_be_opened() -> None:
+    """Whatever it raises is raised each time, not passed over and asked for without end."""
+
+    class Failing(Countdown):
+        def open_part(self, part: str, state: State | None = None) -> RecordIterator:
+            raise KeyError(part)
+
+    records = iterate(Failing(), (Catch(),))
+    for _ in range(2):
+        with pytest.raises(DataError, match="3, step `source`: KeyError: '3'"):
+            next(records)
+    assert not records.losses.skipped
 
 
 def test_chosen_parts_are_read_alone(tmp_path: Path) -> None:

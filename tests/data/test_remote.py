@@ -209,6 +209,35 @@ class FlakyFile:
         return self.file.read(size)
 
 
+class Asked(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A file system that counts what it is asked about."""
+
+    protocol = "asked"
+    cachable = False
+    count = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("asked://", "memory://")))
+
+    def info(self, path: str, **options: Any) -> Any:
+        Asked.count += 1
+        return super().info(path, **options)
+
+
+def test_opening_a_file_asks_about_no_other(memory: Any) -> None:
+    """Of files that are named one by one each is asked about when they are listed, not with every file read."""
+    fsspec.register_implementation("asked", Asked, clobber=True)
+    asked = []
+    for files in (5, 25):
+        for number in range(files):
+            memory.pipe(f"/in/{number}.jsonl", b"{}\n")
+        Asked.count = 0
+        assert len(list(iterate(Read(path=[f"asked://in/{number}.jsonl" for number in range(files)]), ()))) == files
+        asked.append(Asked.count)
+    assert asked[1] == 5 * asked[0]
+
+
 def test_s3_is_read_written_and_resumed(s3: dict[str, Any]) -> None:
     """The whole way on a real server: patterns, packed files, a folder, states, saving."""
     options: dict[str, Any] = {"storage_options": s3}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,22 @@ def test_relative_paths_start_at_the_job_files_folder(tmp_path: Path, monkeypatc
     assert list(source.open_part("a.jsonl")) == [{"from": "job/in/a.jsonl"}]
     assert tuple(Read(path="in/*.jsonl").parts()) == ("b.jsonl",)
     assert source.describe() == Read(path="in/*.jsonl").describe()
+
+
+def test_files_are_looked_for_anew_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One description, gone through again: after files came, in another current folder, and in another process."""
+    for name in ("one/in/a.jsonl", "two/in/a.jsonl", "two/more/c.jsonl"):
+        save(tmp_path, name)
+    source = Read(path=("in/*.jsonl", "more"))
+    monkeypatch.chdir(tmp_path / "one")
+    with pytest.raises(DataError, match="no file matches `more`"):
+        list(source.parts())
+    save(tmp_path, "one/more/b.jsonl")
+    assert list(source.parts()) == ["in/a.jsonl", "more/b.jsonl"]
+    assert list(source.open_part("more/b.jsonl")) == [{"from": "one/more/b.jsonl"}]
+    monkeypatch.chdir(tmp_path / "two")
+    assert list(source.open_part("in/a.jsonl")) == [{"from": "two/in/a.jsonl"}]
+    assert list(pickle.loads(pickle.dumps(source)).open_part("more/c.jsonl")) == [{"from": "two/more/c.jsonl"}]
 
 
 @pytest.mark.parametrize(

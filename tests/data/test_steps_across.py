@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Batch, Every, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Unbatch
-from tidemill.data.order import Permutation
+from tidemill.data.order import Permutation, derive_seed, find_share
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.stages import anchored
 from tidemill.errors import ConfigError, DataError, StateError
@@ -162,6 +163,24 @@ def test_a_permutation_of_any_size_takes_no_memory() -> None:
     assert len({order[index] for index in range(1000)}) == 1000
     with pytest.raises(IndexError, match="out of range"):
         order[10**15]
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1), st.integers(0, 2**60))
+def test_a_long_text_stands_in_the_share_of_its_json(text: str, seed: int) -> None:
+    """As a short one does, whatever it takes to write it: quotes, controls, letters of any alphabet."""
+    long = text * (70_000 // len(text))
+    assert find_share(long, [1] * 1000, seed) == derive_seed(seed, long) * 1000 >> 64
+
+
+def test_a_text_is_shared_out_in_less_memory_than_it_takes() -> None:
+    """Its JSON form is not made whole."""
+    text = "word\n" * 200_000
+    tracemalloc.start()
+    find_share(text, (0.9, 0.1), 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(text) / 2
 
 
 def test_columns_are_renamed_and_dropped() -> None:

@@ -48,6 +48,8 @@ class _Found:
     def __init__(self) -> None:
         self.shape: Shape | None = None
         self.fit: Any = None
+        self.listing: tuple[Path, Listing] | None = None
+        """Of the files when they were listed last, with the folder that its patterns start at."""
 
     def __reduce__(self) -> tuple[type[_Found], tuple[()]]:
         return _Found, ()
@@ -188,7 +190,7 @@ class Read(Config):
             ResourceError: the file cannot be opened.
             StateError: the file was edited before `state`.
         """
-        listing = self._list()
+        listing = self._find_listing()
         path, file_format, options = _locate(listing, part), self._find_format(part), self._options()
         misfit, complete = None, None
         if state is None or MISFIT in state:
@@ -227,12 +229,12 @@ class Read(Config):
         """Whether the file, up to `state`, is as it was."""
         if MISFIT in state:
             return "same"
-        return self._find_format(part).compare(_locate(self._list(), part), state, self._options())
+        return self._find_format(part).compare(_locate(self._find_listing(), part), state, self._options())
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Bytes of the file as it is stored that the records before `state` take, and its size."""
         known = None if state is None or MISFIT in state else state
-        return self._find_format(part).measure(_locate(self._list(), part), known)
+        return self._find_format(part).measure(_locate(self._find_listing(), part), known)
 
     def would_read(self, path: Path) -> bool:
         """Whether a file of this path, were it there, would be one of the parts."""
@@ -250,10 +252,18 @@ class Read(Config):
         return {"read": described}
 
     def _list(self) -> Listing:
+        """The patterns as they stand now: what each is depends on what is there."""
         texts = (self.path,) if isinstance(self.path, str) else self.path
         folder = self._folder or Path.cwd()
         patterns = [open_pattern(text, folder, self.storage_options, self.compression) for text in texts]
-        return Listing(patterns, lambda name: self.format is not None or find_format(name) is not None)
+        listing = Listing(patterns, lambda name: self.format is not None or find_format(name) is not None)
+        self._found.listing = folder, listing
+        return listing
+
+    def _find_listing(self) -> Listing:
+        """The patterns as they stood when the files were listed; looking at them anew would cost as much as a file."""
+        known = self._found.listing
+        return known[1] if known is not None and known[0] == (self._folder or Path.cwd()) else self._list()
 
     def _options(self) -> Options:
         return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self._share)
@@ -285,7 +295,7 @@ class Read(Config):
             return None
         if self._found.shape is None:
             read = None if self.record_schema is not None else functools.partial(self._read_schema, listing)
-            self._found.shape = sample_shape(self.parts(), read, has_keys=has_keys)
+            self._found.shape = sample_shape(_iter_listed(self.parts()), read, has_keys=has_keys)
         shape = self._found.shape
         misfit = find_misfit(shape, part, schema)
         if misfit is not None:
@@ -298,6 +308,12 @@ class Read(Config):
             return self._find_format(name).read_schema(_locate(listing, name), self._options())
         except (DataError, ResourceError):
             return None
+
+
+def _iter_listed(names: Iterator[str]) -> Iterator[str]:
+    """The names up to one that cannot be listed, which is told when it is come to and is no fault of those before."""
+    with contextlib.suppress(DataError):
+        yield from names
 
 
 def _locate(listing: Listing, name: str) -> Path:

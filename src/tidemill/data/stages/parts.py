@@ -8,11 +8,11 @@ from typing import Any, cast
 
 from tidemill.data.failures import explain_failure, raise_explained
 from tidemill.data.origin import Origin, describe_position
-from tidemill.data.policy import SOURCE, Policy
+from tidemill.data.policy import SOURCE, Policy, is_of_record
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import Share, dump_layers
-from tidemill.errors import DataError, StateError
+from tidemill.errors import DataError, StateError, TidemillError
 from tidemill.protocols import RecordIterator, Source, State
 
 
@@ -127,12 +127,17 @@ def open_parts(
 
 
 def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor) -> Iterator[str]:
-    """The names from the cursor's part on."""
-    if parts is not None:
-        return iter(parts[cursor.index :])
-    if cursor.part is None:  # the one in front could not be opened
-        return islice(source.parts(), cursor.index, None)
-    return iter(source.parts(cursor.part if cursor.index else None))
+    """The names from the cursor's part on; an error among them is the source's, as those behind it are not known."""
+    try:
+        if parts is not None:
+            yield from parts[cursor.index :]
+        elif cursor.part is None:  # the one in front could not be opened
+            yield from islice(source.parts(), cursor.index, None)
+        else:
+            yield from source.parts(cursor.part if cursor.index else None)
+    except TidemillError as error:
+        error.of = "run"
+        raise
 
 
 def _iter_parts(
@@ -143,8 +148,8 @@ def _iter_parts(
     passed: list[tuple[str, State]] | None,
 ) -> Iterator[Iterator[Any]]:
     index = cursor.index - 1
-    name = ""
     while True:
+        name = ""
         try:
             name = next(names, "")
             if not name:
@@ -152,12 +157,14 @@ def _iter_parts(
             index += 1
             cursor.close()
             reader = source.open_part(name, cursor.state)
-        except DataError as error:  # nothing of the part can be read: it is told once, and the next one follows
-            cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
-            error.step = error.step or SOURCE
-            failed: Iterator[Any] = iter(()) if policy.takes(error) else raise_each((error,))
-        except BaseException as error:  # noqa: BLE001 - raised by the chain, each time it is asked
-            failed = _Broken(explain_failure(error, SOURCE, name))
+        except BaseException as error:  # noqa: BLE001 - raised by the chain
+            if isinstance(error, DataError) and is_of_record(error):
+                # nothing of the part can be read: it is told once, and the next one follows
+                cursor.part, cursor.index, cursor.state, cursor.reader = None, index + 1, None, None
+                error.step = error.step or SOURCE
+                failed: Iterator[Any] = iter(()) if policy.takes(error) else raise_each((error,))
+            else:
+                failed = _Broken(explain_failure(error, SOURCE, name))
         else:
             cursor.part, cursor.index, cursor.state = name, index, None
             cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
@@ -197,6 +204,8 @@ class _Broken:
     """Raises the same error for ever: nothing behind a part that cannot be opened may be read as if it were next."""
 
     def __init__(self, error: BaseException) -> None:
+        if isinstance(error, TidemillError):
+            error.of = "run"  # passed over, it would be asked for without end
         self._error = error
 
     def __iter__(self) -> Iterator[Any]:
