@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
+from operator import index
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -119,11 +120,13 @@ class InferenceProfiler:
 
         return run  # type: ignore[return-value]  # it has the signature that `wraps` says
 
-    @contextmanager
-    def batch(self, items: int = 1) -> Iterator[None]:
-        """Measure what happens within as one batch of so many items. A batch that raises counts.
+    def batch(self, items: int = 1) -> AbstractContextManager[None]:
+        """Measure what happens within as one batch of so many items: `with prof.batch(32):`. One that raises counts.
+
+        One that is made and not entered measures nothing: the block says so with a ResourceError as it ends.
 
         Raises:
+            ConfigError: `items` is no number of items.
             ResourceError: no block of this profiler is open in this thread, so that nothing would be measured.
         """
         blocks = self._open.get(threading.get_ident())
@@ -132,8 +135,7 @@ class InferenceProfiler:
                 "a batch is measured within a block of its profiler, and none is open in this thread",
                 hint="with tm.InferenceProfiler(model) as prof: … with prof.batch(n): …",
             )
-        with blocks[-1].batch(items):
-            yield
+        return blocks[-1].batch(_check_items(items))
 
     @property
     def elapsed_s(self) -> float:
@@ -173,3 +175,21 @@ class InferenceProfiler:
 
         self._timing.read_out()
         return draw_batches(self._totals, path)
+
+
+def _check_items(items: Any) -> int:
+    """`items` as the count that it is.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        count = index(items)
+    except TypeError:
+        count = -1
+    if count < 0:
+        got = f"{items!r}" if isinstance(items, int | float) else f"a {type(items).__name__}"
+        raise ConfigError(
+            f"expected how many items a batch has, got {got}", hint="with prof.batch(len(x)): …"
+        ) from None
+    return count
