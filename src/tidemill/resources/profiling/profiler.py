@@ -22,6 +22,7 @@ from tidemill.resources.profiling.timing import Timing
 from tidemill.resources.profiling.totals import Totals
 from tidemill.resources.releasing import raise_failures
 from tidemill.resources.states.gradients import GradientMode, Gradients
+from tidemill.resources.states.modules import check_models
 from tidemill.resources.states.state import check_decorated, check_result
 from tidemill.resources.states.suspension import Site, check_suspension, find_site
 
@@ -67,9 +68,7 @@ class InferenceProfiler:
         device: Device | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        for model in models:
-            if not callable(model):
-                raise ConfigError(f"expected models, which can be called, got a {type(model).__name__}")
+        check_models(models)
         if warmup < 0:
             raise ConfigError(f"expected a warm-up of 0 batches or more, got {warmup}")
         self._models = models
