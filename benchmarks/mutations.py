@@ -291,8 +291,16 @@ MEASURING = (
         "a batch outside of its block measures nothing and says nothing",
         "profiling/profiler.py",
         "        if not blocks:\n            raise ResourceError(\n",
-        "        if not blocks:\n            yield\n            return\n            raise ResourceError(\n",
+        "        if not blocks:\n            return __import__('contextlib').nullcontext()\n"
+        "            raise ResourceError(\n",
         f"{PROFILER}TestTimes::test_a_batch_outside_of_its_block_is_refused",
+    ),
+    Mutant(
+        "a batch that is never entered measures nothing and says nothing",
+        "profiling/block.py",
+        "        self._undo.append(lambda error: self._check_batches())\n",
+        "",
+        f"{PROFILER}TestTimes::test_a_batch_that_is_never_entered_is_told_as_the_block_ends",
     ),
 )
 

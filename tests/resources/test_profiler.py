@@ -207,6 +207,26 @@ class TestTimes:
         with pytest.raises(tm.ResourceError, match="none is open in this thread"), prof.batch(1):
             raise AssertionError("not reached")
 
+    def test_a_batch_that_is_never_entered_is_told_as_the_block_ends(self, device: FakeDevice) -> None:
+        """It measures nothing either, and would be missing from the figures."""
+        prof = make_profiler(device)
+        with pytest.raises(tm.ResourceError, match="measured while it is held, and 1 of 2 never were"), prof:
+            prof.batch(8)
+            with prof.batch(8):
+                pass
+        with pytest.raises(ValueError, match="mine") as caught, prof:
+            prof.batch(8)
+            raise ValueError("mine")
+        assert "1 of 1 never were" in caught.value.__notes__[0]
+        with pytest.raises(tm.ResourceError, match="none is open in this thread"):
+            prof.batch(8)
+        assert prof.report().blocks == 2
+
+    @pytest.mark.parametrize("items", [-1, 2.5, None, "abc", torch.ones(2)], ids=lambda items: type(items).__name__)
+    def test_what_is_no_number_of_items_is_refused(self, device: FakeDevice, items: Any) -> None:
+        with make_profiler(device) as prof, pytest.raises(tm.ConfigError, match="expected how many items a batch has"):
+            prof.batch(items)
+
     def test_a_batch_that_raises_counts(self, device: FakeDevice) -> None:
         with pytest.raises(ValueError, match="mine"), make_profiler(device, warmup=0) as prof, prof.batch(3):
             device.pass_host_time(2)
@@ -319,13 +339,22 @@ class TestCache:
             (MemoryError(), 1),
             (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1),
             (RuntimeError("other"), 0),
+            (ExceptionGroup("of tasks", [ValueError(), torch.OutOfMemoryError("full")]), 1),
         ],
     )
     def test_on_out_of_memory_only(self, device: FakeDevice, error: BaseException, clears: int) -> None:
         with pytest.raises(type(error)), make_profiler(device, cache="on_oom"):
             raise error
         assert device.clears == clears
-        assert is_out_of_memory(error) == bool(clears)
+        assert is_out_of_memory(error) == (clears and not isinstance(error, ExceptionGroup))
+
+    def test_on_out_of_memory_that_another_error_came_of(self, device: FakeDevice) -> None:
+        with pytest.raises(RuntimeError, match="in batch 3"), make_profiler(device, cache="on_oom"):
+            try:
+                raise torch.OutOfMemoryError("full")
+            except torch.OutOfMemoryError as error:
+                raise RuntimeError("in batch 3") from error
+        assert device.clears == 1
 
     @pytest.mark.parametrize(("kept", "clears"), [(99, 0), (100, 1)])
     def test_above_a_threshold_of_what_is_kept_unused(self, device: FakeDevice, kept: int, clears: int) -> None:

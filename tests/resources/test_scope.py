@@ -7,7 +7,7 @@ import gc
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -295,3 +295,46 @@ def test_a_block_of_state_is_taken_where_the_scope_s_own_body_does_not_suspend()
         yield round(number * 1e6)
 
     assert list(generate()) == list(generate())
+
+
+class Unreleasable:
+    """Something that `with` would not take."""
+
+    is_open = False
+
+    def __enter__(self) -> None:
+        self.is_open = True
+
+
+async def test_what_cannot_be_released_is_not_entered() -> None:
+    log, unreleasable = Log(), Unreleasable()
+    wrong: Any = [log.asynchronous("a"), unreleasable, 3]
+    for each, match in zip(wrong, ["enter_async", "got a Unreleasable", "got a int"], strict=True):
+        with pytest.raises(tm.ResourceError, match=match), tm.Scope(each):
+            raise AssertionError("not reached")
+        with tm.Scope() as scope, pytest.raises(tm.ResourceError, match=match):
+            scope.enter(each)
+    async with tm.Scope() as scope:
+        with pytest.raises(tm.ResourceError, match=r"enter it by `scope\.enter"):
+            await scope.enter_async(log.sync("b"))  # type: ignore[arg-type]
+    assert log.events == []
+    assert not unreleasable.is_open
+
+
+def test_a_release_that_nothing_awaits_is_told() -> None:
+    async def close() -> None:
+        raise AssertionError("not reached")
+
+    with (
+        pytest.raises(tm.ResourceError, match="`the session` gave a coroutine, and nothing awaits it"),
+        tm.Scope() as scope,
+    ):
+        scope.defer(close, "the session")
+
+
+async def test_the_place_of_a_scope_within_another_is_the_user_s() -> None:
+    with ExitStack() as stack, tm.Scope() as scope:
+        places = [each.report().opened_at for each in (stack.enter_context(tm.Scope()), scope.enter(tm.Scope()))]
+    async with AsyncExitStack() as stack:
+        places.append((await stack.enter_async_context(tm.Scope())).report().opened_at)
+    assert [place.rpartition(":")[0] for place in places] == [__file__] * 3

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blocks import SCOPES
 from torch import nn
 
 import tidemill as tm
@@ -253,6 +254,26 @@ class TestEvaluating:
             pass
         with scope:
             pass
+
+    @pytest.mark.parametrize("wrong", [[nn.Dropout()], "encoder", None], ids=["list", "text", "None"])
+    def test_what_is_no_model_is_refused(self, wrong: Any) -> None:
+        """Its modules would train on within the block, silently."""
+        with pytest.raises(tm.ConfigError, match="expected models, which can be called, got a"):
+            tm.evaluating(wrong)
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+def test_a_block_that_was_not_entered_is_not_left(kind: str) -> None:
+    """Nor twice: what was before is known no longer, or not yet."""
+    scope = SCOPES[kind]()
+    with pytest.raises(tm.ResourceError, match="left"):
+        scope.__exit__(None, None, None)
+    with scope:
+        pass
+    with torch.no_grad():
+        with pytest.raises(tm.ResourceError, match="left"):
+            scope.__exit__(None, None, None)
+        assert not torch.is_grad_enabled()
 
 
 class TestGradients:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -93,6 +94,7 @@ class Scope:
     def enter(self, resource: AbstractContextManager[T], *, name: str = "") -> T:
         """What entering `resource` gives; it is released with the scope."""
         self._check_open()
+        _check_manager(resource)
         value: T
         if isinstance(resource, Placed):
             value = resource.enter_at(self._site)
@@ -108,6 +110,7 @@ class Scope:
     async def enter_async(self, resource: AbstractAsyncContextManager[T], *, name: str = "") -> T:
         """What entering the async `resource` gives; it is released with the scope, which must be an `async with`."""
         self._check_async()
+        _check_manager(resource, is_async=True)
         value = await resource.__aenter__()
         try:
             self._push(name or type(resource).__qualname__, resource.__aexit__, is_async=True)
@@ -119,7 +122,18 @@ class Scope:
     def defer(self, release: Callable[[], object], name: str = "") -> None:
         """Call `release()` with the scope's end."""
         self._check_open()
-        self._push(name or getattr(release, "__qualname__", "release"), lambda *_: release() and False)
+        name = name or getattr(release, "__qualname__", "release")
+
+        def run(*_: object) -> bool:
+            result = release()
+            if inspect.iscoroutine(result):
+                result.close()  # it would warn that nobody awaited it
+                raise ResourceError(
+                    f"`{name}` gave a coroutine, and nothing awaits it", hint="give it to `scope.defer_async(…)`"
+                )
+            return False
+
+        self._push(name, run)
 
     def defer_async(self, release: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Await `release()` at the end of the scope, which must be an `async with`."""
@@ -202,7 +216,7 @@ class Scope:
         if self._state != "new":
             raise ResourceError(f"a scope is entered once, this one is {self._state}", hint="make a new tm.Scope()")
         self._state = state
-        self._place = frame.f_code, frame.f_lineno
+        self._place = _find_place(frame)
         self._site = site
 
     def _describe_place(self) -> str:
@@ -245,3 +259,28 @@ class Scope:
 def _note(error: BaseException, name: str) -> BaseException:
     error.add_note(f"while releasing {name}")
     return error
+
+
+def _find_place(frame: FrameType) -> tuple[CodeType, int]:
+    """Code and line of what opened a scope: of its user, where another scope or contextlib entered it."""
+    while frame.f_back is not None and frame.f_globals.get("__name__") in (__name__, "contextlib"):
+        frame = frame.f_back
+    return frame.f_code, frame.f_lineno
+
+
+def _check_manager(resource: object, *, is_async: bool = False) -> None:
+    """Check that `resource` can be entered and released.
+
+    Raises:
+        ResourceError: it cannot: nothing of it was opened yet.
+    """
+    plain, awaited = ("__enter__", "__exit__"), ("__aenter__", "__aexit__")
+    wanted, other = (awaited, plain) if is_async else (plain, awaited)
+    if all(hasattr(resource, name) for name in wanted):
+        return
+    way = "`scope.enter(…)`" if is_async else "`await scope.enter_async(…)`"
+    is_other = all(hasattr(resource, name) for name in other)
+    raise ResourceError(
+        f"expected {'an async' if is_async else 'a plain'} context manager, got a {type(resource).__qualname__}",
+        hint=f"enter it by {way}" if is_other else f"it needs `{wanted[0]}` and `{wanted[1]}`",
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from tidemill.errors import ResourceError
 from tidemill.resources.devices import Device, find_devices
 from tidemill.resources.memory import peak_rss_bytes
 from tidemill.resources.profiling.cache import Caching, begin_block, end_block
@@ -32,7 +33,8 @@ class Block:
         self._undo: list[Undo] = []
         self._devices: Sequence[Device] = ()
         self._span: Span | None = None
-        self._has_batches = False
+        self._made = 0
+        self._entered = 0
 
     @property
     def elapsed_s(self) -> float:
@@ -67,10 +69,14 @@ class Block:
                 failures.append(failure)
         return failures
 
+    def batch(self, items: int) -> AbstractContextManager[None]:
+        """What measures a batch once it is entered."""
+        self._made += 1
+        return self._measure(items)
+
     @contextmanager
-    def batch(self, items: int) -> Iterator[None]:
-        """Measure a batch."""
-        self._has_batches = True
+    def _measure(self, items: int) -> Iterator[None]:
+        self._entered += 1
         figures = self._totals.begin_batch()
         graphs = count_graphs()
         span = self._stopwatch.begin(self._devices)
@@ -95,11 +101,19 @@ class Block:
         peaks.begin(self._devices)
         self._span = span = self._stopwatch.begin(self._devices)
         self._undo.append(lambda error: self._end_span(span, graphs))
+        self._undo.append(lambda error: self._check_batches())
+
+    def _check_batches(self) -> None:
+        if unheld := self._made - self._entered:
+            raise ResourceError(
+                f"a batch is measured while it is held, and {unheld} of {self._made} never were",
+                hint="with prof.batch(n): …",
+            )
 
     def _end_span(self, span: Span, graphs: int) -> None:
         """Count the block, as a batch too where it had none."""
         totals = self._totals
-        if self._has_batches:
+        if self._entered:
             self._stopwatch.end(span, self._devices, totals.blocks)
             return
         figures = totals.begin_batch()

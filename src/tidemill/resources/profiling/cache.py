@@ -42,7 +42,7 @@ class Caching:
         if self.policy == "threshold":
             memory = device.read_memory()
             return memory.reserved_bytes - memory.allocated_bytes >= self.threshold_bytes
-        return self.policy == "on_exit" or (self.policy == "on_oom" and is_out_of_memory(error))
+        return self.policy == "on_exit" or (self.policy == "on_oom" and any(map(is_out_of_memory, _iter_errors(error))))
 
 
 class _Blocks(threading.local):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
+from operator import index
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,6 +22,7 @@ from tidemill.resources.profiling.spans import Stopwatch
 from tidemill.resources.profiling.totals import Totals
 from tidemill.resources.releasing import raise_failures
 from tidemill.resources.states.gradients import GradientMode, Gradients
+from tidemill.resources.states.modules import check_models
 from tidemill.resources.states.state import check_decorated, check_result
 from tidemill.resources.states.suspension import Site, check_suspension, find_site
 
@@ -66,9 +68,7 @@ class InferenceProfiler:
         device: Device | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        for model in models:
-            if not callable(model):
-                raise ConfigError(f"expected models, which can be called, got a {type(model).__name__}")
+        check_models(models)
         if warmup < 0:
             raise ConfigError(f"expected a warm-up of 0 batches or more, got {warmup}")
         self._models = models
@@ -119,11 +119,13 @@ class InferenceProfiler:
 
         return run  # type: ignore[return-value]  # it has the signature that `wraps` says
 
-    @contextmanager
-    def batch(self, items: int = 1) -> Iterator[None]:
-        """Measure what happens within as one batch of so many items. A batch that raises counts.
+    def batch(self, items: int = 1) -> AbstractContextManager[None]:
+        """Measure what happens within as one batch of so many items: `with prof.batch(32):`. One that raises counts.
+
+        One that is made and not entered measures nothing: the block says so with a ResourceError as it ends.
 
         Raises:
+            ConfigError: `items` is no number of items.
             ResourceError: no block of this profiler is open in this thread, so that nothing would be measured.
         """
         blocks = self._open.get(threading.get_ident())
@@ -132,8 +134,7 @@ class InferenceProfiler:
                 "a batch is measured within a block of its profiler, and none is open in this thread",
                 hint="with tm.InferenceProfiler(model) as prof: … with prof.batch(n): …",
             )
-        with blocks[-1].batch(items):
-            yield
+        return blocks[-1].batch(_check_items(items))
 
     @property
     def elapsed_s(self) -> float:
@@ -173,3 +174,21 @@ class InferenceProfiler:
 
         self._stopwatch.read_out()
         return draw_batches(self._totals, path)
+
+
+def _check_items(items: Any) -> int:
+    """`items` as the count that it is.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        count = index(items)
+    except TypeError:
+        count = -1
+    if count < 0:
+        got = f"{items!r}" if isinstance(items, int | float) else f"a {type(items).__name__}"
+        raise ConfigError(
+            f"expected how many items a batch has, got {got}", hint="with prof.batch(len(x)): …"
+        ) from None
+    return count

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Self
 
-from tidemill.resources.states.modules import list_modules
+from tidemill.resources.states.modules import check_models, list_modules
 from tidemill.resources.states.state import StateScope
 from tidemill.resources.states.switch import Held, Switch
 
@@ -78,6 +78,8 @@ def evaluating(*models: Any) -> Evaluating:
     Args:
         models: modules, compiled ones too, and callables that have some: bound methods, partials, objects.
 
+    Raises: ConfigError: one is no model, since it cannot be called.
     Raises (on entering): ResourceError: the block awaits or yields.
     """
+    check_models(models)
     return Evaluating(models)

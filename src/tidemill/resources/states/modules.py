@@ -10,6 +10,8 @@ from operator import attrgetter
 from types import MethodType
 from typing import Any
 
+from tidemill.errors import ConfigError
+
 _read_children = attrgetter("_modules")
 
 
@@ -27,6 +29,20 @@ def list_modules(models: Iterable[Any]) -> list[Any]:
         return _walk(roots)
     except TypeError:  # a module that has no hash, or whose children stand in no dictionary, as a scripted one's
         return _walk_singly(roots)
+
+
+def check_models(models: Iterable[Any]) -> None:
+    """Check that each is a model.
+
+    Raises:
+        ConfigError: one cannot be called.
+    """
+    for model in models:
+        if not callable(model):
+            raise ConfigError(
+                f"expected models, which can be called, got a {type(model).__name__}",
+                hint="give several one by one, and of an object the method that computes: `model.predict`",
+            )
 
 
 def _walk(roots: list[Any]) -> list[Any]:

@@ -54,6 +54,8 @@ class StateScope(ABC):
 
     def leave(self) -> list[BaseException]:
         """Put the state back; what failed doing so."""
+        if not self._is_open:
+            return [ResourceError(f"{self.what} was left without being entered, or twice", hint="hold it by `with`")]
         self._is_open = False
         return self._put_back()
 
