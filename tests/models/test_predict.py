@@ -336,8 +336,10 @@ def test_outputs_that_are_not_one_for_each_record_end_it(case: str) -> None:
     """It would be the wrong record's result: nothing is passed over."""
     model, message = MISFITS[case]
     records = tm.from_iterable(rows(8)).map(lambda record: record)
-    with pytest.raises(WorkerError, match=message):
+    with pytest.raises(WorkerError, match=f"^step `predict`: the model {message}"):
         list(records.predict(model, "x", prepare=torch.tensor, batch=8, on_error="skip"))
+    with pytest.raises(WorkerError, match=message):
+        list(records.predict(model, "x", prepare=torch.tensor, batch=8).catch("skip"))
 
 
 def test_the_record_that_is_to_blame_fails_alone() -> None:
@@ -424,14 +426,32 @@ def test_what_loads_is_told_the_device_if_it_has_a_parameter() -> None:
     assert told == ["cpu", "cpu"]
 
 
-@pytest.mark.parametrize("on_error", [None, "skip"])
-def test_a_model_that_cannot_be_loaded_ends_it(on_error: Any) -> None:
-    def load() -> Any:
-        raise OSError("no such weights")
+UNLOADED: dict[str, tuple[BaseException, type[BaseException], str]] = {
+    "one of ours": (ConfigError("no such key"), ConfigError, "no such key"),
+    "a foreign one": (
+        OSError("no such weights"),
+        ResourceError,
+        "the model cannot be loaded: OSError: no such weights",
+    ),
+    "an exit": (SystemExit(3), ResourceError, "the model cannot be loaded: SystemExit: 3"),
+}
 
-    reason = "step `predict`: the model cannot be loaded: OSError: no such weights"
-    with pytest.raises(ResourceError, match=reason):
+
+@pytest.mark.parametrize("on_error", [None, "skip"])
+@pytest.mark.parametrize("case", UNLOADED)
+def test_a_model_that_cannot_be_loaded_ends_it(case: str, on_error: Any) -> None:
+    """Whatever its `load` raises is no record's failure."""
+    error, kind, message = UNLOADED[case]
+
+    def load() -> Any:
+        raise error
+
+    with pytest.raises(kind, match=f"^step `predict`: {message}"):
         predict(rows(10), load=load, column="x", on_error=on_error)
+
+
+@pytest.mark.parametrize("on_error", [None, "skip"])
+def test_what_loads_has_to_give_a_model(on_error: Any) -> None:
     with pytest.raises(ResourceError, match="expected a model from `load`, got a int"):
         predict(rows(10), load=lambda: 5, column="x", on_error=on_error)
 

@@ -24,7 +24,7 @@ class Losses:
 
 def is_of_record(error: BaseException) -> bool:
     """Whether only a record failed: not a file that is gone, a foreign state, the program's end."""
-    return isinstance(error, (DataError, WorkerError)) or (isinstance(error, CallError) and error.of == "record")
+    return isinstance(error, (DataError, WorkerError, CallError)) and error.of == "record"
 
 
 @dataclass(frozen=True, slots=True)
