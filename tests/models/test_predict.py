@@ -229,6 +229,25 @@ def test_values_become_one_tensor_of_the_model_s_kind() -> None:
     assert {each.shape[1:] for each in seen} == {torch.Size([2])}
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_whole_numbers_are_floats_to_a_model_that_looks_up_no_ids(kind: Any) -> None:
+    """As JSON has 1 for 1.0: a record's result does not hang on what else is in its batch, or halved to be alone."""
+    model = make_model().eval()
+    given = [[1, 2, 3], [1.0, 2.0, 3.0], [True, False, True], [0.5, 2, 3]]
+    with torch.no_grad():
+        expected = model(torch.tensor([[float(number) for number in each] for each in given])).tolist()
+    records = [*({"x": kind(each)} for each in given), {"x": kind([1.0])}]
+    results = [record["prediction"] for record in tm.from_iterable(records).predict(model, "x", on_error="skip")]
+    assert results == [pytest.approx(each) for each in expected]
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, torch.jit.script], ids=["plain", "scripted"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_whole_numbers_are_ids_to_a_model_that_looks_them_up(wrap: Any) -> None:
+    table = wrap(torch.nn.Sequential(torch.nn.Embedding(5, 1), torch.nn.Flatten(), torch.nn.Linear(2, 1)))
+    assert [len(each) for each in predict([{"ids": [1, 4]}, {"ids": [0, 2]}], table, "ids")] == [1, 1]
+
+
 class Masked(torch.nn.Module):
     """Sums the ids that are real, and says how long the rows are."""
 
