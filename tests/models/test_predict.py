@@ -138,7 +138,7 @@ async def test_awaited_records_of_a_pipeline_share_a_batch() -> None:
 
 @pytest.mark.parametrize("outer", ["recording", "no_grad"])
 def test_gradients_flow_through_a_pipeline_as_through_the_model(outer: str) -> None:
-    """`tm.Pipeline([prepare, model])(x)` is `model(prepare(x))`, bit for bit, hooks too; also within a `no_grad`."""
+    """`tm.Pipeline(prepare, model)(x)` is `model(prepare(x))`, bit for bit, hooks too; also within a `no_grad`."""
     model = make_model().eval()
     calls: Counter[str] = Counter()
     model.register_forward_pre_hook(lambda *_: calls.update(["pre"]))
@@ -159,7 +159,7 @@ def test_gradients_flow_through_a_pipeline_as_through_the_model(outer: str) -> N
     expected = run(lambda x: model(prepare(x)))
     once = dict(calls)
     calls.clear()
-    found = run(tm.Pipeline([prepare, model]))
+    found = run(tm.Pipeline(prepare, model))
     assert calls == once
     assert once["pre"] == once["forward"] == 1
     assert once.get("backward", 0) == (1 if outer == "recording" else 0)

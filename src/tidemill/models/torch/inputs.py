@@ -80,7 +80,7 @@ class Preparing:
         return Inputs((stacked,), named)
 
     def _are_ids(self, rows: Sequence[Any]) -> bool:
-        """Whether the rows are lists of whole numbers for a model that reads ids; an empty list is what the others are."""
+        """Whether the rows are lists of ids; an empty list is one of whatever the others are."""
         if not self._reads_ids:
             return False
         has_any = self._pad is not None or any(len(row) for row in rows if row.dim() == 1)
