@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Union, overload
 
 from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.config.wording.suggest import find_near
@@ -18,6 +18,9 @@ from tidemill.data.parallel.gradients import find_gradient_mode
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge
+
+Step = Union[Node, "Pipeline", Callable[..., Any]]
+"""What a pipeline is made of."""
 
 
 class Pipeline(Sequence[Node]):
@@ -34,15 +37,16 @@ class Pipeline(Sequence[Node]):
     `ResourceError` before the worker's first record. An async one needs a step that is awaited.
 
     Args:
-        steps: nodes, pipelines, which stand for their steps, and any other callables, which stand for `map`.
+        steps: nodes, pipelines, which stand for their steps, and any other callables, which stand for `map`; one after
+            the other, or as a list.
 
     Raises (constructor): ConfigError: a step is none of these, or a bound `forward` of a torch module.
     """
 
     __slots__ = ("_hooks", "_inner", "folder", "nodes")
 
-    def __init__(self, steps: Sequence[Node | Pipeline | Callable[..., Any]] = (), *, folder: Path = Path()) -> None:
-        parts = [step if isinstance(step, Pipeline) else _to_node(step) for step in steps]
+    def __init__(self, *steps: Step | Iterable[Step], folder: Path = Path()) -> None:
+        parts = [step if isinstance(step, Pipeline) else _to_node(step) for step in _iter_steps(steps)]
         self.nodes: tuple[Node, ...] = tuple(
             node for part in parts for node in (part.nodes if isinstance(part, Pipeline) else (part,))
         )
@@ -232,6 +236,14 @@ def make_pipeline(nodes: Sequence[Node], hooks: Sequence[StepHooks], *, folder: 
 def _run_in_mode(single: SingleRun, record: Any) -> Coroutine[Any, Any, Any]:
     """One record's run in another thread, with this one's gradient mode."""
     return single.run(record, mode=find_gradient_mode())
+
+
+def _iter_steps(steps: Sequence[Any]) -> Iterator[Any]:
+    """Those given one after the other, or within one list."""
+    if len(steps) != 1 or isinstance(steps[0], Node) or callable(steps[0]) or not isinstance(steps[0], Iterable):
+        yield from steps
+    else:
+        yield from steps[0]
 
 
 def _to_node(step: Any) -> Node:

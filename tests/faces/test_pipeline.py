@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
+from types import MethodType
 from typing import Any, Literal
 
 import pytest
@@ -47,6 +48,22 @@ def test_of_a_record_it_gives_its_result(pipe: tm.Pipeline, server: FaultServer)
     assert result["text"] == "fine"
     assert result["label"]["sentiment"] in ("positive", "negative")
     assert server.billed == 1
+
+
+def test_steps_are_given_one_after_the_other_or_as_a_list(server: FaultServer) -> None:
+    """A pipeline among them stands for its steps, hooks included."""
+    inner = tm.Pipeline(has_text, words)
+    inner.register_before(lambda step, record: {"text": "a"}, step=0)
+    for pipe in (tm.Pipeline(inner, len), tm.Pipeline([inner, len]), tm.Pipeline((inner, len))):
+        assert len(pipe) == 3
+        assert pipe == tm.Pipeline([has_text, words, len])
+        assert pipe.hooks[0]
+    assert tm.Pipeline() == tm.Pipeline([])
+    assert tm.Pipeline(inner) == inner
+    wrong: tuple[tuple[Any, ...], ...] = (("ab",), (3,), (len, [len]))
+    for steps in wrong:
+        with pytest.raises(tm.ConfigError, match=r"expected a step \(a node or a function\), got a"):
+            tm.Pipeline(*steps)
 
 
 def test_of_a_record_that_is_dropped_it_gives_none(pipe: tm.Pipeline, server: FaultServer) -> None:
@@ -312,9 +329,16 @@ def test_steps_behind_a_call_are_entered_once_an_iteration(server: FaultServer) 
 def test_a_bound_forward_of_a_torch_module_is_refused(tmp_path: Any) -> None:
     """However it comes to be a step; the model itself is one, and so is a `forward` that is no module's."""
     torch = pytest.importorskip("torch")
-    model = torch.nn.Linear(1, 1)
+    model, placed = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    whole = placed.forward
+    # What accelerate makes of a module that it places, as transformers does for a `device_map`.
+    placed.forward = functools.update_wrapper(functools.partial(lambda module, x: whole(x), placed), whole)
+    decorated = torch.nn.Linear(1, 1)
+    decorated.forward = MethodType(lambda module, x: x, decorated)
     for make in (
         lambda: tm.Pipeline([model.forward]),
+        lambda: tm.Pipeline(print, placed.forward),
+        lambda: tm.Pipeline([decorated.forward]),
         lambda: tm.from_iterable([1]).map(model.forward),
         lambda: tm.from_iterable([1]).with_columns(a=model.forward),
         lambda: Filter(fn=functools.partial(model.forward)),
@@ -334,6 +358,8 @@ def test_a_bound_forward_of_a_torch_module_is_refused(tmp_path: Any) -> None:
 
     assert tm.Pipeline([Own().forward])(1) == 1
     assert tm.Pipeline([model])(torch.ones(1)).requires_grad
+    [step] = tm.Pipeline(torch.nn.Sequential(model))
+    assert isinstance(step, Map), "one that can be iterated over is one step all the same"
 
 
 def test_a_job_file_s_pipeline_takes_its_prompts_and_keys_from_its_folder(

@@ -138,7 +138,7 @@ async def test_awaited_records_of_a_pipeline_share_a_batch() -> None:
 
 @pytest.mark.parametrize("outer", ["recording", "no_grad"])
 def test_gradients_flow_through_a_pipeline_as_through_the_model(outer: str) -> None:
-    """`tm.Pipeline([prepare, model])(x)` is `model(prepare(x))`, bit for bit, hooks too; also within a `no_grad`."""
+    """`tm.Pipeline(prepare, model)(x)` is `model(prepare(x))`, bit for bit, hooks too; also within a `no_grad`."""
     model = make_model().eval()
     calls: Counter[str] = Counter()
     model.register_forward_pre_hook(lambda *_: calls.update(["pre"]))
@@ -159,7 +159,7 @@ def test_gradients_flow_through_a_pipeline_as_through_the_model(outer: str) -> N
     expected = run(lambda x: model(prepare(x)))
     once = dict(calls)
     calls.clear()
-    found = run(tm.Pipeline([prepare, model]))
+    found = run(tm.Pipeline(prepare, model))
     assert calls == once
     assert once["pre"] == once["forward"] == 1
     assert once.get("backward", 0) == (1 if outer == "recording" else 0)
@@ -227,6 +227,25 @@ def test_values_become_one_tensor_of_the_model_s_kind() -> None:
         assert len(predict([{"x": value}] * 3, model, "x")[0]) == 1
     assert {each.dtype for each in seen} == {torch.bfloat16}
     assert {each.shape[1:] for each in seen} == {torch.Size([2])}
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor])
+def test_whole_numbers_are_floats_to_a_model_that_looks_up_no_ids(kind: Any) -> None:
+    """As JSON has 1 for 1.0: a record's result does not hang on what else is in its batch, or halved to be alone."""
+    model = make_model().eval()
+    given = [[1, 2, 3], [1.0, 2.0, 3.0], [True, False, True], [0.5, 2, 3]]
+    with torch.no_grad():
+        expected = model(torch.tensor([[float(number) for number in each] for each in given])).tolist()
+    records = [*({"x": kind(each)} for each in given), {"x": kind([1.0])}]
+    results = [record["prediction"] for record in tm.from_iterable(records).predict(model, "x", on_error="skip")]
+    assert results == [pytest.approx(each) for each in expected]
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, torch.jit.script], ids=["plain", "scripted"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_whole_numbers_are_ids_to_a_model_that_looks_them_up(wrap: Any) -> None:
+    table = wrap(torch.nn.Sequential(torch.nn.Embedding(5, 1), torch.nn.Flatten(), torch.nn.Linear(2, 1)))
+    assert [len(each) for each in predict([{"ids": [1, 4]}, {"ids": [0, 2]}], table, "ids")] == [1, 1]
 
 
 class Masked(torch.nn.Module):
@@ -336,8 +355,10 @@ def test_outputs_that_are_not_one_for_each_record_end_it(case: str) -> None:
     """It would be the wrong record's result: nothing is passed over."""
     model, message = MISFITS[case]
     records = tm.from_iterable(rows(8)).map(lambda record: record)
-    with pytest.raises(WorkerError, match=message):
+    with pytest.raises(WorkerError, match=f"^step `predict`: the model {message}"):
         list(records.predict(model, "x", prepare=torch.tensor, batch=8, on_error="skip"))
+    with pytest.raises(WorkerError, match=message):
+        list(records.predict(model, "x", prepare=torch.tensor, batch=8).catch("skip"))
 
 
 def test_the_record_that_is_to_blame_fails_alone() -> None:
@@ -424,14 +445,32 @@ def test_what_loads_is_told_the_device_if_it_has_a_parameter() -> None:
     assert told == ["cpu", "cpu"]
 
 
-@pytest.mark.parametrize("on_error", [None, "skip"])
-def test_a_model_that_cannot_be_loaded_ends_it(on_error: Any) -> None:
-    def load() -> Any:
-        raise OSError("no such weights")
+UNLOADED: dict[str, tuple[BaseException, type[BaseException], str]] = {
+    "one of ours": (ConfigError("no such key"), ConfigError, "no such key"),
+    "a foreign one": (
+        OSError("no such weights"),
+        ResourceError,
+        "the model cannot be loaded: OSError: no such weights",
+    ),
+    "an exit": (SystemExit(3), ResourceError, "the model cannot be loaded: SystemExit: 3"),
+}
 
-    reason = "step `predict`: the model cannot be loaded: OSError: no such weights"
-    with pytest.raises(ResourceError, match=reason):
+
+@pytest.mark.parametrize("on_error", [None, "skip"])
+@pytest.mark.parametrize("case", UNLOADED)
+def test_a_model_that_cannot_be_loaded_ends_it(case: str, on_error: Any) -> None:
+    """Whatever its `load` raises is no record's failure."""
+    error, kind, message = UNLOADED[case]
+
+    def load() -> Any:
+        raise error
+
+    with pytest.raises(kind, match=f"^step `predict`: {message}"):
         predict(rows(10), load=load, column="x", on_error=on_error)
+
+
+@pytest.mark.parametrize("on_error", [None, "skip"])
+def test_what_loads_has_to_give_a_model(on_error: Any) -> None:
     with pytest.raises(ResourceError, match="expected a model from `load`, got a int"):
         predict(rows(10), load=lambda: 5, column="x", on_error=on_error)
 

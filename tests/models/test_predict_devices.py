@@ -330,31 +330,43 @@ def test_every_record_gets_its_own_result_or_error(kinds: list[str], batch: int,
     assert device.most <= ON_DEVICE
 
 
-def test_a_lost_device_is_nobodys_record() -> None:
-    """Nothing more can be computed there in this process: no half is tried."""
-    calls: list[int] = []
+class LosingDevice(FakeDevice):
+    """A device that is lost, as comes up at one point of a batch's way."""
 
-    def model(values: list[Any]) -> list[Any]:
-        calls.append(len(values))
-        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore about it")
+    def __init__(self, at: str) -> None:
+        super().__init__(room=3 if at == "clear" else 4)
+        self._at = at
 
-    results, _ = play_failing(model)
+    def _lose(self, at: str) -> None:
+        if at == self._at:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore about it")
+
+    def pin(self, inputs: Inputs) -> Inputs:
+        self._lose("pin")
+        return inputs
+
+    def launch(self, run: Callable[[Inputs], Any], inputs: Inputs) -> FakeFlight:
+        flight = super().launch(run, inputs)
+        self._lose("launch")
+        return flight
+
+    def land(self, number: int) -> None:
+        super().land(number)
+        self._lose("land")
+
+    def clear(self) -> None:
+        self._lose("clear")
+
+
+@pytest.mark.parametrize("at", ["pin", "launch", "land", "clear"])
+def test_a_lost_device_is_nobodys_record(at: str) -> None:
+    """Nothing more can be computed there in this process: no half is tried, wherever the loss comes up."""
+    device = LosingDevice(at)
+    results, _ = play(device, range(4), batch=4)
     assert {type(each) for each in results} == {ResourceError}
-    assert "the device is lost: RuntimeError: CUDA error: an illegal memory access was encountered\n" in str(results[0])
-    assert calls == [4, 4]
-
-
-def play_failing(model: Callable[..., Any]) -> tuple[list[Any], FakeDevice]:
-    device = FakeDevice()
-
-    async def main() -> list[Any]:
-        predictor = Predictor(Predict(model=model, column="x", batch=4), "predict", find_place=lambda model: device)
-        runs = [asyncio.ensure_future(predictor.run({"x": value}, _no_call)) for value in range(8)]
-        results = await asyncio.gather(*runs, return_exceptions=True)
-        await predictor.close()
-        return results
-
-    return asyncio.run(main()), device
+    told = "step `predict`: the device is lost: RuntimeError: CUDA error: an illegal memory access was encountered\n"
+    assert {str(each).startswith(told) for each in results} == {True}
+    assert device.launched == ([[0, 1, 2, 3]] if at in ("launch", "land") else [])
 
 
 def test_a_stop_lets_go_of_what_no_device_has() -> None:

@@ -140,15 +140,23 @@ def check_no_forward(function: Any) -> None:
     Raises:
         PydanticCustomError: it is one.
     """
-    while isinstance(function, partial):
-        function = function.func
-    module = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
-    if module is None or not isinstance(function, MethodType) or function.__func__.__name__ != "forward":
-        return
-    if isinstance(function.__self__, module):
-        name = type(function.__self__).__qualname__
+    kind = getattr(getattr(sys.modules.get("torch"), "nn", None), "Module", None)
+    module = None if kind is None else _find_forwarding(function, kind)
+    if module is not None:
+        name = type(module).__qualname__
         hint = "pass the model itself: it is called as `model(x)`, so that its hooks run and gradients flow"
         raise _path_error(f"expected a callable model, got the bound `forward` of a `{name}`", hint)
+
+
+def _find_forwarding(function: Any, kind: type) -> Any | None:
+    """The module of that kind whose `forward` the function is."""
+    while isinstance(function, partial):
+        # accelerate puts a partial over the `forward` of each module that it places, with what it wraps (1.15).
+        function = getattr(function, "__wrapped__", function.func)
+    if not isinstance(function, MethodType) or not isinstance(function.__self__, kind):
+        return None
+    module: Any = function.__self__
+    return module if function.__func__.__name__ == "forward" or function == module.forward else None
 
 
 def _to_schema(value: Any, info: ValidationInfo) -> Any:

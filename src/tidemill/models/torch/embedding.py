@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tidemill.errors import TidemillError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.embed import BYTES_PER_TOKEN, Embed, find_text
 from tidemill.models.torch.batch import Size
@@ -51,7 +50,7 @@ class EmbeddingPredictor:
             inference=False,
             size=Size(node.batch_size, node.batch_tokens),
         )
-        self.gathering = Gathering([self._replica])
+        self.gathering = Gathering([self._replica], name)
 
     def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
         """`record` with the vector of its text in its column; the step's hooks are called around it.
@@ -86,11 +85,7 @@ class EmbeddingPredictor:
         """The model; in the thread that is to compute."""
         from tidemill.models.torch.embedder import open_embedder
 
-        try:
-            self._embedder = open_embedder(self._folder, self._node.model.load, dimensions=self._node.dimensions)
-        except TidemillError as error:
-            error.where = error.where or f"step `{self._name}`"
-            raise
+        self._embedder = open_embedder(self._folder, self._node.model.load, dimensions=self._node.dimensions)
         return Loaded(self._embedder.encoder, find_place(self._embedder.encoder))
 
     def _prepare(self, model: Any) -> Preparing:

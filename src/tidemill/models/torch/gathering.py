@@ -40,14 +40,16 @@ class Gathering:
 
     Args:
         replicas: where batches are computed.
+        step: the step's name, which failures of the run are told with.
 
     Attributes:
         may_join: asked while a batch is not full: whether a record that is on its way may still come.
         held: records that wait for their result.
     """
 
-    def __init__(self, replicas: Sequence[Replica]) -> None:
+    def __init__(self, replicas: Sequence[Replica], step: str) -> None:
         self._replicas = replicas
+        self._step = step
         self._waiting: deque[_Waiter] = deque()
         self._sent: set[asyncio.Task[None]] = set()
         self._looks = False
@@ -163,7 +165,11 @@ class Gathering:
         except TooLargeError:
             await self._deliver_halves(replica, batch)
         except USER_ERRORS as error:
-            if len(batch) > 1 and not (isinstance(error, TidemillError) and error.of == "run"):
+            if isinstance(error, TidemillError) and error.of == "run":
+                error.where = error.where or f"step `{self._step}`"
+                error.step = error.step or self._step
+                _fail(batch, error)
+            elif len(batch) > 1:
                 await self._deliver_halves(replica, batch)
             else:
                 _fail(batch, error)

@@ -40,6 +40,7 @@ class Preparing:
         self._pad = pad
         self._module = find_module(model)
         self._takes_mask = self._module is not None and _takes(self._module, MASK)
+        self._reads_ids = pad is not None or self._takes_mask or (self._module is not None and _reads_ids(self._module))
 
     def prepare(self, values: list[Any]) -> Inputs:
         """The model's input.
@@ -73,13 +74,15 @@ class Preparing:
                 where=f"column `{self._column}`",
                 hint="give a `prepare` that makes one input of them",
             )
-        if stacked.is_floating_point():
+        if stacked.is_floating_point() or not self._reads_ids:
             stacked = stacked.to(self._find_dtype(stacked.dtype))
         named = {MASK: _mask(lengths)} if lengths and self._takes_mask else {}
         return Inputs((stacked,), named)
 
     def _are_ids(self, rows: Sequence[Any]) -> bool:
-        """Whether the rows are lists of whole numbers; an empty list is one of whatever the others are."""
+        """Whether the rows are lists of ids; an empty list is one of whatever the others are."""
+        if not self._reads_ids:
+            return False
         has_any = self._pad is not None or any(len(row) for row in rows if row.dim() == 1)
         return has_any and all(row.dim() == 1 and not (len(row) and row.is_floating_point()) for row in rows)
 
@@ -136,6 +139,20 @@ def _takes(module: Any, name: str) -> bool:
         return name in inspect.signature(own.forward).parameters
     except (ValueError, TypeError):  # a scripted module's tells nothing
         return False
+
+
+def _reads_ids(module: Any) -> bool:
+    """Whether whole numbers are ids to the module: it looks them up, or has no floats that it could compute with.
+
+    Any other takes whole numbers among its floats, as JSON writes 1.0 as 1: which of them meet in a batch is chance.
+    """
+    import torch
+
+    lookups = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    scripted = {each.__name__ for each in lookups}  # a scripted module is of one class, and keeps the name of its own
+    if any(isinstance(each, lookups) or getattr(each, "original_name", "") in scripted for each in module.modules()):
+        return True
+    return not any(each.is_floating_point() for each in module.parameters())
 
 
 def count_elements(inputs: Inputs) -> int:

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.types.functions import check_no_forward
 from tidemill.data.columns import no_columns, read_column
 from tidemill.data.steps import copy_record
-from tidemill.errors import DataError, ResourceError, TidemillError
+from tidemill.errors import DataError, ResourceError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.predict import Predict
 from tidemill.models.torch.batch import Size
@@ -35,11 +35,10 @@ class Predictor:
 
     def __init__(self, node: Predict, name: str, *, find_place: Callable[[Any], Place] = find_place) -> None:
         self._node = node
-        self._name = name
         self._find_place = find_place
         self._hooked = hook_run(self._run, node.bound_hooks)
         self._replicas = [self._make_replica(place) for place in range(len(node.devices or ("",)))]
-        self.gathering = Gathering(self._replicas)
+        self.gathering = Gathering(self._replicas, name)
 
     def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
         """`record` with what the model gives for it in its column; the step's hooks are called around it.
@@ -105,7 +104,6 @@ class Predictor:
         if node.column is None and node.prepare is None and find_module(model) is not None:
             raise ResourceError(
                 "a torch module takes tensors, and the step names no column that they are made of",
-                where=f"step `{self._name}`",
                 hint="set `column`, or `prepare`, a function of the list of records that gives the model's input",
             )
         return Preparing(model, prepare=node.prepare, column=node.column, pad=node.pad)
@@ -114,25 +112,14 @@ class Predictor:
         """The model for one device, and where it stands there; in the thread that is to compute."""
         devices = self._node.devices
         device = None if devices is None else devices[place]
-        try:
-            model = self._make_model(device)
-            if device is not None:
-                # The first device that the model stands on has the model itself, each further one a copy.
-                is_first = devices is not None and device not in devices[:place]
-                is_loaded = self._node.load is not None
-                if not (stands_on(model, device) and (is_first or is_loaded)):
-                    model = put_on_device(model, device, is_own=is_loaded)
-            return Loaded(model, self._find_place(model))
-        except TidemillError as error:
-            error.where = error.where or f"step `{self._name}`"
-            raise
-        except PydanticCustomError as error:
-            hint = (error.context or {}).get("hint", "")
-            raise ResourceError(error.message(), where=f"step `{self._name}`", hint=hint) from None
-        except Exception as error:
-            raise ResourceError(
-                f"the model cannot be loaded: {type(error).__name__}: {error}", where=f"step `{self._name}`"
-            ) from error
+        model = self._make_model(device)
+        if device is not None:
+            # The first device that the model stands on has the model itself, each further one a copy.
+            is_first = devices is not None and device not in devices[:place]
+            is_loaded = self._node.load is not None
+            if not (stands_on(model, device) and (is_first or is_loaded)):
+                model = put_on_device(model, device, is_own=is_loaded)
+        return Loaded(model, self._find_place(model))
 
     def _make_model(self, device: str | None) -> Any:
         if self._node.load is None:
@@ -140,7 +127,10 @@ class Predictor:
         model = self._node.load(*_iter_device(self._node.load, device))
         if not callable(model):
             raise ResourceError(f"expected a model from `load`, got a {type(model).__name__}")
-        check_no_forward(model)
+        try:
+            check_no_forward(model)
+        except PydanticCustomError as error:
+            raise ResourceError(error.message(), hint=(error.context or {}).get("hint", "")) from None
         return model
 
 

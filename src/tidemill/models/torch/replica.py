@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tidemill.errors import DataError, ResourceError
+from tidemill.errors import DataError, ResourceError, TidemillError
 from tidemill.models.torch.batch import Extent, Raised, Share, Size, TooLargeError
 from tidemill.models.torch.inputs import Inputs, Preparing, call_model, count_elements
 from tidemill.models.torch.outputs import split_outputs
@@ -184,22 +184,29 @@ class Replica:
         return outputs
 
     def _enter(self) -> None:
-        """Load the model and enter what is held around it; in the computing thread."""
-        loaded = self._load()
+        """Load the model and enter what is held around it; in the computing thread.
+
+        Raises:
+            TidemillError: the run's failure, whatever it is: no record is to blame.
+        """
         try:
+            loaded = self._load()
             self._held.enter_context(loaded.place.hold())
             self._held.enter_context(evaluating(loaded.model))
             if "torch" in sys.modules:
                 self._held.enter_context(gradients("inference" if self._inference else False))
             self._preparing = self._make_preparing(loaded.model)
-        except BaseException:
+        except BaseException as error:
             self._held.close()
-            raise
+            if isinstance(error, TidemillError):
+                error.of = "run"
+                raise
+            raise ResourceError(f"the model cannot be loaded: {type(error).__name__}: {error}") from error
         self._loaded = loaded
 
     def _prepare(self, values: list[Any]) -> Inputs:
         self._check_open()
-        with _no_gradients():
+        with _letting_go(), _no_gradients():
             return self._model.place.pin(self._preparing.prepare(values))
 
     def _launch(self, inputs: Inputs, extent: Extent) -> tuple[float, Any]:
@@ -208,21 +215,18 @@ class Replica:
             raise TooLargeError
         loaded = self._model
         started_at = time.perf_counter()
-        try:
-            return started_at, loaded.place.launch(partial(call_model, loaded.model), inputs)
-        except USER_ERRORS as error:
-            if is_out_of_memory(error):
-                self.usage.out_of_memory += 1
-                self.size.shrink(extent)
-            _let_go(error)
-            raise
+        with _letting_go():
+            try:
+                return started_at, loaded.place.launch(partial(call_model, loaded.model), inputs)
+            except USER_ERRORS as error:
+                if is_out_of_memory(error):
+                    self.usage.out_of_memory += 1
+                    self.size.shrink(extent)
+                raise
 
     def _land(self, flight: Any) -> Any:
-        try:
+        with _letting_go():
             return flight.wait()
-        except USER_ERRORS as error:
-            _let_go(error)
-            raise
 
     def _finish(self, outputs: Any, count: int) -> list[Any]:
         results: list[Any] = []
@@ -235,7 +239,8 @@ class Replica:
         return results
 
     def _clear(self) -> None:
-        self._model.place.clear()
+        with _letting_go():
+            self._model.place.clear()
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -246,18 +251,23 @@ def _no_gradients() -> Any:
     return gradients(False) if "torch" in sys.modules else ExitStack()
 
 
-def _let_go(error: BaseException) -> None:
-    """Let go of the tensors in the frames that `error` came through.
+@contextmanager
+def _letting_go() -> Iterator[None]:
+    """Let go of the tensors in the frames that an error came through, wherever in the batch's way that is.
 
     Raises:
-        ResourceError: it says that the device is lost.
+        ResourceError: it says that the device is lost, which may come up at any call behind the one that lost it.
     """
-    drop_locals(error)
-    if _is_device_lost(error) and not is_out_of_memory(error):
-        raise ResourceError(
-            f"the device is lost: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            hint="run it again in a new process: what is sealed is kept, and the rest is computed anew",
-        ) from error
+    try:
+        yield
+    except USER_ERRORS as error:
+        drop_locals(error)
+        if _is_device_lost(error) and not is_out_of_memory(error):
+            raise ResourceError(
+                f"the device is lost: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+                hint="run it again in a new process: what is sealed is kept, and the rest is computed anew",
+            ) from error
+        raise
 
 
 def _is_device_lost(error: BaseException) -> bool:
