@@ -233,7 +233,7 @@ def test_values_become_one_tensor_of_the_model_s_kind() -> None:
 def test_whole_numbers_are_floats_to_a_model_that_looks_up_no_ids(kind: Any) -> None:
     """As JSON has 1 for 1.0: a record's result does not hang on what else is in its batch, or halved to be alone."""
     model = make_model().eval()
-    given = [[1, 2, 3], [1.0, 2.0, 3.0], [True, False, True], [0.5, 2, 3]]
+    given: list[list[Any]] = [[1, 2, 3], [1.0, 2.0, 3.0], [True, False, True], [0.5, 2, 3]]
     with torch.no_grad():
         expected = model(torch.tensor([[float(number) for number in each] for each in given])).tolist()
     records = [*({"x": kind(each)} for each in given), {"x": kind([1.0])}]
