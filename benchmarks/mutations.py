@@ -62,8 +62,8 @@ PUTTING_BACK = (
     Mutant(
         "modes are set by train(), which a frozen module overrides",
         "states/modes.py",
-        "    kinds = set(map(type, modules))\n",
-        "    for module in modules:\n        module.train(value)\n    return\n    kinds = set(map(type, modules))\n",
+        '    for slot, flag in zip(slots, flags, strict=True):\n        slot["training"] = flag\n',
+        "    for module, flag in zip(modules, flags, strict=True):\n        module.train(flag)\n",
         f"{STATES}TestEvaluating::test_train_is_never_called_so_what_is_frozen_stays_frozen",
     ),
     Mutant(

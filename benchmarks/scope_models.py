@@ -59,9 +59,10 @@ def measure_models(setting: Setting) -> list[str]:
     print(render_ways(found, BY_HAND))
     one_us = found["tm.InferenceProfiler, one module"] / 1e3
     print(Target("profiler's block, one module", f"{one_us:.1f} us", f"under {BLOCK_US:g} us", one_us < BLOCK_US))
+    most_us = BLOCK_US + MODULE_US * modules
     for what in ("already right", "model trains"):
-        module_us = (found[f"tm.InferenceProfiler, {what}"] / 1e3 - one_us) / modules
-        aim = f"under {MODULE_US:g} us"
-        print(Target(f"each further module, {what}", f"{module_us:.2f} us", aim, module_us < MODULE_US), flush=True)
+        block_us = found[f"tm.InferenceProfiler, {what}"] / 1e3
+        aim = f"under {most_us:.0f} us, {BLOCK_US:g} and {MODULE_US:g} a module"
+        print(Target(f"profiler's block, {what}", f"{block_us:.0f} us", aim, block_us < most_us), flush=True)
     wrong = sum(not module.training for module in training.modules())
     return [f"{wrong} modules are not in training mode again"] if wrong else []

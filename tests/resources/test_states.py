@@ -71,9 +71,12 @@ class TestEvaluating:
         model = make_model()
         model.train()
         model[1].eval()  # frozen by hand
+        thawed = FrozenNorm(2)
+        thawed.training = True  # whatever its `train()` would say
+        model.append(thawed)
         with tm.evaluating(model):
-            pass
-        assert [model[1].training, model[2][1].training] == [False, False]
+            assert not thawed.training
+        assert [model[1].training, model[2][1].training, thawed.training] == [False, False, True]
         assert model[0].training
 
     def test_a_shared_module_is_one(self) -> None:

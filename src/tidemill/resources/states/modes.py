@@ -20,17 +20,34 @@ def _read_flags(modules: Iterable[Any]) -> Iterable[bool]:
 
 
 def _write_flags(modules: Sequence[Any], value: bool) -> None:
-    plain = sys.modules["torch"].nn.Module.__setattr__
-    kinds = set(map(type, modules))
-    if all(kind.__setattr__ is plain and not hasattr(kind, "training") for kind in kinds):
-        for held in map(_read_dict, modules):
-            held["training"] = value  # what torch's own `__setattr__` comes to, in a fraction of its time
+    slots = _find_slots(modules)
+    if slots is not None:
+        for slot in slots:
+            slot["training"] = value
         return
     for module in modules:
         module.training = value
 
 
-TRAINING = Switch(_read_flags, _write_flags)
+def _rewrite_flags(modules: Sequence[Any], flags: Sequence[bool]) -> bool:
+    slots = _find_slots(modules)
+    if slots is None:
+        return False
+    for slot, flag in zip(slots, flags, strict=True):
+        slot["training"] = flag
+    return True
+
+
+def _find_slots(modules: Sequence[Any]) -> Iterable[dict[str, Any]] | None:
+    """Where torch's own `__setattr__` writes the flags, in a fraction of its time; None where a class has a say."""
+    plain = sys.modules["torch"].nn.Module.__setattr__
+    kinds = set(map(type, modules))
+    if all(kind.__setattr__ is plain and not hasattr(kind, "training") for kind in kinds):
+        return map(_read_dict, modules)
+    return None
+
+
+TRAINING = Switch(_read_flags, _write_flags, _rewrite_flags)
 """The `training` flag of every torch module."""
 
 
