@@ -209,6 +209,7 @@ class Held(testing.FakeDevice):
         return super().read_memory()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: none is here")
 def test_a_real_accelerator_computes_what_the_processor_does() -> None:
     torch.manual_seed(0)
@@ -222,6 +223,7 @@ def test_a_real_accelerator_computes_what_the_processor_does() -> None:
     assert described["peak_bytes"] > 0
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: none is here")
 def test_a_real_accelerator_without_room_halves_the_batch() -> None:
     total = torch.cuda.get_device_properties(0).total_memory

@@ -12,7 +12,10 @@ from torch import nn
 
 import tidemill as tm
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: torch sees none")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="GPU: torch sees none"),
+]
 
 SIZE = 2048
 MIB = 2**20
