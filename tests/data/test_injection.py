@@ -185,6 +185,26 @@ def test_an_exit_while_it_is_opened_ends_no_process() -> None:
         list(numbers().map(times).provide(db=quits))
 
 
+@pytest.mark.parametrize("on", [None, "async"])
+def test_a_cancellation_that_nobody_asked_for_is_a_failure_of_the_resource(on: Any) -> None:
+    """As a library gives it that ends a task of its own: nobody ends the iteration."""
+
+    @asynccontextmanager
+    async def refuses() -> AsyncIterator[int]:
+        raise asyncio.CancelledError
+        yield 1
+
+    def cancels() -> Any:
+        raise asyncio.CancelledError
+
+    async def take(n: int, db: int) -> int:
+        return n
+
+    stream = numbers().map(times).provide(db=cancels) if on is None else numbers().map(take).provide(db=refuses)
+    with pytest.raises(ResourceError, match="resource `db`: it cannot be opened: CancelledError"):
+        list(stream)
+
+
 def test_two_resources_that_say_the_same_are_two() -> None:
     log: Log = []
     connect = partial(opened, log)

@@ -5,6 +5,7 @@ Imports little: worker processes load it.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Iterator, Mapping
@@ -126,7 +127,9 @@ class Opening:
     def _explaining(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (Exception, SystemExit) as error:  # what opens it is a user's, and an exit is no less a failure
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # a user's, and no less a failure
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             told, hint = f"{type(error).__name__}: {error}", ""
             if isinstance(error, TidemillError):
                 told, hint = error.message, error.hint
@@ -136,3 +139,12 @@ class Opening:
 
     def _fail(self, message: str, hint: str) -> ResourceError:
         return ResourceError(f"resource `{self._opener.name}`: {message}", where=f"step `{self._step}`", hint=hint)
+
+
+def _is_cancelled() -> bool:
+    """Whether someone cancels the task that runs in this thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return False
+    return task is not None and task.cancelling() > 0
