@@ -52,9 +52,13 @@ NO_SKIPS = "TIDEMILL_NO_SKIPS"
 
 @pytest.fixture(scope="session", autouse=True)
 def opened_once() -> None:
-    """Open what a process opens once and keeps: uvloop's pipe for signals, the pipe to multiprocessing's tracker."""
+    """Open what a process opens once and keeps: uvloop's pipe for signals, one to multiprocessing's tracker, a GPU."""
     resource_tracker.ensure_running()
     uvloop.new_event_loop().close()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.init()
+        torch.cuda.synchronize()
 
 
 @pytest.fixture(autouse=True)

@@ -107,6 +107,11 @@ def test_check_looks_at_the_model_and_loads_nothing(folder: Path) -> None:
         tm.load_job("job.yaml").check()
 
 
+def test_a_stream_says_which_step_has_no_model(folder: Path) -> None:
+    with pytest.raises(tm.ConfigError, match=r"^step `embed`: no model that makes vectors is called `local/tyni`"):
+        list(tm.read("records.jsonl").embed("local/tyni", "text"))
+
+
 def test_it_is_rehearsed_for_real_unless_it_is_given_a_reply(folder: Path) -> None:
     job = write_job(folder, steps=[embed(), {"generate": {"model": "openai/x", "prompt": "{{ text }}", "into": "a"}}])
     seen = run(job, {"generate": "said"}, limit=2)

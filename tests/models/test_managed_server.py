@@ -189,6 +189,11 @@ def test_one_that_dies_half_way_fails_the_run_with_its_last_lines(tmp_path: Path
     assert first.records["landed"] + report.recalled >= 4
 
 
+def test_a_stream_over_one_that_dies_says_which_step_asked() -> None:
+    with pytest.raises(tm.ResourceError, match=r"^step `generate`: the server `.*` ended with exit code 137"):
+        list(tm.from_iterable([{"a": 1}] * 9).generate(model("--answers", "2"), prompt="{{ a }}"))
+
+
 def test_all_it_started_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM to the whole group, and SIGKILL for what ignores that."""
     monkeypatch.setattr(command, "STOP_S", 0.2)
@@ -283,6 +288,16 @@ def test_a_provider_s_key_is_for_the_provider(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     assert find_headers(tm.model("openai/x", serve="serve {port}"), tmp_path) == {}
     assert tm.model("openai/gpt-4.1-mini", serve="serve {port}").lane_price is None
+
+
+def test_a_program_is_found_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell finds it, and relative to the folder it runs in."""
+    (tmp_path / "serve_it").write_text(f'#!/bin/sh\nexec {PYTHON} {shlex.quote(str(SERVER))} "$@"\n')
+    (tmp_path / "serve_it").chmod(0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for program in ("~/serve_it", "./serve_it"):
+        with open_command_server(Serve(command=f"{program} --port {{port}}"), folder=tmp_path) as server:
+            assert is_open(server.base_url)
 
 
 def test_every_form_of_a_command_is_the_same() -> None:

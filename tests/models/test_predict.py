@@ -168,6 +168,32 @@ def test_gradients_flow_through_a_pipeline_as_through_the_model(outer: str) -> N
         assert one is None or torch.equal(one, other)  # type: ignore[arg-type]
 
 
+def test_a_model_s_hooks_are_called_once_wherever_it_is_called() -> None:
+    """Forward-pre and forward hooks see each record once, backward hooks where gradients are recorded."""
+    model = make_model()
+    seen: Counter[str] = Counter()
+    model.register_forward_pre_hook(lambda _, given: seen.update({"pre": len(given[0])}))
+    model.register_forward_hook(lambda _, given, output: seen.update({"forward": len(output)}))
+    model.register_full_backward_hook(lambda _, given, output: seen.update({"backward": len(output[0])}))
+
+    def take() -> dict[str, int]:
+        taken = dict(seen)
+        seen.clear()
+        return taken
+
+    predict(rows(20), model, "x", batch=8)
+    assert take() == {"pre": 20, "forward": 20}
+    x = torch.ones(5, 3, requires_grad=True)
+    with tm.InferenceProfiler(model):
+        model(x)
+    assert take() == {"pre": 5, "forward": 5}
+    with tm.InferenceProfiler(model), tm.gradients(True):
+        model(x).sum().backward()
+    assert take() == {"pre": 5, "forward": 5, "backward": 5}
+    tm.Pipeline(torch.clone, model)(x).sum().backward()
+    assert take() == {"pre": 5, "forward": 5, "backward": 5}
+
+
 def test_gradient_mode_goes_along_to_a_pipeline_that_also_waits() -> None:
     """Its functions are called on the loop's thread, in the mode of whoever called it."""
     model = make_model().eval()

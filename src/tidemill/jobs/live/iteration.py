@@ -15,7 +15,7 @@ from tidemill.data.iteration import Description, Records, describe_pipeline, ite
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
 from tidemill.data.nodes.single import Map
-from tidemill.errors import StateError
+from tidemill.errors import StateError, TidemillError
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.live.session import Result, Session
 from tidemill.protocols import Growth, Source, State
@@ -140,6 +140,8 @@ class LiveIterator:
         except StopIteration:
             result = None
         except BaseException as exc:
+            if isinstance(exc, TidemillError) and exc.step:
+                exc.where = exc.where or f"step `{exc.step}`"
             try:
                 self.close()
             except Exception as failed:  # noqa: BLE001 - what could not be released never hides what ended it

@@ -15,6 +15,7 @@ from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
+from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import compile_step
 from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, PredictStep, Way, WindowStep
 from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
@@ -70,21 +71,11 @@ def open_steps(
     opener = _Opener(engine, scope, folder, send=send)
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
-        if isinstance(node, Gather):
-            steps.append(GatherStep(index, name, node.bound_hooks, opener.open_branches(node, name)))
-        elif isinstance(node, Predict):
-            predictor = Predictor(node, name)
-            scope.defer_async(predictor.close, name)
-            steps.append(PredictStep(index, name, predictor))
-        elif isinstance(node, Embed) and node.runs_here:
-            embedding = EmbeddingPredictor(node, name, folder)
-            scope.defer_async(embedding.close, name)
-            steps.append(PredictStep(index, name, embedding))
-        elif isinstance(node, CallNode):
-            steps.append(CallStep(index, name, *opener.open(node, name)))
-        else:
-            function = compile_step(node, name)
-            steps.append(FunctionStep(index, function, function.shape))
+        try:
+            steps.append(opener.open_step(index, node, name))
+        except TidemillError as error:
+            error.step = error.step or name
+            raise
     return steps
 
 
@@ -112,6 +103,19 @@ class _Opener:
         self._sends = send
         self._models: list[_OpenModel] = []
 
+    def open_step(self, index: int, node: Node, name: str) -> WindowStep:
+        """The step of `node`, whose place in the counts is `index`."""
+        if isinstance(node, Gather):
+            return GatherStep(index, name, node.bound_hooks, self.open_branches(node, name))
+        if isinstance(node, Predict):
+            return self._open_computing(index, name, Predictor(node, name))
+        if isinstance(node, Embed) and node.runs_here:
+            return self._open_computing(index, name, EmbeddingPredictor(node, name, self._folder))
+        if isinstance(node, CallNode):
+            return CallStep(index, name, *self.open(node, name))
+        function = compile_step(node, name)
+        return FunctionStep(index, function, function.shape)
+
     def open(self, node: CallNode, name: str) -> tuple[Runner, Line]:
         """What runs the step, and how its calls go out."""
         if isinstance(node, Generate):
@@ -128,6 +132,10 @@ class _Opener:
             runner, line = self.open(call, f"{name}.{label}")
             opened.append((runner, replace(line, label=label, first=place * CALLS_OF_BRANCH)))
         return tuple(opened)
+
+    def _open_computing(self, index: int, name: str, predictor: Predictor | EmbeddingPredictor) -> PredictStep:
+        self._scope.defer_async(predictor.close, name)
+        return PredictStep(index, name, predictor)
 
     def _open_generate(self, node: Generate, name: str) -> tuple[Runner, Line]:
         model = self._find_model(node.model)

@@ -96,6 +96,11 @@ class FunctionStep:
     function: RecordStep
     shape: Shape
 
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.function.name
+
     def explain(self, error: BaseException) -> BaseException:
         """What a failure of the function means."""
         return self.function.explain(error)

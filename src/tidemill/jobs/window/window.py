@@ -19,6 +19,7 @@ import msgspec.structs
 from tidemill.calls.outgoing import LaneStopped, Send
 from tidemill.calls.wire import Request
 from tidemill.data.steps import copy_record
+from tidemill.errors import TidemillError
 from tidemill.jobs.records.chunk import Chunk
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED
 from tidemill.jobs.records.outcomes import Failure, is_failure_of_run
@@ -239,7 +240,8 @@ class Window:
             except LaneStopped:
                 raise
             except USER_ERRORS as exc:
-                if is_failure_of_run(exc):
+                if isinstance(exc, TidemillError) and is_failure_of_run(exc):
+                    exc.step = exc.step or step.name
                     raise
                 branch = step.find_branch(exc)
                 entries.note_failure(root, Failure(step.index, step.explain(exc), record, path=path, branch=branch))

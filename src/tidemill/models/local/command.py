@@ -220,7 +220,10 @@ def _acquire(plan: _Plan, serve: Serve) -> RunningServer:
         if server is None:
             port = _find_port()
             base_url = plan.base_url or f"http://{HOST}:{port}/v1"
-            server = _open[plan] = RunningServer(serve.fill(port), plan.folder, base_url)
+            program, *arguments = serve.fill(port)
+            if program.startswith("~"):
+                program = str(Path(program).expanduser())
+            server = _open[plan] = RunningServer((program, *arguments), plan.folder, base_url)
         server.users += 1
         return server
 
