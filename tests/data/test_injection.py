@@ -189,18 +189,17 @@ def test_an_exit_while_it_is_opened_ends_no_process() -> None:
 def test_a_cancellation_that_nobody_asked_for_is_a_failure_of_the_resource(on: Any) -> None:
     """As a library gives it that ends a task of its own: nobody ends the iteration."""
 
-    @asynccontextmanager
-    async def refuses() -> AsyncIterator[int]:
-        raise asyncio.CancelledError
-        yield 1
-
     def cancels() -> Any:
         raise asyncio.CancelledError
+
+    class Refusing(nullcontext[None]):
+        async def __aenter__(self) -> None:
+            raise asyncio.CancelledError
 
     async def take(n: int, db: int) -> int:
         return n
 
-    stream = numbers().map(times).provide(db=cancels) if on is None else numbers().map(take).provide(db=refuses)
+    stream = numbers().map(times).provide(db=cancels) if on is None else numbers().map(take).provide(db=Refusing())
     with pytest.raises(ResourceError, match="resource `db`: it cannot be opened: CancelledError"):
         list(stream)
 
