@@ -174,7 +174,7 @@ def test_a_model_s_hooks_are_called_once_wherever_it_is_called() -> None:
     seen: Counter[str] = Counter()
     model.register_forward_pre_hook(lambda _, given: seen.update({"pre": len(given[0])}))
     model.register_forward_hook(lambda _, given, output: seen.update({"forward": len(output)}))
-    model.register_full_backward_hook(lambda _, given, output: seen.update({"backward": len(output[0])}))
+    model.register_full_backward_hook(lambda _, given, output: seen.update({"backward": len(output[0])}))  # type: ignore[index]
 
     def take() -> dict[str, int]:
         taken = dict(seen)

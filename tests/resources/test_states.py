@@ -17,6 +17,8 @@ from torch import nn
 
 import tidemill as tm
 
+GLOBAL_MODEL: Any = nn.Dropout()
+
 
 class FrozenNorm(nn.BatchNorm1d):
     """A BatchNorm that stays in evaluation mode whatever `train()` is told."""
@@ -169,6 +171,22 @@ class TestEvaluating:
         with tm.evaluating(compiled):
             assert [compiled.training, model.training, model[1].training] == [False] * 3
         assert [compiled.training, model.training, model[1].training] == [True] * 3
+
+    def test_a_function_stands_for_the_modules_around_it(self) -> None:
+        """`tm.InferenceProfiler(lambda x: model(x))` would leave the model in training mode, silently."""
+        model: Any = nn.Dropout()
+
+        def inner(x: Any) -> Any:
+            return outer if x is None else model(x)
+
+        def outer(x: Any) -> Any:
+            return inner(x), GLOBAL_MODEL(x)
+
+        with tm.evaluating(lambda x: outer(x) if x else None):
+            assert not model.training
+            assert not GLOBAL_MODEL.training
+        assert model.training
+        assert GLOBAL_MODEL.training
 
     @pytest.mark.parametrize("wrap", ["method", "partial", "object", "nested"])
     def test_a_callable_stands_for_the_modules_it_holds(self, wrap: str) -> None:

@@ -93,7 +93,8 @@ def evaluating(*models: Any) -> Evaluating:
     the state that the last out puts back.
 
     Args:
-        models: modules, compiled ones too, and callables that have some: bound methods, partials, objects.
+        models: modules, compiled ones too, and callables that have some: bound methods, partials, objects,
+            functions that name them.
 
     Raises: ConfigError: one is no model, since it cannot be called.
     Raises (on entering): ResourceError: the block awaits or yields.

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import attrgetter
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 
 from tidemill.errors import ConfigError
 
 _read_children = attrgetter("_modules")
+_CALLABLES = (FunctionType, MethodType, partial)
 
 
 def list_modules(models: Iterable[Any]) -> list[Any]:
     """Every torch module in `models` and below them, each once; none where torch is not loaded.
 
     A model is a module, or a callable that has some: a bound method's object, what a `partial` holds, an object's
-    attributes. A compiled model's own module is one of its children.
+    attributes, what a function takes from the variables around it or of its file. A compiled model's own module is one
+    of its children.
     """
     torch = sys.modules.get("torch")
     if torch is None:
         return []
-    roots = [root for model in models for root in _iter_roots(model, torch.nn.Module)]
+    roots = list(_iter_roots(models, torch.nn.Module))
     try:
         return _walk(roots)
     except TypeError:  # a module that has no hash, or whose children stand in no dictionary, as a scripted one's
@@ -76,14 +79,30 @@ def _keep_first(modules: Iterable[Any]) -> list[Any]:
     return list({id(module): module for module in modules}.values())
 
 
-def _iter_roots(model: Any, kind: type) -> Iterator[Any]:
-    if isinstance(model, kind):
-        yield model
-    elif isinstance(model, MethodType):
-        yield from _iter_roots(model.__self__, kind)
+def _iter_roots(models: Iterable[Any], kind: type) -> Iterator[Any]:
+    """The modules that stand in what is called, as far as it holds them itself, or by way of other callables."""
+    waiting, seen = list(models)[::-1], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, kind):
+            yield each
+        elif id(each) not in seen:
+            seen.add(id(each))
+            waiting += reversed([held for held in _iter_held(each) if isinstance(held, (kind, *_CALLABLES))])
+
+
+def _iter_held(model: Any) -> Iterator[Any]:
+    """What a callable holds."""
+    if isinstance(model, MethodType):
+        yield from (model.__self__, *getattr(model.__self__, "__dict__", {}).values())
     elif isinstance(model, partial):
-        for part in (model.func, *model.args, *model.keywords.values()):
-            yield from _iter_roots(part, kind)
+        yield from (model.func, *model.args, *model.keywords.values())
+    elif isinstance(model, FunctionType):
+        for cell in model.__closure__ or ():
+            with suppress(ValueError):  # a variable that has no value yet
+                yield cell.cell_contents
+        named = [model.__globals__.get(name) for name in model.__code__.co_names]
+        # Functions of other files are not gone through: they lead into whole libraries.
+        yield from (each for each in named if getattr(each, "__globals__", model.__globals__) is model.__globals__)
     elif not isinstance(model, type):
-        held: Mapping[str, Any] = getattr(model, "__dict__", {})
-        yield from (value for value in held.values() if isinstance(value, kind))
+        yield from getattr(model, "__dict__", {}).values()
