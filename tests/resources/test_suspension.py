@@ -130,6 +130,7 @@ def test_code_that_has_run_often() -> None:
 def run_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """Runs a cell as a notebook does, and gives what it raised."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # which the shell replaces
     shell: Any = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))  # type: ignore[no-untyped-call]
     shell.user_ns.update(tm=tm, model=MODEL, pause=pause, asyncio=asyncio)
 
