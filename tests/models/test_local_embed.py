@@ -19,10 +19,10 @@ from tinymodels import make_model, write_modules
 
 import tidemill as tm
 from tidemill.models.load import Load
-from tidemill.models.torch.embedder import LEAST, MOST, MOST_PADDED, TextEmbedder, open_embedder, plan_groups
-from tidemill.models.torch.location import find_text_model
 from tidemill.models.torch.packages import find_package
-from tidemill.models.torch.recipe import Recipe, read_recipe
+from tidemill.models.torch.texts.embedder import LEAST, MOST, MOST_PADDED, TextEmbedder, open_embedder, plan_groups
+from tidemill.models.torch.texts.location import find_text_model
+from tidemill.models.torch.texts.recipe import Recipe, read_recipe
 
 TEXTS = [
     "The tide comes in.",

@@ -17,7 +17,7 @@ import torch
 from tinymodels import make_model
 
 import tidemill as tm
-from tidemill.models.torch.embedder import open_embedder
+from tidemill.models.torch.texts.embedder import open_embedder
 from tidemill.testing import run
 
 TEXTS = ["the tide comes in", "and goes out", "the mill wheel turns", "the " * 40] * 25

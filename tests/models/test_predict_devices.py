@@ -19,11 +19,11 @@ from tidemill import testing
 from tidemill.calls.outgoing import LaneStopped
 from tidemill.errors import DataError, ResourceError
 from tidemill.models.steps.predict import Predict
-from tidemill.models.torch.inputs import Inputs
-from tidemill.models.torch.place import Accelerator, Host, Place, find_place
-from tidemill.models.torch.predicting import Predictor
-from tidemill.models.torch.replica import ON_DEVICE
-from tidemill.models.torch.usage import Usage
+from tidemill.models.torch.running.inputs import Inputs
+from tidemill.models.torch.running.place import Accelerator, Host, Place, find_place
+from tidemill.models.torch.running.predicting import Predictor
+from tidemill.models.torch.running.replica import ON_DEVICE
+from tidemill.models.torch.running.usage import Usage
 from tidemill.resources.devices import Memory
 
 WAIT_S = 30.0

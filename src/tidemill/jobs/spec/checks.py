@@ -23,7 +23,7 @@ from tidemill.models.model import Model
 from tidemill.models.options import Misfit
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
-from tidemill.models.torch.location import find_text_model
+from tidemill.models.torch.texts.location import find_text_model
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:

@@ -32,8 +32,8 @@ from tidemill.models.steps.embed import Embed, Embedder, Embedding
 from tidemill.models.steps.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.steps.generator import Generator
 from tidemill.models.steps.predict import ON_THE_WAY, Predict
-from tidemill.models.torch.embedding import EmbeddingPredictor
-from tidemill.models.torch.predicting import Predictor
+from tidemill.models.torch.running.predicting import Predictor
+from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.resources.scope import Scope
 
 MOST_WORKERS = 4_096

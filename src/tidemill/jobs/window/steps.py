@@ -17,8 +17,8 @@ from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import Ask, Runner, hook_run
-from tidemill.models.torch.embedding import EmbeddingPredictor
-from tidemill.models.torch.predicting import Predictor
+from tidemill.models.torch.running.predicting import Predictor
+from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 
 
 class Kept(Reply, Protocol):

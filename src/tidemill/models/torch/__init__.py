@@ -1,1 +1,1 @@
-"""Models that run in this process, with PyTorch: loading them, and making vectors of texts."""
+"""Models that run in this process, with PyTorch: what runs them, what makes vectors of texts, and their weights."""

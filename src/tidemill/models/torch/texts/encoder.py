@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from tidemill.models.torch.recipe import Recipe
+from tidemill.models.torch.texts.recipe import Recipe
 
 
 class TextEncoder(torch.nn.Module):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-from tidemill.models.torch.inputs import Inputs
-from tidemill.models.torch.outputs import map_tensors
+from tidemill.models.torch.running.inputs import Inputs
+from tidemill.models.torch.running.outputs import map_tensors
 from tidemill.resources.devices import Device, find_devices
 from tidemill.resources.profiling.peaks import Peaks
 from tidemill.resources.states.modules import list_modules

@@ -7,7 +7,7 @@ from pathlib import Path
 from tidemill.config.wording.suggest import find_near, find_near_file
 from tidemill.errors import ConfigError
 from tidemill.models.torch.packages import check_packages, find_package
-from tidemill.models.torch.recipe import read_recipe
+from tidemill.models.torch.texts.recipe import read_recipe
 from tidemill.models.torch.weights import find_weight_files
 
 PREFIX = "local/"

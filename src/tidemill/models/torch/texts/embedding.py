@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.embed import BYTES_PER_TOKEN, Embed, find_text
-from tidemill.models.torch.batch import Size
-from tidemill.models.torch.gathering import Gathering
-from tidemill.models.torch.inputs import Preparing
-from tidemill.models.torch.location import find_text_model
-from tidemill.models.torch.outputs import to_plain
-from tidemill.models.torch.place import find_place
-from tidemill.models.torch.recipe import read_recipe
-from tidemill.models.torch.replica import Loaded, Replica
+from tidemill.models.torch.running.batch import Size
+from tidemill.models.torch.running.gathering import Gathering
+from tidemill.models.torch.running.inputs import Preparing
+from tidemill.models.torch.running.outputs import to_plain
+from tidemill.models.torch.running.place import find_place
+from tidemill.models.torch.running.replica import Loaded, Replica
+from tidemill.models.torch.texts.location import find_text_model
+from tidemill.models.torch.texts.recipe import read_recipe
 from tidemill.protocols import Record
 
 if TYPE_CHECKING:
-    from tidemill.models.torch.embedder import TextEmbedder
+    from tidemill.models.torch.texts.embedder import TextEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class EmbeddingPredictor:
 
     def _load(self) -> Loaded:
         """The model; in the thread that is to compute."""
-        from tidemill.models.torch.embedder import open_embedder
+        from tidemill.models.torch.texts.embedder import open_embedder
 
         self._embedder = open_embedder(self._folder, self._node.model.load, dimensions=self._node.dimensions)
         return Loaded(self._embedder.encoder, find_place(self._embedder.encoder))

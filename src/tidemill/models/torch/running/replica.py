@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from tidemill.errors import DataError, ResourceError, TidemillError
-from tidemill.models.torch.batch import Extent, Raised, Share, Size, TooLargeError
-from tidemill.models.torch.inputs import Inputs, Preparing, call_model, count_elements
-from tidemill.models.torch.outputs import split_outputs
-from tidemill.models.torch.place import Place
-from tidemill.models.torch.usage import Usage
+from tidemill.models.torch.running.batch import Extent, Raised, Share, Size, TooLargeError
+from tidemill.models.torch.running.inputs import Inputs, Preparing, call_model, count_elements
+from tidemill.models.torch.running.outputs import split_outputs
+from tidemill.models.torch.running.place import Place
+from tidemill.models.torch.running.usage import Usage
 from tidemill.resources.devices import is_out_of_memory
 from tidemill.resources.profiling.cache import drop_locals
 from tidemill.resources.states.gradients import gradients

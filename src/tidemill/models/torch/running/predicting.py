@@ -15,13 +15,13 @@ from tidemill.data.steps import copy_record
 from tidemill.errors import DataError, ResourceError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.predict import Predict
-from tidemill.models.torch.batch import Size
-from tidemill.models.torch.gathering import Gathering
-from tidemill.models.torch.inputs import Preparing
-from tidemill.models.torch.modules import find_module, put_on_device, stands_on
-from tidemill.models.torch.outputs import to_plain
-from tidemill.models.torch.place import Place, find_default_device, find_place
-from tidemill.models.torch.replica import Loaded, Replica
+from tidemill.models.torch.running.batch import Size
+from tidemill.models.torch.running.gathering import Gathering
+from tidemill.models.torch.running.inputs import Preparing
+from tidemill.models.torch.running.modules import find_module, put_on_device, stands_on
+from tidemill.models.torch.running.outputs import to_plain
+from tidemill.models.torch.running.place import Place, find_default_device, find_place
+from tidemill.models.torch.running.replica import Loaded, Replica
 from tidemill.protocols import Record
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from tidemill.calls.outgoing import LaneStopped
 from tidemill.errors import TidemillError
-from tidemill.models.torch.batch import Raised, Share, Size, TooLargeError
-from tidemill.models.torch.replica import USER_ERRORS, Replica
+from tidemill.models.torch.running.batch import Raised, Share, Size, TooLargeError
+from tidemill.models.torch.running.replica import USER_ERRORS, Replica
 
 MOST_TAKEN = 4
 """Batches on their way through a replica at most: one is made ready, two are on the device, one is taken apart."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import DataError
-from tidemill.models.torch.modules import find_module
-from tidemill.models.torch.outputs import map_tensors
+from tidemill.models.torch.running.modules import find_module
+from tidemill.models.torch.running.outputs import map_tensors
 
 MASK = "attention_mask"
 """The argument that says which of the padded ids are real, where a model's `forward` has it."""

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tidemill.errors import ResourceError
 from tidemill.models.load import Load
-from tidemill.models.torch.encoder import TextEncoder
-from tidemill.models.torch.loading import load_tokenizer, load_transformer
-from tidemill.models.torch.recipe import Recipe, read_recipe
+from tidemill.models.torch.texts.encoder import TextEncoder
+from tidemill.models.torch.texts.loading import load_tokenizer, load_transformer
+from tidemill.models.torch.texts.recipe import Recipe, read_recipe
 
 Tokens = Mapping[str, list[int]]
 """A text as a tokenizer gives it: `input_ids`, `attention_mask` and what else its model takes, each of one length."""

@@ -1,0 +1,1 @@
+"""A model of this process over records: batches gathered, brought to its devices, computed, and taken apart again."""

@@ -1,0 +1,1 @@
+"""Vectors of texts by a model of this process: found, loaded, tokenised, pooled."""
