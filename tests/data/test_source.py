@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from resuming import check_resumes_everywhere, outcomes
 
@@ -14,7 +15,7 @@ from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
 from tidemill.errors import ConfigError, DataError, StateError
-from tidemill.protocols import Source
+from tidemill.protocols import Growth, Source
 
 
 def save(folder: Path, *names: str) -> None:
@@ -272,6 +273,27 @@ def test_any_edit_of_a_list_before_the_state_is_noticed() -> None:
     assert go_on_with(make_items(), lambda items: items.append({"id": 10})) == "grown"
     turned = {"tags": {"b": [0], "a": 0}, "id": 0}
     assert go_on_with(make_items(), lambda items: items.__setitem__(0, turned)) == "same"
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<i8", "<M8[ns]", "S4", "?"])
+def test_an_edit_of_an_array_is_noticed(kind: str) -> None:
+    """By its bytes, its type and its shape."""
+    array = np.zeros((2, 3), dtype=kind)
+
+    def go_on_with(change: Callable[[dict[str, Any]], object]) -> Growth:
+        items = [{"x": array.copy(), "n": np.float32(1.5)}, {}]
+        source = FromIterable(iterable=items)
+        reader = source.open_part("iterable")
+        next(reader)
+        state = reader.state()
+        change(items[0])
+        return source.compare_part("iterable", state)
+
+    assert go_on_with(lambda item: None) == "same"
+    assert go_on_with(lambda item: item.update(x=array.reshape(3, 2))) == "edited"
+    assert go_on_with(lambda item: item.update(n=np.float32(2))) == "edited"
+    assert go_on_with(lambda item: item["x"].view("u1").__setitem__((0, 0), 1)) == "edited"
+    assert go_on_with(lambda item: item.update(x=item["x"].view(f"V{array.itemsize}"))) == "edited"
 
 
 def test_an_edited_list_is_not_gone_on_with() -> None:
