@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -165,6 +166,53 @@ def test_a_dropped_iterator_cancels_what_is_in_flight(server: FaultServer) -> No
         server.wait_for(requests=1 + SLOTS)
         break
     assert server.wait_idle()["in_flight"] == 0
+
+
+def fail_as_our_own(record: Record) -> Record:
+    raise tm.DataError("not this one")
+
+
+def fail_with_an_error_that_holds_itself(record: Record) -> Record:
+    failure = tm.DataError("not this one")
+    raise failure
+
+
+def fail_as_one_of_python(record: Record) -> Record:
+    raise ValueError("not this one")
+
+
+async def fail_awaited(record: Record) -> Record:
+    raise tm.DataError("not this one")
+
+
+@pytest.mark.parametrize(
+    "refuse", [fail_as_our_own, fail_with_an_error_that_holds_itself, fail_as_one_of_python, fail_awaited]
+)
+@pytest.mark.parametrize("step", ["map", "call", "gather"])
+def test_what_a_record_s_failure_ends_is_released_at_once_and_by_no_collection(refuse: Any, step: str) -> None:
+    released = []
+
+    @contextmanager
+    def connect() -> Iterator[str]:
+        yield "connection"
+        released.append("connection")
+
+    def look(record: Record, db: str) -> Record:
+        return record
+
+    stream = numbered(9).call(look).provide(db=connect)
+    if step == "gather":
+        stream = stream.gather(found={"call": refuse})
+    else:
+        stream = stream.map(refuse) if step == "map" else stream.call(refuse)
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(tm.DataError, match="not this one"):
+            list(stream)
+        assert released == ["connection"]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("where", ["tidemill-reader", "tidemill-loop"])

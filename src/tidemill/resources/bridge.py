@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import nullcontext, suppress
 from typing import Any, Generic, Self, TypeVar
@@ -105,9 +106,10 @@ class Bridge:
             del running, cancelled  # an error has this frame in its traceback: no cycle is left for the collector
 
     def iterate(self, next_batch: Callable[[], Coroutine[Any, Any, list[T]]]) -> Iterator[T]:
-        """The items of the batches that `next_batch` gives, until an empty one."""
-        while batch := self.run(next_batch()):
-            yield from batch
+        """The items of the batches that `next_batch` gives, until an empty one; none is held once it is given."""
+        while batch := deque(self.run(next_batch())):
+            while batch:
+                yield batch.popleft()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -153,7 +153,10 @@ class LiveIterator:
             raise StopIteration
         self._state = {"source": result.before, "rows": result.rows, "children": result.children}
         if result.error is not None:
-            raise result.error
+            try:
+                raise result.error
+            finally:
+                del result  # an error that holds itself holds this iterator, which would not end when it is dropped
         return result.value
 
     def state(self) -> State:

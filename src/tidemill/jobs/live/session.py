@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 import threading
 from collections import deque
@@ -149,7 +150,23 @@ class Session:
     def _explain(self, failure: Failure) -> BaseException:
         record = failure.record if failure.step else NO_RECORD
         name = self._names[failure.step]
-        return explain_failure(failure.error, f"{name}.{failure.branch}" if failure.branch else name, record=record)
+        error = explain_failure(failure.error, f"{name}.{failure.branch}" if failure.branch else name, record=record)
+        return _copy_error(error) if error is failure.error else error
+
+
+def _copy_error(error: BaseException) -> BaseException:
+    """An equal error that nobody holds, or `error` itself where it is of a class that cannot be copied.
+
+    Once it is raised, an error holds the iterator that it is raised from; one that is held by a frame in its traceback,
+    a future or a function of the user's would keep it, and with it the model and the threads, when it is dropped.
+    """
+    try:
+        copied = copy.copy(error)
+    except Exception:  # noqa: BLE001 - how it is copied is its class's, which may be a user's
+        return error
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    copied.__suppress_context__ = error.__suppress_context__
+    return copied.with_traceback(error.__traceback__)
 
 
 async def _leave(entered: EnteredSteps) -> None:
