@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 import tidemill as tm
 from tidemill.disk import Disk
+from train import main
 from training.config import Train
 from training.log import Log
 from training.loop import Training
@@ -60,6 +62,22 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     assert start(make_config(tmp_path, report_every=3)).step == 1
     with pytest.raises(tm.StateError, match=r"of another run: run\.steps: was 1000, is 5\n.*--run\.folder"):
         start(make_config(tmp_path, steps=5))
+
+
+def test_what_is_to_be_mended_is_a_message_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = make_config(tmp_path)
+    with Log(tmp_path / "run" / "log.jsonl") as log:
+        start(cfg).save(log)
+    (tmp_path / "train.json").write_text(cfg.model_dump_json())
+    monkeypatch.setattr(sys, "argv", ["train.py", str(tmp_path / "train.json"), "--optim.lr", "0.5"])
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda _: None)  # for the life of the process
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    assert main() == 2
+    told = capsys.readouterr().err
+    assert "the checkpoint is of another run: optim.lr: was 0.001, is 0.5\n  give this run a folder" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.parametrize("act", ["take_step", "evaluate"])

@@ -241,6 +241,13 @@ def test_everything_wrong_is_told_at_once(folder: Path, monkeypatch: pytest.Monk
     assert str(caught.value) == TOLD
 
 
+def test_the_import_path_alone_is_told_with_the_form(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("job.yaml").write_text("source: {path: r.jsonl}\nresources: {db: library:connect}\nsink: {path: out}\n")
+    with pytest.raises(ConfigError, match=r"expected a mapping, got .*; for example `\{use: library:connect\}`"):
+        load_job_file("job.yaml")
+
+
 @pytest.mark.parametrize(
     ("step", "told"),
     [

@@ -177,7 +177,7 @@ async def test_a_file_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("local/smolm2", r"no local model is called `local/smolm2`\n  did you mean `local/smollm2`\?"),
+        ("local/smolm2", r"no local model that writes is called `local/smolm2`\n  did you mean `local/smollm2`\?"),
         ("local/absent.gguf", r"absent\.gguf cannot be read: No such file"),
         ("local/text.gguf", r"text\.gguf is not GGUF: it starts with b'just'"),
     ],

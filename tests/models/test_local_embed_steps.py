@@ -134,8 +134,8 @@ def test_what_is_sent_to_nobody_is_refused(fields: dict[str, Any], told: str) ->
 
 def test_a_model_that_makes_vectors_generates_nothing(folder: Path) -> None:
     job = write_job(folder, steps=[{"generate": {"model": "local/tiny", "prompt": "{{ text }}"}}])
-    with pytest.raises(tm.ConfigError, match="no local model is called `local/tiny`") as caught:
+    with pytest.raises(tm.ConfigError, match="no local model that writes is called `local/tiny`") as caught:
         tm.load_job(job).check()
-    assert "a folder makes vectors, for an `embed` step" in str(caught.value)
-    with pytest.raises(tm.ConfigError, match="no local model is called `local/tiny`"):
+    assert "`local/minilm` and folders make vectors (`embed`)" in str(caught.value)
+    with pytest.raises(tm.ConfigError, match="no local model that writes is called `local/tiny`"):
         tm.model("local/tiny")("hello")

@@ -146,7 +146,9 @@ def test_a_server_that_dies_as_it_starts_says_why(logs: Path) -> None:
 def test_a_server_that_never_answers_is_given_up(logs: Path) -> None:
     program = Serve(command=(sys.executable, "-c", "import time; time.sleep(600)", "{port}"), start_timeout_s=0.3)
     with (
-        pytest.raises(tm.ResourceError, match=r"/v1/models within start_timeout_s=0\.3, and said nothing"),
+        pytest.raises(
+            tm.ResourceError, match=r"/v1/models within start_timeout_s=0\.3, and said nothing\n  run the command"
+        ),
         open_command_server(program),
     ):
         pass

@@ -153,6 +153,10 @@ class TestBlock:
             tm.InferenceProfiler(cache="always")  # type: ignore[arg-type]
         with pytest.raises(tm.ConfigError, match="expected a warm-up of 0 batches or more"):
             tm.InferenceProfiler(warmup=-1)
+        with pytest.raises(tm.ConfigError, match="expected a warm-up of 0 batches or more, got '1'"):
+            tm.InferenceProfiler(warmup="1")  # type: ignore[arg-type]
+        with pytest.raises(tm.ConfigError, match="expected a threshold in bytes, got '1GB'"):
+            tm.InferenceProfiler(cache="threshold", threshold_bytes="1GB")  # type: ignore[arg-type]
 
 
 async def anything() -> None: ...

@@ -7,7 +7,7 @@ import gc
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -330,6 +330,17 @@ def test_a_release_that_nothing_awaits_is_told() -> None:
         tm.Scope() as scope,
     ):
         scope.defer(close, "the session")
+
+
+def test_what_is_no_release_is_refused_at_once() -> None:
+    with tm.Scope() as scope, pytest.raises(tm.ResourceError, match="expected a function that releases, got None"):
+        scope.defer(gc.enable())  # type: ignore[func-returns-value,arg-type]
+
+
+@pytest.mark.parametrize("maker", [closing, contextmanager(lambda: iter(()))], ids=["class", "function"])
+def test_what_makes_a_manager_is_told_from_one(maker: Any) -> None:
+    with pytest.raises(tm.ResourceError, match=r"expected a context manager, got the (class|function) `.+`\n  call it"):
+        tm.Scope(maker).__enter__()
 
 
 async def test_the_place_of_a_scope_within_another_is_the_user_s() -> None:

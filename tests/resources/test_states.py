@@ -282,6 +282,11 @@ class TestEvaluating:
         with pytest.raises(tm.ConfigError, match="expected models, which can be called, got a"):
             tm.evaluating(wrong)
 
+    def test_a_class_of_modules_is_refused(self) -> None:
+        """It has no modes: `nn.Linear` in the place of a layer."""
+        with pytest.raises(tm.ConfigError, match="expected models, got the class Linear\n  make one of it"):
+            tm.evaluating(nn.Linear)
+
 
 @pytest.mark.parametrize("kind", SCOPES)
 def test_a_block_that_was_not_entered_is_not_left(kind: str) -> None:
@@ -334,7 +339,7 @@ class TestGradients:
             torch.set_grad_enabled(False)
         assert torch.is_grad_enabled()
 
-    def test_a_block_left_in_another_thread_says_so(self) -> None:
+    def test_a_block_left_in_another_thread_says_so_and_is_left_in_its_own(self) -> None:
         scope = tm.gradients(False)
         scope.__enter__()
         raised: list[BaseException] = []
@@ -348,8 +353,10 @@ class TestGradients:
         thread = threading.Thread(target=leave)
         thread.start()
         thread.join()
-        torch.set_grad_enabled(True)
         assert "left in another one than it was entered in" in str(raised[0])
+        assert not torch.is_grad_enabled()
+        scope.__exit__(None, None, None)
+        assert torch.is_grad_enabled()
 
     def test_an_inference_mode_that_the_block_left_behind_is_told(self) -> None:
         inference = torch.inference_mode()

@@ -122,6 +122,7 @@ class Scope:
     def defer(self, release: Callable[[], object], name: str = "") -> None:
         """Call `release()` with the scope's end."""
         self._check_open()
+        _check_release(release)
         name = name or getattr(release, "__qualname__", "release")
 
         def run(*_: object) -> bool:
@@ -138,6 +139,7 @@ class Scope:
     def defer_async(self, release: Callable[[], Awaitable[object]], name: str = "") -> None:
         """Await `release()` at the end of the scope, which must be an `async with`."""
         self._check_async()
+        _check_release(release)
 
         async def run(*_: object) -> bool:
             await release()
@@ -276,11 +278,31 @@ def _check_manager(resource: object, *, is_async: bool = False) -> None:
     """
     plain, awaited = ("__enter__", "__exit__"), ("__aenter__", "__aexit__")
     wanted, other = (awaited, plain) if is_async else (plain, awaited)
-    if all(hasattr(resource, name) for name in wanted):
+    is_class = isinstance(resource, type)
+    if all(hasattr(type(resource) if is_class else resource, name) for name in wanted):
         return
+    if is_class or inspect.isfunction(resource):
+        name = getattr(resource, "__qualname__", "")
+        raise ResourceError(
+            f"expected a context manager, got the {'class' if is_class else 'function'} `{name}`",
+            hint="call it, and give what that makes",
+        )
     way = "`scope.enter(…)`" if is_async else "`await scope.enter_async(…)`"
     is_other = all(hasattr(resource, name) for name in other)
     raise ResourceError(
         f"expected {'an async' if is_async else 'a plain'} context manager, got a {type(resource).__qualname__}",
         hint=f"enter it by {way}" if is_other else f"it needs `{wanted[0]}` and `{wanted[1]}`",
     )
+
+
+def _check_release(release: object) -> None:
+    """Check that `release` can be called.
+
+    Raises:
+        ResourceError: it cannot: it may be what a call of it gave.
+    """
+    if not callable(release):
+        raise ResourceError(
+            f"expected a function that releases, got {release!r:.80}",
+            hint="give the function itself: `scope.defer(connection.close)`",
+        )

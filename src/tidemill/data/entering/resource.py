@@ -104,6 +104,13 @@ class Resource(Config):
         """What `use` is called with, by name."""
         return dict(self.__pydantic_extra__ or {})
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise _error(f"expected a mapping, got {describe_value(value)}", hint=f"for example `{{use: {value}}}`")
+        return value
+
     @model_validator(mode="after")
     def _check_arguments(self) -> Self:
         register_secrets(self.arguments)

@@ -134,8 +134,9 @@ class RunningServer:
     def _fail(self, what: str) -> ResourceError:
         self._has_failed = True
         lines = _read_tail(self.log)
+        hint = f"all it said is in {self.log}" if lines else "run the command by itself to see why"
         told = "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing"
-        return ResourceError(f"the server `{self._program}` {what}{told}", hint=f"all it said is in {self.log}")
+        return ResourceError(f"the server `{self._program}` {what}{told}", hint=hint)
 
 
 @contextmanager

@@ -85,10 +85,10 @@ def check_local_model(name: str, *, folder: Path | None = None) -> None:
     """
     if not (name == EMBEDDED or (name.startswith(PREFIX) and name.endswith(".gguf"))):
         raise ConfigError(
-            f"no local model is called `{name}`",
+            f"no local model that writes is called `{name}`",
             hint=f"did you mean `{EMBEDDED}`?"
             if find_near(name.removeprefix(PREFIX), [EMBEDDED.removeprefix(PREFIX)])
-            else f"local models are `{EMBEDDED}` and `{PREFIX}PATH.gguf`; a folder makes vectors, for an `embed` step",
+            else f"there are `{EMBEDDED}` and `{PREFIX}PATH.gguf`; `{PREFIX}minilm` and folders make vectors (`embed`)",
         )
     if not _is_installed():
         raise ResourceError(

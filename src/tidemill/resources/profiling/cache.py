@@ -36,6 +36,7 @@ class Caching:
     def __post_init__(self) -> None:
         if self.policy not in get_args(CachePolicy):
             raise ConfigError(f"expected a cache policy of {', '.join(get_args(CachePolicy))}, got {self.policy!r}")
+        check_count(self.threshold_bytes, "a threshold in bytes")
 
     def applies(self, device: Device, error: BaseException | None) -> bool:
         """Whether `device` is to be cleared after a block that `error` ended, if one did."""
@@ -43,6 +44,16 @@ class Caching:
             memory = device.read_memory()
             return memory.reserved_bytes - memory.allocated_bytes >= self.threshold_bytes
         return self.policy == "on_exit" or (self.policy == "on_oom" and any(map(is_out_of_memory, _iter_errors(error))))
+
+
+def check_count(value: object, wanted: str) -> None:
+    """Check that `value` is a whole number of 0 or more; `wanted` says of what.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"expected {wanted}, got {value!r}")
 
 
 class _Blocks(threading.local):

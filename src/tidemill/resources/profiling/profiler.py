@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.resources.devices import Device
 from tidemill.resources.profiling.block import Block
-from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching
+from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching, check_count
 from tidemill.resources.profiling.report import ProfileReport
 from tidemill.resources.profiling.spans import Stopwatch
 from tidemill.resources.profiling.totals import Totals
@@ -69,8 +69,7 @@ class InferenceProfiler:
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         check_models(models)
-        if warmup < 0:
-            raise ConfigError(f"expected a warm-up of 0 batches or more, got {warmup}")
+        check_count(warmup, "a warm-up of 0 batches or more")
         self._models = models
         self._gradients = Gradients(gradients)
         self._caching = Caching(cache, threshold_bytes)
@@ -100,7 +99,10 @@ class InferenceProfiler:
         thread = threading.get_ident()
         blocks = self._open.get(thread)
         if not blocks:
-            failure = ResourceError("the block was left in another thread than it was entered in, or twice")
+            failure = ResourceError(
+                "an inference profiler: left in another thread than it was entered in, without being entered, or twice",
+                hint="hold it by `with`",
+            )
             raise_failures(error, [failure], "an inference profiler was not left")
             return
         block = blocks.pop()

@@ -44,14 +44,15 @@ class Gradients(StateScope):
         if torch.is_grad_enabled() != (self.mode is True):
             torch.set_grad_enabled(self.mode is True)
 
+    def _find_misplaced(self) -> ResourceError | None:
+        if self._thread == threading.get_ident():
+            return None
+        return ResourceError(
+            "gradient mode belongs to a thread, and the block was left in another one than it was entered in",
+            hint="enter and leave it in one thread: `with tm.gradients(…):`",
+        )
+
     def _put_back(self) -> list[BaseException]:
-        if self._thread != threading.get_ident():
-            return [
-                ResourceError(
-                    "gradient mode belongs to a thread, and the block was left in another one than it was entered in",
-                    hint="enter and leave it in one thread: `with tm.gradients(…):`",
-                )
-            ]
         torch = load_torch()
         guard, self._guard = self._guard, None
         if guard is not None:

@@ -38,14 +38,21 @@ def check_models(models: Iterable[Any]) -> None:
     """Check that each is a model.
 
     Raises:
-        ConfigError: one cannot be called.
+        ConfigError: one cannot be called, or is a class of modules.
     """
     for model in models:
+        if _is_module_class(model):
+            raise ConfigError(f"expected models, got the class {model.__name__}", hint="make one of it")
         if not callable(model):
             raise ConfigError(
                 f"expected models, which can be called, got a {type(model).__name__}",
                 hint="give several one by one, and of an object the method that computes: `model.predict`",
             )
+
+
+def _is_module_class(model: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, type) and issubclass(model, torch.nn.Module)
 
 
 def _walk(roots: list[Any]) -> list[Any]:

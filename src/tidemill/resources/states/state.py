@@ -55,7 +55,9 @@ class StateScope(ABC):
     def leave(self) -> list[BaseException]:
         """Put the state back; what failed doing so."""
         if not self._is_open:
-            return [ResourceError(f"{self.what} was left without being entered, or twice", hint="hold it by `with`")]
+            return [ResourceError(f"{self.what}: left without being entered, or twice", hint="hold it by `with`")]
+        if misplaced := self._find_misplaced():  # it stays open, for its own thread to leave
+            return [misplaced]
         self._is_open = False
         return self._put_back()
 
@@ -76,6 +78,10 @@ class StateScope(ABC):
 
     @abstractmethod
     def _change(self) -> None: ...
+
+    def _find_misplaced(self) -> ResourceError | None:
+        """Why it cannot be left in this thread; None where it can."""
+        return None
 
     @abstractmethod
     def _put_back(self) -> list[BaseException]: ...

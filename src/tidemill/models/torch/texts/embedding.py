@@ -66,8 +66,9 @@ class EmbeddingPredictor:
         await self.gathering.close()
         embedder = self._embedder
         if embedder is not None and embedder.cut:
-            message = "step `%s`: %s texts were cut to the %s tokens that the model takes"
-            logger.warning(message, self._name, f"{embedder.cut:,}", embedder.max_tokens)
+            message = "step `%s`: %s cut to the %s tokens that the model takes"
+            cut = "1 text was" if embedder.cut == 1 else f"{embedder.cut:,} texts were"
+            logger.warning(message, self._name, cut, embedder.max_tokens)
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """What was computed so far, by the name of the device; empty before it began."""
