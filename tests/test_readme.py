@@ -76,6 +76,12 @@ def test_the_stream_goes_on_as_printed(folder: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == [str(words), f"{len(REVIEWS)} {REVIEWS[-1]}"]
 
 
+def test_the_model_is_put_back_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    code = block("python", "InferenceProfiler")
+    exec(compile(code, "README.md", "exec", dont_inherit=True), {"__name__": "readme"})  # noqa: S102 - as above
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+
+
 def test_the_commands_run_in_order(folder: Path, tidemill_command: Command) -> None:
     """Those that call get a fault server in the place of the embedded model; the longer job has a step more."""
     text = (folder / "job.yaml").read_text()
