@@ -242,9 +242,14 @@ class TestTimes:
             device.pass_host_time(2)
         assert prof.to_dict()["batches"]["items"] == 3
         text = str(prof.report())
-        assert "1 batch, 3 items, 1.5 items/s" in text
+        assert "1 batch, 3 items, 1.5 items/s\n  host: 2 s, p50 2 s, p99 2 s, max 2 s" in text
         assert "1 module in evaluation mode, 1 switched and put back" in text
         assert "cache of fake:0 cleared 1 time" in text
+
+    def test_the_text_tells_short_times_and_high_rates_as_a_person_would(self, device: FakeDevice) -> None:
+        with make_profiler(device, warmup=0) as prof, prof.batch(30):
+            device.pass_host_time(0.00025)
+        assert "250 us in 1 block\n1 batch, 30 items, 120,000 items/s\n  host: 250 us, p50 250 us" in str(prof.report())
 
     def test_the_plot_has_a_bar_a_bucket(self, tmp_path: Path) -> None:
         """In a process of its own: matplotlib keeps its fonts' files open."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from tidemill.resources.profiling.spans import Figures
+from tidemill.resources.timing.timings import show_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class ProfileReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [f"{self.elapsed_s:.4g} s in {_count(self.blocks, 'block')}"]
+        lines = [f"{show_seconds(self.elapsed_s)} in {_count(self.blocks, 'block')}"]
         lines += _show_batches(self.batches, "batch")
         lines += _show_batches(self.warmup, "warm-up batch")
         rss = (
@@ -112,13 +113,13 @@ def _show_batches(batches: Batches, what: str) -> list[str]:
     if not batches.count:
         return []
     items = f", {_count(batches.items, 'item')}" if batches.items else ""
-    rate = f", {batches.throughput_per_s:.4g} items/s" if batches.throughput_per_s else ""
+    rate = f", {_rate(batches.throughput_per_s)} items/s" if batches.throughput_per_s else ""
     lines = [f"{_count(batches.count, what)}{items}{rate}"]
     sides = (("host", batches.host), ("device", batches.device))
     for side, times in sides:
         if times is not None and times.p50_s is not None and times.p99_s is not None:
-            tail = f"p99 {_ms(times.p99_s)}, max {_ms(times.max_s)}"
-            lines.append(f"  {side}: {times.total_s:.4g} s, p50 {_ms(times.p50_s)}, {tail}")
+            tail = f"p99 {show_seconds(times.p99_s)}, max {show_seconds(times.max_s)}"
+            lines.append(f"  {side}: {show_seconds(times.total_s)}, p50 {show_seconds(times.p50_s)}, {tail}")
     return lines
 
 
@@ -127,5 +128,5 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else plural}"
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms"
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}" if per_s >= 1000 else f"{per_s:.4g}"
