@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
 from collections import Counter, OrderedDict
 from contextlib import closing
@@ -563,3 +565,20 @@ def test_an_iteration_goes_on_from_its_state() -> None:
     assert [*begun, *stream.iterate(state)] == [
         {**each, "prediction": pytest.approx(each["prediction"])} for each in whole
     ]
+
+
+def test_an_iterator_that_a_script_keeps_says_nothing_as_the_interpreter_ends() -> None:
+    """Where names of modules are gone already: it comes to that with torch, whose import changes the order."""
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+KEPT = """
+import torch
+
+import tidemill as tm
+
+records = tm.from_iterable([{"id": number} for number in range(20)]).predict(sorted, "id", batch=4).iterate()
+next(records)
+records.close()
+"""

@@ -135,6 +135,8 @@ def _iter_names(source: Source, parts: Sequence[str] | None, cursor: _PartCursor
             yield from islice(source.parts(), cursor.index, None)
         else:
             yield from source.parts(cursor.part if cursor.index else None)
+    except GeneratorExit:  # as the interpreter ends, there may be no name to look up any more
+        raise
     except TidemillError as error:
         error.of = "run"
         raise
