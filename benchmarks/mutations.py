@@ -111,9 +111,9 @@ PUTTING_BACK = (
     Mutant(
         "gradient mode is put back in whatever thread",
         "states/gradients.py",
-        "if self._thread != threading.get_ident():",
-        "if False:",
-        f"{STATES}TestGradients::test_a_block_left_in_another_thread_says_so",
+        "if self._held in _open.held:",
+        "if True:",
+        f"{STATES}TestGradients::test_a_block_left_in_another_thread_says_so_and_is_left_in_its_own",
     ),
     Mutant(
         "parameters stay frozen",

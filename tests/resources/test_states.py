@@ -334,6 +334,18 @@ class TestGradients:
         assert not torch.is_inference_mode_enabled()
         assert torch.is_grad_enabled()
 
+    @pytest.mark.parametrize("modes", [(False, False), (False, "inference"), ("inference", True), (True, "inference")])
+    def test_blocks_that_are_left_in_crossed_order_put_back_what_the_first_saw(self, modes: tuple[Any, Any]) -> None:
+        """Entered by hand, as an exit stack does that is closed late."""
+        outer, inner = map(tm.gradients, modes)
+        outer.__enter__()
+        inner.__enter__()
+        within = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        outer.__exit__(None, None, None)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == within
+        inner.__exit__(None, None, None)
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+
     def test_a_mode_that_the_block_sets_for_good_is_put_back(self) -> None:
         with tm.gradients(True):
             torch.set_grad_enabled(False)
