@@ -62,6 +62,17 @@ class TestBlock:
                 device.pass_host_time(2)
         assert (prof.elapsed_s, prof.report().blocks) == (6, 3)
 
+    def test_a_block_within_another_of_its_profiler_is_counted_and_its_time_is_the_other_s(
+        self, device: FakeDevice
+    ) -> None:
+        prof = make_profiler(device)
+        with prof:
+            device.pass_host_time(1)
+            with prof:
+                device.pass_host_time(2)
+        assert (prof.elapsed_s, prof.host_s, prof.report().blocks) == (3, 3, 2)
+        assert repr(prof) == "<InferenceProfiler: 2 blocks>"
+
     def test_the_time_so_far_is_known_within(self, device: FakeDevice) -> None:
         with make_profiler(device) as prof:
             device.pass_host_time(2)

@@ -47,7 +47,7 @@ def test_the_last_is_released_first() -> None:
     log = Log()
     with tm.Scope() as scope:
         assert scope.enter(log.sync("a")) == "a"
-        scope.defer(lambda: log.events.append("deferred"), "note")
+        scope.defer(lambda: log.events.append("deferred"), name="note")
         scope.enter(log.sync("b"))
     assert log.events == ["open a", "open b", "close b", "deferred", "close a"]
 
@@ -107,7 +107,7 @@ async def test_failures_in_an_async_scope() -> None:
     with pytest.raises(OSError, match="will not end") as caught:
         async with tm.Scope() as scope:
             await scope.enter_async(log.asynchronous("a"))
-            scope.defer_async(fail, "the engine")
+            scope.defer_async(fail, name="the engine")
     assert caught.value.__notes__ == ["while releasing the engine"]
     assert log.events[-1] == "close a"
 
@@ -224,7 +224,7 @@ def test_the_report_says_what_is_held_and_where_it_was_opened() -> None:
     log = Log()
     with tm.Scope() as scope:
         scope.enter(log.sync("a"), name="connection")
-        scope.defer(lambda: None, "note")
+        scope.defer(lambda: None, name="note")
         report = scope.report()
     assert [each.name for each in report.held] == ["connection", "note"]
     assert all(each.held_s >= 0 for each in report.held)
@@ -329,7 +329,7 @@ def test_a_release_that_nothing_awaits_is_told() -> None:
         pytest.raises(tm.ResourceError, match="`the session` gave a coroutine, and nothing awaits it"),
         tm.Scope() as scope,
     ):
-        scope.defer(close, "the session")
+        scope.defer(close, name="the session")
 
 
 def test_what_is_no_release_is_refused_at_once() -> None:

@@ -269,6 +269,12 @@ class TestEvaluating:
         assert look(2) == [False, False, False]
         assert model.training
 
+    def test_it_says_whether_it_is_held(self) -> None:
+        scope = tm.evaluating(nn.Dropout())
+        with scope:
+            assert repr(scope) == "<evaluation mode: held>"
+        assert repr(scope) == "<evaluation mode: not held>"
+
     def test_one_object_is_one_block_at_a_time(self) -> None:
         scope = tm.evaluating(nn.Dropout())
         with scope, pytest.raises(tm.ResourceError, match="entered already by this very object"), scope:

@@ -47,7 +47,7 @@ def open_lane(model: Model, key: str, engine: Engine, scope: Scope, folder: Path
     locate = None
     if folder is not None:
         server = open_server(model, folder)
-        scope.defer_async(server.close, model.model)
+        scope.defer_async(server.close, name=model.model)
         locate = server.get
     endpoint, options = f"local://{model.name}", LaneOptions(locate)
     return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options), locate)
@@ -58,7 +58,7 @@ def _open_managed(model: Model, serve: Serve, key: str, engine: Engine, scope: S
     if folder is None:
         return OpenLane(engine.lane(key, limits=limits, endpoint=endpoint, price=price))
     server = ManagedServer(serve, model.base_url, folder)
-    scope.defer_async(server.close, model.model)
+    scope.defer_async(server.close, name=model.model)
     options = LaneOptions(server.get, _find_counter(model, limits))
     transport = ManagedTransport(HttpTransport(), server)
     lane = engine.lane(key, limits=limits, endpoint=endpoint, price=price, options=options, transport=transport)

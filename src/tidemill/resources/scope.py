@@ -119,7 +119,7 @@ class Scope:
             raise
         return value
 
-    def defer(self, release: Callable[[], object], name: str = "") -> None:
+    def defer(self, release: Callable[[], object], *, name: str = "") -> None:
         """Call `release()` with the scope's end."""
         self._check_open()
         _check_release(release)
@@ -136,7 +136,7 @@ class Scope:
 
         self._push(name, run)
 
-    def defer_async(self, release: Callable[[], Awaitable[object]], name: str = "") -> None:
+    def defer_async(self, release: Callable[[], Awaitable[object]], *, name: str = "") -> None:
         """Await `release()` at the end of the scope, which must be an `async with`."""
         self._check_async()
         _check_release(release)

@@ -87,14 +87,14 @@ class Session:
         section = self._section
         await self._scope.__aenter__()
         thread = WorkerThread("reader")
-        self._scope.defer(lambda: thread.close(wait=False), "reader thread")
+        self._scope.defer(lambda: thread.close(wait=False), name="reader thread")
         reader = await thread.run(RecordsReader, section, self._state)
-        self._scope.defer_async(partial(_close_reader, reader, thread), "source")
+        self._scope.defer_async(partial(_close_reader, reader, thread), name="source")
         engine = Engine(HttpTransport(), rng=random.Random())
-        self._scope.defer_async(engine.close, "engine")
+        self._scope.defer_async(engine.close, name="engine")
         names = step_names((*section.before, *section.steps))[len(section.before) :]
         entered = EnteredSteps()
-        self._scope.defer_async(partial(_leave, entered), "steps")
+        self._scope.defer_async(partial(_leave, entered), name="steps")
         nodes = await entered.enter(section.steps, names)
         steps = open_steps(nodes, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
         self._arrived = asyncio.Event()

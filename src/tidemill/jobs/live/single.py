@@ -71,7 +71,7 @@ class SingleRun:
         await self._scope.__aenter__()
         try:
             engine = Engine(HttpTransport(), rng=random.Random())
-            self._scope.defer_async(engine.close, "engine")
+            self._scope.defer_async(engine.close, name="engine")
             self._steps = open_steps(
                 await enter_steps(self._nodes, self._names, self._scope),
                 self._names,

@@ -103,8 +103,8 @@ class Sitting:
         timings = scope.enter(collecting(Timings(), is_on=job.run.latency))
         sitting = cls(job, request, run, surroundings, timings)
         sitting._scope = scope
-        scope.defer(lambda: sitting.reader_thread.close(wait=False), "reader thread")
-        scope.defer(sitting.ledger_thread.close, "ledger thread")
+        scope.defer(lambda: sitting.reader_thread.close(wait=False), name="reader thread")
+        scope.defer(sitting.ledger_thread.close, name="ledger thread")
         source_half, record_half = job.halves
         sitting.journal = Journal(
             run.ledger,
@@ -122,7 +122,7 @@ class Sitting:
         place = sitting.reader.measure()
         sitting._read_before = place[0] if place else 0
         sitting.lander = sitting.make_lander()
-        scope.defer(sitting.lander.close, "sealing thread")
+        scope.defer(sitting.lander.close, name="sealing thread")
         return sitting
 
     async def open_window(self) -> Window:

@@ -134,7 +134,7 @@ class _Opener:
         return tuple(opened)
 
     def _open_computing(self, index: int, name: str, predictor: Predictor | EmbeddingPredictor) -> PredictStep:
-        self._scope.defer_async(predictor.close, name)
+        self._scope.defer_async(predictor.close, name=name)
         return PredictStep(index, name, predictor)
 
     def _open_generate(self, node: Generate, name: str) -> tuple[Runner, Line]:
@@ -144,7 +144,7 @@ class _Opener:
         if node.stream:
             way = _Streamed(way, endpoint, model.lane.send)
         generator = Generator(node, endpoint, folder=self._folder)
-        self._scope.defer(generator.close, name)
+        self._scope.defer(generator.close, name=name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
@@ -152,14 +152,14 @@ class _Opener:
         endpoint = make_embedding_endpoint(node.model, model.headers, dimensions=node.dimensions, params=node.params)
         embedder = Embedder(node, endpoint)
         batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
-        self._scope.defer_async(batching.close, name)
+        self._scope.defer_async(batching.close, name=name)
         return embedder, Line(batching, model.lane, embedder.decode, Embedding.from_row, batching=batching)
 
     def _open_call(self, node: Call, name: str) -> tuple[Runner, Line]:
         address = f"call://{quote(name, safe='')}"
         lane = self._engine.lane(f"call {name}", limits=node.lane_limits, endpoint=address, price=FREE)
         caller = Caller(node, name, lambda: lane.limits.slots)
-        self._scope.defer(caller.close, name)
+        self._scope.defer(caller.close, name=name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
 
     def _find_model(self, model: Model) -> _OpenModel:
@@ -168,7 +168,7 @@ class _Opener:
             headers = find_headers(model, self._folder) if self._sends else {}
             lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
             repeatable = Coalescing(lane, self._engine.meter)
-            self._scope.defer_async(repeatable.close, model.model)
+            self._scope.defer_async(repeatable.close, name=model.model)
             known = _OpenModel(model, headers, lane, repeatable)
             self._models.append(known)
         return known

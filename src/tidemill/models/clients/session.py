@@ -221,11 +221,11 @@ class Session:
         try:
             self._headers = find_headers(terms.model, terms.folder)
             engine = Engine(terms.transport(), rng=random.Random(), budget=terms.budget, meter=terms.meter)
-            self._scope.defer_async(engine.close, "engine")
+            self._scope.defer_async(engine.close, name="engine")
             key = terms.model.model
             self.lane, self._locate = open_lane(terms.model, key, engine, self._scope, terms.folder)
             self._repeatable = Coalescing(self.lane, terms.meter)
-            self._scope.defer_async(self._repeatable.close, "calls")
+            self._scope.defer_async(self._repeatable.close, name="calls")
         except BaseException as exc:
             await self._scope.__aexit__(type(exc), exc, exc.__traceback__)
             raise

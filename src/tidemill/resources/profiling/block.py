@@ -24,11 +24,17 @@ Undo = Callable[[BaseException | None], list[BaseException] | None]
 
 
 class Block:
-    """One block: what it began, and ends the other way round. For one thread."""
+    """One block: what it began, and ends the other way round. For one thread.
 
-    def __init__(self, caching: Caching, totals: Totals, stopwatch: Stopwatch) -> None:
+    Args:
+        is_nested: whether it is within another one of its profiler, whose time has its own in it.
+    """
+
+    def __init__(self, caching: Caching, totals: Totals, stopwatch: Stopwatch, *, is_nested: bool) -> None:
         self._caching = caching
         self._totals = totals
+        self._figures = totals.nested if is_nested else totals.blocks
+        self._is_nested = is_nested
         self._stopwatch = stopwatch
         self._undo: list[Undo] = []
         self._devices: Sequence[Device] = ()
@@ -96,12 +102,16 @@ class Block:
 
     def _begin_counting(self) -> None:
         peaks, rss_bytes, graphs = Peaks(), peak_rss_bytes(), count_graphs()
-        self._undo.append(lambda error: self._totals.note_memory(peak_rss_bytes() - rss_bytes, peaks.peak_bytes))
+        self._undo.append(lambda error: self._note_memory(rss_bytes, peaks))
         self._undo.append(lambda error: peaks.end(self._devices))
         peaks.begin(self._devices)
         self._span = span = self._stopwatch.begin(self._devices)
         self._undo.append(lambda error: self._end_span(span, graphs))
         self._undo.append(lambda error: self._check_batches())
+
+    def _note_memory(self, rss_bytes: int, peaks: Peaks) -> None:
+        growth_bytes = 0 if self._is_nested else peak_rss_bytes() - rss_bytes
+        self._totals.note_memory(growth_bytes, peaks.peak_bytes)
 
     def _check_batches(self) -> None:
         if unheld := self._made - self._entered:
@@ -114,10 +124,10 @@ class Block:
         """Count the block, as a batch too where it had none."""
         totals = self._totals
         if self._entered:
-            self._stopwatch.end(span, self._devices, totals.blocks)
+            self._stopwatch.end(span, self._devices, self._figures)
             return
         figures = totals.begin_batch()
-        self._stopwatch.end(span, self._devices, totals.blocks, figures)
+        self._stopwatch.end(span, self._devices, self._figures, figures)
         totals.note_graphs(count_graphs() - graphs, figures)
 
     def _tell_inference_tensors(self, modules: list[Any], known: dict[int, Any]) -> None:

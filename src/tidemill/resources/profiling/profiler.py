@@ -88,9 +88,10 @@ class InferenceProfiler:
             ResourceError: the block suspends.
         """
         check_suspension(site, "an inference profiler")
-        block = Block(self._caching, self._totals, self._stopwatch)
+        blocks = self._open.get(threading.get_ident(), [])
+        block = Block(self._caching, self._totals, self._stopwatch, is_nested=bool(blocks))
         block.enter(self._models, self._gradients.copy(), self._device)
-        self._open.setdefault(threading.get_ident(), []).append(block)
+        self._open[threading.get_ident()] = [*blocks, block]
         return self
 
     def __exit__(
@@ -156,6 +157,9 @@ class InferenceProfiler:
         """Seconds of all blocks that have ended, on the device: from what was queued first to what was queued last."""
         self._stopwatch.read_out()
         return self._totals.blocks.device.total_s
+
+    def __repr__(self) -> str:
+        return f"<InferenceProfiler: {self._totals.describe_blocks()}>"
 
     def report(self) -> ProfileReport:
         """What all blocks came to; printing it shows it in lines. Waits for the device."""

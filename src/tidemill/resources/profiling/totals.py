@@ -19,7 +19,7 @@ class Totals:
         warmup: so many batches, the first, are kept apart.
 
     Attributes:
-        blocks: the blocks that have ended.
+        blocks: the blocks that have ended; `nested` those within another one.
         measured: their batches, without `warm`, those of the warm-up.
     """
 
@@ -27,6 +27,7 @@ class Totals:
         self._warmup = warmup
         self._lock = threading.Lock()  # guards the counts; figures are written by `Stopwatch`, behind its own
         self.blocks = Figures()
+        self.nested = Figures()
         self.measured = Figures()
         self.warm = Figures()
         self._begun = 0
@@ -80,11 +81,16 @@ class Totals:
         with self._lock:
             self._clears.update(devices)
 
+    def describe_blocks(self) -> str:
+        """How many blocks have ended, without waiting for a device."""
+        count = self.blocks.host.count + self.nested.host.count
+        return f"{count:,} block{'' if count == 1 else 's'}"
+
     def report(self) -> ProfileReport:
         """All of it."""
         with self._lock:
             return ProfileReport(
-                blocks=self.blocks.host.count,
+                blocks=self.blocks.host.count + self.nested.host.count,
                 elapsed_s=self.blocks.elapsed_s,
                 batches=Batches.of(self.measured),
                 warmup=Batches.of(self.warm),

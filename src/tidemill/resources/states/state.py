@@ -72,6 +72,9 @@ class StateScope(ABC):
 
         return run  # type: ignore[return-value]  # it has the signature that `wraps` says
 
+    def __repr__(self) -> str:
+        return f"<{self.what}: {'held' if self._is_open else 'not held'}>"
+
     @abstractmethod
     def copy(self) -> Self:
         """Another one, not entered."""
