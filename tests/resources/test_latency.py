@@ -587,3 +587,8 @@ def test_it_pickles_as_any_function_does() -> None:
     """So that a decorated function can be sent to a worker process, by its name."""
     made: Callable[..., Any] = tm.latency("x")(inspect.getdoc)
     assert (made.__module__, made.__qualname__) == ("inspect", "getdoc")
+
+
+def test_a_block_that_was_never_entered_is_not_left() -> None:
+    with pytest.raises(tm.ResourceError, match="the block is left, and was never entered"):
+        tm.latency("retrieve").__exit__(None, None, None)

@@ -74,7 +74,10 @@ class Block:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        timing = self.timing
+        try:
+            timing = self.timing
+        except AttributeError:
+            raise _never_held(self.name) from None
         took_s = timing.clock() - self._started
         self.is_open = False
         if kind is not None and kind is not GeneratorExit:  # a generator that is left early has not failed
@@ -251,6 +254,12 @@ def _straighten(block: Block) -> None:
         if is_moved:
             inner.parent, inner.timing = block, block.timing.find_child(inner.name)
         block = inner
+
+
+def _never_held(name: str) -> ResourceError:
+    return ResourceError(
+        "the block is left, and was never entered", where=f'tm.latency("{name}")', hint="hold it: `with tm.latency(…):`"
+    )
 
 
 def _check_name(name: Any) -> None:
