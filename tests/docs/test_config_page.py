@@ -90,6 +90,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder to work in, whose modules can be imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    for block in list_blocks():  # a test of another file may have imported a module of that name
+        if block.file.endswith(".py"):
+            monkeypatch.delitem(sys.modules, block.file.removesuffix(".py"), raising=False)
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

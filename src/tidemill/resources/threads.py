@@ -29,7 +29,7 @@ class Threads:
     def __init__(self, name: str, most: Callable[[], int]) -> None:
         self._name = name
         self._most = most
-        self._made = 0
+        self._made: list[WorkerThread] = []
         self._free: list[WorkerThread] = []
         self._waiting: deque[asyncio.Future[WorkerThread]] = deque()
         self._is_closed = False
@@ -49,17 +49,18 @@ class Threads:
         return await asyncio.shield(future)
 
     def close(self) -> None:
-        """End the threads, each once its function has returned; nobody waits for that."""
+        """End the threads, each once its function has returned; nobody waits for that, or the loop need not go on."""
         self._is_closed = True
-        while self._free:
-            self._free.pop().close(wait=False)
+        self._free.clear()
+        for thread in self._made:
+            thread.close(wait=False)
 
     async def _take(self) -> WorkerThread:
         if self._free:
             return self._free.pop()
-        if self._made < self._most():
-            self._made += 1
-            return WorkerThread(self._name)
+        if len(self._made) < self._most():
+            self._made.append(WorkerThread(self._name))
+            return self._made[-1]
         waiter: asyncio.Future[WorkerThread] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
