@@ -248,7 +248,7 @@ def many_files() -> Iterator[None]:
 async def count_files(server: FaultServer) -> int:
     """The descriptors of both sides, without those that the server is about to close: the fewest of some rounds."""
     counts = []
-    for _ in range(10):
+    for _ in range(30):
         await in_thread(server.stats)
         counts.append(len(os.listdir("/dev/fd")))
     return min(counts)
