@@ -225,16 +225,15 @@ async def test_cancelling_one_of_the_identical_leaves_the_others(model: tm.Model
     assert len(server.calls) == 1
 
 
-def test_closing_ends_identical_calls_in_flight(server: FaultServer) -> None:
+async def test_closing_ends_identical_calls_in_flight(model: tm.Model, server: FaultServer) -> None:
     """Each is told that it was the closing."""
     server.faults = Faults(script=lambda call: Fault("stall"))
-    with make(server) as model, ThreadPoolExecutor(3) as pool:
-        asked = [pool.submit(model, "hello", temperature=0) for _ in range(3)]
-        server.wait_for(in_flight=1)
-        model.close()
-        for each in asked:
-            with pytest.raises(tm.ResourceError, match="closed while a call was in flight"):
-                each.result()
+    tasks = [asyncio.create_task(model.acall("hello", temperature=0)) for _ in range(3)]
+    await asyncio.to_thread(server.wait_for, in_flight=1)
+    await asyncio.to_thread(model.close)
+    for task in tasks:
+        with pytest.raises(tm.ResourceError, match="closed while a call was in flight"):
+            await task
 
 
 async def test_cancelling_reaches_the_server(model: tm.Model, server: FaultServer) -> None:
