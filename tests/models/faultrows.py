@@ -44,7 +44,7 @@ EMBEDDER = "text-embedding-3-small"
 UNREACHABLE = "http://127.0.0.1:9/v1"
 MAX_ATTEMPTS = 2
 MAX_BODY_BYTES = 1 << 20
-TIMEOUT_S = 0.6
+TIMEOUT_S = 1.0
 DEADLINE_S = 0.9
 """Shorter than what is waited for after a 429, so that it ends while a call waits."""
 

@@ -66,7 +66,9 @@ class Index:
         places: Sequence[int] = range(start, stop)
         for layer in reversed(self._layers):
             if isinstance(layer, range) and isinstance(places, range):
-                places = layer[places.start : places.stop : places.step] if places else places
+                # By arithmetic: in a slice, the stop of a range that goes down to the first place means the last one.
+                start, stop = (layer.start + each * layer.step for each in (places.start, places.stop))
+                places = range(start, stop, places.step * layer.step)
             elif isinstance(layer, Permutation):
                 places = layer.read(places)
             else:
