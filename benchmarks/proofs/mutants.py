@@ -1,6 +1,6 @@
 """The scopes broken in every way that `mutations.py` lists: each is noticed by its test.
 
-    python benchmarks/proofs/mutants.py                  # some thirty mutants: about two minutes
+    python benchmarks/proofs/mutants.py                  # some thirty mutants: about three minutes
     python benchmarks/proofs/mutants.py --only lock
 
 Each mutant is a copy of the package with one change, over which its test alone is run. Fails when a mutant survives,

@@ -1,4 +1,4 @@
-"""The mutants of `make proof` still change what they say, and name tests that there are."""
+"""The mutants of `make scopes` still change what they say, and name tests that there are."""
 
 from __future__ import annotations
 

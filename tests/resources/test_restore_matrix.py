@@ -1,6 +1,6 @@
 """Whatever ends a block, over whatever tree of modules: all it changed is as it was, bit for bit.
 
-A thousand trees are `make proof`.
+A thousand trees are `make scopes`, which `make check` runs.
 """
 
 from __future__ import annotations

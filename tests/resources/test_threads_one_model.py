@@ -1,6 +1,6 @@
 """Threads may hold one model at once: it is in evaluation mode in each block, and at the end as the first found it.
 
-Ten thousand blocks a thread are `make proof`.
+Ten thousand blocks a thread are `make scopes`, which `make check` runs.
 """
 
 from __future__ import annotations

@@ -12,12 +12,17 @@ def raise_failures(error: BaseException | None, failures: Sequence[BaseException
         error: what the block raised, which leaves it as the very object; None where it raised nothing.
         what: names the group.
     """
-    failures = [failure for failure in failures if failure is not error]
     if error is not None:
-        for failure in failures:
-            error.add_note(f"and while releasing: {type(failure).__name__}: {failure}")
+        note_failures(error, failures)
         return
     if len(failures) == 1:
         raise failures[0]
     if failures:
         raise BaseExceptionGroup(what, failures)
+
+
+def note_failures(error: BaseException, failures: Sequence[BaseException]) -> None:
+    """Tell the failures of releases as notes on `error`, which is about to be raised."""
+    for failure in failures:
+        if failure is not error:
+            error.add_note(f"and while releasing: {type(failure).__name__}: {failure}")

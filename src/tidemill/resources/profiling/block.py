@@ -16,6 +16,7 @@ from tidemill.resources.profiling.peaks import Peaks
 from tidemill.resources.profiling.spans import Span, Stopwatch
 from tidemill.resources.profiling.tensors import find_inference_tensors, name_tensors
 from tidemill.resources.profiling.totals import Totals, count_graphs
+from tidemill.resources.releasing import note_failures
 from tidemill.resources.states.gradients import Gradients, describe_mode
 from tidemill.resources.states.modes import Evaluating
 
@@ -61,8 +62,7 @@ class Block:
                 self._enter_gradients(gradients, modes.modules)
             self._begin_counting()
         except BaseException as error:
-            for failure in self.leave(error):
-                error.add_note(f"and while releasing: {type(failure).__name__}: {failure}")
+            note_failures(error, self.leave(error))
             raise
 
     def leave(self, error: BaseException | None) -> list[BaseException]:

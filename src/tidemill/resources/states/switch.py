@@ -8,6 +8,8 @@ from itertools import compress, repeat
 from operator import is_, is_not
 from typing import Any
 
+from tidemill.resources.releasing import note_failures
+
 
 class Held:
     """What the objects of one block had when it began.
@@ -80,8 +82,7 @@ class Switch:
                     held.changed = len(wrong)
                     self._write(wrong, value)
             except BaseException as error:
-                for failure in self.release(held):
-                    error.add_note(f"and while putting back: {type(failure).__name__}: {failure}")
+                note_failures(error, self.release(held))
                 raise
             return held
 
