@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from tidemill.data.entering.entered import WorkerFunction, needs_entering
-from tidemill.data.parallel.gradients import GradientMode, call_in_mode
+from tidemill.data.parallel.gradients import call_in_mode
+from tidemill.resources.states.gradients import GradientMode
 from tidemill.resources.timing.latency import collecting
 from tidemill.resources.timing.timings import Taken, Timings
 

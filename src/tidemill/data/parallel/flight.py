@@ -7,7 +7,8 @@ import queue
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-from tidemill.data.parallel.gradients import GradientMode, find_gradient_mode
+from tidemill.data.parallel.gradients import find_gradient_mode
+from tidemill.resources.states.gradients import GradientMode
 
 WAKE_S = 0.2
 """Seconds between two looks for a signal: one that comes just before a thread begins to wait does not wake it."""

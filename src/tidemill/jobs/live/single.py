@@ -17,7 +17,7 @@ from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
-from tidemill.data.parallel.gradients import GradientMode, call_in_mode
+from tidemill.data.parallel.gradients import call_in_mode
 from tidemill.data.steps import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
@@ -26,6 +26,7 @@ from tidemill.jobs.window.steps import FunctionStep, Kept, Line, WindowStep
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER
 from tidemill.resources.scope import Scope
+from tidemill.resources.states.gradients import GradientMode
 
 OnCall = Callable[[str, Request, Kept | None], None]
 """Told of each request before it is sent (with no reply yet) and of its reply: step name, request, reply."""

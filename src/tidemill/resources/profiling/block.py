@@ -17,7 +17,7 @@ from tidemill.resources.profiling.spans import Span, Stopwatch
 from tidemill.resources.profiling.tensors import find_inference_tensors, name_tensors
 from tidemill.resources.profiling.totals import Totals, count_graphs
 from tidemill.resources.releasing import note_failures
-from tidemill.resources.states.gradients import Gradients, describe_mode
+from tidemill.resources.states.gradients import Gradients, describe_mode, find_mode
 from tidemill.resources.states.modes import Evaluating
 
 Undo = Callable[[BaseException | None], list[BaseException] | None]
@@ -93,7 +93,7 @@ class Block:
             self._totals.note_graphs(count_graphs() - graphs, figures)
 
     def _enter_gradients(self, gradients: Gradients, modules: list[Any]) -> None:
-        self._totals.note_gradients(describe_mode(), describe_mode(gradients.mode))
+        self._totals.note_gradients(describe_mode(find_mode()), describe_mode(gradients.mode))
         if gradients.mode == "inference":
             known = find_inference_tensors(modules)
             self._undo.append(lambda error: self._tell_inference_tensors(modules, known))

@@ -121,11 +121,14 @@ def gradients(mode: GradientMode = False) -> Gradients:
     return Gradients(mode)
 
 
-def describe_mode(mode: GradientMode | None = None) -> str:
-    """A mode as a person reads it: `on`, `off` or `inference`; by default that of this thread."""
-    if mode is None:
-        torch = load_torch()
-        mode = "inference" if torch.is_inference_mode_enabled() else torch.is_grad_enabled()
+def find_mode() -> GradientMode:
+    """The mode of this thread."""
+    torch = load_torch()
+    return "inference" if torch.is_inference_mode_enabled() else bool(torch.is_grad_enabled())
+
+
+def describe_mode(mode: GradientMode) -> str:
+    """A mode as a person reads it: `on`, `off` or `inference`."""
     return mode if isinstance(mode, str) else "on" if mode else "off"
 
 
