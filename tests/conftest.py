@@ -165,6 +165,17 @@ def server(fault_server: FaultServer) -> FaultServer:
     return fault_server
 
 
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch's threads wait for each other spinning, which other tests on the same processors do not bear."""
+    import torch  # not for the tests that need none
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def local_url() -> Iterator[str]:
     """The base URL of the embedded model, served in this process for the whole session."""

@@ -205,7 +205,9 @@ def test_what_text_files_hold(tmp_path: Path, name: str, packed: str) -> None:
     """Of every format and codec, every fault costs itself."""
     case = TEXTS[name]
     path = write_text(tmp_path, case, packed)
-    Checks(path, tmp_path, case.found, dict(case.options)).check_all()
+    checks = Checks(path, tmp_path, case.found, dict(case.options))
+    checks.check_all()
+    assert len(outcomes(tm.read(path, **dict(case.options)).iterate())) == len(case.found)
 
 
 @pytest.mark.parametrize("packed", PACKED)
@@ -263,6 +265,7 @@ def test_a_row_group_that_is_corrupt(tmp_path: Path) -> None:
     wrong = Wrong("row group 1 is corrupt, 10 of its 10 rows are lost: ")
     found = [{"s": text} for text in MARKED]
     Checks(path, tmp_path, (*found[:10], wrong, *found[20:]), {}).check_all()
+    assert [each[0] for each in outcomes(tm.read(path).iterate())] == ["record"] * 10 + ["DataError"] + ["record"] * 10
 
 
 @pytest.mark.parametrize("suffix", COLUMNAR)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 MODEL = "openai/gpt-4.1-mini"
@@ -55,6 +57,15 @@ class Page:
                 with path.open("a") as file:
                     file.write(text)
 
+    def check_links(self) -> None:
+        """Fail on a link that leads neither to a heading, here or in another file, nor to a file beside the page."""
+        prose = re.sub("^```.*?^```", "", self.text, flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\((?!http)(.*?)\)", prose):
+            name, _, heading = target.partition("#")
+            path = ROOT / Path(self.name).parent / name if name else ROOT / self.name
+            assert path.exists(), target
+            assert not heading or heading in _list_anchors(path.read_text()), target
+
     def commands(self) -> Iterator[list[str]]:
         """The arguments of each `$ tidemill …` line, without its comment."""
         for text in self.blocks("console"):
@@ -76,6 +87,19 @@ def load_module(path: Path) -> Iterator[ModuleType]:
     finally:
         del sys.modules[path.stem]
         vars(module).clear()  # what it opened ends with it, though a function of it may be remembered somewhere
+
+
+def _list_anchors(text: str) -> list[str]:
+    """The anchors that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+
+
+def run_page(code: str, path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
+    """What a page's code printed, run as the module at `path`, and what it says it prints; both in order."""
+    path.write_text(code)
+    with load_module(path):
+        return capsys.readouterr().out.splitlines(), list_said(code)
 
 
 def list_said(code: str) -> list[str]:

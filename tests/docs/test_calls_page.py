@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from docpages import ROOT, Page, list_said, load_module
-from test_streams_page import list_anchors
+from docpages import Page, run_page
 
 from tidemill.calls.limits import TUNABLE, Limits
 from tidemill.config.loading import load_config
@@ -24,10 +23,8 @@ def test_the_page_runs_and_prints_what_it_says(
 ) -> None:
     """Each `print(…)  # text` prints that text, in order."""
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "calls_page.py"
-    path.write_text("\n".join(PAGE.blocks("python")))
-    with load_module(path):
-        assert capsys.readouterr().out.splitlines() == list_said(path.read_text())
+    printed, said = run_page("\n".join(PAGE.blocks("python")), tmp_path / "calls_page.py", capsys)
+    assert printed == said
 
 
 def test_its_files_are_what_a_job_and_a_mock_server_take() -> None:
@@ -56,7 +53,4 @@ def test_every_limit_is_told() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """To a heading of this page or another, or to a file beside it."""
-    for target in re.findall(r"\]\((?!http)(.*?)\)", PAGE.text):
-        name, _, heading = target.partition("#")
-        text = (ROOT / "docs" / (name or "calls.md")).read_text()
-        assert not heading or heading in list_anchors(text), target
+    PAGE.check_links()

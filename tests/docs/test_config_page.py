@@ -21,7 +21,6 @@ import pytest
 import yaml
 from docpages import ROOT, Page, bare, list_said
 from pydantic import Field, FilePath, HttpUrl, SecretStr
-from test_streams_page import list_anchors
 
 import tidemill as tm
 import tidemill.config
@@ -231,8 +230,4 @@ def test_its_hooks_are_those_that_the_repository_offers() -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """To a heading of this page or another, or to a file beside it."""
-    text = re.sub("^```.*?^```", "", PAGE.text, flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\((?!http)(.*?)\)", text):
-        name, _, heading = target.partition("#")
-        other = (ROOT / "docs" / (name or "config.md")).read_text()
-        assert not heading or heading in list_anchors(other), target
+    PAGE.check_links()

@@ -141,10 +141,11 @@ def test_a_job_file_is_checked_without_torch(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(steps)
     code = (
         "import sys, tidemill as tm\n"
-        "job = tm.load_job('job.yaml')\njob.check()\nassert job.run(progress=False).outcome == 'finished'\n"
-        "assert [row['prediction'] for row in tm.dataset('out')] == [0, 1, 2]\nassert 'torch' not in sys.modules\n"
+        "job = tm.load_job('job.yaml')\njob.check()\nprint(job.run(progress=False).outcome)\n"
+        "print([row['prediction'] for row in tm.dataset('out')], 'torch' in sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "finished\n[0, 1, 2] False\n"
 
 
 def test_a_budget_bounds_what_is_asked_outside_only(folder: Path) -> None:

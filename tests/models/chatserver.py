@@ -7,7 +7,7 @@ import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-IDLE = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('idle', flush=True); time.sleep(600)"
+IDLE = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('idle', flush=True); signal.pause()"
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -6,14 +6,12 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from tinymodels import make_model
 
 import tidemill as tm
@@ -23,13 +21,7 @@ from tidemill.testing import run
 TEXTS = ["the tide comes in", "and goes out", "the mill wheel turns", "the " * 40] * 25
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """torch's threads wait for each other spinning, which other tests on the same processors do not bear."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

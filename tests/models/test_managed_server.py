@@ -29,6 +29,9 @@ from tidemill.models.local.command import check_command, open_command_server
 from tidemill.models.managed import ManagedServer
 from tidemill.models.serve import Serve
 
+IDLE = "import signal; signal.pause()"
+"""A program that does nothing until it is ended."""
+
 SERVER = Path(__file__).with_name("chatserver.py")
 PYTHON = shlex.quote(sys.executable)
 
@@ -144,7 +147,7 @@ def test_a_server_that_dies_as_it_starts_says_why(logs: Path) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(logs: Path) -> None:
-    program = Serve(command=(sys.executable, "-c", "import time; time.sleep(600)", "{port}"), start_timeout_s=0.3)
+    program = Serve(command=(sys.executable, "-c", IDLE, "{port}"), start_timeout_s=0.3)
     with (
         pytest.raises(
             tm.ResourceError, match=r"/v1/models within start_timeout_s=0\.3, and said nothing\n  run the command"
@@ -158,9 +161,7 @@ def test_a_server_that_never_answers_is_given_up(logs: Path) -> None:
 
 async def test_closing_ends_one_that_is_still_starting(tmp_path: Path, logs: Path) -> None:
     """Whoever waits for it is told; it did nothing wrong, and its output is thrown away."""
-    server = ManagedServer(
-        Serve(command=(sys.executable, "-c", "import time; time.sleep(600)", "{port}")), None, tmp_path
-    )
+    server = ManagedServer(Serve(command=(sys.executable, "-c", IDLE, "{port}")), None, tmp_path)
     waiting = asyncio.create_task(server.get())
     await asyncio.sleep(0)
     await server.close()
@@ -172,6 +173,7 @@ async def test_closing_ends_one_that_is_still_starting(tmp_path: Path, logs: Pat
 
 async def test_closing_one_that_nobody_asked_for(tmp_path: Path) -> None:
     await ManagedServer(serve(), None, tmp_path).close()
+    assert descendants() == []
 
 
 def test_one_that_dies_half_way_fails_the_run_with_its_last_lines(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_what_it_leaves_behind_when_it_dies_ends_too() -> None:
 def program(tmp_path: Path, logs: Path) -> Iterator[subprocess.Popen[str]]:
     """A program that holds a server with a child open, has forked meanwhile, and says which processes there are."""
     code = f"""
-import os, psutil, signal, sys, tempfile, time
+import os, psutil, signal, sys, tempfile
 tempfile.tempdir = {str(logs)!r}
 from tidemill.models.local.command import open_command_server
 from tidemill.models.serve import Serve
@@ -231,7 +233,7 @@ running = [each.pid for each in psutil.Process().children(recursive=True)]
 fork = os.fork()
 if not fork:
     print(*running, os.getpid(), flush=True)
-    time.sleep(600)
+    signal.pause()
 sys.stdin.read()
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -218,6 +218,13 @@ def test_the_forward_of_a_module_is_refused_saying_why() -> None:
         predict(rows(1), load=lambda: make_model().forward, column="x")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+def test_the_forward_of_a_scripted_module_is_refused() -> None:
+    scripted = torch.jit.script(make_model())
+    with pytest.raises(ConfigError, match="expected a callable model, got the bound `forward` of a `ScriptModule`"):
+        tm.from_iterable(rows(1)).predict(scripted.forward, "x")
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "neither": ({"column": "x"}, "expected `model`, or `load` in its place, got neither"),
     "both": ({"model": len, "load": len}, "expected `model`, or `load` in its place, got both"),

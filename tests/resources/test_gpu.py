@@ -119,7 +119,7 @@ import torch, tidemill as tm
 model = torch.nn.Dropout()
 with tm.InferenceProfiler(model) as prof, tm.seeded(1):
     model(torch.ones(1))
-assert prof.report().clears == {}
-assert not torch.cuda.is_initialized()
+print(prof.report().clears, torch.cuda.is_initialized())
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "{} False\n"

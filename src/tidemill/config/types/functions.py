@@ -153,6 +153,8 @@ def _find_forwarding(function: Any, kind: type) -> Any | None:
     while isinstance(function, partial):
         # accelerate puts a partial over the `forward` of each module that it places, with what it wraps (1.15).
         function = getattr(function, "__wrapped__", function.func)
+    if isinstance(function, sys.modules["torch"].ScriptMethod):
+        return function.owner if function.name == "forward" else None
     if not isinstance(function, MethodType) or not isinstance(function.__self__, kind):
         return None
     module: Any = function.__self__
