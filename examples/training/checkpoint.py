@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,18 @@ def load_checkpoint(path: Path, cfg: Train) -> Checkpoint | None:
     """What was saved last; None when nothing was.
 
     Raises:
-        StateError: it is of a configuration with another result.
+        StateError: it cannot be read, or is of a configuration with another result.
     """
     if not path.exists():
         return None
-    content: Checkpoint = torch.load(path, weights_only=True)
+    try:
+        content: Checkpoint = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise tm.StateError(
+            f"the checkpoint cannot be read: {_first_line(error)}",
+            where=str(path),
+            hint="put back a copy of it, or delete it to start from the first step",
+        ) from error
     kept = Train(**content["config"])
     if kept.fingerprint != cfg.fingerprint:
         raise tm.StateError(
@@ -47,3 +55,8 @@ def restore_random(content: Checkpoint) -> None:
     """Let what is drawn next be what would have been drawn next."""
     torch.set_rng_state(content["torch_rng"])
     random.setstate(content["python_rng"])
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -64,6 +64,17 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         start(make_config(tmp_path, steps=5))
 
 
+@pytest.mark.parametrize("kept", [0, 100, 1_000])
+def test_a_checkpoint_that_is_cut_is_told(tmp_path: Path, kept: int) -> None:
+    training = start(make_config(tmp_path))
+    with Log(tmp_path / "run" / "log.jsonl") as log:
+        training.save(log)
+    path = tmp_path / "run" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(tm.StateError, match=r"the checkpoint cannot be read: .+\n.*delete it"):
+        start(make_config(tmp_path))
+
+
 def test_what_is_to_be_mended_is_a_message_and_no_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

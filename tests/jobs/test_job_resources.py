@@ -502,6 +502,13 @@ async def test_a_record_that_fails_with_a_resource_fails_alone(tmp_path: Path) -
     assert log == ["open a", "close a"]
 
 
+def test_a_mistyped_use_is_no_argument(folder: Path) -> None:
+    text = (folder / "job.yaml").read_text()
+    (folder / "job.yaml").write_text(text.replace("{use: library:connect", "{us: library:connect", 1))
+    with pytest.raises(ConfigError, match=r"`resources\.db\.us`: unknown key `us`; did you mean `use`"):
+        tm.load_job(folder / "job.yaml")
+
+
 def test_a_chain_and_a_file_say_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written back names them without their secrets."""
     monkeypatch.chdir(folder)

@@ -117,6 +117,8 @@ def test_it_is_rehearsed_for_real_unless_it_is_given_a_reply(folder: Path) -> No
     [
         ({"params": {"user": "me"}}, "expected none: `local/tiny` runs in this process and is sent no request"),
         ({"model": tm.model("local/tiny", params={"user": "me"})}, "expected none: `local/tiny` runs in this process"),
+        ({"model": tm.model("local/tiny", price=tm.Price(1, 0))}, "expected no `price`: `local/tiny` runs in this"),
+        ({"model": tm.model("local/tiny", limits=tm.Limits(concurrency=2))}, "expected no `limits`: `local/tiny` runs"),
     ],
 )
 def test_what_is_sent_to_nobody_is_refused(fields: dict[str, Any], told: str) -> None:

@@ -326,6 +326,7 @@ def test_how_it_is_served_is_no_part_of_the_result() -> None:
         ({"serve": "a '{port}"}, "cannot be split into arguments: no closing quotation"),
         ({"serve": ""}, "expected a command, got an empty one"),
         ({"serve": []}, "expected a command, got an empty one"),
+        ({"serve": "a --port {prot}"}, r"unknown `\{prot\}` in the command(.|\n)*did you mean `\{port\}`"),
         ({"serve": {"command": "a {port}", "start_timeout": 3}}, "did you mean `serve.start_timeout_s`"),
     ],
 )

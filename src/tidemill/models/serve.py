@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from tidemill.config.model import Config
 from tidemill.config.subschemas import Form, JsonSchema, add_form
 from tidemill.config.types.durations import Duration
+from tidemill.config.wording.suggest import find_near
 
 PORT = "{port}"
 """What stands in a command for the port it is given."""
@@ -60,6 +62,10 @@ class Serve(Config):
         if not value:
             hint = "for example vllm serve Qwen/Qwen3-0.6B --port {port}"
             raise PydanticCustomError("command", "expected a command, got an empty one", {"hint": hint})
+        for named in re.findall(r"\{(\w+)\}", " ".join(value)):
+            if named != "port" and find_near(named, ["port"]):
+                context = {"named": f"{{{named}}}", "hint": f"did you mean `{PORT}`?"}
+                raise PydanticCustomError("command", "unknown `{named}` in the command", context)
         return value
 
     @property

@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.types.functions import import_object, to_import_path
-from tidemill.config.wording.suggest import list_names, suggest
+from tidemill.config.wording.suggest import find_near, list_names, suggest
 from tidemill.config.wording.words import Says, describe_value
 from tidemill.data.entering.managers import is_manager
 from tidemill.data.entering.opener import Opener
@@ -109,6 +109,9 @@ class Resource(Config):
     def _check_form(cls, value: Any) -> Any:
         if isinstance(value, str):
             raise _error(f"expected a mapping, got {describe_value(value)}", hint=f"for example `{{use: {value}}}`")
+        near = find_near("use", map(str, value)) if isinstance(value, Mapping) and "use" not in value else None
+        if near is not None:  # it would be taken for an argument of what nobody named
+            raise _error(f"unknown key `{near}`", hint="did you mean `use`?", path=(near,), at_key=True)
         return value
 
     @model_validator(mode="after")

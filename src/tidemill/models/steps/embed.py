@@ -86,6 +86,11 @@ class Embed(CallNode):
             path = ("params",) if self.params else ("model",)
             context = {"name": self.model.model, "path": path, "hint": "how it is loaded is the model's `load`"}
             raise PydanticCustomError("params_key", message, context)
+        meant = [name for name in ("price", "limits") if name in self.model.model_fields_set]
+        if self.runs_here and meant:
+            message = "expected no `{field}`: `{name}` runs in this process, costs nothing and is never asked"
+            context = {"field": meant[0], "name": self.model.model, "path": ("model",), "hint": "leave it out"}
+            raise PydanticCustomError("local_model", message, context)
         return self
 
     @property

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from tidemill.errors import ConfigError
 from tidemill.resources.devices import Device, is_out_of_memory
+from tidemill.resources.profiling.counts import check_count
 from tidemill.resources.states.suspension import CAN_SUSPEND
 
 CachePolicy = Literal["on_exit", "on_oom", "threshold", "never"]
@@ -44,16 +45,6 @@ class Caching:
             memory = device.read_memory()
             return memory.reserved_bytes - memory.allocated_bytes >= self.threshold_bytes
         return self.policy == "on_exit" or (self.policy == "on_oom" and any(map(is_out_of_memory, _iter_errors(error))))
-
-
-def check_count(value: object, wanted: str) -> None:
-    """Check that `value` is a whole number of 0 or more; `wanted` says of what.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigError(f"expected {wanted}, got {value!r}")
 
 
 class _Blocks(threading.local):

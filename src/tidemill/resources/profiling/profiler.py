@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
-from operator import index
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tidemill.errors import ConfigError, ResourceError
+from tidemill.errors import ResourceError
 from tidemill.resources.devices import Device
 from tidemill.resources.profiling.block import Block
-from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching, check_count
+from tidemill.resources.profiling.cache import THRESHOLD_BYTES, CachePolicy, Caching
+from tidemill.resources.profiling.counts import check_count
 from tidemill.resources.profiling.report import ProfileReport
 from tidemill.resources.profiling.spans import Stopwatch
 from tidemill.resources.profiling.totals import Totals
@@ -69,13 +69,12 @@ class InferenceProfiler:
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         check_models(models)
-        check_count(warmup, "a warm-up of 0 batches or more")
         self._models = models
         self._gradients = Gradients(gradients)
         self._caching = Caching(cache, threshold_bytes)
         self._device = device
         self._stopwatch = Stopwatch(clock)
-        self._totals = Totals(warmup)
+        self._totals = Totals(check_count(warmup, "a warm-up of 0 batches or more"))
         self._open: dict[int, list[Block]] = {}  # by thread, each read and written in its own
 
     def __enter__(self) -> Self:
@@ -137,7 +136,7 @@ class InferenceProfiler:
                 "a batch is measured within a block of its profiler, and none is open in this thread",
                 hint="with tm.InferenceProfiler(model) as prof: … with prof.batch(n): …",
             )
-        return blocks[-1].batch(_check_items(items))
+        return blocks[-1].batch(check_count(items, "how many items a batch has", hint="with prof.batch(len(x)): …"))
 
     @property
     def elapsed_s(self) -> float:
@@ -180,21 +179,3 @@ class InferenceProfiler:
 
         self._stopwatch.read_out()
         return draw_batches(self._totals, path)
-
-
-def _check_items(items: Any) -> int:
-    """`items` as the count that it is.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    try:
-        count = index(items)
-    except TypeError:
-        count = -1
-    if count < 0:
-        got = f"{items!r}" if isinstance(items, int | float) else f"a {type(items).__name__}"
-        raise ConfigError(
-            f"expected how many items a batch has, got {got}", hint="with prof.batch(len(x)): …"
-        ) from None
-    return count
