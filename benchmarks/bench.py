@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",), ("scopes.py",))
+FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",), ("scopes.py",), ("predict.py",))
 QUICK = (
     ("calls.py", "--quick"),
     ("memory.py", "--scale", "0.02"),
     ("streams.py", "--quick"),
     ("config_load.py", "--rounds", "1"),
     ("scopes.py", "--quick"),
+    ("predict.py", "--records", "512", "--rounds", "1"),
 )
 
 
