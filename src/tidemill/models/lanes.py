@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits
 from tidemill.calls.outgoing import LaneOptions, Locate
-from tidemill.models.endpoints import find_base_url, find_transport, open_server
+from tidemill.models.endpoints import find_base_url, find_headers, find_transport, open_server
 from tidemill.models.managed import ManagedServer, ManagedTransport
 from tidemill.models.model import Model
 from tidemill.models.serve import Serve
 from tidemill.models.tokens import TokenCounter
 from tidemill.models.vocabulary import find_vocabulary
 from tidemill.resources.scope import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model that several may share: what is sent with each request, its lane, and the way of repeatable requests."""
+
+    model: Model
+    headers: Mapping[str, str]
+    lane: Lane
+    repeatable: Coalescing
+
+
+class OpenModels:
+    """Models opened by an engine, each once.
+
+    Args:
+        folder: where `.env` and relative model paths are looked for.
+        send: False where requests are only built: no key and no local model is needed.
+    """
+
+    def __init__(self, engine: Engine, scope: Scope, folder: Path, *, send: bool) -> None:
+        self._engine = engine
+        self._scope = scope
+        self._folder = folder
+        self._sends = send
+        self._open: list[OpenModel] = []
+
+    def find(self, model: Model) -> OpenModel:
+        """The model, opened if it is not.
+
+        Raises:
+            ConfigError, ResourceError: it cannot be: a key, a package or a file is missing.
+        """
+        known = next((each for each in self._open if each.model == model), None)
+        if known is None:
+            headers = find_headers(model, self._folder) if self._sends else {}
+            key = f"{model.model}#{len(self._open)}"
+            lane = open_lane(model, key, self._engine, self._scope, self._folder if self._sends else None).lane
+            repeatable = Coalescing(lane, self._engine.meter)
+            self._scope.defer_async(repeatable.close, name=model.model)
+            known = OpenModel(model, headers, lane, repeatable)
+            self._open.append(known)
+        return known
 
 
 class OpenLane(NamedTuple):

@@ -14,6 +14,10 @@ _CUT = frozenset({"length", "max_tokens", "model_context_window_exceeded"})
 """The OpenAI format's word for a reply that ended at a bound on its tokens, and the Anthropic format's two."""
 
 
+_PLAIN = 3
+"""How many fields of a row of `Reply` stand between its tokens and its tool calls."""
+
+
 class TextPart(TypedDict):
     """A piece of text within a message."""
 
@@ -31,19 +35,44 @@ class ImagePart(TypedDict):
 Part = TextPart | ImagePart
 
 
+class ToolCall(TypedDict):
+    """What a model asks to have called.
+
+    Attributes:
+        id: what its result is told by.
+        name: of the tool.
+        arguments: JSON, as the model wrote it; nothing says that it is valid.
+        extra: fields of the provider's own that have to go back with it, such as Gemini's thought signature.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    extra: NotRequired[dict[str, Any]]
+
+
 class Message(TypedDict):
     """One turn.
 
     Attributes:
-        role: `system`, `user` or `assistant`.
+        role: `system`, `user`, `assistant` or, of a tool's result, `tool`.
         content: its text, or its parts in order.
         shared: whether this and all before it are the same in every request of its step: a provider that caches
             prompts on demand is then asked to keep them.
+        tool_calls: of an assistant's turn, what it asks to have called.
+        blocks: of an assistant's turn, the blocks it came as, where a provider wants them back unchanged (Anthropic's
+            signed thinking); other formats leave them out.
+        call_id: of a tool's result, the `id` of the call it answers.
+        is_error: of a tool's result, whether the call failed.
     """
 
     role: str
     content: str | list[Part]
     shared: NotRequired[bool]
+    tool_calls: NotRequired[list[ToolCall]]
+    blocks: NotRequired[list[Any]]
+    call_id: NotRequired[str]
+    is_error: NotRequired[bool]
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -56,6 +85,8 @@ class Reply(msgspec.Struct, frozen=True):
         refusal: the model's refusal, empty when there was none.
         reasoning: what it thought before, where the server shows that.
         first_token_s: seconds from the sending of the request to the first piece of text; None where it came whole.
+        tool_calls: what it asks to have called, in order.
+        blocks: the blocks it came as, where the provider wants them back unchanged; else None.
     """
 
     text: str
@@ -64,6 +95,8 @@ class Reply(msgspec.Struct, frozen=True):
     refusal: str = ""
     reasoning: str = ""
     first_token_s: float | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    blocks: list[Any] | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -74,6 +107,9 @@ class Reply(msgspec.Struct, frozen=True):
         """The reply with `***` where it repeats one of `keys`."""
         reply = self
         for key in keys:
+            if any(key in call["arguments"] or key in call["name"] for call in reply.tool_calls):
+                calls = tuple(_mask_call(call, key) for call in reply.tool_calls)
+                reply = msgspec.structs.replace(reply, tool_calls=calls)
             if key in self.text or key in self.finish_reason or key in self.refusal or key in self.reasoning:
                 reply = msgspec.structs.replace(
                     reply,
@@ -89,13 +125,34 @@ class Reply(msgspec.Struct, frozen=True):
         row: list[Any] = [self.text, self.finish_reason, _to_tokens(self.usage), self.refusal]
         if self.reasoning or self.first_token_s is not None:
             row += [self.reasoning, self.first_token_s]
+        if self.tool_calls or self.blocks:
+            row += ["", None][len(row) - 4 :]
+            row += [self.tool_calls, self.blocks]
         return row
 
     @classmethod
     def from_row(cls, row: list[Any]) -> Reply:
         """The reply of `to_row`."""
         text, finish_reason, tokens, *rest = row
-        return cls(text, finish_reason, Usage(*tokens) if tokens else None, *rest)
+        usage = Usage(*tokens) if tokens else None
+        if len(rest) > _PLAIN:
+            rest[_PLAIN] = tuple(rest[_PLAIN])
+        return cls(text, finish_reason, usage, *rest)
+
+    def to_message(self) -> Message:
+        """The reply as a turn of the conversation that goes on."""
+        message = Message(role="assistant", content=self.text)
+        if self.tool_calls:
+            message["tool_calls"] = list(self.tool_calls)
+        if self.blocks:
+            message["blocks"] = self.blocks
+        return message
+
+
+def _mask_call(call: ToolCall, key: str) -> ToolCall:
+    masked = call.copy()
+    masked["arguments"], masked["name"] = call["arguments"].replace(key, MASK), call["name"].replace(key, MASK)
+    return masked
 
 
 def _to_tokens(usage: Usage | None) -> list[int] | None:

@@ -10,12 +10,29 @@ from pydantic import BaseModel
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model is told of it.
+
+    Attributes:
+        parameters: the JSON Schema of its arguments, an object.
+        strict: whether the provider is asked to hold arguments to the schema, which then has only what it knows.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """How a model is to answer; what is None is left to the endpoint.
 
     Attributes:
         max_tokens: the most tokens a reply may have, reasoning included.
         output: the Pydantic model that a reply must be of, as JSON.
+        tools: what it may ask to have called.
+        tool_choice: `auto`, `none`, `required`, or the name of the one tool that it must call.
         stream: whether the reply is to come piece by piece.
         params: fields of the request's body passed through verbatim, in the words of the wire format.
     """
@@ -26,6 +43,8 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] | None = None
     output: type[BaseModel] | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str | None = None
     stream: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
 

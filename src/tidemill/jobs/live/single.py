@@ -22,9 +22,10 @@ from tidemill.data.steps import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps
-from tidemill.jobs.window.steps import FunctionStep, Kept, Line, WindowStep
+from tidemill.jobs.window.steps import FunctionStep, WindowStep
 from tidemill.models.steps.call import make_key
-from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.models.steps.calling import KEY_HEADER, Decode
+from tidemill.models.steps.lines import Kept, Line
 from tidemill.resources.scope import Scope
 from tidemill.resources.states.gradients import GradientMode
 
@@ -139,18 +140,26 @@ class SingleRun:
         return [record]
 
     async def _ask(
-        self, step: str, on_call: OnCall | None, line: Line, number: int, request: Request, send: Send | None = None
+        self,
+        step: str,
+        on_call: OnCall | None,
+        line: Line,
+        number: int,
+        request: Request,
+        send: Send | None = None,
+        decode: Decode | None = None,
     ) -> Any:
         number += line.first
+        decode = decode or line.decode
         step = f"{step}.{line.label}" if line.label else step
         sent = request
         if line.is_keyed:
             digest = blake2b(request.body, digest_size=16).hexdigest()
             sent = msgspec.structs.replace(request, headers={KEY_HEADER: make_key("", 0, (), step, number, digest)})
         if on_call is None:
-            return await line.way.call(sent, line.decode, send=send)
+            return await line.way.call(sent, decode, send=send)
         on_call(step, request, None)
-        reply = await line.way.call(sent, line.decode, send=send)
+        reply = await line.way.call(sent, decode, send=send)
         on_call(step, request, reply)
         return reply
 

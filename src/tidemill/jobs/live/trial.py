@@ -19,10 +19,10 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.jobs.live.single import OnCall, SingleRun
 from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
-from tidemill.jobs.window.steps import Kept
 from tidemill.models.messages import Reply
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embedding
+from tidemill.models.steps.lines import Kept
 from tidemill.protocols import Source
 from tidemill.resources.bridge import Bridge
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tidemill.calls.coalesce import Coalescing
 from tidemill.calls.engine import Engine
-from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, Line, PredictStep, Way, WindowStep
-from tidemill.models.endpoints import find_headers, make_embedding_endpoint, make_endpoint
+from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, PredictStep, WindowStep
+from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.streaming import StreamedCall
-from tidemill.models.lanes import open_lane
+from tidemill.models.lanes import OpenModels
 from tidemill.models.messages import Reply
 from tidemill.models.model import Model
 from tidemill.models.steps.batching import Batching
@@ -31,6 +29,7 @@ from tidemill.models.steps.calling import CallNode, Runner
 from tidemill.models.steps.embed import Embed, Embedder, Embedding
 from tidemill.models.steps.generate import MAX_REASKS, MAX_SAMPLES, Generate
 from tidemill.models.steps.generator import Generator
+from tidemill.models.steps.lines import Line, Way
 from tidemill.models.steps.predict import ON_THE_WAY, Predict
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
@@ -79,16 +78,6 @@ def open_steps(
     return steps
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenModel:
-    """A model that steps may share: what is sent with each request, its lane, and the way of repeatable requests."""
-
-    model: Model
-    headers: Mapping[str, str]
-    lane: Lane
-    repeatable: Coalescing
-
-
 class _Opener:
     """Opens steps that call; each model once.
 
@@ -100,8 +89,7 @@ class _Opener:
         self._engine = engine
         self._scope = scope
         self._folder = folder
-        self._sends = send
-        self._models: list[_OpenModel] = []
+        self._models = OpenModels(engine, scope, folder, send=send)
 
     def open_step(self, index: int, node: Node, name: str) -> WindowStep:
         """The step of `node`, whose place in the counts is `index`."""
@@ -138,7 +126,7 @@ class _Opener:
         return PredictStep(index, name, predictor)
 
     def _open_generate(self, node: Generate, name: str) -> tuple[Runner, Line]:
-        model = self._find_model(node.model)
+        model = self._models.find(node.model)
         endpoint = make_endpoint(node.model, model.headers, node.options())
         way: Way = model.repeatable if node.is_repeatable else model.lane
         if node.stream:
@@ -148,7 +136,7 @@ class _Opener:
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
-        model = self._find_model(node.model)
+        model = self._models.find(node.model)
         endpoint = make_embedding_endpoint(node.model, model.headers, dimensions=node.dimensions, params=node.params)
         embedder = Embedder(node, endpoint)
         batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
@@ -161,20 +149,6 @@ class _Opener:
         caller = Caller(node, name, lambda: lane.limits.slots)
         self._scope.defer(caller.close, name=name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
-
-    def _find_model(self, model: Model) -> _OpenModel:
-        known = next((each for each in self._models if each.model == model), None)
-        if known is None:
-            headers = find_headers(model, self._folder) if self._sends else {}
-            lane = self._open_lane(model, f"{model.model}#{len(self._models)}")
-            repeatable = Coalescing(lane, self._engine.meter)
-            self._scope.defer_async(repeatable.close, name=model.model)
-            known = _OpenModel(model, headers, lane, repeatable)
-            self._models.append(known)
-        return known
-
-    def _open_lane(self, model: Model, key: str) -> Lane:
-        return open_lane(model, key, self._engine, self._scope, self._folder if self._sends else None).lane
 
 
 class _Streamed:

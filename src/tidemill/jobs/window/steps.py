@@ -8,40 +8,14 @@ from functools import partial
 from typing import Any, ClassVar, Protocol
 
 from tidemill.calls.gather import name_failure, run_together
-from tidemill.calls.lane import Lane
-from tidemill.calls.outgoing import Reply, Send
-from tidemill.calls.wire import Request, Response
 from tidemill.data.failures import exit_error
 from tidemill.data.hooks import BoundHooks
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
-from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import Ask, Runner, hook_run
+from tidemill.models.steps.lines import Line, StepAsk
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
-
-
-class Kept(Reply, Protocol):
-    """A reply that the ledger and the call archive can keep."""
-
-    def to_row(self) -> list[Any]:
-        """The reply as a JSON list."""
-        ...
-
-
-class Way(Protocol):
-    """How requests get out: a lane, or what stands in front of one."""
-
-    async def call(
-        self,
-        request: Request,
-        decode: Callable[[Response], Any],
-        commit: Callable[[Any, int], Awaitable[object]] | None = None,
-        *,
-        send: Send | None = None,
-    ) -> Any:
-        """As `Lane.call`."""
-        ...
 
 
 class Gathering(Protocol):
@@ -58,34 +32,6 @@ class Gathering(Protocol):
     def look_soon(self) -> None:
         """Let what has gathered go if nothing is left to wait for."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """How the calls of one step go out and what their replies are.
-
-    Attributes:
-        way: what sends the requests, by way of `lane`.
-        decode: makes a reply of each response, or what the way takes apart.
-        load: makes a reply of the row that one is kept as.
-        is_keyed: whether a request is told the key of its call.
-        batching: the way, where it sends requests of several records together.
-        label: what tells it from the other lines of its step, empty where it is the only one.
-        first: what its call numbers begin at.
-    """
-
-    way: Way
-    lane: Lane
-    decode: Callable[[Response], Any]
-    load: Callable[[list[Any]], Kept]
-    is_keyed: bool = False
-    batching: Batching[Any] | None = None
-    label: str = ""
-    first: int = 0
-
-
-StepAsk = Callable[..., Awaitable[Any]]
-"""An `Ask` that is still to be told the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +153,7 @@ class PredictStep:
         """Where its records meet."""
         return self.predictor.gathering
 
-    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+    def run(self, record: Any, ask: Any) -> Awaitable[Any]:
         """What the step makes of `record`."""
         return self.predictor.run(record, ask)
 

@@ -29,9 +29,10 @@ from tidemill.jobs.records.step import USER_ERRORS, Shape
 from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import Gathering, Kept, Line, PredictStep, WindowStep
+from tidemill.jobs.window.steps import Gathering, PredictStep, WindowStep
 from tidemill.models.steps.call import make_key
-from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.models.steps.calling import KEY_HEADER, Decode
+from tidemill.models.steps.lines import Kept, Line
 from tidemill.resources.worker import WorkerThread
 
 GRACE_POLL_S = 0.02
@@ -281,23 +282,32 @@ class Window:
         return bool(self._entries.ready) and self.in_progress < self._limits.workers
 
     def _ask(
-        self, root: Root, path: Path, step: str, line: Line, number: int, request: Request, send: Send | None = None
+        self,
+        root: Root,
+        path: Path,
+        step: str,
+        line: Line,
+        number: int,
+        request: Request,
+        send: Send | None = None,
+        decode: Decode | None = None,
     ) -> Awaitable[Any]:
         """The reply to a request, from the store or by `line`; committed."""
         number += line.first
+        decode = decode or line.decode
         if self._store is None and not line.is_keyed:
-            return line.way.call(request, line.decode, send=send)
+            return line.way.call(request, decode, send=send)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         if line.is_keyed:
             key = make_key(root.part, root.ordinal, path, step, number, digest)
             request = msgspec.structs.replace(request, headers={**request.headers, KEY_HEADER: key})
         if self._store is None:
-            return line.way.call(request, line.decode, send=send)
+            return line.way.call(request, decode, send=send)
         row = self._store.recall(root, path, step, number, digest)
         if row is not None:
             return _give(line.load(row))
         commit = partial(self._store.commit, root, path, step, number, digest)
-        return line.way.call(request, line.decode, commit, send=send)
+        return line.way.call(request, decode, commit, send=send)
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:

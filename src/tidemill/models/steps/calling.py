@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
-from tidemill.calls.wire import Request
+from tidemill.calls.wire import Request, Response
 from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
 from tidemill.data.hooks import BoundHooks
@@ -20,15 +20,22 @@ KEY_HEADER = "idempotency-key"
 """The header of a step's request to a function that holds the call's key, as HTTP APIs name it."""
 
 
+Decode = Callable[[Response], Any]
+"""Makes a reply of a response."""
+
+
 class Ask(Protocol):
     """Sends one request of a record under its call number, and gives its reply; a committed one is not sent."""
 
-    def __call__(self, number: int, request: Request, send: Send | None = None) -> Awaitable[Any]:
+    def __call__(
+        self, number: int, request: Request, send: Send | None = None, decode: Decode | None = None
+    ) -> Awaitable[Any]:
         """The reply to `request`.
 
         Args:
             number: sample, re-ask and place of the call among those of the record at this step.
             send: makes the attempts, where not the lane's transport.
+            decode: makes the reply of a response, where not the line's own.
         """
         ...
 

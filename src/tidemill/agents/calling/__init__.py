@@ -1,0 +1,1 @@
+"""Calling tools: within their limits, in order, and once where that is promised."""

@@ -1,0 +1,59 @@
+"""`ToolOutcome`: what became of one call of a tool, as the ledger keeps it and the model is told."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from tidemill.calls.wire import Usage
+
+OutcomeKind = Literal["ok", "unknown", "invalid", "denied", "stopped", "error", "timeout", "cancelled"]
+"""`unknown`: no such tool; `invalid`: its arguments; `denied`, `stopped`: by whoever approves; `cancelled`: with its
+siblings."""
+
+
+class ToolOutcome(msgspec.Struct, frozen=True):
+    """What became of one call. A `calls.outgoing.Reply` that cost no tokens.
+
+    Attributes:
+        tool: its name, as the model wrote it.
+        arguments: as JSON values, as far as they could be read; the text as it came where they could not.
+        kind: what became of it.
+        content: what the model is told, cut and marked as data.
+        value: the whole result as JSON, None where there is none.
+        error: the class and text of what it failed with, for the report.
+        elapsed_s: seconds it took.
+        tries: executions it took.
+        repairs: what was mended in its arguments.
+    """
+
+    tool: str
+    arguments: Any
+    kind: OutcomeKind
+    content: str
+    value: Any = None
+    error: str = ""
+    elapsed_s: float = 0.0
+    tries: int = 0
+    repairs: tuple[str, ...] = ()
+
+    usage: ClassVar[Usage] = Usage(0, 0)
+    is_cut: ClassVar[bool] = False
+    first_token_s: ClassVar[float | None] = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the call gave no result."""
+        return self.kind != "ok"
+
+    def to_row(self) -> list[Any]:
+        """The outcome as the JSON list the ledger and the call archive keep: of three, as no reply's."""
+        fields = msgspec.structs.asdict(self)
+        return [fields.pop("tool"), fields.pop("arguments"), fields]
+
+    @classmethod
+    def from_row(cls, row: list[Any]) -> ToolOutcome:
+        """The outcome of `to_row`."""
+        tool, arguments, fields = row
+        return cls(tool, arguments, **{**fields, "repairs": tuple(fields["repairs"])})

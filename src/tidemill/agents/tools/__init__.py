@@ -1,0 +1,1 @@
+"""What a tool is: its description, its arguments and how they are checked."""

@@ -1,0 +1,95 @@
+"""`Tool`: a function that a model may ask to have called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.options import ToolOptions
+from tidemill.config.report.values import Checked
+from tidemill.errors import Problem
+
+OpenSession = Callable[[Context[Any]], AbstractAsyncContextManager[Callable[..., Any]]]
+"""Opens what lives as long as one run of an agent: the function that its calls of the tool go to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a check of a call's arguments found.
+
+    Attributes:
+        values: the keyword arguments for the function; None when there are problems.
+        given: them as JSON values, as the model meant them: what a call is told from others by, and a report shows.
+        problems: one for each failing path, as `config.report.values.check_value` words them.
+        repairs: what was mended in the text first, in words; empty when it was JSON as it came.
+    """
+
+    values: Mapping[str, Any] | None
+    given: Any
+    problems: tuple[Problem, ...] = ()
+    repairs: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """What the model is told of the problems: a line for each; empty when there is none."""
+        return Checked(None, self.problems).render()
+
+
+class Signature(Protocol):
+    """What a tool takes.
+
+    Attributes:
+        schema: the JSON Schema of the arguments: a closed object, descriptions and bounds kept.
+    """
+
+    @property
+    def schema(self) -> Mapping[str, Any]: ...
+
+    def check(self, arguments: Any) -> Arguments:
+        """The arguments of a call: JSON text as a model wrote it, or the object itself. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tool:
+    """A function that a model may ask to have called; make it with `tm.tool`.
+
+    Attributes:
+        name, description: what the model is told.
+        signature: what it takes.
+        function: called with the checked arguments; may be a coroutine function.
+        options: how it is called.
+        context: the parameter that takes the `Context`, empty where none does.
+        is_async: whether the function is awaited; a plain one is called in a thread.
+        open_session: in place of the function's own state, opens what one run of an agent has of the tool by its first
+            call, and is left when the run ends; calls go to what it gives.
+        identity: what its fingerprint is made of, where not its function: a server's address, say.
+    """
+
+    name: str
+    description: str
+    signature: Signature
+    function: Callable[..., Any]
+    options: ToolOptions = field(default_factory=ToolOptions)
+    context: str = ""
+    is_async: bool = False
+    open_session: OpenSession | None = None
+    identity: Mapping[str, Any] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives, called as if it were no tool: nothing is checked."""
+        return self.function(*args, **kwargs)
+
+
+class ToolSource(Protocol):
+    """Tools that are known once something is open: a server's."""
+
+    def open(self) -> AbstractAsyncContextManager[list[Tool]]:
+        """The tools, for as long as the context lasts; entered and left in one task of one loop."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """The source as JSON without credentials: what a job's fingerprint has of it."""
+        ...
