@@ -7,13 +7,15 @@ import ipaddress
 import re
 import urllib.request
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from tidemill.version import __version__
 
 _PORTS = {"http": 80, "https": 443}
 _DEFAULTS = {"user-agent": f"tidemill/{__version__}", "accept": "*/*"}
+LENGTH: Final = b"content-length: "
+"""What the head of a route ends with, before the number."""
 _FRAMING = ("content-length", "transfer-encoding")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 _IN_PATH = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3, and what is quoted already
@@ -54,15 +56,19 @@ class Route(NamedTuple):
     head: bytes
 
 
-def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "gzip") -> Route:
+def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "gzip", method: str = "POST") -> Route:
     """The way to `url`. A proxy comes from the environment (`HTTPS_PROXY`, `NO_PROXY`), and never for loopback.
 
     Args:
         accept_encoding: what is asked for, unless `headers` say otherwise.
+        method: what is asked to be done with it.
 
     Raises:
-        ValueError: the address is none that can be called, or a header cannot be sent; the message holds no values.
+        ValueError: the address is none that can be called, or the method or a header cannot be sent; the message holds
+            no values.
     """
+    if not _NAME.fullmatch(method):
+        raise ValueError("the method has characters that no method may have")
     parts = _split(url)
     origin = _parse_origin(parts)
     proxy = _find_proxy(origin)
@@ -76,7 +82,7 @@ def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "
         target = f"http://{origin.authority}{target}"
         if proxy.authorization is not None:
             known["proxy-authorization"] = proxy.authorization
-    return Route(origin, proxy, _render_head(f"POST {target}", known, headers) + b"content-length: ")
+    return Route(origin, proxy, _render_head(f"{method} {target}", known, headers) + LENGTH)
 
 
 def check_address(url: str) -> None:

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         "_chunks",
         "_ends_at",
         "_gunzip",
+        "_has_body",
         "_has_head",
         "_head_bytes",
         "_headers",
@@ -106,12 +107,15 @@ class Connection(asyncio.Protocol):
         self._whole: bytes
         self._is_between: bool
         self._on_chunk: OnChunk | None = None
+        self._has_body = True
         self._heard_at: float | None = None
         self._ends_at = self._looks_at = 0.0
         self.transport: asyncio.Transport
         self._begin()
 
-    def ask(self, data: bytes, timeout_s: float, on_chunk: OnChunk | None = None) -> asyncio.Future[Response]:
+    def ask(
+        self, data: bytes, timeout_s: float, on_chunk: OnChunk | None = None, *, has_body: bool = True
+    ) -> asyncio.Future[Response]:
         """The response to the request in `data`; its future ends with a TimeoutError after `timeout_s`.
 
         The future raises CutError, OversizeError, TimeoutError or HandOnError; the connection is closed then. Whoever
@@ -119,10 +123,12 @@ class Connection(asyncio.Protocol):
 
         Args:
             on_chunk: gets the pieces of a successful response's body, out of its encoding, as they come.
+            has_body: whether the response may have one; that to a HEAD has none, whatever its head says.
         """
         waiter: asyncio.Future[Response] = self._loop.create_future()
         self._waiter = waiter
         self._on_chunk = on_chunk
+        self._has_body = has_body
         self._heard_at = None
         self._ends_at = self._loop.time() + timeout_s
         if self._timer is None or self._looks_at > self._ends_at:
@@ -192,7 +198,10 @@ class Connection(asyncio.Protocol):
         self._has_head = True
         headers = self._headers
         length = headers.get("content-length")
-        if length is not None and int(length) > self._max_body_bytes:
+        if not self._has_body and self._status >= 200:
+            self._settle(Response(self._status, headers, b""))
+            self.close()  # llhttp, which httptools tells nothing of the request, waits for a body
+        elif length is not None and int(length) > self._max_body_bytes:
             self._fail(OversizeError(self._status))
         elif self._tunnels and 200 <= self._status < 300:
             self._settle(Response(self._status, headers, b""))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tidemill.calls.credentials import label_endpoint, mask_request
-from tidemill.calls.http.address import Origin, Proxy, find_route
+from tidemill.calls.http.address import LENGTH, Origin, Proxy, find_route
 from tidemill.calls.http.connection import CutError, HandOnError, OversizeError
 from tidemill.calls.http.dialer import Dialer, ProxyRefusedError, Resolve
 from tidemill.calls.http.pool import Pool
@@ -20,6 +20,8 @@ from tidemill.errors import CallError, TransientCallError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_KNOWN: Final = 1024
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose request says how long its body is even when there is none (RFC 9110, 8.6)."""
 # A RuntimeError is uvloop's, where it finds a socket closed by the far side.
 _NOT_SENT: Final = (OSError, ValueError, RuntimeError, CutError, ProxyRefusedError)
 _NOT_ANSWERED: Final = (TimeoutError, CutError, OversizeError)
@@ -62,7 +64,7 @@ class HttpTransport:
         self._connect_timeout_s = connect_timeout_s
         self._max_body_bytes = max_body_bytes
         self._resolve = resolve
-        self._known: dict[tuple[str, int, bool], _Known] = {}
+        self._known: dict[tuple[str, int, bool, str], _Known] = {}
         self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
         self._dialer: Dialer | None = None
 
@@ -71,17 +73,21 @@ class HttpTransport:
 
         See `Transport`, and raises what `request.on_chunk` raised.
         """
-        body, on_chunk = request.body, request.on_chunk
+        body, on_chunk, method = request.body, request.on_chunk, request.method
         failure: BaseException
         try:
-            known = self._known.get((request.url, id(request.headers), on_chunk is None))
+            known = self._known.get((request.url, id(request.headers), on_chunk is None, method))
             if known is None:
                 known = self._get_to_know(request)
             connection = known.pool.take() or await known.pool.wait()
         except _NOT_SENT as exc:
             failure = self._map_dial(exc, request)
         else:
-            waiter = connection.ask(b"%b%d\r\n\r\n%b" % (known.head, len(body), body), timeout_s, on_chunk)
+            if body or method in _WITH_BODY:
+                data = b"%b%d\r\n\r\n%b" % (known.head, len(body), body)
+            else:
+                data = known.head[: -len(LENGTH)] + b"\r\n"
+            waiter = connection.ask(data, timeout_s, on_chunk, has_body=method != "HEAD")
             try:
                 return await waiter
             except _NOT_ANSWERED as exc:
@@ -115,7 +121,9 @@ class HttpTransport:
         """The head of such requests and the connections they go by."""
         is_whole = request.on_chunk is None
         accept_encoding = "gzip" if is_whole else "identity"
-        origin, proxy, head = find_route(request.url, request.headers, accept_encoding=accept_encoding)
+        origin, proxy, head = find_route(
+            request.url, request.headers, accept_encoding=accept_encoding, method=request.method
+        )
         if self._dialer is None:
             self._dialer = Dialer(self._resolve)
         pool = self._pools.get((origin, proxy))
@@ -129,7 +137,9 @@ class HttpTransport:
             )
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        known = self._known[request.url, id(request.headers), is_whole] = _Known(request.headers, head, pool)
+        known = self._known[request.url, id(request.headers), is_whole, request.method] = _Known(
+            request.headers, head, pool
+        )
         return known
 
     def _map_dial(self, exc: Exception, request: Request) -> CallError:
