@@ -44,6 +44,7 @@ ON_BOTH_LOOPS = (
     "test_dialer.py",
     "test_handing_on.py",
     "test_foreign_errors.py",
+    "test_bounds.py",
     "test_methods.py",
 )
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from rawserver import OK, serve_raw
 
-from tidemill.calls.http.address import find_route
+from tidemill.calls.http.address import Asking, find_route
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.wire import Request, UnsentError
 
@@ -70,4 +70,4 @@ async def test_what_is_no_method_is_not_sent(transport: HttpTransport, method: s
 
 
 def test_a_route_names_its_method() -> None:
-    assert find_route("http://far/a?b=c", {}, method="DELETE").head.startswith(b"DELETE /a?b=c HTTP/1.1\r\n")
+    assert find_route("http://far/a?b=c", {}, Asking("DELETE")).head.startswith(b"DELETE /a?b=c HTTP/1.1\r\n")

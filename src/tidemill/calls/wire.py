@@ -68,11 +68,12 @@ class Request(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
+    """A complete response: `headers` found by lower-case name, `body` the whole bytes, or the first where `is_cut`."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
 
 
 class UnreachableError(TransientCallError):

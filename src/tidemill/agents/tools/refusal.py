@@ -1,11 +1,11 @@
-"""`Refusal`: what a tool tells the model on purpose in place of a result."""
+"""`RefusalError`: what a tool tells the model on purpose in place of a result."""
 
 from __future__ import annotations
 
 from tidemill.errors import DataError
 
 
-class Refusal(DataError):
+class RefusalError(DataError):
     """A tool does not do what it was asked, and the model is to know why.
 
     Raised by a tool's function. Its text is always told to the model, whatever `ToolOptions.shows_errors` says, so it

@@ -42,6 +42,20 @@ class Proxy(NamedTuple):
     authorization: str | None
 
 
+class Asking(NamedTuple):
+    """What a request says beside its address and its headers.
+
+    Attributes:
+        method: what is asked to be done.
+        accept_encoding: what is asked for, unless a header says otherwise.
+        by_proxy: whether it may go by the proxy that the environment names.
+    """
+
+    method: str = "POST"
+    accept_encoding: str = "gzip"
+    by_proxy: bool = True
+
+
 class Route(NamedTuple):
     """How requests to one address with one set of headers go out.
 
@@ -56,33 +70,29 @@ class Route(NamedTuple):
     head: bytes
 
 
-def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "gzip", method: str = "POST") -> Route:
+def find_route(url: str, headers: Mapping[str, str], asking: Asking = Asking()) -> Route:  # noqa: B008 - frozen
     """The way to `url`. A proxy comes from the environment (`HTTPS_PROXY`, `NO_PROXY`), and never for loopback.
-
-    Args:
-        accept_encoding: what is asked for, unless `headers` say otherwise.
-        method: what is asked to be done with it.
 
     Raises:
         ValueError: the address is none that can be called, or the method or a header cannot be sent; the message holds
             no values.
     """
-    if not _NAME.fullmatch(method):
+    if not _NAME.fullmatch(asking.method):
         raise ValueError("the method has characters that no method may have")
     parts = _split(url)
     origin = _parse_origin(parts)
-    proxy = _find_proxy(origin)
+    proxy = _find_proxy(origin) if asking.by_proxy else None
     target = quote(parts.path or "/", safe=_IN_PATH) + (
         f"?{quote(parts.query, safe=_IN_PATH + '?')}" * bool(parts.query)
     )
-    known = {"host": origin.authority, **_DEFAULTS, "accept-encoding": accept_encoding}
+    known = {"host": origin.authority, **_DEFAULTS, "accept-encoding": asking.accept_encoding}
     if token := _basic_token(parts):
         known["authorization"] = token
     if proxy is not None and origin.scheme == "http":
         target = f"http://{origin.authority}{target}"
         if proxy.authorization is not None:
             known["proxy-authorization"] = proxy.authorization
-    return Route(origin, proxy, _render_head(f"{method} {target}", known, headers) + LENGTH)
+    return Route(origin, proxy, _render_head(f"{asking.method} {target}", known, headers) + LENGTH)
 
 
 def check_address(url: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -24,6 +24,13 @@ PARSER_ERRORS: Final = (HttpParserError, HttpParserUpgrade)
 """What httptools raises, all of it."""
 
 _EARLY_S: Final = 0.001  # loops' timers are as exact as this
+
+
+class Bound(NamedTuple):
+    """The longest body that is taken, after decompression; of a longer one the first bytes, where it `cuts`."""
+
+    max_bytes: int
+    cuts: bool = False
 
 
 class CutError(Exception):
@@ -54,13 +61,14 @@ class Connection(asyncio.Protocol):
     Args:
         on_idle: called when a response is whole and the connection can take another request.
         on_lost: called once when it is closed.
-        max_body_bytes: the longest body taken, after decompression.
+        bound: the longest body taken.
         heads: those that connections to the same origin have parsed.
         tunnels: its one request is a CONNECT, whose response ends with its headers.
     """
 
     __slots__ = (
         "_body_bytes",
+        "_bound",
         "_chunks",
         "_ends_at",
         "_gunzip",
@@ -73,7 +81,6 @@ class Connection(asyncio.Protocol):
         "_is_between",
         "_looks_at",
         "_loop",
-        "_max_body_bytes",
         "_on_chunk",
         "_on_idle",
         "_on_lost",
@@ -90,14 +97,14 @@ class Connection(asyncio.Protocol):
         on_idle: Callable[[Connection], object],
         on_lost: Callable[[Connection], object],
         *,
-        max_body_bytes: int,
+        bound: Bound,
         heads: Heads | None = None,
         tunnels: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._max_body_bytes = max_body_bytes
+        self._bound = bound
         self._heads = Heads() if heads is None else heads
         self._tunnels = tunnels
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
@@ -201,20 +208,21 @@ class Connection(asyncio.Protocol):
         if not self._has_body and self._status >= 200:
             self._settle(Response(self._status, headers, b""))
             self.close()  # llhttp, which httptools tells nothing of the request, waits for a body
-        elif length is not None and int(length) > self._max_body_bytes:
+        elif length is not None and int(length) > self._bound.max_bytes and not self._bound.cuts:
             self._fail(OversizeError(self._status))
         elif self._tunnels and 200 <= self._status < 300:
             self._settle(Response(self._status, headers, b""))
         elif "content-encoding" in headers:
             try:
-                self._gunzip = find_gunzip(headers["content-encoding"], self._max_body_bytes)
+                self._gunzip = find_gunzip(headers["content-encoding"], self._bound.max_bytes)
             except zlib.error as exc:
                 self._fail(_no_gzip(exc))
 
     def on_body(self, chunk: bytes) -> None:
         self._body_bytes += len(chunk)
-        if self._body_bytes > self._max_body_bytes:
-            self._fail(OversizeError(self._status))
+        is_counted = self._gunzip is None or not self._bound.cuts  # to cut it, it is taken out of its encoding first
+        if self._body_bytes > self._bound.max_bytes and is_counted:
+            self._overflow(chunk)
         elif self._gunzip is None and self._on_chunk is None:
             self._chunks.append(chunk)
         else:
@@ -273,8 +281,8 @@ class Connection(asyncio.Protocol):
             except zlib.error as exc:
                 self._fail(_no_gzip(exc))
                 return
-            if self._gunzip.size_bytes > self._max_body_bytes:
-                self._fail(OversizeError(self._status))
+            if self._gunzip.size_bytes > self._bound.max_bytes:
+                self._overflow(chunk)
                 return
         if not chunk:
             return
@@ -287,6 +295,15 @@ class Connection(asyncio.Protocol):
                 self._on_chunk(chunk)
             except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the waiter's, and no parser error
                 self._fail(HandOnError(exc))
+
+    def _overflow(self, chunk: bytes) -> None:
+        """The body is longer than is taken; `chunk` goes beyond that."""
+        if not self._bound.cuts:
+            self._fail(OversizeError(self._status))
+            return
+        body = b"".join([*self._chunks, chunk])[: self._bound.max_bytes]
+        self._settle(Response(self._status, self._headers, body, is_cut=True))
+        self.close()
 
     def _look_at(self, when: float) -> None:
         """Look at the time at `when`. A response in time leaves this for the next one, so few need a timer set."""

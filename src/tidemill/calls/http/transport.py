@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tidemill.calls.credentials import label_endpoint, mask_request
-from tidemill.calls.http.address import LENGTH, Origin, Proxy, find_route
-from tidemill.calls.http.connection import CutError, HandOnError, OversizeError
+from tidemill.calls.http.address import LENGTH, Asking, Origin, Proxy, find_route
+from tidemill.calls.http.connection import Bound, CutError, HandOnError, OversizeError
 from tidemill.calls.http.dialer import Dialer, ProxyRefusedError, Resolve
 from tidemill.calls.http.pool import Pool
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, UnsentError
@@ -51,7 +51,10 @@ class HttpTransport:
     Args:
         connect_timeout_s: for name, connect, proxy and TLS handshake of a new connection together.
         max_body_bytes: the longest response taken, after decompression.
+        cuts: give the first bytes of a longer one, and close its connection, in place of an error.
         resolve: gives the addresses of a host and port as `loop.getaddrinfo` does, which is the default.
+        by_proxy: whether requests go by the proxy that the environment names.
+        tls: what certificates are checked against; several transports may share one.
     """
 
     def __init__(
@@ -59,11 +62,16 @@ class HttpTransport:
         *,
         connect_timeout_s: float = 5.0,
         max_body_bytes: int = MAX_BODY_BYTES,
+        cuts: bool = False,
         resolve: Resolve | None = None,
+        by_proxy: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
-        self._max_body_bytes = max_body_bytes
+        self._bound = Bound(max_body_bytes, cuts=cuts)
         self._resolve = resolve
+        self._by_proxy = by_proxy
+        self._tls = tls
         self._known: dict[tuple[str, int, bool, str], _Known] = {}
         self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
         self._dialer: Dialer | None = None
@@ -121,11 +129,10 @@ class HttpTransport:
         """The head of such requests and the connections they go by."""
         is_whole = request.on_chunk is None
         accept_encoding = "gzip" if is_whole else "identity"
-        origin, proxy, head = find_route(
-            request.url, request.headers, accept_encoding=accept_encoding, method=request.method
-        )
+        asking = Asking(request.method, accept_encoding, by_proxy=self._by_proxy)
+        origin, proxy, head = find_route(request.url, request.headers, asking)
         if self._dialer is None:
-            self._dialer = Dialer(self._resolve)
+            self._dialer = Dialer(self._resolve, tls=self._tls)
         pool = self._pools.get((origin, proxy))
         if pool is None:
             pool = self._pools[origin, proxy] = Pool(
@@ -133,7 +140,7 @@ class HttpTransport:
                 proxy,
                 self._dialer,
                 connect_timeout_s=self._connect_timeout_s,
-                max_body_bytes=self._max_body_bytes,
+                bound=self._bound,
             )
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
@@ -158,7 +165,7 @@ class HttpTransport:
         """What it means that a request was sent and no whole answer came."""
         where = label_endpoint(request.url)
         if isinstance(exc, OversizeError):
-            message = f"answered {exc.status} with more than {self._max_body_bytes} bytes"
+            message = f"answered {exc.status} with more than {self._bound.max_bytes} bytes"
             return TransientCallError(message, where=where, status=exc.status)
         if isinstance(exc, TimeoutError):
             return AttemptTimeoutError(str(exc) or f"no complete answer within {timeout_s:.3g} s", where=where)
