@@ -109,9 +109,9 @@ class Reply(msgspec.Struct, frozen=True):
         """The reply with `***` where it repeats one of `keys`."""
         reply = self
         for key in keys:
-            if any(key in call["arguments"] or key in call["name"] for call in reply.tool_calls):
-                calls = tuple(_mask_call(call, key) for call in reply.tool_calls)
-                reply = msgspec.structs.replace(reply, tool_calls=calls)
+            if reply.tool_calls or reply.blocks:
+                calls = tuple(_mask(reply.tool_calls, key))
+                reply = msgspec.structs.replace(reply, tool_calls=calls, blocks=_mask(reply.blocks, key))
             if key in self.text or key in self.finish_reason or key in self.refusal or key in self.reasoning:
                 reply = msgspec.structs.replace(
                     reply,
@@ -152,10 +152,13 @@ class Reply(msgspec.Struct, frozen=True):
         return message
 
 
-def _mask_call(call: ToolCall, key: str) -> ToolCall:
-    masked = call.copy()
-    masked["arguments"], masked["name"] = call["arguments"].replace(key, MASK), call["name"].replace(key, MASK)
-    return masked
+def _mask(value: Any, key: str) -> Any:
+    """A JSON value with `***` where one of its texts repeats `key`."""
+    if isinstance(value, str):
+        return value.replace(key, MASK)
+    if isinstance(value, dict):
+        return {name: _mask(each, key) for name, each in value.items()}
+    return [_mask(each, key) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _to_tokens(usage: Usage | None) -> list[int] | None:
