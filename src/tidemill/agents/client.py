@@ -66,7 +66,7 @@ class AgentSession(HeldLoop):
         """What a run comes to."""
         agent = self._agent
         ask = partial(_ask, token_hex(16))
-        outside = RunOutside(ask, home, self._opened.threads)
+        outside = RunOutside(ask, home, self._opened.places)
         around = Surroundings(outside, deps, Purse(agent.budget), Spending(), observe=observe)
         return await Run(self._opened, around).run(messages)
 

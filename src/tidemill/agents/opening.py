@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
+from tidemill.agents.calling.places import Places
 from tidemill.agents.sources import HeldSource
 from tidemill.agents.teams import list_team, make_handoff_tool, make_team_tool
 from tidemill.agents.tools.tool import Tool, ToolSource
@@ -18,15 +20,11 @@ from tidemill.calls.wire import Response
 from tidemill.errors import ConfigError
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
-from tidemill.models.lanes import OpenModel, OpenModels
+from tidemill.models.lanes import OpenModels
 from tidemill.models.messages import Reply
-from tidemill.models.options import Options, ToolSpec
+from tidemill.models.options import ToolSpec
 from tidemill.models.steps.lines import Line
 from tidemill.resources.scope import Scope
-from tidemill.resources.threads import Threads
-
-MAX_THREADS = 64
-"""Plain functions of tools that are under way at once, over all tools of an opened tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,8 @@ class OpenAgent:
         self.model_line = Line(self._model.lane, self._model.lane, _told_by_the_call, Reply.from_row)
         teams = {team.name: team for team in agent.list_teams()}
         self.teams = {
-            name: tuple(opener.open(each, (*path, each.name)) for each in list_team(team)) for name, team in teams.items()
+            name: tuple(opener.open(each, (*path, each.name)) for each in list_team(team))
+            for name, team in teams.items()
         }
         self.handoffs = {f"transfer_to_{each.name}": opener.open(each, (*path, each.name)) for each in agent.handoffs}
         own = [make_team_tool(team) for team in teams.values()]
@@ -76,9 +75,9 @@ class OpenAgent:
         self._kit: Kit | None = None
 
     @property
-    def threads(self) -> Threads:
-        """Where plain functions are called."""
-        return self._opener.threads
+    def places(self) -> Places:
+        """Where executions of tools run beside the loop."""
+        return self._opener.places
 
     async def kit(self) -> Kit:
         """Its tools and endpoints; the servers of some are opened by the first who asks.
@@ -133,8 +132,8 @@ class AgentOpener:
         self._engine = engine
         self._scope = scope
         self._lanes: dict[int, tuple[Tool, Lane]] = {}
-        self.threads = Threads("tools", lambda: MAX_THREADS)
-        scope.defer(self.threads.close, name="tool threads")
+        self.places = Places(random.Random())
+        scope.defer(self.places.close, name="tools")
 
     def open(self, agent: Agent, path: tuple[str, ...] | None = None) -> OpenAgent:
         """The agent, opened with those that it calls."""
@@ -144,8 +143,8 @@ class AgentOpener:
         """How the calls of a tool go out: by one lane, whoever has it."""
         known = self._lanes.get(id(tool))
         if known is None:
-            key = f"tool {tool.name}#{len(self._lanes)}"
-            known = self._lanes[id(tool)] = (tool, open_tool_lane(self._engine, key, tool.options))
+            key = f"tool {tool.name}" + (f"#{len(self._lanes)}" if self._lanes else "")
+            known = self._lanes[id(tool)] = (tool, open_tool_lane(self._engine, tool, key))
         return Line(known[1], known[1], ToolOutcome.from_response, ToolOutcome.from_row, is_keyed=True)
 
     def hold(self, source: ToolSource) -> HeldSource:

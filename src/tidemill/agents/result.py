@@ -12,9 +12,7 @@ from tidemill.config.wording.words import cut
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, ToolCall
 
-StopReason = Literal[
-    "finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output"
-]
+StopReason = Literal["finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output"]
 """Why a run ended: with an answer; at a bound; with the same call failing in the same way again and again; by whoever
 approves calls; by the model, which refused; without a reply that fits the output."""
 
@@ -141,7 +139,9 @@ def describe_outcome(outcome: ToolOutcome) -> dict[str, Any]:
 def render_turn(number: int, turn: Mapping[str, Any]) -> str:
     """A turn, as `TurnTrace.to_dict` has it, in one line."""
     said = [repr(cut(turn["text"]))] if turn.get("text") else []
-    calls = [f"{call['tool']}({_render(call.get('arguments'))}) → {_render_end(call)}" for call in turn.get("calls", ())]
+    calls = [
+        f"{call['tool']}({_render(call.get('arguments'))}) → {_render_end(call)}" for call in turn.get("calls", ())
+    ]
     return f"{number:>3}  {turn['agent']}: " + ("; ".join([*said, *calls]) or "nothing")
 
 

@@ -82,4 +82,4 @@ Tools = Annotated[
     Says("a list of tools"),
     WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}),
 ]
-"""Tools, sources of tools and agents, each of which may be given as an import path or by the settings of one of ours."""
+"""Tools, sources of tools and agents; each may be given as an import path, or by the settings of one of ours."""

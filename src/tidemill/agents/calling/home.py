@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -29,14 +29,16 @@ class Home:
         """The running loop, with the variables of whoever calls this."""
         return cls(asyncio.get_running_loop(), contextvars.copy_context())
 
-    async def call(self, fn: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+    def call(
+        self, fn: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any
+    ) -> Coroutine[Any, Any, Any]:
         """What `fn(*args, **kwargs)` gives once it is awaited.
 
         Cancelling cancels it and waits for its end, also in another loop.
         """
         if self._loop is None:
-            return await fn(*args, **kwargs)
-        return await _Visit(self._loop, self._context, partial(fn, *args, **kwargs)).end()
+            return fn(*args, **kwargs)
+        return _Visit(self._loop, self._context, partial(fn, *args, **kwargs)).end()
 
 
 class _Visit:

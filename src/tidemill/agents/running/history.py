@@ -15,7 +15,7 @@ LEFT_OUT = "[{count} earlier messages were left out here to keep the conversatio
 
 
 class Measure:
-    """Tokens of messages, by what the provider counted for the last request; the same again when replies are recalled."""
+    """Tokens of messages, by what the provider counted for the last request: the same when replies are recalled."""
 
     def __init__(self) -> None:
         self._tokens_per_byte = 1 / BYTES_PER_TOKEN

@@ -27,10 +27,10 @@ class Purse:
         bounded = budget is not None and budget.bounds_spending
         own = [BudgetLedger(budget, durable=False)] if budget is not None and bounded else []
         self._ledgers: list[BudgetLedger] = [*own, *(above._ledgers if above is not None else [])]
-        ends = [] if above is None or above.ends_at is None else [above.ends_at]
+        ends: list[float] = [] if above is None or above.ends_at is None else [above.ends_at]
         if budget is not None and budget.deadline is not None:
             ends.append(asyncio.get_running_loop().time() + budget.deadline)
-        self.ends_at = min(ends, default=None)
+        self.ends_at: float | None = min(ends, default=None)
 
     @property
     def is_open(self) -> bool:

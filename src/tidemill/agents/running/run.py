@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tidemill.agents.calling.data import DATA_NOTE
 from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
 from tidemill.agents.opening import Kit, OpenAgent
@@ -85,9 +85,10 @@ class Run:
             TidemillError: a failure of the whole run of a job.
         """
         self._add(*messages)
-        ends_at = self._around.purse.ends_at
+        bound = asyncio.timeout_at(self._around.purse.ends_at)
+        reason: StopReason
         try:
-            async with asyncio.timeout_at(ends_at) as bound:
+            async with bound:
                 reason = await self._go_on()
         except Spent:
             reason = "budget"
@@ -154,11 +155,11 @@ class Run:
         own = [call for call in calls if call["name"] not in self._opened.handoffs]
         dispatcher = self._dispatcher(kit)
         outcomes = iter(
-            await dispatcher.run_turn(
-                turn, own, partial(self._tell_start, turn), partial(self._tell_end, turn)
-            )
+            await dispatcher.run_turn(turn, own, partial(self._tell_start, turn), partial(self._tell_end, turn))
         )
-        told = [self._hand_on(call, handoff) if call["name"] in self._opened.handoffs else next(outcomes) for call in calls]
+        told = [
+            self._hand_on(call, handoff) if call["name"] in self._opened.handoffs else next(outcomes) for call in calls
+        ]
         for call, outcome in zip(calls, told, strict=True):
             message = Message(role="tool", content=outcome.content, call_id=call["id"])
             if outcome.is_error:
@@ -167,7 +168,8 @@ class Run:
         self._note_turn(reply, [CallTrace(call, outcome) for call, outcome in zip(calls, told, strict=True)])
         if any(outcome.kind == "stopped" for outcome in told):
             return "stopped"
-        if any([self._repeats.note(outcome) for outcome in told]):
+        repeated = [self._repeats.note(outcome) for outcome in told]
+        if any(repeated):
             return "repeated_error"
         if handoff is not None:
             self._opened = self._opened.handoffs[handoff["name"]]
@@ -250,8 +252,8 @@ class Run:
     def _tell_text(self, turn: int, text: str, starts_anew: bool) -> None:
         self._tell(TextDelta, turn=turn, text=text, starts_anew=starts_anew)
 
-    def _tell_start(self, turn: int, call: ToolCall) -> None:
+    def _tell_start(self, turn: int, _: int, call: ToolCall) -> None:
         self._tell(ToolStart, turn=turn, call=call)
 
-    def _tell_end(self, turn: int, call: ToolCall, outcome: ToolOutcome) -> None:
+    def _tell_end(self, turn: int, _: int, call: ToolCall, outcome: ToolOutcome) -> None:
         self._tell(ToolEnd, turn=turn, call=call, outcome=outcome)

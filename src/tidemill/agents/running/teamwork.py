@@ -13,7 +13,7 @@ from tidemill.agents.result import AgentResult
 from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.spending import Spending
-from tidemill.agents.tools.refusal import Refusal
+from tidemill.agents.tools.refusal import RefusalError
 from tidemill.agents.tools.told import Told
 from tidemill.calls.gather import run_together
 from tidemill.errors import CallError
@@ -28,19 +28,19 @@ async def ask_team(team: Sequence[OpenAgent], request: str, around: Surroundings
     """The answer of one agent, or those of several by their names; the whole runs are kept.
 
     Raises:
-        Refusal: none of them has an answer.
+        RefusalError: none of them has an answer.
         TidemillError: a failure of the whole run of a job.
     """
     if len(team) == 1:
         result = await _ask_agent(team[0], request, around)
         if isinstance(result, str):
-            raise Refusal(result)
+            raise RefusalError(result)
         return Told(_tell(result), result.transcript())
     numbered = [(each, replace(around, within=number_call(around.within, 1, place))) for place, each in enumerate(team)]
     results = await run_together(_ask_agent(each, request, inside) for each, inside in numbered)
     named = dict(zip([each.agent.name for each in team], results, strict=True))
     if all(isinstance(each, str) for each in results):
-        raise Refusal("; ".join(f"{name}: {told}" for name, told in named.items()))
+        raise RefusalError("; ".join(f"{name}: {told}" for name, told in named.items()))
     told = {name: each if isinstance(each, str) else _tell(each) for name, each in named.items()}
     kept = {name: each if isinstance(each, str) else each.transcript() for name, each in named.items()}
     return Told(told, kept)
@@ -50,9 +50,7 @@ async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> A
     """A run of the agent, or why it has no answer."""
     from tidemill.agents.running.run import Run  # which calls this
 
-    inside = replace(
-        around, purse=Purse(opened.agent.budget, around.purse), spending=Spending(around.spending)
-    )
+    inside = replace(around, purse=Purse(opened.agent.budget, around.purse), spending=Spending(around.spending))
     try:
         result = await Run(opened, inside).run([Message(role="user", content=request)])
     except CallError as error:

@@ -184,7 +184,9 @@ class AgentAsking(StepAsking):
     def ask(self, record: Record) -> Asked:
         if not self.into:
             return Asked(0.0)
-        system = [Message(role="system", content=self._node.asked.instructions)] if self._node.asked.instructions else []
+        system = (
+            [Message(role="system", content=self._node.asked.instructions)] if self._node.asked.instructions else []
+        )
         request = self._endpoint.build_request([*system, *self._render(record)])
         tokens = self._counter.estimate(request)
         return Asked(1, tokens, 1, request.max_output_tokens)

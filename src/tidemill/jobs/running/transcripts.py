@@ -65,7 +65,7 @@ def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) 
     for number, reply in own.items():
         if not isinstance(reply, Reply):
             continue
-        turn = {"agent": agent, "text": reply.text, "asked": reply.asked, "reasoning": reply.reasoning}
+        turn: dict[str, Any] = {"agent": agent, "text": reply.text, "asked": reply.asked, "reasoning": reply.reasoning}
         if reply.usage is not None:
             turn["tokens"] = [reply.usage.input_tokens, reply.usage.output_tokens]
         made = [(each, own.get(each)) for each in range(number + 1, number + PLACES) if each in own]
