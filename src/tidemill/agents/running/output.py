@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tidemill.agents.agent import Agent
 from tidemill.models.messages import Reply
-from tidemill.models.structured import OutputParser
+from tidemill.models.structured.asking import OutputParser
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, 
 from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
-from tidemill.agents.running.history import Measure, bound_history
+from tidemill.agents.running.history import Measure, bound_history, drop_open_calls
 from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.output import AnswerReader
 from tidemill.agents.running.outside import RunOutside
@@ -117,7 +117,10 @@ class Run:
             if reply.refusal:
                 self._note_turn(reply, ())
                 return "refused"
-            if reply.tool_calls and not is_last:
+            if reply.tool_calls and is_last:
+                self._note_turn(reply, ())
+                return "max_turns"
+            if reply.tool_calls:
                 stop = await self._call_tools(turn, kit, reply)
                 if stop is not None:
                     return stop
@@ -236,7 +239,7 @@ class Run:
             self._first.agent.name,
             self._text,
             reason,
-            self._history,
+            drop_open_calls(self._history),
             tuple(self._turns),
             spending.usage,
             spending.cost_usd,
