@@ -77,8 +77,10 @@ def _iter_share_lines(shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         above, _, last = label.rpartition("/")
         if last == RE_ASK and above in shares:
             continue
-        again = shares.get(f"{label}/{RE_ASK}")
-        yield f"{label}: {_show_share(share, 'calls')}{f'; {_show_share(again, "re-asks")}' if again else ''}"
+        told = [_show_share(share, "calls")]
+        if again := shares.get(f"{label}/{RE_ASK}"):
+            told.append(_show_share(again, "re-asks"))
+        yield f"{label}: {'; '.join(told)}"
 
 
 def _show_share(share: Mapping[str, Any], what: str) -> str:
