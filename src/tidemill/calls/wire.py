@@ -61,6 +61,7 @@ class Request(Struct, frozen=True):
         on_chunk: gets the body of a successful response piece by piece, decoded, as it arrives; the response holds
             the whole body all the same.
         is_priced: whether its tokens cost what its lane's price says.
+        method: as HTTP names it, in upper case.
         tally: under what its answer is counted besides all others.
     """
 
@@ -71,6 +72,7 @@ class Request(Struct, frozen=True):
     max_input_tokens: int | None = None
     on_chunk: OnChunk | None = None
     is_priced: bool = True
+    method: str = "POST"
     tally: Tally | None = None
 
     @property
@@ -80,11 +82,12 @@ class Request(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
+    """A complete response: `headers` found by lower-case name, `body` the whole bytes, or the first where `is_cut`."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
 
 
 class UnreachableError(TransientCallError):
