@@ -87,6 +87,7 @@ class Reply(msgspec.Struct, frozen=True):
         first_token_s: seconds from the sending of the request to the first piece of text; None where it came whole.
         tool_calls: what it asks to have called, in order.
         blocks: the blocks it came as, where the provider wants them back unchanged; else None.
+        asked: of an agent's, the messages that the conversation had gained before it beside replies and results.
     """
 
     text: str
@@ -97,6 +98,7 @@ class Reply(msgspec.Struct, frozen=True):
     first_token_s: float | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     blocks: list[Any] | None = None
+    asked: list[Message] | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -125,9 +127,10 @@ class Reply(msgspec.Struct, frozen=True):
         row: list[Any] = [self.text, self.finish_reason, _to_tokens(self.usage), self.refusal]
         if self.reasoning or self.first_token_s is not None:
             row += [self.reasoning, self.first_token_s]
-        if self.tool_calls or self.blocks:
+        if self.tool_calls or self.blocks or self.asked:
             row += ["", None][len(row) - 4 :]
             row += [self.tool_calls, self.blocks]
+            row += [self.asked] if self.asked else []
         return row
 
     @classmethod

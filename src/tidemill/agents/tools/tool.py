@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.options import ToolOptions
@@ -83,6 +83,7 @@ class Tool:
         return self.function(*args, **kwargs)
 
 
+@runtime_checkable
 class ToolSource(Protocol):
     """Tools that are known once something is open: a server's."""
 

@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from tidemill.models.clients.answers import Answers, OnError
 from tidemill.models.clients.askable import Askable
 from tidemill.models.clients.asking import Asking, load_asking, render_messages
 from tidemill.models.clients.deltas import Deltas
+from tidemill.models.clients.held import Holder
 from tidemill.models.clients.lifetime import Lifetime
-from tidemill.models.clients.session import Session, SessionClosed, Terms
+from tidemill.models.clients.session import Session, Terms
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.model import Model
 from tidemill.models.tokens import TokenCounter
@@ -33,10 +34,8 @@ MAX_ASKINGS = 64
 """Sets of options that are kept checked."""
 
 _lock = threading.Lock()
-"""Guards the clients below, and the opening of each; held for as long as that takes, and never while one closes."""
+"""Guards the clients below."""
 _clients: dict[int, Client] = {}
-_left_behind: list[Session] = []
-"""Sessions of a parent process, which a fork must neither use nor collect."""
 
 
 class Client(Askable):
@@ -63,9 +62,8 @@ class Client(Askable):
         ledger = None if budget is None else BudgetLedger(budget, durable=False)
         lifetime = Lifetime(None if budget is None else budget.deadline)
         self._terms = Terms(model.model_copy(), folder, transport, ledger, lifetime)
-        self._session: Session | None = None
+        self._holder = Holder(partial(Session, self._terms))
         self._askings: dict[Any, Asking] = {}
-        self._finalizer: weakref.finalize[[], Client] | None = None
 
     @property
     def model(self) -> Model:
@@ -98,18 +96,12 @@ class Client(Askable):
     def run(self, asking: Asking, prompt: Any) -> Any:
         """The answer to `prompt`."""
         messages = render_messages(prompt, asking.system)
-        while True:
-            session = self._open()
-            with suppress(SessionClosed):  # by another thread, in between: it is opened again
-                return session.run(session.ask, asking, messages)
+        return self._holder.run(lambda session: session.ask, asking, messages)
 
     async def arun(self, asking: Asking, prompt: Any) -> Any:
         """As `run`, awaited in the running loop."""
         messages = render_messages(prompt, asking.system)
-        while True:
-            session = self._open()
-            with suppress(SessionClosed):
-                return await session.arun(session.ask, asking, messages)
+        return await self._holder.arun(lambda session: session.ask, asking, messages)
 
     def map_prompts(
         self, owner: object, prompts: Iterable[Any], asking: Asking, *, ordered: bool, on_error: OnError
@@ -130,18 +122,18 @@ class Client(Askable):
             return ask
 
         window = max(MIN_WINDOW, 2 * self.model.lane_limits.slots)
-        return Answers(owner, self._open, prompts, begin, window=window, ordered=ordered, on_error=on_error)
+        return Answers(owner, self._holder.open, prompts, begin, window=window, ordered=ordered, on_error=on_error)
 
     def stream_prompt(self, owner: object, prompt: Any, asking: Asking) -> Deltas:
         """The reply to `prompt`, piece by piece; `owner` is held meanwhile."""
-        return Deltas(owner, self._open, asking, render_messages(prompt, asking.system))
+        return Deltas(owner, self._holder.open, asking, render_messages(prompt, asking.system))
 
     def count_prompt(self, prompt: Any) -> int:
         """The tokens of a text, or of messages as the input of a call."""
         messages = render_messages(prompt, None)
         model, counter = self.model, self._terms.counter
         if model.is_local:
-            session = self._open()
+            session = self._holder.open()
             return session.run(session.count_local, prompt if isinstance(prompt, str) else messages)
         vocabulary = find_vocabulary(model.model)
         if vocabulary is not None:
@@ -156,31 +148,13 @@ class Client(Askable):
 
     def release(self) -> None:
         """Close the session, if there is one."""
-        with _lock:
-            session, self._session = self._session, None
-            finalizer, self._finalizer = self._finalizer, None
-        if finalizer is not None:
-            finalizer.detach()
-        if session is not None:
-            session.close()
+        self._holder.release()
 
     def __repr__(self) -> str:
         return f"<Client: {self.model.model}>"
 
     def _get_client(self) -> Client:
         return self
-
-    def _open(self) -> Session:
-        """The session, opened if it is not."""
-        with _lock:
-            session = self._session
-            if session is not None and session.pid != os.getpid():
-                _left_behind.append(session)
-                session = None
-            if session is None or session.is_closed:
-                session = self._session = Session(self._terms)
-                self._finalizer = weakref.finalize(self, session.abandon)
-            return session
 
 
 def get_client(model: Model) -> Client:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tidemill.errors import StateError
-from tidemill.models.clients.session import Session, SessionClosed
+from tidemill.models.clients.held import HeldLoop, SessionClosed
 
 T = TypeVar("T")
 
@@ -35,13 +35,18 @@ class Feed(Generic[T]):
         produce: makes the producer.
     """
 
-    def __init__(self, open_session: Callable[[], Session], produce: Callable[[Session], Producer[T]]) -> None:
+    def __init__(self, open_session: Callable[[], HeldLoop], produce: Callable[[Any], Producer[T]]) -> None:
         self._open_session = open_session
         self._produce = produce
         self._ready: deque[T] = deque()
-        self._source: tuple[Session, Producer[T]] | None = None
+        self._source: tuple[HeldLoop, Producer[T]] | None = None
         self._is_closed = False
-        self._finalizer: weakref.finalize[[Session, Callable[[], None]], Feed[T]] | None = None
+        self._finalizer: weakref.finalize[[HeldLoop, Callable[[], None]], Feed[T]] | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was asked for."""
+        return self._source is not None
 
     def take(self) -> T:
         """The next item.
@@ -93,7 +98,7 @@ class Feed(Generic[T]):
             self._break(exc)
             raise
 
-    def _begin(self) -> tuple[Session, Producer[T]]:
+    def _begin(self) -> tuple[HeldLoop, Producer[T]]:
         if self._source is None:
             session = self._open_session()
             producer = self._produce(session)
@@ -109,5 +114,5 @@ class Feed(Generic[T]):
             ) from None
 
 
-def _cancel(session: Session, cancel: Callable[[], None]) -> None:
+def _cancel(session: HeldLoop, cancel: Callable[[], None]) -> None:
     session.call(cancel)

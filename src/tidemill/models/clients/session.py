@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
@@ -24,21 +20,17 @@ from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import Locate, Send
 from tidemill.calls.retry import judge_response
 from tidemill.calls.wire import Request, Response, Transport
-from tidemill.errors import ResourceError
 from tidemill.models.clients.asking import Asking
+from tidemill.models.clients.held import HeldLoop
 from tidemill.models.clients.lifetime import Lifetime
 from tidemill.models.endpoints import find_headers, make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model
-from tidemill.models.structured import OutputParser, ask_until_valid
+from tidemill.models.structured.asking import OutputParser, ask_until_valid
 from tidemill.models.tokens import TokenCounter
-from tidemill.resources.bridge import Bridge
 from tidemill.resources.scope import Scope
-from tidemill.resources.worker import THREAD_PREFIX
-
-T = TypeVar("T")
 
 COUNT_TIMEOUT_S = 60.0
 """Seconds that a local server may take to count tokens, while it computes others."""
@@ -69,18 +61,10 @@ class Terms:
     counter: TokenCounter = field(default_factory=TokenCounter)
 
 
-class SessionClosed(Exception):  # noqa: N818 - a word between a session and its client, which opens another
-    """The session was closed before the call was begun."""
-
-
-class Session:
-    """One model held open. Knows nothing of its client, so that this can go.
-
-    `run`, `arun` and `call` may be used from any thread but its own.
+class Session(HeldLoop):
+    """One model held open.
 
     Attributes:
-        pid: the process it runs in; a fork of it has none.
-        is_closed: whether it is closed, or about to be.
         lane: what calls go out by; of the session's loop.
 
     Raises (constructor): ConfigError, ResourceError: the model cannot be opened: a key, a package or a file is missing,
@@ -88,66 +72,13 @@ class Session:
     """
 
     def __init__(self, terms: Terms) -> None:
-        self.pid = os.getpid()
         self._terms = terms
-        self._state = threading.Condition()  # guards the two below
-        self._users = 0
-        self.is_closed = False
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._scope = Scope()
         self._endpoints: dict[tuple[int, bool], tuple[Asking, Endpoint, bool]] = {}
         self.lane: Lane
         self._repeatable: Coalescing
         self._locate: Locate | None
         self._headers: Mapping[str, str]
-        with ExitStack() as held:
-            self._bridge = held.enter_context(Bridge(calms_gc=False))
-            self._bridge.run(self._start())
-            self._held = held.pop_all()
-
-    def run(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """What the coroutine of `fn(*args)` gives, run on the session's loop.
-
-        Raises:
-            SessionClosed: nothing was begun.
-            ResourceError: the session was closed meanwhile.
-        """
-        with self._use():
-            return self._bridge.run(self._track(fn(*args)))
-
-    async def arun(self, fn: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
-        """As `run`, awaited in another loop; cancelling it cancels the coroutine."""
-        with self._use():
-            return await self._bridge.arun(self._track(fn(*args)))
-
-    def call(self, fn: Callable[..., object], *args: Any) -> None:
-        """Have `fn(*args)` called in the session's loop soon, unless that is closed."""
-        with suppress(SessionClosed), self._use():
-            self._bridge.call(fn, *args)
-
-    def close(self) -> None:
-        """Cancel what is in flight and release everything; may be called twice, and in a fork, where it does nothing.
-
-        Waits until whoever uses it has what became of that.
-        """
-        if self.pid != os.getpid():
-            return
-        with self._state:
-            if self.is_closed:
-                return
-            self.is_closed = True
-        with self._held:
-            self._bridge.run(self._cancel())
-            with self._state:
-                self._state.wait_for(lambda: not self._users)
-            self._bridge.run(self._scope.__aexit__(None, None, None))
-
-    def abandon(self) -> None:
-        """Release what nobody holds any more: the collector may call this in any thread, also in one of its own."""
-        if threading.current_thread().name.startswith(THREAD_PREFIX):
-            threading.Thread(target=self.close, name=f"{THREAD_PREFIX}close").start()
-        else:
-            self.close()
+        super().__init__()
 
     async def ask(self, asking: Asking, messages: Sequence[Message]) -> Any:
         """The reply to `messages`, or with an `output` the object in it; at temperature 0 identical ones are one call.
@@ -215,68 +146,11 @@ class Session:
             self._terms.counter.learn(request, reply.usage)
         return reply
 
-    async def _start(self) -> None:
+    async def _open(self, scope: Scope) -> None:
         terms = self._terms
-        await self._scope.__aenter__()
-        try:
-            self._headers = find_headers(terms.model, terms.folder)
-            engine = Engine(terms.transport(), rng=random.Random(), budget=terms.budget, meter=terms.meter)
-            self._scope.defer_async(engine.close, name="engine")
-            key = terms.model.model
-            self.lane, self._locate = open_lane(terms.model, key, engine, self._scope, terms.folder)
-            self._repeatable = Coalescing(self.lane, terms.meter)
-            self._scope.defer_async(self._repeatable.close, name="calls")
-        except BaseException as exc:
-            await self._scope.__aexit__(type(exc), exc, exc.__traceback__)
-            raise
-
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task of the session's loop, in which this is called, that closing ends as well."""
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def check_open(self) -> None:
-        """Say to whoever waits for a call that was cancelled when it was the closing that did so.
-
-        Raises:
-            ResourceError: the session is closed, or about to be.
-        """
-        if self.is_closed:
-            raise ResourceError(
-                "the client was closed while a call was in flight", hint="close it when all calls have ended"
-            )
-
-    async def _track(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Await `coroutine`, so that closing can end it."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            return await coroutine
-        except asyncio.CancelledError:
-            self.check_open()
-            raise
-        finally:
-            self._tasks.discard(task)
-
-    async def _cancel(self) -> None:
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
-    @contextmanager
-    def _use(self) -> Iterator[None]:
-        with self._state:
-            if self.is_closed:
-                raise SessionClosed
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._state:
-                self._users -= 1
-                self._state.notify_all()
+        self._headers = find_headers(terms.model, terms.folder)
+        engine = Engine(terms.transport(), rng=random.Random(), budget=terms.budget, meter=terms.meter)
+        scope.defer_async(engine.close, name="engine")
+        self.lane, self._locate = open_lane(terms.model, terms.model.model, engine, scope, terms.folder)
+        self._repeatable = Coalescing(self.lane, terms.meter)
+        scope.defer_async(self._repeatable.close, name="calls")

@@ -27,7 +27,7 @@ from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
 from tidemill.models.options import Misfit, Options, iter_tool_misfits
-from tidemill.models.structured import reply_schema
+from tidemill.models.structured.asking import reply_schema
 
 SCHEMA_INSTRUCTION = "Answer with nothing but JSON that follows this JSON Schema:\n"
 """What a block of the system prompt begins with that tells the schema, which is its rest."""

@@ -23,7 +23,7 @@ from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
 from tidemill.models.options import CEILINGS, Options, iter_tool_misfits
-from tidemill.models.structured import response_format
+from tidemill.models.structured.asking import response_format
 
 MAX_IMAGE_TOKENS = 48_169
 """The most one image comes to, of any model: `gpt-4o-mini` at high detail, 2,833 tokens and 5,667 for each of 8 tiles

@@ -1,0 +1,81 @@
+"""What agents did for each record of a run, from the replies and results that it has kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import Any
+
+from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.result import describe_outcome
+from tidemill.agents.running.numbers import LEVEL, PLACES
+from tidemill.config.secrets import mask_value
+from tidemill.disk import Disk
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.rows import CallKey, parse_call
+from tidemill.jobs.ledger.segments import iter_calls
+from tidemill.models.messages import Reply
+
+ROW_OF_TOOL = 3
+"""How many fields the row of a tool's outcome has; a reply's has more, others fewer."""
+
+
+def read_transcripts(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    """What agents did for the first records that they worked on: identity, step, and each turn with its calls.
+
+    Of a record whose agent is still to end, what is kept so far.
+    """
+    with open_ledger(folder.ledger, Disk()) as ledger:
+        archived = (
+            line.rstrip(b"\n")
+            for segment in ledger.load_segments()
+            if "calls" in segment
+            for line in iter_calls(folder.call_part(segment["number"]))
+        )
+        waiting = [line for frame in ledger.iter_frames() for line in frame.split(b"\n")]
+        waiting.sort(key=lambda line: parse_call(line)[0][:4])
+        found = (run for lines in (archived, waiting) for run in _iter_runs(lines))
+        return list(islice(found, count))
+
+
+def _iter_runs(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The runs of agents in lines of which those of one record stand together."""
+    rows = (parse_call(line) for line in lines)
+    for (part, ordinal, path), of_record in groupby(rows, key=lambda row: row[0][:3]):
+        steps: defaultdict[str, list[tuple[CallKey, list[Any]]]] = defaultdict(list)
+        for key, _, reply, _ in of_record:
+            steps[key[3]].append((key, reply))
+        for step, found in steps.items():
+            calls = {key[4]: _load(row) for key, row in found if len(row) >= ROW_OF_TOOL}
+            if any(isinstance(each, Reply) and each.asked for each in calls.values()):
+                record = ".".join(map(str, (ordinal, *path)))
+                turns = list(_iter_turns(calls, 0, step))
+                yield mask_value({"part": part, "record": record, "step": step, "turns": turns})
+
+
+def _load(row: list[Any]) -> Reply | ToolOutcome:
+    return ToolOutcome.from_row(row) if len(row) == ROW_OF_TOOL else Reply.from_row(row)
+
+
+def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) -> Iterator[dict[str, Any]]:
+    """The turns of a run within the call of this number, each with the runs within its own calls."""
+    own = {number: each for number, each in sorted(calls.items()) if number // LEVEL == within}
+    for number, reply in own.items():
+        if not isinstance(reply, Reply):
+            continue
+        turn: dict[str, Any] = {"agent": agent, "text": reply.text, "asked": reply.asked, "reasoning": reply.reasoning}
+        if reply.usage is not None:
+            turn["tokens"] = [reply.usage.input_tokens, reply.usage.output_tokens]
+        made = [(each, own.get(each)) for each in range(number + 1, number + PLACES) if each in own]
+        turn["calls"] = [_describe_call(calls, each, outcome) for each, outcome in made]
+        if len(made) < len(reply.tool_calls):
+            turn["unanswered"] = [f"{call['name']}({call['arguments']})" for call in reply.tool_calls[len(made) :]]
+        yield {key: value for key, value in turn.items() if value not in (None, "", [])}
+
+
+def _describe_call(calls: dict[int, Reply | ToolOutcome], number: int, outcome: Any) -> dict[str, Any]:
+    told = describe_outcome(outcome)
+    inside = list(_iter_turns(calls, number, outcome.tool))
+    return {**told, "turns": inside} if inside else told
