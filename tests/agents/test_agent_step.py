@@ -65,7 +65,7 @@ def make_agent(model: tm.Model, **fields: Any) -> tm.Agent:
 
 
 def test_a_stream_is_answered(adding: tm.Model) -> None:
-    records = [{"q": "x" * number} for number in range(20)]
+    records: list[dict[str, Any]] = [{"q": "x" * number} for number in range(20)]
     stream = tm.from_iterable(records).agent(make_agent(adding), "{{ q }}", concurrency=5)
     assert [record["answer"] for record in stream] == [f"it is {number + 1}" for number in range(20)]
 
@@ -81,20 +81,23 @@ def test_tools_get_what_the_record_makes() -> None:
 
     with FaultServer(reply=reply) as server:
         agent = tm.Agent(tm.model("test/model", base_url=server.base_url), tools=[jobagents.scale])
-        stream = tm.from_iterable([{"factor": 2}, {"factor": 3}]).agent(agent, "?", deps=jobagents.make_deps)
+        records: list[dict[str, Any]] = [{"factor": 2}, {"factor": 3}]
+        stream = tm.from_iterable(records).agent(agent, "?", deps=jobagents.make_deps)
         assert [record["answer"] for record in stream] == ["14", "21"]
 
 
 def test_an_output_lands_in_its_json_form() -> None:
     with FaultServer(reply=lambda _: '{"total": 3}') as server:
         agent = tm.Agent(tm.model("test/model", base_url=server.base_url), output=jobagents.Total)
-        [record] = tm.from_iterable([{"q": 1}]).agent(agent, "{{ q }}", into="sum")
+        records: list[dict[str, Any]] = [{"q": 1}]
+        [record] = tm.from_iterable(records).agent(agent, "{{ q }}", into="sum")
         assert record["sum"] == {"total": 3, "note": None}
 
 
 def test_a_run_without_an_answer_fails_its_record_or_lands_null(adding: tm.Model) -> None:
     agent = make_agent(adding, max_turns=1, output=jobagents.Total, max_reasks=0)
-    stream = tm.from_iterable([{"q": "abc"}])
+    records: list[dict[str, Any]] = [{"q": "abc"}]
+    stream = tm.from_iterable(records)
     with pytest.raises(PermanentCallError, match="the agent `counter` ended without an answer: max_turns"):
         list(stream.agent(agent, "{{ q }}"))
     [landed] = stream.agent(agent, "{{ q }}", on_limit="land", transcript="how")
