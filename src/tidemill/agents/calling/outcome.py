@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from tidemill.calls.wire import Usage
+from tidemill.calls.wire import Response, Usage
 
 OutcomeKind = Literal["ok", "unknown", "invalid", "denied", "stopped", "error", "timeout", "cancelled"]
 """`unknown`: no such tool; `invalid`: its arguments; `denied`, `stopped`: by whoever approves; `cancelled`: with its
@@ -57,3 +57,15 @@ class ToolOutcome(msgspec.Struct, frozen=True):
         """The outcome of `to_row`."""
         tool, arguments, fields = row
         return cls(tool, arguments, **{**fields, "repairs": tuple(fields["repairs"])})
+
+    @staticmethod
+    def from_response(response: Response) -> ToolOutcome:
+        """The outcome that an execution sent back: what a lane or a line decodes its answers by."""
+        assert isinstance(response, Finished)
+        return response.outcome
+
+
+class Finished(Response, frozen=True, kw_only=True):
+    """What an execution answers its lane: the outcome as it is, which need not become bytes and be read again."""
+
+    outcome: ToolOutcome

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Annotated, Any, ClassVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Limits
@@ -25,17 +25,15 @@ from tidemill.config.wording.words import Says, describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode
 from tidemill.data.steps import copy_record, is_async
-from tidemill.errors import DataError, TransientCallError
+from tidemill.errors import TransientCallError
 from tidemill.models.steps.calling import KEY_HEADER, Ask, CallNode, hook_run
+from tidemill.models.steps.packing import pack_record, pack_result
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 
 MAX_THREADS = 32
 """Threads of a plain function whose concurrency is `auto`: what waits in more gives a database no more to do, and each
 takes memory and a turn at the interpreter."""
-
-JSON = orjson.OPT_SERIALIZE_NUMPY
-"""How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists."""
 
 
 def _to_error(value: Any, info: ValidationInfo) -> Any:
@@ -161,7 +159,7 @@ class Caller:
 
     async def _run(self, record: Record, ask: Ask) -> Record:
         given = self._select(record)
-        request = Request(self._url, {}, _pack_record(given), 0, 0)
+        request = Request(self._url, {}, pack_record(given), 0, 0)
         value: Value = await ask(0, request, partial(self._send, given))
         return {**record, self._node.into: value.value}
 
@@ -186,7 +184,7 @@ class Caller:
             if isinstance(error, TimeoutError) and bound.expired():
                 raise AttemptTimeoutError(f"the function gave nothing within {timeout_s:g} s") from error
             raise TransientCallError(f"{type(error).__name__}: {error}") from error
-        return Response(200, {}, _pack_result(result))
+        return Response(200, {}, pack_result(result))
 
     async def _apply(self, record: Record, given: Mapping[str, str]) -> Any:
         if self._is_async:
@@ -207,74 +205,3 @@ def takes_key(fn: Any) -> bool:
     except (ValueError, TypeError):  # one written in C that tells nothing of itself
         return False
     return parameter is not None and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-
-
-def _pack_record(record: Record) -> bytes:
-    """What the call is of: the record as JSON, its keys in order; bytes by their digest."""
-    try:
-        return orjson.dumps(record, default=_digest_bytes, option=JSON | orjson.OPT_SORT_KEYS)
-    except TypeError:
-        place, found = _find_misfit(record, _digest_bytes)
-    raise DataError(
-        f"a call is told from others by its record as JSON, and {place} is {found}",
-        hint="name the columns that the function needs: columns: […]",
-    )
-
-
-def _pack_result(value: Any) -> bytes:
-    try:
-        body = orjson.dumps(value, default=_dump_model, option=JSON)
-    except TypeError:
-        place, found = _find_misfit(value, _dump_model)
-    else:
-        if b"null" not in body:
-            return body
-        lost = _find_lost(value, "$")  # JSON has no number for NaN and infinity, and orjson writes null
-        if lost is None:
-            return body
-        place, found = lost
-    raise DataError(
-        f"the function's result is not JSON: {place} is {found}", hint="return texts, numbers, lists, dicts"
-    )
-
-
-def _digest_bytes(value: Any) -> Any:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"blake2b": blake2b(value, digest_size=16).hexdigest()}
-    return _dump_model(value)
-
-
-def _dump_model(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    raise TypeError
-
-
-def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
-    """The place of the first thing in `value` that JSON cannot hold, and what it is."""
-    for place, item in _iter_items(value, path):
-        try:
-            orjson.dumps(item, default=default, option=JSON)
-        except TypeError:
-            return _find_misfit(item, default, place)
-    if isinstance(value, dict) and (key := next((key for key in value if not isinstance(key, str)), None)) is not None:
-        return path, f"a dict with the key {key!r:.40}"
-    return path, _describe(value)
-
-
-def _find_lost(value: Any, path: str) -> tuple[str, str] | None:
-    """The place of a number that JSON does not have, and what it is."""
-    if isinstance(value, float) and value - value != 0:
-        return path, str(value)
-    return next((lost for place, item in _iter_items(value, path) if (lost := _find_lost(item, place))), None)
-
-
-def _iter_items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"{path}.{key}", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{path}[{index}]", item) for index, item in enumerate(value))
-
-
-def _describe(value: Any) -> str:
-    return describe_value(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

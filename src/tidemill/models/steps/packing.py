@@ -1,0 +1,97 @@
+"""What goes into a call and comes out of one as JSON: a record, and what a user's function gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from tidemill.config.wording.words import describe_value
+from tidemill.errors import DataError
+from tidemill.protocols import Record
+
+JSON = orjson.OPT_SERIALIZE_NUMPY
+"""How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists."""
+
+
+def pack_record(record: Record) -> bytes:
+    """What the call is of: the record as JSON, its keys in order; bytes by their digest.
+
+    Raises:
+        DataError: the record is not JSON; names the place in it.
+    """
+    try:
+        return orjson.dumps(record, default=_digest_bytes, option=JSON | orjson.OPT_SORT_KEYS)
+    except TypeError:
+        place, found = _find_misfit(record, _digest_bytes)
+    raise DataError(
+        f"a call is told from others by its record as JSON, and {place} is {found}",
+        hint="name the columns that the function needs: columns: […]",
+    )
+
+
+def pack_result(value: Any) -> bytes:
+    """What a function gave as JSON.
+
+    Raises:
+        DataError: it is not JSON, or holds NaN or infinity; names the place in it.
+    """
+    try:
+        body = orjson.dumps(value, default=_dump_model, option=JSON)
+    except TypeError:
+        place, found = _find_misfit(value, _dump_model)
+    else:
+        if b"null" not in body:
+            return body
+        lost = _find_lost(value, "$")  # JSON has no number for NaN and infinity, and orjson writes null
+        if lost is None:
+            return body
+        place, found = lost
+    raise DataError(
+        f"the function's result is not JSON: {place} is {found}", hint="return texts, numbers, lists, dicts"
+    )
+
+
+def _digest_bytes(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"blake2b": blake2b(value, digest_size=16).hexdigest()}
+    return _dump_model(value)
+
+
+def _dump_model(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError
+
+
+def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
+    """The place of the first thing in `value` that JSON cannot hold, and what it is."""
+    for place, item in _iter_items(value, path):
+        try:
+            orjson.dumps(item, default=default, option=JSON)
+        except TypeError:
+            return _find_misfit(item, default, place)
+    if isinstance(value, dict) and (key := next((key for key in value if not isinstance(key, str)), None)) is not None:
+        return path, f"a dict with the key {key!r:.40}"
+    return path, _describe(value)
+
+
+def _find_lost(value: Any, path: str) -> tuple[str, str] | None:
+    """The place of a number that JSON does not have, and what it is."""
+    if isinstance(value, float) and value - value != 0:
+        return path, str(value)
+    return next((lost for place, item in _iter_items(value, path) if (lost := _find_lost(item, place))), None)
+
+
+def _iter_items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        yield from ((f"{path}.{key}", item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"{path}[{index}]", item) for index, item in enumerate(value))
+
+
+def _describe(value: Any) -> str:
+    return describe_value(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
