@@ -106,8 +106,10 @@ async def dispatching(
         try:
             yield dispatcher
         finally:
-            await dispatcher.close()
-            places.close()
+            try:
+                await dispatcher.close()
+            finally:
+                places.close()
 
 
 async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> ToolOutcome:
