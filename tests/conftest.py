@@ -44,6 +44,8 @@ ON_BOTH_LOOPS = (
     "test_dialer.py",
     "test_handing_on.py",
     "test_foreign_errors.py",
+    "test_bounds.py",
+    "test_methods.py",
 )
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"

@@ -13,6 +13,9 @@ from tidemill.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tidemill.adapters.collate import collate as collate
+    from tidemill.agents.agent import Agent as Agent
+    from tidemill.agents.tools.context import Context as Context
+    from tidemill.agents.tools.decorator import tool as tool
     from tidemill.calls.gather import gather as gather
     from tidemill.calls.limits import Budget as Budget
     from tidemill.calls.limits import Limits as Limits
@@ -61,6 +64,9 @@ _ERRORS = (
 )
 _HOMES = {
     "adapters.collate": "collate",
+    "agents.agent": "Agent",
+    "agents.tools.context": "Context",
+    "agents.tools.decorator": "tool",
     "calls.gather": "gather",
     "calls.limits": "Budget Limits Price",
     "config.cli.script": "cli",

@@ -220,7 +220,7 @@ def test_the_pieces_a_response_comes_in_change_nothing(data: st.DataObject) -> N
     heard: list[bytes] | None = data.draw(st.sampled_from([None, []]))
 
     async def receive() -> bytes:
-        receiver = connection.Connection(idle.append, lambda _: None, max_body_bytes=10_000)
+        receiver = connection.Connection(idle.append, lambda _: None, bound=connection.Bound(10_000))
         receiver.connection_made(Sink())
         waiter = receiver.ask(b"", 10.0, None if heard is None else heard.append)
         for piece in pieces:
@@ -251,7 +251,7 @@ class Sink(asyncio.Transport):
 async def ask_in_pieces(*pieces: tuple[float, bytes], timeout_s: float) -> tuple[float, BaseException | None]:
     """When a request whose answer comes at these times is over, and its error."""
     loop, sink = asyncio.get_running_loop(), Sink()
-    receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+    receiver = connection.Connection(lambda _: None, lambda _: None, bound=connection.Bound(10_000))
     receiver.connection_made(sink)
     waiter = receiver.ask(b"", timeout_s, lambda _: None)
 
@@ -287,7 +287,7 @@ def test_a_shorter_time_is_kept_after_a_longer_one() -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+        receiver = connection.Connection(lambda _: None, lambda _: None, bound=connection.Bound(10_000))
         receiver.connection_made(Sink())
         for timeout_s in (120.0, 60.0, 90.0):
             waiter = receiver.ask(b"", timeout_s)
@@ -308,7 +308,7 @@ def test_a_shorter_time_is_kept_after_a_longer_one() -> None:
 )
 async def test_whatever_ends_a_connection_cuts_its_answer(error: Exception) -> None:
     """asyncio, uvloop and TLS have errors of their own for it."""
-    receiver = connection.Connection(lambda _: None, lambda _: None, max_body_bytes=10_000)
+    receiver = connection.Connection(lambda _: None, lambda _: None, bound=connection.Bound(10_000))
     receiver.connection_made(Sink())
     waiter = receiver.ask(b"", 10.0)
     receiver.connection_lost(error)

@@ -13,6 +13,7 @@ import trustme
 from rawserver import OK, RawServer, listen, open_full, post, relay, serve_raw
 
 from tidemill.calls.http.address import Origin
+from tidemill.calls.http.connection import Bound
 from tidemill.calls.http.dialer import Dialer, interleave
 from tidemill.calls.http.pool import Pool
 from tidemill.calls.http.transport import HttpTransport
@@ -188,7 +189,7 @@ FAR = Origin("http", "far.example", 80)
 
 
 def open_pool(dialer: Dialer) -> Pool:
-    return Pool(FAR, None, dialer, connect_timeout_s=10.0, max_body_bytes=1000)
+    return Pool(FAR, None, dialer, connect_timeout_s=10.0, bound=Bound(1000))
 
 
 async def test_a_name_is_looked_up_once_for_all() -> None:

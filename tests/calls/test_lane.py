@@ -16,7 +16,7 @@ from tidemill.calls.lane import Lane
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
 from tidemill.calls.outgoing import LaneOptions, LaneStopped
-from tidemill.calls.wire import Request, Response, Usage
+from tidemill.calls.wire import Request, Response, Tally, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, ResourceError, TransientCallError
 from tidemill.testing.clock import run_virtual
 from tidemill.testing.scripted import STALL, ScriptedTransport, error_response
@@ -91,6 +91,21 @@ def test_a_call_gives_the_decoded_value_and_is_counted() -> None:
         assert meter.latency_s(0.5) == pytest.approx(1.5, rel=0.13)
 
     on_lane(FarSide(lambda _: GOOD, latency_s=1.5), scene)
+
+
+def test_an_answer_counts_under_the_label_of_its_request_too() -> None:
+    """Once for the call and not for its attempts, with its cost and what was seen in it."""
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        tally = Tally("label/re-ask", lambda answer: ("twelve",) if answer.text == "12" else ())
+        await lane.call(msgspec.structs.replace(request(), tally=tally), decode)
+        await lane.call(msgspec.structs.replace(request(), tally=Tally("label/re-ask")), decode)
+        await lane.call(request(), decode)
+        share = meter.shares["label/re-ask"]
+        assert (meter.calls, share.calls, share.input_tokens, share.output_tokens) == (3, 2, 20, 24)
+        assert (share.usd, dict(share.counts)) == (68e-6, {"twelve": 1})
+
+    on_lane(FarSide([error_response(500), GOOD, GOOD, GOOD]), scene)
 
 
 def test_a_lane_may_have_to_find_its_address() -> None:

@@ -12,6 +12,8 @@ def filled(seed: int = 0) -> Meter:
         meter.answer(rng.uniform(0.01, 2.0), Usage(10, 5), 1_000)
         meter.in_flight -= 1
     meter.failures["429"] += 3
+    meter.share("label/schema").add(Usage(10, 5), 1_000, ("repaired",))
+    meter.share("label/schema").add(None, 0)
     return meter
 
 
@@ -55,7 +57,10 @@ def test_it_goes_through_json_and_back() -> None:
     meter = filled()
     value = json.loads(json.dumps(meter.to_dict()))
     assert Meter.from_dict(value).to_dict() == meter.to_dict()
-    assert list(meter.describe()["latency_s"]) == ["p50", "p90", "p99"]
+    described = meter.describe()
+    assert list(described["latency_s"]) == ["p50", "p90", "p99"]
+    tokens = {"input_tokens": 10, "output_tokens": 5}
+    assert described["shares"] == {"label/schema": {"calls": 2, **tokens, "usd": 1e-9, "counts": {"repaired": 1}}}
 
 
 def test_what_an_earlier_version_saved_is_read() -> None:
@@ -74,6 +79,8 @@ def test_merging_adds_counts_and_keeps_the_peak() -> None:
     assert (first.calls, first.attempts, first.failures["429"], first.max_in_flight) == (400, 400, 6, 7)
     assert first.latencies.count == 400
     assert first.pico_usd == 400_000
+    share = first.share("label/schema")
+    assert (share.calls, share.input_tokens, share.pico_usd, share.counts["repaired"]) == (4, 20, 2_000, 2)
 
 
 def test_most_in_flight_is_remembered() -> None:

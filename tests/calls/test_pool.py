@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidemill.calls.http.address import Origin, Proxy
-from tidemill.calls.http.connection import Connection
+from tidemill.calls.http.connection import Bound, Connection
 from tidemill.calls.http.dialer import Dialer, MakeConnection
 from tidemill.calls.http.pool import KEEP_ALIVE_S, Pool
 from tidemill.calls.http.ramp import FIRST_DIALS, MOST_DIALS
@@ -83,7 +83,7 @@ class ScriptedDialer(Dialer):
 
 
 def open_pool(dialer: Dialer) -> Pool:
-    return Pool(FAR, None, dialer, connect_timeout_s=5.0, max_body_bytes=1000)
+    return Pool(FAR, None, dialer, connect_timeout_s=5.0, bound=Bound(1000))
 
 
 async def call(pool: Pool, sent: list[int] | None = None, number: int = 0) -> float:

@@ -200,6 +200,17 @@ EVERYTHING: dict[str, Any] = {
     "waited_s": {"slots": 1_234.5, "limits": 60.0, "budget": 0.01},
     "latency_s": {"p50": 0.5, "p90": 1.0, "p99": 2.0},
     "first_token_s": {"p50": 0.1, "p90": 0.2, "p99": 0.4},
+    "shares": {
+        "label/schema": {"calls": 990, "input_tokens": 80_000, "output_tokens": 7_000, "usd": 1.2, "counts": {}},
+        "label/schema/re-ask": {
+            "calls": 10,
+            "input_tokens": 10_000,
+            "output_tokens": 1_000,
+            "usd": 0.05,
+            "counts": {"repaired": 2},
+        },
+        "search": {"calls": 5, "input_tokens": 0, "output_tokens": 0, "usd": 0.0, "counts": {}},
+    },
 }
 NOTHING: dict[str, Any] = {
     name: {} if isinstance(value, dict) else 0 for name, value in EVERYTHING.items() if not name.endswith("_s")
@@ -217,6 +228,11 @@ def test_calls_are_shown_with_all_that_is_counted_of_them() -> None:
         "1,000 calls in 1,100 attempts, 3 failed; at most 64 in flight; latency p50 0.5 s, p90 1 s, p99 2 s",
         "time to the first token p50 0.1 s, p90 0.2 s, p99 0.4 s",
         "90,000 tokens in (60,000 from a cache, 1,500 written to one), 8,000 out (2,500 reasoning), $1.2500",
+        (
+            "label/schema: 990 calls, 80,000 tokens in, 7,000 out, $1.2000; "
+            "10 re-asks, 10,000 tokens in, 1,000 out, $0.0500, 2 repaired"
+        ),
+        "search: 5 calls",
         "5 replies were cut at max_tokens, or at the endpoint's own bound",
         "failed attempts: 80 × 429, 20 × 503",
         "attempts a call: 930 took 1, 60 took 2, 10 took 3 or more",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, RootModel, ValidationError, field_validator
 
-from tidemill.models.structured import OutputParser, response_format
+from tidemill.models.structured.asking import OutputParser, response_format
 
 
 class Colour(enum.Enum):

@@ -42,7 +42,14 @@ def model(server: FaultServer) -> tm.Model:
         ({"role": "user", "contents": "hi"}, "got one with `contents`\n  did you mean `content`?"),
         ({"role": "user"}, "`prompt[1]`: expected a mapping of `role` and `content`, got one without `content`"),
         ({}, "got one without `role` and `content`"),
-        ({**USER, "role": "tool"}, '`prompt[1].role`: expected `system`, `user` or `assistant`, got "tool"'),
+        (
+            {**USER, "role": "human"},
+            '`prompt[1].role`: expected `system`, `user`, `assistant` or `tool`, got "human"',
+        ),
+        (
+            {**USER, "role": ["user"]},
+            "`prompt[1].role`: expected `system`, `user`, `assistant` or `tool`, got a list of 1",
+        ),
         ({**USER, "content": 3}, "`prompt[1].content`: expected a text or a list of parts, got 3"),
         ({**USER, "content": []}, "`prompt[1].content`: expected a text or a list of parts, got an empty list"),
         (

@@ -347,7 +347,11 @@ class Lane:
         self._retries.answer()
         self._admission.note_answer(call, response, usage)
         cost = None if usage is None else self._pricing.cost(usage, is_priced=call.request.is_priced)
-        meter.answer(latency_s, usage, 0 if cost is None else cost.pico_usd, value.first_token_s)
+        pico_usd = 0 if cost is None else cost.pico_usd
+        meter.answer(latency_s, usage, pico_usd, value.first_token_s)
+        if (tally := call.request.tally) is not None:
+            look = tally.look
+            meter.share(tally.label).add(usage, pico_usd, () if look is None else look(value))
         if value.is_cut:
             meter.cut += 1
         if call.ceiling is not None and self._budget is not None:

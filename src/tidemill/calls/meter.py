@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tidemill.calls.limits import PICO_USD_PER_USD
+from tidemill.calls.shares import Share
 from tidemill.calls.wire import Usage
 from tidemill.resources.timing.histogram import Histogram
 
@@ -29,6 +30,7 @@ class Meter:
             `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`, `backoff`.
         latencies: of the answered attempts.
         first_tokens: of the streamed ones, the time to their first token.
+        shares: what the calls came to whose requests have a `tally`, by its label.
     """
 
     __slots__ = (
@@ -49,6 +51,7 @@ class Meter:
         "output_tokens",
         "pico_usd",
         "reasoning_tokens",
+        "shares",
         "unknown_usage",
         "waited_us",
     )
@@ -95,6 +98,7 @@ class Meter:
         self.waited_us: defaultdict[str, int] = defaultdict(int)
         self.latencies = Histogram()
         self.first_tokens = Histogram()
+        self.shares: dict[str, Share] = {}
 
     @property
     def usd(self) -> float:
@@ -125,6 +129,13 @@ class Meter:
             self.cache_write_tokens += usage.cache_write_tokens
             self.reasoning_tokens += usage.reasoning_tokens
 
+    def share(self, label: str) -> Share:
+        """The share of that label, which is there from now on."""
+        share = self.shares.get(label)
+        if share is None:
+            share = self.shares[label] = Share()
+        return share
+
     def latency_s(self, ratio: float) -> float | None:
         """The latency that `ratio` (0-1) of the answered attempts stayed under, to 12 %; None without any."""
         return self.latencies.percentile_s(ratio)
@@ -142,12 +153,15 @@ class Meter:
             _add(getattr(self, name), getattr(other, name))
         for name in self._HISTOGRAMS:
             getattr(self, name).merge(getattr(other, name))
+        for label, share in other.shares.items():
+            self.share(label).merge(share)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON of every count, as a run saves it with each commit."""
         counts: dict[str, Any] = {name: getattr(self, name) for name in (*self._COUNTS, "max_in_flight")}
         for name in self._COUNTERS:
             counts[name] = {str(key): count for key, count in getattr(self, name).items()}
+        counts["shares"] = {label: share.to_list() for label, share in self.shares.items()}
         return counts | {name: getattr(self, name).to_dict() for name in self._HISTOGRAMS}
 
     def describe(self) -> dict[str, Any]:
@@ -161,6 +175,7 @@ class Meter:
             "failures": dict(sorted(self.failures.items())),
             "attempts_of_calls": {str(key): count for key, count in sorted(self.attempts_of_calls.items())},
             "waited_us": dict(sorted(self.waited_us.items())),
+            "shares": {label: share.describe() for label, share in sorted(self.shares.items())},
         }
 
     @classmethod
@@ -173,6 +188,7 @@ class Meter:
             _add(getattr(meter, name), {kind(key): count for key, count in value.get(name, {}).items()})
         for name in cls._HISTOGRAMS:
             setattr(meter, name, Histogram.from_dict(value.get(name, {})))
+        meter.shares = {label: Share.from_list(each) for label, each in value.get("shares", {}).items()}
         return meter
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -37,6 +37,18 @@ OnChunk = Callable[[bytes], object]
 """Gets a piece of a response's body; what it raises ends the attempt."""
 
 
+class Tally(NamedTuple):
+    """Under what a request's answer is counted besides all others: what `Request.tally` holds.
+
+    Attributes:
+        label: of the share, its parts put together by `/`: `label/schema/re-ask`.
+        look: gets the decoded answer and names what is counted in it, `repaired` say; raises nothing.
+    """
+
+    label: str
+    look: Callable[[Any], Iterable[str]] | None = None
+
+
 class Request(Struct, frozen=True):
     """One outside request, ready to send.
 
@@ -49,6 +61,8 @@ class Request(Struct, frozen=True):
         on_chunk: gets the body of a successful response piece by piece, decoded, as it arrives; the response holds
             the whole body all the same.
         is_priced: whether its tokens cost what its lane's price says.
+        method: as HTTP names it, in upper case.
+        tally: under what its answer is counted besides all others.
     """
 
     url: str
@@ -58,6 +72,8 @@ class Request(Struct, frozen=True):
     max_input_tokens: int | None = None
     on_chunk: OnChunk | None = None
     is_priced: bool = True
+    method: str = "POST"
+    tally: Tally | None = None
 
     @property
     def is_free(self) -> bool:
@@ -66,11 +82,12 @@ class Request(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """A complete response: `headers` found by lower-case name, `body` the whole bytes."""
+    """A complete response: `headers` found by lower-case name, `body` the whole bytes, or the first where `is_cut`."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
 
 
 class UnreachableError(TransientCallError):

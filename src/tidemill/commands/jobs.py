@@ -244,18 +244,23 @@ def show(
     count: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 5,
     replies: Annotated[bool, typer.Option("--replies", help="The replies, as kept.")] = False,
     failures: Annotated[bool, typer.Option("--failures", help="The records in quarantine, and why.")] = False,
+    agents: Annotated[bool, typer.Option("--agents", help="What agents did: a line a turn.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Show the records a run landed, its replies, or its failures."""
+    """Show the records a run landed, its replies, what its agents did, or its failures."""
     from tidemill.jobs.running.inspect import read_failures, read_records, read_replies
+    from tidemill.jobs.running.transcripts import read_transcripts
+    from tidemill.view.agents import print_transcripts
     from tidemill.view.reports import print_records, print_rows
 
     folder = _find_folder(run)
-    read = read_replies if replies else read_failures if failures else read_records
+    read = read_replies if replies else read_failures if failures else read_transcripts if agents else read_records
     rows = read(folder, count)
     if as_json:
         for row in rows:
             sys.stdout.write(orjson.dumps(row, default=repr).decode() + "\n")
+    elif agents:
+        print_transcripts(make_console(), rows)
     elif replies or failures:
         print_rows(make_console(), rows)
     else:

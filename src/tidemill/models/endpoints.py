@@ -22,7 +22,7 @@ from tidemill.models.formats.openai import ChatEndpoint
 from tidemill.models.local.server import check_local_model, open_local_server
 from tidemill.models.messages import Message
 from tidemill.models.model import PROVIDERS, Model
-from tidemill.models.options import Misfit, Options
+from tidemill.models.options import Misfit, Options, iter_tool_misfits
 from tidemill.resources.demand import OnDemand
 
 
@@ -61,7 +61,7 @@ class _Unpriced:
 
 def list_misfits(model: Model, options: Options) -> list[Misfit]:
     """Why `model` cannot be asked with `options` in the wire format it speaks; empty where it can."""
-    return [] if _speaks_chat(model) else list(iter_misfits(options))
+    return list(iter_tool_misfits(options) if _speaks_chat(model) else iter_misfits(options))
 
 
 def _speaks_chat(model: Model) -> bool:

@@ -87,6 +87,7 @@ class Reply(msgspec.Struct, frozen=True):
         first_token_s: seconds from the sending of the request to the first piece of text; None where it came whole.
         tool_calls: what it asks to have called, in order.
         blocks: the blocks it came as, where the provider wants them back unchanged; else None.
+        asked: of an agent's, the messages that the conversation had gained before it beside replies and results.
     """
 
     text: str
@@ -97,6 +98,7 @@ class Reply(msgspec.Struct, frozen=True):
     first_token_s: float | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     blocks: list[Any] | None = None
+    asked: list[Message] | None = None
 
     @property
     def is_cut(self) -> bool:
@@ -107,9 +109,9 @@ class Reply(msgspec.Struct, frozen=True):
         """The reply with `***` where it repeats one of `keys`."""
         reply = self
         for key in keys:
-            if any(key in call["arguments"] or key in call["name"] for call in reply.tool_calls):
-                calls = tuple(_mask_call(call, key) for call in reply.tool_calls)
-                reply = msgspec.structs.replace(reply, tool_calls=calls)
+            if reply.tool_calls or reply.blocks:
+                calls = tuple(_mask(reply.tool_calls, key))
+                reply = msgspec.structs.replace(reply, tool_calls=calls, blocks=_mask(reply.blocks, key))
             if key in self.text or key in self.finish_reason or key in self.refusal or key in self.reasoning:
                 reply = msgspec.structs.replace(
                     reply,
@@ -125,9 +127,10 @@ class Reply(msgspec.Struct, frozen=True):
         row: list[Any] = [self.text, self.finish_reason, _to_tokens(self.usage), self.refusal]
         if self.reasoning or self.first_token_s is not None:
             row += [self.reasoning, self.first_token_s]
-        if self.tool_calls or self.blocks:
+        if self.tool_calls or self.blocks or self.asked:
             row += ["", None][len(row) - 4 :]
             row += [self.tool_calls, self.blocks]
+            row += [self.asked] if self.asked else []
         return row
 
     @classmethod
@@ -149,10 +152,13 @@ class Reply(msgspec.Struct, frozen=True):
         return message
 
 
-def _mask_call(call: ToolCall, key: str) -> ToolCall:
-    masked = call.copy()
-    masked["arguments"], masked["name"] = call["arguments"].replace(key, MASK), call["name"].replace(key, MASK)
-    return masked
+def _mask(value: Any, key: str) -> Any:
+    """A JSON value with `***` where one of its texts repeats `key`."""
+    if isinstance(value, str):
+        return value.replace(key, MASK)
+    if isinstance(value, dict):
+        return {name: _mask(each, key) for name, each in value.items()}
+    return [_mask(each, key) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _to_tokens(usage: Usage | None) -> list[int] | None:

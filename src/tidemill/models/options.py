@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+
+from tidemill.config.wording.suggest import find_near, list_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,10 @@ class Options:
         return replace(self, **named, params={**self.params, **params})
 
 
+CHOICES = ("auto", "none", "required")
+"""What `tool_choice` may be besides the name of a tool."""
+
+
 class Misfit(NamedTuple):
     """An option that a wire format does not have, or needs and is not given.
 
@@ -76,6 +82,20 @@ class Misfit(NamedTuple):
     option: str
     message: str
     hint: str
+
+
+def iter_tool_misfits(options: Options) -> Iterator[Misfit]:
+    """What is wrong with the tools of `options` in every wire format."""
+    choice, names = options.tool_choice, [tool.name for tool in options.tools]
+    repeated = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if repeated:
+        hint = "give each tool a name of its own"
+        yield Misfit("tools", f"several tools are called {list_names(repeated, ' and ')}", hint)
+    if choice is None or choice in CHOICES or choice in names or "tools" in options.params:
+        return
+    near = find_near(choice, [*names, *CHOICES])
+    hint = f"did you mean `{near}`?" if near else f"one of {list_names([*CHOICES, *names], ' and ')}"
+    yield Misfit("tool_choice", f"tool_choice is `{choice}`, and no tool is called so", hint)
 
 
 CEILINGS = frozenset({"max_tokens", "max_completion_tokens"})

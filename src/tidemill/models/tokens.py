@@ -110,9 +110,9 @@ def count_body(body: Mapping[str, Any], count: Callable[[str], int], count_share
     messages: Sequence[Mapping[str, Any]] = body.get("messages", ())
     tokens = REPLY_TOKENS + MESSAGE_TOKENS * len(messages)
     for message in messages[:-1]:
-        tokens += sum(map(count_shared, _iter_texts(message.get("content"))))
+        tokens += sum(map(count_shared, _iter_message(message)))
     for message in messages[-1:]:
-        tokens += sum(map(count, _iter_texts(message.get("content"))))
+        tokens += sum(map(count, _iter_message(message)))
     if "system" in body:  # Anthropic's
         tokens += MESSAGE_TOKENS + sum(map(count_shared, _iter_texts(body["system"])))
     for name in ("response_format", "output_config", "tools"):
@@ -131,9 +131,23 @@ def _iter_images(body: Mapping[str, Any]) -> Iterator[str]:
             yield part["source"].get("url") or part["source"]["data"]
 
 
+def _iter_message(message: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of a message, the calls of tools that it asks for among them."""
+    yield from _iter_texts(message.get("content"))
+    if calls := message.get("tool_calls"):
+        yield orjson.dumps(calls).decode()
+
+
 def _iter_texts(content: Any) -> Iterator[str]:
     """The texts in the content of a message: one, or those among its parts."""
     if isinstance(content, str):
         yield content
-    elif isinstance(content, list):
-        yield from (part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, dict):
+            continue
+        if isinstance(part.get("text"), str):
+            yield part["text"]
+        elif part.get("type") == "tool_use":
+            yield orjson.dumps(part["input"]).decode()
+        elif part.get("type") == "tool_result":
+            yield from _iter_texts(part.get("content"))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
+from tidemill.agents.agent import Agent
+from tidemill.agents.step import RunAgent
 from tidemill.calls.limits import Limits
 from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.nodes.single import (
@@ -270,6 +272,37 @@ class RecordSteps(ABC, Generic[T]):
         """
         given = {"model": model, "prompt": prompt, "output": output, "into": into, "max_tokens": max_tokens}
         return self._append(Generate, **given, **options)
+
+    def agent(
+        self,
+        agent: Agent,
+        prompt: str | Mapping[str, str] | None = None,
+        *,
+        into: str = "answer",
+        concurrency: int = 64,
+        transcript: str | None = None,
+        **options: Any,
+    ) -> Stream[T]:
+        """Have `agent` answer each record and put its answer into the column `into`.
+
+        Order: kept.   Memory: the records of the window, and the conversations of `concurrency` of them.
+        Failure: a tool's is told to the model; an agent that ends without an answer fails the record, or lands it with
+        null as `on_limit` says; all else as `generate`.
+        Resume: in a run each reply and each result of a tool is kept by itself: an agent goes on behind the last of
+        them. A tool that was being called is called again, with the same key; in iteration all of a record is made
+        again.
+
+        Args:
+            agent: a `tm.Agent(…)`.
+            prompt: a Jinja template over the record's columns, or `{"file": path}`; or give `messages`.
+            into: the column.
+            concurrency: records that agents work on at once.
+            transcript: a column for the whole run, as JSON text.
+            **options: the other fields of `tidemill.agents.step.RunAgent`: `messages`, `on_limit`, `deps`, `name`,
+                `on_error`.
+        """
+        given = {"agent": agent, "prompt": prompt, "into": into, "concurrency": concurrency, "transcript": transcript}
+        return self._append(RunAgent, **given, **options)
 
     def embed(
         self,

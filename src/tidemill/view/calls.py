@@ -13,6 +13,8 @@ _WAITS = {
     "backoff": "to try again",
 }
 _RATES = ("input", "output", "cached_input", "cache_write")
+RE_ASK = "re-ask"
+"""The last part of the label of calls that asked again."""
 SHOWN_WAIT_S = 0.01
 """A shorter wait of a call says nothing."""
 
@@ -32,6 +34,7 @@ def iter_call_lines(calls: Mapping[str, Any]) -> Iterator[str]:
     yield _show_tokens(calls)
     if calls["usd"]:
         yield from (f"at {_show_price(name, price)}" for name, price in calls.get("prices", {}).items())
+    yield from _iter_share_lines(calls.get("shares", {}))
     if calls["cut"]:
         yield f"{calls['cut']:,} replies were cut at max_tokens, or at the endpoint's own bound"
     if calls["failures"]:
@@ -66,6 +69,27 @@ def iter_limit_lines(limits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for label, given in limits.items():
         shown = [f"{name} {value}" for name, value in given.items() if name != "concurrency_now"]
         yield f"{label}: {', '.join(shown)}; {given['concurrency_now']:,} at once now"
+
+
+def _iter_share_lines(shares: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each label, its re-asks behind it."""
+    for label, share in shares.items():
+        above, _, last = label.rpartition("/")
+        if last == RE_ASK and above in shares:
+            continue
+        told = [_show_share(share, "calls")]
+        if again := shares.get(f"{label}/{RE_ASK}"):
+            told.append(_show_share(again, "re-asks"))
+        yield f"{label}: {'; '.join(told)}"
+
+
+def _show_share(share: Mapping[str, Any], what: str) -> str:
+    parts = [f"{share['calls']:,} {what}"]
+    if share["input_tokens"] or share["output_tokens"]:
+        parts += [f"{share['input_tokens']:,} tokens in", f"{share['output_tokens']:,} out"]
+    if share["usd"]:
+        parts.append(f"${share['usd']:,.4f}")
+    return ", ".join([*parts, *(f"{count:,} {name}" for name, count in share["counts"].items())])
 
 
 def _show_percentiles(seconds: Mapping[str, float | None]) -> str:

@@ -146,7 +146,7 @@ class Dispatcher:
         arguments = tool.signature.check(call["arguments"])
         if arguments.values is None:
             return find_invalid(call, arguments)
-        execution = Execution(self._run, turn, call, tool, arguments)
+        execution = Execution(self._run, turn, place, call, tool, arguments)
         request = Request(f"tool:{tool.name}", {}, _pack(tool.name, arguments.given), 0, 0)
         outcome = await self._outside.ask(tool, turn.number, place, request, execution.send)
         if not execution.was_sent:

@@ -31,6 +31,7 @@ from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
 from tidemill.calls.retry import backoff_s
@@ -56,6 +57,7 @@ class Execution:
         "_call",
         "_given",
         "_is_left",
+        "_place",
         "_repairs",
         "_run",
         "_told",
@@ -65,10 +67,11 @@ class Execution:
         "was_sent",
     )
 
-    def __init__(self, run: Run, turn: Turn, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
+    def __init__(self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
         self._given = keep_json(arguments.given)
         self._run = run
         self._turn = turn
+        self._place = place
         self._call = call
         self._tool = tool
         self._arguments = arguments
@@ -219,9 +222,16 @@ class Execution:
 
     def _make_context(self, key: str) -> Context[Any]:
         run, name = self._run, self._tool.name
-        forgotten = run.forgotten.get(name, 0)
         return Context(
-            run.deps, key, run.agent, name, self._call["id"], self._turn.number, max(1, self._tries), forgotten
+            run.deps,
+            key,
+            run.agent,
+            name,
+            self._call["id"],
+            self._turn.number,
+            self._place,
+            max(1, self._tries),
+            run.forgotten.get(name, 0),
         )
 
     def _tell(self, key: str, result: Any) -> Finding:
@@ -230,6 +240,8 @@ class Execution:
         try:
             if type(result) is str:
                 return Finding("ok", self._told + mark_result(name, key, result, most=most), result)
+            if type(result) is Told:
+                return self._tell(key, result.told)._replace(value=orjson.loads(pack_result(result.value)))
             body = result.body if type(result) is _Packed else pack_result(result)
         except DataError as error:
             return tell_misfit(self._tool, error.message)

@@ -11,6 +11,7 @@ import orjson
 from tidemill.agents.calling.isolation import ForeignError
 from tidemill.agents.calling.marking import mark_data
 from tidemill.agents.calling.outcome import OutcomeKind, ToolOutcome
+from tidemill.agents.tools.refusal import RefusalError
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.config.secrets import mask, mask_start
 from tidemill.config.wording.suggest import find_near, list_names
@@ -75,6 +76,8 @@ def tell_error(tool: Tool, key: str, error: BaseException, tries: int) -> Findin
     kind = error.kind if isinstance(error, ForeignError) else type(error).__name__
     text = mask_start(str(error), ERROR_CHARS).encode(errors="replace").decode()
     after = f" after {tries} tries" if tries > 1 else ""
+    if isinstance(error, RefusalError):
+        return Finding("error", f"`{tool.name}` refused:\n{mark_data(tool.name, key, text)}", error=text)
     if tool.options.shows_errors and text:
         content = f"`{tool.name}` failed{after} with {kind}:\n{mark_data(tool.name, key, text)}"
     else:

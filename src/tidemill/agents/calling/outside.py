@@ -94,14 +94,14 @@ class EngineOutside:
         return lane
 
 
-def open_tool_lane(engine: Engine, tool: Tool) -> Lane:
-    """The lane of the tool, the same one for all agents of the engine: as many slots as it may have executions.
+def open_tool_lane(engine: Engine, tool: Tool, key: str = "") -> Lane:
+    """The lane of the tool, the same one for the same key: as many slots as it may have executions.
 
-    Raises:
-        ConfigError: another tool of that name has other limits.
+    Args:
+        key: by default the tool's name, which then must be that of no other tool of the engine with other limits.
     """
-    limits = limit_tool(tool.options.concurrency)
-    return engine.lane(f"tool {tool.name}", limits=limits, endpoint=f"tool://{quote(tool.name, safe='')}", price=FREE)
+    limits, key = limit_tool(tool.options.concurrency), key or f"tool {tool.name}"
+    return engine.lane(key, limits=limits, endpoint=f"tool://{quote(key, safe='')}", price=FREE)
 
 
 @lru_cache(maxsize=256)

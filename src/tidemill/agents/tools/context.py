@@ -19,6 +19,7 @@ class Context(Generic[D]):
         tool: the tool's name.
         call_id: the model's own name of the call.
         turn: the agent's turn, from 1.
+        place: of the call in its turn, from 0.
         attempt: of this call, from 1.
         forgotten: earlier calls of this tool in this run of the agent whose results came from the ledger: what they
             left in this process is gone.
@@ -30,6 +31,7 @@ class Context(Generic[D]):
     tool: str = ""
     call_id: str = ""
     turn: int = 1
+    place: int = 0
     attempt: int = 1
     forgotten: int = 0
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
 from tidemill.config.types.durations import Duration
@@ -45,3 +46,11 @@ class ToolOptions(Config):
     shows_errors: bool = False
     max_result: ByteSize = Field(default=ByteSize(MAX_RESULT), ge=256)
     isolate: bool = False
+
+    @model_validator(mode="after")
+    def _check_retries(self) -> Self:
+        if self.retries and not self.idempotent:
+            message = "expected 0 of a tool that is not `idempotent`, got {retries}"
+            hint = "say `idempotent=True` if executing it twice does no more than once"
+            raise PydanticCustomError("retries", message, {"retries": self.retries, "hint": hint, "path": ("retries",)})
+        return self

@@ -7,13 +7,15 @@ import ipaddress
 import re
 import urllib.request
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from tidemill.version import __version__
 
 _PORTS = {"http": 80, "https": 443}
 _DEFAULTS = {"user-agent": f"tidemill/{__version__}", "accept": "*/*"}
+LENGTH: Final = b"content-length: "
+"""What the head of a route ends with, before the number."""
 _FRAMING = ("content-length", "transfer-encoding")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 _IN_PATH = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3, and what is quoted already
@@ -40,6 +42,20 @@ class Proxy(NamedTuple):
     authorization: str | None
 
 
+class Asking(NamedTuple):
+    """What a request says beside its address and its headers.
+
+    Attributes:
+        method: what is asked to be done.
+        accept_encoding: what is asked for, unless a header says otherwise.
+        by_proxy: whether it may go by the proxy that the environment names.
+    """
+
+    method: str = "POST"
+    accept_encoding: str = "gzip"
+    by_proxy: bool = True
+
+
 class Route(NamedTuple):
     """How requests to one address with one set of headers go out.
 
@@ -54,29 +70,29 @@ class Route(NamedTuple):
     head: bytes
 
 
-def find_route(url: str, headers: Mapping[str, str], *, accept_encoding: str = "gzip") -> Route:
+def find_route(url: str, headers: Mapping[str, str], asking: Asking = Asking()) -> Route:  # noqa: B008 - frozen
     """The way to `url`. A proxy comes from the environment (`HTTPS_PROXY`, `NO_PROXY`), and never for loopback.
 
-    Args:
-        accept_encoding: what is asked for, unless `headers` say otherwise.
-
     Raises:
-        ValueError: the address is none that can be called, or a header cannot be sent; the message holds no values.
+        ValueError: the address is none that can be called, or the method or a header cannot be sent; the message holds
+            no values.
     """
+    if not _NAME.fullmatch(asking.method):
+        raise ValueError("the method has characters that no method may have")
     parts = _split(url)
     origin = _parse_origin(parts)
-    proxy = _find_proxy(origin)
+    proxy = _find_proxy(origin) if asking.by_proxy else None
     target = quote(parts.path or "/", safe=_IN_PATH) + (
         f"?{quote(parts.query, safe=_IN_PATH + '?')}" * bool(parts.query)
     )
-    known = {"host": origin.authority, **_DEFAULTS, "accept-encoding": accept_encoding}
+    known = {"host": origin.authority, **_DEFAULTS, "accept-encoding": asking.accept_encoding}
     if token := _basic_token(parts):
         known["authorization"] = token
     if proxy is not None and origin.scheme == "http":
         target = f"http://{origin.authority}{target}"
         if proxy.authorization is not None:
             known["proxy-authorization"] = proxy.authorization
-    return Route(origin, proxy, _render_head(f"POST {target}", known, headers) + b"content-length: ")
+    return Route(origin, proxy, _render_head(f"{asking.method} {target}", known, headers) + LENGTH)
 
 
 def check_address(url: str) -> None:

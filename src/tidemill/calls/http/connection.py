@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -24,6 +24,13 @@ PARSER_ERRORS: Final = (HttpParserError, HttpParserUpgrade)
 """What httptools raises, all of it."""
 
 _EARLY_S: Final = 0.001  # loops' timers are as exact as this
+
+
+class Bound(NamedTuple):
+    """The longest body that is taken, after decompression; of a longer one the first bytes, where it `cuts`."""
+
+    max_bytes: int
+    cuts: bool = False
 
 
 class CutError(Exception):
@@ -54,16 +61,18 @@ class Connection(asyncio.Protocol):
     Args:
         on_idle: called when a response is whole and the connection can take another request.
         on_lost: called once when it is closed.
-        max_body_bytes: the longest body taken, after decompression.
+        bound: the longest body taken.
         heads: those that connections to the same origin have parsed.
         tunnels: its one request is a CONNECT, whose response ends with its headers.
     """
 
     __slots__ = (
         "_body_bytes",
+        "_bound",
         "_chunks",
         "_ends_at",
         "_gunzip",
+        "_has_body",
         "_has_head",
         "_head_bytes",
         "_headers",
@@ -72,7 +81,6 @@ class Connection(asyncio.Protocol):
         "_is_between",
         "_looks_at",
         "_loop",
-        "_max_body_bytes",
         "_on_chunk",
         "_on_idle",
         "_on_lost",
@@ -89,14 +97,14 @@ class Connection(asyncio.Protocol):
         on_idle: Callable[[Connection], object],
         on_lost: Callable[[Connection], object],
         *,
-        max_body_bytes: int,
+        bound: Bound,
         heads: Heads | None = None,
         tunnels: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._max_body_bytes = max_body_bytes
+        self._bound = bound
         self._heads = Heads() if heads is None else heads
         self._tunnels = tunnels
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
@@ -106,12 +114,15 @@ class Connection(asyncio.Protocol):
         self._whole: bytes
         self._is_between: bool
         self._on_chunk: OnChunk | None = None
+        self._has_body = True
         self._heard_at: float | None = None
         self._ends_at = self._looks_at = 0.0
         self.transport: asyncio.Transport
         self._begin()
 
-    def ask(self, data: bytes, timeout_s: float, on_chunk: OnChunk | None = None) -> asyncio.Future[Response]:
+    def ask(
+        self, data: bytes, timeout_s: float, on_chunk: OnChunk | None = None, *, has_body: bool = True
+    ) -> asyncio.Future[Response]:
         """The response to the request in `data`; its future ends with a TimeoutError after `timeout_s`.
 
         The future raises CutError, OversizeError, TimeoutError or HandOnError; the connection is closed then. Whoever
@@ -119,10 +130,12 @@ class Connection(asyncio.Protocol):
 
         Args:
             on_chunk: gets the pieces of a successful response's body, out of its encoding, as they come.
+            has_body: whether the response may have one; that to a HEAD has none, whatever its head says.
         """
         waiter: asyncio.Future[Response] = self._loop.create_future()
         self._waiter = waiter
         self._on_chunk = on_chunk
+        self._has_body = has_body
         self._heard_at = None
         self._ends_at = self._loop.time() + timeout_s
         if self._timer is None or self._looks_at > self._ends_at:
@@ -192,20 +205,24 @@ class Connection(asyncio.Protocol):
         self._has_head = True
         headers = self._headers
         length = headers.get("content-length")
-        if length is not None and int(length) > self._max_body_bytes:
+        if not self._has_body and self._status >= 200:
+            self._settle(Response(self._status, headers, b""))
+            self.close()  # llhttp, which httptools tells nothing of the request, waits for a body
+        elif length is not None and int(length) > self._bound.max_bytes and not self._bound.cuts:
             self._fail(OversizeError(self._status))
         elif self._tunnels and 200 <= self._status < 300:
             self._settle(Response(self._status, headers, b""))
         elif "content-encoding" in headers:
             try:
-                self._gunzip = find_gunzip(headers["content-encoding"], self._max_body_bytes)
+                self._gunzip = find_gunzip(headers["content-encoding"], self._bound.max_bytes)
             except zlib.error as exc:
                 self._fail(_no_gzip(exc))
 
     def on_body(self, chunk: bytes) -> None:
         self._body_bytes += len(chunk)
-        if self._body_bytes > self._max_body_bytes:
-            self._fail(OversizeError(self._status))
+        is_counted = self._gunzip is None or not self._bound.cuts  # to cut it, it is taken out of its encoding first
+        if self._body_bytes > self._bound.max_bytes and is_counted:
+            self._overflow(chunk)
         elif self._gunzip is None and self._on_chunk is None:
             self._chunks.append(chunk)
         else:
@@ -264,8 +281,8 @@ class Connection(asyncio.Protocol):
             except zlib.error as exc:
                 self._fail(_no_gzip(exc))
                 return
-            if self._gunzip.size_bytes > self._max_body_bytes:
-                self._fail(OversizeError(self._status))
+            if self._gunzip.size_bytes > self._bound.max_bytes:
+                self._overflow(chunk)
                 return
         if not chunk:
             return
@@ -278,6 +295,15 @@ class Connection(asyncio.Protocol):
                 self._on_chunk(chunk)
             except BaseException as exc:  # noqa: BLE001 - whatever it is, it is the waiter's, and no parser error
                 self._fail(HandOnError(exc))
+
+    def _overflow(self, chunk: bytes) -> None:
+        """The body is longer than is taken; `chunk` goes beyond that."""
+        if not self._bound.cuts:
+            self._fail(OversizeError(self._status))
+            return
+        body = b"".join([*self._chunks, chunk])[: self._bound.max_bytes]
+        self._settle(Response(self._status, self._headers, body, is_cut=True))
+        self.close()
 
     def _look_at(self, when: float) -> None:
         """Look at the time at `when`. A response in time leaves this for the next one, so few need a timer set."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from typing import Final
 
 from tidemill.calls.http.address import Origin, Proxy
-from tidemill.calls.http.connection import Connection
+from tidemill.calls.http.connection import Bound, Connection
 from tidemill.calls.http.dialer import Dialer
 from tidemill.calls.http.heads import Heads
 from tidemill.calls.http.ramp import Ramp
@@ -30,17 +30,17 @@ class Pool:
         origin, proxy: where they lead, and who takes them there.
         dialer: opens them.
         connect_timeout_s: for each dial.
-        max_body_bytes: the longest response they take.
+        bound: the longest response they take.
     """
 
     def __init__(
-        self, origin: Origin, proxy: Proxy | None, dialer: Dialer, *, connect_timeout_s: float, max_body_bytes: int
+        self, origin: Origin, proxy: Proxy | None, dialer: Dialer, *, connect_timeout_s: float, bound: Bound
     ) -> None:
         self._origin = origin
         self._proxy = proxy
         self._dialer = dialer
         self._connect_timeout_s = connect_timeout_s
-        self._max_body_bytes = max_body_bytes
+        self._bound = bound
         self._loop = asyncio.get_running_loop()
         self._ramp = Ramp()
         self._heads = Heads()
@@ -174,9 +174,7 @@ class Pool:
 
     def _make(self, *, tunnels: bool = False) -> Connection:
         on_idle = Connection.close if tunnels else self._give  # a tunnel that the proxy refused is nobody's
-        return Connection(
-            on_idle, self._forget, max_body_bytes=self._max_body_bytes, heads=self._heads, tunnels=tunnels
-        )
+        return Connection(on_idle, self._forget, bound=self._bound, heads=self._heads, tunnels=tunnels)
 
     def _give(self, connection: Connection) -> None:
         """Give a connection that can take a request to the first in line, or keep it."""

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from tidemill.calls.credentials import label_endpoint, mask_request
-from tidemill.calls.http.address import Origin, Proxy, find_route
-from tidemill.calls.http.connection import CutError, HandOnError, OversizeError
+from tidemill.calls.http.address import LENGTH, Asking, Origin, Proxy, find_route
+from tidemill.calls.http.connection import Bound, CutError, HandOnError, OversizeError
 from tidemill.calls.http.dialer import Dialer, ProxyRefusedError, Resolve
 from tidemill.calls.http.pool import Pool
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, UnsentError
@@ -20,6 +20,8 @@ from tidemill.errors import CallError, TransientCallError
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _MAX_KNOWN: Final = 1024
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+"""Methods whose request says how long its body is even when there is none (RFC 9110, 8.6)."""
 # A RuntimeError is uvloop's, where it finds a socket closed by the far side.
 _NOT_SENT: Final = (OSError, ValueError, RuntimeError, CutError, ProxyRefusedError)
 _NOT_ANSWERED: Final = (TimeoutError, CutError, OversizeError)
@@ -49,7 +51,10 @@ class HttpTransport:
     Args:
         connect_timeout_s: for name, connect, proxy and TLS handshake of a new connection together.
         max_body_bytes: the longest response taken, after decompression.
+        cuts: give the first bytes of a longer one, and close its connection, in place of an error.
         resolve: gives the addresses of a host and port as `loop.getaddrinfo` does, which is the default.
+        by_proxy: whether requests go by the proxy that the environment names.
+        tls: what certificates are checked against; several transports may share one.
     """
 
     def __init__(
@@ -57,12 +62,17 @@ class HttpTransport:
         *,
         connect_timeout_s: float = 5.0,
         max_body_bytes: int = MAX_BODY_BYTES,
+        cuts: bool = False,
         resolve: Resolve | None = None,
+        by_proxy: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._connect_timeout_s = connect_timeout_s
-        self._max_body_bytes = max_body_bytes
+        self._bound = Bound(max_body_bytes, cuts=cuts)
         self._resolve = resolve
-        self._known: dict[tuple[str, int, bool], _Known] = {}
+        self._by_proxy = by_proxy
+        self._tls = tls
+        self._known: dict[tuple[str, int, bool, str], _Known] = {}
         self._pools: dict[tuple[Origin, Proxy | None], Pool] = {}
         self._dialer: Dialer | None = None
 
@@ -71,17 +81,21 @@ class HttpTransport:
 
         See `Transport`, and raises what `request.on_chunk` raised.
         """
-        body, on_chunk = request.body, request.on_chunk
+        body, on_chunk, method = request.body, request.on_chunk, request.method
         failure: BaseException
         try:
-            known = self._known.get((request.url, id(request.headers), on_chunk is None))
+            known = self._known.get((request.url, id(request.headers), on_chunk is None, method))
             if known is None:
                 known = self._get_to_know(request)
             connection = known.pool.take() or await known.pool.wait()
         except _NOT_SENT as exc:
             failure = self._map_dial(exc, request)
         else:
-            waiter = connection.ask(b"%b%d\r\n\r\n%b" % (known.head, len(body), body), timeout_s, on_chunk)
+            if body or method in _WITH_BODY:
+                data = b"%b%d\r\n\r\n%b" % (known.head, len(body), body)
+            else:
+                data = known.head[: -len(LENGTH)] + b"\r\n"
+            waiter = connection.ask(data, timeout_s, on_chunk, has_body=method != "HEAD")
             try:
                 return await waiter
             except _NOT_ANSWERED as exc:
@@ -115,9 +129,10 @@ class HttpTransport:
         """The head of such requests and the connections they go by."""
         is_whole = request.on_chunk is None
         accept_encoding = "gzip" if is_whole else "identity"
-        origin, proxy, head = find_route(request.url, request.headers, accept_encoding=accept_encoding)
+        asking = Asking(request.method, accept_encoding, by_proxy=self._by_proxy)
+        origin, proxy, head = find_route(request.url, request.headers, asking)
         if self._dialer is None:
-            self._dialer = Dialer(self._resolve)
+            self._dialer = Dialer(self._resolve, tls=self._tls)
         pool = self._pools.get((origin, proxy))
         if pool is None:
             pool = self._pools[origin, proxy] = Pool(
@@ -125,11 +140,13 @@ class HttpTransport:
                 proxy,
                 self._dialer,
                 connect_timeout_s=self._connect_timeout_s,
-                max_body_bytes=self._max_body_bytes,
+                bound=self._bound,
             )
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        known = self._known[request.url, id(request.headers), is_whole] = _Known(request.headers, head, pool)
+        known = self._known[request.url, id(request.headers), is_whole, request.method] = _Known(
+            request.headers, head, pool
+        )
         return known
 
     def _map_dial(self, exc: Exception, request: Request) -> CallError:
@@ -148,7 +165,7 @@ class HttpTransport:
         """What it means that a request was sent and no whole answer came."""
         where = label_endpoint(request.url)
         if isinstance(exc, OversizeError):
-            message = f"answered {exc.status} with more than {self._max_body_bytes} bytes"
+            message = f"answered {exc.status} with more than {self._bound.max_bytes} bytes"
             return TransientCallError(message, where=where, status=exc.status)
         if isinstance(exc, TimeoutError):
             return AttemptTimeoutError(str(exc) or f"no complete answer within {timeout_s:.3g} s", where=where)

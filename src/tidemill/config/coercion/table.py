@@ -57,7 +57,7 @@ def tighten(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
 
     A type's own configuration comes first, and a nested Pydantic model keeps its own rules.
     """
-    schema: Any = _Tightening(handler).tighten(handler(source))
+    schema: Any = Tightening(handler).tighten(handler(source))
     if isinstance(source, type) and issubclass(source, BaseModel):
         if schema["type"] != "definition-ref":
             return cast(CoreSchema, conceal_errors(source, schema))
@@ -75,10 +75,16 @@ class ConfigRules:
         return tighten(source, handler)
 
 
-class _Tightening:
-    """One pass over a core schema; what it refers to by name is changed where it is kept."""
+class Tightening:
+    """One pass over a core schema; what it refers to by name is changed where it is kept.
 
-    def __init__(self, handler: GetCoreSchemaHandler) -> None:
+    Attributes:
+        fills: whether a section given in part is filled up from the field's default.
+    """
+
+    fills = True
+
+    def __init__(self, handler: GetCoreSchemaHandler | None) -> None:
         self.handler = handler
         self.seen: set[str] = set()
         self.strict = False
@@ -99,7 +105,7 @@ class _Tightening:
         tight = self._tighten_parts(schema)
         self.strict, self.held = outside
         convert = None if schema.get("strict", self.strict) else _find_conversion(schema)
-        return tight if convert is None else _wrap(tight, *convert)
+        return tight if convert is None else wrap_schema(tight, *convert)
 
     def _tighten_parts(self, schema: dict[str, Any]) -> dict[str, Any]:
         kind = schema.get("type")
@@ -109,9 +115,10 @@ class _Tightening:
             tight["config"] = {"extra_fields_behavior": "forbid", "allow_inf_nan": False} | given
             if kind == "typed-dict" and "extra_fields_behavior" not in given:
                 tight["extra_behavior"] = "forbid"
-        if kind == "default" and isinstance(schema.get("default"), BaseModel) and can_fill(tight["schema"]):
+        is_section = kind == "default" and isinstance(schema.get("default"), BaseModel)
+        if self.fills and is_section and can_fill(tight["schema"]):
             fill = Fill(schema["default"], tight["schema"])
-            tight["schema"] = _wrap(tight["schema"], "function-before", fill)
+            tight["schema"] = wrap_schema(tight["schema"], "function-before", fill)
         if kind == "float" and not self.held:
             return {"allow_inf_nan": False} | tight
         return tight | _PRECISE if "microseconds_precision" in schema else tight
@@ -126,11 +133,11 @@ class _Tightening:
     def _tighten_reference(self, reference: dict[str, Any]) -> Any:
         """The reference with these rules; what it means has them, once, unless it is another model's own schema."""
         try:
-            definition: Any = self.handler.resolve_ref_schema(cast(CoreSchema, reference))
+            definition: Any = cast(GetCoreSchemaHandler, self.handler).resolve_ref_schema(cast(CoreSchema, reference))
         except LookupError:  # it is still being made, further out, and gets these rules there
             return reference
         if (convert := _find_conversion(definition)) is not None:  # an enum, which others may refer to
-            return reference if self.strict else _wrap(reference, *convert)
+            return reference if self.strict else wrap_schema(reference, *convert)
         if reference["schema_ref"] not in self.seen:
             self.seen.add(reference["schema_ref"])
             if not hasattr(definition.get("cls"), "__pydantic_core_schema__"):
@@ -166,7 +173,8 @@ def _has_numbers(choices: list[Any]) -> bool:
     return len(choices) > 1 and any(isinstance(each, (int, float)) and not isinstance(each, Enum) for each in choices)
 
 
-def _wrap(schema: Mapping[str, Any], kind: str, function: Callable[..., Any]) -> dict[str, Any]:
+def wrap_schema(schema: Mapping[str, Any], kind: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """`schema` with one of these conversions around it: `kind` is `function-before` or `function-wrap`."""
     return {
         "type": kind,
         "function": {"type": "no-info", "function": function},

@@ -159,7 +159,7 @@ def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, 
         given = document.find_value(tuple(above))
         used = set(given) if isinstance(given, Mapping) else set()
         unused = [each for each in known if each not in used and (*above, each) not in taken]
-        needed = [each for each in unused if all(layer["type"] != "default" for layer in known[each].layers)]
+        needed = [each for each in unused if known[each].is_required]
         near = find_near(str(name), needed, unused, known) or others.get(find_near(str(name), others) or "")
         is_word = error.kind != "invalid_key" or not isinstance(error.value, (bool, type(None)))
         if near is not None and is_word and name not in aliases:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from tidemill.config.coercion.adapters import adapt, shape_of
 from tidemill.config.layers.document import Document
@@ -91,10 +91,10 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
     return Checked(None if document.problems else made, document.problems)
 
 
-def explain_value(error: ValidationError, model: type[BaseModel], value: Any, *, name: str = "$") -> list[Problem]:
-    """What Pydantic found wrong with a `value` of `model`, whatever rules it went by; places as of `check_value`."""
+def explain_value(error: ValidationError, target: Any, value: Any, *, name: str = "$") -> list[Problem]:
+    """What Pydantic found wrong with a `value` of `target`, whatever rules it went by; places as of `check_value`."""
     document = Document.from_value(value)
-    shape = choose_members(Shape.of(model.__pydantic_core_schema__), value)
+    shape = choose_members(shape_of(target), value)
     document.hide(shape.iter_secrets(value), shape.secret_names)
     return _explain(error, shape, document, name)
 

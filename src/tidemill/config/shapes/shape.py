@@ -189,12 +189,17 @@ class Shape:
         defaults = [each.get("default") for each in self.layers if each["type"] == "default"]
         default = defaults[0] if defaults else None
         if not defaults:
-            given = "required"
+            given = "required" if self.is_required else ""
         elif isinstance(default, (str, int, float)):
             given = f"default {describe_value(default)}"
         else:
             given = ""
         return ", ".join(filter(None, [words, given]))
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a field must be given: it has no default, and no TypedDict says that it may be left out."""
+        return not any(each["type"] == "default" or each.get("required") is False for each in self.layers)
 
     def walk(self, loc: tuple[str | int, ...]) -> Walk:
         """Follow an error's `loc`."""

@@ -9,11 +9,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tidemill.agents.runner import make_renderer
+from tidemill.agents.step import AskAgent
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Usage
 from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.images.size import measure_url
 from tidemill.models.images.tokens import UNKNOWN_SIZE, find_rule
+from tidemill.models.messages import Message
+from tidemill.models.options import ToolSpec
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed, Embedder
@@ -163,6 +167,35 @@ class EmbedAsking(StepAsking):
         return self._counter.basis
 
 
+class AgentAsking(StepAsking):
+    """Of one model of an `agent` step: its first turn. How many follow is not known before."""
+
+    has_output = True
+
+    def __init__(self, node: AskAgent, counter: TokenCounter, folder: Path) -> None:
+        self.into = node.step.into if node.asked is node.step.agent else ""
+        self._node = node
+        self._counter = counter
+        self._render = make_renderer(node.step, folder).render
+        agent = node.asked
+        specs = tuple(ToolSpec(tool.name, tool.description, tool.signature.schema) for tool in agent.list_tools())
+        self._endpoint = make_endpoint(agent.model, {}, agent.options(specs, stream=False))
+
+    def ask(self, record: Record) -> Asked:
+        if not self.into:
+            return Asked(0.0)
+        system = (
+            [Message(role="system", content=self._node.asked.instructions)] if self._node.asked.instructions else []
+        )
+        request = self._endpoint.build_request([*system, *self._render(record)])
+        tokens = self._counter.estimate(request)
+        return Asked(1, tokens, 1, request.max_output_tokens)
+
+    @property
+    def basis(self) -> str:
+        return f"{self._counter.basis}, of the first turn alone"
+
+
 class CallAsking(StepAsking):
     """Of a `call` step, or another whose calls cost no tokens."""
 
@@ -176,6 +209,8 @@ def open_asking(node: CallNode, counter: TokenCounter | None, folder: Path) -> S
         return GenerateAsking(node, counter, folder)
     if isinstance(node, Embed) and counter is not None:
         return EmbedAsking(node, counter)
+    if isinstance(node, AskAgent) and counter is not None:
+        return AgentAsking(node, counter, folder)
     assert isinstance(node, Call)
     return CallAsking(node)
 

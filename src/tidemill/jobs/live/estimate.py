@@ -288,7 +288,8 @@ class _Walk:
                     tally.asked.append(asked)
                     low, high = asked.least_tokens, asked.most_tokens
                     middle = low if high is None else (low + high) / 2
-                    given[tally.asking.into] = tally.asking.stand_in(middle)
+                    if tally.asking.into:
+                        given[tally.asking.into] = tally.asking.stand_in(middle)
                 record = {**record, **given}
             elif isinstance(node, CallNode):
                 record = {**record, **dict.fromkeys(node.column_types(), StandIn())}

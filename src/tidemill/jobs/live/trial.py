@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask, mask_value
@@ -96,7 +97,10 @@ def _show_request(body: Any) -> Any:
 
 def _show_reply(reply: Kept) -> str:
     if isinstance(reply, Reply):
-        return reply.text or reply.refusal
+        called = (f"{call['name']}({call['arguments']})" for call in reply.tool_calls)
+        return reply.text or reply.refusal or "; ".join(called)
+    if isinstance(reply, ToolOutcome):
+        return reply.content
     if isinstance(reply, Embedding):
         return reply.describe()
     return orjson.dumps(reply.to_row()[0]).decode()

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.config.secrets import mask
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
@@ -26,8 +27,10 @@ from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
 from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
+from tidemill.jobs.running.transcripts import ROW_OF_TOOL
 from tidemill.jobs.spec.flow import has_workers
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.messages import Reply
 from tidemill.models.steps.embed import Embedding
 
 MEASURED_PARTS = 8
@@ -208,12 +211,17 @@ def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]
 
 
 def _describe_reply(row: list[Any]) -> dict[str, Any]:
-    """What a kept reply says: a model's, a function's value or a vector, told from each other by their rows' length."""
+    """What a kept reply says: a model's, a function's, a vector or a tool's, told from each other by their length."""
     if len(row) == 1:
         return {"reply": mask(orjson.dumps(row[0]).decode())}
     if len(row) == 2:
         embedding = Embedding.from_row(row)
         tokens = None if embedding.usage is None else [embedding.usage.input_tokens, embedding.usage.output_tokens]
         return {"reply": embedding.describe(), "tokens": tokens}
-    text, finish_reason, tokens, refusal = row[:4]
-    return {"reply": mask(text or refusal), "finish_reason": finish_reason, "tokens": tokens}
+    if len(row) == ROW_OF_TOOL:
+        outcome = ToolOutcome.from_row(row)
+        return {"tool": outcome.tool, "outcome": outcome.kind, "reply": mask(outcome.content)}
+    reply = Reply.from_row(row)
+    called = "; ".join(f"{call['name']}({call['arguments']})" for call in reply.tool_calls)
+    told = {"reply": mask(reply.text or reply.refusal or called), "finish_reason": reply.finish_reason}
+    return {**told, "tokens": row[2]}

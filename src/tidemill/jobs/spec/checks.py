@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tidemill.agents.step import AskAgent
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
@@ -21,6 +22,7 @@ from tidemill.models.local.command import check_command
 from tidemill.models.local.server import check_local_model
 from tidemill.models.model import Model
 from tidemill.models.options import Misfit
+from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
 from tidemill.models.torch.texts.location import find_text_model
@@ -90,15 +92,20 @@ def _check_model(model: Model, folder: Path, *, embeds: bool) -> None:
 def _check_formats(draft: Draft) -> Iterator[Problem]:
     """What a wire format does not have, or needs: the first request of each record would fail."""
     for index, path, node in draft.find_calls():
-        if not (draft.steps[index].is_whole and isinstance(node, Generate)):
+        if not draft.steps[index].is_whole:
             continue
         for option, message, hint in _list_misfits(node):
-            fields = (option,) if getattr(node, option) is not None else ()
+            asked = node.asked if isinstance(node, AskAgent) else node
+            fields = (option,) if getattr(asked, option) is not None else ()
             yield draft.problem(draft.path(index, *path, *fields), message, hint)
 
 
-def _list_misfits(node: Generate) -> list[Misfit]:
+def _list_misfits(node: CallNode) -> list[Misfit]:
     """Those of its options; one that each record sets itself counts as set."""
+    if isinstance(node, AskAgent):
+        return list_misfits(node.asked.model, node.asked.options((), stream=False))
+    if not isinstance(node, Generate):
+        return []
     return list_misfits(node.model, node.options().override(dict.fromkeys(node.parameter_columns(), 1)))
 
 
@@ -112,7 +119,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
         hint = "what a function of a `call` step spends by itself is not seen: give its client a budget of its own"
         yield draft.problem(("budget", kind), "it bounds nothing: no step asks a model", hint)
     for index, path, node in calls:
-        if not (draft.steps[index].is_whole and isinstance(node, Generate)):
+        if not draft.steps[index].is_whole:
             continue
         if not node.has_ceiling and not any(each.option == "max_tokens" for each in _list_misfits(node)):
             yield draft.problem(

@@ -7,6 +7,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from tidemill.agents.table import CALL_NODES
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath
@@ -17,7 +18,6 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
 from tidemill.models.model import Model
 from tidemill.models.steps.calling import CallNode
-from tidemill.models.steps.table import CALL_NODES
 from tidemill.protocols import Source
 
 _CALL_KINDS = frozenset(node.kind for node in CALL_NODES)

@@ -24,7 +24,7 @@ from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
 from tidemill.jobs.spec.resources import takes_more
 from tidemill.models.steps.calling import CallNode
-from tidemill.models.structured import find_fields
+from tidemill.models.structured.asking import find_fields
 
 Outputs = dict[str, Any]
 """The columns that calls have written, with the annotation of what stands in them, None where that is not known."""

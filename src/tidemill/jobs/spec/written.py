@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from tidemill.agents.table import CALL_NODES
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.stacking import Sources
@@ -31,7 +32,6 @@ from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.draft import UNREADABLE
 from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink
 from tidemill.models.model import Model
-from tidemill.models.steps.table import CALL_NODES
 
 NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 """Every step a job file can name."""

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tidemill.agents.opening import AgentOpener
+from tidemill.agents.runner import AgentRunner
+from tidemill.agents.step import RunAgent
 from tidemill.calls.engine import Engine
 from tidemill.calls.limits import Price
 from tidemill.calls.outgoing import Send
@@ -15,7 +18,7 @@ from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import CallStep, FunctionStep, GatherStep, PredictStep, WindowStep
+from tidemill.jobs.window.steps import AgentStep, CallStep, FunctionStep, GatherStep, PredictStep, WindowStep
 from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.streaming import StreamedCall
@@ -95,6 +98,8 @@ class _Opener:
         """The step of `node`, whose place in the counts is `index`."""
         if isinstance(node, Gather):
             return GatherStep(index, name, node.bound_hooks, self.open_branches(node, name))
+        if isinstance(node, RunAgent):
+            return AgentStep(index, name, self._open_agent(node, name))
         if isinstance(node, Predict):
             return self._open_computing(index, name, Predictor(node, name))
         if isinstance(node, Embed) and node.runs_here:
@@ -134,6 +139,10 @@ class _Opener:
         generator = Generator(node, endpoint, folder=self._folder)
         self._scope.defer(generator.close, name=name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
+
+    def _open_agent(self, node: RunAgent, name: str) -> AgentRunner:
+        opened = AgentOpener(self._engine, self._models, self._scope, (name,)).open(node.agent)
+        return AgentRunner(node, opened, folder=self._folder)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:
         model = self._models.find(node.model)
@@ -196,5 +205,6 @@ def count_workers(nodes: Sequence[Node]) -> int:
     shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
     shares += sum(width for width, _ in here)
     slots = count_slots(nodes)
-    least = max([slots, *(2 * batch for _, batch in here)])
+    agents = sum(node.concurrency for node in nodes if isinstance(node, RunAgent))
+    least = max([slots, agents, *(2 * batch for _, batch in here)])
     return max(least, min(slots + shares, MOST_WORKERS))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Protocol
 
+from tidemill.agents.runner import AgentRunner
 from tidemill.calls.gather import name_failure, run_together
 from tidemill.data.failures import exit_error
 from tidemill.data.hooks import BoundHooks
@@ -137,6 +138,36 @@ class GatherStep:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentStep:
+    """A step whose agent answers each record, by many calls; `index` is its place in the counts."""
+
+    index: int
+    name: str
+    runner: AgentRunner
+
+    function: ClassVar[None] = None
+    gathering: ClassVar[None] = None
+    shape: ClassVar[Shape] = Shape.ONE
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """How its calls go out, as far as they are known: those of a server's tools once that is open."""
+        return tuple(self.runner.opened.iter_lines())
+
+    def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
+        """What the step makes of `record`, its calls made by `ask`."""
+        return self.runner.run(record, ask)
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a tool may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+    def find_branch(self, error: BaseException) -> str:
+        """No branch: it has none."""
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
 class PredictStep:
     """A step whose records go through a model of this process; `index` is its place in the counts."""
 
@@ -170,4 +201,4 @@ async def _await(runner: Runner, record: Any, ask: Ask) -> Any:
     return await runner.run(record, ask)
 
 
-WindowStep = FunctionStep | CallStep | GatherStep | PredictStep
+WindowStep = FunctionStep | CallStep | GatherStep | AgentStep | PredictStep

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import msgspec.structs
 
+from tidemill.calls.lane import Lane
 from tidemill.calls.outgoing import LaneStopped, Send
 from tidemill.calls.wire import Request
 from tidemill.data.steps import copy_record
@@ -85,7 +86,6 @@ class Window:
     ) -> None:
         self._next_chunk = next_chunk
         self._steps = steps
-        self._lanes = [line.lane for step in steps if step.function is None for line in step.lines]
         self._limits = limits
         self._store = store
         self._first_number = first_number
@@ -143,7 +143,7 @@ class Window:
     def stop(self, *, now: bool = False) -> None:
         """Start nothing new; what is in flight gets the grace period, or none when `now`."""
         self._stop.set()
-        for lane in self._lanes:
+        for lane in self._iter_lanes():
             lane.stop()
         for gathering in self._computing:
             gathering.stop()
@@ -169,9 +169,15 @@ class Window:
         """Records taken in so far."""
         return self._entries.number - self._first_number
 
+    def _iter_lanes(self) -> Iterator[Lane]:
+        """The lanes of its steps; those of an agent's tools come to be while it runs."""
+        for step in self._steps:
+            if step.function is None:
+                yield from (line.lane for line in step.lines)
+
     def _is_awaited(self) -> bool:
         """Whether a call is on its way, or a function or a model at work: all that a grace period is for."""
-        if self._functions.working or any(lane.sending for lane in self._lanes):
+        if self._functions.working or any(lane.sending for lane in self._iter_lanes()):
             return True
         return any(gathering.working for gathering in self._computing)
 

@@ -43,6 +43,11 @@ class Feed(Generic[T]):
         self._is_closed = False
         self._finalizer: weakref.finalize[[HeldLoop, Callable[[], None]], Feed[T]] | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was asked for."""
+        return self._source is not None
+
     def take(self) -> T:
         """The next item.
 

@@ -28,7 +28,7 @@ from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model
-from tidemill.models.structured import OutputParser, ask_until_valid
+from tidemill.models.structured.asking import OutputParser, ask_until_valid
 from tidemill.models.tokens import TokenCounter
 from tidemill.resources.scope import Scope
 

@@ -1,7 +1,7 @@
 """The Anthropic messages wire format: a request's bytes from messages, a reply from a response.
 
-Source: the API reference of `POST /v1/messages` and the guides "Structured outputs", "Prompt caching" and "Vision"
-(platform.claude.com, read in November 2026).
+Source: the API reference of `POST /v1/messages` and the guides "Structured outputs", "Prompt caching", "Vision"
+and "Tool use" (platform.claude.com, read in November 2026).
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import orjson
 from tidemill.calls.credentials import find_keys
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import ConfigError
-from tidemill.models.formats.anthropic_fields import find_refusal, parse_usage
+from tidemill.models.formats.anthropic_blocks import Prompt, read_blocks
+from tidemill.models.formats.anthropic_caching import CACHED, mark_loop
+from tidemill.models.formats.anthropic_fields import parse_usage
 from tidemill.models.formats.anthropic_stream import MessageStream
+from tidemill.models.formats.anthropic_tools import Tools, dump_tools, render_choice
 from tidemill.models.formats.chat_fields import count
 from tidemill.models.formats.constrained import constrained_schema
 from tidemill.models.formats.endpoint import join_address
 from tidemill.models.formats.refusals import explain_body
 from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
-from tidemill.models.messages import Message, Part, Reply
-from tidemill.models.options import Misfit, Options
-from tidemill.models.structured import reply_schema
+from tidemill.models.messages import Message, Reply
+from tidemill.models.options import Misfit, Options, iter_tool_misfits
+from tidemill.models.structured.asking import reply_schema
 
 SCHEMA_INSTRUCTION = "Answer with nothing but JSON that follows this JSON Schema:\n"
 """What a block of the system prompt begins with that tells the schema, which is its rest."""
@@ -35,10 +38,11 @@ MAX_IMAGE_TOKENS = 4_784
 _FORMAT_TOKENS = 1_024
 """A bound on the system prompt that a format adds ("the input token count will be slightly higher"; not said by how
 much); the schema itself is in the body."""
+_TOOL_TOKENS = 1_024
+"""A bound on the system prompt that tools add (guide "Tool use", pricing: 159 to 530 tokens, by model and choice)."""
 _MIN_CACHED_BYTES = 512
 """The fewest tokens that any model caches (others want 1,024 or 4,096), and a token has at least one byte: a shorter
 prefix is not marked. One that is too short for its model only is marked for nothing, and at no cost."""
-_CACHED = {"type": "ephemeral"}
 _EXPECTED = "a message as JSON"
 
 
@@ -50,7 +54,8 @@ class MessagesEndpoint:
         model: the name the endpoint knows it by.
         headers: as sent with every request, the credentials among them.
         options: how it is to answer.
-        caches: whether shared messages are marked to be kept in the provider's prompt cache.
+        caches: whether shared messages, tools, and the turns of a loop that calls them are marked to be kept in the
+            provider's prompt cache.
         constrains: whether the endpoint holds replies to a schema; where not, or where it cannot hold them to this
             one, the schema is a part of the system prompt.
     """
@@ -73,6 +78,7 @@ class MessagesEndpoint:
         self._caches = caches
         self._constrains = constrains
         self._model = model
+        self._tools = dump_tools(options)
         self._own = self._plan(options)
 
     def build_request(self, messages: Sequence[Message], overrides: Mapping[str, Any] | None = None) -> Request:
@@ -84,12 +90,12 @@ class MessagesEndpoint:
         plan = self._plan(self._options.override(overrides)) if overrides else self._own
         if plan.problem:
             raise ConfigError(plan.problem, hint=plan.hint)
-        system, turns = self._split(messages, plan.instruction)
-        body = plan.head + (b',"system":' + orjson.dumps(system) if system else b"")
-        body += b',"messages":' + orjson.dumps(turns) + b"}"
+        prompt, tools = self._arrange(messages, plan)
+        body = plan.head + tools + (b',"system":' + orjson.dumps(prompt.system) if prompt.system else b"")
+        body += b',"messages":' + orjson.dumps(prompt.turns) + b"}"
         most = bound_input(messages, len(body), MAX_IMAGE_TOKENS)
-        if plan.has_format:
-            most = (len(body) if most is None else most) + _FORMAT_TOKENS
+        if plan.hidden_tokens:
+            most = (len(body) if most is None else most) + plan.hidden_tokens
         return Request(self._url, self._headers, body, plan.ceiling, most)
 
     def parse_reply(self, response: Response) -> Reply:
@@ -106,32 +112,27 @@ class MessagesEndpoint:
         return MessageStream(self._keys)
 
     def _plan(self, options: Options) -> _Plan:
-        return _Plan(self._model, options, constrains=self._constrains)
+        own = self._options
+        has_own = options.tools is own.tools and options.params.get("tools") is own.params.get("tools")
+        tools = self._tools if has_own else dump_tools(options)
+        return _Plan(self._model, options, tools, constrains=self._constrains)
 
-    def _split(self, messages: Sequence[Message], instruction: str) -> tuple[list[dict[str, Any]], list[Any]]:
-        """The blocks of the system prompt, and the turns; the last shared block is marked where that is worth it."""
-        system: list[dict[str, Any]] = []
-        turns: list[dict[str, Any]] = []
-        shared_bytes, last_shared = 0, None
-        if instruction:
-            system.append({"type": "text", "text": instruction})
+    def _arrange(self, messages: Sequence[Message], plan: _Plan) -> tuple[Prompt, bytes]:
+        """The messages, and the field of the tools; what is shared is marked at its end where that is worth it."""
+        prompt = Prompt(plan.instruction)
+        shared_bytes, last_shared = len(plan.tools.plain), None
         for message in messages:
-            content, role = message["content"], message["role"]
             is_shared = self._caches and message.get("shared", False)
-            if role != "system" and isinstance(content, str) and not is_shared:
-                turns.append({"role": role, "content": content})
-                continue
-            blocks = _blocks(content)
-            if role == "system":
-                system += blocks
-            else:
-                turns.append({"role": role, "content": blocks})
+            blocks = prompt.add(message, in_blocks=is_shared)
             if is_shared and blocks:
                 shared_bytes += len(orjson.dumps(blocks))
                 last_shared = blocks[-1]
-        if last_shared is not None and shared_bytes >= _MIN_CACHED_BYTES:
-            last_shared["cache_control"] = _CACHED
-        return system, turns
+        is_worth_it = self._caches and shared_bytes >= _MIN_CACHED_BYTES
+        if last_shared is not None and is_worth_it:
+            last_shared["cache_control"] = CACHED
+        if self._caches and plan.loops:
+            mark_loop(prompt.turns)
+        return prompt, plan.tools.marked if is_worth_it and last_shared is None else plan.tools.plain
 
 
 class _Plan:
@@ -141,17 +142,20 @@ class _Plan:
         head: the body up to the system prompt, without its end.
         ceiling: the most output tokens it allows.
         instruction: what the system prompt says of the form of the reply; empty where the endpoint sees to it.
-        has_format: whether the endpoint holds the reply to a schema.
+        tools: what is told of the tools.
+        loops: whether a reply is likely to be gone on from, with the same choice of tools.
+        hidden_tokens: the most that the provider adds to the prompt.
         problem: why there can be no request, with `hint` the mend; empty when there can.
     """
 
-    def __init__(self, model: str, options: Options, *, constrains: bool) -> None:
+    def __init__(self, model: str, options: Options, tools: Tools, *, constrains: bool) -> None:
         fields: dict[str, Any] = {
             "max_tokens": options.max_tokens,
             "temperature": options.temperature,
             "top_p": options.top_p,
             "stop_sequences": options.stop,
             "stream": options.stream or None,
+            "tool_choice": render_choice(options),
         }
         fields = {name: value for name, value in fields.items() if value is not None} | dict(options.params)
         self.instruction = ""
@@ -165,7 +169,13 @@ class _Plan:
                 config = fields.get("output_config")
                 form = {"format": {"type": "json_schema", "schema": schema}}
                 fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
-        self.has_format = schema is not None
+        self.tools = tools
+        self.loops = bool(options.tools) and options.tool_choice in (None, "auto", "required")
+        self.hidden_tokens = (_FORMAT_TOKENS if schema is not None else 0) + (
+            _TOOL_TOKENS if options.tools or fields.get("tools") else 0
+        )
+        if options.tools:
+            fields.pop("tools", None)  # they stand among the others
         self.head = orjson.dumps({"model": model, **fields})[:-1]
         self.ceiling = count(fields.get("max_tokens")) or None
         _, self.problem, self.hint = next(iter_misfits(options), Misfit("", "", ""))
@@ -178,22 +188,12 @@ def iter_misfits(options: Options) -> Iterator[Misfit]:
         yield Misfit("max_tokens", message, "set max_tokens: the most tokens a reply may have")
     if options.seed is not None:
         yield Misfit("seed", "the Anthropic format has no seed", "leave out seed")
-
-
-def _blocks(content: str | list[Part]) -> list[dict[str, Any]]:
-    """The blocks of a message; an empty text, which the API refuses, is left out."""
-    parts: list[Part] = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return [_block(part) for part in parts if part["type"] != "text" or part["text"]]
-
-
-def _block(part: Part) -> dict[str, Any]:
-    if part["type"] == "text":
-        return {"type": "text", "text": part["text"]}
-    url = part["url"]
-    if not url.startswith("data:"):
-        return {"type": "image", "source": {"type": "url", "url": url}}
-    kind, _, data = url.removeprefix("data:").partition(";base64,")
-    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+    thinking = options.params.get("thinking")
+    thinks = isinstance(thinking, Mapping) and thinking.get("type") == "enabled"
+    if thinks and options.tools and options.tool_choice not in (None, "auto", "none"):
+        told = f"tool_choice is `{options.tool_choice}`, and a model that thinks cannot be made to call a tool"
+        yield Misfit("tool_choice", told, "leave out tool_choice, or thinking")
+    yield from iter_tool_misfits(options)
 
 
 def parse_reply(response: Response) -> Reply:
@@ -210,11 +210,8 @@ def parse_reply(response: Response) -> Reply:
     try:
         body = orjson.loads(response.body)
         if body["type"] == "message":
-            blocks = [(block["type"], block) for block in body["content"]]
-            text = "".join([block["text"] for kind, block in blocks if kind == "text"])
-            thought = "".join([block["thinking"] for kind, block in blocks if kind == "thinking"])
             reason, usage = body.get("stop_reason") or "", parse_usage(body.get("usage"))
-            return Reply(text, reason, usage, find_refusal(reason, body.get("stop_details")), thought)
+            return read_blocks(body["content"], reason, usage, body.get("stop_details"))
     except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
         pass
     # Outside the handler: the parser's own error holds the whole body, which may repeat the request's key.

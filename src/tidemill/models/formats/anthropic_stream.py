@@ -12,7 +12,8 @@ import orjson
 
 from tidemill.config.secrets import mask_start
 from tidemill.errors import TransientCallError
-from tidemill.models.formats.anthropic_fields import find_refusal, parse_usage
+from tidemill.models.formats.anthropic_blocks import BlockPieces, read_blocks
+from tidemill.models.formats.anthropic_fields import parse_usage
 from tidemill.models.formats.event_reply import EventReply
 from tidemill.models.formats.refusals import explain_error
 from tidemill.models.messages import Reply
@@ -23,23 +24,24 @@ class MessageStream(EventReply):
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         super().__init__(keys)
-        self._thoughts: list[str] = []
+        self._blocks = BlockPieces()
         self._usage: dict[str, Any] = {}
         self._details: Any = None
 
     def _make(self) -> Reply:
-        text, thought = "".join(self._texts), "".join(self._thoughts)
-        refusal = find_refusal(self._reason, self._details)
-        return Reply(text, self._reason, parse_usage(self._usage), refusal, thought)
+        try:
+            return read_blocks(self._blocks.join(), self._reason, parse_usage(self._usage), self._details)
+        except (LookupError, AttributeError, TypeError) as exc:
+            raise TransientCallError(f"expected a message, got {type(exc).__name__}: {exc}") from None
 
     def _take(self, data: bytes) -> None:
         try:
             event = orjson.loads(data)
             kind = event["type"]
             if kind == "content_block_delta":
-                self._add(event["delta"])
+                self._add(self._blocks.add(event.get("index"), event["delta"]))
             elif kind == "content_block_start":
-                self._add(event["content_block"])
+                self._add(self._blocks.start(event.get("index"), event["content_block"]))
             elif kind == "message_start":
                 self._count(event["message"].get("usage"))
             elif kind == "message_delta":
@@ -53,13 +55,9 @@ class MessageStream(EventReply):
             shown = mask_start(data.decode("utf-8", "replace"), 80)
             self._error = TransientCallError(f"expected an event of a message as JSON, got {shown!r}")
 
-    def _add(self, piece: Any) -> None:
-        """A block's start or its next piece; kinds other than text and thinking are passed over."""
-        kind = piece["type"]
-        if kind in ("text_delta", "text") and piece["text"]:
-            self._texts.append("" + piece["text"])
-        elif kind in ("thinking_delta", "thinking"):
-            self._thoughts.append("" + piece["thinking"])
+    def _add(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
 
     def _end(self, delta: Any) -> None:
         self._reason = "" + (delta.get("stop_reason") or "")

@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill.calls.wire import Usage
-from tidemill.models.messages import Reply
+from tidemill.models.messages import Reply, ToolCall
 
 _FILTERED = "content_filter"
 
 
 def make_reply(
-    text: str | None, reason: str | None, usage: Usage | None, refusal: str | None, reasoning: str = ""
+    text: str | None,
+    reason: str | None,
+    usage: Usage | None,
+    refusal: str | None,
+    reasoning: str = "",
+    *,
+    calls: tuple[ToolCall, ...] = (),
+    blocks: list[Any] | None = None,
 ) -> Reply:
     """The reply of these fields; one that the provider's filter stopped is a refusal, since its text is not whole."""
     if reason == _FILTERED and not refusal:
         refusal = "the provider's content filter stopped the reply"
-    return Reply(text or "", reason or "", usage, refusal or "", reasoning)
+    return Reply(text or "", reason or "", usage, refusal or "", reasoning, tool_calls=calls, blocks=blocks)
 
 
 def find_reasoning(message: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from tidemill.calls.wire import Usage
 from tidemill.config.secrets import mask_start
 from tidemill.errors import TransientCallError
 from tidemill.models.formats.chat_fields import find_reasoning, make_reply, parse_usage
+from tidemill.models.formats.chat_tools import CallPieces, add_thoughts, read_thoughts
 from tidemill.models.formats.event_reply import EventReply
 from tidemill.models.formats.refusals import explain_error
 from tidemill.models.messages import Reply
@@ -29,10 +30,17 @@ class ChatStream(EventReply):
         self._refusals: list[str] = []
         self._reasonings: list[str] = []
         self._usage: Usage | None = None
+        self._calls = CallPieces()
+        self._thoughts: dict[str, Any] = {}
 
     def _make(self) -> Reply:
         text, refusal, reasoning = map("".join, (self._texts, self._refusals, self._reasonings))
-        return make_reply(text, self._reason, self._usage, refusal, reasoning)
+        try:
+            calls = self._calls.join()
+        except TypeError as exc:
+            raise TransientCallError(f"expected a chat completion, got {exc}") from None
+        blocks = read_thoughts(self._thoughts, calls)
+        return make_reply(text, self._reason, self._usage, refusal, reasoning, calls=calls, blocks=blocks)
 
     def _take(self, data: bytes) -> None:
         if data == _DONE:
@@ -48,7 +56,7 @@ class ChatStream(EventReply):
             for choice in chunk.get("choices") or ():
                 if not choice.get("index"):
                     self._add(choice.get("delta") or {}, choice.get("finish_reason"))
-        except (ValueError, AttributeError, TypeError):  # told by the error below, which holds no key
+        except (ValueError, LookupError, AttributeError, TypeError):  # told by the error below, which holds no key
             shown = mask_start(data.decode("utf-8", "replace"), 80)
             self._error = TransientCallError(f"expected a chunk of a chat completion as JSON, got {shown!r}")
 
@@ -62,5 +70,8 @@ class ChatStream(EventReply):
             self._refusals.append(refusal)
         if reasoning := find_reasoning(delta):
             self._reasonings.append(reasoning)
+        add_thoughts(self._thoughts, delta)
+        for piece in delta.get("tool_calls") or ():
+            self._calls.add(piece)
         if reason:
             self._reason = reason

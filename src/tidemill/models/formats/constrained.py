@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tidemill.models.structured import reply_schema
+from tidemill.models.structured.asking import reply_schema
 
 _KEPT = frozenset({"type", "required", "description", "enum", "const", "$ref"})
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})

@@ -13,15 +13,17 @@ import orjson
 
 from tidemill.calls.credentials import find_keys
 from tidemill.calls.wire import Request, Response
+from tidemill.errors import ConfigError
 from tidemill.models.formats.chat_fields import find_reasoning, make_reply, parse_usage
 from tidemill.models.formats.chat_stream import ChatStream
+from tidemill.models.formats.chat_tools import read_calls, read_thoughts, render_choice, render_tools, render_turn
 from tidemill.models.formats.endpoint import join_address
 from tidemill.models.formats.refusals import explain_body
 from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
-from tidemill.models.options import CEILINGS, Options
-from tidemill.models.structured import response_format
+from tidemill.models.options import CEILINGS, Options, iter_tool_misfits
+from tidemill.models.structured.asking import response_format
 
 MAX_IMAGE_TOKENS = 48_169
 """The most one image comes to, of any model: `gpt-4o-mini` at high detail, 2,833 tokens and 5,667 for each of 8 tiles
@@ -54,10 +56,15 @@ class ChatEndpoint:
         self._ceiling_name = "max_completion_tokens" if _BY_COMPLETION_TOKENS.match(model) else "max_tokens"
         # Everything around the messages is the same in every request: serialised once.
         self._head = b'{"model":' + orjson.dumps(model) + b',"messages":'
+        self._tools = _dump_tools(options)
         self._tail, self._ceiling = self._close_body(options)
 
     def build_request(self, messages: Sequence[Message], overrides: Mapping[str, Any] | None = None) -> Request:
-        """The request that asks `messages`: equal arguments give equal bytes."""
+        """The request that asks `messages`: equal arguments give equal bytes.
+
+        Raises:
+            ConfigError: `tool_choice` names no tool, or two tools have one name.
+        """
         tail, ceiling = self._tail, self._ceiling
         if overrides:
             tail, ceiling = self._close_body(self._options.override(overrides))
@@ -67,11 +74,11 @@ class ChatEndpoint:
             content = message["content"]
             if type(content) is not str:
                 has_parts = True
-                sent.append({"role": message["role"], "content": [_part_to_wire(part) for part in content]})
+                sent.append(render_turn(message, [_part_to_wire(part) for part in content]))
             elif len(message) == 2:  # role and text alone: what the format wants
                 sent.append(message)
             else:
-                sent.append({"role": message["role"], "content": content})
+                sent.append(render_turn(message, content))
         body = self._head + orjson.dumps(sent) + tail
         most = bound_input(messages, len(body), MAX_IMAGE_TOKENS) if has_parts else None
         return Request(self._url, self._headers, body, ceiling, most)
@@ -91,8 +98,11 @@ class ChatEndpoint:
 
     def _close_body(self, options: Options) -> tuple[bytes, int | None]:
         """What follows the messages, and the most output tokens it allows."""
+        for misfit in iter_tool_misfits(options):
+            raise ConfigError(misfit.message, hint=misfit.hint)
         fields = self._list_fields(options)
-        return b"," + orjson.dumps(fields)[1:] if fields else b"}", _find_ceiling(fields)
+        tools = self._tools if _has_same_tools(options, self._options) else _dump_tools(options)
+        return tools + (b"," + orjson.dumps(fields)[1:] if fields else b"}"), _find_ceiling(fields)
 
     def _list_fields(self, options: Options) -> dict[str, Any]:
         named: dict[str, Any] = {
@@ -101,15 +111,30 @@ class ChatEndpoint:
             "top_p": options.top_p,
             "seed": options.seed,
             "stop": options.stop,
+            "tool_choice": render_choice(options),
         }
         fields = {name: value for name, value in named.items() if value is not None}
         if options.stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
         fields.update(options.params)
+        if options.tools:
+            fields.pop("tools", None)  # they stand among the others
         if options.output is not None:
             is_own = options.output is self._options.output
             fields["response_format"] = self._format if is_own else response_format(options.output)
         return fields
+
+
+def _has_same_tools(options: Options, others: Options) -> bool:
+    return options.tools is others.tools and options.params.get("tools") is others.params.get("tools")
+
+
+def _dump_tools(options: Options) -> bytes:
+    """The field of the tools, the provider's own among `params` behind ours; empty where there are none."""
+    if not options.tools:
+        return b""
+    tools = orjson.dumps(render_tools(options.tools) + list(options.params.get("tools") or ()))
+    return b',"tools":' + tools
 
 
 def _part_to_wire(part: Any) -> dict[str, Any]:
@@ -139,7 +164,10 @@ def parse_reply(response: Response) -> Reply:
         message = choice["message"]
         text, reason, refusal = message.get("content"), choice.get("finish_reason"), message.get("refusal")
         if type(text) in _TEXT_OR_NONE and type(reason) in _TEXT_OR_NONE and type(refusal) in _TEXT_OR_NONE:
-            return make_reply(text, reason, parse_usage(body.get("usage")), refusal, find_reasoning(message))
+            calls = read_calls(message.get("tool_calls"))
+            usage, thoughts = parse_usage(body.get("usage")), read_thoughts(message, calls)
+            reasoning = find_reasoning(message)
+            return make_reply(text, reason, usage, refusal, reasoning, calls=calls, blocks=thoughts)
     except (ValueError, LookupError, TypeError, AttributeError):  # the error told below says what is wrong
         pass
     if is_event_stream(response.body):

@@ -59,6 +59,11 @@ class CallNode(Node):
 
     calls = True
 
+    @property
+    def has_ceiling(self) -> bool:
+        """Whether something bounds what each of its calls costs, as a budget in tokens or USD needs."""
+        return True
+
     def iter_calls(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
         """The calls it makes of one record, each with its label within the step and its key: by default itself."""
         yield "", (), self

@@ -18,7 +18,7 @@ from tidemill.models.options import Options
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 from tidemill.models.steps.prompts import Conversation, Example, Examples, render_examples
-from tidemill.models.structured import OutputParser, explain_misfits
+from tidemill.models.structured.asking import OutputParser, explain_misfits
 
 MAX_SAMPLES = 1_000
 MAX_REASKS = 999

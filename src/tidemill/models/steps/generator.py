@@ -14,7 +14,7 @@ from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.generate import MAX_REASKS, Generate
 from tidemill.models.steps.parameters import read_parameters
 from tidemill.models.steps.prompts import PromptRenderer
-from tidemill.models.structured import OutputParser, ask_text, ask_until_valid
+from tidemill.models.structured.asking import OutputParser, ask_text, ask_until_valid
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 

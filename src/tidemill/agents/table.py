@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidemill.agents.step import RunAgent
 from tidemill.models.steps.branches import Gather
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode
@@ -9,4 +10,4 @@ from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
 from tidemill.models.steps.predict import Predict
 
-CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather, Predict)
+CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather, Predict, RunAgent)

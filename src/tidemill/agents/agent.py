@@ -1,0 +1,208 @@
+"""`Agent`: a model with tools and instructions, called until it has an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.agents.calling.approval import needs_approver
+from tidemill.agents.calling.approver import Approver
+from tidemill.agents.running.numbers import MAX_DEPTH, MAX_TURNS
+from tidemill.agents.teams import HANDOFF, FanOut, check_name, list_team
+from tidemill.agents.toolbox import Tools, is_agent
+from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.calls.limits import Budget
+from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
+from tidemill.config.types.functions import Schema
+from tidemill.models.model import Model, Params
+from tidemill.models.options import Options, ToolSpec
+from tidemill.models.steps.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
+
+if TYPE_CHECKING:
+    from tidemill.agents.client import AgentClient
+    from tidemill.agents.feed import AgentEvents
+    from tidemill.agents.result import AgentResult
+    from tidemill.models.clients.asking import Prompt
+
+OnToolError = Literal["continue", "fail_fast", "cancel"]
+
+
+class Agent(Config):
+    """A model that is asked, calls tools, is told their results, and is asked again, until it answers.
+
+    Frozen, and called with a question: `agent("…")`, `await agent.acall("…")`, `agent.stream("…")`. Calls go through
+    the engine that jobs have. It is opened by its first call and kept open until `close`, the end of a `with` block, or
+    until nobody holds it any more. Any thread may call.
+
+    Attributes:
+        model: a `tm.model(…)`, or its name.
+        tools: functions, tools, sources of tools, and agents, each of which is then a tool.
+        output: what the answer must be of, checked; without it, the answer is text.
+        instructions: the system message.
+        name: what it is called by others and in reports.
+        description: what it is for, which agents are told that have it as a tool.
+        handoffs: agents that it may hand the conversation over to.
+        max_turns: how often its model is asked at most; in the last turn it is asked for its answer, without tools.
+        budget: what one run of it may spend, with all that it calls.
+        max_reasks: how often an answer that does not fit is asked again, with the failing paths.
+        max_repeats: how often the same call of a tool may fail in the same way, which then ends the run.
+        max_history_tokens: what of the conversation is sent at most; older turns are left out, whole.
+        parallel: calls of one turn that are under way at once.
+        on_tool_error: what becomes of the other calls of a turn when one fails: they go on; those that have not begun
+            are left out; or those under way are cancelled, too.
+        approve: decides on calls that need approval: a function, or `{policy: file}`.
+        max_tokens, temperature, top_p, seed, stop, params: of each reply, as `generate` has them.
+    """
+
+    model: Model
+    tools: Tools = ()
+    output: Schema | None = None
+    instructions: str = ""
+    name: str = "agent"
+    description: str = ""
+    handoffs: tuple[Agent, ...] = ()
+    max_turns: int = Field(default=20, ge=1, le=MAX_TURNS)
+    budget: Budget | None = None
+    max_reasks: int = Field(default=2, ge=0)
+    max_repeats: int = Field(default=3, ge=1)
+    max_history_tokens: int | None = Field(default=None, ge=256)
+    parallel: Annotated[int, Runtime()] = Field(default=32, ge=1)
+    on_tool_error: OnToolError = "continue"
+    approve: Approver | None = None
+    max_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    params: Params = Field(default_factory=dict)
+
+    def __init__(self, model: Any = None, /, **values: Any) -> None:
+        super().__init__(**({} if model is None else {"model": model}), **values)
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="after")
+    def _check_params(self) -> Self:
+        named = [name for name in KINDS if getattr(self, name) is not None]
+        check_params(self.params, self.model.params, named)
+        return self
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        check_name(self.name)
+        named = [each.name for each in [*self.list_tools(), *self.list_teams()]]
+        named += [HANDOFF + each.name for each in self.handoffs]
+        twice = next((name for index, name in enumerate(named) if name in named[:index]), None)
+        if twice is not None:
+            context = {"name": twice, "path": ("tools",), "hint": "give one of them another name"}
+            raise PydanticCustomError("tools", "two tools have the name `{name}`", context)
+        if self.depth > MAX_DEPTH:
+            message = "agents call each other {depth} deep, and at most {most} levels are kept apart"
+            raise PydanticCustomError("tools", message, {"depth": self.depth, "most": MAX_DEPTH, "path": ("tools",)})
+        return self
+
+    @model_validator(mode="after")
+    def _check_approval(self) -> Self:
+        unsure = needs_approver(self.list_tools())
+        if unsure and self.approve is None:
+            context = {
+                "name": unsure[0],
+                "path": ("approve",),
+                "hint": "give the agent `approve`: a function, or {policy: file}; or the tool needs_approval=False",
+            }
+            raise PydanticCustomError("approve", "calls of `{name}` need approval, and nobody gives it", context)
+        return self
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> Self:
+        if self.budget is None:
+            return self
+        for agent in self.iter_agents():
+            is_bound = self.budget.usd is not None or self.budget.tokens is not None
+            if is_bound and not agent.options((), stream=False).has_ceiling:
+                message = "a budget in usd or tokens needs max_tokens, and `{name}` sets none"
+                raise PydanticCustomError("budget", message, {"name": agent.name, "path": ("budget",)})
+            if self.budget.usd is not None and agent.model.price_with(agent.params) is None:
+                message = "a budget in usd needs every model's price, and that of `{model}` is not known"
+                context = {"model": agent.model.model, "path": ("budget",), "hint": "give the model a price"}
+                raise PydanticCustomError("budget", message, context)
+        return self
+
+    @property
+    def depth(self) -> int:
+        """How many runs of agents are within each other at most, its own included."""
+        below = [agent.depth + isinstance(team, FanOut) for team in self.list_teams() for agent in list_team(team)]
+        return max([1 + max(below, default=0), *(agent.depth for agent in self.handoffs)])
+
+    def list_tools(self) -> list[Tool]:
+        """Its tools that are functions."""
+        return [each for each in self.tools if isinstance(each, Tool)]
+
+    def list_sources(self) -> list[ToolSource]:
+        """Where it has further tools from."""
+        known = (Tool, FanOut, Agent)
+        return [each for each in self.tools if isinstance(each, ToolSource) and not isinstance(each, known)]
+
+    def list_teams(self) -> list[Any]:
+        """The agents that it calls as a tool, and those that it asks together."""
+        return [each for each in self.tools if isinstance(each, FanOut) or is_agent(each)]
+
+    def iter_agents(self) -> Iterator[Agent]:
+        """Itself and all agents that a run of it may ask."""
+        yield self
+        below = [agent for team in self.list_teams() for agent in list_team(team)]
+        for agent in (*below, *self.handoffs):
+            yield from agent.iter_agents()
+
+    def options(self, tools: tuple[ToolSpec, ...], *, stream: bool) -> Options:
+        """How its model is to answer, whatever the wire format."""
+        named: dict[str, Any] = {name: getattr(self, name) for name in KINDS}
+        params = {**self.model.params, **self.params}
+        return Options(**named, output=self.output, tools=tools, stream=stream, params=params)
+
+    def __call__(self, prompt: Prompt, *, history: Sequence[Any] = (), deps: Any = None) -> AgentResult:
+        """What a run comes to: the answer as `.output`, the conversation as `.history`, the way there as `.turns`.
+
+        Order: the tool calls of a turn are answered in the order in which the model made them.
+        Failure: a tool's is told to the model; a bound ends the run with what there is; a model that cannot be asked
+        raises. Ctrl-C cancels the model's call and the tools.
+        Resume: none: `tm.from_iterable(…).agent(…).write(…)` is durable.
+
+        Args:
+            prompt: a text, or the messages of a conversation.
+            history: what was said before: `result.history` of an earlier run.
+            deps: what tools get as `Context.deps`.
+
+        Raises:
+            ConfigError: a key or a model cannot be used, or the prompt is none.
+            CallError: the model gave no usable reply.
+            ResourceError: the tools of a source cannot be had.
+        """
+        return self._get_client().run(prompt, history, deps)
+
+    async def acall(self, prompt: Prompt, *, history: Sequence[Any] = (), deps: Any = None) -> AgentResult:
+        """As calling it, awaited in the running loop, in which its coroutine tools are run; cancelling reaches all."""
+        return await self._get_client().arun(prompt, history, deps)
+
+    def stream(self, prompt: Prompt, *, history: Sequence[Any] = (), deps: Any = None) -> AgentEvents:
+        """What happens in a run, as it happens, for `for` and `async for`; `.result` is there at the end."""
+        return self._get_client().stream(self, prompt, history, deps)
+
+    def close(self) -> None:
+        """Cancel what is in flight and close what is open; the next call opens it again."""
+        self._get_client().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _get_client(self) -> AgentClient:
+        from tidemill.agents.client import get_client  # which needs the engine; a description needs none
+
+        return get_client(self)

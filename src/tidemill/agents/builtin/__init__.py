@@ -1,0 +1,1 @@
+"""Tools that come with Tidemill: searching the web, reading pages and files, asking databases."""

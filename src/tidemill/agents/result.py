@@ -1,0 +1,157 @@
+"""`AgentResult`: what a run of an agent came to, and the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.calls.wire import Usage
+from tidemill.config.wording.words import cut
+from tidemill.errors import PermanentCallError
+from tidemill.models.messages import Message, ToolCall
+
+StopReason = Literal["finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output"]
+"""Why a run ended: with an answer; at a bound; with the same call failing in the same way again and again; by whoever
+approves calls; by the model, which refused; without a reply that fits the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTrace:
+    """One call of a tool: what was asked and what became of it; of an agent that was called, its own run."""
+
+    call: ToolCall
+    outcome: ToolOutcome
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call as JSON."""
+        return describe_outcome(self.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTrace:
+    """One turn.
+
+    Attributes:
+        agent: whose it was: another's behind a hand-off.
+        text: what the model wrote, `reasoning` what it thought, where that was shown.
+        calls: of tools, in order.
+        note: what it was told then, where its reply did not do.
+    """
+
+    agent: str
+    text: str
+    reasoning: str = ""
+    usage: Usage | None = None
+    calls: tuple[CallTrace, ...] = ()
+    note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The turn as JSON."""
+        tokens = None if self.usage is None else [self.usage.input_tokens, self.usage.output_tokens]
+        told: dict[str, Any] = {
+            "agent": self.agent,
+            "text": self.text,
+            "reasoning": self.reasoning,
+            "tokens": tokens,
+            "calls": [call.to_dict() for call in self.calls],
+            "note": self.note,
+        }
+        return {key: value for key, value in told.items() if value not in ("", None, [])}
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """What a run came to.
+
+    Attributes:
+        agent: the agent that was called.
+        text: what the model wrote last.
+        stop_reason: why it ended.
+        history: the conversation, for `agent(…, history=result.history)`; the system message is not in it.
+        turns: the way there.
+        usage: tokens of all its calls, those of the agents it called included.
+        cost_usd: at the models' prices, None where one is not known.
+    """
+
+    agent: str
+    text: str
+    stop_reason: StopReason
+    history: list[Message]
+    turns: tuple[TurnTrace, ...]
+    usage: Usage
+    cost_usd: float | None
+    has_output: bool
+    _output: Any = field(repr=False, default=None)
+
+    @property
+    def output(self) -> Any:
+        """The answer: the validated object, or the text of an agent without an `output`.
+
+        Raises:
+            PermanentCallError: the run ended without one; `text`, `history` and `turns` hold what there is.
+        """
+        if not self.has_output:
+            raise PermanentCallError(
+                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns",
+                hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
+            )
+        return self._output
+
+    def transcript(self) -> dict[str, Any]:
+        """The whole run as JSON: the conversation, each turn and each call of it."""
+        return {
+            "agent": self.agent,
+            "stop_reason": self.stop_reason,
+            "history": self.history,
+            "turns": [turn.to_dict() for turn in self.turns],
+            "tokens": [self.usage.input_tokens, self.usage.output_tokens],
+            "cost_usd": self.cost_usd,
+        }
+
+    def iter_lines(self) -> Iterator[str]:
+        """A line for each turn."""
+        for number, turn in enumerate(self.turns, 1):
+            yield render_turn(number, turn.to_dict())
+        yield f"{self.stop_reason}: {cut(self.text)!r}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.iter_lines())
+
+
+def describe_outcome(outcome: ToolOutcome) -> dict[str, Any]:
+    """A call of a tool as JSON, what is empty left out."""
+    told: dict[str, Any] = {
+        "tool": outcome.tool,
+        "arguments": outcome.arguments,
+        "outcome": outcome.kind,
+        "content": outcome.content,
+        "value": outcome.value,
+        "error": outcome.error,
+        "elapsed_s": round(outcome.elapsed_s, 6),
+        "tries": outcome.tries,
+        "repairs": list(outcome.repairs),
+    }
+    return {key: value for key, value in told.items() if value not in ("", None, [])}
+
+
+def render_turn(number: int, turn: Mapping[str, Any]) -> str:
+    """A turn, as `TurnTrace.to_dict` has it, in one line."""
+    said = [repr(cut(turn["text"]))] if turn.get("text") else []
+    calls = [
+        f"{call['tool']}({_render(call.get('arguments'))}) → {_render_end(call)}" for call in turn.get("calls", ())
+    ]
+    return f"{number:>3}  {turn['agent']}: " + ("; ".join([*said, *calls]) or "nothing")
+
+
+def _render(arguments: Any) -> str:
+    if isinstance(arguments, dict):
+        return cut(", ".join(f"{name}={value!r}" for name, value in arguments.items()))
+    return cut(str(arguments))
+
+
+def _render_end(call: dict[str, Any]) -> str:
+    if call["outcome"] != "ok":
+        return f"{call['outcome']}: {cut(call.get('error') or call.get('content', ''))}"
+    return cut(str(call.get("value", "")))

@@ -1,0 +1,70 @@
+"""A conversation bounded in tokens: what is left out of a request, and how it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from tidemill.models.messages import Message
+
+BYTES_PER_TOKEN = 3.0
+"""Of a conversation whose tokens nothing has told yet: English text has 4, JSON and code fewer."""
+
+LEFT_OUT = "[{count} earlier messages were left out here to keep the conversation short.]"
+
+
+class Measure:
+    """Tokens of messages, by what the provider counted for the last request: the same when replies are recalled."""
+
+    def __init__(self) -> None:
+        self._tokens_per_byte = 1 / BYTES_PER_TOKEN
+
+    def learn(self, size_bytes: int, input_tokens: int) -> None:
+        """A request of so many bytes came to so many tokens."""
+        if size_bytes and input_tokens:
+            self._tokens_per_byte = input_tokens / size_bytes
+
+    def count(self, message: Message) -> float:
+        """About how many tokens the message takes."""
+        return len(orjson.dumps(message)) * self._tokens_per_byte
+
+
+def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int | None) -> list[Message]:
+    """The messages that fit: the system's and the first of the user, then the newest turns, each whole.
+
+    A tool's result never stands without the call it answers. The last turn is kept even where it alone does not fit.
+    """
+    if max_tokens is None:
+        return list(messages)
+    sizes = [measure.count(message) for message in messages]
+    if sum(sizes) <= max_tokens:
+        return list(messages)
+    start = next((index + 1 for index, each in enumerate(messages) if each["role"] == "user"), 0)
+    turns = _split_turns(messages, start)
+    room = max_tokens - sum(sizes[:start])
+    first = len(messages)
+    for begin, stop in reversed(turns):
+        room -= sum(sizes[begin:stop])
+        if room < 0 and first < len(messages):
+            break
+        first = begin
+    if first == start:
+        return list(messages)
+    note = Message(role="user", content=LEFT_OUT.format(count=first - start))
+    return [*messages[:start], note, *messages[first:]]
+
+
+def drop_open_calls(messages: Sequence[Message]) -> list[Message]:
+    """The conversation without tool calls at its end that nothing answered: no provider goes on behind those."""
+    if not messages or "tool_calls" not in messages[-1]:
+        return list(messages)
+    last = messages[-1]
+    said = [Message(role="assistant", content=last["content"])] if last["content"] else []
+    return [*messages[:-1], *said]
+
+
+def _split_turns(messages: Sequence[Message], start: int) -> list[tuple[int, int]]:
+    """The turns from `start` on: each begins with what is no tool's result."""
+    begins = [index for index in range(start, len(messages)) if messages[index]["role"] != "tool"]
+    return list(zip(begins, [*begins[1:], len(messages)], strict=True))

@@ -1,0 +1,78 @@
+"""`Purse`: what a run of an agent may still spend, and what the runs around it may."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tidemill.calls.budget import BudgetLedger, Pricing, Spend
+from tidemill.calls.limits import Budget
+from tidemill.calls.wire import NOT_SENT, Request, Usage
+
+
+class Spent(Exception):  # noqa: N818 - a word between a run and its calls, no failure of either
+    """The budget has no room for another attempt."""
+
+
+class Purse:
+    """Holds each attempt against the budget of its run, and against those of the runs that this one is within.
+
+    Belongs to one loop. A deadline counts from here on.
+
+    Args:
+        budget: of this run, None for no bound of its own.
+        above: the purse of the run around it.
+    """
+
+    def __init__(self, budget: Budget | None, above: Purse | None = None) -> None:
+        bounded = budget is not None and budget.bounds_spending
+        own = [BudgetLedger(budget, durable=False)] if budget is not None and bounded else []
+        self._ledgers: list[BudgetLedger] = [*own, *(above._ledgers if above is not None else [])]
+        ends: list[float] = [] if above is None or above.ends_at is None else [above.ends_at]
+        if budget is not None and budget.deadline is not None:
+            ends.append(asyncio.get_running_loop().time() + budget.deadline)
+        self.ends_at: float | None = min(ends, default=None)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing bounds what is spent."""
+        return not self._ledgers
+
+    def reserve(self, request: Request, pricing: Pricing) -> Spend:
+        """Reserve the most that an attempt can cost.
+
+        Raises:
+            Spent: there is no room.
+            ConfigError: that has no bound.
+        """
+        ceiling = pricing.ceiling(request)
+        held: list[BudgetLedger] = []
+        for ledger in self._ledgers:
+            ledger.check_request(request)
+            if not ledger.reserve(ceiling):
+                for each in held:
+                    each.release(ceiling)
+                raise Spent
+            held.append(ledger)
+        return ceiling
+
+    def settle(self, ceiling: Spend, pricing: Pricing, usage: Usage | None) -> None:
+        """An attempt was answered; of unknown usage it counts whole."""
+        cost = None if usage is None else pricing.cost(usage)
+        for ledger in self._ledgers:
+            ledger.settle(ceiling, cost)
+
+    def refuse(self, ceiling: Spend, status: int) -> None:
+        """An attempt was answered by an error: below 500 nothing was computed for it, else it counts whole."""
+        for ledger in self._ledgers:
+            if status < 500:
+                ledger.refuse(ceiling)
+            else:
+                ledger.settle(ceiling, None)
+
+    def fail(self, ceiling: Spend, error: BaseException) -> None:
+        """An attempt was not answered: it counts whole, unless it was never sent."""
+        for ledger in self._ledgers:
+            if isinstance(error, NOT_SENT):
+                ledger.release(ceiling)
+            else:
+                ledger.settle(ceiling, None)

@@ -1,0 +1,266 @@
+"""`Run`: one run of an agent, from the question to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.marking import DATA_NOTE
+from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
+from tidemill.agents.opening import Kit, OpenAgent
+from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
+from tidemill.agents.running.asking import ModelCall
+from tidemill.agents.running.history import Measure, bound_history, drop_open_calls
+from tidemill.agents.running.numbers import number_call
+from tidemill.agents.running.output import AnswerReader
+from tidemill.agents.running.outside import RunOutside
+from tidemill.agents.running.purse import Purse, Spent
+from tidemill.agents.running.repeats import Repeats
+from tidemill.agents.running.spending import Spending
+from tidemill.agents.running.teamwork import ask_team
+from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.tool import Tool
+from tidemill.models.messages import Message, Reply, ToolCall
+
+LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
+UNKEPT = frozenset({"unknown", "invalid"})
+"""Outcomes that follow from the call alone, and are no rows."""
+HANDED_ON = "The conversation was handed over to you: go on with it."
+
+Observe = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a run is within.
+
+    Attributes:
+        outside: how its calls get out, and are kept.
+        deps: what its tools get.
+        purse: what may be spent.
+        spending: what is added up.
+        within: the number of the call that the run belongs to, 0 for none.
+        observe: told of what happens.
+    """
+
+    outside: RunOutside
+    deps: Any
+    purse: Purse
+    spending: Spending
+    within: int = 0
+    observe: Observe | None = None
+
+
+class Run:
+    """One run of an agent. Belongs to one loop and is used once.
+
+    Args:
+        opened: the agent.
+        around: what the run is within.
+    """
+
+    def __init__(self, opened: OpenAgent, around: Surroundings) -> None:
+        self._first = self._opened = opened
+        self._around = around
+        self._agent = opened.agent
+        self._history: list[Message] = []
+        self._gained: list[Message] = []
+        self._turns: list[TurnTrace] = []
+        self._repeats = Repeats(opened.agent.max_repeats)
+        self._measure = Measure()
+        self._reasks = 0
+        self._dispatchers: dict[int, Dispatcher] = {}
+        self._answer: Any = None
+        self._has_answer = False
+        self._text = ""
+
+    async def run(self, messages: Sequence[Message]) -> AgentResult:
+        """What comes of `messages`.
+
+        Raises:
+            CallError: the model gave no usable reply.
+            TidemillError: a failure of the whole run of a job.
+        """
+        self._add(*messages)
+        bound = asyncio.timeout_at(self._around.purse.ends_at)
+        reason: StopReason
+        try:
+            async with bound:
+                reason = await self._go_on()
+        except Spent:
+            reason = "budget"
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            reason = "deadline"
+        finally:
+            for dispatcher in self._dispatchers.values():
+                await dispatcher.close()
+        result = self._make_result(reason)
+        self._tell(Final, result=result)
+        return result
+
+    async def _go_on(self) -> StopReason:
+        """Turns, until there is a reason to stop."""
+        most = self._first.agent.max_turns
+        for turn in range(1, most + 1):
+            kit = await self._opened.kit()
+            is_last = turn == most and bool(kit.tools)
+            if is_last and turn > 1:
+                self._add(Message(role="user", content=LAST_TURN))
+            reply = await self._ask(turn, kit, is_last=is_last)
+            self._history.append(reply.to_message())
+            self._text = reply.text or self._text
+            if reply.refusal:
+                self._note_turn(reply, ())
+                return "refused"
+            if reply.tool_calls and is_last:
+                self._note_turn(reply, ())
+                return "max_turns"
+            if reply.tool_calls:
+                stop = await self._call_tools(turn, kit, reply)
+                if stop is not None:
+                    return stop
+            elif self._read_answer(reply):
+                return "max_turns" if is_last and turn > 1 else "finished"
+            elif self._reasks > self._first.agent.max_reasks:
+                return "no_output"
+        return "max_turns"
+
+    async def _ask(self, turn: int, kit: Kit, *, is_last: bool) -> Reply:
+        opened, around = self._opened, self._around
+        on_text = None if around.observe is None else partial(self._tell_text, turn)
+        call = ModelCall(opened, kit, self._gained, around.purse, on_text)
+        messages = bound_history(self._history, self._measure, self._agent.max_history_tokens)
+        overrides = {"tool_choice": "none"} if is_last else None
+        request = call.build_request([*self._system(kit), *messages], overrides)
+        self._gained = []
+        reply = await call.ask(around.outside.ask_line, number_call(around.within, turn, 0), request)
+        call.note_recalled(request, reply)
+        if reply.usage is not None:
+            self._measure.learn(len(request.body), reply.usage.input_tokens)
+        cost = around.spending.add(reply, opened.pricing, is_priced=opened.is_priced)
+        self._tell(TurnEnd, turn=turn, usage=reply.usage, cost_usd=cost)
+        return reply
+
+    def _system(self, kit: Kit) -> list[Message]:
+        parts = [self._agent.instructions, DATA_NOTE if kit.tools else ""]
+        text = "\n\n".join(filter(None, parts))
+        return [Message(role="system", content=text, shared=True)] if text else []
+
+    async def _call_tools(self, turn: int, kit: Kit, reply: Reply) -> StopReason | None:
+        """Answer the reply's tool calls; why the run ends with them, if it does."""
+        calls = list(reply.tool_calls)
+        handoff = next((call for call in calls if call["name"] in self._opened.handoffs), None)
+        own = [call for call in calls if call["name"] not in self._opened.handoffs]
+        dispatcher = self._dispatcher(kit)
+        outcomes = iter(
+            await dispatcher.run_turn(turn, own, partial(self._tell_start, turn), partial(self._tell_end, turn))
+        )
+        told = [
+            self._hand_on(call, handoff) if call["name"] in self._opened.handoffs else next(outcomes) for call in calls
+        ]
+        for call, outcome in zip(calls, told, strict=True):
+            message = Message(role="tool", content=outcome.content, call_id=call["id"])
+            if outcome.is_error:
+                message["is_error"] = True
+            self._history.append(message)
+            if outcome.kind in UNKEPT or call["name"] in self._opened.handoffs:
+                self._gained.append(message)
+        self._note_turn(reply, [CallTrace(call, outcome) for call, outcome in zip(calls, told, strict=True)])
+        if any(outcome.kind == "stopped" for outcome in told):
+            return "stopped"
+        repeated = [self._repeats.note(outcome) for outcome in told]
+        if any(repeated):
+            return "repeated_error"
+        if handoff is not None:
+            self._opened = self._opened.handoffs[handoff["name"]]
+            self._agent = self._opened.agent
+        return None
+
+    def _hand_on(self, call: ToolCall, taken: ToolCall | None) -> ToolOutcome:
+        """The outcome of a call that hands the conversation on; of several, the first one counts."""
+        if call is taken:
+            return ToolOutcome(call["name"], {}, "ok", HANDED_ON)
+        told = "The conversation was handed over already, by the call before."
+        return ToolOutcome(call["name"], {}, "cancelled", told)
+
+    def _dispatcher(self, kit: Kit) -> Dispatcher:
+        """What calls the tools of the agent whose turn it is."""
+        known = self._dispatchers.get(id(self._opened))
+        if known is None:
+            agent, around = self._agent, self._around
+            tools = {name: tool for name, tool in kit.tools.items() if name not in self._opened.handoffs}
+            tools |= {name: self._put_in(tools[name]) for name in self._opened.teams}
+            known = self._dispatchers[id(self._opened)] = Dispatcher(
+                tools,
+                on_error=agent.on_tool_error,
+                parallel=agent.parallel,
+                approve=agent.approve,
+                outside=around.outside.of(kit, around.within),
+                deps=around.deps,
+                agent=agent.name,
+            )
+        return known
+
+    def _put_in(self, tool: Tool) -> Tool:
+        """The tool that calls agents, with this run around them."""
+        return replace(tool, function=partial(self._ask_team, self._opened.teams[tool.name]))
+
+    async def _ask_team(self, team: Sequence[OpenAgent], request: str, context: Context[Any]) -> Any:
+        within = number_call(self._around.within, context.turn, context.place + 1)
+        return await ask_team(team, request, replace(self._around, within=within))
+
+    def _read_answer(self, reply: Reply) -> bool:
+        """Whether the reply is the answer; where not, the model is told why."""
+        verdict = AnswerReader(self._agent).read(reply)
+        self._note_turn(reply, (), verdict.complaint)
+        if not verdict.complaint:
+            self._answer, self._has_answer = verdict.value, True
+            return True
+        self._reasks += 1
+        self._add(Message(role="user", content=verdict.complaint))
+        return False
+
+    def _add(self, *messages: Message) -> None:
+        """Put messages into the conversation that nothing but its next reply keeps."""
+        self._history += messages
+        self._gained += messages
+
+    def _note_turn(self, reply: Reply, calls: Sequence[CallTrace], note: str = "") -> None:
+        self._turns.append(
+            TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, tuple(calls), note or reply.refusal)
+        )
+
+    def _make_result(self, reason: StopReason) -> AgentResult:
+        spending = self._around.spending
+        return AgentResult(
+            self._first.agent.name,
+            self._text,
+            reason,
+            drop_open_calls(self._history),
+            tuple(self._turns),
+            spending.usage,
+            spending.cost_usd,
+            self._has_answer,
+            self._answer,
+        )
+
+    def _tell(self, kind: type[Event], **fields: Any) -> None:
+        if self._around.observe is not None:
+            turn = fields.pop("turn", len(self._turns))
+            self._around.observe(kind(self._opened.path, turn, **fields))
+
+    def _tell_text(self, turn: int, text: str, starts_anew: bool) -> None:
+        self._tell(TextDelta, turn=turn, text=text, starts_anew=starts_anew)
+
+    def _tell_start(self, turn: int, _: int, call: ToolCall) -> None:
+        self._tell(ToolStart, turn=turn, call=call)
+
+    def _tell_end(self, turn: int, _: int, call: ToolCall, outcome: ToolOutcome) -> None:
+        self._tell(ToolEnd, turn=turn, call=call, outcome=outcome)

@@ -1,0 +1,85 @@
+"""`Tools`: what an agent's `tools` may be, in Python and in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from tidemill.agents.builtin.table import BUILTIN
+from tidemill.agents.teams import FanOut
+from tidemill.agents.tools.decorator import tool
+from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.config.types.functions import import_object, to_import_path
+from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.words import Says, describe_value
+from tidemill.errors import ConfigError
+
+_FORMS = "a function, a tool, an agent, a source of tools, `module:name`, or one of ours with its settings"
+
+
+def _to_tools(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise PydanticCustomError("tools", "expected a list of tools, got {got}", {"got": describe_value(value)})
+    found: list[Any] = []
+    for index, each in enumerate(value):
+        try:
+            found += _iter_tools(each, info)
+        except ConfigError as error:
+            raise _wrong(index, error.message, error.hint) from None
+        except PydanticCustomError as error:
+            raise _wrong(index, error.message(), str((error.context or {}).get("hint", ""))) from None
+    return tuple(found)
+
+
+def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
+    """What `value` stands for: a list of tools, as of an API, is each of them."""
+    if isinstance(value, str):
+        value = import_object(value, (info.context or {}).get("folder"))
+    elif isinstance(value, Mapping):
+        value = _make_builtin(value)
+    if isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _iter_tools(each, info)
+    elif isinstance(value, (Tool, ToolSource, FanOut)) or is_agent(value):
+        yield value
+    elif callable(value):
+        yield tool(value)
+    else:
+        raise ConfigError(f"expected {_FORMS}, got {describe_value(value)}")
+
+
+def _make_builtin(written: Mapping[str, Any]) -> Any:
+    if len(written) != 1:
+        raise ConfigError(f"expected one tool with its settings, got {len(written)} keys", hint="write - name: {…}")
+    [(name, settings)] = written.items()
+    if name not in BUILTIN:
+        raise ConfigError(f"unknown tool `{name}`", hint=suggest(str(name), BUILTIN))
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"expected the settings of `{name}` as a mapping, got {describe_value(settings)}")
+    return BUILTIN[name](**settings)
+
+
+def is_agent(value: Any) -> bool:
+    """Whether it is an agent, which this module comes before."""
+    return hasattr(value, "list_teams")
+
+
+def _wrong(index: int, message: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("tools", "{message}", {"message": message, "hint": hint, "path": (index,)})
+
+
+def _describe(tools: Sequence[Any]) -> list[Any]:
+    return [to_import_path(each) for each in tools]
+
+
+Tools = Annotated[
+    tuple[Any, ...],
+    BeforeValidator(_to_tools),
+    PlainSerializer(_describe, return_type=list),
+    Says("a list of tools"),
+    WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}),
+]
+"""Tools, sources of tools and agents; each may be given as an import path, or by the settings of one of ours."""

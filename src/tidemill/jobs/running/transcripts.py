@@ -1,0 +1,97 @@
+"""What agents did for each record of a run, from the replies and results that it has kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.result import describe_outcome
+from tidemill.agents.running.numbers import LEVEL
+from tidemill.agents.teams import HANDOFF
+from tidemill.config.secrets import mask_value
+from tidemill.disk import Disk
+from tidemill.jobs.ledger.database import open_ledger
+from tidemill.jobs.ledger.folder import RunFolder
+from tidemill.jobs.ledger.rows import CallKey, parse_call
+from tidemill.jobs.ledger.segments import iter_calls
+from tidemill.models.messages import Reply, ToolCall
+
+ROW_OF_TOOL = 3
+"""How many fields the row of a tool's outcome has; a reply's has more, others fewer."""
+
+
+def read_transcripts(folder: RunFolder, count: int) -> list[dict[str, Any]]:
+    """What agents did for the first records that they worked on: identity, step, and each turn with its calls.
+
+    Of a record whose agent is still to end, what is kept so far.
+    """
+    with open_ledger(folder.ledger, Disk()) as ledger:
+        archived = (
+            line.rstrip(b"\n")
+            for segment in ledger.load_segments()
+            if "calls" in segment
+            for line in iter_calls(folder.call_part(segment["number"]))
+        )
+        waiting = [line for frame in ledger.iter_frames() for line in frame.split(b"\n")]
+        waiting.sort(key=lambda line: parse_call(line)[0][:4])
+        found = (run for lines in (archived, waiting) for run in _iter_runs(lines))
+        return list(islice(found, count))
+
+
+def _iter_runs(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The runs of agents in lines of which those of one record stand together."""
+    rows = (parse_call(line) for line in lines)
+    for (part, ordinal, path), of_record in groupby(rows, key=lambda row: row[0][:3]):
+        steps: defaultdict[str, list[tuple[CallKey, list[Any]]]] = defaultdict(list)
+        for key, _, reply, _ in of_record:
+            steps[key[3]].append((key, reply))
+        for step, found in steps.items():
+            calls = {key[4]: _load(row) for key, row in found if len(row) >= ROW_OF_TOOL}
+            if any(isinstance(each, Reply) and each.asked for each in calls.values()):
+                record = ".".join(map(str, (ordinal, *path)))
+                turns = list(_iter_turns(calls, 0, step))
+                yield mask_value({"part": part, "record": record, "step": step, "turns": turns})
+
+
+def _load(row: list[Any]) -> Reply | ToolOutcome:
+    return ToolOutcome.from_row(row) if len(row) == ROW_OF_TOOL else Reply.from_row(row)
+
+
+def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) -> Iterator[dict[str, Any]]:
+    """The turns of a run within the call of this number, each with the runs within its own calls."""
+    own = {number: each for number, each in sorted(calls.items()) if number // LEVEL == within}
+    replies = [(number, each) for number, each in own.items() if isinstance(each, Reply)]
+    behind = [*(reply.asked or [] for _, reply in replies[1:]), []]
+    for (number, reply), then in zip(replies, behind, strict=False):
+        unkept = {message["call_id"]: message["content"] for message in then if message["role"] == "tool"}
+        asked = [message for message in reply.asked or () if message["role"] != "tool"]
+        turn: dict[str, Any] = {"agent": agent, "text": reply.text, "asked": asked, "reasoning": reply.reasoning}
+        if reply.usage is not None:
+            turn["tokens"] = [reply.usage.input_tokens, reply.usage.output_tokens]
+        turn["calls"] = list(_iter_calls(calls, number, reply.tool_calls, unkept))
+        yield {key: value for key, value in turn.items() if value not in (None, "", [])}
+
+
+def _iter_calls(
+    calls: dict[int, Reply | ToolOutcome], number: int, made: Sequence[ToolCall], unkept: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The calls of a turn, in order: those that were made, those that were answered at once, those still to end."""
+    own = [call for call in made if not call["name"].startswith(HANDOFF)]
+    for call in made:
+        place = number + 1 + own.index(call) if call in own else 0
+        outcome = calls.get(place)
+        if isinstance(outcome, ToolOutcome):
+            told = describe_outcome(outcome)
+            inside = list(_iter_turns(calls, place, outcome.tool))
+            yield {**told, "turns": inside} if inside else told
+        else:
+            told = {"tool": call["name"], "arguments": call["arguments"]}
+            content = unkept.get(call["id"])
+            yield (
+                {**told, "outcome": "unanswered"}
+                if content is None
+                else {**told, "outcome": "told", "content": content}
+            )

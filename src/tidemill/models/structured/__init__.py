@@ -1,0 +1,1 @@
+"""Structured replies: what a model is asked to follow, and what becomes of what it wrote."""
