@@ -11,7 +11,8 @@ from pathlib import Path
 import isolatedtools as own
 import psutil
 import pytest
-from toolkit import ask_for, call_once, dispatching, make_tool
+from isolatedgauge import Gauge, double
+from toolkit import ask_for, call_once, dispatching, make_tool, until
 
 
 async def read_from(pipe: Path) -> str:
@@ -64,7 +65,8 @@ async def test_a_timeout_ends_it_and_all_it_started(tmp_path: Path) -> None:
         turn.cancel()
         await asyncio.wait([turn])
         assert turn.cancelled()
-    assert not any(map(is_running, pids))
+        assert not is_running(pids[0])
+    await until(lambda: not is_running(pids[1]))  # which is not this process's to wait for
     outcome = await call_once(make_tool(own.hang, isolate=True, timeout_s=0.05), arguments={"path": os.devnull})
     assert outcome.kind == "timeout"
     assert "and was ended" in outcome.content
@@ -97,6 +99,15 @@ async def test_its_tries_and_its_context_are_those_of_any_tool() -> None:
     assert (outcome.kind, outcome.value, outcome.tries) == ("ok", 2, 2)
     outcome = await call_once(tool, deps=lambda: None)
     assert outcome.error.startswith("DataError: what `flicker` gets cannot be sent to its process")
+
+
+async def test_a_tool_of_a_module_and_one_of_an_instance_are_found_there() -> None:
+    """Where the name of the function is that of its tool."""
+    async with dispatching(double, Gauge(40).add) as dispatcher:
+        doubled, added = await dispatcher.run_turn(1, [ask_for("double", number=21), ask_for("add", number=2)])
+    assert (doubled.kind, added.kind) == ("ok", "ok")
+    assert (doubled.value[0], added.value) == (42, 42)
+    assert doubled.value[1] != os.getpid()
 
 
 async def test_a_result_that_is_no_json_is_told_with_its_place() -> None:

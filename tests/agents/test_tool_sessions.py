@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from toolkit import ask_for, dispatching, make_tool
 
+from tidemill.agents.calling.home import Home
 from tidemill.agents.tools.context import Context
 from tidemill.errors import ConfigError
+from tidemill.resources.bridge import Bridge
 from tidemill.testing import run_virtual
 
 log: list[str] = []
@@ -148,3 +150,26 @@ async def test_a_session_here_cannot_be_isolated() -> None:
     with pytest.raises(ConfigError, match="tool `count` has a session in this process"):
         async with dispatching(make_tool(count, open_session=counting, isolate=True)):
             pass
+
+
+async def test_a_session_belongs_to_the_loop_of_whoever_runs_the_agent() -> None:
+    """It is opened, used and left there, though its calls go out by an engine of another loop."""
+    seen: list[asyncio.AbstractEventLoop] = []
+
+    @asynccontextmanager
+    async def noting(context: Context[Any]) -> AsyncIterator[Callable[..., Any]]:
+        async def note() -> None:
+            seen.append(asyncio.get_running_loop())
+
+        await note()
+        yield note
+        await note()
+
+    async def call(home: Home) -> None:
+        async with dispatching(make_tool(count, open_session=noting), home=home) as dispatcher:
+            [outcome] = await dispatcher.run_turn(1, [ask_for("count")])
+            assert outcome.kind == "ok"
+
+    with Bridge() as bridge:
+        await bridge.arun(call(Home.here()))
+    assert seen == [asyncio.get_running_loop()] * 3
