@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pg8000.dbapi
+import pg8000.dbapi  # type: ignore[import-untyped]
 import psycopg
 import pytest
 from hypothesis import given
@@ -224,7 +224,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     # Not in pytest's folder: run by root, the server has a user of its own, who may not enter that.
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder, contextlib.ExitStack() as stack:
-        server = pgserver.get_server(folder)
+        server = pgserver.get_server(folder)  # type: ignore[attr-defined]
         stack.callback(server.cleanup)
         url: str = server.get_uri()
         with psycopg.connect(url) as connection:
