@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,8 +19,11 @@ from tidemill.agents.calling.places import Places
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.agents.tools.tool import Arguments, OpenSession, Tool
 from tidemill.calls.engine import Engine
+from tidemill.calls.outgoing import Send
+from tidemill.calls.wire import Request, Response
 from tidemill.errors import Place, Problem
 from tidemill.models.messages import ToolCall
+from tidemill.models.steps.calling import KEY_HEADER
 from tidemill.testing import ScriptedTransport
 
 
@@ -63,13 +67,42 @@ def ask_for(name: str, /, **arguments: Any) -> ToolCall:
     return ToolCall(id=f"call-{name}", name=name, arguments=orjson.dumps(arguments).decode())
 
 
+class KeepingOutside(EngineOutside):
+    """Keeps outcomes as a ledger does, as rows of JSON, and recalls them.
+
+    Attributes:
+        rows: by tool, turn, place and request.
+        keys: of the calls that were sent.
+    """
+
+    def __init__(self, engine: Engine, places: Places, rows: dict[tuple[Any, ...], bytes] | None = None) -> None:
+        super().__init__(engine, places, run="run")
+        self.rows = {} if rows is None else rows
+        self.keys: list[str] = []
+
+    async def ask(self, tool: Tool, turn: int, place: int, request: Request, send: Send) -> ToolOutcome:
+        number = (tool.name, turn, place, request.body)
+        if number in self.rows:
+            return ToolOutcome.from_row(orjson.loads(self.rows[number]))
+
+        async def note(keyed: Request, timeout_s: float) -> Response:
+            self.keys.append(keyed.headers[KEY_HEADER])
+            return await send(keyed, timeout_s)
+
+        outcome = await super().ask(tool, turn, place, request, note)
+        self.rows[number] = orjson.dumps(outcome.to_row())
+        return outcome
+
+
 @asynccontextmanager
-async def dispatching(*tools: Tool, outside: Any = None, **options: Any) -> AsyncIterator[Dispatcher]:
-    """A dispatcher of `tools`, closed on the way out."""
+async def dispatching(
+    *tools: Tool, rows: dict[tuple[Any, ...], bytes] | None = None, **options: Any
+) -> AsyncIterator[Dispatcher]:
+    """A dispatcher of `tools`, closed on the way out; its outcomes are kept in `rows`."""
     async with Engine(ScriptedTransport([]), rng=random.Random(0)) as engine:
         places = Places(random.Random(0))
-        own = EngineOutside(engine, places)
-        dispatcher = Dispatcher({tool.name: tool for tool in tools}, outside=outside or own, **options)
+        outside = KeepingOutside(engine, places, rows)
+        dispatcher = Dispatcher({tool.name: tool for tool in tools}, outside=outside, **options)
         try:
             yield dispatcher
         finally:
@@ -82,3 +115,9 @@ async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, *
     async with dispatching(tool, **options) as dispatcher:
         [outcome] = await dispatcher.run_turn(1, [ask_for(tool.name, **(arguments or {}))])
         return outcome
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once `is_so`; the loop goes round meanwhile."""
+    while not is_so():  # noqa: ASYNC110 - no event tells it: what is waited for is the loop's own state
+        await asyncio.sleep(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -38,10 +37,6 @@ class Places:
         """Note an execution of `tool` that goes on though nobody waits for it any more."""
         self._left.setdefault(tool, []).append(has_ended)
         logger.warning("an execution of the tool %s took no notice of its end, and is still running", tool)
-
-    def leave_task(self, tool: str, task: asyncio.Task[object]) -> None:
-        """Note a task, as `leave` does."""
-        self.leave(tool, task.done)
 
     def count_left(self, tool: str) -> int:
         """The executions of `tool` that were left and are still running."""
