@@ -16,7 +16,7 @@ from tidemill.agents.builtin.addresses import explain_address
 from tidemill.agents.builtin.http_get import FetchLimits, Page, http_get
 from tidemill.agents.builtin.markup import render_html
 from tidemill.agents.tools.refusal import RefusalError
-from tidemill.calls.wire import AttemptTimeoutError, UnreachableError, UnsentError
+from tidemill.calls.wire import AttemptTimeoutError, UnreachableError
 from tidemill.errors import ConfigError, TransientCallError
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
@@ -352,7 +352,7 @@ async def test_a_certificate_is_checked_for_the_name(authority: trustme.CA) -> N
     with serve_pages({"/": Answer(b"secret", headers=TEXT)}, tls=serving) as pages:
         made = http_get([f"*.example:{pages.port}"], allow_private=["127.0.0.1"], resolve=names, tls=trusting)
         assert (await made(url=pages.url(host="inner.example", scheme="https"))).text == "secret"
-        with pytest.raises(UnsentError, match="its certificate is not accepted"):
+        with pytest.raises(RefusalError, match=r"`other\.example` is not called: its certificate is not accepted"):
             await made(url=pages.url(host="other.example", scheme="https"))
         assert len(pages.asked) == 1
 

@@ -13,7 +13,7 @@ from tidemill.agents.builtin.reach import Reach, Target
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.http.dialer import make_tls
 from tidemill.calls.http.transport import HttpTransport
-from tidemill.calls.wire import AttemptTimeoutError, Request, Response
+from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnsentError
 
 MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -57,9 +57,9 @@ class Fetcher:
         """The page at `url`.
 
         Raises:
-            RefusalError: it, or one it leads to, may not be called; or it leads on and on.
+            RefusalError: it, or one it leads to, may not be called, or shows a certificate that is not accepted; or it
+                leads on and on.
             TransientCallError: it did not answer whole in time, or the connection failed.
-            UnsentError: its certificate is not accepted.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -89,6 +89,8 @@ class Fetcher:
         )
         try:
             return await transport.send(Request(target.url, _HEADERS, b"", method="GET"), self._timeout_s)
+        except UnsentError as exc:  # of the page that the model named, not of the run
+            raise RefusalError(f"`{target.origin.host}` is not called: {exc.message}") from None
         finally:
             await transport.close()
 
