@@ -16,16 +16,17 @@ from typing import Any
 import psutil
 import pytest
 
+from tidemill.agents import mcp_server
 from tidemill.agents.mcp import link
-from tidemill.agents.mcp.server import McpServer, mcp_server
+from tidemill.agents.mcp.server import McpServer
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.agents.tools.tool import Tool, ToolSource
-from tidemill.errors import ConfigError, ResourceError, TransientCallError
+from tidemill.errors import CallError, ConfigError, PermanentCallError, ResourceError, TransientCallError
 
 PROGRAM = Path(__file__).with_name("toolserver.py")
 COMMAND = (sys.executable, str(PROGRAM))
-MUTE = "import sys, signal; print('waiting for a licence', file=sys.stderr, flush=True); signal.pause()"
+MUTE = ("sh", "-c", "echo waiting for a licence >&2; exec tail -f /dev/null")
 
 
 class Open(dict[str, Tool]):
@@ -148,9 +149,9 @@ async def test_arguments_are_checked_before_they_are_sent(shared: Remote) -> Non
     assert all(name in told for name in ("y", "z", "steps", "stepps"))
 
 
-async def test_calls_come_from_any_task_and_any_loop(either: McpServer) -> None:
+async def test_calls_come_from_any_task_and_any_loop(shared: Remote) -> None:
     """Twenty calls at once from tasks of this loop, and one from a loop in another thread."""
-    async with opened(either) as call:
+    async with opened(mcp_server(url=shared.url)) as call:
         results = await asyncio.gather(*(call("add", a=number, b=1) for number in range(20)))
         elsewhere = await asyncio.to_thread(asyncio.run, call("add", a=20, b=1))
     assert [each["result"] for each in [*results, elsewhere]] == list(range(1, 22))
@@ -208,25 +209,31 @@ async def test_a_process_killed_in_a_call_is_told_with_its_last_words_and_starte
     assert list(both) == [{"result": 3}, {"result": 4}]
 
 
-async def test_a_server_over_http_that_comes_back_is_reached_again(remote: Remote) -> None:
+async def test_a_server_over_http_is_reached_again_until_it_stays_away(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started anew by others; that it cannot be reached ends the run."""
     async with opened(mcp_server(url=remote.url)) as call:
         with pytest.raises(TransientCallError, match="went away before it answered"):
             await call("die")
         remote.wait()
         remote.start()
         assert await call("add", a=1, b=2) == {"result": 3}
-
-
-async def test_a_server_over_http_that_stays_away_ends_the_run(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "RECONNECT_S", 0.5)
-    async with opened(mcp_server(url=remote.url)) as call:
         remote.leave_port()
         with pytest.raises(TransientCallError, match="went away before it answered"):
             await call("die")
         remote.wait()
+        monkeypatch.setattr(link, "RECONNECT_S", 0.5)
         with pytest.raises(ResourceError, match="the MCP server cannot be used: ConnectError") as info:
             await call("add", a=1, b=2)
     assert info.value.of == "run"
+
+
+async def test_a_server_that_was_left_is_not_started_again(shared: Remote) -> None:
+    async with opened(mcp_server(url=shared.url)) as call:
+        pass
+    with pytest.raises(ResourceError, match="called after it was left"):
+        await call("add", a=1, b=2)
 
 
 @pytest.mark.parametrize("way", ["pipes", "http"])
@@ -276,9 +283,9 @@ async def test_a_cancelled_agent_leaves_no_process(notes: Notes) -> None:
 async def test_a_server_that_says_nothing_is_given_up(quick_end: None) -> None:
     """The error has the command and what it said instead; the process is gone."""
     before = {each.pid for each in psutil.Process().children()}
-    server = mcp_server([sys.executable, "-c", MUTE], start_timeout_s=1.0)
+    server = mcp_server(MUTE, start_timeout_s=1.0)
     with pytest.raises(
-        ResourceError, match=r"(?s)signal.pause\(\): .*did not say what it is within 1 s.*waiting for a licence"
+        ResourceError, match=r"(?s)exec tail -f /dev/null: .*did not say what it is within 1 s.*waiting for a licence"
     ):
         async with server.open():
             pass
@@ -324,6 +331,58 @@ class Refusing:
         socket.create_connection(self._socket.getsockname()).close()
         self._thread.join()
         self._socket.close()
+
+
+class Gate:
+    """Stands in front of a server, and answers its calls of tools with a status of its own once that is set."""
+
+    def __init__(self, url: str) -> None:
+        self._behind = ("127.0.0.1", int(url.split(":")[2].partition("/")[0]))
+        self.status = ""
+        self.url = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Gate]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
+        async with server:
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lengths = [int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        body = await reader.readexactly(sum(lengths))
+        if self.status and b"tools/call" in body:
+            writer.write(f"HTTP/1.1 {self.status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
+        else:
+            behind, onward = await asyncio.open_connection(*self._behind)
+            onward.write(head.replace(b"\r\n", b"\r\nconnection: close\r\n", 1) + body)
+            writer.write(await behind.read())
+            onward.close()
+            await onward.wait_closed()
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "of"),
+    [
+        ("429 Slow\r\nretry-after: 7", TransientCallError, "record"),
+        ("502 Bad", TransientCallError, "record"),
+        ("403 Forbidden", PermanentCallError, "record"),
+        ("401 Unauthorized", PermanentCallError, "run"),
+    ],
+)
+async def test_statuses_of_calls(shared: Remote, status: str, kind: type[CallError], of: str) -> None:
+    """They are told from each other, though the package hides them; the connection goes on."""
+    async with Gate(shared.url).open() as gate, opened(mcp_server(url=gate.url)) as call:
+        gate.status = status
+        with pytest.raises(kind, match=f"answered {status[:3]}") as info:
+            await call("add", a=1, b=2)
+        assert (info.value.of, info.value.status) == (of, int(status[:3]))
+        assert info.value.retry_after_s == (7.0 if "7" in status else None)
+        gate.status = ""
+        assert await call("add", a=1, b=2) == {"result": 3}
 
 
 async def test_refused_credentials_end_the_run_and_are_not_shown() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from shop import Shop, open_shop
 
-from tidemill.agents.operations.openapi import openapi
+from tidemill.agents import openapi
 from tidemill.agents.tools.tool import Tool
 from tidemill.errors import ConfigError
 

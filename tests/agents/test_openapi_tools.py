@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from shop import Shop, open_shop
 
-from tidemill.agents.operations.openapi import openapi
+from tidemill.agents import openapi
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.agents.tools.tool import Tool

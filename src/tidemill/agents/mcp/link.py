@@ -27,7 +27,7 @@ MAX_PAGES = 100
 MAX_TOLD = 2000
 _REFUSED = (401, 403, 407)
 _CHECK = "check the headers, which let requests through"
-_LOST = ("Connection closed", "SSE stream")
+_LOST = ("Connection closed", "SSE stream", "Session terminated")
 """What the messages begin with that `mcp` makes where no answer can come any more: their code is also servers' own."""
 
 
@@ -50,6 +50,8 @@ class _Session:
             TimeoutError: it did not within `timeout_s`; the connection is closed then.
             Exception: whatever kept it from that.
         """
+        if self._ready.done() and not self._task.done():
+            return self._ready.result()
         try:
             either: list[asyncio.Future[Any]] = [self._ready, self._task]
             await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
@@ -116,6 +118,7 @@ class Link:
         self._start_timeout_s = start_timeout_s
         self._loop = asyncio.get_running_loop()
         self._session: _Session | None = None
+        self._is_closed = False
         self._starting = asyncio.Lock()  # guards the making of `_session`
 
     async def list_tools(self) -> list[Tool]:
@@ -165,7 +168,7 @@ class Link:
             return await client.call_tool(name, dict(arguments), meta=meta)
         except MCPError as error:
             failure = await self._judge(error, session, noted, name)
-        except RuntimeError as error:  # what `mcp` raises of a result that is not as its schema has it
+        except (RuntimeError, ValueError) as error:  # of an answer that is none, or not as the tool's schema has it
             failure = PermanentCallError(f"its answer cannot be taken: {str(error)[:MAX_TOLD]}", where=name)
         finally:
             answered.reset(token)
@@ -173,12 +176,16 @@ class Link:
 
     async def close(self) -> None:
         """Leave the server: a process is gone then, with what it started."""
-        session, self._session = self._session, None
+        self._is_closed = True
+        async with self._starting:
+            session, self._session = self._session, None
         if session is not None:
             await session.close()
 
     async def _connect(self) -> Client:
         async with self._starting:
+            if self._is_closed:
+                raise ResourceError("the MCP server is called after it was left", where=self._reach.label)
             session = self._session
             if session is not None and not session.has_ended:
                 return await session.get(self._start_timeout_s)
@@ -217,13 +224,15 @@ class Link:
     async def _judge(self, error: MCPError, session: _Session | None, noted: Answered, name: str) -> CallError:
         """What it means that a call was answered with an error, or not at all."""
         status, headers = noted[-1] if noted else (None, {})
-        if status in _REFUSED:
+        if status in (401, 407):
             message = f"the MCP server answered {status}"
             return PermanentCallError(message, where=self._reach.label, hint=_CHECK, of="run", status=status)
+        if status == 403:
+            return PermanentCallError("answered 403: this call is not permitted", where=name, status=status)
         if status in (408, 425, 429) or (status is not None and status >= 500):
             wait_s = parse_retry_after(headers, wall_s=time.time())
             return TransientCallError(f"answered {status}", where=name, status=status, retry_after_s=wait_s)
-        if not error.message.startswith(_LOST) and not (status == 404 and self._reach.is_remote):
+        if not error.message.startswith(_LOST):
             return PermanentCallError(f"refused: {error.message[:MAX_TOLD]} ({error.code})", where=name)
         reason = tail = ""
         if session is not None:
