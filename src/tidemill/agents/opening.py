@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
+from tidemill.agents.calling.approval import needs_approver
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
 from tidemill.agents.calling.places import Places
@@ -100,8 +101,17 @@ class OpenAgent:
                         hint="give those of one source a prefix, or allow fewer of them",
                     )
                 tools[tool.name] = tool
+        self._check_approval(tools)
         self._kit = self._make_kit(tools)
         return self._kit
+
+    def _check_approval(self, tools: Mapping[str, Tool]) -> None:
+        unsure = needs_approver(tools.values())
+        if unsure and self.agent.approve is None:
+            raise ConfigError(
+                f"calls of `{unsure[0]}` need approval, and nobody gives it to the agent `{self.agent.name}`",
+                hint="give the agent `approve`, or say of the source that it needs none: approve: false",
+            )
 
     def _make_kit(self, tools: Mapping[str, Tool]) -> Kit:
         agent, model = self.agent, self._model

@@ -41,7 +41,21 @@ MAX_DESCRIPTION = 1024
 
 
 class McpServer(Config):
-    """An MCP server as a source of tools; make it with `mcp_server`, where its fields are told."""
+    """An MCP server as a source of tools; see `mcp_server`.
+
+    Attributes:
+        command: the program and its arguments, of a server that speaks over its standard input and output.
+        url: the endpoint of a server that speaks streamable HTTP.
+        env: variables of the command, which gets none of this process's but HOME, PATH and the like.
+        cwd: the working folder of the command.
+        headers: sent with every request to `url`.
+        allow: the tools that are taken; by default all.
+        approve: which tools are decided on before each call: `writes`, true, false, or a list as `allow`.
+        trusts_hints: whether what the server says of its tools is believed.
+        prefix: what the names of the tools begin with.
+        timeout_s: seconds that one call may take.
+        start_timeout_s: seconds that the server may take until it says what it is.
+    """
 
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     url: str | None = None
