@@ -1,152 +1,154 @@
-"""What it costs to validate and dispatch one call of a tool, beside what it is made of.
+"""What it costs to check and make the calls of tools that a model asks for, beside the functions' own calls.
 
-    python benchmarks/tools_dispatch.py            # about a quarter of a minute
+    python benchmarks/tools_dispatch.py             # about ten seconds
     python benchmarks/tools_dispatch.py --quick
 
-CPU of this process, its threads included, by turns of one call after the other: each figure is the median of the
-rounds. The arguments are JSON text, checked against the signature; the call goes out by a lane, under its time limit,
-and its result is marked for the model. Fails when a result is wrong, never because something was slow.
+One call a turn and twenty, of a coroutine function and of a plain one, which a thread calls; each through the checks of
+its arguments, the tool's slots, its limit on time and the marks around its result; and one that a process apart calls.
+CPU time of this process, all threads, median of the rounds; the bare way parses the arguments and calls the function.
+Fails when an outcome is missing or wrong, never because something was slow.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
+import uvloop
 
 import tidemill as tm
-from isolated_tool import count_here
+from isolated_tool import RESULT, look_up_apart
 from machine import describe_machine
 from tables import Target, render_table
 from tidemill.agents.calling.dispatcher import Dispatcher
 from tidemill.agents.calling.outside import EngineOutside
 from tidemill.agents.calling.places import Places
-from tidemill.agents.tools.tool import Tool
 from tidemill.calls.engine import Engine
 from tidemill.models.messages import ToolCall
-from tidemill.resources.bridge import Bridge
 from tidemill.testing import ScriptedTransport
 from workload import WORK
 
-ASYNC_US = 30.0
-SYNC_US = 100.0
-
-ARGUMENTS = '{"query": "tide mills", "limit": 10}'
+ARGUMENTS = '{"query": "tide mills of Brittany", "count": 5}'
+TOGETHER = 20
 
 
-class Way(NamedTuple):
-    """What is measured: `run` makes so many `calls`, and is run so many times more `rarely` than the others."""
-
-    name: str
-    run: Callable[[], Awaitable[Any]]
-    calls: int = 1
-    rarely: int = 1
-
-
-async def search(query: str, limit: int = 10) -> str:
-    """Find pages.
+async def search(query: str, count: int = 10) -> str:
+    """Search.
 
     Args:
-        query: what to look for.
-        limit: how many at most.
+        query: what for.
+        count: of results.
     """
-    return query
+    return RESULT
 
 
-def search_here(query: str, limit: int = 10) -> str:
-    """Find pages.
+def look_up(query: str, count: int = 10) -> str:
+    """Look something up.
 
     Args:
-        query: what to look for.
-        limit: how many at most.
+        query: what.
+        count: of results.
     """
-    return query
+    return RESULT
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of turn.
+
+    Attributes:
+        label: as the table has it.
+        fn: what is called.
+        together: calls of a turn.
+        most_us: CPU that a call should take at most, None where nothing is aimed at.
+        isolate: whether a process of its own calls it, whose CPU is not counted.
+    """
+
+    label: str
+    fn: Callable[..., Any]
+    together: int
+    most_us: float | None
+    isolate: bool = False
+
+
+CASES = (
+    Case("coroutine function, one a turn", search, 1, 30),
+    Case(f"coroutine function, {TOGETHER} a turn", search, TOGETHER, None),
+    Case("plain function, one a turn", look_up, 1, 100),
+    Case(f"plain function, {TOGETHER} a turn", look_up, TOGETHER, None),
+    Case("function in an idle process, one a turn", look_up_apart, 1, None, isolate=True),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of it")
+    parser.add_argument("--quick", action="store_true", help="fewer calls")
     given = parser.parse_args()
-    print(describe_machine(WORK, ("tidemill", "uvloop", "pydantic")), flush=True)
-    with Bridge() as bridge:
-        faults = bridge.run(measure_all(times=200 if given.quick else 2_000, rounds=5))
-    if faults:
-        sys.exit("\n".join(["WRONG:", *faults]))
+    print(describe_machine(WORK), flush=True)
+    calls, rounds = (2_000, 3) if given.quick else (10_000, 7)
+    missing = uvloop.run(compare(calls, rounds))
+    if missing:
+        sys.exit("\n".join(["MISSING:", *missing]))
 
 
-async def measure_all(*, times: int, rounds: int) -> list[str]:
-    """Print the table; gives what was wrong."""
-    tools = {each.name: each for each in (tm.tool(search), tm.tool(search_here), tm.tool(count_here, isolate=True))}
-    calls = [ask_for("search", ARGUMENTS), ask_for("search_here", ARGUMENTS), ask_for("count_here", '{"limit": 3}')]
-    async with Engine(ScriptedTransport([]), rng=random.Random(0)) as engine:
-        places = Places(random.Random(0))
-        dispatcher = Dispatcher(tools, outside=EngineOutside(engine, places))
-        ways = list_ways(dispatcher, places, tools["search"], calls)
-        started = time.perf_counter()
-        faults = await find_faults(dispatcher, calls)
-        start_s = time.perf_counter() - started
-        figures = await measure(ways, times, rounds)
-        await dispatcher.close()
+async def compare(calls: int, rounds: int) -> list[str]:
+    """Print what a call costs in every case; gives what was missing."""
+    engine, places = Engine(ScriptedTransport([]), rng=random.Random(0)), Places(random.Random(0))
+    try:
+        measured = [await measure(case, EngineOutside(engine, places), calls, rounds) for case in CASES]
+    finally:
         places.close()
-    rows = [(name, f"{each:.1f}") for name, each in figures.items()]
-    print(f"\n{render_table(('', 'CPU us a call'), rows)}")
-    print(f"  the first isolated call, its process started: {start_s:.2f} s\n")
-    for name, most in {"async tool": ASYNC_US, "sync tool": SYNC_US}.items():
-        print(Target(name, f"{figures[name]:.1f} us", f"at most {most:g} us", figures[name] <= most))
-    return faults
+        await engine.close()
+    rows = [(case.label, f"{bare:.1f}", f"{ours:.1f}") for case, (bare, ours, _) in zip(CASES, measured, strict=True)]
+    print(f"\nCPU of a tool's call in us, {calls:,} calls, median of {rounds}")
+    print(render_table(("", "bare", "checked and dispatched"), rows))
+    for case, (_, ours, _) in zip(CASES, measured, strict=True):
+        if case.most_us is not None:
+            met = ours <= case.most_us
+            print(Target(case.label, f"{ours:.1f} us", f"at most {case.most_us:g} us", met), flush=True)
+    return [fault for _, _, faults in measured for fault in faults]
 
 
-def list_ways(dispatcher: Dispatcher, places: Places, tool: Tool, calls: list[ToolCall]) -> list[Way]:
-    """What is measured."""
-    here, beside, apart = ([call] for call in calls)
-    return [
-        Way("parsed and awaited by hand", call_by_hand),
-        Way("checked alone", lambda: check(tool)),
-        Way("async tool", lambda: dispatcher.run_turn(1, here)),
-        Way("async tools, 20 in a turn", lambda: dispatcher.run_turn(1, here * 20), 20),
-        Way("in a thread by hand", lambda: places.threads.run(search_here, "tide mills")),
-        Way("sync tool", lambda: dispatcher.run_turn(1, beside)),
-        Way("isolated tool, process idle", lambda: dispatcher.run_turn(1, apart), 1, 5),
-    ]
+async def measure(case: Case, outside: EngineOutside, calls: int, rounds: int) -> tuple[float, float, list[str]]:
+    """CPU of a call in us, made bare and dispatched, and what was missing."""
+    tool = tm.tool(case.fn, concurrency=TOGETHER, isolate=case.isolate)
+    asked = [ToolCall(id=f"call_{place}", name=tool.name, arguments=ARGUMENTS) for place in range(case.together)]
+    dispatcher = Dispatcher({tool.name: tool}, outside=outside)
+    faults = []
+
+    async def run_bare(_: int) -> Sequence[Any]:
+        found = [case.fn(**orjson.loads(call["arguments"])) for call in asked]
+        return [await each for each in found] if tool.is_async else found
+
+    async def run_ours(turn: int) -> Sequence[Any]:
+        return [outcome.value for outcome in await dispatcher.run_turn(turn, asked)]
+
+    taken = []
+    for way in (run_bare, run_ours):
+        found = await way(1)
+        if list(found) != [RESULT] * case.together:
+            faults.append(f"{case.label}: a turn gave {found!r}")
+        taken.append([await time_turns(way, calls // case.together) for _ in range(rounds)])
+    await dispatcher.close()
+    bare, ours = (statistics.median(each) / calls * 1e6 for each in taken)
+    return bare, ours, faults
 
 
-async def find_faults(dispatcher: Dispatcher, calls: list[ToolCall]) -> list[str]:
-    """What does not come as it should; what is done first also warms up."""
-    outcomes = await dispatcher.run_turn(1, calls)
-    pairs = zip(outcomes, ("tide mills", "tide mills", 3), strict=True)
-    return [f"{outcome.tool}: {outcome.error or outcome.value}" for outcome, due in pairs if outcome.value != due]
-
-
-async def measure(ways: list[Way], times: int, rounds: int) -> dict[str, float]:
-    """Of each way, the CPU in microseconds that a call takes."""
-    taken: dict[str, list[float]] = {way.name: [] for way in ways}
-    for _ in range(rounds):
-        for way in ways:
-            repeats = times // (way.calls * way.rarely)
-            started = time.process_time()
-            for _ in range(repeats):
-                await way.run()
-            taken[way.name].append((time.process_time() - started) / (repeats * way.calls) * 1e6)
-    return {name: statistics.median(each) for name, each in taken.items()}
-
-
-def ask_for(name: str, arguments: str) -> ToolCall:
-    return ToolCall(id="call", name=name, arguments=arguments)
-
-
-async def call_by_hand() -> str:
-    """What a loop without checks and bounds does."""
-    return await search(**orjson.loads(ARGUMENTS))
-
-
-async def check(tool: Tool) -> Any:
-    return tool.signature.check(ARGUMENTS)
+async def time_turns(run: Callable[[int], Awaitable[object]], turns: int) -> float:
+    """CPU seconds of so many turns, all threads."""
+    await asyncio.sleep(0)
+    started = time.process_time()
+    for turn in range(turns):
+        await run(turn)
+    return time.process_time() - started
 
 
 if __name__ == "__main__":

@@ -57,8 +57,9 @@ class ForeignError(WorkerError):
 class Processes:
     """Executes isolated tools. A process is used by one execution at a time, and by the next if it ended well.
 
-    Starting one takes 0.3 to 0.6 s (measured in `benchmarks/tools_dispatch.py`), mostly imports, so that one that is
-    idle is kept; there are as many as there were executions at once. Belongs to one loop; `close` ends them.
+    Starting one takes 0.3 to 0.6 s, nearly all of it imports, and asking one that is idle 0.2 ms
+    (`benchmarks/tools_dispatch.py`), so that idle ones are kept; there are as many as there were executions at once.
+    Belongs to one loop; `close` ends them.
 
     Args:
         threads: where processes are waited for.
