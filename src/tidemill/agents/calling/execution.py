@@ -47,6 +47,10 @@ _RETRIED = (TransientCallError, ConnectionError, TimeoutError)
 class Execution:
     """One call whose arguments fit. `send` makes it, and is what a transport's `send` is to a request.
 
+    Args:
+        run, turn, place: where it stands.
+        call: as the model asks for it, `arguments` as they were checked, and `given` as they are kept.
+
     Attributes:
         was_sent: whether `send` was called: not where the outcome was recalled.
     """
@@ -67,8 +71,10 @@ class Execution:
         "was_sent",
     )
 
-    def __init__(self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
-        self._given = keep_json(arguments.given)
+    def __init__(
+        self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments, given: Any
+    ) -> None:
+        self._given = given
         self._run = run
         self._turn = turn
         self._place = place
