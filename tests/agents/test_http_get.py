@@ -1,6 +1,7 @@
 """`http_get`: where it goes and where it never does, and what it makes of what it finds."""
 
 import gzip
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
@@ -17,7 +18,7 @@ from tidemill.agents.builtin.http_get import FetchLimits, Page, http_get
 from tidemill.agents.builtin.markup import render_html
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.wire import AttemptTimeoutError, UnreachableError
-from tidemill.errors import ConfigError, TransientCallError
+from tidemill.errors import ConfigError, TidemillError, TransientCallError
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 HTML = {"content-type": "text/html; charset=utf-8"}
@@ -406,10 +407,27 @@ async def test_a_page_that_trickles_is_given_up(pages: PageServer) -> None:
         await made(url=pages.url())
 
 
-async def test_a_name_that_is_not_known_is_told() -> None:
-    with pytest.raises(RefusalError, match=r"there is no host `nowhere\.invalid`|cannot be resolved") as caught:
-        await http_get(["*"])(url="http://nowhere.invalid/")
-    assert not isinstance(caught.value, TransientCallError)
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "not known"), RefusalError, r"there is no host `nowhere\.example`"),
+        (socket.gaierror(socket.EAI_AGAIN, "try again"), TransientCallError, "the name cannot be resolved now"),
+        (UnicodeError("label too long"), RefusalError, r"`nowhere\.example` is no host"),
+        (None, RefusalError, "has no address"),
+    ],
+)
+async def test_a_name_that_leads_nowhere_is_told(
+    error: Exception | None, kind: type[TidemillError], message: str
+) -> None:
+    """One that cannot be resolved now may be tried again; another is the model's mistake."""
+
+    async def resolve(host: str, port: int) -> Sequence[Any]:
+        if error is not None:
+            raise error
+        return []
+
+    with pytest.raises(kind, match=message):
+        await http_get(["*"], resolve=resolve)(url="http://nowhere.example/")
 
 
 async def test_a_long_text_is_given_in_parts(pages: PageServer) -> None:
