@@ -131,7 +131,7 @@ class Execution:
                 await self._wait(asyncio.sleep(delay_s))
         except GivenUp:
             pass
-        left = self._count_left() if self._is_left and self._tries else 0
+        left = self._count_left() if self._is_left else 0
         return tell_cancelled(tool, self._turn.halted, self._tries, left)
 
     async def _try(self, key: str) -> Finding | None:
@@ -169,7 +169,7 @@ class Execution:
         return self._tries <= self._tool.options.retries
 
     def _count_left(self) -> int:
-        return self._run.outside.places.count_left(self._tool.name)
+        return self._run.outside.places.count_left(self._tool)
 
     async def _wait(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
         self._bounded = Bounded(coroutine, self._leave_task)
@@ -182,9 +182,10 @@ class Execution:
         self._leave(task.done)
 
     def _leave(self, has_ended: Callable[[], bool]) -> None:
-        """Note what goes on though it was given up: an execution, or else somebody's decision on it."""
-        self._is_left = True
-        self._run.outside.places.leave(self._tool.name if self._tries else f"approval of {self._tool.name}", has_ended)
+        """Note that the execution goes on though it was given up; somebody's decision on it holds no place of it."""
+        self._is_left = self._tries > 0
+        if self._is_left:
+            self._run.outside.places.leave(self._tool, has_ended)
 
     def _start(self, key: str) -> Coroutine[Any, Any, Any]:
         """One execution under way: in the loop, in a thread, in a process or in a session."""
@@ -215,8 +216,8 @@ class Execution:
         try:
             result = await self._run.outside.places.threads.run(work)
         except asyncio.CancelledError:
-            if not work.has_ended:
-                self._leave(lambda: work.has_ended)
+            if work.goes_on():
+                self._leave(work.has_ended)
             raise
         return await self._run.outside.call_home(_wait_for, result) if inspect.isawaitable(result) else result
 
@@ -304,19 +305,36 @@ class _Packed(NamedTuple):
 class _Work:
     """A plain function in a thread, which may outlive whoever waits for it."""
 
-    __slots__ = ("_fn", "has_ended")
+    __slots__ = ("_chance", "_fn", "_is_at_work")
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self._fn = fn
-        self.has_ended = False
+        self._is_at_work = True
+        self._chance = [True]  # taken once, by the thread that begins or by whoever gives it up before
 
     def __call__(self) -> Any:
+        if not self._take_chance():
+            return None
         try:
             return self._fn()
         except (SystemExit, KeyboardInterrupt) as error:
             raise Exited(error) from None
         finally:
-            self.has_ended = True
+            self._is_at_work = False
+
+    def goes_on(self) -> bool:
+        """Whether it has begun and not ended, now that it is given up; if it has not begun, it never will."""
+        return not self._take_chance() and self._is_at_work
+
+    def has_ended(self) -> bool:
+        """Whether it is at work no more."""
+        return not self._is_at_work
+
+    def _take_chance(self) -> bool:
+        try:
+            return self._chance.pop()
+        except IndexError:
+            return False
 
 
 async def _wait_for(awaitable: Any) -> Any:
