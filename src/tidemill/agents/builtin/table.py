@@ -15,7 +15,9 @@ from tidemill.agents.builtin.read_file import MAX_READ, list_files, read_file
 from tidemill.agents.builtin.search_engines import Brave, Params, SearchEngine, SearXNG, Tavily
 from tidemill.agents.builtin.sql_query import SQLLimits, sql_query, sql_schema
 from tidemill.agents.builtin.web_search import MAX_HITS, web_search
-from tidemill.agents.tools.tool import Tool
+from tidemill.agents.mcp.server import McpServer
+from tidemill.agents.operations.openapi import OpenApi
+from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 
@@ -160,11 +162,16 @@ SETTINGS: Mapping[str, type[Builtin]] = MappingProxyType(
 """What describes each, by the name a file calls it."""
 
 
-def _make(kind: type[Builtin], /, **settings: Any) -> Tool:
+def _make(kind: type[Builtin | OpenApi], /, **settings: Any) -> Tool | list[Tool]:
     return kind(**settings).make()
 
 
-BUILTIN: Mapping[str, Callable[..., Tool]] = MappingProxyType(
-    {name: partial(_make, kind) for name, kind in SETTINGS.items()}
+BUILTIN: Mapping[str, Callable[..., Tool | list[Tool] | ToolSource]] = MappingProxyType(
+    {
+        **{name: partial(_make, kind) for name, kind in SETTINGS.items()},
+        "openapi": partial(_make, OpenApi),
+        "mcp": McpServer,
+    }
 )
-"""What makes each of its settings as keywords; raises ConfigError with every problem there is."""
+"""What makes each of its settings as keywords, a tool, tools or a source of some; raises ConfigError with every problem
+there is."""
