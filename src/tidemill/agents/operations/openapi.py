@@ -22,7 +22,7 @@ from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.naming import make_names
 from tidemill.agents.tools.options import TOOL_TIMEOUT_S, ToolOptions
 from tidemill.agents.tools.schemas import schema_signature
-from tidemill.agents.tools.tool import Tool
+from tidemill.agents.tools.tool import Signature, Tool
 from tidemill.calls.credentials import label_endpoint, register_credentials
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.wire import Transport
@@ -225,7 +225,7 @@ def _make_tool(name: str, form: RequestForm, access: OpenApi, connections: Conne
     return Tool(
         name,
         _cut(operation.description),
-        schema_signature(form.takes.schema),
+        _read_signature(form),
         call_once,
         options,
         context=context,
@@ -233,6 +233,14 @@ def _make_tool(name: str, form: RequestForm, access: OpenApi, connections: Conne
         open_session=open_session,
         identity={"openapi": label_endpoint(form.base_url), "operation": operation.label},
     )
+
+
+def _read_signature(form: RequestForm) -> Signature:
+    try:
+        return schema_signature(form.takes.schema)
+    except ConfigError as error:
+        message = f"the schema of its arguments cannot be read: {error}"
+        raise ConfigError(message, where=form.operation.label) from error
 
 
 async def _run(form: RequestForm, timeout_s: float, context: str, transport: Transport, /, **arguments: Any) -> Any:
