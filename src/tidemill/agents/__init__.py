@@ -13,12 +13,20 @@ if TYPE_CHECKING:
     from tidemill.agents.calling.approval import Modify as Modify
     from tidemill.agents.calling.approval import Reject as Reject
     from tidemill.agents.calling.approval import Stop as Stop
+    from tidemill.agents.interpreter.options import InterpreterLimits as InterpreterLimits
+    from tidemill.agents.interpreter.tool import python as python
+    from tidemill.agents.mcp.server import mcp_server as mcp_server
+    from tidemill.agents.operations.openapi import openapi as openapi
     from tidemill.agents.teams import fan_out as fan_out
     from tidemill.agents.tools.refusal import RefusalError as RefusalError
     from tidemill.agents.tools.told import Told as Told
 
 _HOMES = {
     "calling.approval": "Approve Modify Reject Stop",
+    "interpreter.options": "InterpreterLimits",
+    "interpreter.tool": "python",
+    "mcp.server": "mcp_server",
+    "operations.openapi": "openapi",
     "teams": "fan_out",
     "tools.refusal": "RefusalError",
     "tools.told": "Told",

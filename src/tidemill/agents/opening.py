@@ -18,7 +18,7 @@ from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.budget import Pricing
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
-from tidemill.calls.wire import Response
+from tidemill.calls.wire import Response, Tally
 from tidemill.errors import ConfigError
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
@@ -38,6 +38,7 @@ class Kit:
         tools: what its model may call, by name; those of them that hand the conversation over are not called.
         called: the others.
         lines: how the calls of each go out.
+        tally: under what its model's replies are counted; `tallies` the outcomes of its tools, by name.
         endpoint: where and how its model is asked; `streamed` for a reply that comes piece by piece.
     """
 
@@ -45,6 +46,8 @@ class Kit:
     tools: Mapping[str, Tool]
     called: Mapping[str, Tool]
     lines: Mapping[str, Line]
+    tally: Tally
+    tallies: Mapping[str, Tally]
     endpoint: Endpoint
     streamed: Endpoint
 
@@ -118,8 +121,10 @@ class OpenAgent:
 
         called = {name: tool for name, tool in tools.items() if name not in self.handoffs}
         lines = {name: self._opener.line(tool) for name, tool in called.items()}
+        label = "/".join((*self._opener.label, *self.path))
+        tallies = {name: Tally(f"{label}/{name}", _name_outcome) for name in lines if name not in self.teams}
         system = make_system(agent.instructions, has_tools=bool(tools))
-        return Kit(system, tools, called, lines, make(stream=False), make(stream=True))
+        return Kit(system, tools, called, lines, Tally(label), tallies, make(stream=False), make(stream=True))
 
     def iter_lines(self) -> list[Line]:
         """How calls go out so far, those of the agents below included."""
@@ -135,10 +140,12 @@ class AgentOpener:
         engine: what calls go through.
         models: its open models.
         scope: what is opened is closed with it.
+        label: what the labels begin with that their calls are counted under.
     """
 
-    def __init__(self, engine: Engine, models: OpenModels, scope: Scope) -> None:
+    def __init__(self, engine: Engine, models: OpenModels, scope: Scope, label: tuple[str, ...] = ()) -> None:
         self.models = models
+        self.label = label
         self._engine = engine
         self._scope = scope
         self._lanes: dict[int, tuple[Tool, Lane]] = {}
@@ -168,6 +175,10 @@ def make_system(instructions: str, *, has_tools: bool) -> list[Message]:
     """The system message of an agent, which says what the marks around results mean; none where it would be empty."""
     text = "\n\n".join(filter(None, [instructions, DATA_NOTE if has_tools else ""]))
     return [Message(role="system", content=text, shared=True)] if text else []
+
+
+def _name_outcome(outcome: ToolOutcome) -> tuple[str, ...]:
+    return (outcome.kind,)
 
 
 def _told_by_the_call(response: Response) -> Reply:

@@ -66,6 +66,11 @@ def keep_json(given: Any) -> Any:
     return given
 
 
+def show_arguments(kept: Any) -> str:
+    """Arguments, as `keep_json` has them, in one line."""
+    return kept if isinstance(kept, str) else orjson.dumps(kept).decode()
+
+
 def tell_error(tool: Tool, key: str, error: BaseException, tries: int) -> Finding:
     """A tool that failed: the class of what it raised, and the text only where the tool shows it."""
     kind = error.kind if isinstance(error, ForeignError) else type(error).__name__

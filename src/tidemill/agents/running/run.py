@@ -26,6 +26,8 @@ from tidemill.agents.tools.tool import Tool
 from tidemill.models.messages import Message, Reply, ToolCall
 
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
+UNKEPT = frozenset({"unknown", "invalid"})
+"""Outcomes that follow from the call alone, and are no rows."""
 HANDED_ON = "The conversation was handed over to you: go on with it."
 
 Observe = Callable[[Event], None]
@@ -159,6 +161,8 @@ class Run:
             if outcome.is_error:
                 message["is_error"] = True
             self._history.append(message)
+            if outcome.kind in UNKEPT or call["name"] in handoffs:
+                self._gained.append(message)
         self._note_turn(reply, tuple(map(CallTrace, calls, outcomes)))
         if any(outcome.kind == "stopped" for outcome in outcomes):
             return "stopped"
@@ -197,7 +201,7 @@ class Run:
                 on_error=agent.on_tool_error,
                 parallel=agent.parallel,
                 approve=agent.approve,
-                outside=around.outside.of(kit.lines, around.within),
+                outside=around.outside.of(kit, around.within),
                 deps=around.deps,
                 agent=agent.name,
             )
