@@ -15,7 +15,7 @@ import orjson
 
 from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
-from tidemill.models.formats.anthropic import SCHEMA_INSTRUCTION
+from tidemill.models.structured.plan import SCHEMA_INSTRUCTION
 from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, count_output, split_tokens
 from tidemill.testing.load.meter import Standing
 
