@@ -14,6 +14,7 @@ import tidemill as tm
 from tidemill.agents import fan_out
 from tidemill.agents.calling.approval import Reject, Stop
 from tidemill.calls.limits import Budget, Price
+from tidemill.calls.wire import Request, Response
 from tidemill.errors import ConfigError, PermanentCallError
 from tidemill.models.model import Model
 
@@ -59,7 +60,7 @@ def test_results_of_tools_go_back_in_order_marked_as_data() -> None:
     agent = Scripted(tm.Agent(MODEL, tools=[weather]), script)
     result = agent.run("how is it?")
     assert result.output == "cold"
-    system, user, assistant, first, second = agent.asked[1]["messages"]
+    system, _user, assistant, first, second = agent.asked[1]["messages"]
     assert "data" in system["content"]
     assert [each["function"]["name"] for each in assistant["tool_calls"]] == ["weather", "weather"]
     assert (first["tool_call_id"], second["tool_call_id"]) == ("call_1", "call_2")
@@ -136,14 +137,26 @@ def test_history_goes_on() -> None:
 
 
 def test_history_is_bounded_in_tokens_and_turns_stay_whole() -> None:
-    script = [calling(("weather", {"city": f"City {turn} {'x' * 300}"}), usage=(400, 5)) for turn in range(6)]
-    agent = Scripted(tm.Agent(MODEL, tools=[weather], max_history_tokens=500), [*script, saying("done")])
+    """Tokens are counted by what the provider told of the last request."""
+
+    def answer(request: Request) -> Response:
+        turn = request.body.count(b'"role":"tool"')
+        usage = (len(request.body) // 4, 5)
+        return calling(("weather", {"city": f"{turn} {'x' * 400}"}), usage=usage) if len(seen) < 6 else saying("done")
+
+    seen: list[Request] = []
+
+    def note(request: Request) -> Response:
+        seen.append(request)
+        return answer(request)
+
+    agent = Scripted(tm.Agent(MODEL, tools=[weather], max_history_tokens=600), note)
     assert agent.run("the question").output == "done"
     messages = agent.asked[-1]["messages"]
     assert messages[1]["content"] == "the question"
-    assert "were left out" in messages[2]["content"]
-    assert messages[3]["role"] == "assistant"
-    assert len(messages) < 14
+    assert "earlier messages were left out" in messages[2]["content"]
+    assert [each["role"] for each in messages[3:]] == ["assistant", "tool"] * ((len(messages) - 3) // 2)
+    assert 5 <= len(messages) < 12
 
 
 def test_a_budget_ends_the_run_with_what_there_is() -> None:
@@ -330,7 +343,7 @@ def test_an_agent_prints_a_line_a_turn() -> None:
 
 def test_wrong_models_and_settings_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        tm.Agent("openai/gpt-4.1-mini", max_turns=0, instrctions="x")  # type: ignore[call-arg]
+        tm.Agent("openai/gpt-4.1-mini", max_turns=0, instrctions="x")
     told = str(caught.value)
     assert "did you mean `instructions`" in told
     assert "max_turns" in told

@@ -16,7 +16,7 @@ from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.budget import Pricing
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
-from tidemill.calls.wire import Response
+from tidemill.calls.wire import Response, Tally
 from tidemill.errors import ConfigError
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
@@ -34,11 +34,14 @@ class Kit:
     Attributes:
         tools: what its model may call, by name.
         lines: how the calls of each go out.
+        tally: under what its model's replies are counted; `tallies` the outcomes of its tools, by name.
         endpoint: where and how its model is asked; `streamed` for a reply that comes piece by piece.
     """
 
     tools: Mapping[str, Tool]
     lines: Mapping[str, Line]
+    tally: Tally
+    tallies: Mapping[str, Tally]
     endpoint: Endpoint
     streamed: Endpoint
 
@@ -109,7 +112,9 @@ class OpenAgent:
             return make_endpoint(agent.model, model.headers, options)
 
         lines = {name: self._opener.line(tool) for name, tool in tools.items() if name not in self.handoffs}
-        return Kit(tools, lines, make(stream=False), make(stream=True))
+        label = "/".join((*self._opener.label, *self.path))
+        tallies = {name: Tally(f"{label}/{name}", _name_outcome) for name in lines if name not in self.teams}
+        return Kit(tools, lines, Tally(label), tallies, make(stream=False), make(stream=True))
 
     def iter_lines(self) -> list[Line]:
         """How calls go out so far, those of the agents below included."""
@@ -125,10 +130,12 @@ class AgentOpener:
         engine: what calls go through.
         models: its open models.
         scope: what is opened is closed with it.
+        label: what the labels begin with that their calls are counted under.
     """
 
-    def __init__(self, engine: Engine, models: OpenModels, scope: Scope) -> None:
+    def __init__(self, engine: Engine, models: OpenModels, scope: Scope, label: tuple[str, ...] = ()) -> None:
         self.models = models
+        self.label = label
         self._engine = engine
         self._scope = scope
         self._lanes: dict[int, tuple[Tool, Lane]] = {}
@@ -152,6 +159,10 @@ class AgentOpener:
         held = HeldSource(source)
         self._scope.defer_async(held.close, name="tools")
         return held
+
+
+def _name_outcome(outcome: ToolOutcome) -> tuple[str, ...]:
+    return (outcome.kind,)
 
 
 def _told_by_the_call(response: Response) -> Reply:

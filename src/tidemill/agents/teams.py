@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.agents.tools.options import ToolOptions
-from tidemill.agents.tools.schemas import schema_signature
+from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool
 from tidemill.config.model import Config
 
@@ -24,13 +24,7 @@ HANDOFF = "transfer_to_"
 TEAM_CONCURRENCY = 1_000
 """Runs of an agent that is a tool, at once; its model's limits bound what they send."""
 
-_REQUEST = {
-    "type": "object",
-    "properties": {"request": {"type": "string", "description": "All it has to know: it sees nothing else of this."}},
-    "required": ["request"],
-    "additionalProperties": False,
-}
-_NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+Request = Annotated[str, Field(description="All it has to know: it sees nothing else of this conversation.")]
 
 
 class FanOut(Config):
@@ -78,14 +72,13 @@ def list_team(team: Any) -> tuple[Agent, ...]:
 def make_team_tool(team: Any) -> Tool:
     """The tool by which `team` is called; each run puts its own function in."""
     description = team.description or _describe(list_team(team))
-    options = ToolOptions(timeout_s=None, concurrency=TEAM_CONCURRENCY)
-    return Tool(team.name, description, schema_signature(_REQUEST), _is_put_in, options, "context", is_async=True)
+    return tool(_ask, name=team.name, description=description, timeout_s=None, concurrency=TEAM_CONCURRENCY)
 
 
 def make_handoff_tool(name: str, agent: Agent) -> Tool:
     """The tool that hands the conversation on to `agent`; no function is called for it."""
-    about = f": {agent.description}" if agent.description else ""
-    return Tool(name, f"Hand the conversation over to `{agent.name}`{about}", schema_signature(_NOTHING), _is_put_in)
+    about = f": {agent.description}" if agent.description else "."
+    return tool(_hand_on, name=name, description=f"Hand the conversation over to `{agent.name}`{about}")
 
 
 def _describe(agents: Sequence[Agent]) -> str:
@@ -95,5 +88,9 @@ def _describe(agents: Sequence[Agent]) -> str:
     return f"Ask the agents {names} the same at once."
 
 
-def _is_put_in(**_: Any) -> Any:
+async def _ask(request: Request, context: Context[Any]) -> Any:
     raise AssertionError("a run puts in its own function")
+
+
+def _hand_on() -> Any:
+    raise AssertionError("a run hands the conversation on itself")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidemill.testing.rehearsal import Rehearsal, run
     from tidemill.testing.script import Asked, UnansweredError
     from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
+    from tidemill.testing.tool_calls import ToolCalls
 
 _MODULES = {
     "FakeClock": "clock",
@@ -50,6 +51,7 @@ _MODULES = {
     "Quota": "load.plan",
     "Steps": "load.plan",
     "STALL": "scripted",
+    "ToolCalls": "tool_calls",
     "ScriptedTransport": "scripted",
     "chat_response": "scripted",
     "error_response": "scripted",
@@ -80,6 +82,7 @@ __all__ = [
     "Snapshot",
     "Steps",
     "StoppingDisk",
+    "ToolCalls",
     "UnansweredError",
     "VirtualLoop",
     "chat_response",

@@ -13,6 +13,7 @@ from tidemill.testing.delivery import Delivery
 from tidemill.testing.formats.exchange import Exchange, Format
 from tidemill.testing.load.admission import Admission
 from tidemill.testing.plan import Call, Fault
+from tidemill.testing.tool_calls import Content, ToolCalls, halve
 
 Outcome = Literal["good", "refused", "failed"]
 """What became of a request: answered well, refused by a quota or for want of capacity, failed in any other way."""
@@ -35,6 +36,13 @@ _REASONS = {
     503: b"Service Unavailable",
 }
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%bTransfer-Encoding: chunked\r\n\r\n"
+_TOKEN_MARKS = (
+    b'"delta":{"content":',
+    b'"delta":{"refusal":',
+    b'"delta":{"tool_calls":',
+    b'"text_delta"',
+    b'"input_json_delta"',
+)
 _CREDENTIAL_HEADERS = ("authorization", "api-key", "x-api-key")
 
 
@@ -87,7 +95,7 @@ def render_error(status: int, message: str) -> bytes:
 
 
 def make_good(
-    form: Format, exchange: Exchange, contents: Sequence[str], headers: Mapping[str, str] = {}, finish: str = ""
+    form: Format, exchange: Exchange, contents: Sequence[Content], headers: Mapping[str, str] = {}, finish: str = ""
 ) -> Answer:
     """The answer with `contents`, streamed where the request asks for it."""
     if form.streams and exchange.payload.get("stream"):
@@ -112,8 +120,8 @@ def _pace(events: list[bytes], token_s: float) -> Iterator[tuple[float, bytes]]:
 
 
 def is_token(event: bytes) -> bool:
-    """Whether an event brings text."""
-    return b'"delta":{"content":' in event or b'"delta":{"refusal":' in event or b'"text_delta"' in event
+    """Whether an event brings text, or a piece of a call."""
+    return any(mark in event for mark in _TOKEN_MARKS)
 
 
 def render_chunk(event: bytes) -> bytes:
@@ -121,7 +129,7 @@ def render_chunk(event: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
-def make_fault(form: Format, exchange: Exchange, contents: Sequence[str], call: Call, fault: Fault) -> Answer:
+def make_fault(form: Format, exchange: Exchange, contents: Sequence[Content], call: Call, fault: Fault) -> Answer:
     """The answer a fault gives."""
     content = contents[0] if contents else ""
     if fault.at_ratio is not None and form.streams and exchange.payload.get("stream"):
@@ -134,15 +142,15 @@ def make_fault(form: Format, exchange: Exchange, contents: Sequence[str], call: 
         case "invalid":
             return make_good(form, exchange, [spoil(each) for each in contents or [""]], fault.headers)
         case "truncated":
-            cut = [each[: len(each) // 2] for each in contents]
-            return make_good(form, exchange, cut, fault.headers, "length")
+            return make_good(form, exchange, [halve(each) for each in contents], fault.headers, "length")
         case "refusal":
-            return make_good(form, exchange, contents, fault.headers, "refusal")
+            texts = [content if isinstance(content, str) else content.text for content in contents]
+            return make_good(form, exchange, texts, fault.headers, "refusal")
         case "cut":
             body = form.render_reply(exchange, contents)
             return Answer(render_response(200, body)[: -(len(body) // 2)], close=True)
         case "garbage":
-            return Answer(render_response(200, b"<html>" + content.encode(), fault.headers))
+            return Answer(render_response(200, b"<html>" + str(content).encode(), fault.headers))
         case _:
             return _make_refusal(form, call, fault, f"fault: {fault.kind}" if fault.content is None else fault.content)
 
@@ -175,7 +183,7 @@ def _make_refusal(form: Format, call: Call, fault: Fault, message: str) -> Answe
             return Answer(None)
 
 
-def _break_stream(form: Format, exchange: Exchange, contents: Sequence[str], fault: Fault) -> Answer | None:
+def _break_stream(form: Format, exchange: Exchange, contents: Sequence[Content], fault: Fault) -> Answer | None:
     """A good stream that breaks on its way; None where the fault is none that comes in the midst."""
     events = form.render_events(exchange, contents)
     place = round(len(events) * (fault.at_ratio or 0.0))
@@ -201,8 +209,18 @@ def _break_stream(form: Format, exchange: Exchange, contents: Sequence[str], fau
     return Answer(data, pieces=iter([*pieces, *((0.0, render_chunk(event)) for event in rest), (0.0, end)]))
 
 
-def spoil(content: str) -> str:
-    """Content that fails its schema at one path: the first value of an object replaced by one of no likely type."""
+def spoil(content: Content) -> Content:
+    """Content that fails its schema at one path: the first value of an object replaced by one of no likely type.
+
+    Of calls it is the arguments of the first one.
+    """
+    if isinstance(content, ToolCalls):
+        (name, arguments), *others = content.calls
+        return ToolCalls((name, _spoil(arguments)), *others, text=content.text)
+    return _spoil(content)
+
+
+def _spoil(content: str) -> str:
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:

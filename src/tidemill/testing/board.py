@@ -24,11 +24,12 @@ from tidemill.testing.load.oracle import Oracle, ask_oracle
 from tidemill.testing.load.plan import Load, Outage
 from tidemill.testing.plan import ERROR_KINDS, Call, Fault, Faults, last_message
 from tidemill.testing.replies import WORDS, compile_schema
+from tidemill.testing.tool_calls import Content, ToolCalls
 
 T = TypeVar("T")
 
-Reply = Callable[[Call], str]
-"""The content of a good reply, as a function of the request; of one that a quota then refuses, too."""
+Reply = Callable[[Call], Content]
+"""What a good reply holds, as a function of the request; of one that a quota then refuses, too."""
 
 MAX_SCHEMAS = 256
 _COLUMN = {"good": 1, "refused": 2, "failed": 3}
@@ -268,16 +269,22 @@ class Board:
         body = form.render_error(status, message)
         return Answer(render_response(status, body, headers), self.latency_s, outcome="refused")
 
-    def _contents(self, received: _Received, fault: Fault | None) -> list[str]:
-        """The texts of the reply, as many as are asked for."""
+    def _contents(self, received: _Received, fault: Fault | None) -> list[Content]:
+        """What the reply holds, as often as it is asked for."""
         form, digest, _, ask, call = received
         samples = form.count_samples(ask.payload)
         if fault is not None and fault.kind in ERROR_KINDS and fault.at_ratio is None:
             return []
         if fault is not None and fault.kind != "error" and fault.content is not None:
             return [fault.content] * max(1, samples)
+        if fault is not None and fault.tool_calls and samples:
+            return [ToolCalls(*fault.tool_calls)] * samples
         if self.reply is not None and call is not None and samples:
             return [self._own(self.reply, call)] * samples
+        tool = form.find_tool(ask.payload) if samples else None
+        if tool is not None:
+            name, parameters = tool
+            return [ToolCalls((name, self._value(parameters, vary(digest, sample)))) for sample in range(samples)]
         schema = form.find_schema(ask.payload) if samples else None
         if schema is None:
             return [self._words(last_message(ask.payload), sample) for sample in range(samples)]

@@ -20,10 +20,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -31,6 +33,7 @@ import orjson
 
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.config.types.functions import find_home, import_object, to_import_path
 from tidemill.errors import ResourceError
 from tidemill.testing.board import Board, Reply
 from tidemill.testing.counted import Counted
@@ -67,8 +70,9 @@ class FaultServer(Counted):
     Args:
         latency_s: seconds from a request received whole to its answer.
         faults: the plan; None answers every request well.
-        reply: the content of good replies as a function of the request; by default a JSON value that conforms to
-            the request's schema and follows from its body, without a schema words that follow from the last message.
+        reply: what good replies hold as a function of the request: a text, or `ToolCalls`. By default a call of the
+            tool that the request wants called at any rate, else a JSON value that conforms to its schema, both
+            following from its body, without a schema words that follow from the last message.
         keep_calls: keep every request, in order, in `calls`.
         port: 0 takes a free one; another is where a server comes back after it was gone.
         load: what the server carries; None carries everything.
@@ -188,6 +192,7 @@ class FaultProcess(Counted):
     Args:
         latency_s: seconds from a request received whole to its answer.
         faults: the plan, without a script.
+        reply: what good replies hold, as of `FaultServer`: a function with an import path, or that path.
         keep_calls: keep every request, so that `log` can tell their order.
         port: 0 takes a free one; another is where a server comes back after it was gone.
         load: what the server carries; None carries everything.
@@ -199,6 +204,7 @@ class FaultProcess(Counted):
         *,
         latency_s: float = 0.0,
         faults: Faults | None = None,
+        reply: Reply | str | None = None,
         keep_calls: bool = False,
         port: int = 0,
         load: Load | None = None,
@@ -212,6 +218,8 @@ class FaultProcess(Counted):
             self._command += ["--load", load.model_dump_json(exclude_defaults=True)]
         if delivery is not None:
             self._command += ["--delivery", delivery.model_dump_json(exclude_defaults=True)]
+        if reply is not None:
+            self._command += ["--reply", *_locate(reply)]
         if keep_calls:
             self._command.append("--keep-calls")
 
@@ -259,6 +267,14 @@ class FaultProcess(Counted):
                 process.kill()
 
 
+def _locate(reply: Reply | str) -> tuple[str, str]:
+    """The import path of a function, and the folder that its module is imported from."""
+    if isinstance(reply, str):
+        return reply, os.getcwd()
+    path = to_import_path(reply)
+    return path, find_home(path.partition(":")[0].partition(".")[0])
+
+
 def _announce(port: int) -> None:
     """Tell whoever started the process which port it has."""
     sys.stdout.write(f"{port}\n")
@@ -277,11 +293,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faults", type=Faults.from_json, default=None, help="a plan as JSON, see Faults.to_json")
     parser.add_argument("--load", type=lambda text: _read_plan(Load, text), help="what it carries, as JSON")
     parser.add_argument("--delivery", type=lambda text: _read_plan(Delivery, text), help="how replies come, as JSON")
+    parser.add_argument("--reply", nargs=2, metavar=("MODULE:FUNCTION", "FOLDER"), help="what good replies hold")
     parser.add_argument("--keep-calls", action="store_true", help="keep every request for GET /stats?log=1")
     given = parser.parse_args(arguments)
     board = Board(
         latency_s=given.latency_ms / 1000,
         faults=given.faults,
+        reply=None if given.reply is None else import_object(given.reply[0], Path(given.reply[1])),
         keep_calls=given.keep_calls,
         load=given.load,
         delivery=given.delivery,

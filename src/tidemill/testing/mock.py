@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.config.types.functions import Function
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.testing.board import Board
 from tidemill.testing.delivery import Delivery
@@ -42,12 +43,14 @@ class MockPlan(Config):
         faults: which requests fail how: `matching` pairs of a text and a fault, `mixed` pairs of a ratio and a fault.
         load: what it carries: quotas, capacity, a queue, outages.
         delivery: the pace of good replies and the usage they tell.
+        reply: the import path of a function of the `Call` that gives what good replies hold: a text, or `ToolCalls`.
     """
 
     latency_s: float = Field(default=0.0, ge=0)
     faults: Faults | None = None
     load: Load | None = None
     delivery: Delivery | None = None
+    reply: Function | None = None
 
 
 class MockOptions(Config):
@@ -120,7 +123,9 @@ def serve_mock(plan: MockPlan, port: int, console: Console) -> None:
     Raises:
         ResourceError: the port is taken.
     """
-    board = Board(latency_s=plan.latency_s, faults=plan.faults, load=plan.load, delivery=plan.delivery)
+    board = Board(
+        latency_s=plan.latency_s, faults=plan.faults, reply=plan.reply, load=plan.load, delivery=plan.delivery
+    )
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(board, port, asyncio.Event(), lambda port: _print_addresses(console, port)))

@@ -41,7 +41,8 @@ class Fault:
     """One way not to answer.
 
     `kind` is one of
-      `reply`         a good reply, with `content` when given, else the usual one (for a late one, set `delay_s`);
+      `reply`         a good reply, with `content` or `tool_calls` when given, else the usual one (for a late one, set
+                      `delay_s`);
       `status`        an error response with `status`, and `Retry-After` when `retry_after_s` is set;
       `error`         status 200 with the error object of `status` instead of choices;
       `unauthorized`  401 that echoes the request's credentials in body and headers;
@@ -52,12 +53,13 @@ class Fault:
       `trickle`       the head, then one byte every `interval_s`, for ever;
       `oversized`     a body of at least `size_bytes`, all of it sent;
       `garbage`       status 200 with a body that is no JSON;
-      `invalid`       a reply whose content does not fit the schema asked for;
+      `invalid`       a reply whose content, or first call, does not fit the schema asked for;
       `truncated`     half of the content, `finish_reason` `length`;
       `refusal`       a reply without content, whose `refusal` says `content`.
 
     Attributes:
         content: the reply's content; of an error, its message.
+        tool_calls: what the reply asks to have called: pairs of a name and arguments, as `ToolCalls` takes them.
         headers: more headers of a whole response.
         delay_s: seconds on top of the server's latency.
         interval_s: of `trickle`, the seconds between two bytes.
@@ -73,6 +75,7 @@ class Fault:
     status: int = 500
     retry_after_s: float | None = None
     content: str | None = None
+    tool_calls: Sequence[tuple[str, Mapping[str, Any] | str]] = field(default=(), hash=False)
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     delay_s: float = 0.0
     interval_s: float = 1.0
@@ -121,6 +124,11 @@ class Call:
     def message(self) -> str:
         """The text of the last message of the user."""
         return last_message(self.payload)
+
+    @cached_property
+    def results(self) -> list[str]:
+        """The texts of the results that it ends with, of the tools called in the turn before; empty of none."""
+        return last_results(self.payload)
 
     @cached_property
     def sha256(self) -> str:
@@ -193,11 +201,34 @@ class Faults:
 
 def last_message(payload: Any) -> str:
     """The text of the last user message of a chat request, its parts joined; empty when there is none."""
-    messages = payload.get("messages") if isinstance(payload, dict) else None
-    for message in reversed(messages or ()):
+    for message in reversed(_list_messages(payload)):
         if message.get("role") == "user":
             content = message.get("content")
-            if isinstance(content, list):
+            if not isinstance(content, list):
+                return str(content)
+            if not any(part.get("type") == "tool_result" for part in content):
                 return "".join(str(part.get("text", "")) for part in content)
-            return str(content)
     return ""
+
+
+def last_results(payload: Any) -> list[str]:
+    """The texts of the tools' results that a chat request ends with, in order."""
+    results: list[str] = []
+    for message in reversed(_list_messages(payload)):
+        content = message.get("content")
+        if message.get("role") == "tool":
+            results.insert(0, _join_texts(content))
+        else:
+            parts = content if isinstance(content, list) else []
+            found = [_join_texts(part.get("content")) for part in parts if part.get("type") == "tool_result"]
+            return found + results
+    return results
+
+
+def _join_texts(content: Any) -> str:
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return "".join(str(part.get("text", "")) for part in parts)
+
+
+def _list_messages(payload: Any) -> list[Any]:
+    return (payload.get("messages") or []) if isinstance(payload, dict) else []

@@ -96,10 +96,11 @@ def run(
     Args:
         job: a job file, a `Job`, its description, or a stream.
         replies: by the name of the step that asks (`generate`, or its `name:`; of a branch `gather.user`), one of: a
-            text; a dict or a Pydantic object, sent as JSON; for `embed` a list of numbers, or how many are to follow
-            from the text; for `call` any JSON value; a list of such, each given once, in the order of the requests; an
-            exception, which the attempt fails with (`TransientCallError("…")` is tried again); a `Response`, such as
-            `error_response(429)`; or a function of the `Asked` that gives any of these but a list in turn.
+            text; `ToolCalls`, which ask to have tools called; a dict or a Pydantic object, sent as JSON; for `embed` a
+            list of numbers, or how many are to follow from the text; for `call` any JSON value; a list of such, each
+            given once, in the order of the requests; an exception, which the attempt fails with
+            (`TransientCallError("…")` is tried again); a `Response`, such as `error_response(429)`; or a function of
+            the `Asked` that gives any of these but a list in turn.
         records: in the place of the job's source.
         limit: end after this many records of the source half.
         folder: where output and run folder are put, and stay; by default in a temporary one.

@@ -24,7 +24,8 @@ from tidemill.testing.formats.anthropic import AnthropicMessages
 from tidemill.testing.formats.embeddings import OpenAiEmbeddings, make_vector
 from tidemill.testing.formats.exchange import Ask, Exchange, Format
 from tidemill.testing.formats.openai import OpenAiChat
-from tidemill.testing.plan import last_message
+from tidemill.testing.plan import last_message, last_results
+from tidemill.testing.tool_calls import Content, ToolCalls
 
 SHOWN_CHARS = 300
 DELIVERY = Delivery()
@@ -54,6 +55,11 @@ class Asked:
     messages: Sequence[Mapping[str, Any]] = ()
     body: Mapping[str, Any] | None = None
     record: Any = None
+
+    @property
+    def results(self) -> list[str]:
+        """The texts of the results that it ends with, of the tools called in the turn before; empty of none."""
+        return last_results(self.body)
 
     def __str__(self) -> str:
         text = self.prompt if self.body is not None else repr(self.record)
@@ -172,7 +178,8 @@ class ScriptTransport:
         )
         if isinstance(value, Response):
             return value
-        contents = [value if isinstance(value, str) else orjson.dumps(value).decode()]
+        is_content = isinstance(value, (str, ToolCalls))
+        contents: list[Content] = [value if is_content else orjson.dumps(value).decode()]
         exchange = Exchange(hashlib.sha256(ask.body).digest(), body, form.count_usage(ask, contents), DELIVERY)
         form.remember(ask)
         if body.get("stream"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 
@@ -13,6 +13,7 @@ from tidemill.calls.wire import AttemptTimeoutError, Request, Response, Usage
 from tidemill.testing.delivery import Delivery
 from tidemill.testing.formats.exchange import Exchange
 from tidemill.testing.formats.openai import OpenAiChat
+from tidemill.testing.tool_calls import ToolCalls
 
 
 class _Stall:
@@ -94,14 +95,24 @@ class ScriptedTransport:
 def chat_response(
     content: str,
     *,
+    tool_calls: Sequence[tuple[str, Mapping[str, Any] | str]] = (),
     usage: Usage | None = DEFAULT_USAGE,
-    finish_reason: str = "stop",
+    finish_reason: str = "",
     status: int = 200,
 ) -> Response:
-    """A chat completion with `content`; with `usage` None, one that does not tell what it used."""
-    digest = hashlib.sha256(content.encode()).digest()
+    """A chat completion with `content`, and the calls that it asks for; its ids follow from both.
+
+    Args:
+        tool_calls: pairs of a name and arguments, as `ToolCalls` takes them.
+        usage: None for one that does not tell what it used.
+        finish_reason: `stop`, or `tool_calls` with some, where none is given.
+    """
+    told = ToolCalls(*tool_calls, text=content) if tool_calls else content
+    digest = hashlib.sha256(
+        f"{content}{told.calls}".encode() if isinstance(told, ToolCalls) else content.encode()
+    ).digest()
     exchange = Exchange(digest, {"model": "scripted"}, usage, Delivery())
-    body = OpenAiChat().render_reply(exchange, [content], "" if finish_reason == "stop" else finish_reason)
+    body = OpenAiChat().render_reply(exchange, [told], finish_reason)
     return Response(status, {"content-type": "application/json"}, body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from tidemill.errors import WorkerError
 
@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 GRACE_S = 2.0
 """What a coroutine that was given up may take to clean up before it is left behind."""
+
+_NOTHING: Final = object()
 
 Reason = Literal["timeout", "cancelled"]
 
@@ -46,16 +48,18 @@ class Bounded(Generic[T]):
         leave: gets the task that is left behind.
     """
 
-    __slots__ = ("_ended", "_leave", "_loop", "_reason", "_task", "_timer")
+    __slots__ = ("_coroutine", "_ended", "_error", "_leave", "_loop", "_reason", "_task", "_timer", "_value")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], leave: Callable[[asyncio.Task[Any]], object]) -> None:
+        self._coroutine = coroutine
         self._leave = leave
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self._reason: Reason | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._ended = self._loop.create_future()
-        self._task = self._loop.create_task(_carry_exit(coroutine))
-        self._task.add_done_callback(self._end)
+        self._value: Any = _NOTHING
+        self._error: BaseException | None = None
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._task = loop.create_task(self._run())
 
     async def wait(self, timeout_s: float | None = None) -> T:
         """What the coroutine gives.
@@ -82,52 +86,55 @@ class Bounded(Generic[T]):
                 self.give_up("cancelled")
         if self._timer is not None:
             self._timer.cancel()
+        if self._reason is None and self._error is None and cancelled is None and self._value is not _NOTHING:
+            return self._value  # type: ignore[no-any-return]  # the coroutine's
         if not self._task.done():
             self._leave(self._task)
+        failure, self._error = cancelled or self._find_failure(), None
         try:
-            if cancelled is not None:
-                raise cancelled
-            return self._result()
+            if failure is not None:
+                raise failure
         finally:
-            del cancelled, self._task  # an error of the task has this frame in its traceback: no cycle is left
+            del failure, cancelled  # it has this frame in its traceback: no cycle is left for the collector
+        return self._value  # type: ignore[no-any-return]
 
     def give_up(self, reason: Reason) -> None:
         """End it for `reason`, unless it has ended or somebody said so before."""
-        if self._reason is not None or self._task.done():
+        if self._reason is not None or self._ended.done():
             return
         self._reason = reason
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(GRACE_S, self._end)
+        self._task.add_done_callback(self._end)  # one that has not begun never runs
         self._task.cancel()
 
-    def _end(self, task: asyncio.Task[T] | None = None) -> None:
-        if task is not None and not task.cancelled():
-            task.exception()  # looked at: whoever was to be told may be gone
+    async def _run(self) -> None:
+        try:
+            self._value = await self._coroutine
+        except SystemExit as error:
+            self._error = Exited(error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+        finally:  # in the task's last step: a callback of it would come a round of the loop later
+            self._end()
+
+    def _end(self, task: asyncio.Task[Any] | None = None) -> None:
+        if task is not None:
+            self._coroutine.close()  # it was never awaited where the task was cancelled before its first step
         if not self._ended.done():
             self._ended.set_result(None)
 
-    def _result(self) -> T:
-        if not self._task.done():
-            assert self._reason is not None
-            raise GivenUp(self._reason)
-        if self._task.cancelled():
-            if self._reason is not None:
-                raise GivenUp(self._reason)
-            raise WorkerError("it raised CancelledError, and nobody had cancelled it")
-        error = self._task.exception()
-        if error is None:
-            return self._task.result()
-        try:
-            if self._reason is not None and not isinstance(error, Exited):
-                raise GivenUp(self._reason) from error
-            raise error
-        finally:
-            del error
-
-
-async def _carry_exit(coroutine: Coroutine[Any, Any, T]) -> T:
-    try:
-        return await coroutine
-    except SystemExit as error:
-        raise Exited(error) from None
+    def _find_failure(self) -> BaseException | None:
+        error, reason = self._error, self._reason
+        if isinstance(error, Exited):
+            return error
+        if reason is not None:
+            if self._value is not _NOTHING:
+                return None
+            given_up = GivenUp(reason)
+            given_up.__cause__ = error
+            return given_up
+        if isinstance(error, asyncio.CancelledError):
+            return WorkerError("it raised CancelledError, and nobody had cancelled it")
+        return error or self._task.exception()

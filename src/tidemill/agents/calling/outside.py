@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from urllib.parse import quote
 from uuid import uuid4
 
-import msgspec.structs
-
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.places import Places
 from tidemill.agents.tools.tool import Tool
@@ -83,7 +81,7 @@ class EngineOutside:
         lane = self._lanes.get(tool.name) or self._open_lane(tool)
         digest = blake2b(request.body, digest_size=16).hexdigest()
         key = make_key(self._run, 0, (), request.url, turn * MAX_PLACES + place, digest)
-        keyed = msgspec.structs.replace(request, headers={KEY_HEADER: key})
+        keyed = Request(request.url, {KEY_HEADER: key}, request.body, 0, 0)
         return lane.call(keyed, ToolOutcome.from_response, send=send)
 
     def call_home(

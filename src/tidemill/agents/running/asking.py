@@ -38,6 +38,7 @@ class ModelCall:
         self._gained = list(gained)
         self._purse = purse
         self._on_text = on_text
+        self._tally = kit.tally
         self._endpoint = kit.endpoint if on_text is None else kit.streamed
         self._ceiling: Spend | None = None
         self._has_text = False
@@ -47,7 +48,8 @@ class ModelCall:
 
     def build_request(self, messages: Sequence[Message], overrides: dict[str, Any] | None) -> Request:
         """The request that asks `messages`."""
-        return self._endpoint.build_request(messages, overrides)
+        request = self._endpoint.build_request(messages, overrides)
+        return msgspec.structs.replace(request, tally=self._tally)
 
     def ask(self, ask: StepAsk, number: int, request: Request) -> Awaitable[Reply]:
         """The reply to `request`, sent or recalled.

@@ -55,6 +55,15 @@ def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int
     return [*messages[:start], note, *messages[first:]]
 
 
+def drop_open_calls(messages: Sequence[Message]) -> list[Message]:
+    """The conversation without tool calls at its end that nothing answered: no provider goes on behind those."""
+    if not messages or "tool_calls" not in messages[-1]:
+        return list(messages)
+    last = messages[-1]
+    said = [Message(role="assistant", content=last["content"])] if last["content"] else []
+    return [*messages[:-1], *said]
+
+
 def _split_turns(messages: Sequence[Message], start: int) -> list[tuple[int, int]]:
     """The turns from `start` on: each begins with what is no tool's result."""
     begins = [index for index in range(start, len(messages)) if messages[index]["role"] != "tool"]

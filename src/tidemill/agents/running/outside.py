@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+
+import msgspec.structs
 
 from tidemill.agents.calling.home import Home
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.places import Places
+from tidemill.agents.opening import Kit
 from tidemill.agents.running.numbers import number_call
 from tidemill.agents.tools.tool import Tool
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
-from tidemill.models.steps.lines import Line, StepAsk
+from tidemill.models.steps.lines import StepAsk
 
 
 class RunOutside:
@@ -22,7 +25,7 @@ class RunOutside:
         ask: sends a request by a line, or recalls its reply.
         home: where coroutine functions belong.
         places: where executions run beside the loop.
-        lines: of the tools, by name.
+        kit: the tools, with their lines.
         within: the number of the call that the run belongs to.
     """
 
@@ -31,23 +34,25 @@ class RunOutside:
         ask: StepAsk,
         home: Home,
         places: Places,
-        lines: Mapping[str, Line] | None = None,
+        kit: Kit | None = None,
         within: int = 0,
     ) -> None:
         self.ask_line = ask
         self.home = home
         self.places = places
-        self._lines = lines or {}
+        self._kit = kit
         self._within = within
 
-    def of(self, lines: Mapping[str, Line], within: int) -> RunOutside:
+    def of(self, kit: Kit, within: int) -> RunOutside:
         """The same for the tools of one agent, in a run within the call of this number."""
-        return RunOutside(self.ask_line, self.home, self.places, lines, within)
+        return RunOutside(self.ask_line, self.home, self.places, kit, within)
 
     def ask(self, tool: Tool, turn: int, place: int, request: Request, send: Send) -> Awaitable[ToolOutcome]:
         """The outcome of one execution, which `send` makes, or the one committed before."""
+        assert self._kit is not None
         number = number_call(self._within, turn, place + 1)
-        return self.ask_line(self._lines[tool.name], number, request, send)
+        counted = msgspec.structs.replace(request, tally=self._kit.tallies.get(tool.name))
+        return self.ask_line(self._kit.lines[tool.name], number, counted, send)
 
     def call_home(
         self, fn: Callable[..., Coroutine[Any, Any, Any]], /, *args: Any, **kwargs: Any

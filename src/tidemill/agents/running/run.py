@@ -15,7 +15,7 @@ from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, 
 from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
-from tidemill.agents.running.history import Measure, bound_history
+from tidemill.agents.running.history import Measure, bound_history, drop_open_calls
 from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.output import AnswerReader
 from tidemill.agents.running.outside import RunOutside
@@ -28,6 +28,8 @@ from tidemill.agents.tools.tool import Tool
 from tidemill.models.messages import Message, Reply, ToolCall
 
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
+UNKEPT = frozenset({"unknown", "invalid"})
+"""Outcomes that follow from the call alone, and are no rows."""
 HANDED_ON = "The conversation was handed over to you: go on with it."
 
 Observe = Callable[[Event], None]
@@ -117,7 +119,10 @@ class Run:
             if reply.refusal:
                 self._note_turn(reply, ())
                 return "refused"
-            if reply.tool_calls and not is_last:
+            if reply.tool_calls and is_last:
+                self._note_turn(reply, ())
+                return "max_turns"
+            if reply.tool_calls:
                 stop = await self._call_tools(turn, kit, reply)
                 if stop is not None:
                     return stop
@@ -165,6 +170,8 @@ class Run:
             if outcome.is_error:
                 message["is_error"] = True
             self._history.append(message)
+            if outcome.kind in UNKEPT or call["name"] in self._opened.handoffs:
+                self._gained.append(message)
         self._note_turn(reply, [CallTrace(call, outcome) for call, outcome in zip(calls, told, strict=True)])
         if any(outcome.kind == "stopped" for outcome in told):
             return "stopped"
@@ -195,7 +202,7 @@ class Run:
                 on_error=agent.on_tool_error,
                 parallel=agent.parallel,
                 approve=agent.approve,
-                outside=around.outside.of(kit.lines, around.within),
+                outside=around.outside.of(kit, around.within),
                 deps=around.deps,
                 agent=agent.name,
             )
@@ -236,7 +243,7 @@ class Run:
             self._first.agent.name,
             self._text,
             reason,
-            self._history,
+            drop_open_calls(self._history),
             tuple(self._turns),
             spending.usage,
             spending.cost_usd,

@@ -268,7 +268,7 @@ def _make_importable(folder: Path, module_name: str) -> None:
     _importable.add(entry)
     if entry not in sys.path or sys.path[0] in _importable - {entry}:
         sys.path[:] = [entry, *(other for other in sys.path if other != entry)]
-    home = _find_home(sys.modules.get(top))
+    home = find_home(top)
     if module_name in sys.modules and home == entry:
         return
     importlib.invalidate_caches()
@@ -279,9 +279,9 @@ def _make_importable(folder: Path, module_name: str) -> None:
             del sys.modules[name]
 
 
-def _find_home(module: ModuleType | None) -> str:
-    """The folder that a top module was imported from; empty when it is from no file."""
-    origin: str | None = getattr(module, "__file__", None)
+def find_home(name: str) -> str:
+    """The folder that the top module of that name was imported from; empty when it is from no file, or not loaded."""
+    origin: str | None = getattr(sys.modules.get(name), "__file__", None)
     if origin is None:
         return ""
     parent, name = os.path.split(origin)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.result import describe_outcome
-from tidemill.agents.running.numbers import LEVEL, PLACES
+from tidemill.agents.running.numbers import LEVEL
+from tidemill.agents.teams import HANDOFF
 from tidemill.config.secrets import mask_value
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import CallKey, parse_call
 from tidemill.jobs.ledger.segments import iter_calls
-from tidemill.models.messages import Reply
+from tidemill.models.messages import Reply, ToolCall
 
 ROW_OF_TOOL = 3
 """How many fields the row of a tool's outcome has; a reply's has more, others fewer."""
@@ -62,20 +63,35 @@ def _load(row: list[Any]) -> Reply | ToolOutcome:
 def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) -> Iterator[dict[str, Any]]:
     """The turns of a run within the call of this number, each with the runs within its own calls."""
     own = {number: each for number, each in sorted(calls.items()) if number // LEVEL == within}
-    for number, reply in own.items():
-        if not isinstance(reply, Reply):
-            continue
-        turn: dict[str, Any] = {"agent": agent, "text": reply.text, "asked": reply.asked, "reasoning": reply.reasoning}
+    replies = [(number, each) for number, each in own.items() if isinstance(each, Reply)]
+    behind = [*(reply.asked or [] for _, reply in replies[1:]), []]
+    for (number, reply), then in zip(replies, behind, strict=False):
+        unkept = {message["call_id"]: message["content"] for message in then if message["role"] == "tool"}
+        asked = [message for message in reply.asked or () if message["role"] != "tool"]
+        turn: dict[str, Any] = {"agent": agent, "text": reply.text, "asked": asked, "reasoning": reply.reasoning}
         if reply.usage is not None:
             turn["tokens"] = [reply.usage.input_tokens, reply.usage.output_tokens]
-        made = [(each, own.get(each)) for each in range(number + 1, number + PLACES) if each in own]
-        turn["calls"] = [_describe_call(calls, each, outcome) for each, outcome in made]
-        if len(made) < len(reply.tool_calls):
-            turn["unanswered"] = [f"{call['name']}({call['arguments']})" for call in reply.tool_calls[len(made) :]]
+        turn["calls"] = list(_iter_calls(calls, number, reply.tool_calls, unkept))
         yield {key: value for key, value in turn.items() if value not in (None, "", [])}
 
 
-def _describe_call(calls: dict[int, Reply | ToolOutcome], number: int, outcome: Any) -> dict[str, Any]:
-    told = describe_outcome(outcome)
-    inside = list(_iter_turns(calls, number, outcome.tool))
-    return {**told, "turns": inside} if inside else told
+def _iter_calls(
+    calls: dict[int, Reply | ToolOutcome], number: int, made: Sequence[ToolCall], unkept: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The calls of a turn, in order: those that were made, those that were answered at once, those still to end."""
+    own = [call for call in made if not call["name"].startswith(HANDOFF)]
+    for call in made:
+        place = number + 1 + own.index(call) if call in own else 0
+        outcome = calls.get(place)
+        if isinstance(outcome, ToolOutcome):
+            told = describe_outcome(outcome)
+            inside = list(_iter_turns(calls, place, outcome.tool))
+            yield {**told, "turns": inside} if inside else told
+        else:
+            told = {"tool": call["name"], "arguments": call["arguments"]}
+            content = unkept.get(call["id"])
+            yield (
+                {**told, "outcome": "unanswered"}
+                if content is None
+                else {**told, "outcome": "told", "content": content}
+            )

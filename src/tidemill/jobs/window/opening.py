@@ -99,7 +99,7 @@ class _Opener:
         if isinstance(node, Gather):
             return GatherStep(index, name, node.bound_hooks, self.open_branches(node, name))
         if isinstance(node, RunAgent):
-            return AgentStep(index, name, self._open_agent(node))
+            return AgentStep(index, name, self._open_agent(node, name))
         if isinstance(node, Predict):
             return self._open_computing(index, name, Predictor(node, name))
         if isinstance(node, Embed) and node.runs_here:
@@ -140,8 +140,8 @@ class _Opener:
         self._scope.defer(generator.close, name=name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
-    def _open_agent(self, node: RunAgent) -> AgentRunner:
-        opened = AgentOpener(self._engine, self._models, self._scope).open(node.agent)
+    def _open_agent(self, node: RunAgent, name: str) -> AgentRunner:
+        opened = AgentOpener(self._engine, self._models, self._scope, (name,)).open(node.agent)
         return AgentRunner(node, opened, folder=self._folder)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:

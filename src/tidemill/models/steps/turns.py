@@ -56,6 +56,7 @@ def read_turns(turns: Any) -> list[Message]:
 
 def _read_turn(turn: Any, place: str) -> Message:
     role = turn.get("role") if isinstance(turn, Mapping) else None
+    keys: tuple[str, ...]
     if role == "tool":
         keys, expected, hint = (
             ("role", "content", "call_id"),

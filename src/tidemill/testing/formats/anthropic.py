@@ -18,6 +18,7 @@ from tidemill.errors import DataError
 from tidemill.models.structured.plan import SCHEMA_INSTRUCTION
 from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, count_output, split_tokens
 from tidemill.testing.load.meter import Standing
+from tidemill.testing.tool_calls import Content, ToolCalls, check_results
 
 ERROR_TYPES = {
     200: "api_error",
@@ -62,6 +63,9 @@ class AnthropicMessages:
         for number, message in enumerate(messages):
             if message.get("role") not in ("user", "assistant"):
                 raise DataError(f"messages.{number}.role: expected user or assistant, got {message.get('role')!r}")
+        if payload.get("tool_choice") and not payload.get("tools"):
+            raise DataError("tool_choice: may only be specified while providing tools")
+        check_results([_read_turn(message) for message in messages])
         marked = sum(is_marked for _, is_marked in _iter_blocks(payload))
         if marked > MAX_BREAKPOINTS:
             raise DataError(f"at most {MAX_BREAKPOINTS} blocks with cache_control, got {marked}")
@@ -73,6 +77,12 @@ class AnthropicMessages:
         schema: Mapping[str, Any] | None = wanted["schema"] if wanted else _find_told_schema(payload)
         return schema
 
+    def find_tool(self, payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+        choice = payload.get("tool_choice") or {}
+        tools = [tool for tool in payload.get("tools") or () if "input_schema" in tool]
+        wanted = [tool for tool in tools if choice.get("type") == "any" or tool["name"] == choice.get("name")]
+        return (wanted[0]["name"], wanted[0]["input_schema"]) if wanted else None
+
     def count_samples(self, payload: Mapping[str, Any]) -> int:
         return 1
 
@@ -80,7 +90,7 @@ class AnthropicMessages:
         ceiling: int = payload["max_tokens"]
         return ceiling
 
-    def count_usage(self, ask: Ask, contents: Sequence[str]) -> Usage:
+    def count_usage(self, ask: Ask, contents: Sequence[Content]) -> Usage:
         total = (len(ask.body) + 3) // TOKEN_CHARACTERS
         read, written = self._cache.find(ask)
         return Usage(total, count_output(contents, self.find_ceiling(ask.payload)), read, written)
@@ -88,32 +98,27 @@ class AnthropicMessages:
     def remember(self, ask: Ask) -> None:
         self._cache.write(ask)
 
-    def render_reply(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> bytes:
+    def render_reply(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> bytes:
         message = _make_message(exchange)
-        message["content"] = [{"type": "text", "text": content} for content in contents]
-        message["stop_reason"] = _STOP_REASONS.get(finish, finish)
+        message["content"] = [block for content in contents for block in _make_blocks(content, exchange.digest)]
+        message["stop_reason"] = _find_reason(contents, finish)
         if exchange.usage is not None:
             message["usage"]["output_tokens"] = exchange.usage.output_tokens
         return orjson.dumps(message)
 
-    def render_events(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> list[bytes]:
-        block = {"type": "text", "text": ""}
-        ending: dict[str, Any] = {"delta": {"stop_reason": _STOP_REASONS.get(finish, finish), "stop_sequence": None}}
+    def render_events(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> list[bytes]:
+        ending: dict[str, Any] = {"delta": {"stop_reason": _find_reason(contents, finish), "stop_sequence": None}}
         if exchange.usage is not None:
             ending["usage"] = {"output_tokens": exchange.usage.output_tokens}
-        pieces = split_tokens("".join(contents), exchange.delivery.tokens_per_event)
-        return [
-            _render_event("message_start", message=_make_message(exchange)),
-            _render_event("content_block_start", index=0, content_block=block),
-            _render_event("ping"),
-            *(
-                _render_event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
-                for piece in pieces
-            ),
-            _render_event("content_block_stop", index=0),
-            _render_event("message_delta", **ending),
-            _render_event("message_stop"),
-        ]
+        calls = [content for content in contents if isinstance(content, ToolCalls)]
+        text = "".join(content if isinstance(content, str) else content.text for content in contents)
+        blocks = [{"type": "text", "text": text}] if text or not calls else []
+        blocks += [block for each in calls for block in _make_calls(each, exchange.digest)]
+        events = [_render_event("message_start", message=_make_message(exchange))]
+        for index, block in enumerate(blocks):
+            started, *rest = _render_block(index, block, exchange.delivery.tokens_per_event)
+            events += [started, _render_event("ping"), *rest] if index == 0 else [started, *rest]
+        return [*events, _render_event("message_delta", **ending), _render_event("message_stop")]
 
     def render_error(self, status: int, message: str) -> bytes:
         kind = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
@@ -164,6 +169,58 @@ def _make_message(exchange: Exchange) -> dict[str, Any]:
             "output_tokens": min(1, usage.output_tokens),
         }
     return message
+
+
+def _find_reason(contents: Sequence[Content], finish: str) -> str:
+    if not finish and any(isinstance(content, ToolCalls) for content in contents):
+        return "tool_use"
+    return _STOP_REASONS.get(finish, finish)
+
+
+def _make_blocks(content: Content, digest: bytes) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    said = [{"type": "text", "text": content.text}] if content.text else []
+    return [*said, *({**call, "input": _read(call["input"])} for call in _make_calls(content, digest))]
+
+
+def _make_calls(content: ToolCalls, digest: bytes) -> list[dict[str, Any]]:
+    """The blocks of calls, their arguments still as text."""
+    return [
+        {"type": "tool_use", "id": f"toolu_{identity}", "name": name, "input": arguments}
+        for identity, (name, arguments) in zip(content.identify(digest), content.calls, strict=True)
+    ]
+
+
+def _read(arguments: str) -> Any:
+    """Arguments as they stand in a whole message: a text where they are no JSON, which the API never has."""
+    try:
+        return orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return arguments
+
+
+def _render_block(index: int, block: dict[str, Any], tokens: int) -> list[bytes]:
+    """The events of one block: its start, its pieces, its end."""
+    if block["type"] == "text":
+        start: dict[str, Any] = {"type": "text", "text": ""}
+        deltas = [{"type": "text_delta", "text": piece} for piece in split_tokens(block["text"], tokens)]
+    else:
+        start = {**block, "input": {}}
+        deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in split_tokens(block["input"], tokens)]
+    return [
+        _render_event("content_block_start", index=index, content_block=start),
+        *(_render_event("content_block_delta", index=index, delta=delta) for delta in deltas),
+        _render_event("content_block_stop", index=index),
+    ]
+
+
+def _read_turn(message: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+    """The ids that a message calls by, those that it has results for, and whether it is made of results alone."""
+    blocks = message["content"] if isinstance(message.get("content"), list) else []
+    called = [str(block["id"]) for block in blocks if block.get("type") == "tool_use"]
+    answered = [str(block["tool_use_id"]) for block in blocks if block.get("type") == "tool_result"]
+    return called, answered, bool(answered)
 
 
 def _render_event(kind: str, **fields: Any) -> bytes:

@@ -19,6 +19,7 @@ from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
 from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange
 from tidemill.testing.formats.openai import OpenAiErrors
+from tidemill.testing.tool_calls import Content
 
 MAX_INPUTS = 2048
 
@@ -45,20 +46,23 @@ class OpenAiEmbeddings(OpenAiErrors):
     def find_schema(self, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
 
+    def find_tool(self, payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+        return None
+
     def count_samples(self, payload: Mapping[str, Any]) -> int:
         return 0
 
     def find_ceiling(self, payload: Mapping[str, Any]) -> int | None:
         return 0
 
-    def count_usage(self, ask: Ask, contents: Sequence[str]) -> Usage:
+    def count_usage(self, ask: Ask, contents: Sequence[Content]) -> Usage:
         tokens = sum(
             -(-len(text.encode()) // TOKEN_CHARACTERS) if isinstance(text, str) else len(text)
             for text in _find_inputs(ask.payload)
         )
         return Usage(tokens, 0)
 
-    def render_reply(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> bytes:
+    def render_reply(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> bytes:
         """The vectors; half of them where it is cut (`length`), none where it says no, and no vector but `contents`."""
         payload = exchange.payload
         inputs = _find_inputs(payload)
@@ -75,7 +79,7 @@ class OpenAiEmbeddings(OpenAiErrors):
             told["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
         return orjson.dumps(told)
 
-    def render_events(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> list[bytes]:
+    def render_events(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> list[bytes]:
         raise DataError("embeddings are not streamed")
 
 

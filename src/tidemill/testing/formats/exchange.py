@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from tidemill.calls.wire import Usage
 from tidemill.testing.delivery import Delivery
 from tidemill.testing.load.meter import Standing
+from tidemill.testing.tool_calls import Content, count_characters
 
 TOKEN_CHARACTERS = 4
 """Characters, or bytes, of one token."""
@@ -59,15 +60,19 @@ class Format(Protocol):
         """The JSON Schema the reply is to conform to; None for plain text."""
         ...
 
+    def find_tool(self, payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+        """The name of the tool that the request wants called at any rate, and the JSON Schema of its arguments."""
+        ...
+
     def count_samples(self, payload: Mapping[str, Any]) -> int:
-        """How many texts are asked for; 0 where the reply holds none."""
+        """How many replies are asked for; 0 where the reply holds none."""
         ...
 
     def find_ceiling(self, payload: Mapping[str, Any]) -> int | None:
         """The most output tokens the request allows."""
         ...
 
-    def count_usage(self, ask: Ask, contents: Sequence[str]) -> Usage:
+    def count_usage(self, ask: Ask, contents: Sequence[Content]) -> Usage:
         """What the request is billed for, answered by `contents`."""
         ...
 
@@ -75,11 +80,11 @@ class Format(Protocol):
         """Keep what a billed request leaves behind for later ones."""
         ...
 
-    def render_reply(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> bytes:
+    def render_reply(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> bytes:
         """The body of a good reply; `finish` is `length` where the text was cut, `refusal` where it says no."""
         ...
 
-    def render_events(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> list[bytes]:
+    def render_events(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> list[bytes]:
         """The server-sent events of the same reply, the last ones after all of the text."""
         ...
 
@@ -100,9 +105,9 @@ class Format(Protocol):
         ...
 
 
-def count_output(contents: Sequence[str], ceiling: int | None, reasoning: int = 0) -> int:
+def count_output(contents: Sequence[Content], ceiling: int | None, reasoning: int = 0) -> int:
     """The output tokens of `contents`, at least one each, within the ceiling the request sets."""
-    output = sum(max(1, -(-len(content) // TOKEN_CHARACTERS)) for content in contents) + reasoning
+    output = sum(max(1, -(-count_characters(content) // TOKEN_CHARACTERS)) for content in contents) + reasoning
     return output if ceiling is None or output < ceiling else ceiling
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
 from tidemill.testing.formats.exchange import Ask, Exchange, count_output, split_tokens
 from tidemill.testing.load.meter import Standing
+from tidemill.testing.tool_calls import Content, ToolCalls, check_results
 
 ANY_OBJECT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 MAX_SAMPLES = 128
@@ -70,6 +71,9 @@ class OpenAiChat(OpenAiErrors):
     def check(self, payload: Any, head: bytes) -> None:
         if not isinstance(payload, dict) or not isinstance(payload.get("messages", []), list):
             raise DataError("expected an object with a list of messages")
+        if payload.get("tool_choice") and not payload.get("tools"):
+            raise DataError("tool_choice: is only allowed when tools are specified")
+        check_results([_read_turn(message) for message in payload.get("messages", ())])
 
     def find_schema(self, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
         wanted = payload.get("response_format")
@@ -77,6 +81,13 @@ class OpenAiChat(OpenAiErrors):
             return None
         schema: Mapping[str, Any] = wanted.get("json_schema", {}).get("schema", ANY_OBJECT)
         return schema
+
+    def find_tool(self, payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+        choice = payload.get("tool_choice")
+        named = choice["function"]["name"] if isinstance(choice, dict) else None
+        tools = [tool["function"] for tool in payload.get("tools") or () if tool.get("type") == "function"]
+        wanted = [tool for tool in tools if choice == "required" or tool["name"] == named]
+        return (wanted[0]["name"], wanted[0].get("parameters") or ANY_OBJECT) if wanted else None
 
     def count_samples(self, payload: Mapping[str, Any]) -> int:
         samples = payload.get("n") or 1
@@ -88,17 +99,19 @@ class OpenAiChat(OpenAiErrors):
         ceiling: int | None = payload.get("max_completion_tokens") or payload.get("max_tokens")
         return ceiling
 
-    def count_usage(self, ask: Ask, contents: Sequence[str]) -> Usage:
+    def count_usage(self, ask: Ask, contents: Sequence[Content]) -> Usage:
         input_tokens, delivery = count_body(ask.body), ask.delivery
         output = count_output(contents, self.find_ceiling(ask.payload), delivery.reasoning_tokens)
         cached = int(input_tokens * delivery.cached_ratio)
         return Usage(input_tokens, output, cached, 0, min(output, delivery.reasoning_tokens))
 
-    def render_reply(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> bytes:
-        if len(contents) == 1 and finish != "refusal":
-            choices = _CHOICE % (0, orjson.dumps(contents[0]), (finish or "stop").encode())
+    def render_reply(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> bytes:
+        first = contents[0] if len(contents) == 1 else None
+        if isinstance(first, str) and finish != "refusal":
+            choices = _CHOICE % (0, orjson.dumps(first), (finish or "stop").encode())
         else:
-            choices = b",".join(_render_choice(*numbered, finish) for numbered in enumerate(contents))
+            numbered = enumerate(contents)
+            choices = b",".join(_render_choice(index, each, finish, exchange.digest) for index, each in numbered)
         usage = exchange.usage
         return b'{"id":"chatcmpl-%b","object":"chat.completion","created":1700000000,"model":%b,"choices":[%b]%b}' % (
             exchange.digest[:12].hex().encode(),
@@ -107,7 +120,7 @@ class OpenAiChat(OpenAiErrors):
             b"" if usage is None else b',"usage":' + render_usage(usage),
         )
 
-    def render_events(self, exchange: Exchange, contents: Sequence[str], finish: str = "") -> list[bytes]:
+    def render_events(self, exchange: Exchange, contents: Sequence[Content], finish: str = "") -> list[bytes]:
         asked = (exchange.payload.get("stream_options") or {}).get("include_usage", False)
         usage = exchange.usage if asked else None
         head = b'data: {"id":"chatcmpl-%b","object":"chat.completion.chunk","created":1700000000,"model":%b,' % (
@@ -115,7 +128,7 @@ class OpenAiChat(OpenAiErrors):
             orjson.dumps(exchange.payload.get("model")),
         )
         tail = b',"usage":null}\n\n' if usage is not None else b"}\n\n"
-        deltas = _make_deltas(contents, exchange.delivery.tokens_per_event, finish)
+        deltas = _make_deltas(contents, exchange, finish)
         events = [head + b'"choices":[%b]' % orjson.dumps(delta) + tail for delta in deltas]
         if usage is not None:
             events.append(head + b'"choices":[],"usage":%b}\n\n' % render_usage(usage))
@@ -126,25 +139,58 @@ class OpenAiChat(OpenAiErrors):
 _CHOICE = b'{"index":%d,"message":{"role":"assistant","content":%b},"finish_reason":"%b"}'
 
 
-def _render_choice(index: int, content: str, finish: str) -> bytes:
+def _render_choice(index: int, content: Content, finish: str, digest: bytes) -> bytes:
+    if isinstance(content, ToolCalls):
+        calls = _render_calls(content, vary(digest, index))
+        message = {"role": "assistant", "content": content.text or None, "tool_calls": calls}
+        return orjson.dumps({"index": index, "message": message, "finish_reason": finish or "tool_calls"})
     if finish != "refusal":
         return _CHOICE % (index, orjson.dumps(content), (finish or "stop").encode())
     message = {"role": "assistant", "content": None, "refusal": content}
     return orjson.dumps({"index": index, "message": message, "finish_reason": "stop"})
 
 
-def _make_deltas(contents: Sequence[str], tokens: int, finish: str) -> list[dict[str, Any]]:
-    """The choices of the events in order: the roles, the text of each choice, the reasons why they end."""
-    field = "refusal" if finish == "refusal" else "content"
-    reason = "stop" if finish in ("", "refusal") else finish
-    first = [(index, {"role": "assistant", "content": ""}, None) for index in range(len(contents))]
-    pieces = [
-        (index, {field: piece}, None)
-        for index, content in enumerate(contents)
-        for piece in split_tokens(content, tokens)
+def _render_calls(content: ToolCalls, digest: bytes) -> list[dict[str, Any]]:
+    return [
+        {"id": f"call_{identity}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for identity, (name, arguments) in zip(content.identify(digest), content.calls, strict=True)
     ]
-    last: list[tuple[int, dict[str, str], str | None]] = [(index, {}, reason) for index in range(len(contents))]
+
+
+def _make_deltas(contents: Sequence[Content], exchange: Exchange, finish: str) -> list[dict[str, Any]]:
+    """The choices of the events in order: the roles, what each choice says and calls, the reasons why they end."""
+    field, tokens = "refusal" if finish == "refusal" else "content", exchange.delivery.tokens_per_event
+    first: list[tuple[int, dict[str, Any], str | None]] = []
+    pieces: list[tuple[int, dict[str, Any], str | None]] = []
+    last: list[tuple[int, dict[str, Any], str | None]] = []
+    for index, content in enumerate(contents):
+        first.append((index, {"role": "assistant", "content": ""}, None))
+        reason = finish if finish not in ("", "refusal") else "stop"
+        if isinstance(content, ToolCalls):
+            calls = _render_calls(content, vary(exchange.digest, index))
+            texts = split_tokens(content.text, tokens) if content.text else []
+            deltas = [{field: text} for text in texts] + list(_split_calls(calls, tokens))
+            reason = finish or "tool_calls"
+        else:
+            deltas = [{field: text} for text in split_tokens(content, tokens)]
+        pieces += [(index, delta, None) for delta in deltas]
+        last.append((index, {}, reason))
     return [{"index": index, "delta": delta, "finish_reason": why} for index, delta, why in [*first, *pieces, *last]]
+
+
+def _split_calls(calls: list[dict[str, Any]], tokens: int) -> Iterator[dict[str, Any]]:
+    """The deltas of calls: of each its id and name first, then its arguments in pieces."""
+    for place, call in enumerate(calls):
+        yield {"tool_calls": [{**call, "index": place, "function": {**call["function"], "arguments": ""}}]}
+        for piece in split_tokens(call["function"]["arguments"], tokens):
+            yield {"tool_calls": [{"index": place, "function": {"arguments": piece}}]}
+
+
+def _read_turn(message: Mapping[str, Any]) -> tuple[list[str], list[str], bool]:
+    """The ids that a message calls by, those that it has results for, and whether it is a result."""
+    called = [str(call["id"]) for call in message.get("tool_calls") or ()]
+    is_result = message.get("role") == "tool"
+    return called, [str(message["tool_call_id"])] if is_result else [], is_result
 
 
 def render_usage(usage: Usage) -> bytes:

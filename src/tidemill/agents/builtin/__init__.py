@@ -1,0 +1,1 @@
+"""Tools that come along: search, files, databases, the web."""

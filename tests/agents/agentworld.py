@@ -1,0 +1,175 @@
+"""A job of agents in a process of its own, to be killed, and the world outside it, which counts what is done to it.
+
+`python agentworld.py FOLDER PORT`: agents answer the records of FOLDER/records.jsonl, by a model and tools that the
+world at PORT stands behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import tidemill as tm
+from tidemill.models.model import Model
+
+TURNS = 3
+CONCURRENCY = 8
+
+
+class World:
+    """A model, and a place where things can be done, counted where nothing that is killed can forget them.
+
+    Attributes:
+        model_calls: by the digest of the request, how often the model answered it.
+        effects: by idempotency key, how often what it stands for was done.
+        last_effects: the arguments that each key came with.
+    """
+
+    def __init__(self) -> None:
+        self.model_calls: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
+        self.arguments: dict[str, set[str]] = {}
+        self._changed = threading.Condition()
+        self._slow = 0.0
+
+    def note(self, path: str, body: bytes) -> Any:
+        """What a request is answered."""
+        payload = json.loads(body)
+        if path == "/effect":
+            with self._changed:
+                self.effects[payload["key"]] += 1
+                self.arguments.setdefault(payload["key"], set()).add(json.dumps(payload["arguments"]))
+                self._changed.notify_all()
+            return {"done": payload["arguments"]["amount"]}
+        with self._changed:
+            self.model_calls[hashlib.sha256(body).hexdigest()] += 1
+            self._changed.notify_all()
+        return _reply(payload["messages"])
+
+    @property
+    def requests(self) -> int:
+        """All that came in."""
+        return self.model_calls.total() + self.effects.total()
+
+    def wait_for(self, requests: int, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until so many came in; False where the process ended before."""
+        with self._changed:
+            while self.requests < requests:
+                if process.poll() is not None:
+                    return False
+                self._changed.wait(0.05)
+        return True
+
+
+def _reply(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A function of the conversation: three turns with two tool calls each, then their results in one line."""
+    turn = sum(each["role"] == "assistant" for each in messages)
+    question = next(each["content"] for each in messages if each["role"] == "user")
+    if turn < TURNS:
+        called = [
+            {
+                "id": f"{turn}-{place}",
+                "type": "function",
+                "function": {"name": "pay", "arguments": json.dumps({"to": question, "amount": 10 * turn + place})},
+            }
+            for place in range(2)
+        ]
+        message = {"role": "assistant", "content": None, "tool_calls": called}
+        return _complete(message, "tool_calls")
+    told = "|".join(line for each in messages if each["role"] == "tool" for line in each["content"].splitlines()[1:-1])
+    return _complete({"role": "assistant", "content": told}, "stop")
+
+
+def _complete(message: dict[str, Any], reason: str) -> dict[str, Any]:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage}
+
+
+@contextmanager
+def open_world() -> Iterator[tuple[World, int]]:
+    """The world and its port."""
+    world = World()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            content = json.dumps(world.note(self.path, body)).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:  # whoever asked was killed
+                self.close_connection = True
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield world, server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def start(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The job's process; it is dead when the block ends."""
+    command = [sys.executable, __file__, str(folder), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def write_records(folder: Path, count: int) -> None:
+    """The records of the job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps({"id": number, "question": f"account {number}"}) + "\n" for number in range(count))
+    (folder / "records.jsonl").write_text("".join(lines))
+
+
+def make_stream(folder: Path, port: int) -> Any:
+    """The job, as a stream."""
+    world = f"http://127.0.0.1:{port}"
+
+    @tm.tool(timeout_s=30)
+    def pay(to: str, amount: int, context: tm.Context[Any]) -> int:
+        """Pay somebody.
+
+        Args:
+            to: whom.
+            amount: how much.
+        """
+        body = json.dumps({"key": context.key, "arguments": {"to": to, "amount": amount}}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{world}/effect", body)) as response:
+            return int(json.loads(response.read())["done"])
+
+    model = Model(model="test/model", base_url=f"{world}/v1", limits={"concurrency": CONCURRENCY})
+    agent = tm.Agent(model, tools=[pay], name="payer", instructions="Pay what is asked.")
+    return tm.read(str(folder / "records.jsonl")).agent(agent, "{{ question }}", concurrency=CONCURRENCY)
+
+
+if __name__ == "__main__":
+    make_stream(Path(sys.argv[1]), int(sys.argv[2])).write(Path(sys.argv[1]) / "out", progress=False)
