@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from tidemill.agents.tools.tool import Arguments
@@ -19,9 +19,6 @@ from tidemill.config.wording.words import describe_value
 from tidemill.errors import Place, Problem
 from tidemill.models.structured.repair import decode_text, repair_json, unwrap_value
 
-MAX_ROUNDS = 4
-"""How many layers of JSON within texts are read, each where an object or a list belongs."""
-
 _HOLDERS = frozenset(
     {
         "dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type", "dataclass_exact_type",
@@ -29,6 +26,8 @@ _HOLDERS = frozenset(
     }
 )  # fmt: skip
 """Pydantic's errors where an object or a list belongs."""
+
+_OBJECT = "an object of arguments, as JSON"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class TypeSignature:
     target: Any
     schema: Mapping[str, Any]
     whole: str = ""
-    _validate: Callable[[str | bytes], Any] = field(init=False, repr=False, compare=False)
+    _validate: Callable[[str], Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_validate", adapt(self.target).validator.validate_json)
@@ -56,55 +55,58 @@ class TypeSignature:
         JSON within a text where an object or a list belongs; what is mended is said in `repairs`. Of a key that is
         given twice nobody knows which was meant, so that it is refused.
         """
-        given, text = arguments, arguments
+        given = arguments
         try:
-            if isinstance(text, str):
-                given = _DECODER.decode(text)
-            else:
-                text = orjson.dumps(arguments)
+            if isinstance(arguments, str):
+                given = _DECODER.decode(arguments)
             if type(given) is dict:
+                text = arguments if given is not arguments else _dump(arguments)
                 return Arguments(self._pass_on(self._validate(text)), given)
         except ValidationError as error:
-            return self._mend_value(given, error)
+            return self._mend(arguments, partial(self._mend_value, given, error))
         except (ValueError, TypeError, RecursionError):  # no JSON, or deeper than Python goes
-            return self._mend_text(arguments)
-        return self._mend_text(arguments)
+            pass
+        return self._mend(arguments, partial(self._mend_text, arguments))
+
+    def _mend(self, arguments: Any, mend: Callable[[], Arguments]) -> Arguments:
+        try:
+            return mend()
+        except RecursionError:
+            return self._refuse(arguments, "expected JSON that is nested less deep")
 
     def _pass_on(self, made: Any) -> Mapping[str, Any]:
         return {self.whole: made} if self.whole else made
 
     def _mend_text(self, arguments: Any) -> Arguments:
         """What is no object as it came: JSON with a fault, within a text, or something else."""
-        if isinstance(arguments, (bytes, bytearray)):
-            return self.check(arguments.decode("utf-8", "replace"))
         if arguments is None or (isinstance(arguments, str) and arguments.strip() in ("", "null")):
             return self._check_object({}, ())
         if not isinstance(arguments, str):
-            return self._refuse(arguments, arguments)
+            said = "an object of JSON values" if isinstance(arguments, dict) else _OBJECT
+            return self._refuse(arguments, f"expected {said}, got {describe_value(arguments)}")
         repaired = repair_json(arguments)
         try:
-            given = None if repaired is None else _DECODER.decode(repaired.value_text)
-        except (ValueError, RecursionError):
-            given, repaired = None, None
-        if repaired is None:
-            return self._refuse(arguments, arguments)
-        if isinstance(given, dict):
+            given = arguments if repaired is None else _DECODER.decode(repaired.value_text)
+        except ValueError:  # a key that is given twice
+            given, repaired = arguments, None
+        if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
-        return self._refuse(arguments, given)
+        found = () if repaired is not None else check_value(self.target, arguments).problems
+        return self._refuse(arguments, f"expected {_OBJECT}, got {describe_value(given)}", found)
 
     def _check_object(self, given: dict[str, Any], repairs: tuple[str, ...]) -> Arguments:
         try:
-            return Arguments(self._pass_on(self._validate(orjson.dumps(given))), given, (), repairs)
+            return Arguments(self._pass_on(self._validate(_dump(given))), given, (), repairs)
         except ValidationError as error:
             return self._mend_value(given, error, repairs)
 
     def _mend_value(self, given: dict[str, Any], error: ValidationError, repairs: tuple[str, ...] = ()) -> Arguments:
         """The arguments with JSON read within texts, or out of a wrapper, if that makes them fit; else the problems."""
         found = self._read_texts(given, error)
-        if found is None and isinstance(inner := unwrap_value(given), dict):
+        if found is None and isinstance(inner := self._unwrap(given), dict):
             try:
-                made = self._validate(orjson.dumps(inner))
-            except (ValidationError, TypeError):
+                made = self._validate(_dump(inner))
+            except ValidationError:
                 pass
             else:
                 return Arguments(self._pass_on(made), inner, (), (*repairs, "the object within a wrapper was taken"))
@@ -112,7 +114,7 @@ class TypeSignature:
             return Arguments(None, given, tuple(explain_value(error, self.target, given)), repairs)
         value, paths = found
         told = tuple(f"the JSON text at {to_json_path(path)} was read" for path in paths)
-        return self._check_object(value, (*repairs, *told)) if len(repairs) < MAX_ROUNDS else self._refuse(given, given)
+        return self._check_object(value, (*repairs, *told))
 
     def _read_texts(self, given: dict[str, Any], error: ValidationError) -> tuple[dict[str, Any], list[KeyPath]] | None:
         """`given` with the objects and lists that stand in it as texts; None where there are none."""
@@ -136,14 +138,25 @@ class TypeSignature:
             if each["type"] in _HOLDERS and isinstance(each["input"], str) and each["loc"]:
                 yield shape.walk(tuple(each["loc"])).path
 
-    def _refuse(self, arguments: Any, given: Any) -> Arguments:
-        """The problems of what is no object, or cannot be read."""
-        if isinstance(given, str) and given is arguments:
-            problems = check_value(self.target, given).problems
-        else:
-            problems = ()
-        fallback = Problem(f"expected an object of arguments, got {describe_value(given)}", Place("$"))
-        return Arguments(None, arguments, problems or (fallback,))
+    def _unwrap(self, given: dict[str, Any]) -> Any:
+        """What a wrapper around the arguments holds, as `{"arguments": {…}}`; None where its key is one of theirs."""
+        return None if given.keys() & self.schema.get("properties", {}).keys() else unwrap_value(given)
+
+    def _refuse(self, arguments: Any, message: str, problems: tuple[Problem, ...] = ()) -> Arguments:
+        """The problems of what is no object, or cannot be read; `message` where nothing else is known."""
+        return Arguments(None, arguments, problems or (Problem(message, Place("$")),))
+
+
+def _dump(value: Any) -> str:
+    """JSON of what is made of its values alone.
+
+    Raises:
+        TypeError, ValueError: something in it is none of them: a key that is no text, NaN, a tuple.
+    """
+    text = json.dumps(value, allow_nan=False)
+    if not isinstance(value, dict) or json.loads(text) != value:
+        raise TypeError("this is not JSON")
+    return text
 
 
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

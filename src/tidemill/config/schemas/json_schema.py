@@ -51,6 +51,8 @@ def json_schema(x: Any, *, of_file: bool = False) -> dict[str, Any]:
     Raises:
         ConfigError: `x` is no type, or one that Pydantic does not know.
     """
+    if isinstance(given := getattr(x, "__json_schema__", None), dict):  # of `read_schema`, which was one
+        return {"$schema": _Writer.schema_dialect, **(take_file(given) if of_file else given)}
     target = getattr(x, "__file_form__", x)
     if not is_annotation(target):
         raise _no_schema(x, "it is neither a class nor an annotation", suggest_class(x))
