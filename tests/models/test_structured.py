@@ -201,7 +201,7 @@ def test_what_a_validator_says_is_told() -> None:
     assert "- $.kind: b is for later" in explain('{"parts": [], "kind": "b"}')
 
 
-@pytest.mark.parametrize("text", ["", "Sure! Here it is: {}", '{"parts": [', "null and void"])
+@pytest.mark.parametrize("text", ["", "Sure! Here are {} and {}", '{"parts": [', "null and void"])
 def test_a_text_that_is_no_json_is_told_as_such(text: str) -> None:
     assert explain(text) == "Your reply is not valid JSON: it is cut off or has text around the object."
 
