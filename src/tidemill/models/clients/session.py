@@ -103,8 +103,9 @@ class Session(HeldLoop):
         async with self._terms.lifetime.bound():
             if plan is None:
                 return await ask(0, messages)
-            bounds = {"max_reasks": asking.max_reasks, "max_tokens": asking.max_tokens}
-            return await ask_until_valid(plan, plan.parser.parse_object, messages, ask, **bounds)
+            parse = plan.parser.parse_object
+            most, ceiling = asking.max_reasks, asking.max_tokens
+            return await ask_until_valid(plan, parse, messages, ask, max_reasks=most, max_tokens=ceiling)
 
     async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send) -> Reply:
         """The reply that `decode` makes of the answer to `request`, a call of its own; `send` makes its attempts."""

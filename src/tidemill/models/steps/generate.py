@@ -114,19 +114,17 @@ class Generate(CallNode):
         """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
         # The samples of one record are to be draws of their own, unless a seed makes them different requests anyway.
         is_one = self.n == 1 or isinstance(self.seed, int)
-        return is_one and not isinstance(self.temperature, FromColumn) and self.options().is_repeatable
+        return is_one and not isinstance(self.temperature, FromColumn) and self._plain_options().is_repeatable
 
     @property
     def has_ceiling(self) -> bool:
         """Whether something bounds the tokens of each reply, as a budget in tokens or USD needs."""
-        return isinstance(self.max_tokens, FromColumn) or self.options().has_ceiling
+        return isinstance(self.max_tokens, FromColumn) or self._plain_options().has_ceiling
 
     def options(self) -> Options:
         """How the model is to answer, whatever its wire format; what records set themselves is not in it."""
-        params = {**self.model.params, **self.params}
-        options = Options(**self._typed_options(), stream=self.stream, params=params)
         plan = self.plan_output()
-        return options if plan is None else plan.add_to(options)
+        return self._plain_options() if plan is None else plan.add_to(self._plain_options())
 
     def plan_output(self) -> OutputPlan | None:
         """How a reply of its `output` is asked for; None without one."""
@@ -168,6 +166,11 @@ class Generate(CallNode):
             yield ("images", index), column
         for name, column in self.parameter_columns().items():
             yield (name, "column"), column
+
+    def _plain_options(self) -> Options:
+        """What `options` has without the `output`."""
+        params = {**self.model.params, **self.params}
+        return Options(**self._typed_options(), stream=self.stream, params=params)
 
     def _typed_options(self) -> dict[str, Any]:
         held = ((name, getattr(self, name)) for name in KINDS)

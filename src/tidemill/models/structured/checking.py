@@ -168,7 +168,9 @@ def explain_misfits(error: ValidationError, target: Any, text: str | bytes) -> l
 def _wrap(target: Target) -> type[BaseModel]:
     """The object that a value of the target stands in."""
     annotation: Any = Annotated[target.annotation, ConfigRules()] if isinstance(target, ReplyType) else target
-    return create_model("Reply", __config__=ConfigDict(extra="forbid"), **{WRAPPED: (annotation, ...)})
+    fields: dict[str, Any] = {WRAPPED: (annotation, ...)}
+    wrapper: type[BaseModel] = create_model("Reply", __config__=ConfigDict(extra="forbid"), **fields)
+    return wrapper
 
 
 def _find_functions(target: Any) -> tuple[Callable[[str | bytes], Any], Callable[[Any], Any]]:

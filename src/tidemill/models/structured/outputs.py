@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,8 +80,7 @@ def to_target(value: Any, folder: Path | None = None) -> Target:
     if isinstance(value, ReplyType) or (isinstance(value, type) and issubclass(value, BaseModel)):
         return value
     if isinstance(value, str) and ":" in value and not value.endswith(".json"):
-        target = to_target(import_object(value, folder), folder)
-        return _rename(target, value) if isinstance(target, ReplyType) else target
+        return _import(value, folder)
     if isinstance(value, (str, os.PathLike)):
         return _load_file(value, folder)
     if isinstance(value, Mapping):
@@ -117,6 +116,14 @@ def to_written(target: Target, folder: Path) -> Any:
     )
 
 
+def _import(path: str, folder: Path | None) -> Target:
+    found = import_object(path, folder)
+    if not (is_annotation(found) or isinstance(found, (Mapping, ReplyType))):
+        raise ConfigError(f"`{path}` is no Pydantic model, no other class or annotation, and no JSON Schema")
+    target = to_target(found, folder)
+    return replace(target, path=path) if isinstance(target, ReplyType) else target
+
+
 def _load_file(path: str | os.PathLike[str], folder: Path | None) -> ReplyType:
     file = Path(folder or ".", path).expanduser()
     if file.suffix != ".json":
@@ -137,10 +144,6 @@ def _load_file(path: str | os.PathLike[str], folder: Path | None) -> ReplyType:
 def _read_document(document: Mapping[str, Any], path: str) -> ReplyType:
     plain = orjson.loads(orjson.dumps(dict(document)))
     return ReplyType(fingerprint_json(plain), read_schema(plain), plain, path)
-
-
-def _rename(target: ReplyType, path: str) -> ReplyType:
-    return ReplyType(target.digest, target.annotation, target.document, path)
 
 
 def _validate(value: Any, info: ValidationInfo) -> Any:

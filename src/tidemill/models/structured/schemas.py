@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from tidemill.config.coercion.adapters import make_adapter
 from tidemill.config.subschemas import JsonSchema, map_schemas
+from tidemill.errors import ConfigError
 from tidemill.models.structured.checking import WRAPPED
 from tidemill.models.structured.dialects.table import tidy_schema
 from tidemill.models.structured.outputs import ReplyType, Target
@@ -19,12 +21,25 @@ def reply_schema(target: Target) -> JsonSchema:
     """The JSON Schema of `target` as it is sent: without titles, closed, its root no reference.
 
     References go to `$defs` alone; what is said of one's own root is a definition, too.
+
+    Raises:
+        ConfigError: it has none.
     """
     if not isinstance(target, ReplyType):
-        return tidy_schema(target.model_json_schema())
+        return tidy_schema(_schema_of(target))
     if target.document is None:
         return tidy_schema(make_adapter(target.annotation).json_schema())
     return tidy_schema(_gather_definitions(dict(target.document)))
+
+
+def _schema_of(model: type[BaseModel]) -> JsonSchema:
+    try:
+        return model.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise ConfigError(
+            f"`{model.__qualname__}` has no JSON schema: {error.message}",
+            hint="use types that JSON has, or give the field `WithJsonSchema`",
+        ) from None
 
 
 def is_object(schema: JsonSchema) -> bool:
@@ -69,9 +84,3 @@ def _gather_definitions(schema: JsonSchema) -> JsonSchema:
         return redirected
     own = {keyword: value for keyword, value in redirected.items() if keyword not in ("$defs", "$schema", "$id")}
     return {"$ref": f"#/$defs/{root}", "$defs": {**redirected.get("$defs", {}), root: own}}
-
-
-def describe_target(target: Target) -> str:
-    """The target for a reader."""
-    is_model = isinstance(target, type) and issubclass(target, BaseModel)
-    return f"`{target.__name__}`" if is_model else target.__name__
