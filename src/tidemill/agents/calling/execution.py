@@ -31,6 +31,7 @@ from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.options import TOOL_TIMEOUT_S
 from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
@@ -63,6 +64,7 @@ class Execution:
         "_is_left",
         "_place",
         "_repairs",
+        "_retry_after_s",
         "_run",
         "_told",
         "_tool",
@@ -84,6 +86,7 @@ class Execution:
         self._repairs = arguments.repairs
         self._bounded: Bounded[Any] | None = None
         self._tries = 0
+        self._retry_after_s: float | None = None
         self._is_left = False
         self._told = ""
         self.was_sent = False
@@ -133,7 +136,8 @@ class Execution:
                 finding = await self._try(key)
                 if finding is not None:
                     return finding
-                delay_s = backoff_s(self._tries, self._run.outside.places.rng)
+                rng = self._run.outside.places.rng
+                delay_s = backoff_s(self._tries, rng, retry_after_s=self._retry_after_s)
                 await self._wait(asyncio.sleep(delay_s))
         except GivenUp:
             pass
@@ -166,7 +170,9 @@ class Execution:
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
             if self._may_try_again and isinstance(error, (*_RETRIED, *tool.options.retry_on)):
-                return None
+                self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
+                if (self._retry_after_s or 0.0) <= (tool.options.timeout_s or TOOL_TIMEOUT_S):
+                    return None
             return tell_error(tool, key, error, self._tries)
         return self._tell(key, result)
 

@@ -242,11 +242,11 @@ class _Closing:
         """Nothing where a reference leads to a schema; else the error that it does not."""
         seen = [ref]
         target = find_schema(self._root, ref, path)
-        while isinstance(target, dict) and isinstance(ref := self._own_reference(target).get("$ref"), str):
-            if ref in seen:
-                raise ConfigError(f"`{ref}` refers to itself alone", where=point(path), hint="say what it is")
-            seen.append(ref)
-            target = find_schema(self._root, ref, path)
+        while isinstance(target, dict) and isinstance(further := self._own_reference(target).get("$ref"), str):
+            if further in seen:
+                raise ConfigError(f"`{further}` refers to itself alone", where=point(path), hint="say what it is")
+            seen.append(further)
+            target = find_schema(self._root, further, path)
 
     def _own_reference(self, schema: JsonSchema) -> JsonSchema:
         """A reference by the schema's own address as one within it."""
