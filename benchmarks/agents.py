@@ -110,6 +110,7 @@ def run_client(name: str, base_url: str, setting: Setting, asked: Path) -> dict[
 
 def run_own(way: str, base_url: str, setting: Setting) -> dict[str, Any]:
     """What Tidemill's client tells; a job's folder is a fresh one."""
+    setting.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=setting.folder) as folder:
         return run_child("client_agents_own.py", way, base_url, setting.agents, setting.in_flight, folder)
 

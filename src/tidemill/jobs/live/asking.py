@@ -109,7 +109,8 @@ class GenerateAsking(StepAsking):
         self._node = node
         self._counter = counter
         self._generator = Generator(node, make_endpoint(node.model, {}, node.options()), folder=folder)
-        schema = None if node.output is None else node.output.model_json_schema()
+        plan = node.plan_output()
+        schema = None if plan is None else dict(plan.schema)
         self._count_size = find_rule(node.model.model)
         self._images = self._unseen = 0
         self._least = 1 if schema is None else counter.count_text(least_json(schema, schema))
