@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def make(name: str, **settings: Any) -> Tool:
-    return BUILTIN[name](**settings)
+    made = BUILTIN[name](**settings)
+    assert isinstance(made, Tool)
+    return made
 
 
 async def told(tool: Tool, **arguments: Any) -> tuple[str, Any, str]:

@@ -17,7 +17,7 @@ from tidemill.agents.builtin.sql_query import SQLLimits, sql_query, sql_schema
 from tidemill.agents.builtin.web_search import MAX_HITS, web_search
 from tidemill.agents.mcp.server import McpServer
 from tidemill.agents.operations.openapi import OpenApi
-from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.agents.tools.tool import Tool
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 
@@ -149,7 +149,7 @@ class SQLSchema(Builtin):
         return sql_schema(self.database.get_secret_value())
 
 
-SETTINGS: Mapping[str, type[Builtin]] = MappingProxyType(
+SETTINGS: Mapping[str, type[Builtin | OpenApi | McpServer]] = MappingProxyType(
     {
         "web_search": WebSearch,
         "http_get": HttpGet,
@@ -157,21 +157,19 @@ SETTINGS: Mapping[str, type[Builtin]] = MappingProxyType(
         "list_files": ListFiles,
         "sql_query": SQLQuery,
         "sql_schema": SQLSchema,
+        "openapi": OpenApi,
+        "mcp": McpServer,
     }
 )
 """What describes each, by the name a file calls it."""
 
 
-def _make(kind: type[Builtin | OpenApi], /, **settings: Any) -> Tool | list[Tool]:
+def _make(kind: type[Builtin | OpenApi | McpServer], /, **settings: Any) -> Any:
     return kind(**settings).make()
 
 
-BUILTIN: Mapping[str, Callable[..., Tool | list[Tool] | ToolSource]] = MappingProxyType(
-    {
-        **{name: partial(_make, kind) for name, kind in SETTINGS.items()},
-        "openapi": partial(_make, OpenApi),
-        "mcp": McpServer,
-    }
+BUILTIN: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {name: partial(_make, kind) for name, kind in SETTINGS.items()}
 )
-"""What makes each of its settings as keywords, a tool, tools or a source of some; raises ConfigError with every problem
-there is."""
+"""What makes each of its settings as keywords: a tool, an API's tools, or a source of some; raises ConfigError with
+every problem there is."""

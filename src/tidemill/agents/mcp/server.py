@@ -43,7 +43,22 @@ MAX_DESCRIPTION = 1024
 
 
 class McpServer(Config):
-    """An MCP server as a source of tools; make it with `mcp_server`, where its fields are told."""
+    """An MCP server as a source of tools, as a file describes it; `mcp_server` tells more of each.
+
+    Attributes:
+        command: the program and its arguments, of a server that speaks over its standard input and output.
+        url: the endpoint of a server that speaks streamable HTTP.
+        env: variables of the command, which gets none of this process's keys.
+        cwd: the working folder of the command.
+        headers: sent with every request to `url`.
+        allow: the tools that are taken, `*` for any characters but `/`; by default all.
+        approve: which tools are decided on before each call: `writes`, all not known to change nothing, all, none, or
+            a list as `allow`.
+        trusts_hints: whether the server's own word is taken for which tools change nothing or may be repeated.
+        prefix: what the names of the tools begin with.
+        timeout_s: seconds that one call may take.
+        start_timeout_s: seconds that the server may take until it says what it is.
+    """
 
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     url: str | None = None
@@ -96,6 +111,10 @@ class McpServer(Config):
         if self.url is not None:
             return Address(self.url, self.headers)
         return Process(self.command or (), self.env, None if self.cwd is None else os.fspath(self.cwd))
+
+    def make(self) -> Self:
+        """Itself: its tools are known once it is open."""
+        return self
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[list[Tool]]:

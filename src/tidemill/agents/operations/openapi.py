@@ -42,7 +42,22 @@ Approval = bool | Literal["writes"] | tuple[str, ...]
 
 
 class OpenApi(Config):
-    """Operations of an API that are tools, as a file describes them; its fields are those of `openapi`."""
+    """Operations of an API that are tools, as a file describes them; `openapi` tells more of each.
+
+    Attributes:
+        spec: the OpenAPI 3 document: a file's path, an http(s) address or its values.
+        allow: operationIds, or methods with paths, `GET /items/*`.
+        base_url: where the API is; by default as the document says.
+        auth: the credential for the document's one security scheme, or one for each by name.
+        auth_variables: as `auth`, the variables that hold them, in the environment or in `.env`.
+        headers: sent with every request; no argument stands for what they name.
+        approve: which operations are decided on before each call: `writes`, all, none, or a list as `allow`.
+        idempotent_writes: whether the API heeds `Idempotency-Key`: then writes are tried again as reads are.
+        allow_slashes: whether a path parameter may hold `/`, which may lead to paths that were not allowed.
+        prefix: what the names of the tools begin with.
+        timeout_s: seconds that one try may take.
+        folder: where a relative `spec` and `.env` are sought; by default the working folder.
+    """
 
     spec: str | Path | dict[str, Any] = Field(repr=False)
     allow: tuple[str, ...] = Field(min_length=1)
