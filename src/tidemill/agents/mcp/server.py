@@ -43,17 +43,18 @@ MAX_DESCRIPTION = 1024
 
 
 class McpServer(Config):
-    """An MCP server as a source of tools; see `mcp_server`.
+    """An MCP server as a source of tools, as a file describes it; `mcp_server` tells more of each.
 
     Attributes:
         command: the program and its arguments, of a server that speaks over its standard input and output.
         url: the endpoint of a server that speaks streamable HTTP.
-        env: variables of the command, which gets none of this process's but HOME, PATH and the like.
+        env: variables of the command, which gets none of this process's keys.
         cwd: the working folder of the command.
         headers: sent with every request to `url`.
-        allow: the tools that are taken; by default all.
-        approve: which tools are decided on before each call: `writes`, true, false, or a list as `allow`.
-        trusts_hints: whether what the server says of its tools is believed.
+        allow: the tools that are taken, `*` for any characters but `/`; by default all.
+        approve: which tools are decided on before each call: `writes`, all not known to change nothing, all, none, or
+            a list as `allow`.
+        trusts_hints: whether the server's own word is taken for which tools change nothing or may be repeated.
         prefix: what the names of the tools begin with.
         timeout_s: seconds that one call may take.
         start_timeout_s: seconds that the server may take until it says what it is.

@@ -42,21 +42,21 @@ Approval = bool | Literal["writes"] | tuple[str, ...]
 
 
 class OpenApi(Config):
-    """Operations of an API that are tools, as a file describes them; see `openapi`.
+    """Operations of an API that are tools, as a file describes them; `openapi` tells more of each.
 
     Attributes:
-        spec: the OpenAPI 3 document: a file's path, an http(s) address, or its values.
-        allow: operationIds, or methods with paths: `GET /items/*`.
+        spec: the OpenAPI 3 document: a file's path, an http(s) address or its values.
+        allow: operationIds, or methods with paths, `GET /items/*`.
         base_url: where the API is; by default as the document says.
-        auth: the credential, or one for each security scheme by name.
-        auth_variables: the variables that hold them, in the environment or in `.env`.
-        headers: sent with every request.
-        approve: which operations are decided on before each call: `writes`, true, false, or a list as `allow`.
-        idempotent_writes: whether the API does once what comes twice with one `Idempotency-Key`.
-        allow_slashes: whether a path parameter may hold `/`, sent as `%2F`.
+        auth: the credential for the document's one security scheme, or one for each by name.
+        auth_variables: as `auth`, the variables that hold them, in the environment or in `.env`.
+        headers: sent with every request; no argument stands for what they name.
+        approve: which operations are decided on before each call: `writes`, all, none, or a list as `allow`.
+        idempotent_writes: whether the API heeds `Idempotency-Key`: then writes are tried again as reads are.
+        allow_slashes: whether a path parameter may hold `/`, which may lead to paths that were not allowed.
         prefix: what the names of the tools begin with.
         timeout_s: seconds that one try may take.
-        folder: where a relative `spec` and `.env` are looked for; by default the job file's.
+        folder: where a relative `spec` and `.env` are sought; by default the job file's.
     """
 
     spec: str | Path | dict[str, Any] = Field(repr=False)
@@ -127,7 +127,7 @@ def openapi(
             route, and then such a value reaches paths that were not allowed.
         prefix: what the names of the tools begin with.
         timeout_s: seconds that one try may take.
-        folder: where a relative `spec` and `.env` are sought; by default the working folder.
+        folder: where a relative `spec` and `.env` are sought; by default the job file's.
 
     Raises:
         ConfigError: the document cannot be read, an entry of `allow` names no operation, a credential is missing, or
