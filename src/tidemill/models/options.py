@@ -33,6 +33,7 @@ class Options:
     Attributes:
         max_tokens: the most tokens a reply may have, reasoning included.
         output: the Pydantic model that a reply must be of, as JSON.
+        reply_schema: the JSON Schema that a reply is held to, where it is of no `output`: sent as it is.
         tools: what it may ask to have called.
         tool_choice: `auto`, `none`, `required`, or the name of the one tool that it must call.
         stream: whether the reply is to come piece by piece.
@@ -45,6 +46,7 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] | None = None
     output: type[BaseModel] | None = None
+    reply_schema: Mapping[str, Any] | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None
     stream: bool = False

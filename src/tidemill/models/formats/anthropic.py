@@ -169,6 +169,8 @@ class _Plan:
                 config = fields.get("output_config")
                 form = {"format": {"type": "json_schema", "schema": schema}}
                 fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
+        elif options.reply_schema is not None:  # as it is, which the endpoint may not hold it to
+            self.instruction = SCHEMA_INSTRUCTION + orjson.dumps(dict(options.reply_schema)).decode()
         self.tools = tools
         self.loops = bool(options.tools) and options.tool_choice in (None, "auto", "required")
         self.hidden_tokens = (_FORMAT_TOKENS if schema is not None else 0) + (

@@ -122,6 +122,9 @@ class ChatEndpoint:
         if options.output is not None:
             is_own = options.output is self._options.output
             fields["response_format"] = self._format if is_own else response_format(options.output)
+        elif options.reply_schema is not None:
+            held = {"name": "reply", "strict": False, "schema": dict(options.reply_schema)}
+            fields["response_format"] = {"type": "json_schema", "json_schema": held}
         return fields
 
 
