@@ -153,6 +153,8 @@ class _Growing:
             call = StreamedCall(self._endpoint, send, None if is_call else self._take, self._take if is_call else None)
             reply = await self._session.send(request, call.decode, partial(self._send, call))
             last[:] = [reply]
+            if (grown := self._growing.finish(plan.read_text(reply))) is not None:
+                self._pieces.append(grown)
             return reply
 
         parse = plan.parser.parse_object

@@ -8,10 +8,13 @@ from pydantic_core import from_json
 
 from tidemill.models.structured.checking import WRAPPED
 from tidemill.models.structured.plan import OutputPlan
+from tidemill.models.structured.repair import repair_json
 
 MIN_GROWTH = 64
 """Characters that a text grows by before it is read anew, from this share of it on: reading it takes its length."""
 _SHARE = 0.02
+_NUMBER = "0123456789.eE+-"
+"""What a number at the end may go on with."""
 
 
 class Growing:
@@ -39,9 +42,17 @@ class Growing:
             return None
         self._read_to = len(self._text)
         try:
-            value = from_json(self._text[self._start :], allow_partial="trailing-strings")
+            value = from_json(self._text[self._start :].rstrip(_NUMBER), allow_partial="trailing-strings")
         except ValueError:  # no JSON yet, or text behind it
             return None
+        return self._grow(value)
+
+    def finish(self, text: str) -> Any:
+        """What the whole reply comes to, whose JSON is `text`; None where that is no more than before, or no JSON."""
+        repaired = repair_json(text)
+        return None if repaired is None else self._grow(from_json(repaired.value_text))
+
+    def _grow(self, value: Any) -> Any:
         if self._is_wrapped:
             if not isinstance(value, dict) or WRAPPED not in value:
                 return None
