@@ -82,7 +82,7 @@ class _Adapting:
             return
         if keyword in _INEXPRESSIBLE and keyword not in grammar.kept:
             self._forbid(path, _INEXPRESSIBLE[keyword])
-        elif keyword == "const" and not grammar.has_const:
+        elif keyword == "const" and not grammar.has_const and grammar.holds("enum", [value], schema):
             kept["enum"] = [value]
         elif keyword == "default":
             self._tell_default(value, path, told)
@@ -124,6 +124,8 @@ class _Adapting:
 
     def _is_held(self, keyword: str, value: Any, schema: JsonSchema) -> bool:
         if keyword == "format" and value not in self._grammar.formats:
+            return False
+        if keyword == "const" and not self._grammar.has_const:
             return False
         return self._grammar.holds(keyword, value, schema)
 
