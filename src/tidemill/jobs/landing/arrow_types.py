@@ -16,8 +16,9 @@ import pyarrow as pa
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
-from tidemill.config.subschemas import JsonSchema, inline_root
+from tidemill.config.subschemas import JsonSchema
 from tidemill.errors import ConfigError
+from tidemill.models.structured.schemas import gather_definitions
 
 _SCALARS: Mapping[type, pa.DataType] = {
     bool: pa.bool_(),
@@ -72,7 +73,8 @@ def _find_type(annotation: Any, place: str, within: tuple[Any, ...]) -> pa.DataT
             return _find_type(getattr(annotation, named), place, within)
     if isinstance(annotation, type):
         if (schema := getattr(annotation, "__json_schema__", None)) is not None:
-            return _find_in_schema(inline_root(schema), place, schema.get("$defs", {}), ())
+            whole = gather_definitions(dict(schema))
+            return _find_in_schema(whole, place, whole.get("$defs", {}), ())
         if (found := _find_class(annotation, place, within)) is not None:
             return found
     raise _no_type(place, annotation)

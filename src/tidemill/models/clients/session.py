@@ -81,6 +81,11 @@ class Session(HeldLoop):
         self._headers: Mapping[str, str]
         super().__init__()
 
+    @property
+    def model(self) -> Model:
+        """What is called."""
+        return self._terms.model
+
     async def ask(self, asking: Asking, messages: Sequence[Message]) -> Any:
         """The reply to `messages`, or with an `output` the object in it; at temperature 0 identical ones are one call.
 

@@ -29,7 +29,7 @@ def reply_schema(target: Target) -> JsonSchema:
         return tidy_schema(_schema_of(target))
     if target.document is None:
         return tidy_schema(make_adapter(target.annotation).json_schema())
-    return tidy_schema(_gather_definitions(dict(target.document)))
+    return tidy_schema(gather_definitions(dict(target.document)))
 
 
 def _schema_of(model: type[BaseModel]) -> JsonSchema:
@@ -59,7 +59,7 @@ def wrap_schema(schema: JsonSchema) -> JsonSchema:
     return wrapped | ({"$defs": schema["$defs"]} if "$defs" in schema else {})
 
 
-def _gather_definitions(schema: JsonSchema) -> JsonSchema:
+def gather_definitions(schema: JsonSchema) -> JsonSchema:
     """`schema` with all definitions under `$defs`, one of itself among them where it refers to that."""
     definitions = {**schema.pop("definitions", {}), **schema.get("$defs", {})}
     if definitions:
