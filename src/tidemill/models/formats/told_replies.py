@@ -85,6 +85,10 @@ class ToldStream:
         self._given = answer
         return added
 
+    def take_arguments(self) -> str:
+        """Nothing: its calls are text."""
+        return ""
+
     def reply(self) -> Reply:
         """The reply, once its body has ended.
 
