@@ -92,7 +92,8 @@ class TypeSignature:
         if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
         found = () if repaired is not None else check_value(self.target, arguments, shows_all=True).problems
-        return self._refuse(arguments, f"expected {_OBJECT}, got {describe_value(given)}", found)
+        reason = "" if repaired is not None else _find_reason(arguments)
+        return self._refuse(arguments, f"expected {_OBJECT}, got {reason or describe_value(given)}", found)
 
     def _check_object(self, given: dict[str, Any], repairs: tuple[str, ...]) -> Arguments:
         try:
@@ -159,6 +160,17 @@ def _dump(value: Any) -> str:
     return text
 
 
+def _find_reason(text: str) -> str:
+    """What JSON has in it that no value is; empty where it is no JSON at all."""
+    try:
+        _DECODER.decode(text)
+    except json.JSONDecodeError:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -167,13 +179,13 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"JSON has no {text}")
+    raise ValueError(f"`{text}`, which JSON does not have")
 
 
 def _parse_float(text: str) -> float:
     number = float(text)
     if number - number != 0:
-        raise ValueError(f"no float holds {text}")
+        raise ValueError(f"`{text}`, which no float holds")
     return number
 
 
