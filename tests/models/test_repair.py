@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.models.structured.repair import Repaired, decode_text, repair_json, unwrap_value
+from tidemill.models.structured.repair import Repaired, decode_text, find_missing_end, repair_json, unwrap_value
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -44,6 +44,39 @@ def test_a_reply_that_was_cut_off_is_never_completed(value: Any, data: st.DataOb
     begin = min(place for place in (text.find("{"), text.find("[")) if place >= 0)
     cut = text[: data.draw(st.integers(begin + 1, len(text) - 1))]
     assert repair_json(cut) is None
+
+
+@given(ROOTS, st.data())
+@settings(max_examples=300)
+def test_what_was_cut_off_is_known_by_what_would_close_it(value: Any, data: st.DataObject) -> None:
+    """Wherever it was cut: within a text, an escape, a number, a key, or after any mark."""
+    text = json.dumps(value, ensure_ascii=data.draw(st.booleans()))
+    cut = text[: data.draw(st.integers(1, len(text) - 1))]
+    assert find_missing_end(cut).endswith(text[-1])
+    assert find_missing_end(text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("[", "]"),
+        ('{"a": [1, {"b": tr', "}]}"),
+        ('{"a": [1, {"b": true}', "]}"),
+        ('{"a": "}]', '"}'),
+        ('{"a": "b\\', '"}'),
+        (r'{"a": "b\"', '"}'),
+        (r'{"a": "\ud83d', '"}'),
+        ('{"a', '"}'),
+        ('{"a": 1,', "}"),
+    ],
+)
+def test_what_is_missing_is_its_quote_and_brackets(text: str, end: str) -> None:
+    assert find_missing_end(text) == end
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"a": 1}}', '{"a": three', "{'a': 'b", '{"a" 1', '{"a": [1}', "words"])
+def test_what_is_wrong_in_another_way_is_not_cut_off(text: str) -> None:
+    assert find_missing_end(text) == ""
 
 
 @given(ROOTS)

@@ -17,7 +17,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.report.values import check_value, explain_value, to_json_path
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import Place, Problem
-from tidemill.models.structured.repair import decode_text, repair_json, unwrap_value
+from tidemill.models.structured.repair import decode_text, find_missing_end, repair_json, unwrap_value
 
 _HOLDERS = frozenset(
     {
@@ -28,6 +28,7 @@ _HOLDERS = frozenset(
 """Pydantic's errors where an object or a list belongs."""
 
 _OBJECT = "an object of arguments, as JSON"
+_WHOLE = "write all of it, and less if it was too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class TypeSignature:
             given, repaired = arguments, None
         if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
+        if closing := find_missing_end(arguments):
+            return self._refuse(arguments, f"the JSON was cut off at its end, where `{closing}` is missing; {_WHOLE}")
         found = () if repaired is not None else check_value(self.target, arguments, shows_all=True).problems
         reason = "" if repaired is not None else _find_reason(arguments)
         return self._refuse(arguments, f"expected {_OBJECT}, got {reason or describe_value(given)}", found)
