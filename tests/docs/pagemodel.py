@@ -76,7 +76,7 @@ def _research(call: Call) -> str | ToolCalls:
     turn = sum(message["role"] == "assistant" for message in call.payload["messages"])
     if turn == 0:
         query = f"SELECT SUM(units) AS units FROM sales WHERE product = {number}"
-        return ToolCalls(("web_search", {"query": f"product {number}"}), ("sql_query", {"query": query}))
+        return ToolCalls(("web_search", {"query": f"product {number}"}), ("sql_query", {"sql": query}))
     results = [message["content"] for message in call.payload["messages"] if message["role"] == "tool"]
     units = int(re.findall(r"\d+", results[1].partition("rows")[2])[0])
     if turn == 1 and number % 10 == 2:
