@@ -4,9 +4,9 @@
     python benchmarks/tools_dispatch.py --quick
 
 One call a turn and twenty, of a coroutine function and of a plain one, which a thread calls; each through the checks of
-its arguments, the tool's slots, its limit on time and the marks around its result. CPU time of this process, all
-threads, median of the rounds; the bare way parses the arguments and calls the function. Fails when an outcome is
-missing or wrong, never because something was slow.
+its arguments, the tool's slots, its limit on time and the marks around its result; and one that a process apart calls.
+CPU time of this process, all threads, median of the rounds; the bare way parses the arguments and calls the function.
+Fails when an outcome is missing or wrong, never because something was slow.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import orjson
 import uvloop
 
 import tidemill as tm
+from isolated_tool import RESULT, look_up_apart
 from machine import describe_machine
 from tables import Target, render_table
 from tidemill.agents.calling.dispatcher import Dispatcher
@@ -36,7 +37,6 @@ from tidemill.testing import ScriptedTransport
 from workload import WORK
 
 ARGUMENTS = '{"query": "tide mills of Brittany", "count": 5}'
-RESULT = "1. Bréhat; 2. Rance; 3. Pont-l'Abbé"
 TOGETHER = 20
 
 
@@ -69,12 +69,14 @@ class Case:
         fn: what is called.
         together: calls of a turn.
         most_us: CPU that a call should take at most, None where nothing is aimed at.
+        isolate: whether a process of its own calls it, whose CPU is not counted.
     """
 
     label: str
     fn: Callable[..., Any]
     together: int
     most_us: float | None
+    isolate: bool = False
 
 
 CASES = (
@@ -82,6 +84,7 @@ CASES = (
     Case(f"coroutine function, {TOGETHER} a turn", search, TOGETHER, None),
     Case("plain function, one a turn", look_up, 1, 100),
     Case(f"plain function, {TOGETHER} a turn", look_up, TOGETHER, None),
+    Case("function in an idle process, one a turn", look_up_apart, 1, None, isolate=True),
 )
 
 
@@ -116,7 +119,7 @@ async def compare(calls: int, rounds: int) -> list[str]:
 
 async def measure(case: Case, outside: EngineOutside, calls: int, rounds: int) -> tuple[float, float, list[str]]:
     """CPU of a call in us, made bare and dispatched, and what was missing."""
-    tool = tm.tool(case.fn, concurrency=TOGETHER)
+    tool = tm.tool(case.fn, concurrency=TOGETHER, isolate=case.isolate)
     asked = [ToolCall(id=f"call_{place}", name=tool.name, arguments=ARGUMENTS) for place in range(case.together)]
     dispatcher = Dispatcher({tool.name: tool}, outside=outside)
     faults = []

@@ -100,6 +100,24 @@ async def test_awaited_runs_use_one_mcp_server_from_the_loop_of_their_caller() -
     assert all(f'{{"result":{number}}}' in each for number, each in enumerate(results, 1))
 
 
+def test_both_are_named_in_a_file_with_their_settings(shop: Shop) -> None:
+    """As in a job file's `tools`; every problem of the settings is told."""
+    described = [
+        {"openapi": {"spec": f"{shop.url}/openapi.json", "allow": ["get_item"], "timeout_s": "5 s"}},
+        {"mcp": {"command": [*COMMAND], "allow": ["add"], "approve": False}},
+    ]
+    script = [calling(("get_item", {"item_id": 7}), ("add", {"a": 1, "b": 2})), saying("done")]
+    agent = Scripted(tm.Agent(MODEL, tools=described), script)
+    assert agent.run("?").output == "done"
+    found, added = (each["content"] for each in agent.asked[1]["messages"][-2:])
+    assert '"item_id":7' in found
+    assert '{"result":3}' in added
+    with pytest.raises(ConfigError, match=r"(?s)alow.*allow"):
+        tm.Agent(MODEL, tools=[{"openapi": {"spec": "a.yaml", "alow": ["get_item"]}}])
+    with pytest.raises(ConfigError, match="one of the two"):
+        tm.Agent(MODEL, tools=[{"mcp": {}}])
+
+
 def test_a_server_that_cannot_be_started_ends_the_run() -> None:
     agent = Scripted(tm.Agent(MODEL, tools=[mcp_server(["no-such-program-here"])]), [saying("done")])
     with pytest.raises(ResourceError, match="no-such-program-here: the MCP server cannot be used: No such file"):

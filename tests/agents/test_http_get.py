@@ -1,6 +1,7 @@
 """`http_get`: where it goes and where it never does, and what it makes of what it finds."""
 
 import gzip
+import socket
 import ssl
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
@@ -17,7 +18,7 @@ from tidemill.agents.builtin.http_get import FetchLimits, Page, http_get
 from tidemill.agents.builtin.markup import render_html
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.wire import AttemptTimeoutError, UnreachableError
-from tidemill.errors import ConfigError, TransientCallError
+from tidemill.errors import ConfigError, TidemillError, TransientCallError
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
 HTML = {"content-type": "text/html; charset=utf-8"}
@@ -63,28 +64,28 @@ async def test_a_page_that_is_not_there_is_told(pages: PageServer) -> None:
     assert (page.status, page.text) == (404, "no such page")
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *["127.0.0.1", "127.9.9.9", "10.0.0.7", "172.16.3.4", "192.168.1.1", "169.254.169.254", "0.0.0.0", "0.1.2.3"],
-        *["100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.2", "203.0.113.9", "192.88.99.1"],
-        *["224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255"],
-        *["::1", "::", "fe80::1", "fc00::1", "fd12:3456::1", "ff02::1", "fec0::1", "2001:db8::1", "100::1"],
-        *["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::10.1.1.1"],
-        *["64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a00:1::1", "2002:c0a8:101::"],
-        *["2001:0:4136:e378:8000:63bf:3fff:fdd2", "2a00:1450::5efe:a00:1", "2a00:1450::200:5efe:7f00:1", "5f00::1"],
-    ],
-)
-async def test_an_address_that_is_not_public_is_not_called(address: str) -> None:
+PRIVATE = [
+    *["127.0.0.1", "127.9.9.9", "10.0.0.7", "172.16.3.4", "192.168.1.1", "169.254.169.254", "0.0.0.0", "0.1.2.3"],
+    *["100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.2", "203.0.113.9", "192.88.99.1"],
+    *["224.0.0.1", "239.1.2.3", "240.0.0.1", "255.255.255.255"],
+    *["::1", "::", "fe80::1", "fc00::1", "fd12:3456::1", "ff02::1", "fec0::1", "2001:db8::1", "100::1"],
+    *["::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "::10.1.1.1"],
+    *["64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a00:1::1", "2002:c0a8:101::"],
+    *["2001:0:4136:e378:8000:63bf:3fff:fdd2", "2a00:1450::5efe:a00:1", "2a00:1450::200:5efe:7f00:1", "5f00::1"],
+]
+
+
+async def test_an_address_that_is_not_public_is_not_called() -> None:
     """Whatever form it comes in: mapped, compatible, 6to4, NAT64, Teredo, ISATAP. Nor where it is one of several."""
-    assert explain_address(ip_address(address))
-    for found in ([address], ["93.184.216.34", address]):
-        names = Names(far=[found])
-        with pytest.raises(RefusalError, match=r"`far\.example` is at .*, which is not called"):
-            await http_get(["*"], resolve=names)(url="http://far.example/")
-    literal = f"[{address}]" if ":" in address else address
-    with pytest.raises(RefusalError, match=r"which is not called|is a number"):
-        await http_get(["*"])(url=f"http://{literal}/")
+    for address in PRIVATE:
+        assert explain_address(ip_address(address)), address
+        for found in ([address], ["93.184.216.34", address]):
+            made = http_get(["*"], resolve=Names(far=[found]))
+            with pytest.raises(RefusalError, match=r"`far\.example` is at .*, which is not called"):
+                await made(url="http://far.example/")
+        literal = f"[{address}]" if ":" in address else address
+        with pytest.raises(RefusalError, match=r"which is not called|is a number"):
+            await http_get(["*"])(url=f"http://{literal}/")
 
 
 @pytest.mark.parametrize(
@@ -406,10 +407,27 @@ async def test_a_page_that_trickles_is_given_up(pages: PageServer) -> None:
         await made(url=pages.url())
 
 
-async def test_a_name_that_is_not_known_is_told() -> None:
-    with pytest.raises(RefusalError, match=r"there is no host `nowhere\.invalid`|cannot be resolved") as caught:
-        await http_get(["*"])(url="http://nowhere.invalid/")
-    assert not isinstance(caught.value, TransientCallError)
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "not known"), RefusalError, r"there is no host `nowhere\.example`"),
+        (socket.gaierror(socket.EAI_AGAIN, "try again"), TransientCallError, "the name cannot be resolved now"),
+        (UnicodeError("label too long"), RefusalError, r"`nowhere\.example` is no host"),
+        (None, RefusalError, "has no address"),
+    ],
+)
+async def test_a_name_that_leads_nowhere_is_told(
+    error: Exception | None, kind: type[TidemillError], message: str
+) -> None:
+    """One that cannot be resolved now may be tried again; another is the model's mistake."""
+
+    async def resolve(host: str, port: int) -> Sequence[Any]:
+        if error is not None:
+            raise error
+        return []
+
+    with pytest.raises(kind, match=message):
+        await http_get(["*"], resolve=resolve)(url="http://nowhere.example/")
 
 
 async def test_a_long_text_is_given_in_parts(pages: PageServer) -> None:

@@ -171,6 +171,30 @@ async def test_recursion_within_references(shop: Shop) -> None:
     assert "children[0].children[0].value" in refused.render()
 
 
+def test_words_that_are_no_json_schema_are_left_out() -> None:
+    """Extensions, and the recursion of JSON Schema 2019-09, which is put into a reference."""
+    filters = {
+        "type": "object",
+        "$recursiveAnchor": True,
+        "x-title": "Filters",
+        "required": ["all"],
+        "properties": {"all": {"type": "array", "items": {"$recursiveRef": "#"}}},
+    }
+    parameter = {
+        "name": "f",
+        "in": "query",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/F"}}},
+    }
+    [tool] = openapi(
+        describe({"parameters": [parameter]}, components={"schemas": {"F": filters}}),
+        ["do"],
+        base_url="http://127.0.0.1:9",
+    )
+    assert tool.signature.check({"f": {"all": [{"all": []}]}}).values is not None
+    assert tool.signature.check({"f": {"all": [{"all": [{}]}]}}).values is None
+    assert "x-title" not in str(tool.signature.schema)
+
+
 def test_schemas_of_openapi_3_0() -> None:
     """`nullable`, exclusive bounds as flags, and what stands beside a reference."""
     body = json_body(
@@ -312,6 +336,10 @@ MISSING = {"$ref": "#/components/schemas/Pett"}
         ),
         (describe({"parameters": [{"$ref": "#/a"}]}, a={"$ref": "#/a"}), r"`\$ref: #/a` refers to itself"),
         (describe({"security": [{"none": []}]}), "has no security scheme `none`"),
+        (
+            describe({"parameters": [{"name": "a", "in": "query", "schema": {"type": "intger"}}]}),
+            "(?s)GET /x: the schema of its arguments cannot be read: .*#/properties/a/type",
+        ),
     ],
 )
 def test_documents_that_cannot_be_used(document: dict[str, Any], told: str) -> None:

@@ -1,6 +1,7 @@
 """`read_file` and `list_files`: everything below the folder, and nothing beside it."""
 
 import os
+import shutil
 import socket
 import threading
 from collections import Counter
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tidemill.agents.builtin.files import split_path
 from tidemill.agents.builtin.read_file import FileText, Listed, list_files, read_file
 from tidemill.agents.tools.refusal import RefusalError
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, ResourceError
 
 SECRET = "canary-outside-the-folder"
 
@@ -262,6 +263,13 @@ def test_a_large_folder_is_listed_in_part(root: Path) -> None:
         (root / "notes" / f"{number:03}").touch()
     found = list_files(root)(path="notes")
     assert (len(found.entries), found.entries[-1].path, found.is_cut) == (500, "notes/499", True)
+
+
+def test_a_folder_that_is_gone_is_no_mistake_of_the_models(root: Path) -> None:
+    made = read_file(root)
+    shutil.rmtree(root)
+    with pytest.raises(ResourceError, match="the folder cannot be opened"):
+        made(path="notes/tides.txt")
 
 
 def test_a_folder_that_is_none_is_the_authors_mistake(root: Path) -> None:

@@ -93,6 +93,30 @@ async def test_one_that_cannot_be_opened_fails_its_call_and_is_opened_anew_by_th
     assert counted.value == 1
 
 
+async def test_one_that_ends_by_itself_is_opened_anew_by_the_next_call(caplog: pytest.LogCaptureFixture) -> None:
+    """As with a server that died: a cancel scope around it ends what holds it open."""
+
+    @asynccontextmanager
+    async def dying(context: Context[Any]) -> AsyncIterator[Callable[..., Any]]:
+        holder = asyncio.current_task()
+        assert holder is not None
+
+        async def die() -> str:
+            holder.cancel()
+            await asyncio.wait([holder])
+            raise ConnectionError
+
+        async with counting(context) as function:
+            yield die if len(log) == 1 else function
+
+    async with dispatching(make_tool(count, open_session=dying)) as dispatcher:
+        [failed] = await dispatcher.run_turn(1, [ask_for("count")])
+        [counted] = await dispatcher.run_turn(2, [ask_for("count")])
+    assert (failed.kind, counted.value) == ("error", 1)
+    assert log == ["open ", "left"] * 2
+    assert "the session of the tool count ended by itself" in caplog.text
+
+
 def test_a_call_that_ends_while_the_session_opens_leaves_it_to_the_next() -> None:
     @asynccontextmanager
     async def slowly(context: Context[Any]) -> AsyncIterator[Callable[..., Any]]:

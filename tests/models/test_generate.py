@@ -72,7 +72,7 @@ def test_the_whole_request(server: FaultServer) -> None:
     body = orjson.loads(call.body)
     assert body.pop("response_format")["json_schema"]["schema"]["properties"]["topic"] == {
         "type": "string",
-        "maxLength": 10,
+        "description": "{maxLength: 10}",
     }
     assert body == {
         "model": "any",
@@ -135,8 +135,14 @@ def test_it_is_asked_again_at_most_so_often(server: FaultServer, most: int) -> N
     assert caught.value.of == "record"
 
 
-def test_a_text_around_the_json_is_told_as_such(server: FaultServer) -> None:
-    server.faults = replies(f"Sure! {GOOD}", GOOD)
+def test_a_text_around_the_json_costs_no_other_call(server: FaultServer) -> None:
+    server.faults = replies(f"Sure! {GOOD}")
+    assert ask(server, output=Label)["topic"] == "shoes"
+    assert server.billed == 1
+
+
+def test_text_that_can_mean_two_things_is_told_to_be_no_json(server: FaultServer) -> None:
+    server.faults = replies(f"Either {GOOD} or {GOOD}", GOOD)
     ask(server, output=Label)
     assert "not valid JSON" in server.calls[1].payload["messages"][2]["content"]
 
@@ -331,7 +337,7 @@ async def test_samples_are_called_by_numbers_of_their_own() -> None:
     """What `max_reasks` is set to changes none of them, so a later run finds the replies of an earlier one."""
     numbers: list[int] = []
 
-    async def note(number: int, request: Request, send: Any = None) -> Reply:
+    async def note(number: int, request: Request, send: Any = None, decode: Any = None) -> Reply:
         numbers.append(number)
         return Reply(GOOD if number % 1_000 == 1 else "no JSON")
 
@@ -414,7 +420,7 @@ class Picture:
 async def test_images_are_read_and_encoded_beside_the_loop() -> None:
     """Which would hold up the calls in flight; an address is sent as it is, and needs no thread."""
 
-    async def reply(number: int, request: Request, send: Any = None) -> Reply:
+    async def reply(number: int, request: Request, send: Any = None, decode: Any = None) -> Reply:
         return Reply("seen")
 
     node = Generate(model="openai/x", prompt="a", images=("photo",))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
+from tidemill.agents.calling.approval import needs_approver
 from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
@@ -24,8 +25,10 @@ from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import OpenModels
 from tidemill.models.messages import Message, Reply
+from tidemill.models.model import Model
 from tidemill.models.options import ToolSpec
 from tidemill.models.steps.lines import Line
+from tidemill.models.structured.dialects.table import adapt_tool
 from tidemill.resources.scope import Scope
 
 
@@ -108,12 +111,21 @@ class OpenAgent:
                         hint="give those of one source a prefix, or allow fewer of them",
                     )
                 tools[tool.name] = tool
+        self._check_approval(tools)
         self._kit = self._make_kit(tools)
         return self._kit
 
+    def _check_approval(self, tools: Mapping[str, Tool]) -> None:
+        unsure = needs_approver(tools.values())
+        if unsure and self.agent.approve is None:
+            raise ConfigError(
+                f"calls of `{unsure[0]}` need approval, and nobody gives it to the agent `{self.agent.name}`",
+                hint="give the agent `approve`, or say of the source that it needs none: approve: false",
+            )
+
     def _make_kit(self, tools: Mapping[str, Tool]) -> Kit:
         agent, model = self.agent, self._model
-        specs = tuple(ToolSpec(tool.name, tool.description, tool.signature.schema) for tool in tools.values())
+        specs = tuple(make_spec(tool, agent.model) for tool in tools.values())
 
         def make(stream: bool) -> Endpoint:
             options = agent.options(specs, stream=stream)
@@ -169,6 +181,13 @@ class AgentOpener:
         held = HeldSource(source)
         self._scope.defer_async(held.close, name="tools")
         return held
+
+
+def make_spec(tool: Tool, model: Model) -> ToolSpec:
+    """The tool as `model` is told of it: strictly held to its arguments where OpenAI does so and nothing is lost."""
+    schema = tool.signature.schema
+    parameters, is_strict = adapt_tool(schema, "openai") if model.provider == "openai" else (schema, False)
+    return ToolSpec(tool.name, tool.description, parameters, is_strict)
 
 
 def make_system(instructions: str, *, has_tools: bool) -> list[Message]:

@@ -120,9 +120,13 @@ class Model(Config, Askable):
         base_url: an endpoint other than the provider's own.
         serve: the command of a server that is started for it, by the first call to it.
         load: how a `local/FOLDER` is loaded.
+        tools: `native` where its server takes tools and gives calls of them, `told` where they are told in the prompt
+            and asked for in replies that the server holds to a JSON Schema; by default told to a model in process.
         api_key: the key; by default the provider's usual variable, from the environment or `.env`.
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
+        replies: how a reply of some `output` is asked for, where not by what its provider takes: by a `schema` that the
+            endpoint holds it to, as the call of a `tool`, or by the system `prompt`.
         prompt_cache: whether a provider that caches prompts on demand is asked to keep what all requests of a step
             share. Writing to the cache costs more than plain input, reading from it a tenth.
     """
@@ -140,8 +144,10 @@ class Model(Config, Askable):
     api_key: Annotated[SecretStr | None, Runtime()] = Field(default=None, repr=False)
     params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    replies: Literal["schema", "tool", "prompt"] | None = None
     prompt_cache: bool = True
     load: Load | None = None
+    tools: Literal["native", "told"] | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
@@ -312,6 +318,11 @@ class Model(Config, Askable):
         """Whether the model runs in process."""
         return self.provider == "local" and self.base_url is None and self.serve is None
 
+    @property
+    def tells_tools(self) -> bool:
+        """Whether it is told of tools in its prompt, and not by the wire format."""
+        return self.is_local if self.tools is None else self.tools == "told"
+
     def _get_client(self) -> Client:
         from tidemill.models.clients.client import get_client  # which needs the engine; a description needs none
 
@@ -343,9 +354,11 @@ def model(
     api_key: str | None = None,
     params: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    replies: Literal["schema", "tool", "prompt"] | None = None,
     prompt_cache: bool | None = None,
     serve: Serve | str | Sequence[str] | Mapping[str, Any] | None = None,
     load: Load | Mapping[str, Any] | None = None,
+    tools: Literal["native", "told"] | None = None,
     **unknown: Never,
 ) -> Model:
     """The description of the model called `provider/name`; nothing is opened or called.
@@ -362,8 +375,10 @@ def model(
         "api_key": api_key,
         "params": params,
         "headers": headers,
+        "replies": replies,
         "prompt_cache": prompt_cache,
         "serve": serve,
         "load": load,
+        "tools": tools,
     }
     return load_config(Model, {key: value for key, value in given.items() if value is not None} | unknown)

@@ -12,7 +12,7 @@ from typing import Final
 
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.config.wording.suggest import find_near
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, ResourceError
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -41,6 +41,7 @@ class Root:
 
         Raises:
             RefusalError: there is no such file, it is none to be read, or the path leads out.
+            ResourceError: the folder itself is gone.
         """
         names = split_path(path)
         if not names:
@@ -69,7 +70,10 @@ class Root:
 
     @contextmanager
     def _open_folder(self, names: list[str]) -> Iterator[int]:
-        number = os.open(self.folder, _FOLDER)
+        try:
+            number = os.open(self.folder, _FOLDER)
+        except OSError as exc:
+            raise ResourceError(f"the folder cannot be opened: {exc.strerror}", where=str(self.folder)) from None
         try:
             for at, name in enumerate(names):
                 with self._explain(names, at, number):

@@ -31,6 +31,7 @@ from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.options import TOOL_TIMEOUT_S
 from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
@@ -47,6 +48,10 @@ _RETRIED = (TransientCallError, ConnectionError, TimeoutError)
 class Execution:
     """One call whose arguments fit. `send` makes it, and is what a transport's `send` is to a request.
 
+    Args:
+        run, turn, place: where it stands.
+        call: as the model asks for it, `arguments` as they were checked, and `given` as they are kept.
+
     Attributes:
         was_sent: whether `send` was called: not where the outcome was recalled.
     """
@@ -59,6 +64,7 @@ class Execution:
         "_is_left",
         "_place",
         "_repairs",
+        "_retry_after_s",
         "_run",
         "_told",
         "_tool",
@@ -67,8 +73,10 @@ class Execution:
         "was_sent",
     )
 
-    def __init__(self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
-        self._given = keep_json(arguments.given)
+    def __init__(
+        self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments, given: Any
+    ) -> None:
+        self._given = given
         self._run = run
         self._turn = turn
         self._place = place
@@ -78,6 +86,7 @@ class Execution:
         self._repairs = arguments.repairs
         self._bounded: Bounded[Any] | None = None
         self._tries = 0
+        self._retry_after_s: float | None = None
         self._is_left = False
         self._told = ""
         self.was_sent = False
@@ -127,7 +136,8 @@ class Execution:
                 finding = await self._try(key)
                 if finding is not None:
                     return finding
-                delay_s = backoff_s(self._tries, self._run.outside.places.rng)
+                rng = self._run.outside.places.rng
+                delay_s = backoff_s(self._tries, rng, retry_after_s=self._retry_after_s)
                 await self._wait(asyncio.sleep(delay_s))
         except GivenUp:
             pass
@@ -159,10 +169,18 @@ class Execution:
         except Exception as error:  # the tool's own failures are outcomes, whatever they are
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
-            if self._may_try_again and isinstance(error, (*_RETRIED, *tool.options.retry_on)):
+            if self._is_worth_another(error):
                 return None
             return tell_error(tool, key, error, self._tries)
         return self._tell(key, result)
+
+    def _is_worth_another(self, error: Exception) -> bool:
+        """Whether another try may end better, as soon as the far side takes one: not later than a try may last."""
+        options = self._tool.options
+        if not self._may_try_again or not isinstance(error, (*_RETRIED, *options.retry_on)):
+            return False
+        self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
+        return (self._retry_after_s or 0.0) <= (options.timeout_s or TOOL_TIMEOUT_S)
 
     @property
     def _may_try_again(self) -> bool:

@@ -75,6 +75,11 @@ def python(
     interpreter = Interpreter(
         code_is_trusted=code_is_trusted, **{name: value for name, value in given.items() if value is not None}
     )
+    return make_python(interpreter, options)
+
+
+def make_python(interpreter: Interpreter, options: ToolOptions | Mapping[str, Any] | None = None) -> Tool:
+    """The tool `python` of an interpreter; see `python`."""
     return make_tool(
         partial(_call_once, interpreter),
         TypeSignature(deepen(PythonCall), describe_arguments(PythonCall)),

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -32,6 +33,7 @@ from tidemill.errors import ConfigError, ResourceError
 if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
+MAJOR = 2
 START_TIMEOUT_S = 30.0
 RETRIES = 2
 """How often what a trusted server calls repeatable is tried again after a failure that may pass."""
@@ -41,7 +43,22 @@ MAX_DESCRIPTION = 1024
 
 
 class McpServer(Config):
-    """An MCP server as a source of tools; make it with `mcp_server`, where its fields are told."""
+    """An MCP server as a source of tools, as a file describes it; `mcp_server` tells more of each.
+
+    Attributes:
+        command: the program and its arguments, of a server that speaks over its standard input and output.
+        url: the endpoint of a server that speaks streamable HTTP.
+        env: variables of the command, which gets none of this process's keys.
+        cwd: the working folder of the command.
+        headers: sent with every request to `url`.
+        allow: the tools that are taken, `*` for any characters but `/`; by default all.
+        approve: which tools are decided on before each call: `writes`, all not known to change nothing, all, none, or
+            a list as `allow`.
+        trusts_hints: whether the server's own word is taken for which tools change nothing or may be repeated.
+        prefix: what the names of the tools begin with.
+        timeout_s: seconds that one call may take.
+        start_timeout_s: seconds that the server may take until it says what it is.
+    """
 
     command: tuple[str, ...] | None = Field(default=None, min_length=1)
     url: str | None = None
@@ -106,10 +123,7 @@ class McpServer(Config):
             ResourceError: the server cannot be started or reached, or the extra `mcp` is not installed.
             ConfigError: an entry of `allow` or `approve` names no tool, or a tool's schema cannot be read.
         """
-        if importlib.util.find_spec("mcp") is None:
-            raise ResourceError(
-                "tools of MCP servers need the package mcp, which is not installed", hint='pip install "tidemill[mcp]"'
-            )
+        _check_package()
         link = Link(self.reach, start_timeout_s=self.start_timeout_s)
         try:
             yield self._make_tools(link, await link.list_tools())
@@ -118,7 +132,8 @@ class McpServer(Config):
 
     def describe_result(self) -> Mapping[str, Any]:
         """The server and what is taken of it, without credentials."""
-        return {"mcp": self.reach.label, "allow": None if self.allow is None else list(self.allow)}
+        allow = None if self.allow is None else list(self.allow)
+        return {"mcp": self.reach.label, "allow": allow, "prefix": self.prefix}
 
     def _make_tools(self, link: Link, found: Sequence[ServerTool]) -> list[Tool]:
         names = [tool.name for tool in found]
@@ -227,6 +242,20 @@ async def _call(link: Link, name: str, context: str, /, **arguments: Any) -> Any
     """What the server's tool gives."""
     given: Context[Any] | None = arguments.pop(context, None)
     return read_result(await link.call(name, arguments, "" if given is None else given.key))
+
+
+def _check_package() -> None:
+    """Refuse if the official package is not installed, or is of a release before its client was of this kind.
+
+    It is found without being imported: that takes half a second.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        found = "which is not installed"
+    elif int(version("mcp").partition(".")[0]) < MAJOR:
+        found = f"of version {MAJOR} or later, and {version('mcp')} is installed"
+    else:
+        return
+    raise ResourceError(f"tools of MCP servers need the package mcp, {found}", hint='pip install "tidemill[mcp]"')
 
 
 def _is_named(name: str, entries: Sequence[str]) -> bool:

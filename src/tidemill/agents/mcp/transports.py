@@ -95,7 +95,8 @@ class Process:
     async def open(self, tail: Tail) -> AsyncIterator[Any]:
         """The process's pipes. Leaving closes its standard input, and ends it and what it started within some seconds.
 
-        It is given 2 s to go by itself, 2 s more after SIGTERM, and then killed, with its process group.
+        It is given 2 s to go by itself, 2 s more after SIGTERM, and then killed, with its process group. Where this
+        process is itself killed, the end of its input is all that tells it.
         """
         from mcp.client.stdio import StdioServerParameters, stdio_client
 

@@ -22,7 +22,7 @@ from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.naming import make_names
 from tidemill.agents.tools.options import TOOL_TIMEOUT_S, ToolOptions
 from tidemill.agents.tools.schemas import schema_signature
-from tidemill.agents.tools.tool import Tool
+from tidemill.agents.tools.tool import Signature, Tool
 from tidemill.calls.credentials import label_endpoint, register_credentials
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.wire import Transport
@@ -42,7 +42,22 @@ Approval = bool | Literal["writes"] | tuple[str, ...]
 
 
 class OpenApi(Config):
-    """Operations of an API that are tools, as a file describes them; its fields are those of `openapi`."""
+    """Operations of an API that are tools, as a file describes them; `openapi` tells more of each.
+
+    Attributes:
+        spec: the OpenAPI 3 document: a file's path, an http(s) address or its values.
+        allow: operationIds, or methods with paths, `GET /items/*`.
+        base_url: where the API is; by default as the document says.
+        auth: the credential for the document's one security scheme, or one for each by name.
+        auth_variables: as `auth`, the variables that hold them, in the environment or in `.env`.
+        headers: sent with every request; no argument stands for what they name.
+        approve: which operations are decided on before each call: `writes`, all, none, or a list as `allow`.
+        idempotent_writes: whether the API heeds `Idempotency-Key`: then writes are tried again as reads are.
+        allow_slashes: whether a path parameter may hold `/`, which may lead to paths that were not allowed.
+        prefix: what the names of the tools begin with.
+        timeout_s: seconds that one try may take.
+        folder: where a relative `spec` and `.env` are sought; by default the job file's.
+    """
 
     spec: str | Path | dict[str, Any] = Field(repr=False)
     allow: tuple[str, ...] = Field(min_length=1)
@@ -57,7 +72,7 @@ class OpenApi(Config):
     timeout_s: Duration | None = Field(default=TOOL_TIMEOUT_S, gt=0)
     folder: Path = Path()
 
-    def make(self) -> list[Tool]:
+    def make_tools(self) -> list[Tool]:
         """The tools; see `openapi`."""
         document = load_document(self.spec, self.folder)
         operations = choose_operations(document, self.allow)
@@ -112,7 +127,7 @@ def openapi(
             route, and then such a value reaches paths that were not allowed.
         prefix: what the names of the tools begin with.
         timeout_s: seconds that one try may take.
-        folder: where a relative `spec` and `.env` are sought; by default the working folder.
+        folder: where a relative `spec` and `.env` are sought; by default the job file's.
 
     Raises:
         ConfigError: the document cannot be read, an entry of `allow` names no operation, a credential is missing, or
@@ -133,7 +148,7 @@ def openapi(
         timeout_s=timeout_s,
         folder=folder or Path(),
     )
-    return described.make()
+    return described.make_tools()
 
 
 def _make_forms(document: ApiDocument, operations: Sequence[Operation], access: OpenApi) -> list[RequestForm]:
@@ -210,7 +225,7 @@ def _make_tool(name: str, form: RequestForm, access: OpenApi, connections: Conne
     return Tool(
         name,
         _cut(operation.description),
-        schema_signature(form.takes.schema),
+        _read_signature(form),
         call_once,
         options,
         context=context,
@@ -218,6 +233,14 @@ def _make_tool(name: str, form: RequestForm, access: OpenApi, connections: Conne
         open_session=open_session,
         identity={"openapi": label_endpoint(form.base_url), "operation": operation.label},
     )
+
+
+def _read_signature(form: RequestForm) -> Signature:
+    try:
+        return schema_signature(form.takes.schema)
+    except ConfigError as error:
+        message = f"the schema of its arguments cannot be read: {error}"
+        raise ConfigError(message, where=form.operation.label) from error
 
 
 async def _run(form: RequestForm, timeout_s: float, context: str, transport: Transport, /, **arguments: Any) -> Any:

@@ -11,10 +11,16 @@ from tidemill.agents.operations.document import ApiDocument
 _MAPS = ("properties", "patternProperties", "dependentSchemas")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _ONES = ("additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then")
-_DROPPED = frozenset(
-    {"deprecated", "discriminator", "example", "externalDocs", "nullable", "readOnly", "writeOnly", "xml"}
+_KEPT = frozenset(
+    {
+        *(*_MAPS, *_LISTS, *_ONES),
+        *("type", "enum", "const", "format", "pattern", "default", "title", "description", "examples", "required"),
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength"),
+        *("minItems", "maxItems", "uniqueItems", "minContains", "maxContains", "minProperties", "maxProperties"),
+        *("dependentRequired", "contentMediaType", "contentEncoding", "unevaluatedProperties", "unevaluatedItems"),
+    }
 )
-"""What says nothing of which values are taken; `nullable` is put into words of JSON Schema."""
+"""What says which values are taken, or tells a model of them; `nullable` is put into such words."""
 
 
 class Schemas:
@@ -29,6 +35,7 @@ class Schemas:
     def __init__(self, document: ApiDocument) -> None:
         self._document = document
         self._names: dict[str, str] = {}
+        self._within: list[str] = []  # the references that are being converted, the innermost last
         self.definitions: dict[str, Any] = {}
 
     def convert(self, schema: Any) -> Any:
@@ -40,12 +47,13 @@ class Schemas:
         if not isinstance(schema, Mapping):
             return schema if isinstance(schema, bool) else {}
         if isinstance(schema.get("$ref"), str):
-            return self._convert_reference(schema)
+            return self._convert_reference(schema, schema["$ref"])
+        if schema.get("$recursiveRef") == "#" and self._within:  # JSON Schema 2019-09: what it stands in
+            return self._convert_reference(schema, self._within[-1])
         found: dict[str, Any] = {}
         for key, value in schema.items():
-            if key in _DROPPED or key.startswith("x-"):
-                continue
-            found[key] = self._convert_part(key, value)
+            if key in _KEPT:
+                found[key] = self._convert_part(key, value)
         self._drop_read_only(schema, found)
         if self._document.is_old:
             _mend_bounds(found)
@@ -84,15 +92,16 @@ class Schemas:
             return [self.convert(each) for each in value]
         return self.convert(value) if key in _ONES else value
 
-    def _convert_reference(self, schema: Mapping[str, Any]) -> Any:
-        reference = schema["$ref"]
+    def _convert_reference(self, schema: Mapping[str, Any], reference: str) -> Any:
         name = self._names.get(reference)
         if name is None:
             name = self._names[reference] = self._make_name(reference)
             self.definitions[name] = {}  # so that what refers back to it finds it
+            self._within.append(reference)
             self.definitions[name] = self.convert(self._document.find(reference))
+            self._within.pop()
         found = {"$ref": f"#/$defs/{name}"}
-        beside = {} if self._document.is_old else {key: each for key, each in schema.items() if key != "$ref"}
+        beside = {} if self._document.is_old else {key: each for key, each in schema.items() if key in _KEPT}
         return found | self.convert(beside)
 
     def _make_name(self, reference: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,8 @@ from tidemill.agents.running.teamwork import ask_team
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.tool import Tool
 from tidemill.models.messages import Message, Reply, ToolCall
+
+logger = logging.getLogger(__name__)
 
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
 UNKEPT = frozenset({"unknown", "invalid"})
@@ -91,11 +94,18 @@ class Run:
         except Spent:
             reason = "budget"
         finally:
-            for dispatcher in self._dispatchers.values():
-                await dispatcher.close()
+            await self._leave_tools()
         result = self._make_result(reason)
         self._tell(Final, result=result)
         return result
+
+    async def _leave_tools(self) -> None:
+        """Leave the sessions of its tools; one that cannot be left takes nothing from what the run came to."""
+        for dispatcher in self._dispatchers.values():
+            try:
+                await dispatcher.close()
+            except Exception:  # what a user's session raises on its way out, behind a run that has ended
+                logger.warning("a tool's session of the agent %s could not be left", self._agent.name, exc_info=True)
 
     async def _go_on_until(self, ends_at: float) -> StopReason:
         bound = asyncio.timeout_at(ends_at)

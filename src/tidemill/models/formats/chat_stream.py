@@ -73,5 +73,7 @@ class ChatStream(EventReply):
         add_thoughts(self._thoughts, delta)
         for piece in delta.get("tool_calls") or ():
             self._calls.add(piece)
+            if arguments := (piece.get("function") or {}).get("arguments"):
+                self._arguments.append(arguments)
         if reason:
             self._reason = reason
