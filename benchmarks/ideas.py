@@ -1,4 +1,4 @@
-"""The five ideas, each as naive / usual Python / Tidemill: one script, one table, a minute and a half.
+"""The five ideas, each as naive / usual Python / Tidemill: one script, one table, two minutes.
 
     python benchmarks/ideas.py               # the table
     python benchmarks/ideas.py --markdown    # as the README has it
