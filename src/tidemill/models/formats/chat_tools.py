@@ -80,8 +80,10 @@ def read_calls(told: Any) -> tuple[ToolCall, ...]:
     Raises:
         TypeError, LookupError, AttributeError: they are no such calls.
     """
+    if not told:
+        return ()
     pieces = CallPieces()
-    for index, call in enumerate(told or ()):
+    for index, call in enumerate(told):
         pieces.add({**call, "index": index})
     return pieces.join()
 
@@ -124,7 +126,8 @@ class CallPieces:
             if index is not None:
                 self._by_index[index] = known
         known.add(identity, name, arguments)
-        known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
+        if not _OWN.issuperset(piece):
+            known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
 
     def join(self) -> tuple[ToolCall, ...]:
         """The calls, in the order in which they began; one without an id of its own is told by its place.
