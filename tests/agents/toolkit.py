@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.home import Home
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import EngineOutside
 from tidemill.agents.calling.places import Places
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.agents.tools.tool import Arguments, OpenSession, Tool
 from tidemill.calls.engine import Engine
+from tidemill.calls.outgoing import Send
+from tidemill.calls.wire import Request, Response
 from tidemill.errors import Place, Problem
 from tidemill.models.messages import ToolCall
+from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.resources.threads import Threads
 from tidemill.testing import ScriptedTransport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,62 @@ def ask_for(name: str, /, **arguments: Any) -> ToolCall:
     return ToolCall(id=f"call-{name}", name=name, arguments=orjson.dumps(arguments).decode())
 
 
+class KeepingOutside(EngineOutside):
+    """Keeps outcomes as a ledger does, as rows of JSON, and recalls them.
+
+    Attributes:
+        rows: by tool, turn, place and request.
+        keys: of the calls that were sent.
+    """
+
+    def __init__(self, engine: Engine, places: Places, rows: dict[tuple[Any, ...], bytes] | None, home: Home) -> None:
+        super().__init__(engine, places, run="run")
+        self.rows = {} if rows is None else rows
+        self.call_home = home.call  # type: ignore[method-assign]
+        self.keys: list[str] = []
+
+    async def ask(self, tool: Tool, turn: int, place: int, request: Request, send: Send) -> ToolOutcome:
+        number = (tool.name, turn, place, request.body)
+        if number in self.rows:
+            return ToolOutcome.from_row(orjson.loads(self.rows[number]))
+
+        async def note(keyed: Request, timeout_s: float) -> Response:
+            self.keys.append(keyed.headers[KEY_HEADER])
+            return await send(keyed, timeout_s)
+
+        outcome = await super().ask(tool, turn, place, request, note)
+        self.rows[number] = orjson.dumps(outcome.to_row())
+        return outcome
+
+
 @asynccontextmanager
-async def dispatching(*tools: Tool, outside: Any = None, **options: Any) -> AsyncIterator[Dispatcher]:
-    """A dispatcher of `tools`, closed on the way out."""
+async def dispatching(
+    *tools: Tool,
+    rows: dict[tuple[Any, ...], bytes] | None = None,
+    home: Home | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> AsyncIterator[Dispatcher]:
+    """A dispatcher of `tools`, closed on the way out.
+
+    Args:
+        rows: where outcomes are kept.
+        home: where coroutine functions are called.
+        threads: how many there are for plain ones.
+    """
     async with Engine(ScriptedTransport([]), rng=random.Random(0)) as engine:
         places = Places(random.Random(0))
-        own = EngineOutside(engine, places)
-        dispatcher = Dispatcher({tool.name: tool for tool in tools}, outside=outside or own, **options)
+        if threads is not None:
+            places.threads = Threads("tool", lambda: threads)
+        outside = KeepingOutside(engine, places, rows, home or Home())
+        dispatcher = Dispatcher({tool.name: tool for tool in tools}, outside=outside, **options)
         try:
             yield dispatcher
         finally:
-            await dispatcher.close()
-            places.close()
+            try:
+                await dispatcher.close()
+            finally:
+                places.close()
 
 
 async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> ToolOutcome:
@@ -82,3 +134,29 @@ async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, *
     async with dispatching(tool, **options) as dispatcher:
         [outcome] = await dispatcher.run_turn(1, [ask_for(tool.name, **(arguments or {}))])
         return outcome
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return once `is_so`; the loop goes round meanwhile."""
+    while not is_so():  # noqa: ASYNC110 - no event tells it: what is waited for is the loop's own state
+        await asyncio.sleep(0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop whose time a test may put forward: what waits in threads does not keep it.
+
+    Attributes:
+        ahead_s: how far.
+    """
+
+    ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+def run_jumping(main: Callable[[JumpingLoop], Coroutine[Any, Any, T]]) -> T:
+    """What `main` gives on a loop that it may put forward."""
+    loop = JumpingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main(loop))

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.agents.calling.approval import needs_approver
+from tidemill.agents.calling.approver import Approver
 from tidemill.agents.running.numbers import MAX_DEPTH, MAX_TURNS
 from tidemill.agents.teams import HANDOFF, FanOut, check_name, list_team
 from tidemill.agents.toolbox import Tools, is_agent
@@ -16,7 +17,6 @@ from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.limits import Budget
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
-from tidemill.config.types.functions import Function
 from tidemill.models.model import Model, Params
 from tidemill.models.options import Options, ToolSpec
 from tidemill.models.steps.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
@@ -74,7 +74,7 @@ class Agent(Config):
     max_history_tokens: int | None = Field(default=None, ge=256)
     parallel: Annotated[int, Runtime()] = Field(default=32, ge=1)
     on_tool_error: OnToolError = "continue"
-    approve: Function | None = None
+    approve: Approver | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None

@@ -19,6 +19,7 @@ from tidemill.models.formats.embeddings import EmbeddingEndpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.litellm import SCHEME, LitellmTransport, check_litellm
 from tidemill.models.formats.openai import ChatEndpoint
+from tidemill.models.formats.told_tools import ToldTools
 from tidemill.models.local.server import check_local_model, open_local_server
 from tidemill.models.messages import Message
 from tidemill.models.model import PROVIDERS, Model
@@ -28,7 +29,12 @@ from tidemill.resources.demand import OnDemand
 
 def make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -> Endpoint:
     """Where and how `model` is asked with `options`, in the wire format it speaks; `headers` is of `find_headers`."""
-    endpoint = _make_endpoint(model, headers, options)
+    if options.tools and model.tells_tools:
+        endpoint: Endpoint = ToldTools(
+            lambda plain: _make_endpoint(model, headers, plain), options, is_local=model.is_local
+        )
+    else:
+        endpoint = _make_endpoint(model, headers, options)
     return endpoint if _is_priced(model, options.params) else _Unpriced(endpoint)
 
 

@@ -120,6 +120,8 @@ class Model(Config, Askable):
         base_url: an endpoint other than the provider's own.
         serve: the command of a server that is started for it, by the first call to it.
         load: how a `local/FOLDER` is loaded.
+        tools: `native` where its server takes tools and gives calls of them, `told` where they are told in the prompt
+            and asked for in replies that the server holds to a JSON Schema; by default told to a model in process.
         api_key: the key; by default the provider's usual variable, from the environment or `.env`.
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
@@ -145,6 +147,7 @@ class Model(Config, Askable):
     replies: Literal["schema", "tool", "prompt"] | None = None
     prompt_cache: bool = True
     load: Load | None = None
+    tools: Literal["native", "told"] | None = None
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
@@ -315,6 +318,11 @@ class Model(Config, Askable):
         """Whether the model runs in process."""
         return self.provider == "local" and self.base_url is None and self.serve is None
 
+    @property
+    def tells_tools(self) -> bool:
+        """Whether it is told of tools in its prompt, and not by the wire format."""
+        return self.is_local if self.tools is None else self.tools == "told"
+
     def _get_client(self) -> Client:
         from tidemill.models.clients.client import get_client  # which needs the engine; a description needs none
 
@@ -350,6 +358,7 @@ def model(
     prompt_cache: bool | None = None,
     serve: Serve | str | Sequence[str] | Mapping[str, Any] | None = None,
     load: Load | Mapping[str, Any] | None = None,
+    tools: Literal["native", "told"] | None = None,
     **unknown: Never,
 ) -> Model:
     """The description of the model called `provider/name`; nothing is opened or called.
@@ -370,5 +379,6 @@ def model(
         "prompt_cache": prompt_cache,
         "serve": serve,
         "load": load,
+        "tools": tools,
     }
     return load_config(Model, {key: value for key, value in given.items() if value is not None} | unknown)

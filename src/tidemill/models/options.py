@@ -34,6 +34,7 @@ class Options:
     Attributes:
         max_tokens: the most tokens a reply may have, reasoning included.
         output: how a reply of some form is asked for; its `add_to` sets this, and what else it needs.
+        reply_schema: the JSON Schema that a reply is held to, where it is of no `output`: sent as it is.
         tools: what it may ask to have called.
         tool_choice: `auto`, `none`, `required`, or the name of the one tool that it must call.
         stream: whether the reply is to come piece by piece.
@@ -46,6 +47,7 @@ class Options:
     seed: int | None = None
     stop: tuple[str, ...] | None = None
     output: OutputPlan | None = None
+    reply_schema: Mapping[str, Any] | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None
     stream: bool = False

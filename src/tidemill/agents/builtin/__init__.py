@@ -1,1 +1,1 @@
-"""Tools that come along: search, files, databases, the web."""
+"""Tools that come with Tidemill: searching the web, reading pages and files, asking databases."""

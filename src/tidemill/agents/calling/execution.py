@@ -15,6 +15,7 @@ from tidemill.agents.calling.bounded import Bounded, Exited, GivenUp
 from tidemill.agents.calling.findings import (
     Finding,
     keep_json,
+    show_arguments,
     tell_blocked,
     tell_cancelled,
     tell_denied,
@@ -30,6 +31,7 @@ from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.options import TOOL_TIMEOUT_S
 from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
@@ -46,6 +48,10 @@ _RETRIED = (TransientCallError, ConnectionError, TimeoutError)
 class Execution:
     """One call whose arguments fit. `send` makes it, and is what a transport's `send` is to a request.
 
+    Args:
+        run, turn, place: where it stands.
+        call: as the model asks for it, `arguments` as they were checked, and `given` as they are kept.
+
     Attributes:
         was_sent: whether `send` was called: not where the outcome was recalled.
     """
@@ -55,17 +61,22 @@ class Execution:
         "_bounded",
         "_call",
         "_given",
+        "_is_left",
         "_place",
         "_repairs",
+        "_retry_after_s",
         "_run",
+        "_told",
         "_tool",
         "_tries",
         "_turn",
         "was_sent",
     )
 
-    def __init__(self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
-        self._given = keep_json(arguments.given)
+    def __init__(
+        self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments, given: Any
+    ) -> None:
+        self._given = given
         self._run = run
         self._turn = turn
         self._place = place
@@ -75,6 +86,9 @@ class Execution:
         self._repairs = arguments.repairs
         self._bounded: Bounded[Any] | None = None
         self._tries = 0
+        self._retry_after_s: float | None = None
+        self._is_left = False
+        self._told = ""
         self.was_sent = False
 
     async def send(self, request: Request, timeout_s: float) -> Response:
@@ -122,17 +136,18 @@ class Execution:
                 finding = await self._try(key)
                 if finding is not None:
                     return finding
-                delay_s = backoff_s(self._tries, self._run.outside.places.rng)
+                rng = self._run.outside.places.rng
+                delay_s = backoff_s(self._tries, rng, retry_after_s=self._retry_after_s)
                 await self._wait(asyncio.sleep(delay_s))
         except GivenUp:
             pass
-        return tell_cancelled(tool, self._turn.halted, self._tries, self._count_left())
+        left = self._count_left() if self._is_left else 0
+        return tell_cancelled(tool, self._turn.halted, self._tries, left)
 
     async def _try(self, key: str) -> Finding | None:
         """What one execution came to; None where it is worth another."""
         tool = self._tool
-        left = self._count_left()
-        if left >= tool.options.concurrency:
+        if (left := self._count_left()) >= tool.options.concurrency:
             return tell_blocked(tool, left)
         self._tries += 1
         try:
@@ -140,10 +155,9 @@ class Execution:
         except GivenUp as end:
             if end.reason == "cancelled":
                 raise
-            now_left = self._count_left()
-            if now_left <= left and self._may_try_again:
-                return None
-            return tell_timeout(tool, self._tries, now_left if now_left > left else 0)
+            if self._is_left:  # to try again beside it would be to do it twice at once
+                return tell_timeout(tool, self._tries, self._count_left())
+            return None if self._may_try_again else tell_timeout(tool, self._tries, 0)
         except Exited as exit_:
             return tell_error(tool, key, exit_.error, self._tries)
         except MisfitError as error:
@@ -155,24 +169,41 @@ class Execution:
         except Exception as error:  # the tool's own failures are outcomes, whatever they are
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
-            if self._may_try_again and isinstance(error, (*_RETRIED, *tool.options.retry_on)):
+            if self._is_worth_another(error):
                 return None
             return tell_error(tool, key, error, self._tries)
         return self._tell(key, result)
+
+    def _is_worth_another(self, error: Exception) -> bool:
+        """Whether another try may end better, as soon as the far side takes one: not later than a try may last."""
+        options = self._tool.options
+        if not self._may_try_again or not isinstance(error, (*_RETRIED, *options.retry_on)):
+            return False
+        self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
+        return (self._retry_after_s or 0.0) <= (options.timeout_s or TOOL_TIMEOUT_S)
 
     @property
     def _may_try_again(self) -> bool:
         return self._tries <= self._tool.options.retries
 
     def _count_left(self) -> int:
-        return self._run.outside.places.count_left(self._tool.name)
+        return self._run.outside.places.count_left(self._tool)
 
     async def _wait(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
-        self._bounded = Bounded(coroutine, partial(self._run.outside.places.leave_task, self._tool.name))
+        self._bounded = Bounded(coroutine, self._leave_task)
         try:
             return await self._bounded.wait(timeout_s)
         finally:
             self._bounded = None
+
+    def _leave_task(self, task: asyncio.Task[Any]) -> None:
+        self._leave(task.done)
+
+    def _leave(self, has_ended: Callable[[], bool]) -> None:
+        """Note that the execution goes on though it was given up; somebody's decision on it holds no place of it."""
+        self._is_left = self._tries > 0
+        if self._is_left:
+            self._run.outside.places.leave(self._tool, has_ended)
 
     def _start(self, key: str) -> Coroutine[Any, Any, Any]:
         """One execution under way: in the loop, in a thread, in a process or in a session."""
@@ -187,7 +218,7 @@ class Execution:
             return self._call_process(values)
         if tool.is_async:
             return run.outside.call_home(tool.function, **values)
-        return self._call_in_thread(partial(tool.function, **values), tool.name)
+        return self._call_in_thread(partial(tool.function, **values))
 
     async def _call_process(self, values: Mapping[str, Any]) -> Any:
         return _Packed(await self._run.outside.places.processes.run(self._tool, dict(values)))
@@ -196,17 +227,15 @@ class Execution:
         function = await self._run.sessions.find(self._tool, self._make_context(key))
         if is_coroutine_function(function):
             return await self._run.outside.call_home(function, **values)
-        return await self._call_in_thread(partial(function, **values), self._tool.name)
+        return await self._call_in_thread(partial(function, **values))
 
-    async def _call_in_thread(self, fn: Callable[[], Any], name: str) -> Any:
-        """What a plain function gives; one that is not waited for any more is noted under `name`."""
+    async def _call_in_thread(self, fn: Callable[[], Any]) -> Any:
         work = _Work(fn)
-        places = self._run.outside.places
         try:
-            result = await places.threads.run(work)
+            result = await self._run.outside.places.threads.run(work)
         except asyncio.CancelledError:
-            if not work.has_ended:
-                places.leave(name, lambda: work.has_ended)
+            if work.goes_on():
+                self._leave(work.has_ended)
             raise
         return await self._run.outside.call_home(_wait_for, result) if inspect.isawaitable(result) else result
 
@@ -229,7 +258,7 @@ class Execution:
         name, most = self._tool.name, self._tool.options.max_result
         try:
             if type(result) is str:
-                return Finding("ok", mark_result(name, key, result, most=most), result)
+                return Finding("ok", self._told + mark_result(name, key, result, most=most), result)
             if type(result) is Told:
                 return self._tell(key, result.told)._replace(value=orjson.loads(pack_result(result.value)))
             body = result.body if type(result) is _Packed else pack_result(result)
@@ -239,7 +268,7 @@ class Execution:
             return tell_misfit(self._tool, "its text has half of a surrogate pair, which is no character")
         value = orjson.loads(body)
         text = value if type(value) is str else body.decode()
-        return Finding("ok", mark_result(name, key, text, most=most), value)
+        return Finding("ok", self._told + mark_result(name, key, text, most=most), value)
 
     async def _decide(self, key: str) -> Finding | None:
         """Have the call decided on; None where it is to be made.
@@ -271,7 +300,7 @@ class Execution:
     async def _ask(self, approve: Callable[[Any], Any], request: ApprovalRequest) -> Any:
         if is_coroutine_function(approve):
             return await self._run.outside.call_home(approve, request)
-        return await self._call_in_thread(partial(approve, request), f"approval of {request.tool}")
+        return await self._call_in_thread(partial(approve, request))
 
     def _change(self, decision: Modify) -> Finding | None:
         """Take the arguments of whoever approves in place of the model's."""
@@ -280,6 +309,7 @@ class Execution:
             return tell_denied(self._tool, f"the arguments it was to be made with do not fit:\n{changed.render()}")
         self._arguments = changed
         self._given = keep_json(changed.given)
+        self._told = f"`{self._tool.name}` was called with other arguments than yours: {show_arguments(self._given)}\n"
         self._repairs = (*self._repairs, "changed by whoever approves")
         return None
 
@@ -293,19 +323,36 @@ class _Packed(NamedTuple):
 class _Work:
     """A plain function in a thread, which may outlive whoever waits for it."""
 
-    __slots__ = ("_fn", "has_ended")
+    __slots__ = ("_chance", "_fn", "_is_at_work")
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self._fn = fn
-        self.has_ended = False
+        self._is_at_work = True
+        self._chance = [True]  # taken once, by the thread that begins or by whoever gives it up before
 
     def __call__(self) -> Any:
+        if not self._take_chance():
+            return None
         try:
             return self._fn()
         except (SystemExit, KeyboardInterrupt) as error:
             raise Exited(error) from None
         finally:
-            self.has_ended = True
+            self._is_at_work = False
+
+    def goes_on(self) -> bool:
+        """Whether it has begun and not ended, now that it is given up; if it has not begun, it never will."""
+        return not self._take_chance() and self._is_at_work
+
+    def has_ended(self) -> bool:
+        """Whether it is at work no more."""
+        return not self._is_at_work
+
+    def _take_chance(self) -> bool:
+        try:
+            return self._chance.pop()
+        except IndexError:
+            return False
 
 
 async def _wait_for(awaitable: Any) -> Any:

@@ -145,19 +145,26 @@ class Policy:
     Args:
         rules: the first that fits decides; where none does, the call is rejected.
         ask: asked where a rule says `ask`.
+        path: the file they are from.
 
     Raises:
         ConfigError: a rule says `ask`, and there is nobody to ask.
     """
 
-    def __init__(self, rules: Rules, *, ask: Ask | None = None) -> None:
+    def __init__(self, rules: Rules, *, ask: Ask | None = None, path: Path | None = None) -> None:
         self.rules = rules
+        self.path = path
         self._ask = ask
         if ask is None and (asking := next((rule for rule in rules.rules if rule.decision == "ask"), None)) is not None:
             raise ConfigError(
                 f"the policy asks about calls of `{asking.tool}`, and there is nobody to ask",
                 hint="give a function: load_policy(path, ask=…), or decide approve, reject or stop",
             )
+
+    @property
+    def asker(self) -> Ask | None:
+        """Who is asked."""
+        return self._ask
 
     def __call__(self, request: ApprovalRequest) -> Decision | Any:
         """The decision on one call, or what whoever is asked gives: a decision, or something to await."""
@@ -188,7 +195,7 @@ def load_policy(path: str | Path, *, ask: Ask | None = None) -> Policy:
     Raises:
         ConfigError: with every problem of the file, or a rule says `ask` and there is nobody to ask.
     """
-    return Policy(load_config(Rules, path), ask=ask)
+    return Policy(load_config(Rules, path), ask=ask, path=Path(path))
 
 
 def find_argument(arguments: Any, path: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.config.report.values import Checked
+from tidemill.config.types.functions import fingerprint_function
 from tidemill.errors import Problem
 
 OpenSession = Callable[[Context[Any]], AbstractAsyncContextManager[Callable[..., Any]]]
@@ -78,6 +79,13 @@ class Tool:
     open_session: OpenSession | None = None
     identity: Mapping[str, Any] | None = None
 
+    def describe_result(self) -> dict[str, Any]:
+        """What a job's fingerprint has of it: what the model is told, and the function; not how fast it is called."""
+        function = {"function": fingerprint_function(self.function)} if self.identity is None else dict(self.identity)
+        told = {"shows_errors": self.options.shows_errors, "max_result": int(self.options.max_result)}
+        schema = dict(self.signature.schema)
+        return {"tool": self.name, "description": self.description, "schema": schema, **function, **told}
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, called as if it were no tool: nothing is checked."""
         return self.function(*args, **kwargs)
@@ -91,6 +99,6 @@ class ToolSource(Protocol):
         """The tools, for as long as the context lasts; entered and left in one task of one loop."""
         ...
 
-    def describe(self) -> Mapping[str, Any]:
+    def describe_result(self) -> Mapping[str, Any]:
         """The source as JSON without credentials: what a job's fingerprint has of it."""
         ...

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import orjson
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -22,6 +22,15 @@ from tidemill.config.types.templates import Template
 _SECRETS = (SecretStr, SecretBytes)
 
 
+@runtime_checkable
+class Described(Protocol):
+    """What says by itself what it does, where neither its fields nor its source would."""
+
+    def describe_result(self) -> Any:
+        """What decides its result, as JSON without secrets."""
+        ...
+
+
 def describe_value(value: Any, *, defaults: bool = False) -> Any:
     """`value` as JSON that says what it does: functions and schemas by their source, without secrets.
 
@@ -33,6 +42,8 @@ def describe_value(value: Any, *, defaults: bool = False) -> Any:
     """
     if isinstance(value, Template):
         return value.text
+    if isinstance(value, Described):
+        return value.describe_result()
     if isinstance(value, BaseModel):
         return _describe_fields(value, defaults)
     if isinstance(value, type) and issubclass(value, BaseModel):

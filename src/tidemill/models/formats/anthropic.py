@@ -26,6 +26,7 @@ from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
 from tidemill.models.options import Misfit, Options, iter_tool_misfits
+from tidemill.models.structured.plan import SCHEMA_INSTRUCTION
 
 VERSION = "2023-06-01"
 
@@ -157,6 +158,8 @@ class _Plan:
             config = fields.get("output_config")
             form = {"format": {"type": "json_schema", "schema": output.schema}}
             fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
+        if output is None and options.reply_schema is not None:  # as it is, which the endpoint may not hold it to
+            self.instruction = SCHEMA_INSTRUCTION + orjson.dumps(dict(options.reply_schema)).decode()
         self.tools = tools
         self.loops = bool(options.tools) and options.tool_choice in (None, "auto", "required")
         self.hidden_tokens = (_FORMAT_TOKENS if has_format else 0) + (

@@ -124,6 +124,9 @@ class ChatEndpoint:
             fields.pop("tools", None)  # they stand among the others
         if options.output is not None and options.output.rung == "schema":
             fields["response_format"] = _response_format(options.output)
+        elif options.reply_schema is not None:
+            held = {"name": "reply", "strict": False, "schema": dict(options.reply_schema)}
+            fields["response_format"] = {"type": "json_schema", "json_schema": held}
         return fields
 
 

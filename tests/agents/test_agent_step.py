@@ -1,0 +1,185 @@
+"""The `agent` step: in a stream, a pipeline and a job file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jobagents
+import pytest
+
+import tidemill as tm
+from tidemill.agents.step import RunAgent
+from tidemill.errors import ConfigError, DataError, PermanentCallError, StateError
+from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.running.transcripts import read_transcripts
+from tidemill.testing import Call, FaultServer, ToolCalls
+
+HERE = Path(__file__).parent
+
+JOB = """
+source: {path: questions.jsonl}
+models:
+  fast: {model: test/model, base_url: BASE}
+steps:
+  - agent:
+      agent: {model: fast, tools: [jobagents:add], name: counter, instructions: Count.}
+      prompt: "{{ question }}"
+sink: {path: out}
+"""
+
+
+def add_up(call: Call) -> str | ToolCalls:
+    """Calls `add` once, wrongly first where the question says so, then tells its result."""
+    if not call.results and "mistake" in call.message:
+        return ToolCalls(("add", {"a": 1.5}))
+    if not call.results:
+        return ToolCalls(("add", {"a": len(call.message), "b": "1"}), text="let me see")
+    if "was not called" in call.results[-1]:
+        return ToolCalls(("add", {"a": 1, "b": 1}))
+    return f"it is {call.results[-1].splitlines()[1]}"
+
+
+@pytest.fixture
+def adding() -> Iterator[tm.Model]:
+    """A model that adds by the tool it has."""
+    with FaultServer(reply=add_up) as server:
+        yield tm.model("test/model", base_url=server.base_url)
+
+
+@pytest.fixture
+def job(tmp_path: Path, adding: tm.Model) -> Path:
+    """A job file over two questions."""
+    path = tmp_path / "job.yaml"
+    path.write_text(JOB.replace("BASE", str(adding.base_url)))
+    (tmp_path / "jobagents.py").write_text((HERE / "jobagents.py").read_text())
+    lines = (json.dumps({"id": number, "question": text}) + "\n" for number, text in enumerate(["abc", "a mistake"]))
+    (tmp_path / "questions.jsonl").write_text("".join(lines))
+    return path
+
+
+def make_agent(model: tm.Model, **fields: Any) -> tm.Agent:
+    return tm.Agent(model, **{"tools": [jobagents.add], "name": "counter", **fields})
+
+
+def test_a_stream_is_answered(adding: tm.Model) -> None:
+    records: list[dict[str, Any]] = [{"q": "x" * number} for number in range(20)]
+    stream = tm.from_iterable(records).agent(make_agent(adding), "{{ q }}", concurrency=5)
+    assert [record["answer"] for record in stream] == [f"it is {number + 1}" for number in range(20)]
+
+
+def test_a_pipeline_answers_one_record(adding: tm.Model) -> None:
+    pipe = tm.Pipeline(RunAgent(agent=make_agent(adding), prompt="{{ q }}", into="found"))
+    assert pipe({"q": "abc"}) == {"q": "abc", "found": "it is 4"}
+
+
+def test_tools_get_what_the_record_makes() -> None:
+    def reply(call: Call) -> str | ToolCalls:
+        return call.results[-1].splitlines()[1] if call.results else ToolCalls(("scale", {"number": 7}))
+
+    with FaultServer(reply=reply) as server:
+        agent = tm.Agent(tm.model("test/model", base_url=server.base_url), tools=[jobagents.scale])
+        records: list[dict[str, Any]] = [{"factor": 2}, {"factor": 3}]
+        stream = tm.from_iterable(records).agent(agent, "?", deps=jobagents.make_deps)
+        assert [record["answer"] for record in stream] == ["14", "21"]
+
+
+def test_an_output_lands_in_its_json_form() -> None:
+    with FaultServer(reply=lambda _: '{"total": 3}') as server:
+        agent = tm.Agent(tm.model("test/model", base_url=server.base_url), output=jobagents.Total)
+        records: list[dict[str, Any]] = [{"q": 1}]
+        [record] = tm.from_iterable(records).agent(agent, "{{ q }}", into="sum")
+        assert record["sum"] == {"total": 3, "note": None}
+
+
+def test_a_run_without_an_answer_fails_its_record_or_lands_null(adding: tm.Model) -> None:
+    agent = make_agent(adding, max_turns=1, output=jobagents.Total, max_reasks=0)
+    records: list[dict[str, Any]] = [{"q": "abc"}]
+    stream = tm.from_iterable(records)
+    with pytest.raises(PermanentCallError, match="the agent `counter` ended without an answer: max_turns"):
+        list(stream.agent(agent, "{{ q }}"))
+    [landed] = stream.agent(agent, "{{ q }}", on_limit="land", transcript="how")
+    assert landed["answer"] is None
+    assert json.loads(landed["how"])["stop_reason"] == "max_turns"
+
+
+def test_a_column_that_is_not_there_fails_the_record(adding: tm.Model) -> None:
+    with pytest.raises(DataError, match="question"):
+        list(tm.from_iterable([{"q": 1}]).agent(make_agent(adding), "{{ question }}"))
+
+
+def test_a_job_file_runs_and_shows_each_turn(job: Path) -> None:
+    assert tm.load_job(job).run().records["landed"] == 2
+    first, second = read_transcripts(locate_run(job.parent / "out"), 5)
+    assert [turn["text"] for turn in first["turns"]] == ["let me see", "it is 4"]
+    assert first["turns"][0]["asked"] == [{"role": "user", "content": "abc"}]
+    assert first["turns"][0]["calls"][0]["value"] == 4
+    wrong, right = (turn["calls"][0] for turn in second["turns"][:2])
+    assert (wrong["outcome"], right["outcome"]) == ("told", "ok")
+    assert "expected an integer, got 1.5" in wrong["content"]
+
+
+def test_the_report_has_the_tree_of_models_and_tools(job: Path) -> None:
+    calls = tm.load_job(job).run().calls
+    shares = calls["shares"]
+    assert shares["agent/counter"]["calls"] == 5
+    assert shares["agent/counter/add"]["counts"] == {"ok": 2}
+
+
+def test_the_chain_and_the_file_are_one_job(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tm.load_job(job)
+    monkeypatch.chdir(job.parent)
+    import jobagents as own  # the module as the job file found it
+
+    model = tm.model("test/model", base_url="http://127.0.0.1:1/v1")
+    agent = tm.Agent(model, tools=[own.add], name="counter", instructions="Count.")
+    stream = tm.read("questions.jsonl").agent(agent, "{{ question }}")
+    assert stream.job("out").fingerprint == loaded.fingerprint
+    assert stream.job("out") == loaded
+
+
+def test_a_job_is_written_as_a_file_again(job: Path) -> None:
+    loaded = tm.load_job(job)
+    again = job.with_name("again.yaml")
+    again.write_text(loaded.to_yaml())
+    assert tm.load_job(again).fingerprint == loaded.fingerprint
+
+
+def test_another_tool_is_another_job(job: Path) -> None:
+    """What a tool does belongs to the result: a run is not gone on with after it changed."""
+    tm.load_job(job).run(limit=1)
+    source = job.with_name("jobagents.py")
+    source.write_text(source.read_text().replace("return a + b", "return b + a"))
+    job.write_text(job.read_text().replace("Count.", "Count well."))
+    with pytest.raises(StateError, match="instructions"):
+        tm.load_job(job).run()
+
+
+def test_mistakes_in_a_file_are_told_with_their_places(job: Path) -> None:
+    text = job.read_text().replace("jobagents:add", "jobagents:ad").replace("name: counter", "max_turn: 3")
+    job.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        tm.load_job(job)
+    told = str(caught.value)
+    assert "job.yaml:7" in told
+    assert "did you mean `max_turns`" in told
+    assert "`ad`" in told
+
+
+def test_a_budget_needs_a_ceiling_for_the_agents_model(job: Path) -> None:
+    job.write_text(job.read_text() + "budget: {tokens: 1000}\n")
+    with pytest.raises(ConfigError, match=r"budget\.tokens needs a ceiling for every call"):
+        tm.load_job(job).check()
+
+
+def test_a_trial_shows_every_request_and_result(job: Path) -> None:
+    [trial] = tm.load_job(job).preview(1)
+    assert [exchange.reply for exchange in trial.exchanges][-1] == "it is 4"
+    assert any("<result" in str(exchange.reply) for exchange in trial.exchanges)
+
+
+def test_an_estimate_tells_that_it_is_of_the_first_turn(job: Path) -> None:
+    estimate = tm.load_job(job).estimate()
+    assert "of the first turn alone" in str(estimate)
