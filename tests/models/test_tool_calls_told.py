@@ -24,6 +24,7 @@ from tidemill.models.formats.openai import ChatEndpoint
 from tidemill.models.formats.told_tools import ToldTools
 from tidemill.models.messages import Message, Reply, ToolCall
 from tidemill.models.options import Options, ToolSpec
+from tidemill.models.structured.plan import Abilities, plan_output
 from tidemill.testing import FaultServer, chat_response
 
 PORTS = {"Brest": "14:32", "Calais": "11:05", "Dover": "07:48"}
@@ -278,7 +279,9 @@ def test_definitions_of_tools_and_answer_stand_side_by_side(server: FaultServer,
     """One of them holds itself, and two have one name; what conforms to the whole conforms to each."""
     route = ToolSpec("route", "Finds a route.", Route.model_json_schema())
     place = ToolSpec("place", "Looks at a place.", Place.model_json_schema())
-    endpoint = told(route, place, is_local=is_local, url=server.base_url, output=Route)
+    endpoint = told(
+        route, place, is_local=is_local, url=server.base_url, output=plan_output(Route, Abilities("llama.cpp"))
+    )
     seen: set[str] = set()
     kinds: dict[str, type[BaseModel]] = {"route": Route, "place": Place}
     for number in range(60):
