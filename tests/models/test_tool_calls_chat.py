@@ -309,6 +309,25 @@ def test_the_pieces_of_reasoning_details_are_kept_in_order() -> None:
     assert whole.blocks == streamed.blocks == [{"reasoning_details": details}]
 
 
+def test_thinking_that_litellm_gives_in_pieces_is_put_together() -> None:
+    """Each block is whole with its signature; without it the provider behind refuses to go on."""
+    blocks = [
+        {"type": "thinking", "thinking": "2 + 2", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "thinking", "thinking": "", "signature": "bmFs"},
+    ]
+    pieces = [
+        {"type": "thinking", "thinking": "2 +", "signature": None},
+        {"type": "thinking", "thinking": " 2", "signature": ""},
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+        *blocks[1:],
+    ]
+    whole = reply_of({"content": None, "thinking_blocks": blocks, "tool_calls": [asked("a")]})
+    streamed = read(stream(*({"thinking_blocks": [each]} for each in pieces), {"tool_calls": [asked("a")]}))
+    assert whole.blocks == streamed.blocks == [{"thinking_blocks": blocks}]
+    assert build(Options(), USER, whole.to_message())["messages"][1]["thinking_blocks"] == blocks
+
+
 def test_a_key_is_masked_in_all_that_a_call_holds() -> None:
     """Its name, its arguments, what goes back with it."""
     endpoint = ChatEndpoint("http://far/v1", "m", {"authorization": "Bearer sk-12345"}, Options())

@@ -113,10 +113,10 @@ def test_the_prompt_tells_of_tools_and_the_reply_is_a_call_or_an_answer() -> Non
     assert schema_of(body)["anyOf"][1]["properties"] == {"answer": {"type": "string", "minLength": 1}}
 
 
-def test_a_system_prompt_has_the_note_behind_it() -> None:
-    """And stays shared."""
+def test_a_system_prompt_has_the_note_in_front_of_it() -> None:
+    """Behind it, small models lose sight of their tools."""
     request = told(TIDE).build_request([{"role": "system", "content": "Be kind.", "shared": True}, USER])
-    assert orjson.loads(request.body)["messages"][0] == {"role": "system", "content": f"Be kind.\n\n{NOTE}"}
+    assert orjson.loads(request.body)["messages"][0] == {"role": "system", "content": f"{NOTE}\n\nBe kind."}
 
 
 def test_a_model_elsewhere_is_told_the_whole_schema() -> None:

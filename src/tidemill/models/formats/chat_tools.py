@@ -18,9 +18,14 @@ UNREADABLE = "INVALID_JSON"
 Anthropic format) would refuse the whole conversation. The word is Anthropic's (guide "Fine-grained tool streaming")."""
 
 _OWN = frozenset({"id", "type", "index", "function"})
-_THOUGHTS: Mapping[str, type] = {"reasoning_content": str, "reasoning": str, "reasoning_details": list}
+_THOUGHTS: Mapping[str, type] = {
+    "reasoning_content": str,
+    "reasoning": str,
+    "reasoning_details": list,
+    "thinking_blocks": list,
+}
 """What thinking models want back with their tool calls: DeepSeek and llama.cpp the first ("Thinking mode": 400 without
-it, also where it is empty), vLLM the second, OpenRouter the last."""
+it, also where it is empty), vLLM the second, OpenRouter the third, and litellm the last, of Claude."""
 
 _WORDS = frozenset({"auto", "none", "required"})
 
@@ -97,8 +102,24 @@ def read_thoughts(message: Mapping[str, Any], calls: tuple[ToolCall, ...]) -> li
 def add_thoughts(thoughts: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """Put what a piece of a stream adds to what the model wants back behind what came before: text, or a list."""
     for name, kind in _THOUGHTS.items():
-        if type(more := delta.get(name)) is kind:
+        if type(more := delta.get(name)) is not kind:
+            continue
+        if name == "thinking_blocks":
+            thoughts[name] = _join_thinking(thoughts.get(name, []), more)
+        else:
             thoughts[name] = thoughts[name] + more if name in thoughts else more
+
+
+def _join_thinking(blocks: list[Any], pieces: list[Any]) -> list[Any]:
+    """Thinking with the next pieces of it, as litellm itself joins them: a block is open until it is signed."""
+    for piece in pieces:
+        last = blocks[-1] if blocks else {}
+        if piece.get("type") == "thinking" == last.get("type") and not last.get("signature"):
+            text = (last.get("thinking") or "") + (piece.get("thinking") or "")
+            piece = {**last, "thinking": text, "signature": piece.get("signature")}
+            blocks = blocks[:-1]
+        blocks = [*blocks, piece]
+    return blocks
 
 
 class CallPieces:
