@@ -1,7 +1,7 @@
 """All benches, one after the other; fails when one found something missing.
 
-python benchmarks/bench.py                    # about eleven minutes on two cores, and the streams' share
-python benchmarks/bench.py --quick            # about two minutes and a half; too small to judge the memory by
+python benchmarks/bench.py                    # about thirteen minutes on two cores, and the streams' share
+python benchmarks/bench.py --quick            # about three minutes; too small to judge the memory by
 """
 
 from __future__ import annotations
@@ -12,7 +12,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FULL = (("calls.py",), ("memory.py",), ("streams.py",), ("config_load.py",), ("scopes.py",), ("predict.py",))
+FULL = (
+    ("calls.py",),
+    ("memory.py",),
+    ("streams.py",),
+    ("config_load.py",),
+    ("scopes.py",),
+    ("predict.py",),
+    ("tools_dispatch.py",),
+    ("agents.py",),
+)
 QUICK = (
     ("calls.py", "--quick"),
     ("memory.py", "--scale", "0.02"),
@@ -20,6 +29,8 @@ QUICK = (
     ("config_load.py", "--rounds", "1"),
     ("scopes.py", "--quick"),
     ("predict.py", "--records", "512", "--rounds", "1"),
+    ("tools_dispatch.py", "--quick"),
+    ("agents.py", "--quick"),
 )
 
 

@@ -44,6 +44,7 @@ ON_BOTH_LOOPS = (
     "test_dialer.py",
     "test_handing_on.py",
     "test_foreign_errors.py",
+    "test_children.py",
     "test_bounds.py",
     "test_methods.py",
 )
@@ -241,7 +242,7 @@ def tidemill_command(tmp_path: Path) -> Command:
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """What touches sockets is tested on asyncio's own loop and on uvloop, which Tidemill runs on where it exists."""
+    """What touches sockets and pipes is tested on asyncio's own loop and on uvloop, Tidemill's where it exists."""
     loops = {"asyncio": asyncio.new_event_loop}
     return {**loops, "uvloop": uvloop.new_event_loop} if item.path.name in ON_BOTH_LOOPS else loops
 

@@ -142,6 +142,17 @@ async def test_arguments_that_do_not_fit_are_told_and_nothing_is_called() -> Non
     assert rows == {}
 
 
+async def test_no_more_calls_of_a_reply_are_made_than_can_be_told_apart() -> None:
+    rows: dict[Any, bytes] = {}
+    async with dispatching(make_tool(echo), rows=rows) as dispatcher:
+        outcomes = await dispatcher.run_turn(1, [ask_for("echo")] * 1_001)
+    assert kinds(outcomes) == ["ok"] * 999 + ["invalid"] * 2
+    assert outcomes[-1].content == (
+        "`echo` was not called: a reply may ask for 999 calls at most. Ask for it in the next."
+    )
+    assert len(rows) == 999
+
+
 async def test_a_failure_is_told_by_its_class_alone() -> None:
     """What an exception says may hold what is none of the model's business."""
     outcome = await call_once(make_tool(fail))

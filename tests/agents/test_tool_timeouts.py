@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from toolkit import ask_for, call_once, dispatching, make_tool, until
+from toolkit import JumpingLoop, ask_for, call_once, dispatching, make_tool, run_jumping, until
 
 from tidemill.agents.calling.bounded import GRACE_S
+from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.tools.tool import Tool
 from tidemill.testing import run_virtual
 
 
@@ -91,57 +97,104 @@ def test_one_that_was_really_ended_is_tried_again() -> None:
     assert "within 5 s, 2 times, and was ended" in outcome.content
 
 
-async def test_a_thread_that_outlives_its_time_is_told_as_still_running(gate: threading.Event) -> None:
+@dataclass
+class Blocking:
+    """Blocks calls in threads until the gate opens.
+
+    Attributes:
+        begun: calls that have begun.
+    """
+
+    gate: threading.Event
+    begun: int = 0
+
+    def tool(self, **options: Any) -> Tool:
+        def block() -> None:
+            self.begun += 1
+            self.gate.wait()
+
+        return make_tool(block, timeout_s=60, **options)
+
+    async def outlive(self, loop: JumpingLoop, dispatcher: Dispatcher, count: int) -> list[ToolOutcome]:
+        """The outcomes of so many calls, all of which have begun when their time is over."""
+        most = self.begun + count
+        turn = asyncio.create_task(dispatcher.run_turn(1, [ask_for("block")] * count))
+        await until(lambda: self.begun == most)
+        loop.ahead_s += 100
+        return await turn
+
+
+def test_a_thread_that_outlives_its_time_is_told_as_still_running(gate: threading.Event) -> None:
     """It is not tried again beside itself, whatever `retries` says."""
 
-    def block() -> None:
-        gate.wait()
+    async def main(loop: JumpingLoop) -> None:
+        blocking = Blocking(gate)
+        async with dispatching(blocking.tool(retries=3, idempotent=True)) as dispatcher:
+            [outcome] = await blocking.outlive(loop, dispatcher, 1)
+        assert (outcome.kind, outcome.tries, blocking.begun) == ("timeout", 1, 1)
+        assert "cannot be ended: it is still running" in outcome.content
+        assert outcome.error == "`block` gave nothing within 60 s; it is still running and holds its thread"
 
-    outcome = await call_once(make_tool(block, timeout_s=0.02, retries=3, idempotent=True))
-    assert (outcome.kind, outcome.tries) == ("timeout", 1)
-    assert "cannot be ended: it is still running" in outcome.content
-    assert outcome.error == "`block` gave nothing within 0.02 s; it is still running and holds its thread"
+    run_jumping(main)
 
 
-async def test_a_tool_whose_threads_are_all_held_is_refused_until_one_is_free(gate: threading.Event) -> None:
+def test_a_tool_whose_threads_are_all_held_is_refused_until_one_is_free(gate: threading.Event) -> None:
     """To wait for a thread that may never come would be to wait in silence."""
-    calls = 0
-    ended = threading.Semaphore(0)
 
-    def block() -> int:
-        nonlocal calls
-        calls += 1
-        if calls <= 2:
-            gate.wait()
-            ended.release()
-        return calls
+    async def main(loop: JumpingLoop) -> None:
+        blocking = Blocking(gate)
+        async with dispatching(blocking.tool(concurrency=2)) as dispatcher:
+            outcomes = await blocking.outlive(loop, dispatcher, 2)
+            assert outcomes[1].error.endswith("holds its thread, as 2 of its executions are")
+            [refused] = await dispatcher.run_turn(2, [ask_for("block")])
+            assert (refused.kind, refused.tries, blocking.begun) == ("error", 0, 2)
+            assert "2 executions of `block` outlived their 60 s and are still running" in refused.content
+            gate.set()
+            for turn in itertools.count(3):  # the threads let go of their functions a moment later
+                [outcome] = await dispatcher.run_turn(turn, [ask_for("block")])
+                assert outcome.kind in ("error", "ok")
+                if outcome.kind == "ok":
+                    break
 
-    async with dispatching(make_tool(block, timeout_s=0.02, concurrency=2)) as dispatcher:
-        first, second = await dispatcher.run_turn(1, [ask_for("block")] * 2)
-        assert {first.kind, second.kind} == {"timeout"}
-        assert second.error.endswith("holds its thread, as 2 of its executions are")
-        [refused] = await dispatcher.run_turn(2, [ask_for("block")])
-        assert (refused.kind, refused.tries, calls) == ("error", 0, 2)
-        assert "2 executions of `block` outlived their 0.02 s and are still running" in refused.content
-        gate.set()
-        await asyncio.to_thread(lambda: (ended.acquire(), ended.acquire()))
-        kinds: list[str] = []
-        while kinds[-1:] != ["ok"]:  # the threads have let go of their functions a moment later
-            kinds += [outcome.kind for outcome in await dispatcher.run_turn(3, [ask_for("block")])]
-        assert set(kinds) <= {"error", "ok"}
+    run_jumping(main)
 
 
-async def test_a_tool_whose_threads_are_held_keeps_no_other_from_its_own(gate: threading.Event) -> None:
-    def block() -> None:
-        gate.wait()
-
+def test_a_tool_whose_threads_are_held_keeps_no_other_from_its_own(gate: threading.Event) -> None:
     def add(a: int) -> int:
         return a + 1
 
-    async with dispatching(make_tool(block, timeout_s=0.02, concurrency=40), make_tool(add), parallel=40) as dispatcher:
-        await dispatcher.run_turn(1, [ask_for("block")] * 40)
-        [outcome] = await dispatcher.run_turn(2, [ask_for("add", a=1)])
-    assert outcome.value == 2
+    async def main(loop: JumpingLoop) -> None:
+        blocking = Blocking(gate)
+        async with dispatching(blocking.tool(concurrency=40), make_tool(add), parallel=40) as dispatcher:
+            await blocking.outlive(loop, dispatcher, 40)
+            [outcome] = await dispatcher.run_turn(2, [ask_for("add", a=1)])
+        assert outcome.value == 2
+
+    run_jumping(main)
+
+
+def test_a_function_that_had_not_begun_when_its_time_was_over_never_does(gate: threading.Event) -> None:
+    """It is not told as still running, and does nothing behind anybody's back."""
+    called: list[int] = []
+
+    def note() -> None:
+        called.append(1)
+
+    async def main(loop: JumpingLoop) -> None:
+        blocking = Blocking(gate)
+        async with dispatching(blocking.tool(), make_tool(note, timeout_s=60), threads=1) as dispatcher:
+            turn = asyncio.create_task(dispatcher.run_turn(1, [ask_for("block"), ask_for("note")]))
+            await until(lambda: blocking.begun == 1)
+            loop.ahead_s += 100
+            blocked, noted = await turn
+            gate.set()
+            await dispatcher.run_turn(2, [ask_for("block")])  # by the thread that the other would have had
+        assert (blocked.kind, noted.kind) == ("timeout", "timeout")
+        assert "still running" in blocked.content
+        assert "and was ended" in noted.content
+        assert called == []
+
+    run_jumping(main)
 
 
 async def test_a_cancelled_turn_does_not_wait_for_a_thread(gate: threading.Event) -> None:

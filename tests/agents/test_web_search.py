@@ -204,7 +204,7 @@ async def test_a_quota_that_is_spent_for_long_stops_the_run() -> None:
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_key_that_is_not_accepted_is_named_and_not_shown(kind: str, variable: str, status: int) -> None:
     """The server's own words may repeat it."""
-    with pytest.raises(PermanentCallError, match=f"check {variable}: the key is not accepted") as caught:
+    with pytest.raises(PermanentCallError, match=f"the key is not accepted; check {variable}") as caught:
         await search(kind, Answer(f'{{"error": "bad key {KEY}"}}'.encode(), status))
     assert (caught.value.of, KEY in str(caught.value)) == ("run", False)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
 from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.home import Home
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import EngineOutside
 from tidemill.agents.calling.places import Places
@@ -24,7 +25,10 @@ from tidemill.calls.wire import Request, Response
 from tidemill.errors import Place, Problem
 from tidemill.models.messages import ToolCall
 from tidemill.models.steps.calling import KEY_HEADER
+from tidemill.resources.threads import Threads
 from tidemill.testing import ScriptedTransport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,10 @@ class KeepingOutside(EngineOutside):
         keys: of the calls that were sent.
     """
 
-    def __init__(self, engine: Engine, places: Places, rows: dict[tuple[Any, ...], bytes] | None = None) -> None:
+    def __init__(self, engine: Engine, places: Places, rows: dict[tuple[Any, ...], bytes] | None, home: Home) -> None:
         super().__init__(engine, places, run="run")
         self.rows = {} if rows is None else rows
+        self.call_home = home.call  # type: ignore[method-assign]
         self.keys: list[str] = []
 
     async def ask(self, tool: Tool, turn: int, place: int, request: Request, send: Send) -> ToolOutcome:
@@ -96,18 +101,32 @@ class KeepingOutside(EngineOutside):
 
 @asynccontextmanager
 async def dispatching(
-    *tools: Tool, rows: dict[tuple[Any, ...], bytes] | None = None, **options: Any
+    *tools: Tool,
+    rows: dict[tuple[Any, ...], bytes] | None = None,
+    home: Home | None = None,
+    threads: int | None = None,
+    **options: Any,
 ) -> AsyncIterator[Dispatcher]:
-    """A dispatcher of `tools`, closed on the way out; its outcomes are kept in `rows`."""
+    """A dispatcher of `tools`, closed on the way out.
+
+    Args:
+        rows: where outcomes are kept.
+        home: where coroutine functions are called.
+        threads: how many there are for plain ones.
+    """
     async with Engine(ScriptedTransport([]), rng=random.Random(0)) as engine:
         places = Places(random.Random(0))
-        outside = KeepingOutside(engine, places, rows)
+        if threads is not None:
+            places.threads = Threads("tool", lambda: threads)
+        outside = KeepingOutside(engine, places, rows, home or Home())
         dispatcher = Dispatcher({tool.name: tool for tool in tools}, outside=outside, **options)
         try:
             yield dispatcher
         finally:
-            await dispatcher.close()
-            places.close()
+            try:
+                await dispatcher.close()
+            finally:
+                places.close()
 
 
 async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> ToolOutcome:
@@ -121,3 +140,23 @@ async def until(is_so: Callable[[], bool]) -> None:
     """Return once `is_so`; the loop goes round meanwhile."""
     while not is_so():  # noqa: ASYNC110 - no event tells it: what is waited for is the loop's own state
         await asyncio.sleep(0)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """A loop whose time a test may put forward: what waits in threads does not keep it.
+
+    Attributes:
+        ahead_s: how far.
+    """
+
+    ahead_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead_s
+
+
+def run_jumping(main: Callable[[JumpingLoop], Coroutine[Any, Any, T]]) -> T:
+    """What `main` gives on a loop that it may put forward."""
+    loop = JumpingLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(main(loop))

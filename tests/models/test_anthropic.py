@@ -16,11 +16,13 @@ from tidemill.calls.wire import Response, Usage
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.anthropic import MAX_IMAGE_TOKENS, MessagesEndpoint, parse_reply
-from tidemill.models.formats.constrained import constrained_schema
 from tidemill.models.messages import Message, Part, Reply
 from tidemill.models.options import Options
 from tidemill.models.steps.generate import Generate
 from tidemill.models.steps.generator import Generator
+from tidemill.models.structured.dialects.table import adapt
+from tidemill.models.structured.plan import Abilities, plan_output
+from tidemill.models.structured.schemas import reply_schema
 from tidemill.testing import FaultServer
 
 LONG = "Be kind. " * 100
@@ -33,6 +35,12 @@ class Label(BaseModel):
 
 def make(options: Options | None = None, **fields: Any) -> MessagesEndpoint:
     return MessagesEndpoint("http://far/v1", "claude", {"x-api-key": "k"}, options or Options(max_tokens=5), **fields)
+
+
+def asking(output: Any, *, holds_schemas: bool = True, calls_tools: bool = True, **options: Any) -> Options:
+    """Options that ask a Claude for such a reply."""
+    plan = plan_output(output, Abilities("anthropic", holds_schemas, calls_tools))
+    return plan.add_to(Options(max_tokens=5, **options))
 
 
 def ask(text: str = "a") -> list[Message]:
@@ -140,7 +148,7 @@ def test_images_go_by_address_or_whole() -> None:
 
 def test_a_schema_is_enforced_by_the_endpoint_as_far_as_it_can() -> None:
     """The rest is told in descriptions, and checked when the reply is there."""
-    request = make(Options(max_tokens=5, output=Label)).build_request(ask())
+    request = make(asking(Label)).build_request(ask())
     body = orjson.loads(request.body)
     assert body["output_config"] == {
         "format": {
@@ -162,7 +170,7 @@ def test_a_schema_is_enforced_by_the_endpoint_as_far_as_it_can() -> None:
 
 
 def test_effort_and_schema_go_together() -> None:
-    options = Options(max_tokens=5, output=Label, params={"output_config": {"effort": "low"}})
+    options = asking(Label, params={"output_config": {"effort": "low"}})
     config = body_of(make(options), ask())["output_config"]
     assert config["effort"] == "low"
     assert config["format"]["type"] == "json_schema"
@@ -203,28 +211,41 @@ class Pets(BaseModel):
 
 
 @pytest.mark.parametrize("output", [Open, Tree, Pair])
-def test_a_schema_that_cannot_be_enforced_is_told_in_the_system_prompt(output: type[BaseModel]) -> None:
-    assert constrained_schema(output) is None
-    options = Options(max_tokens=5, output=output)
-    body = body_of(make(options), [{"role": "system", "content": "Be kind."}, *ask()])
+def test_a_schema_that_cannot_be_enforced_is_that_of_a_tool_that_must_be_called(output: type[BaseModel]) -> None:
+    assert adapt(reply_schema(output), "anthropic").forbidden
+    body = body_of(make(asking(output)), ask())
     assert "output_config" not in body
+    assert "system" not in body
+    [tool] = body["tools"]
+    assert (tool["name"], tool["input_schema"]) == ("reply", reply_schema(output))
+    assert "strict" not in tool
+    assert body["tool_choice"] == {"type": "tool", "name": "reply"}
+
+
+@pytest.mark.parametrize("output", [Open, Tree, Pair])
+def test_where_no_tool_can_be_called_the_schema_is_told_in_the_system_prompt(output: type[BaseModel]) -> None:
+    options = asking(output, calls_tools=False)
+    body = body_of(make(options), [{"role": "system", "content": "Be kind."}, *ask()])
+    assert not body.keys() & {"output_config", "tools", "tool_choice"}
     told, own = (block["text"] for block in body["system"])
     assert told.startswith("Answer with nothing but JSON that follows this JSON Schema:\n{")
     assert own == "Be kind."
 
 
-def test_another_server_in_the_format_is_told_the_schema_too() -> None:
-    """No one knows whether it enforces any."""
-    body = body_of(make(Options(max_tokens=5, output=Label), constrains=False), ask())
-    assert "output_config" not in body
-    assert '"sentiment"' in body["system"][0]["text"]
+def test_a_claude_that_thinks_is_told_the_schema() -> None:
+    """It cannot be made to call a tool."""
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1_024}}
+    for params, tools in ((thinking, 0), ({}, 1)):
+        node = Generate(model=tm.model("anthropic/claude", params=params), prompt="{{ a }}", output=Open, max_tokens=5)
+        assert len(node.options().tools) == tools
 
 
 @pytest.mark.parametrize("output", [Label, Pets])
 def test_the_schema_is_one_that_anthropic_s_own_package_lets_pass(output: type[BaseModel]) -> None:
     """It takes out what is not enforced; of ours nothing is left to take out but the type of an enum."""
-    ours = constrained_schema(output)
-    assert ours is not None
+    adapted = adapt(reply_schema(output), "anthropic")
+    assert not adapted.forbidden
+    ours = dict(adapted.schema)
     assert drop_types(transform_schema(ours)) == drop_types(ours)
 
 
@@ -343,7 +364,7 @@ def test_a_key_that_a_reply_repeats_is_masked() -> None:
 
 def test_a_model_of_anthropic_is_asked_in_its_format() -> None:
     model = tm.model("anthropic/claude-haiku-4-5")
-    request = make_endpoint(model, {}, Options(max_tokens=5, output=Label)).build_request(ask())
+    request = make_endpoint(model, {}, asking(Label)).build_request(ask())
     assert request.url == "https://api.anthropic.com/v1/messages"
     assert b"output_config" in request.body
 
@@ -351,9 +372,11 @@ def test_a_model_of_anthropic_is_asked_in_its_format() -> None:
 def test_another_server_is_asked_in_the_format_it_is_said_to_speak() -> None:
     model = tm.model("acme/m", base_url="http://far/v1", wire_format="anthropic", prompt_cache=False)
     messages: list[Message] = [{"role": "system", "content": LONG, "shared": True}, *ask()]
-    request = make_endpoint(model, {}, Options(max_tokens=5, output=Label)).build_request(messages)
+    options = Generate(model=model, prompt="{{ a }}", output=Label, max_tokens=5).options()
+    request = make_endpoint(model, {}, options).build_request(messages)
     assert request.url == "http://far/v1/messages"
-    assert b"output_config" not in request.body
+    assert b"output_config" not in request.body  # no one knows whether it enforces any
+    assert b'"tool_choice":{"type":"tool","name":"reply"' in request.body
     assert b"cache_control" not in request.body
     openai = tm.model("anthropic/claude", base_url="http://far/v1", wire_format="openai")
     assert make_endpoint(openai, {}, Options()).build_request(ask()).url == "http://far/v1/chat/completions"
@@ -369,10 +392,13 @@ class Counted(BaseModel):
 
 
 @pytest.mark.parametrize("output", [Label, Kin, Counted])
+@pytest.mark.parametrize("replies", [None, "prompt"])
 @pytest.mark.parametrize("name", ["anthropic/claude-sonnet-4-5", "other/claude"])
-def test_the_mock_answers_whatever_tells_the_schema(server: FaultServer, name: str, output: Any) -> None:
-    """The field that Anthropic enforces, or the system prompt: by other providers, and where it cannot be enforced."""
-    with tm.model(name, wire_format="anthropic", base_url=server.base_url, api_key="none") as model:
+def test_the_mock_answers_whatever_tells_the_schema(server: FaultServer, name: str, replies: Any, output: Any) -> None:
+    """The field that Anthropic enforces, a tool where that is not known or cannot be, or the system prompt."""
+    with tm.model(name, wire_format="anthropic", base_url=server.base_url, api_key="none", replies=replies) as model:
         assert isinstance(model("a", system="Be kind.", output=output, max_tokens=99, max_reasks=0), output)
-    told = "output_config" in server.calls[0].payload
-    assert told == (name.startswith("anthropic/") and output is Label)
+    payload = server.calls[0].payload
+    is_enforced = replies is None and name.startswith("anthropic/") and output is Label
+    assert ("output_config" in payload) == is_enforced
+    assert ("tools" in payload) == (replies is None and not is_enforced)

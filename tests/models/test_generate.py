@@ -72,7 +72,7 @@ def test_the_whole_request(server: FaultServer) -> None:
     body = orjson.loads(call.body)
     assert body.pop("response_format")["json_schema"]["schema"]["properties"]["topic"] == {
         "type": "string",
-        "maxLength": 10,
+        "description": "{maxLength: 10}",
     }
     assert body == {
         "model": "any",
@@ -135,8 +135,14 @@ def test_it_is_asked_again_at_most_so_often(server: FaultServer, most: int) -> N
     assert caught.value.of == "record"
 
 
-def test_a_text_around_the_json_is_told_as_such(server: FaultServer) -> None:
-    server.faults = replies(f"Sure! {GOOD}", GOOD)
+def test_a_text_around_the_json_costs_no_other_call(server: FaultServer) -> None:
+    server.faults = replies(f"Sure! {GOOD}")
+    assert ask(server, output=Label)["topic"] == "shoes"
+    assert server.billed == 1
+
+
+def test_text_that_can_mean_two_things_is_told_to_be_no_json(server: FaultServer) -> None:
+    server.faults = replies(f"Either {GOOD} or {GOOD}", GOOD)
     ask(server, output=Label)
     assert "not valid JSON" in server.calls[1].payload["messages"][2]["content"]
 

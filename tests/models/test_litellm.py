@@ -29,6 +29,7 @@ from tidemill.models.endpoints import (
 )
 from tidemill.models.formats.litellm import LitellmTransport
 from tidemill.models.options import Options, ToolSpec
+from tidemill.models.structured.plan import Abilities, plan_output
 from tidemill.testing import Call, Fault, Faults, FaultServer, ToolCalls
 
 pytest.importorskip("litellm")
@@ -70,7 +71,11 @@ def test_a_request_and_its_reply_go_through_it(tmp_path: Path) -> None:
     """With the model's own parameters, headers and key; the body's schema too."""
     with FaultServer(keep_calls=True) as server:
         model = make_model(server, headers={"X-Team": "a"})
-        _, response = send(model, tmp_path, Options(max_tokens=9, output=Label, params={"top_p": 0.5}))
+        _, response = send(
+            model,
+            tmp_path,
+            plan_output(Label, Abilities("openai")).add_to(Options(max_tokens=9, params={"top_p": 0.5})),
+        )
         [call] = server.calls
     reply = make_endpoint(model, {}, Options()).parse_reply(response)
     assert reply.usage is not None

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field, RootModel, ValidationError, field_validator
 
-from tidemill.models.structured.asking import OutputParser, response_format
+from tidemill.models.structured.checking import OutputParser
+from tidemill.models.structured.plan import Abilities, OutputPlan, plan_output
+from tidemill.models.structured.schemas import reply_schema
 
 
 class Colour(enum.Enum):
@@ -44,26 +46,25 @@ class Tree(BaseModel):
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    schema: dict[str, Any] = response_format(model)["json_schema"]["schema"]
-    return schema
+    return reply_schema(model)
+
+
+def plan(output: Any) -> OutputPlan:
+    """How OpenAI is asked for it."""
+    return plan_output(output, Abilities("openai"))
 
 
 def test_the_whole_of_a_small_one() -> None:
-    assert response_format(Part) == {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "reply",
-            "strict": True,
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "size": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
-                },
-                "required": ["name", "size"],
-                "additionalProperties": False,
-            },
+    small = plan(Part)
+    assert (small.rung, small.strict, small.is_wrapped) == ("schema", True, False)
+    assert small.schema == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "size": {"anyOf": [{"type": "integer"}, {"type": "null"}]},
         },
+        "required": ["name", "size"],
+        "additionalProperties": False,
     }
 
 
@@ -78,7 +79,7 @@ def test_titles_are_left_out_and_properties_named_title_stay() -> None:
 
 def test_a_renamed_model_asks_the_same() -> None:
     renamed = type("Other", (Part,), {"__module__": __name__})
-    assert json.dumps(response_format(renamed)) == json.dumps(response_format(Part))
+    assert json.dumps(plan(renamed).schema) == json.dumps(plan(Part).schema)
 
 
 def test_a_model_that_holds_itself_has_an_object_at_its_root() -> None:
@@ -86,7 +87,7 @@ def test_a_model_that_holds_itself_has_an_object_at_its_root() -> None:
     assert schema["type"] == "object"
     assert schema["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
     assert schema["$defs"]["Tree"]["additionalProperties"] is False
-    assert response_format(Tree)["json_schema"]["strict"] is True
+    assert plan(Tree).rung == "schema"
 
 
 class Optional(BaseModel):
@@ -118,21 +119,26 @@ class Whatever(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("model", "strict"),
+    ("model", "rung", "is_wrapped"),
     [
-        (Strict, True),
-        (Part, True),
-        (Optional, False),  # not every property is required
-        (Short, False),  # maxLength
-        (Mapped, False),  # any property
-        (Pair, False),  # prefixItems
-        (Unique, False),  # uniqueItems
-        (Described, False),  # a reference with a word beside it
-        (RootModel[list[int]], False),  # no object at the root
+        (Strict, "schema", False),
+        (Part, "schema", False),
+        (Optional, "schema", False),  # it is written each time
+        (Short, "schema", False),  # maxLength is told, and checked
+        (Unique, "schema", False),  # likewise uniqueItems
+        (Described, "schema", False),  # what is referred to stands there itself
+        (RootModel[list[int]], "schema", True),  # no object at the root
+        (Mapped, "tool", False),  # any property
+        (Pair, "tool", False),  # prefixItems
+        (Whatever, "tool", False),
+        (RootModel[dict[str, int]], "tool", False),
+        (RootModel[tuple[int, str]], "tool", True),
     ],
 )
-def test_strict_only_where_it_loses_nothing(model: type[BaseModel], strict: bool) -> None:
-    assert response_format(model)["json_schema"]["strict"] is strict
+def test_the_first_rung_that_loses_no_structure_is_taken(model: type[BaseModel], rung: str, is_wrapped: bool) -> None:
+    asked = plan(model)
+    assert (asked.rung, asked.is_wrapped) == (rung, is_wrapped)
+    assert asked is plan(model)
 
 
 def test_every_object_is_closed() -> None:
@@ -195,7 +201,7 @@ def test_what_a_validator_says_is_told() -> None:
     assert "- $.kind: b is for later" in explain('{"parts": [], "kind": "b"}')
 
 
-@pytest.mark.parametrize("text", ["", "Sure! Here it is: {}", '{"parts": [', "null and void"])
+@pytest.mark.parametrize("text", ["", "Sure! Here are {} and {}", '{"parts": [', "null and void"])
 def test_a_text_that_is_no_json_is_told_as_such(text: str) -> None:
     assert explain(text) == "Your reply is not valid JSON: it is cut off or has text around the object."
 

@@ -264,7 +264,11 @@ def test_any_cut_gives_the_same_calls(calls: list[ToolCall], text: str, size: in
     body = stream(*deltas)
     bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
     taken = ChatStream()
-    assert "".join(taken.feed(body[start:stop]) for start, stop in itertools.pairwise(bounds)) == text
+    shown = arguments = ""
+    for start, stop in itertools.pairwise(bounds):
+        shown += taken.feed(body[start:stop])
+        arguments += taken.take_arguments()
+    assert (shown, arguments) == (text, "".join(each["arguments"] for each in calls))
     reply = taken.reply()
     whole = reply_of({"content": text, "tool_calls": [asked(**_named(each)) for each in calls]})
     assert reply == whole == Reply(text, "tool_calls", tool_calls=tuple(calls))

@@ -17,10 +17,12 @@ from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.limits import Budget
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
-from tidemill.config.types.functions import Schema
 from tidemill.models.model import Model, Params
 from tidemill.models.options import Options, ToolSpec
 from tidemill.models.steps.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
+from tidemill.models.structured.ladder import find_abilities
+from tidemill.models.structured.outputs import Output
+from tidemill.models.structured.plan import OutputPlan, plan_output
 
 if TYPE_CHECKING:
     from tidemill.agents.client import AgentClient
@@ -60,7 +62,7 @@ class Agent(Config):
 
     model: Model
     tools: Tools = ()
-    output: Schema | None = None
+    output: Output | None = None
     instructions: str = ""
     name: str = "agent"
     description: str = ""
@@ -162,7 +164,15 @@ class Agent(Config):
         """How its model is to answer, whatever the wire format."""
         named: dict[str, Any] = {name: getattr(self, name) for name in KINDS}
         params = {**self.model.params, **self.params}
-        return Options(**named, output=self.output, tools=tools, stream=stream, params=params)
+        options = Options(**named, tools=tools, stream=stream, params=params)
+        plan = self.plan_output()
+        return options if plan is None else plan.add_to(options)
+
+    def plan_output(self) -> OutputPlan | None:
+        """How its model is asked for its `output`, which it is not made to call a tool for; None without one."""
+        if self.output is None:
+            return None
+        return plan_output(self.output, find_abilities(self.model, self.params, has_tools=True))
 
     def __call__(self, prompt: Prompt, *, history: Sequence[Any] = (), deps: Any = None) -> AgentResult:
         """What a run comes to: the answer as `.output`, the conversation as `.history`, the way there as `.turns`.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
+from tidemill.agents.calling.approval import needs_approver
+from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
 from tidemill.agents.calling.places import Places
+from tidemill.agents.running.output import AnswerReader
 from tidemill.agents.sources import HeldSource
 from tidemill.agents.teams import list_team, make_handoff_tool, make_team_tool
 from tidemill.agents.tools.tool import Tool, ToolSource
@@ -21,9 +24,11 @@ from tidemill.errors import ConfigError
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import OpenModels
-from tidemill.models.messages import Reply
+from tidemill.models.messages import Message, Reply
+from tidemill.models.model import Model
 from tidemill.models.options import ToolSpec
 from tidemill.models.steps.lines import Line
+from tidemill.models.structured.dialects.table import adapt_tool
 from tidemill.resources.scope import Scope
 
 
@@ -32,13 +37,17 @@ class Kit:
     """What an agent's requests have in common, once all its tools are known.
 
     Attributes:
-        tools: what its model may call, by name.
+        system: what each request begins with, nothing where neither the agent nor its tools have anything to say.
+        tools: what its model may call, by name; those of them that hand the conversation over are not called.
+        called: the others.
         lines: how the calls of each go out.
         tally: under what its model's replies are counted; `tallies` the outcomes of its tools, by name.
         endpoint: where and how its model is asked; `streamed` for a reply that comes piece by piece.
     """
 
+    system: Sequence[Message]
     tools: Mapping[str, Tool]
+    called: Mapping[str, Tool]
     lines: Mapping[str, Line]
     tally: Tally
     tallies: Mapping[str, Tally]
@@ -55,11 +64,13 @@ class OpenAgent:
         pricing: what its model's calls cost, where `is_priced`.
         teams: the agents that a tool of it calls, by the tool's name.
         handoffs: the agents that it may hand the conversation to, by the name of the tool that does.
+        answers: what reads its replies that call no tool.
     """
 
     def __init__(self, agent: Agent, path: tuple[str, ...], opener: AgentOpener) -> None:
         self.agent = agent
         self.path = path
+        self.answers = AnswerReader(agent)
         self._opener = opener
         self._model = opener.models.find(agent.model)
         price = agent.model.price_with(agent.params)
@@ -100,21 +111,32 @@ class OpenAgent:
                         hint="give those of one source a prefix, or allow fewer of them",
                     )
                 tools[tool.name] = tool
+        self._check_approval(tools)
         self._kit = self._make_kit(tools)
         return self._kit
 
+    def _check_approval(self, tools: Mapping[str, Tool]) -> None:
+        unsure = needs_approver(tools.values())
+        if unsure and self.agent.approve is None:
+            raise ConfigError(
+                f"calls of `{unsure[0]}` need approval, and nobody gives it to the agent `{self.agent.name}`",
+                hint="give the agent `approve`, or say of the source that it needs none: approve: false",
+            )
+
     def _make_kit(self, tools: Mapping[str, Tool]) -> Kit:
         agent, model = self.agent, self._model
-        specs = tuple(ToolSpec(tool.name, tool.description, tool.signature.schema) for tool in tools.values())
+        specs = tuple(make_spec(tool, agent.model) for tool in tools.values())
 
         def make(stream: bool) -> Endpoint:
             options = agent.options(specs, stream=stream)
             return make_endpoint(agent.model, model.headers, options)
 
-        lines = {name: self._opener.line(tool) for name, tool in tools.items() if name not in self.handoffs}
+        called = {name: tool for name, tool in tools.items() if name not in self.handoffs}
+        lines = {name: self._opener.line(tool) for name, tool in called.items()}
         label = "/".join((*self._opener.label, *self.path))
         tallies = {name: Tally(f"{label}/{name}", _name_outcome) for name in lines if name not in self.teams}
-        return Kit(tools, lines, Tally(label), tallies, make(stream=False), make(stream=True))
+        system = make_system(agent.instructions, has_tools=bool(tools))
+        return Kit(system, tools, called, lines, Tally(label), tallies, make(stream=False), make(stream=True))
 
     def iter_lines(self) -> list[Line]:
         """How calls go out so far, those of the agents below included."""
@@ -159,6 +181,19 @@ class AgentOpener:
         held = HeldSource(source)
         self._scope.defer_async(held.close, name="tools")
         return held
+
+
+def make_spec(tool: Tool, model: Model) -> ToolSpec:
+    """The tool as `model` is told of it: strictly held to its arguments where OpenAI does so and nothing is lost."""
+    schema = tool.signature.schema
+    parameters, is_strict = adapt_tool(schema, "openai") if model.provider == "openai" else (schema, False)
+    return ToolSpec(tool.name, tool.description, parameters, is_strict)
+
+
+def make_system(instructions: str, *, has_tools: bool) -> list[Message]:
+    """The system message of an agent, which says what the marks around results mean; none where it would be empty."""
+    text = "\n\n".join(filter(None, [instructions, DATA_NOTE if has_tools else ""]))
+    return [Message(role="system", content=text, shared=True)] if text else []
 
 
 def _name_outcome(outcome: ToolOutcome) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from tidemill.config.wording.words import describe_value
 from tidemill.models.model import Model
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.prompts import Conversation
+from tidemill.models.structured.outputs import annotation_of
 
 CONCURRENCY = 64
 
@@ -85,7 +86,7 @@ class RunAgent(CallNode):
 
     def column_types(self) -> dict[str, Any]:
         """The columns of the answer and the transcript."""
-        answer = str if self.agent.output is None else self.agent.output
+        answer = str if self.agent.output is None else annotation_of(self.agent.output)
         columns = {self.into: answer if self.on_limit == "fail" else answer | None}
         return columns | ({} if self.transcript is None else {self.transcript: str})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -22,6 +22,8 @@ config_app = typer.Typer(
     name="config", help="Look at a configuration: a job's, or that of any class.", no_args_is_help=True
 )
 app.add_typer(config_app)
+
+DialectName = Literal["openai", "anthropic", "gemini", "llama.cpp"]
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Each over those before.", show_default=False)
@@ -118,14 +120,38 @@ def explain(
 @app.command()
 def schema(
     target: Annotated[
-        str | None, typer.Argument(metavar="[MODULE:CLASS]", help="By default a job file's.", show_default=False)
+        str | None, typer.Argument(metavar="[X]", help="MODULE:CLASS; by default a job file's.", show_default=False)
     ] = None,
+    dialect: Annotated[
+        DialectName | None,
+        typer.Option("--for", help="As a provider gets it, of a reply or a tool: MODULE:NAME or a JSON Schema file."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --for: one object, with what is said of it.")] = False,
 ) -> None:
-    """Print the JSON Schema that editors and other programs check a file by."""
-    from tidemill.config.schemas.json_schema import json_schema
+    """Print the JSON Schema that editors and other programs check a file by, or one that a model is asked with.
 
-    shown = json_schema(_find_type(target), of_file=True)
-    sys.stdout.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode() + "\n")
+    With --for, what the provider does not hold a reply to, and how one is asked for, goes to the standard error.
+    """
+    if dialect is None:
+        from tidemill.config.schemas.json_schema import json_schema
+
+        _print_json(json_schema(_find_type(target), of_file=True))
+        return
+    from tidemill.commands.dialects import describe_for
+
+    if target is None:
+        raise ConfigError("--for needs what is asked for", hint="name it: my_schemas:Label, or a JSON Schema file")
+    told = describe_for(target, dialect)
+    if as_json:
+        _print_json(told.to_dict())
+        return
+    _print_json(told.schema)
+    for line in told.lines:
+        sys.stderr.write(f"{line}\n")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
 def _find_type(target: str | None) -> Any:

@@ -42,8 +42,7 @@ def _make_endpoint(model: Model, headers: Mapping[str, str], options: Options) -
     base_url = find_base_url(model)
     if _speaks_chat(model):
         return ChatEndpoint(base_url, model.name, headers, options)
-    constrains = model.provider == "anthropic"  # of other servers in its format no one knows whether they do
-    return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache, constrains=constrains)
+    return MessagesEndpoint(base_url, model.name, headers, options, caches=model.prompt_cache)
 
 
 def _is_priced(model: Model, params: Mapping[str, Any]) -> bool:

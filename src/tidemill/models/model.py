@@ -125,6 +125,8 @@ class Model(Config, Askable):
         api_key: the key; by default the provider's usual variable, from the environment or `.env`.
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
+        replies: how a reply of some `output` is asked for, where not by what its provider takes: by a `schema` that the
+            endpoint holds it to, as the call of a `tool`, or by the system `prompt`.
         prompt_cache: whether a provider that caches prompts on demand is asked to keep what all requests of a step
             share. Writing to the cache costs more than plain input, reading from it a tenth.
     """
@@ -142,6 +144,7 @@ class Model(Config, Askable):
     api_key: Annotated[SecretStr | None, Runtime()] = Field(default=None, repr=False)
     params: Params = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    replies: Literal["schema", "tool", "prompt"] | None = None
     prompt_cache: bool = True
     load: Load | None = None
     tools: Literal["native", "told"] | None = None
@@ -351,6 +354,7 @@ def model(
     api_key: str | None = None,
     params: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    replies: Literal["schema", "tool", "prompt"] | None = None,
     prompt_cache: bool | None = None,
     serve: Serve | str | Sequence[str] | Mapping[str, Any] | None = None,
     load: Load | Mapping[str, Any] | None = None,
@@ -371,6 +375,7 @@ def model(
         "api_key": api_key,
         "params": params,
         "headers": headers,
+        "replies": replies,
         "prompt_cache": prompt_cache,
         "serve": serve,
         "load": load,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tidemill.config.wording.suggest import find_near, list_names
+
+if TYPE_CHECKING:
+    from tidemill.models.structured.plan import OutputPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Options:
 
     Attributes:
         max_tokens: the most tokens a reply may have, reasoning included.
-        output: the Pydantic model that a reply must be of, as JSON.
+        output: how a reply of some form is asked for; its `add_to` sets this, and what else it needs.
         reply_schema: the JSON Schema that a reply is held to, where it is of no `output`: sent as it is.
         tools: what it may ask to have called.
         tool_choice: `auto`, `none`, `required`, or the name of the one tool that it must call.
@@ -45,7 +46,7 @@ class Options:
     top_p: float | None = None
     seed: int | None = None
     stop: tuple[str, ...] | None = None
-    output: type[BaseModel] | None = None
+    output: OutputPlan | None = None
     reply_schema: Mapping[str, Any] | None = None
     tools: tuple[ToolSpec, ...] = ()
     tool_choice: str | None = None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
+from tidemill.config.subschemas import map_schemas
 from tidemill.errors import DataError
 
 MAX_DEPTH = 3
@@ -47,6 +51,9 @@ class Draws:
         return (self._state >> 24) % limit
 
 
+_TOLD = re.compile(r"\{(\w+: .*)\}$", re.DOTALL)
+_LIMIT = re.compile(r"\b((?:min|max|exclusive|multiple|unique)\w+): (-?\d[\d.e+-]*|True|False)")
+
 Maker = Callable[[Draws, int], Any]
 """Makes one value from draws, at a depth counted in references."""
 
@@ -56,14 +63,23 @@ def compile_schema(schema: Mapping[str, Any]) -> Callable[[bytes], Any]:
 
     Understood: type, enum, const, anyOf, oneOf, allOf, `$ref` into the document (recursive too), properties,
     required, additionalProperties, items, prefixItems, the limits on lengths, counts and numbers, common formats.
+    Limits that a description tells at its end, as `{maxLength: 40}`, are kept to as well: a model reads them.
 
     Raises:
         DataError: the schema asks for something else (`pattern`).
     """
-    compiler = _Compiler(schema)
-    make = compiler.compile(schema)
+    told = map_schemas(dict(schema), _heed)
+    compiler = _Compiler(told)
+    make = compiler.compile(told)
     compiler.compile_references()
     return lambda digest: make(Draws(int.from_bytes(digest[:8], "big")), 0)
+
+
+def _heed(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` with the limits that its description tells."""
+    found = _TOLD.search(str(schema.get("description", "")))
+    limits = {} if found is None else dict(_LIMIT.findall(found[1]))
+    return schema | {keyword: orjson.loads(value.lower()) for keyword, value in limits.items()}
 
 
 class _Compiler:

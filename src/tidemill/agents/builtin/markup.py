@@ -92,7 +92,8 @@ class _Page:
             self._break(2)
             self.is_pre = name == "pre" and not is_end
         elif name in _LINES:
-            self._break(1)
+            if name == "br" or any(map(str.strip, self.lines[-1])):
+                self._break(1)
             if name == "li" and not is_end:
                 self.lines[-1].append("- ")
         elif name in _CELLS and not is_end:

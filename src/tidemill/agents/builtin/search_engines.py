@@ -221,7 +221,7 @@ def _judge(response: Response, request: Request, variable: str) -> CallError:
     error = judge_response(response, request, wall_s=time.time())
     error.hint = ""
     if response.status in (401, 403) and variable:
-        error.hint = f"check {variable}: the key is not accepted"
+        error.hint = f"the key is not accepted; check {variable}"
     if response.status == 429 and parse_retry_after(response.headers, wall_s=time.time()) is None:
         error.retry_after_s = _find_reset(response.headers)
     if error.retry_after_s is not None and error.retry_after_s > MAX_PAUSE_S:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tidemill.agents.calling.execution import Execution
-from tidemill.agents.calling.findings import find_invalid, find_unknown, keep_json
+from tidemill.agents.calling.findings import find_beyond, find_invalid, find_unknown, keep_json
 from tidemill.agents.calling.isolation import check_isolated
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import Outside
@@ -22,6 +22,9 @@ from tidemill.models.messages import ToolCall
 
 PARALLEL = 32
 """Calls of one turn at once."""
+
+MAX_CALLS = 999
+"""Calls of one turn that are made: the number by which a call is kept has three digits for its place."""
 
 OnStart = Callable[[int, ToolCall], object]
 """Told of a call before anything is done for it: its place in the turn, from 0, and the call."""
@@ -80,9 +83,9 @@ class Dispatcher:
     ) -> list[ToolOutcome]:
         """The outcomes of all `calls` of one reply, in their order.
 
-        A call that names no tool, or whose arguments do not fit, is answered at once and is no row. Others start in
-        order; a sequential tool's waits for all in front of it, and all behind wait for it. A decision to stop lets no
-        further one start.
+        A call that names no tool, whose arguments do not fit, or that stands behind the first 999 is answered at once
+        and is no row. Others start in order; a sequential tool's waits for all in front of it, and all behind wait for
+        it. A decision to stop lets no further one start.
 
         Order: of the calls.
         Cancelling reaches every execution and is raised once none is left but those that cannot be ended.
@@ -140,14 +143,17 @@ class Dispatcher:
         return outcome
 
     async def _answer(self, turn: Turn, place: int, call: ToolCall) -> ToolOutcome:
+        if place >= MAX_CALLS:
+            return find_beyond(call, MAX_CALLS)
         tool = self._tools.get(call["name"])
         if tool is None:
             return find_unknown(call, self._tools)
         arguments = tool.signature.check(call["arguments"])
         if arguments.values is None:
             return find_invalid(call, arguments)
-        execution = Execution(self._run, turn, place, call, tool, arguments)
-        request = Request(f"tool:{tool.name}", {}, _pack(tool.name, arguments.given), 0, 0)
+        given, body = _pack(tool.name, arguments.given)
+        execution = Execution(self._run, turn, place, call, tool, arguments, given)
+        request = Request(f"tool:{tool.name}", {}, body, 0, 0)
         outcome = await self._outside.ask(tool, turn.number, place, request, execution.send)
         if not execution.was_sent:
             self._run.forgotten[tool.name] = self._run.forgotten.get(tool.name, 0) + 1
@@ -155,9 +161,10 @@ class Dispatcher:
         return outcome
 
 
-def _pack(name: str, arguments: Any) -> bytes:
-    """What tells a call from others: the tool's name and the arguments, their keys in order."""
+def _pack(name: str, arguments: Any) -> tuple[Any, bytes]:
+    """The arguments as they are kept, and what tells the call from others: with them, their keys in order, the name."""
     try:
-        return orjson.dumps({"tool": name, "arguments": arguments}, option=orjson.OPT_SORT_KEYS)
+        return arguments, orjson.dumps({"tool": name, "arguments": arguments}, option=orjson.OPT_SORT_KEYS)
     except TypeError:
-        return orjson.dumps({"tool": name, "arguments": keep_json(arguments)})
+        kept = keep_json(arguments)
+        return kept, orjson.dumps({"tool": name, "arguments": kept})

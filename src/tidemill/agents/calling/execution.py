@@ -31,6 +31,7 @@ from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.options import TOOL_TIMEOUT_S
 from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
@@ -47,6 +48,10 @@ _RETRIED = (TransientCallError, ConnectionError, TimeoutError)
 class Execution:
     """One call whose arguments fit. `send` makes it, and is what a transport's `send` is to a request.
 
+    Args:
+        run, turn, place: where it stands.
+        call: as the model asks for it, `arguments` as they were checked, and `given` as they are kept.
+
     Attributes:
         was_sent: whether `send` was called: not where the outcome was recalled.
     """
@@ -59,6 +64,7 @@ class Execution:
         "_is_left",
         "_place",
         "_repairs",
+        "_retry_after_s",
         "_run",
         "_told",
         "_tool",
@@ -67,8 +73,10 @@ class Execution:
         "was_sent",
     )
 
-    def __init__(self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments) -> None:
-        self._given = keep_json(arguments.given)
+    def __init__(
+        self, run: Run, turn: Turn, place: int, call: ToolCall, tool: Tool, arguments: Arguments, given: Any
+    ) -> None:
+        self._given = given
         self._run = run
         self._turn = turn
         self._place = place
@@ -78,6 +86,7 @@ class Execution:
         self._repairs = arguments.repairs
         self._bounded: Bounded[Any] | None = None
         self._tries = 0
+        self._retry_after_s: float | None = None
         self._is_left = False
         self._told = ""
         self.was_sent = False
@@ -127,11 +136,12 @@ class Execution:
                 finding = await self._try(key)
                 if finding is not None:
                     return finding
-                delay_s = backoff_s(self._tries, self._run.outside.places.rng)
+                rng = self._run.outside.places.rng
+                delay_s = backoff_s(self._tries, rng, retry_after_s=self._retry_after_s)
                 await self._wait(asyncio.sleep(delay_s))
         except GivenUp:
             pass
-        left = self._count_left() if self._is_left and self._tries else 0
+        left = self._count_left() if self._is_left else 0
         return tell_cancelled(tool, self._turn.halted, self._tries, left)
 
     async def _try(self, key: str) -> Finding | None:
@@ -160,7 +170,9 @@ class Execution:
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
             if self._may_try_again and isinstance(error, (*_RETRIED, *tool.options.retry_on)):
-                return None
+                self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
+                if (self._retry_after_s or 0.0) <= (tool.options.timeout_s or TOOL_TIMEOUT_S):
+                    return None
             return tell_error(tool, key, error, self._tries)
         return self._tell(key, result)
 
@@ -169,7 +181,7 @@ class Execution:
         return self._tries <= self._tool.options.retries
 
     def _count_left(self) -> int:
-        return self._run.outside.places.count_left(self._tool.name)
+        return self._run.outside.places.count_left(self._tool)
 
     async def _wait(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
         self._bounded = Bounded(coroutine, self._leave_task)
@@ -182,9 +194,10 @@ class Execution:
         self._leave(task.done)
 
     def _leave(self, has_ended: Callable[[], bool]) -> None:
-        """Note what goes on though it was given up: an execution, or else somebody's decision on it."""
-        self._is_left = True
-        self._run.outside.places.leave(self._tool.name if self._tries else f"approval of {self._tool.name}", has_ended)
+        """Note that the execution goes on though it was given up; somebody's decision on it holds no place of it."""
+        self._is_left = self._tries > 0
+        if self._is_left:
+            self._run.outside.places.leave(self._tool, has_ended)
 
     def _start(self, key: str) -> Coroutine[Any, Any, Any]:
         """One execution under way: in the loop, in a thread, in a process or in a session."""
@@ -215,8 +228,8 @@ class Execution:
         try:
             result = await self._run.outside.places.threads.run(work)
         except asyncio.CancelledError:
-            if not work.has_ended:
-                self._leave(lambda: work.has_ended)
+            if work.goes_on():
+                self._leave(work.has_ended)
             raise
         return await self._run.outside.call_home(_wait_for, result) if inspect.isawaitable(result) else result
 
@@ -304,19 +317,36 @@ class _Packed(NamedTuple):
 class _Work:
     """A plain function in a thread, which may outlive whoever waits for it."""
 
-    __slots__ = ("_fn", "has_ended")
+    __slots__ = ("_chance", "_fn", "_is_at_work")
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self._fn = fn
-        self.has_ended = False
+        self._is_at_work = True
+        self._chance = [True]  # taken once, by the thread that begins or by whoever gives it up before
 
     def __call__(self) -> Any:
+        if not self._take_chance():
+            return None
         try:
             return self._fn()
         except (SystemExit, KeyboardInterrupt) as error:
             raise Exited(error) from None
         finally:
-            self.has_ended = True
+            self._is_at_work = False
+
+    def goes_on(self) -> bool:
+        """Whether it has begun and not ended, now that it is given up; if it has not begun, it never will."""
+        return not self._take_chance() and self._is_at_work
+
+    def has_ended(self) -> bool:
+        """Whether it is at work no more."""
+        return not self._is_at_work
+
+    def _take_chance(self) -> bool:
+        try:
+            return self._chance.pop()
+        except IndexError:
+            return False
 
 
 async def _wait_for(awaitable: Any) -> Any:

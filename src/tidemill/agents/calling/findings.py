@@ -49,6 +49,12 @@ def find_invalid(call: ToolCall, arguments: Arguments) -> ToolOutcome:
     return ToolOutcome(call["name"], given, "invalid", content, error=problems, repairs=arguments.repairs)
 
 
+def find_beyond(call: ToolCall, most: int) -> ToolOutcome:
+    """The outcome of a call that stands behind as many as one reply may ask for."""
+    content = f"`{cut(call['name'])}` was not called: a reply may ask for {most} calls at most. Ask for it in the next."
+    return ToolOutcome(call["name"], read_arguments(call), "invalid", content, error=content)
+
+
 def read_arguments(call: ToolCall) -> Any:
     """A call's arguments as JSON, as far as they can be read; else the text as it came."""
     try:

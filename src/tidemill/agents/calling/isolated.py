@@ -2,6 +2,7 @@
 
 The first message is the function with what its import needs; each other one a pickle of keyword arguments. An answer is
 a pickle of `(True, JSON)`, of `(False, problem)` where the result is no JSON, or of `(None, error, class, text)`.
+Imports little, since each process pays it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import inspect
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tidemill.agents.tools.tool import Tool
 from tidemill.errors import DataError
 from tidemill.models.steps.packing import pack_result
 
@@ -90,7 +91,8 @@ def _load(reference: tuple[str, str] | bytes) -> Callable[..., Any]:
         found = importlib.import_module(reference[0])
         for name in reference[1].split("."):
             found = getattr(found, name)
-    function: Callable[..., Any] = found.function if isinstance(found, Tool) else found
+    tools = sys.modules.get("tidemill.agents.tools.tool")  # where there is a tool, that was imported; it takes long
+    function: Callable[..., Any] = found.function if tools is not None and isinstance(found, tools.Tool) else found
     return function
 
 

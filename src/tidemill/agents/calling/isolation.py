@@ -57,8 +57,9 @@ class ForeignError(WorkerError):
 class Processes:
     """Executes isolated tools. A process is used by one execution at a time, and by the next if it ended well.
 
-    Starting one takes 0.1 to 0.3 s (measured in `benchmarks/tools_dispatch.py`), mostly imports, so that one that is
-    idle is kept; there are as many as there were executions at once. Belongs to one loop; `close` ends them.
+    Starting one takes 0.3 to 0.6 s, nearly all of it imports, and asking one that is idle 0.2 ms
+    (`benchmarks/tools_dispatch.py`), so that idle ones are kept; there are as many as there were executions at once.
+    Belongs to one loop; `close` ends them.
 
     Args:
         threads: where processes are waited for.
@@ -191,16 +192,18 @@ class _Execution:
         self._processes = processes
         self._tool = tool
         self._message = message
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the child, and that none is kept which is to be killed
         self._child: _Child | None = None
-        self._is_killed = False
+        self._killed = threading.Event()
 
     def run(self) -> bytes:
         """The process's answer; called in a thread."""
+        if self._killed.is_set():
+            return b""  # nobody waits for it any more
         child = self._processes.take(self._tool)
         with self._lock:
             self._child = child
-            if self._is_killed:
+            if self._killed.is_set():
                 child.kill()
         try:
             answer = child.ask(self._message)
@@ -209,7 +212,7 @@ class _Execution:
             raise
         with self._lock:
             self._child = None
-        if self._is_killed:
+        if self._killed.is_set():
             child.end()
         else:
             self._processes.give_back(self._tool, child)
@@ -218,7 +221,7 @@ class _Execution:
     def kill(self) -> None:
         """Kill the process, now or as soon as there is one; any thread."""
         with self._lock:
-            self._is_killed = True
+            self._killed.set()
             if self._child is not None:
                 self._child.kill()
 

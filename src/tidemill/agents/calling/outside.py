@@ -23,7 +23,7 @@ from tidemill.models.steps.calling import KEY_HEADER
 FREE = Price(0, 0)
 
 MAX_PLACES = 1_000
-"""Calls of one turn that are told apart by their number."""
+"""More than the calls that one turn makes."""
 
 _ALWAYS_S = 1e9
 """A lane's bounds on time, where the execution has its own."""

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 
 from tidemill.agents.calling.isolation import Processes
+from tidemill.agents.tools.tool import Tool
 from tidemill.resources.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,14 @@ class Places:
         self.rng = rng
         self.threads = Threads("tool", lambda: MOST_THREADS)
         self.processes = Processes(self.threads)
-        self._left: dict[str, list[Callable[[], bool]]] = {}
+        self._left: dict[Tool, list[Callable[[], bool]]] = {}
 
-    def leave(self, tool: str, has_ended: Callable[[], bool]) -> None:
+    def leave(self, tool: Tool, has_ended: Callable[[], bool]) -> None:
         """Note an execution of `tool` that goes on though nobody waits for it any more."""
         self._left.setdefault(tool, []).append(has_ended)
-        logger.warning("an execution of the tool %s took no notice of its end, and is still running", tool)
+        logger.warning("an execution of the tool %s took no notice of its end, and is still running", tool.name)
 
-    def count_left(self, tool: str) -> int:
+    def count_left(self, tool: Tool) -> int:
         """The executions of `tool` that were left and are still running."""
         if tool not in self._left:
             return 0

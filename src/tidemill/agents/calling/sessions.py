@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ from tidemill.agents.calling.outside import Outside
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.tool import Tool
 from tidemill.resources.releasing import raise_failures
+
+logger = logging.getLogger(__name__)
 
 
 class Sessions:
@@ -27,13 +30,14 @@ class Sessions:
     async def find(self, tool: Tool, context: Context[Any]) -> Callable[..., Any]:
         """The function that calls of `tool` go to; the session is opened if it is not, with `context`.
 
-        Cancelling stops the waiting, not the opening. One that could not be opened is opened anew by the next call.
+        Cancelling stops the waiting, not the opening. One that could not be opened, or has ended by itself since, as
+        with a server that died, is opened anew by the next call.
 
         Raises:
             Exception: it could not be opened.
         """
         session = self._open.get(tool.name)
-        if session is None:
+        if session is None or session.has_ended:
             session = self._open[tool.name] = _Session(tool, context, self._outside)
         try:
             return await asyncio.shield(session.function)
@@ -67,6 +71,7 @@ class _Session:
     """
 
     def __init__(self, tool: Tool, context: Context[Any], outside: Outside) -> None:
+        self._name = tool.name
         self._loop = asyncio.get_running_loop()
         self._closing: Callable[[], object] | None = None
         self._is_closing = False
@@ -74,8 +79,15 @@ class _Session:
         self._task = self._loop.create_task(outside.call_home(self._hold, tool, context))
         self._task.add_done_callback(self._end)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was open and is no more, though nobody has left it."""
+        return self._closing is not None and self._task.done()
+
     async def close(self) -> list[BaseException]:
-        """Leave it, and give what that failed with."""
+        """Leave it, and give what that failed with; of one that has ended by itself that was told."""
+        if self.has_ended:
+            return []
         self._is_closing = True
         if self._closing is not None:
             self._closing()
@@ -112,6 +124,8 @@ class _Session:
     def _end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if self.function.done():
+            if not self._is_closing:
+                logger.warning("the session of the tool %s ended by itself: %r", self._name, error)
             return
         if error is None:
             self.function.cancel()

@@ -30,16 +30,16 @@ class Measure:
         return len(orjson.dumps(message)) * self._tokens_per_byte
 
 
-def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int | None) -> list[Message]:
+def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int | None) -> Sequence[Message]:
     """The messages that fit: the system's and the first of the user, then the newest turns, each whole.
 
     A tool's result never stands without the call it answers. The last turn is kept even where it alone does not fit.
     """
     if max_tokens is None:
-        return list(messages)
+        return messages
     sizes = [measure.count(message) for message in messages]
     if sum(sizes) <= max_tokens:
-        return list(messages)
+        return messages
     start = next((index + 1 for index, each in enumerate(messages) if each["role"] == "user"), 0)
     turns = _split_turns(messages, start)
     room = max_tokens - sum(sizes[:start])
@@ -50,7 +50,7 @@ def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int
             break
         first = begin
     if first == start:
-        return list(messages)
+        return messages
     note = Message(role="user", content=LEFT_OUT.format(count=first - start))
     return [*messages[:start], note, *messages[first:]]
 

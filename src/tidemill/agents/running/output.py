@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from tidemill.agents.agent import Agent
 from tidemill.models.messages import Reply
-from tidemill.models.structured.asking import OutputParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +23,18 @@ class AnswerReader:
     """Reads the replies of one agent that call no tool."""
 
     def __init__(self, agent: Agent) -> None:
-        self._parser = None if agent.output is None else OutputParser(agent.output)
+        self._plan = agent.plan_output()
         self._max_tokens = agent.max_tokens
 
     def read(self, reply: Reply) -> Verdict:
         """The answer in `reply`, or what is wrong with it."""
-        if reply.is_cut and (self._parser is not None or not reply.text):
+        if reply.is_cut and (self._plan is not None or not reply.text):
             where = "for its length" if self._max_tokens is None else f"at max_tokens={self._max_tokens}"
             return Verdict(complaint=f"Your reply was cut off {where}: answer more briefly.")
-        if self._parser is None:
+        if self._plan is None:
             return Verdict(reply.text) if reply.text.strip() else Verdict(complaint="Your reply is empty: answer.")
         try:
-            return Verdict(self._parser.parse_object(reply.text))
+            return Verdict(self._plan.parser.parse_object(reply.text))
         except ValidationError as error:
-            told = self._parser.explain(error, reply.text)
+            told = self._plan.parser.explain(error, reply.text)
             return Verdict(complaint=f"{told}\nAnswer again with the whole corrected JSON only.")

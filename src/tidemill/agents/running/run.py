@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from tidemill.agents.calling.dispatcher import Dispatcher
-from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
 from tidemill.agents.opening import Kit, OpenAgent
@@ -17,7 +17,6 @@ from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
 from tidemill.agents.running.history import Measure, bound_history, drop_open_calls
 from tidemill.agents.running.numbers import number_call
-from tidemill.agents.running.output import AnswerReader
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.repeats import Repeats
@@ -26,6 +25,8 @@ from tidemill.agents.running.teamwork import ask_team
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.tool import Tool
 from tidemill.models.messages import Message, Reply, ToolCall
+
+logger = logging.getLogger(__name__)
 
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
 UNKEPT = frozenset({"unknown", "invalid"})
@@ -87,23 +88,34 @@ class Run:
             TidemillError: a failure of the whole run of a job.
         """
         self._add(*messages)
-        bound = asyncio.timeout_at(self._around.purse.ends_at)
-        reason: StopReason
+        ends_at = self._around.purse.ends_at
         try:
-            async with bound:
-                reason = await self._go_on()
+            reason = await (self._go_on() if ends_at is None else self._go_on_until(ends_at))
         except Spent:
             reason = "budget"
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            reason = "deadline"
         finally:
-            for dispatcher in self._dispatchers.values():
-                await dispatcher.close()
+            await self._leave_tools()
         result = self._make_result(reason)
         self._tell(Final, result=result)
         return result
+
+    async def _leave_tools(self) -> None:
+        """Leave the sessions of its tools; one that cannot be left takes nothing from what the run came to."""
+        for dispatcher in self._dispatchers.values():
+            try:
+                await dispatcher.close()
+            except Exception:  # what a user's session raises on its way out, behind a run that has ended
+                logger.warning("a tool's session of the agent %s could not be left", self._agent.name, exc_info=True)
+
+    async def _go_on_until(self, ends_at: float) -> StopReason:
+        bound = asyncio.timeout_at(ends_at)
+        try:
+            async with bound:
+                return await self._go_on()
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            return "deadline"
 
     async def _go_on(self) -> StopReason:
         """Turns, until there is a reason to stop."""
@@ -138,65 +150,62 @@ class Run:
         call = ModelCall(opened, kit, self._gained, around.purse, on_text)
         messages = bound_history(self._history, self._measure, self._agent.max_history_tokens)
         overrides = {"tool_choice": "none"} if is_last else None
-        request = call.build_request([*self._system(kit), *messages], overrides)
+        request = call.build_request([*kit.system, *messages], overrides)
         self._gained = []
         reply = await call.ask(around.outside.ask_line, number_call(around.within, turn, 0), request)
         call.note_recalled(request, reply)
         if reply.usage is not None:
             self._measure.learn(len(request.body), reply.usage.input_tokens)
         cost = around.spending.add(reply, opened.pricing, is_priced=opened.is_priced)
-        self._tell(TurnEnd, turn=turn, usage=reply.usage, cost_usd=cost)
+        if around.observe is not None:
+            self._tell(TurnEnd, turn=turn, usage=reply.usage, cost_usd=cost)
         return reply
-
-    def _system(self, kit: Kit) -> list[Message]:
-        parts = [self._agent.instructions, DATA_NOTE if kit.tools else ""]
-        text = "\n\n".join(filter(None, parts))
-        return [Message(role="system", content=text, shared=True)] if text else []
 
     async def _call_tools(self, turn: int, kit: Kit, reply: Reply) -> StopReason | None:
         """Answer the reply's tool calls; why the run ends with them, if it does."""
-        calls = list(reply.tool_calls)
-        handoff = next((call for call in calls if call["name"] in self._opened.handoffs), None)
-        own = [call for call in calls if call["name"] not in self._opened.handoffs]
-        dispatcher = self._dispatcher(kit)
-        outcomes = iter(
-            await dispatcher.run_turn(turn, own, partial(self._tell_start, turn), partial(self._tell_end, turn))
-        )
-        told = [
-            self._hand_on(call, handoff) if call["name"] in self._opened.handoffs else next(outcomes) for call in calls
-        ]
-        for call, outcome in zip(calls, told, strict=True):
+        calls, handoffs = reply.tool_calls, self._opened.handoffs
+        handoff = next((call for call in calls if call["name"] in handoffs), None) if handoffs else None
+        outcomes = await self._answer_calls(turn, kit, calls, handoff)
+        for call, outcome in zip(calls, outcomes, strict=True):
             message = Message(role="tool", content=outcome.content, call_id=call["id"])
             if outcome.is_error:
                 message["is_error"] = True
             self._history.append(message)
-            if outcome.kind in UNKEPT or call["name"] in self._opened.handoffs:
+            if outcome.kind in UNKEPT or call["name"] in handoffs:
                 self._gained.append(message)
-        self._note_turn(reply, [CallTrace(call, outcome) for call, outcome in zip(calls, told, strict=True)])
-        if any(outcome.kind == "stopped" for outcome in told):
+        self._note_turn(reply, tuple(map(CallTrace, calls, outcomes)))
+        if any(outcome.kind == "stopped" for outcome in outcomes):
             return "stopped"
-        repeated = [self._repeats.note(outcome) for outcome in told]
+        repeated = [self._repeats.note(outcome) for outcome in outcomes if outcome.is_error]
         if any(repeated):
             return "repeated_error"
         if handoff is not None:
-            self._opened = self._opened.handoffs[handoff["name"]]
+            self._opened = handoffs[handoff["name"]]
             self._agent = self._opened.agent
         return None
 
-    def _hand_on(self, call: ToolCall, taken: ToolCall | None) -> ToolOutcome:
-        """The outcome of a call that hands the conversation on; of several, the first one counts."""
-        if call is taken:
-            return ToolOutcome(call["name"], {}, "ok", HANDED_ON)
-        told = "The conversation was handed over already, by the call before."
-        return ToolOutcome(call["name"], {}, "cancelled", told)
+    async def _answer_calls(
+        self, turn: int, kit: Kit, calls: Sequence[ToolCall], handoff: ToolCall | None
+    ) -> list[ToolOutcome]:
+        """The outcomes of all `calls`, in their order; that of `handoff` hands the conversation on."""
+        dispatcher, on_start, on_end = self._dispatcher(kit), None, None
+        if self._around.observe is not None:
+            on_start, on_end = partial(self._tell_start, turn), partial(self._tell_end, turn)
+        if handoff is None:
+            return await dispatcher.run_turn(turn, calls, on_start, on_end)
+        handoffs = self._opened.handoffs
+        own = [call for call in calls if call["name"] not in handoffs]
+        outcomes = iter(await dispatcher.run_turn(turn, own, on_start, on_end))
+        return [_hand_on(call, handoff) if call["name"] in handoffs else next(outcomes) for call in calls]
 
     def _dispatcher(self, kit: Kit) -> Dispatcher:
         """What calls the tools of the agent whose turn it is."""
         known = self._dispatchers.get(id(self._opened))
         if known is None:
             agent, around = self._agent, self._around
-            tools = {name: tool for name, tool in kit.tools.items() if name not in self._opened.handoffs}
-            tools |= {name: self._put_in(tools[name]) for name in self._opened.teams}
+            tools = kit.called
+            if teams := self._opened.teams:
+                tools = {**tools, **{name: self._put_in(tools[name]) for name in teams}}
             known = self._dispatchers[id(self._opened)] = Dispatcher(
                 tools,
                 on_error=agent.on_tool_error,
@@ -218,7 +227,7 @@ class Run:
 
     def _read_answer(self, reply: Reply) -> bool:
         """Whether the reply is the answer; where not, the model is told why."""
-        verdict = AnswerReader(self._agent).read(reply)
+        verdict = self._opened.answers.read(reply)
         self._note_turn(reply, (), verdict.complaint)
         if not verdict.complaint:
             self._answer, self._has_answer = verdict.value, True
@@ -232,9 +241,9 @@ class Run:
         self._history += messages
         self._gained += messages
 
-    def _note_turn(self, reply: Reply, calls: Sequence[CallTrace], note: str = "") -> None:
+    def _note_turn(self, reply: Reply, calls: tuple[CallTrace, ...], note: str = "") -> None:
         self._turns.append(
-            TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, tuple(calls), note or reply.refusal)
+            TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, calls, note or reply.refusal)
         )
 
     def _make_result(self, reason: StopReason) -> AgentResult:
@@ -264,3 +273,11 @@ class Run:
 
     def _tell_end(self, turn: int, _: int, call: ToolCall, outcome: ToolOutcome) -> None:
         self._tell(ToolEnd, turn=turn, call=call, outcome=outcome)
+
+
+def _hand_on(call: ToolCall, taken: ToolCall) -> ToolOutcome:
+    """The outcome of a call that hands the conversation on; of several, the first one counts."""
+    if call is taken:
+        return ToolOutcome(call["name"], {}, "ok", HANDED_ON)
+    told = "The conversation was handed over already, by the call before."
+    return ToolOutcome(call["name"], {}, "cancelled", told)

@@ -9,11 +9,15 @@ from tidemill.models.messages import Reply
 
 
 class Spending:
-    """Adds up tokens and cost."""
+    """Adds up tokens and cost.
+
+    Attributes:
+        usage: the tokens so far.
+    """
 
     def __init__(self, above: Spending | None = None) -> None:
         self._above = above
-        self._tokens = [0, 0, 0, 0, 0]
+        self.usage = Usage(0, 0)
         self._pico_usd: int | None = 0
 
     def add(self, reply: Reply, pricing: Pricing, *, is_priced: bool) -> float | None:
@@ -23,25 +27,23 @@ class Spending:
         return None if cost is None else cost / PICO_USD_PER_USD
 
     @property
-    def usage(self) -> Usage:
-        """The tokens so far."""
-        return Usage(*self._tokens)
-
-    @property
     def cost_usd(self) -> float | None:
         """What they cost, None where that is not known of all."""
         return None if self._pico_usd is None else self._pico_usd / PICO_USD_PER_USD
 
     def _add(self, usage: Usage | None, pico_usd: int | None) -> None:
         if usage is not None:
-            counts = (
-                usage.input_tokens,
-                usage.output_tokens,
-                usage.cached_tokens,
-                usage.cache_write_tokens,
-                usage.reasoning_tokens,
-            )
-            self._tokens = [have + more for have, more in zip(self._tokens, counts, strict=True)]
+            self.usage = _add_usage(self.usage, usage)
         self._pico_usd = None if pico_usd is None or self._pico_usd is None else self._pico_usd + pico_usd
         if self._above is not None:
             self._above._add(usage, pico_usd)
+
+
+def _add_usage(one: Usage, other: Usage) -> Usage:
+    return Usage(
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        one.cached_tokens + other.cached_tokens,
+        one.cache_write_tokens + other.cache_write_tokens,
+        one.reasoning_tokens + other.reasoning_tokens,
+    )

@@ -91,7 +91,7 @@ class TypeSignature:
             given, repaired = arguments, None
         if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
-        found = () if repaired is not None else check_value(self.target, arguments).problems
+        found = () if repaired is not None else check_value(self.target, arguments, shows_all=True).problems
         return self._refuse(arguments, f"expected {_OBJECT}, got {describe_value(given)}", found)
 
     def _check_object(self, given: dict[str, Any], repairs: tuple[str, ...]) -> Arguments:
@@ -111,7 +111,7 @@ class TypeSignature:
             else:
                 return Arguments(self._pass_on(made), inner, (), (*repairs, "the object within a wrapper was taken"))
         if found is None:
-            return Arguments(None, given, tuple(explain_value(error, self.target, given)), repairs)
+            return Arguments(None, given, tuple(explain_value(error, self.target, given, shows_all=True)), repairs)
         value, paths = found
         told = tuple(f"the JSON text at {to_json_path(path)} was read" for path in paths)
         return self._check_object(value, (*repairs, *told))

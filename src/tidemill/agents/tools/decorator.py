@@ -209,7 +209,12 @@ def _make(
 
 
 def _check_kind(function: Any) -> None:
-    if isinstance(function, (Tool, ToolMethod)):
+    if isinstance(function, ToolMethod):
+        raise ConfigError(
+            f"`{function.__name__}` is a method that is a tool, taken of its class",
+            hint="take it of an instance of that",
+        )
+    if isinstance(function, Tool):
         raise ConfigError(f"{describe_value(function)} is a tool already", hint="make it one once")
     if isinstance(function, type):
         raise ConfigError(

@@ -14,7 +14,7 @@ from tidemill.config.wording.words import TIGHT
 from tidemill.errors import ConfigError
 
 
-def deepen(target: Any) -> type:
+def deepen(target: Any) -> Any:
     """A type of what `target` takes, under the rules of `Config` throughout.
 
     `ConfigRules` leaves a nested Pydantic model to rules of its own, which take `true` for an integer and drop unknown

@@ -330,6 +330,22 @@ class Document:
                 yield from self._iter_texts(item, inner, is_secret or self._starts_secret(inner))
 
 
+class OpenDocument(Document):
+    """A document that is told to whoever wrote it: no name makes a secret of a value, and none is registered.
+
+    What a model gives for `password` would else be masked in all that the process says from then on.
+    """
+
+    def hide(self, paths: Iterable[KeyPath], names: Iterable[str] = ()) -> None:
+        """Nothing is hidden."""
+
+    def _is_secret_path(self, path: KeyPath) -> bool:
+        return False
+
+    def _starts_secret(self, path: KeyPath) -> bool:
+        return False
+
+
 _QUOTED = re.compile("`([^`]+)`")
 
 

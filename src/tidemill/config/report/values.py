@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import ValidationError
 
 from tidemill.config.coercion.adapters import adapt, shape_of
-from tidemill.config.layers.document import Document
+from tidemill.config.layers.document import Document, OpenDocument
 from tidemill.config.layers.layer import Layer
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.rendering import describe_problem, show_place
@@ -48,14 +48,20 @@ class Checked(Generic[T]):
 
 
 @overload
-def check_value(target: type[T], value: Any, *, name: str = "$", parsed: bool = False) -> Checked[T]: ...
+def check_value(
+    target: type[T], value: Any, *, name: str = "$", parsed: bool = False, shows_all: bool = False
+) -> Checked[T]: ...
 
 
 @overload
-def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = False) -> Checked[Any]: ...
+def check_value(
+    target: Any, value: Any, *, name: str = "$", parsed: bool = False, shows_all: bool = False
+) -> Checked[Any]: ...
 
 
-def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = False) -> Checked[Any]:
+def check_value(
+    target: Any, value: Any, *, name: str = "$", parsed: bool = False, shows_all: bool = False
+) -> Checked[Any]:
     """`value` as `target` under the rules of `Config`, or every problem there is, secrets masked.
 
     ```
@@ -76,9 +82,11 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
         value: JSON as a `str` or `bytes`; anything else is taken as the value itself.
         name: what the paths begin with.
         parsed: take a `str` or `bytes` as the value itself, too.
+        shows_all: show what stands under a secret's name as well: it is told to whoever wrote it, a model.
     """
     is_text = isinstance(value, (str, bytes, bytearray)) and not parsed
-    document = _read_json(value, name) if is_text else Document.from_value(value)
+    kind = OpenDocument if shows_all else Document
+    document = _read_json(value, name, kind) if is_text else kind.from_value(value)
     shape = choose_members(shape_of(target), document.value)
     document.hide(shape.iter_secrets(document.value), shape.secret_names)
     if document.root is None or document.root.broken:
@@ -91,9 +99,11 @@ def check_value(target: Any, value: Any, *, name: str = "$", parsed: bool = Fals
     return Checked(None if document.problems else made, document.problems)
 
 
-def explain_value(error: ValidationError, target: Any, value: Any, *, name: str = "$") -> list[Problem]:
-    """What Pydantic found wrong with a `value` of `target`, whatever rules it went by; places as of `check_value`."""
-    document = Document.from_value(value)
+def explain_value(
+    error: ValidationError, target: Any, value: Any, *, name: str = "$", shows_all: bool = False
+) -> list[Problem]:
+    """What Pydantic found wrong with a `value` of `target`, whatever rules it went by; all else as of `check_value`."""
+    document = (OpenDocument if shows_all else Document).from_value(value)
     shape = choose_members(shape_of(target), value)
     document.hide(shape.iter_secrets(value), shape.secret_names)
     return _explain(error, shape, document, name)
@@ -127,14 +137,14 @@ _FENCE = re.compile(r"\s*(```)")
 """What a model puts around its reply as if it were shown in Markdown."""
 
 
-def _read_json(text: str | bytes | bytearray, name: str) -> Document:
+def _read_json(text: str | bytes | bytearray, name: str, kind: type[Document]) -> Document:
     content = text if isinstance(text, str) else bytes(text).decode("utf-8-sig", "replace")
     source = Text(name, content)
     if fence := _FENCE.match(content):
         fault = Fault("the JSON stands between lines of ```", "leave them out", fence.start(1), fence.end(1))
-        return Document([Layer(source, None, (fault,))], None)
+        return kind([Layer(source, None, (fault,))], None)
     root, faults = compose_json(source)
-    return Document([Layer(source, root, tuple(faults))], root)
+    return kind([Layer(source, root, tuple(faults))], root)
 
 
 def _explain(error: ValidationError, shape: Shape, document: Document, name: str) -> list[Problem]:

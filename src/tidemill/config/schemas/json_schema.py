@@ -18,7 +18,15 @@ from tidemill.config.schemas.docstrings import describe_class, describe_fields
 from tidemill.config.schemas.file_schema import take_file
 from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.shapes.shape import Shape
-from tidemill.config.subschemas import JsonSchema, add_form, add_names, drop_title, inline_root, map_schemas
+from tidemill.config.subschemas import (
+    JsonSchema,
+    add_form,
+    add_names,
+    close_object,
+    drop_title,
+    inline_root,
+    map_schemas,
+)
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 
@@ -79,7 +87,9 @@ class _Writer(GenerateJsonSchema):
         return value
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        return _describe(super().model_schema(schema), schema["cls"])
+        written = _describe(super().model_schema(schema), schema["cls"])
+        is_closed = cast(Any, schema).get("config", {}).get("extra_fields_behavior") == "forbid"
+        return close_object(written) if is_closed else written
 
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
         return _describe(super().dataclass_schema(schema), schema["cls"])

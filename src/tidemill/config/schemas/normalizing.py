@@ -209,7 +209,7 @@ class _Closing:
             return schema
         schema = self._own_reference(schema)
         if isinstance(schema.get("$ref"), str):
-            find_schema(self._root, schema["$ref"], path)  # which says where it leads to nothing
+            self._check_reference(schema["$ref"], path)
         if isinstance(schema.get("allOf"), list):
             schema = self._merge_all(schema, path, frozenset())
         is_part = bool(_COMPOSED & schema.keys()) and ("properties" in schema or "allOf" in schema)
@@ -237,6 +237,16 @@ class _Closing:
         if joined and isinstance(part, dict) and "$ref" in part:
             part = self._resolve(part, path, frozenset()) or part
         return self.close(part, path, opened=joined)
+
+    def _check_reference(self, ref: str, path: KeyPath) -> None:
+        """Nothing where a reference leads to a schema; else the error that it does not."""
+        seen = [ref]
+        target = find_schema(self._root, ref, path)
+        while isinstance(target, dict) and isinstance(further := self._own_reference(target).get("$ref"), str):
+            if further in seen:
+                raise ConfigError(f"`{further}` refers to itself alone", where=point(path), hint="say what it is")
+            seen.append(further)
+            target = find_schema(self._root, further, path)
 
     def _own_reference(self, schema: JsonSchema) -> JsonSchema:
         """A reference by the schema's own address as one within it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tidemill.config.coercion.conversions import EXACT_INTEGERS
 from tidemill.config.coercion.depth import tighten_schema
@@ -15,6 +15,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.schemas.enforcing import Enforcement
 from tidemill.config.schemas.normalizing import find_schema, merge_schemas, normalize_schema
 from tidemill.config.subschemas import JsonSchema
+from tidemill.config.wording.words import describe_value
 
 _UNIONS = ("anyOf", "oneOf")
 _OBJECT = frozenset({"properties", "required", "additionalProperties", "patternProperties", "minProperties"})
@@ -23,7 +24,7 @@ _ANY: dict[str, Any] = {"type": "any"}
 _SCALARS = (str, int, float, bool, type(None))
 
 
-def read_schema(schema: Mapping[str, Any]) -> type:
+def read_schema(schema: Mapping[str, Any]) -> Any:
     """The type of the values that a JSON Schema takes, for `check_value` and whatever else takes a type.
 
     ```
@@ -242,7 +243,7 @@ def _keep_whole(value: Any, handler: Callable[[Any], Any]) -> Any:
 
 
 def _refuse(value: Any) -> Any:
-    raise PydanticKnownError("none_required")
+    raise PydanticCustomError("nothing", "expected nothing at all, got {got}", {"got": describe_value(value)})
 
 
 _NOTHING: dict[str, Any] = {"type": "function-plain", "function": {"type": "no-info", "function": _refuse}}

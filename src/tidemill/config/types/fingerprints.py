@@ -11,10 +11,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType, MethodType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
+from typing_extensions import is_typeddict
 
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.types.modules import digest_tensors, is_torch_module, read_settings
@@ -88,6 +89,54 @@ def fingerprint_schema(model: type[BaseModel]) -> str:
             [_Description().of_value(dict(each.model_config)) for each in models],
         ]
     )
+
+
+def fingerprint_annotation(annotation: Any) -> str:
+    """As `fingerprint_schema`, of any annotation: a dataclass, a TypedDict, a union, a list of models.
+
+    Raises:
+        ConfigError: it has no JSON schema.
+    """
+    try:
+        schema = TypeAdapter(annotation).json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        hint = "use types that JSON has, or give them `WithJsonSchema`"
+        raise ConfigError(f"`{annotation}` has no JSON schema: {error.message}", hint=hint) from None
+    kinds = list(_iter_kinds(annotation, set()))
+    models = [each for each in kinds if issubclass(each, BaseModel)]
+    metadata = [each for kind in (annotation, *_list_hints(kinds)) for each in _iter_metadata(kind)]
+    return _digest(
+        [
+            _without_names(schema, {}),
+            [_describe_validators(each) for each in models],
+            [_Description().of_value(dict(each.model_config)) for each in models],
+            [[type(each).__name__, _source_of(each.func)] for each in metadata if hasattr(each, "func")],
+        ]
+    )
+
+
+def _iter_kinds(annotation: Any, seen: set[Any]) -> Iterator[type]:
+    """The classes with fields within an annotation, each once, outermost first."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        if annotation not in seen:
+            seen.add(annotation)
+            yield annotation
+            for hint in _list_hints([annotation]):
+                yield from _iter_kinds(hint, seen)
+    else:
+        for argument in get_args(getattr(annotation, "__value__", annotation)):  # that of a `type` statement
+            yield from _iter_kinds(argument, seen)
+
+
+def _list_hints(kinds: Iterable[type]) -> list[Any]:
+    """The annotations of the fields of these classes."""
+    hints: list[Any] = []
+    for kind in kinds:
+        if issubclass(kind, BaseModel):
+            hints += [field.annotation for field in kind.model_fields.values()]
+        elif dataclasses.is_dataclass(kind) or is_typeddict(kind):
+            hints += get_type_hints(kind, include_extras=True).values()
+    return hints
 
 
 def _digest(description: Any) -> str:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import enum
 import numbers
-import types
-import typing
-import uuid
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from types import NoneType
-from typing import Annotated, Any, Literal, Union
+from typing import Any
 
 import pyarrow as pa
 from pydantic import BaseModel
 
-from tidemill.errors import ConfigError, DataError
+from tidemill.errors import DataError
+from tidemill.jobs.landing.arrow_types import find_type
 from tidemill.jobs.landing.shape import find_no_record
 from tidemill.models.steps.embed import Vector
 from tidemill.protocols import Record
 
-_SCALARS: Mapping[type, pa.DataType] = {
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float64(),
-    str: pa.string(),
-}
 _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
     pa.bool_(): (bool, NoneType),
     pa.int64(): (int, NoneType),
@@ -37,17 +26,6 @@ _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
 }
 # What is taken besides: NumPy's numbers and subclasses such as enumerations, which Arrow converts exactly.
 _ALIKE: Mapping[type, type] = {int: numbers.Integral, float: numbers.Real, str: str}
-# In a model's JSON form these are strings; see `OutputParser`.
-_AS_STRINGS = (
-    str,
-    datetime.datetime,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
-    decimal.Decimal,
-    uuid.UUID,
-    bytes,
-)
 
 
 def arrow_schema(model: type[BaseModel]) -> pa.Schema:
@@ -56,7 +34,8 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
     Raises:
         ConfigError: a field has no Arrow type; names it.
     """
-    return pa.schema(list(_model_type(model)))
+    kind = find_type(model, model.__name__)
+    return pa.schema([kind.field(index) for index in range(kind.num_fields)])
 
 
 def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema | None:
@@ -181,7 +160,7 @@ def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) 
 def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, Any]) -> pa.DataType:
     values = [row.get(name) for row in rows]
     if name in outputs:
-        kind = _vector_type(values) if outputs[name] is Vector else _annotation_type(outputs[name], name)
+        kind = _vector_type(values) if outputs[name] is Vector else find_type(outputs[name], name)
         if _find_misfit(values, kind, name) is None:
             return kind
     inferred = _infer_type(values)
@@ -221,48 +200,3 @@ def _widen(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind):
         return pa.list_(_widen(kind.value_type))
     return kind
-
-
-def _model_type(model: type[BaseModel]) -> pa.StructType:
-    fields = []
-    for name, field in model.model_fields.items():
-        kind = _annotation_type(field.annotation, f"{model.__name__}.{name}")
-        fields.append(pa.field(field.serialization_alias or name, kind))
-    return pa.struct(fields)
-
-
-def _annotation_type(annotation: Any, place: str) -> pa.DataType:
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _annotation_type(args[0], place)
-    if origin is Literal:
-        return _union_type([type(value) for value in args if value is not None], place)
-    if origin in (Union, types.UnionType):
-        return _union_type([arg for arg in args if arg is not type(None)], place)
-    if origin in (list, set, frozenset, tuple) and args:
-        return pa.list_(_union_type([arg for arg in args if arg is not Ellipsis], place))
-    if isinstance(annotation, type):
-        if annotation in _SCALARS:
-            return _SCALARS[annotation]
-        if issubclass(annotation, BaseModel):
-            return _model_type(annotation)
-        if issubclass(annotation, enum.Enum):
-            return _union_type([type(member.value) for member in annotation], place)
-        if issubclass(annotation, _AS_STRINGS):
-            return pa.string()
-    raise ConfigError(
-        f"`{place}` is {annotation}, which has no Arrow type",
-        hint="give it a plain type (str, int, float, bool, a list, a model), or write JSON lines: sink.format: jsonl",
-    )
-
-
-def _union_type(options: Sequence[Any], place: str) -> pa.DataType:
-    kinds = {_annotation_type(option, place) for option in options}
-    if kinds == {pa.int64(), pa.float64()}:
-        return pa.float64()
-    if len(kinds) != 1:
-        raise ConfigError(
-            f"`{place}` may be {' or '.join(sorted(map(str, kinds)))}, and a column holds one type",
-            hint="narrow it, or write JSON lines: sink.format: jsonl",
-        )
-    return kinds.pop()

@@ -9,7 +9,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from tidemill.errors import DataError
 from tidemill.jobs.landing.shape import find_no_record
-from tidemill.models.structured.asking import explain_misfits
+from tidemill.models.structured.checking import explain_misfits
 from tidemill.protocols import Record
 
 SHOWN_MISFITS = 5

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from tidemill.agents.opening import make_spec
 from tidemill.agents.runner import make_renderer
 from tidemill.agents.step import AskAgent
 from tidemill.calls.budget import Pricing
@@ -17,7 +18,6 @@ from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.images.size import measure_url
 from tidemill.models.images.tokens import UNKNOWN_SIZE, find_rule
 from tidemill.models.messages import Message
-from tidemill.models.options import ToolSpec
 from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed, Embedder
@@ -109,7 +109,8 @@ class GenerateAsking(StepAsking):
         self._node = node
         self._counter = counter
         self._generator = Generator(node, make_endpoint(node.model, {}, node.options()), folder=folder)
-        schema = None if node.output is None else node.output.model_json_schema()
+        plan = node.plan_output()
+        schema = None if plan is None else dict(plan.schema)
         self._count_size = find_rule(node.model.model)
         self._images = self._unseen = 0
         self._least = 1 if schema is None else counter.count_text(least_json(schema, schema))
@@ -178,7 +179,7 @@ class AgentAsking(StepAsking):
         self._counter = counter
         self._render = make_renderer(node.step, folder).render
         agent = node.asked
-        specs = tuple(ToolSpec(tool.name, tool.description, tool.signature.schema) for tool in agent.list_tools())
+        specs = tuple(make_spec(tool, agent.model) for tool in agent.list_tools())
         self._endpoint = make_endpoint(agent.model, {}, agent.options(specs, stream=False))
 
     def ask(self, record: Record) -> Asked:

@@ -25,6 +25,7 @@ from tidemill.models.options import Misfit
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
+from tidemill.models.structured.outputs import ReplyType
 from tidemill.models.torch.texts.location import find_text_model
 
 
@@ -106,7 +107,11 @@ def _list_misfits(node: CallNode) -> list[Misfit]:
         return list_misfits(node.asked.model, node.asked.options((), stream=False))
     if not isinstance(node, Generate):
         return []
-    return list_misfits(node.model, node.options().override(dict.fromkeys(node.parameter_columns(), 1)))
+    try:
+        options = node.options()
+    except ConfigError:  # an output without a schema, which is told as such
+        return []
+    return list_misfits(node.model, options.override(dict.fromkeys(node.parameter_columns(), 1)))
 
 
 def _check_budget(draft: Draft) -> Iterator[Problem]:
@@ -157,10 +162,24 @@ def _check_outputs(draft: Draft) -> Iterator[Problem]:
             seen.setdefault(column, draft.step_names[index])
         if isinstance(node, Generate) and node.output is not None:
             in_columns = sink is not None and sink.format == "parquet" and sink.record_schema is None
-            yield from _check_schema(draft, node.output, draft.path(index, *path, "output"), in_columns=in_columns)
+            yield from _check_output(draft, node, draft.path(index, *path, "output"), in_columns=in_columns)
     if sink is not None and sink.record_schema is not None:
         in_columns = sink.format == "parquet"
         yield from _check_schema(draft, sink.record_schema, ("sink", "schema"), in_columns=in_columns)
+
+
+def _check_output(draft: Draft, node: Generate, path: KeyPath, *, in_columns: bool) -> Iterator[Problem]:
+    """As `_check_schema`, of what a step's replies are of."""
+    if isinstance(node.output, ReplyType):
+        if in_columns:
+            from tidemill.jobs.landing.arrow_types import find_type
+
+            try:
+                find_type(node.output.annotation, node.into)
+            except ConfigError as exc:
+                yield draft.problem(path, exc.message, exc.hint)
+        return
+    yield from _check_schema(draft, node.output, path, in_columns=in_columns)
 
 
 def _check_schema(draft: Draft, model: Any, path: KeyPath, *, in_columns: bool) -> Iterator[Problem]:

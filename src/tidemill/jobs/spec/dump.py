@@ -26,6 +26,7 @@ from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model
+from tidemill.models.structured.outputs import ReplyType, to_written
 from tidemill.protocols import Source
 
 
@@ -75,6 +76,8 @@ class _Dumper:
             return self._name_model(value)
         if isinstance(value, Template):
             return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
+        if isinstance(value, ReplyType):
+            return to_written(value, self.folder)
         if isinstance(value, TokenizerFile):
             return os.path.relpath(value.path, self.folder)
         if isinstance(value, BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, BaseModel, RootModel
+from pydantic import AliasChoices, AliasPath, RootModel
 from pydantic.fields import FieldInfo
 
 from tidemill.config.types.references import Reference
@@ -24,7 +24,8 @@ from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
 from tidemill.jobs.spec.resources import takes_more
 from tidemill.models.steps.calling import CallNode
-from tidemill.models.structured.asking import find_fields
+from tidemill.models.steps.embed import Vector
+from tidemill.models.structured.fields import find_fields
 
 Outputs = dict[str, Any]
 """The columns that calls have written, with the annotation of what stands in them, None where that is not known."""
@@ -179,8 +180,8 @@ def _check_need(need: Reference, columns: Columns, outputs: Outputs) -> tuple[st
         if need.column in columns:
             return None
         return f"no record has a column `{need.column}`", columns.suggest(need.column)
-    model = outputs.get(need.column)
-    fields = find_fields(model) if isinstance(model, type) and issubclass(model, BaseModel) else None
+    annotation = outputs.get(need.column)
+    fields = None if annotation is None or annotation is str or annotation is Vector else find_fields(annotation)
     if fields is None or need.field in fields or (need.is_called and hasattr(dict, need.field)):
         return None
     return f"`{need.column}` has no field `{need.field}`", suggest(need.field, fields)

@@ -10,6 +10,8 @@ from tidemill.config.types.templates import Template
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.call import Call, takes_key
 from tidemill.models.steps.calling import CallNode
+from tidemill.models.steps.generate import Generate
+from tidemill.models.structured.telling import explain_plan
 
 _BRACED = re.compile(r"\{ *([A-Za-z_]\w*) *\}")
 """A name as Python's `str.format` takes it."""
@@ -18,7 +20,7 @@ _PATH = re.compile(r"\S+")
 
 def find_notes(job: JobSpec) -> list[str]:
     """A sentence for each thing that `check` tells."""
-    return [*_note_sameness(job), *_note_side_effects(job)]
+    return [*_note_sameness(job), *_note_outputs(job), *_note_side_effects(job)]
 
 
 def _note_sameness(job: JobSpec) -> Iterator[str]:
@@ -42,6 +44,15 @@ def _find_slip(templates: Sequence[Template], folder: Path) -> str:
     if not any(template.text.strip() for template in templates):
         return "its text is empty; a column is written `{{ column }}`, a file `{file: prompt.txt}`"
     return "its text uses no column; one is written `{{ column }}`"
+
+
+def _note_outputs(job: JobSpec) -> Iterator[str]:
+    """Of each step with an output: what its provider does not hold replies to, or why another way is taken."""
+    for name, node in zip(job.names[1:-1], job.steps, strict=True):
+        for label, _, call in node.iter_calls() if isinstance(node, CallNode) else ():
+            plan = call.plan_output() if isinstance(call, Generate) else None
+            if plan is not None and (told := explain_plan(plan)):
+                yield f"step `{name}.{label}`: {told}" if label else f"step `{name}`: {told}"
 
 
 def _note_side_effects(job: JobSpec) -> Iterator[str]:

@@ -136,7 +136,7 @@ class _Opener:
         way: Way = model.repeatable if node.is_repeatable else model.lane
         if node.stream:
             way = _Streamed(way, endpoint, model.lane.send)
-        generator = Generator(node, endpoint, folder=self._folder)
+        generator = Generator(node, endpoint, folder=self._folder, name=name)
         self._scope.defer(generator.close, name=name)
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 

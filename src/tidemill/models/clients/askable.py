@@ -6,17 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from pydantic import BaseModel
-
 if TYPE_CHECKING:
     from tidemill.calls.limits import Budget
     from tidemill.models.clients.answers import Answers
     from tidemill.models.clients.asking import AskOptions, Prompt
     from tidemill.models.clients.client import Client
     from tidemill.models.clients.deltas import Deltas
+    from tidemill.models.clients.partials import Partials
     from tidemill.models.messages import Reply
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
 
 class Askable(ABC):
@@ -36,8 +35,13 @@ class Askable(ABC):
     def __call__(self, prompt: Prompt, *, output: type[M], **options: Unpack[AskOptions]) -> M: ...
     @overload
     def __call__(self, prompt: Prompt, *, output: None = None, **options: Unpack[AskOptions]) -> Reply: ...
-    def __call__(self, prompt: Prompt, *, output: type[M] | None = None, **options: Unpack[AskOptions]) -> M | Reply:
+    @overload
+    def __call__(self, prompt: Prompt, *, output: Any, **options: Unpack[AskOptions]) -> Any: ...
+    def __call__(self, prompt: Prompt, *, output: Any = None, **options: Unpack[AskOptions]) -> Any:
         """The model's reply to a text, or to a list of messages; with `output` the validated object in it.
+
+        An output is a Pydantic model, a dataclass, a TypedDict or another annotation, or a JSON Schema: a mapping, or
+        the path of a file, whose value is plain JSON.
 
         A reply that does not fit `output` is asked again with the failing paths, `max_reasks` times. Works inside a
         running event loop, which it holds up meanwhile. Ctrl-C cancels the call.
@@ -48,18 +52,18 @@ class Askable(ABC):
             BudgetError: the budget has no room for it.
         """
         client = self._get_client()
-        answer: M | Reply = client.run(client.load_asking(output, options), prompt)
-        return answer
+        return client.run(client.load_asking(output, options), prompt)
 
     @overload
     async def acall(self, prompt: Prompt, *, output: type[M], **options: Unpack[AskOptions]) -> M: ...
     @overload
     async def acall(self, prompt: Prompt, *, output: None = None, **options: Unpack[AskOptions]) -> Reply: ...
-    async def acall(self, prompt: Prompt, *, output: type[M] | None = None, **options: Unpack[AskOptions]) -> M | Reply:
+    @overload
+    async def acall(self, prompt: Prompt, *, output: Any, **options: Unpack[AskOptions]) -> Any: ...
+    async def acall(self, prompt: Prompt, *, output: Any = None, **options: Unpack[AskOptions]) -> Any:
         """As calling it, awaited in the running loop; cancelling cancels the call, which the server sees."""
         client = self._get_client()
-        answer: M | Reply = await client.arun(client.load_asking(output, options), prompt)
-        return answer
+        return await client.arun(client.load_asking(output, options), prompt)
 
     @overload
     def map(
@@ -101,11 +105,21 @@ class Askable(ABC):
         on_error: Literal["return"],
         **options: Unpack[AskOptions],
     ) -> Answers[Reply | Exception]: ...
+    @overload
     def map(
         self,
         prompts: Iterable[Prompt],
         *,
-        output: type[M] | None = None,
+        output: Any,
+        ordered: bool = True,
+        on_error: Literal["raise", "return"] = "raise",
+        **options: Unpack[AskOptions],
+    ) -> Answers[Any]: ...
+    def map(
+        self,
+        prompts: Iterable[Prompt],
+        *,
+        output: Any = None,
         ordered: bool = True,
         on_error: Literal["raise", "return"] = "raise",
         **options: Unpack[AskOptions],
@@ -126,13 +140,22 @@ class Askable(ABC):
             self, prompts, client.load_asking(output, options), ordered=ordered, on_error=on_error
         )
 
-    def stream(self, prompt: Prompt, **options: Unpack[AskOptions]) -> Deltas:
+    @overload
+    def stream(self, prompt: Prompt, *, output: None = None, **options: Unpack[AskOptions]) -> Deltas: ...
+    @overload
+    def stream(self, prompt: Prompt, *, output: type[M], **options: Unpack[AskOptions]) -> Partials[M]: ...
+    @overload
+    def stream(self, prompt: Prompt, *, output: Any, **options: Unpack[AskOptions]) -> Partials[Any]: ...
+    def stream(self, prompt: Prompt, *, output: Any = None, **options: Unpack[AskOptions]) -> Deltas | Partials[Any]:
         """The text of the reply in the pieces it comes in, for `for` and `async for`; `.reply` is there at the end.
 
-        Failure: until the first piece has come, another attempt is made, as of any call; behind it, it is raised.
+        With `output`, what there is of the object so far, each time it has grown; the validated one is `.output` then.
+
+        Failure: of a text, until the first piece has come another attempt is made, as of any call; behind it, it is
+        raised. An object grows anew.
         """
         client = self._get_client()
-        return client.stream_prompt(self, prompt, client.load_asking(None, options))
+        return client.stream_prompt(self, prompt, client.load_asking(output, options))
 
     def count_tokens(self, prompt: Prompt) -> int:
         """The tokens of a text by itself; of messages, what they come to as the input of a call.

@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
-from tidemill.config.types.functions import Schema
 from tidemill.config.types.numbers import check_int64
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
@@ -18,6 +17,9 @@ from tidemill.models.model import Model, Params
 from tidemill.models.options import Options
 from tidemill.models.steps.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 from tidemill.models.steps.turns import TurnError, read_turns
+from tidemill.models.structured.ladder import find_abilities
+from tidemill.models.structured.outputs import Output
+from tidemill.models.structured.plan import OutputPlan, plan_output
 
 Prompt = str | Sequence[Message]
 """What a model is asked: a text, or the messages of a conversation."""
@@ -54,7 +56,7 @@ class Asking(Config):
     """`AskOptions`, checked, and the `output` that a reply must be of."""
 
     system: str | None = None
-    output: Schema | None = None
+    output: Output | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
@@ -74,7 +76,13 @@ class Asking(Config):
     def options(self, model: Model, *, stream: bool = False) -> Options:
         """How `model` is to answer, whatever its wire format."""
         named: dict[str, Any] = {name: getattr(self, name) for name in KINDS}
-        return Options(**named, output=self.output, stream=stream, params={**model.params, **self.params})
+        options = Options(**named, stream=stream, params={**model.params, **self.params})
+        plan = self.plan_output(model)
+        return options if plan is None else plan.add_to(options)
+
+    def plan_output(self, model: Model) -> OutputPlan | None:
+        """How `model` is asked for a reply of the `output`; None without one."""
+        return None if self.output is None else plan_output(self.output, find_abilities(model, self.params))
 
 
 def load_asking(options: Mapping[str, Any], model: Model) -> Asking:

@@ -22,6 +22,7 @@ from tidemill.models.clients.asking import Asking, load_asking, render_messages
 from tidemill.models.clients.deltas import Deltas
 from tidemill.models.clients.held import Holder
 from tidemill.models.clients.lifetime import Lifetime
+from tidemill.models.clients.partials import Partials
 from tidemill.models.clients.session import Session, Terms
 from tidemill.models.endpoints import make_endpoint
 from tidemill.models.model import Model
@@ -124,9 +125,12 @@ class Client(Askable):
         window = max(MIN_WINDOW, 2 * self.model.lane_limits.slots)
         return Answers(owner, self._holder.open, prompts, begin, window=window, ordered=ordered, on_error=on_error)
 
-    def stream_prompt(self, owner: object, prompt: Any, asking: Asking) -> Deltas:
+    def stream_prompt(self, owner: object, prompt: Any, asking: Asking) -> Deltas | Partials[Any]:
         """The reply to `prompt`, piece by piece; `owner` is held meanwhile."""
-        return Deltas(owner, self._holder.open, asking, render_messages(prompt, asking.system))
+        messages = render_messages(prompt, asking.system)
+        if asking.output is None:
+            return Deltas(owner, self._holder.open, asking, messages)
+        return Partials(owner, self._holder.open, asking, messages)
 
     def count_prompt(self, prompt: Any) -> int:
         """The tokens of a text, or of messages as the input of a call."""

@@ -28,7 +28,8 @@ from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import open_lane
 from tidemill.models.messages import Message, Reply
 from tidemill.models.model import Model
-from tidemill.models.structured.asking import OutputParser, ask_until_valid
+from tidemill.models.structured.asking import ask_until_valid
+from tidemill.models.structured.tallies import Tallies
 from tidemill.models.tokens import TokenCounter
 from tidemill.resources.scope import Scope
 
@@ -80,6 +81,11 @@ class Session(HeldLoop):
         self._headers: Mapping[str, str]
         super().__init__()
 
+    @property
+    def model(self) -> Model:
+        """What is called."""
+        return self._terms.model
+
     async def ask(self, asking: Asking, messages: Sequence[Message]) -> Any:
         """The reply to `messages`, or with an `output` the object in it; at temperature 0 identical ones are one call.
 
@@ -90,16 +96,21 @@ class Session(HeldLoop):
         _, endpoint, is_repeatable = self._find_endpoint(asking, stream=False)
         way = self._repeatable if is_repeatable else self.lane
 
+        plan = asking.plan_output(self._terms.model)
+        tallies = None if plan is None else Tallies("", plan)
+
         async def ask(number: int, asked: Sequence[Message]) -> Reply:
-            return self._learn(request := endpoint.build_request(asked), await way.call(request, endpoint.parse_reply))
+            request = endpoint.build_request(asked)
+            if tallies is not None:
+                request = tallies.mark(request, number)
+            return self._learn(request, await way.call(request, endpoint.parse_reply))
 
         async with self._terms.lifetime.bound():
-            if asking.output is None:
+            if plan is None:
                 return await ask(0, messages)
-            parser = OutputParser(asking.output)
-            return await ask_until_valid(
-                parser, parser.parse_object, messages, ask, max_reasks=asking.max_reasks, max_tokens=asking.max_tokens
-            )
+            parse = plan.parser.parse_object
+            most, ceiling = asking.max_reasks, asking.max_tokens
+            return await ask_until_valid(plan, parse, messages, ask, max_reasks=most, max_tokens=ceiling)
 
     async def send(self, request: Request, decode: Callable[[Response], Reply], send: Send) -> Reply:
         """The reply that `decode` makes of the answer to `request`, a call of its own; `send` makes its attempts."""

@@ -20,17 +20,14 @@ from tidemill.models.formats.anthropic_fields import parse_usage
 from tidemill.models.formats.anthropic_stream import MessageStream
 from tidemill.models.formats.anthropic_tools import Tools, dump_tools, render_choice
 from tidemill.models.formats.chat_fields import count
-from tidemill.models.formats.constrained import constrained_schema
 from tidemill.models.formats.endpoint import join_address
 from tidemill.models.formats.refusals import explain_body
 from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
 from tidemill.models.options import Misfit, Options, iter_tool_misfits
-from tidemill.models.structured.asking import reply_schema
+from tidemill.models.structured.plan import SCHEMA_INSTRUCTION
 
-SCHEMA_INSTRUCTION = "Answer with nothing but JSON that follows this JSON Schema:\n"
-"""What a block of the system prompt begins with that tells the schema, which is its rest."""
 VERSION = "2023-06-01"
 
 MAX_IMAGE_TOKENS = 4_784
@@ -56,8 +53,6 @@ class MessagesEndpoint:
         options: how it is to answer.
         caches: whether shared messages, tools, and the turns of a loop that calls them are marked to be kept in the
             provider's prompt cache.
-        constrains: whether the endpoint holds replies to a schema; where not, or where it cannot hold them to this
-            one, the schema is a part of the system prompt.
     """
 
     def __init__(
@@ -68,7 +63,6 @@ class MessagesEndpoint:
         options: Options,
         *,
         caches: bool = True,
-        constrains: bool = True,
     ) -> None:
         self.base_url = base_url
         self._url = join_address(base_url, "/messages")
@@ -76,7 +70,6 @@ class MessagesEndpoint:
         self._keys = find_keys(headers, base_url)
         self._options = options
         self._caches = caches
-        self._constrains = constrains
         self._model = model
         self._tools = dump_tools(options)
         self._own = self._plan(options)
@@ -115,7 +108,7 @@ class MessagesEndpoint:
         own = self._options
         has_own = options.tools is own.tools and options.params.get("tools") is own.params.get("tools")
         tools = self._tools if has_own else dump_tools(options)
-        return _Plan(self._model, options, tools, constrains=self._constrains)
+        return _Plan(self._model, options, tools)
 
     def _arrange(self, messages: Sequence[Message], plan: _Plan) -> tuple[Prompt, bytes]:
         """The messages, and the field of the tools; what is shared is marked at its end where that is worth it."""
@@ -148,7 +141,7 @@ class _Plan:
         problem: why there can be no request, with `hint` the mend; empty when there can.
     """
 
-    def __init__(self, model: str, options: Options, tools: Tools, *, constrains: bool) -> None:
+    def __init__(self, model: str, options: Options, tools: Tools) -> None:
         fields: dict[str, Any] = {
             "max_tokens": options.max_tokens,
             "temperature": options.temperature,
@@ -158,22 +151,18 @@ class _Plan:
             "tool_choice": render_choice(options),
         }
         fields = {name: value for name, value in fields.items() if value is not None} | dict(options.params)
-        self.instruction = ""
-        schema = None
-        if options.output is not None:
-            schema = constrained_schema(options.output) if constrains else None
-            if schema is None:
-                text = orjson.dumps(reply_schema(options.output)).decode()
-                self.instruction = SCHEMA_INSTRUCTION + text
-            else:
-                config = fields.get("output_config")
-                form = {"format": {"type": "json_schema", "schema": schema}}
-                fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
-        elif options.reply_schema is not None:  # as it is, which the endpoint may not hold it to
+        output = options.output
+        self.instruction = "" if output is None else output.instruction
+        has_format = output is not None and output.rung == "schema"
+        if output is not None and has_format:
+            config = fields.get("output_config")
+            form = {"format": {"type": "json_schema", "schema": output.schema}}
+            fields["output_config"] = {**config, **form} if isinstance(config, dict) else form
+        if output is None and options.reply_schema is not None:  # as it is, which the endpoint may not hold it to
             self.instruction = SCHEMA_INSTRUCTION + orjson.dumps(dict(options.reply_schema)).decode()
         self.tools = tools
         self.loops = bool(options.tools) and options.tool_choice in (None, "auto", "required")
-        self.hidden_tokens = (_FORMAT_TOKENS if schema is not None else 0) + (
+        self.hidden_tokens = (_FORMAT_TOKENS if has_format else 0) + (
             _TOOL_TOKENS if options.tools or fields.get("tools") else 0
         )
         if options.tools:
@@ -188,6 +177,8 @@ def iter_misfits(options: Options) -> Iterator[Misfit]:
     if {"max_tokens": options.max_tokens, **options.params}["max_tokens"] is None:
         message = "the Anthropic format needs max_tokens, and none is set"
         yield Misfit("max_tokens", message, "set max_tokens: the most tokens a reply may have")
+    if options.output is not None and options.output.problem:
+        yield Misfit("output", options.output.problem, options.output.hint)
     if options.seed is not None:
         yield Misfit("seed", "the Anthropic format has no seed", "leave out seed")
     thinking = options.params.get("thinking")

@@ -40,6 +40,8 @@ class MessageStream(EventReply):
             kind = event["type"]
             if kind == "content_block_delta":
                 self._add(self._blocks.add(event.get("index"), event["delta"]))
+                if event["delta"].get("type") == "input_json_delta":
+                    self._arguments.append(event["delta"]["partial_json"])
             elif kind == "content_block_start":
                 self._add(self._blocks.start(event.get("index"), event["content_block"]))
             elif kind == "message_start":

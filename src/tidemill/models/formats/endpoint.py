@@ -17,6 +17,10 @@ class ReplyStream(Protocol):
         """The text that `chunk`, the next piece of the body, adds to the reply. Raises nothing."""
         ...
 
+    def take_arguments(self) -> str:
+        """What the arguments of tool calls have grown by since this was last asked. Raises nothing."""
+        ...
+
     def reply(self) -> Reply:
         """The reply, once its body has ended.
 

@@ -21,6 +21,7 @@ class EventReply(ABC):
         self._keys = keys
         self._parser = EventParser()
         self._texts: list[str] = []
+        self._arguments: list[str] = []
         self._reason = ""
         self._is_done = False
         self._error: CallError | None = None
@@ -32,6 +33,11 @@ class EventReply(ABC):
             if self._error is None and not self._is_done:
                 self._take(event.data)
         return "".join(self._texts[before:])
+
+    def take_arguments(self) -> str:
+        """What the arguments of tool calls have grown by since this was last asked."""
+        taken, self._arguments = self._arguments, []
+        return "".join(taken)
 
     def reply(self) -> Reply:
         """The reply, once its body has ended.

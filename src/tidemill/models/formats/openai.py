@@ -23,7 +23,7 @@ from tidemill.models.formats.sse import is_event_stream
 from tidemill.models.images.images import bound_input
 from tidemill.models.messages import Message, Reply
 from tidemill.models.options import CEILINGS, Options, iter_tool_misfits
-from tidemill.models.structured.asking import response_format
+from tidemill.models.structured.plan import OutputPlan
 
 MAX_IMAGE_TOKENS = 48_169
 """The most one image comes to, of any model: `gpt-4o-mini` at high detail, 2,833 tokens and 5,667 for each of 8 tiles
@@ -52,7 +52,6 @@ class ChatEndpoint:
         self._headers = {"content-type": "application/json", **headers}
         self._keys = find_keys(headers, base_url)
         self._options = options
-        self._format = response_format(options.output) if options.output else None
         self._ceiling_name = "max_completion_tokens" if _BY_COMPLETION_TOKENS.match(model) else "max_tokens"
         # Everything around the messages is the same in every request: serialised once.
         self._head = b'{"model":' + orjson.dumps(model) + b',"messages":'
@@ -65,9 +64,13 @@ class ChatEndpoint:
         Raises:
             ConfigError: `tool_choice` names no tool, or two tools have one name.
         """
-        tail, ceiling = self._tail, self._ceiling
+        tail, ceiling, output = self._tail, self._ceiling, self._options.output
         if overrides:
-            tail, ceiling = self._close_body(self._options.override(overrides))
+            options = self._options.override(overrides)
+            output = options.output
+            tail, ceiling = self._close_body(options)
+        if output is not None:
+            messages = output.instruct(messages)
         sent: list[Any] = []
         has_parts = False
         for message in messages:
@@ -119,13 +122,17 @@ class ChatEndpoint:
         fields.update(options.params)
         if options.tools:
             fields.pop("tools", None)  # they stand among the others
-        if options.output is not None:
-            is_own = options.output is self._options.output
-            fields["response_format"] = self._format if is_own else response_format(options.output)
+        if options.output is not None and options.output.rung == "schema":
+            fields["response_format"] = _response_format(options.output)
         elif options.reply_schema is not None:
             held = {"name": "reply", "strict": False, "schema": dict(options.reply_schema)}
             fields["response_format"] = {"type": "json_schema", "json_schema": held}
         return fields
+
+
+def _response_format(plan: OutputPlan) -> dict[str, Any]:
+    schema = {"name": "reply", "strict": plan.strict, "schema": plan.schema}
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _has_same_tools(options: Options, others: Options) -> bool:

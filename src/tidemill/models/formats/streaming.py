@@ -23,12 +23,20 @@ class StreamedCall:
         endpoint: whose request is sent.
         send: what sends an attempt: a transport's `send`.
         on_text: gets each piece of text as it comes, of failed attempts too; what it raises ends the attempt.
+        on_arguments: likewise, of the arguments of tool calls.
     """
 
-    def __init__(self, endpoint: Endpoint, send: Send, on_text: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        send: Send,
+        on_text: Callable[[str], object] | None = None,
+        on_arguments: Callable[[str], object] | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._send = send
         self._on_text = on_text
+        self._on_arguments = on_arguments
         self._stream: ReplyStream | None = None
         self._size = 0
         self._sent_at = 0.0
@@ -58,6 +66,8 @@ class StreamedCall:
         assert self._stream is not None
         self._size += len(chunk)
         text = self._stream.feed(chunk)
+        if self._on_arguments is not None and (arguments := self._stream.take_arguments()):
+            self._on_arguments(arguments)
         if not text:
             return
         if self._first_token_s is None:

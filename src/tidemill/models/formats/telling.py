@@ -17,7 +17,6 @@ from tidemill.config.subschemas import map_schemas
 from tidemill.models.formats.chat_tools import read_object
 from tidemill.models.messages import Message, ToolCall
 from tidemill.models.options import Options, ToolSpec
-from tidemill.models.structured.asking import reply_schema
 from tidemill.models.structured.dialects.table import adapt
 
 _DEFINITIONS = "#/$defs/"
@@ -53,7 +52,7 @@ def _close(properties: Mapping[str, Any]) -> dict[str, Any]:
 def _find_answer(options: Options) -> Mapping[str, Any]:
     if options.reply_schema is not None:
         return options.reply_schema
-    return _ANSWER_TEXT if options.output is None else reply_schema(options.output)
+    return _ANSWER_TEXT if options.output is None else options.output.schema
 
 
 def _hold(tool: ToolSpec, is_local: bool) -> Mapping[str, Any]:

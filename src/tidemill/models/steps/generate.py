@@ -10,7 +10,6 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.paths import KeyPath
-from tidemill.config.types.functions import Schema
 from tidemill.config.types.templates import Template
 from tidemill.errors import DataError
 from tidemill.models.model import Model, Params
@@ -18,7 +17,10 @@ from tidemill.models.options import Options
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.parameters import KINDS, FromColumn, MaxTokens, Seed, Stop, Temperature, TopP, check_params
 from tidemill.models.steps.prompts import Conversation, Example, Examples, render_examples
-from tidemill.models.structured.asking import OutputParser, explain_misfits
+from tidemill.models.structured.checking import OutputParser, explain_misfits
+from tidemill.models.structured.ladder import find_abilities
+from tidemill.models.structured.outputs import Output, annotation_of
+from tidemill.models.structured.plan import OutputPlan, plan_output
 
 MAX_SAMPLES = 1_000
 MAX_REASKS = 999
@@ -35,7 +37,8 @@ class Generate(CallNode):
         messages: in place of `prompt`, a conversation: the column that holds it, or a list of templates.
         examples: questions with their answers, shown to the model in front of the record's own.
         images: columns whose images go behind the text: bytes, paths, addresses or PIL images, or lists of them.
-        output: a Pydantic model the reply must be of; the column holds its JSON form. Without it, the text.
+        output: what the reply must be of: a Pydantic model, another class or annotation, or a JSON Schema; the column
+            holds its JSON form. Without it, the text.
         into: the column of the reply.
         n: how many replies are asked for, each by a call of its own; the column then holds the list of them.
         max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD. Like the next four, it may
@@ -57,7 +60,7 @@ class Generate(CallNode):
     messages: Conversation | None = None
     examples: Examples = ()
     images: tuple[str, ...] = ()
-    output: Schema | None = None
+    output: Output | None = None
     into: str = "reply"
     n: int = Field(default=1, ge=1, le=MAX_SAMPLES)
     max_tokens: MaxTokens | FromColumn | None = None
@@ -111,17 +114,23 @@ class Generate(CallNode):
         """Whether whoever asks the same gets the same, so that one reply may serve all who ask at the same time."""
         # The samples of one record are to be draws of their own, unless a seed makes them different requests anyway.
         is_one = self.n == 1 or isinstance(self.seed, int)
-        return is_one and not isinstance(self.temperature, FromColumn) and self.options().is_repeatable
+        return is_one and not isinstance(self.temperature, FromColumn) and self._plain_options().is_repeatable
 
     @property
     def has_ceiling(self) -> bool:
         """Whether something bounds the tokens of each reply, as a budget in tokens or USD needs."""
-        return isinstance(self.max_tokens, FromColumn) or self.options().has_ceiling
+        return isinstance(self.max_tokens, FromColumn) or self._plain_options().has_ceiling
 
     def options(self) -> Options:
         """How the model is to answer, whatever its wire format; what records set themselves is not in it."""
-        params = {**self.model.params, **self.params}
-        return Options(**self._typed_options(), output=self.output, stream=self.stream, params=params)
+        plan = self.plan_output()
+        return self._plain_options() if plan is None else plan.add_to(self._plain_options())
+
+    def plan_output(self) -> OutputPlan | None:
+        """How a reply of its `output` is asked for; None without one."""
+        if self.output is None:
+            return None
+        return plan_output(self.output, find_abilities(self.model, self.params))
 
     def parameter_columns(self) -> dict[str, str]:
         """The parameters that each record sets itself, and in which column."""
@@ -138,7 +147,7 @@ class Generate(CallNode):
 
     def column_types(self) -> dict[str, Any]:
         """The column of its replies: texts, or what `output` is; with several samples a list of them."""
-        one = str if self.output is None else self.output
+        one = str if self.output is None else annotation_of(self.output)
         return {self.into: one if self.n == 1 else list[one]}  # type: ignore[valid-type]
 
     def iter_templates(self) -> Iterator[tuple[KeyPath, Template]]:
@@ -157,6 +166,11 @@ class Generate(CallNode):
             yield ("images", index), column
         for name, column in self.parameter_columns().items():
             yield (name, "column"), column
+
+    def _plain_options(self) -> Options:
+        """What `options` has without the `output`."""
+        params = {**self.model.params, **self.params}
+        return Options(**self._typed_options(), stream=self.stream, params=params)
 
     def _typed_options(self) -> dict[str, Any]:
         held = ((name, getattr(self, name)) for name in KINDS)

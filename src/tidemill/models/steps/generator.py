@@ -14,7 +14,8 @@ from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.generate import MAX_REASKS, Generate
 from tidemill.models.steps.parameters import read_parameters
 from tidemill.models.steps.prompts import PromptRenderer
-from tidemill.models.structured.asking import OutputParser, ask_text, ask_until_valid
+from tidemill.models.structured.asking import ask_text, ask_until_valid
+from tidemill.models.structured.tallies import Tallies
 from tidemill.protocols import Record
 from tidemill.resources.threads import Threads
 
@@ -27,9 +28,10 @@ class Generator:
 
     Args:
         folder: what relative paths of images are relative to; by default the working folder.
+        name: of the step, by which what its calls come to is told apart.
     """
 
-    def __init__(self, node: Generate, endpoint: Endpoint, *, folder: Path | None = None) -> None:
+    def __init__(self, node: Generate, endpoint: Endpoint, *, folder: Path | None = None, name: str = "") -> None:
         self._node = node
         self._samples = node.n
         self._into = node.into
@@ -37,7 +39,8 @@ class Generator:
         self._max_reasks = node.max_reasks
         self._endpoint = endpoint
         self._hooked = hook_run(self._run, node.bound_hooks)
-        self._parser = OutputParser(node.output) if node.output else None
+        self._plan = node.plan_output()
+        self._tallies = None if self._plan is None else Tallies(name or node.kind, self._plan)
         self._columns = node.parameter_columns()
         self._varies = bool(self._columns) or (node.n > 1 and node.seed is not None)
         renderer = PromptRenderer(
@@ -103,15 +106,18 @@ class Generator:
         """One reply, as the column is to hold it."""
         first = sample * (MAX_REASKS + 1)
 
-        def send(number: int, asked: Sequence[Message]) -> Awaitable[Reply]:
-            return ask(first + number, self._endpoint.build_request(asked, vary))
+        tallies = self._tallies
 
-        if self._parser is None:
+        def send(number: int, asked: Sequence[Message]) -> Awaitable[Reply]:
+            request = self._endpoint.build_request(asked, vary)
+            return ask(first + number, request if tallies is None else tallies.mark(request, number))
+
+        if self._plan is None:
             return ask_text(messages, send)
         bound = self._max_tokens if vary is None else vary.get("max_tokens", self._max_tokens)
         return ask_until_valid(
-            self._parser,
-            self._parser.parse,
+            self._plan,
+            self._plan.parser.parse,
             messages,
             send,
             max_reasks=self._max_reasks,

@@ -15,8 +15,14 @@ import orjson
 
 from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
-from tidemill.models.formats.anthropic import SCHEMA_INSTRUCTION
-from tidemill.testing.formats.exchange import TOKEN_CHARACTERS, Ask, Exchange, count_output, split_tokens
+from tidemill.testing.formats.exchange import (
+    TOKEN_CHARACTERS,
+    Ask,
+    Exchange,
+    count_output,
+    find_told_schema,
+    split_tokens,
+)
 from tidemill.testing.load.meter import Standing
 from tidemill.testing.tool_calls import Content, ToolCalls, check_results
 
@@ -145,9 +151,7 @@ def _find_told_schema(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The schema that Tidemill tells in the system prompt, where it is not one that is enforced."""
     system = payload.get("system")
     blocks = [{"text": system}] if isinstance(system, str) else system or ()
-    texts = (str(block.get("text", "")) for block in blocks if isinstance(block, Mapping))
-    told = next((text for text in texts if text.startswith(SCHEMA_INSTRUCTION)), None)
-    return None if told is None else orjson.loads(told.removeprefix(SCHEMA_INSTRUCTION))
+    return find_told_schema(str(block.get("text", "")) for block in blocks if isinstance(block, Mapping))
 
 
 def _make_message(exchange: Exchange) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import orjson
+
 from tidemill.calls.wire import Usage
+from tidemill.models.structured.plan import SCHEMA_INSTRUCTION
 from tidemill.testing.delivery import Delivery
 from tidemill.testing.load.meter import Standing
 from tidemill.testing.tool_calls import Content, count_characters
@@ -115,3 +118,13 @@ def split_tokens(content: str, tokens: int) -> list[str]:
     """The text in pieces of so many tokens; one empty piece of none."""
     size = tokens * TOKEN_CHARACTERS
     return [content[start : start + size] for start in range(0, len(content), size)] or [""]
+
+
+def find_told_schema(texts: Iterable[str]) -> Mapping[str, Any] | None:
+    """The JSON Schema that Tidemill tells at the end of one of these texts of the system prompt."""
+    for text in texts:
+        _, told, schema = text.partition(SCHEMA_INSTRUCTION)
+        if told:
+            found: Mapping[str, Any] = orjson.loads(schema)
+            return found
+    return None

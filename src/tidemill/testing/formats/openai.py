@@ -14,7 +14,7 @@ import orjson
 
 from tidemill.calls.wire import Usage
 from tidemill.errors import DataError
-from tidemill.testing.formats.exchange import Ask, Exchange, count_output, split_tokens
+from tidemill.testing.formats.exchange import Ask, Exchange, count_output, find_told_schema, split_tokens
 from tidemill.testing.load.meter import Standing
 from tidemill.testing.tool_calls import Content, ToolCalls, check_results
 
@@ -78,7 +78,8 @@ class OpenAiChat(OpenAiErrors):
     def find_schema(self, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
         wanted = payload.get("response_format")
         if not wanted or wanted.get("type") == "text":
-            return None
+            told = (each for each in payload.get("messages") or () if each.get("role") == "system")
+            return find_told_schema(str(each.get("content")) for each in told)
         schema: Mapping[str, Any] = wanted.get("json_schema", {}).get("schema", ANY_OBJECT)
         return schema
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tidemill.config.subschemas import JsonSchema, inline_root
 from tidemill.models.structured.dialects.adapted import Adapted, Dropped
+from tidemill.models.structured.dialects.ends import has_end
 from tidemill.models.structured.dialects.grammar import SILENT, STRUCTURE, Grammar
 
 _INEXPRESSIBLE = {
@@ -47,6 +48,8 @@ class _Adapting:
         elif not grammar.recurses_in_required and _find_cycle(root, self._definitions, only_required=True):
             self._forbid("$", "holds itself in a property that cannot be left out")
         schema = self._adapt(root, "$")
+        if grammar.requires_all and not has_end(schema):
+            self._forbid("$", "would have no end: it holds itself in a property that has to be left out somewhere")
         return Adapted(schema, tuple(self._dropped), tuple(self._forbidden))
 
     def _adapt(self, schema: Any, path: str) -> JsonSchema:
@@ -79,7 +82,7 @@ class _Adapting:
             return
         if keyword in _INEXPRESSIBLE and keyword not in grammar.kept:
             self._forbid(path, _INEXPRESSIBLE[keyword])
-        elif keyword == "const" and not grammar.has_const:
+        elif keyword == "const" and not grammar.has_const and grammar.holds("enum", [value], schema):
             kept["enum"] = [value]
         elif keyword == "default":
             self._tell_default(value, path, told)
@@ -121,6 +124,8 @@ class _Adapting:
 
     def _is_held(self, keyword: str, value: Any, schema: JsonSchema) -> bool:
         if keyword == "format" and value not in self._grammar.formats:
+            return False
+        if keyword == "const" and not self._grammar.has_const:
             return False
         return self._grammar.holds(keyword, value, schema)
 

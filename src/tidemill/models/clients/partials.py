@@ -1,0 +1,172 @@
+"""`Partials`: a reply of some `output` as it comes, growing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+from tidemill.calls.wire import Request, Response
+from tidemill.errors import StateError
+from tidemill.models.clients.asking import Asking
+from tidemill.models.clients.feed import Feed
+from tidemill.models.clients.session import Session
+from tidemill.models.formats.streaming import StreamedCall
+from tidemill.models.messages import Message, Reply
+from tidemill.models.structured.asking import ask_until_valid
+from tidemill.models.structured.growing import Growing
+from tidemill.models.structured.plan import OutputPlan
+from tidemill.models.structured.tallies import Tallies
+
+T = TypeVar("T")
+
+
+class _End(NamedTuple):
+    """What the last reply came to."""
+
+    reply: Reply
+    output: Any
+
+
+class Partials(Generic[T]):
+    """What there is of a reply so far, each time it has grown; a plain and an async iterator.
+
+    Each is plain JSON with the values that are complete, and of a text that is being written what there is of it. None
+    of them is checked: `.output` is, once they have ended. Where the reply does not fit, it is asked again, and the
+    iterator goes on with what there is of the next one. Nothing is sent before the first is asked for. Closed or
+    dropped before its end, it cancels the call, which the server sees.
+
+    Failure: until the first piece has come, another attempt is made, as of any call, and behind it, too: a reply that
+    breaks off is asked for anew, and grows again from nothing.
+    """
+
+    def __init__(
+        self, owner: object, open_session: Callable[[], Session], asking: Asking, messages: Sequence[Message]
+    ) -> None:
+        self._owner = owner  # whose going would close the session
+        self._end: _End | None = None
+        self._feed: Feed[Any] = Feed(open_session, lambda session: _Growing(session, asking, messages))
+
+    @property
+    def reply(self) -> Reply:
+        """The whole of the last reply, with its usage and the seconds to its first token.
+
+        Raises:
+            StateError: it has not ended.
+        """
+        return self._get_end().reply
+
+    @property
+    def output(self) -> T:
+        """The validated object.
+
+        Raises:
+            StateError: the reply has not ended.
+        """
+        output: T = self._get_end().output
+        return output
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        piece = self._feed.take()
+        if not isinstance(piece, _End):
+            return piece
+        self._finish(piece)
+        raise StopIteration
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        piece = await self._feed.atake()
+        if not isinstance(piece, _End):
+            return piece
+        self._finish(piece)
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Cancel the call, if it is in flight; may be called twice."""
+        self._feed.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _get_end(self) -> _End:
+        if self._end is None:
+            raise StateError("the reply has not ended", hint="go through what there is of it to the end first")
+        return self._end
+
+    def _finish(self, end: _End) -> None:
+        self._end = end
+        self._feed.close()
+
+
+class _Growing:
+    """Asks until a reply fits, each reply in pieces, on the session's loop: the producer behind `Partials`."""
+
+    def __init__(self, session: Session, asking: Asking, messages: Sequence[Message]) -> None:
+        plan = asking.plan_output(session.model)
+        assert plan is not None
+        self._session = session
+        self._asking = asking
+        self._plan: OutputPlan = plan
+        self._messages = messages
+        self._tallies = Tallies("", plan)
+        self._endpoint = session.endpoint(asking, stream=True)
+        self._arrived = asyncio.Event()
+        self._pieces: list[Any] = []
+        self._growing = Growing(plan)
+        self._running: asyncio.Task[None] | None = None
+
+    async def next_batch(self) -> list[Any]:
+        if self._running is None:
+            self._running = self._session.start(self._run())
+            self._running.add_done_callback(lambda _: self._arrived.set())
+        while not (self._pieces or self._running.done()):
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch, self._pieces = self._pieces, []
+        if not batch:
+            self._session.check_open()
+            if not self._running.cancelled():  # by `close`, in another thread
+                self._running.result()  # raises what ended it
+        return batch
+
+    def cancel(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _run(self) -> None:
+        asking, plan = self._asking, self._plan
+        last: list[Reply] = []
+
+        async def ask(number: int, asked: Sequence[Message]) -> Reply:
+            request = self._tallies.mark(self._endpoint.build_request(asked), number)
+            send = self._session.lane.send
+            is_call = plan.rung == "tool"
+            call = StreamedCall(self._endpoint, send, None if is_call else self._take, self._take if is_call else None)
+            reply = await self._session.send(request, call.decode, partial(self._send, call))
+            last[:] = [reply]
+            if (grown := self._growing.finish(plan.read_text(reply))) is not None:
+                self._pieces.append(grown)
+            return reply
+
+        parse = plan.parser.parse_object
+        most, ceiling = asking.max_reasks, asking.max_tokens
+        output = await ask_until_valid(plan, parse, self._messages, ask, max_reasks=most, max_tokens=ceiling)
+        self._pieces.append(_End(last[0], output))
+
+    async def _send(self, call: StreamedCall, request: Request, timeout_s: float) -> Response:
+        self._growing = Growing(self._plan)  # of this attempt
+        return await call.send(request, timeout_s)
+
+    def _take(self, text: str) -> None:
+        if (grown := self._growing.add(text)) is not None:
+            self._pieces.append(grown)
+            self._arrived.set()

@@ -1,0 +1,116 @@
+"""Runs a command for a parent process, and kills it with all it started when it ends or the parent says so or is gone.
+
+A program of its own, run by its path with the standard library alone: `keeper.py LIFELINE FOLDER COMMAND…`. LIFELINE
+is the number of a pipe's end; a byte from the parent, or the end that comes however the parent dies, SIGKILL included,
+ends the command. FOLDER, if it is not empty, is removed where the parent has died and cannot do so itself.
+
+On Linux what the command started is found also where it left its group, since the orphans of this process's descendants
+become its own children (prctl(2), PR_SET_CHILD_SUBREAPER); elsewhere its group ends.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+
+
+def main() -> int:
+    """The command's exit code; 128 and its number for a signal, 127 where it cannot be started."""
+    lifeline, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    os.set_inheritable(lifeline, False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    prctl = _find_prctl()
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    pid = _start(command, prctl)
+    os.closerange(0, 3)  # the command has them: whoever reads what it writes sees its end
+    code = None
+    while code is None:
+        ready, _, _ = select.select([lifeline, reader], [], [])
+        if lifeline in ready:
+            break
+        os.read(reader, 4096)
+        code = _reap(pid)
+    killed = _kill(pid)
+    if code is None and folder and not os.read(lifeline, 1):
+        import shutil  # for this alone
+
+        shutil.rmtree(folder, ignore_errors=True)
+    return killed if code is None else code
+
+
+def _find_prctl() -> Callable[[int, int], object]:
+    """The system's `prctl`; where there is none, something that does nothing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            prctl: Callable[[int, int], object] = ctypes.CDLL(None).prctl
+            return prctl
+    return lambda option, value: None
+
+
+def _start(command: list[str], prctl: Callable[[int, int], object]) -> int:
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid:
+        with contextlib.suppress(OSError):  # the child has done it, and runs its command already
+            os.setpgid(pid, pid)
+        return pid
+    try:
+        os.setpgid(0, 0)
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == keeper:  # else it died before it was asked to say so
+            os.execvp(command[0], command)
+    except OSError as exc:
+        os.write(2, f"{command[0]}: {exc.strerror}\n".encode(errors="backslashreplace"))
+    os._exit(127)
+
+
+def _reap(command: int) -> int | None:
+    """Take the ends of children, orphans that were adopted included; the command's exit code if it is among them."""
+    code = None
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            code = _read_code(command, *ended, code)
+    return code
+
+
+def _kill(command: int) -> int:
+    """The command's exit code: its group is killed and, until there is none, the children that others' deaths bring."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nothing of the group is left
+        os.killpg(command, signal.SIGKILL)
+    code = None
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            for pid in _list_children(command):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            code = _read_code(command, *os.waitpid(-1, 0), code)
+    return 0 if code is None else code
+
+
+def _read_code(command: int, pid: int, status: int, known: int | None) -> int | None:
+    """The exit code in `status` if it is of the command, which keeps its own where it ended in front of a signal."""
+    if pid != command:
+        return known
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _list_children(command: int) -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:  # a system without it: what was adopted is not known
+        return [command]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Functions that tests have called in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import BaseModel
+
+from tidemill.agents.tools.context import Context
+
+calls = 0
+
+
+class Reading(BaseModel):
+    level: float
+
+
+def where_am_i(folder: str = "") -> dict[str, int]:
+    """This process and how often it was asked; with a folder, once another process has been asked there, too."""
+    global calls
+    calls += 1
+    if folder:
+        with open(f"{folder}/{os.getpid()}", "w"):
+            pass
+        while len(os.listdir(folder)) < 2:
+            time.sleep(0.001)
+    return {"pid": os.getpid(), "group": os.getpgrp(), "calls": calls}
+
+
+async def measure(level: float) -> Reading:
+    await asyncio.sleep(0)
+    return Reading(level=level)
+
+
+def shout(text: str) -> str:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    sys.stderr.write(text)
+    return input() if text == "ask" else text
+
+
+def hang(path: str) -> None:
+    """Start a child that takes no signal but the last, write both ids, and wait."""
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+
+
+def crash(how: str) -> None:
+    if how == "segfault":
+        ctypes.string_at(0)
+    os._exit(7)
+
+
+class OddError(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("odd")
+        self.fn: Callable[[], Any] = lambda: None
+
+
+def refuse(how: str) -> None:
+    if how == "odd":
+        raise OddError
+    if how == "exit":
+        sys.exit(3)
+    raise LookupError(how)
+
+
+def flicker(context: Context[Any]) -> int:
+    if context.attempt < 2:
+        raise ConnectionResetError
+    return context.attempt
+
+
+def give_set() -> Any:
+    return {"tags": {1, 2}}
