@@ -44,7 +44,7 @@ async def call_in(meter: Meter | None, records: list[dict[str, Any]], fn: Callab
         lane = engine.lane("call", limits=node.lane_limits, endpoint="call://call")
         caller = Caller(node, "call", lambda: lane.limits.slots)
 
-        async def ask(number: int, request: Request, send: Send | None = None) -> Any:
+        async def ask(number: int, request: Request, send: Send | None = None, decode: Any = None) -> Any:
             request = msgspec.structs.replace(request, headers={KEY_HEADER: f"key {number}"})
             return await lane.call(request, Value.from_response, send=send)
 

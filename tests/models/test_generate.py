@@ -337,7 +337,7 @@ async def test_samples_are_called_by_numbers_of_their_own() -> None:
     """What `max_reasks` is set to changes none of them, so a later run finds the replies of an earlier one."""
     numbers: list[int] = []
 
-    async def note(number: int, request: Request, send: Any = None) -> Reply:
+    async def note(number: int, request: Request, send: Any = None, decode: Any = None) -> Reply:
         numbers.append(number)
         return Reply(GOOD if number % 1_000 == 1 else "no JSON")
 
@@ -420,7 +420,7 @@ class Picture:
 async def test_images_are_read_and_encoded_beside_the_loop() -> None:
     """Which would hold up the calls in flight; an address is sent as it is, and needs no thread."""
 
-    async def reply(number: int, request: Request, send: Any = None) -> Reply:
+    async def reply(number: int, request: Request, send: Any = None, decode: Any = None) -> Reply:
         return Reply("seen")
 
     node = Generate(model="openai/x", prompt="a", images=("photo",))

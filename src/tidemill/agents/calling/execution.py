@@ -169,12 +169,18 @@ class Execution:
         except Exception as error:  # the tool's own failures are outcomes, whatever they are
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
-            if self._may_try_again and isinstance(error, (*_RETRIED, *tool.options.retry_on)):
-                self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
-                if (self._retry_after_s or 0.0) <= (tool.options.timeout_s or TOOL_TIMEOUT_S):
-                    return None
+            if self._is_worth_another(error):
+                return None
             return tell_error(tool, key, error, self._tries)
         return self._tell(key, result)
+
+    def _is_worth_another(self, error: Exception) -> bool:
+        """Whether another try may end better, as soon as the far side takes one: not later than a try may last."""
+        options = self._tool.options
+        if not self._may_try_again or not isinstance(error, (*_RETRIED, *options.retry_on)):
+            return False
+        self._retry_after_s = error.retry_after_s if isinstance(error, TransientCallError) else None
+        return (self._retry_after_s or 0.0) <= (options.timeout_s or TOOL_TIMEOUT_S)
 
     @property
     def _may_try_again(self) -> bool:
