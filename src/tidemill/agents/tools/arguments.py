@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from tidemill.agents.tools.tool import Arguments
 from tidemill.config.coercion.adapters import adapt, shape_of
@@ -68,6 +69,21 @@ class TypeSignature:
         except (ValueError, TypeError, RecursionError):  # no JSON, or deeper than Python goes
             pass
         return self._mend(arguments, partial(self._mend_text, arguments))
+
+    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in.
+
+        `check` takes them again. A secret is a mask; where a value has no JSON form, they stand as they came.
+        """
+        assert arguments.values is not None
+        made = arguments.values[self.whole] if self.whole else arguments.values
+        try:
+            written: Mapping[str, Any] = adapt(self.target).dump_python(
+                made, mode="json", by_alias=True, warnings=False
+            )
+        except PydanticSerializationError:
+            written = arguments.given
+        return written
 
     def _mend(self, arguments: Any, mend: Callable[[], Arguments]) -> Arguments:
         try:
