@@ -85,8 +85,10 @@ def read_calls(told: Any) -> tuple[ToolCall, ...]:
     Raises:
         TypeError, LookupError, AttributeError: they are no such calls.
     """
+    if not told:
+        return ()
     pieces = CallPieces()
-    for index, call in enumerate(told or ()):
+    for index, call in enumerate(told):
         pieces.add({**call, "index": index})
     return pieces.join()
 
@@ -145,7 +147,8 @@ class CallPieces:
             self._calls.append(known)
             if index is not None:
                 self._by_index[index] = known
-        known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
+        if not _OWN.issuperset(piece):
+            known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
         return known.add(identity, name, arguments)
 
     def join(self) -> tuple[ToolCall, ...]:
