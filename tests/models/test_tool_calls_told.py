@@ -189,7 +189,7 @@ def test_calls_and_results_are_told_as_turns_of_text() -> None:
         {"role": "tool", "content": "High tide at 14:32", "call_id": "a"},
         two,
         {"role": "tool", "content": [{"type": "text", "text": "late"}], "call_id": "a"},
-        {"role": "tool", "content": "no such tool", "call_id": "b", "is_error": True},
+        {"role": "tool", "content": "no such\ntool", "call_id": "b", "is_error": True},
         {"role": "user", "content": "Answer now."},
         {"role": "assistant", "content": "At 14:32."},
         USER,
@@ -204,7 +204,7 @@ def test_calls_and_results_are_told_as_turns_of_text() -> None:
         },
         {
             "role": "user",
-            "content": "The result of get_tide: late\n\nThe result of x: no such tool\n\nAnswer now.",
+            "content": "The result of get_tide: late\n\nThe result of x:\nno such\ntool\n\nAnswer now.",
         },
         {"role": "assistant", "content": '{"answer": "At 14:32."}'},
         USER,

@@ -144,7 +144,8 @@ def tell_turns(messages: Sequence[Message], note: str) -> list[Message]:
         role, content = message["role"], message["content"]
         if role == "tool":
             told = content if isinstance(content, str) else _join(content)
-            results.append(f"The result of {names.get(message.get('call_id', ''), 'the tool')}: {told}")
+            between = "\n" if "\n" in told else " "  # several lines begin on one of their own
+            results.append(f"The result of {names.get(message.get('call_id', ''), 'the tool')}:{between}{told}")
             continue
         if results and role == "user" and isinstance(content, str):
             turns.append(Message(role="user", content="\n\n".join([*results, content])))
