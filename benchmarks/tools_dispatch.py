@@ -105,7 +105,7 @@ async def compare(calls: int, rounds: int) -> list[str]:
     try:
         measured = [await measure(case, EngineOutside(engine, places), calls, rounds) for case in CASES]
     finally:
-        places.close()
+        await places.close()
         await engine.close()
     rows = [(case.label, f"{bare:.1f}", f"{ours:.1f}") for case, (bare, ours, _) in zip(CASES, measured, strict=True)]
     print(f"\nCPU of a tool's call in us, {calls:,} calls, median of {rounds}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.told import Told
 
 calls = 0
 
@@ -46,13 +48,33 @@ def shout(text: str) -> str:
     return input() if text == "ask" else text
 
 
-def hang(path: str) -> None:
-    """Start a child that takes no signal but the last, write both ids, and wait."""
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    child = subprocess.Popen([sys.executable, "-c", code])
+def hang(path: str, leaves: bool = False) -> None:
+    """Start a child that takes no signal but the last, and may leave for a session of its own, write both ids, wait."""
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=leaves)
+    assert child.stdout is not None
+    child.stdout.readline()
     with open(path, "w") as file:
         file.write(f"{os.getpid()} {child.pid}")
-    time.sleep(600)
+    signal.pause()
+
+
+def repeat(text: str, times: int) -> str:
+    return times * text
+
+
+def leave() -> int:
+    """A child that goes on in a session of its own."""
+    code = "import signal; signal.pause()"
+    return subprocess.Popen([sys.executable, "-c", code], start_new_session=True).pid
+
+
+def split(share: int) -> Told:
+    return Told({"share": share}, {"share": share, "rest": [1, 2]})
+
+
+def split_wrong() -> Told:
+    return Told("a part", {1, 2})
 
 
 def crash(how: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import isolatedtools as own
 import psutil
 import pytest
 from isolatedgauge import Gauge, double
-from toolkit import ask_for, call_once, dispatching, make_tool, until
+from toolkit import JumpingLoop, ask_for, call_once, dispatching, make_tool, run_jumping
+
+from tidemill.agents.calling import isolation
 
 
 async def read_from(pipe: Path) -> str:
@@ -54,22 +57,54 @@ async def test_a_coroutine_function_and_a_model_as_its_result_work_there() -> No
     assert (outcome.kind, outcome.value) == ("ok", {"level": 2.5})
 
 
-async def test_a_timeout_ends_it_and_all_it_started(tmp_path: Path) -> None:
-    """With a signal that nothing can take no notice of; and the next call has another process."""
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
+
+
+@pytest.mark.parametrize("leaves", [False, pytest.param(True, marks=ON_LINUX)])
+@pytest.mark.parametrize("why", ["timeout", "cancelled"])
+def test_a_given_up_execution_ends_with_all_it_started(why: str, leaves: bool, tmp_path: Path) -> None:
+    """With a signal that nothing can take no notice of, in a session of its own or not; it is gone by then."""
     path = tmp_path / "pids"
     os.mkfifo(path)
-    async with dispatching(make_tool(own.hang, isolate=True)) as dispatcher:
-        turn = asyncio.create_task(dispatcher.run_turn(1, [ask_for("hang", path=str(path))]))
-        pids = [int(pid) for pid in (await read_from(path)).split()]
-        assert all(map(is_running, pids))
-        turn.cancel()
-        await asyncio.wait([turn])
-        assert turn.cancelled()
-        assert not is_running(pids[0])
-    await until(lambda: not is_running(pids[1]))  # which is not this process's to wait for
-    outcome = await call_once(make_tool(own.hang, isolate=True, timeout_s=0.05), arguments={"path": os.devnull})
-    assert outcome.kind == "timeout"
-    assert "and was ended" in outcome.content
+
+    async def give_up(loop: JumpingLoop) -> None:
+        async with dispatching(make_tool(own.hang, isolate=True, timeout_s=600.0)) as dispatcher:
+            turn = asyncio.create_task(dispatcher.run_turn(1, [ask_for("hang", path=str(path), leaves=leaves)]))
+            pids = [int(pid) for pid in (await read_from(path)).split()]
+            assert all(map(is_running, pids))
+            if why == "cancelled":
+                turn.cancel()
+            else:
+                loop.ahead_s = 600.0
+            await asyncio.wait([turn])
+            assert not any(map(is_running, pids))
+        if why == "cancelled":
+            assert turn.cancelled()
+        else:
+            [outcome] = turn.result()
+            assert outcome.kind == "timeout"
+            assert "and was ended" in outcome.content
+
+    run_jumping(give_up)
+
+
+@ON_LINUX
+async def test_what_an_execution_leaves_behind_ends_with_its_process() -> None:
+    """Which is kept for the next one, until the run is over."""
+    async with dispatching(make_tool(own.leave, isolate=True)) as dispatcher:
+        [outcome] = await dispatcher.run_turn(1, [ask_for("leave")])
+        assert is_running(outcome.value)
+    assert not is_running(outcome.value)
+
+
+async def test_more_is_kept_than_is_told() -> None:
+    """As where the tool is called here."""
+    outcome = await call_once(make_tool(own.split, isolate=True), arguments={"share": 3})
+    assert outcome.value == {"share": 3, "rest": [1, 2]}
+    assert '{"share":3}' in outcome.content
+    assert "rest" not in outcome.content
+    outcome = await call_once(make_tool(own.split_wrong, isolate=True))
+    assert outcome.content.startswith("`split_wrong` was executed, but what it gave cannot be told")
 
 
 async def test_a_crash_is_told_by_how_it_ended() -> None:
@@ -80,8 +115,8 @@ async def test_a_crash_is_told_by_how_it_ended() -> None:
         *crashed, well = await dispatcher.run_turn(1, calls)
     assert [outcome.kind for outcome in crashed] == ["error", "error"]
     assert well.kind == "ok"
-    told = "`crash` failed: its process ended with {} before it gave anything. The same may happen again."
-    assert [outcome.content for outcome in crashed] == [told.format("SIGSEGV"), told.format("exit code 7")]
+    told = "`crash` failed: its process ended {} before it gave anything. The same may happen again."
+    assert [outcome.content for outcome in crashed] == [told.format("by SIGSEGV"), told.format("with exit code 7")]
 
 
 async def test_what_it_raises_is_told_as_if_it_were_raised_here() -> None:
@@ -116,34 +151,52 @@ async def test_a_result_that_is_no_json_is_told_with_its_place() -> None:
     assert "$.tags is a set" in outcome.content
 
 
+async def test_what_is_too_large_to_be_sent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways; the process goes on."""
+    monkeypatch.setattr(isolation, "MAX_FRAME", 4_000)
+    async with dispatching(make_tool(own.repeat, isolate=True, sequential=True)) as dispatcher:
+        calls = [ask_for("repeat", text="a" * 5_000, times=1), ask_for("repeat", text="ab", times=3_000)]
+        sent, given, well = await dispatcher.run_turn(1, [*calls, ask_for("repeat", text="a", times=2)])
+    told = r"DataError: what `repeat` gets cannot be sent to its process: it is \d+ bytes, expected 4000 at most"
+    assert re.match(told, sent.error)
+    assert re.match(r"the function's result is \d+ bytes, expected 4000 at most", given.error)
+    assert well.value == "aa"
+
+
 ASKING = """
-import asyncio, os, time
+import asyncio, collections, itertools, os, time
 
 def go_on() -> None:
+    pid = str(os.getpid())
     with open({path!r}, "w") as file:
-        file.write(str(os.getpid()))
-    while True:
-        time.sleep(0.01)
+        file.write(pid)
+    {busy}
 
 if __name__ == "__main__":
     from tidemill.agents.calling.isolation import Processes
     from tidemill.agents.tools.tool import Tool
-    from tidemill.resources.threads import Threads
 
-    asyncio.run(Processes(Threads("tool", lambda: 1)).run(Tool("go_on", "", None, go_on), {{}}))
+    asyncio.run(Processes().run(Tool("go_on", "", None, go_on), {{}}))
 """
 
 
-async def test_a_process_ends_with_the_script_whose_function_it_calls(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "busy",
+    ["while True: time.sleep(0.01)", "collections.deque(itertools.repeat(0), 0)"],
+    ids=["asleep", "in C, which lets no other thread run"],
+)
+async def test_a_process_ends_with_the_script_whose_function_it_calls(busy: str, tmp_path: Path) -> None:
     """However that dies. The script is imported there, without what stands below `if __name__ == "__main__"`."""
     path, script = tmp_path / "pid", tmp_path / "asking.py"
-    script.write_text(ASKING.format(path=str(path)))
+    script.write_text(ASKING.format(path=str(path), busy=busy))
     os.mkfifo(path)
     asking = await asyncio.create_subprocess_exec(sys.executable, str(script))
+    isolated = psutil.Process(int(await read_from(path)))
     try:
-        isolated = psutil.Process(int(await read_from(path)))
         asking.send_signal(signal.SIGKILL)
         gone, _ = await asyncio.to_thread(psutil.wait_procs, [isolated], 30)
         assert gone
     finally:
         await asking.wait()
+        if isolated.is_running():
+            isolated.kill()

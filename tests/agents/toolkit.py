@@ -130,7 +130,7 @@ async def dispatching(
             try:
                 await dispatcher.close()
             finally:
-                places.close()
+                await places.close()
 
 
 async def call_once(tool: Tool, *, arguments: Mapping[str, Any] | None = None, **options: Any) -> ToolOutcome:

@@ -47,13 +47,14 @@ def main() -> None:
     options.add_argument("--loading", type=int, default=0, help="looks that get 503 first")
     options.add_argument("--answers", type=int, default=10**9, help="calls answered before it dies in the next one")
     options.add_argument("--child", action="store_true", help="start a process that ignores SIGTERM")
+    options.add_argument("--leaves", action="store_true", help="in a session of its own")
     options.add_argument("--deaf", action="store_true", help="ignore SIGTERM as well")
     given = options.parse_args()
     Handler.loading, Handler.answers = given.loading, given.answers
     if given.deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if given.child:
-        child = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-c", IDLE], stdout=subprocess.PIPE, start_new_session=given.leaves)
         assert child.stdout is not None
         child.stdout.readline()
     sys.stdout.write("serving\n")

@@ -162,7 +162,7 @@ class AgentOpener:
         self._scope = scope
         self._lanes: dict[int, tuple[Tool, Lane]] = {}
         self.places = Places(random.Random())
-        scope.defer(self.places.close, name="tools")
+        scope.defer_async(self.places.close, name="tools")
 
     def open(self, agent: Agent, path: tuple[str, ...] | None = None) -> OpenAgent:
         """The agent, opened with those that it calls."""

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
-import sys
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tidemill.errors import WorkerError
-from tidemill.resources import keeper
+from tidemill.resources.lifeline import Lifeline, start_kept
 
 MAX_FRAME = 64 << 20
 """Bytes of a frame that a child may send, unless more are asked for."""
@@ -41,15 +38,14 @@ class Child:
     Make it with `await Child.start(…)`, and close it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], lifeline: int, max_frame: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], lifeline: Lifeline, max_frame: int) -> None:
         self._process = process
-        self._lifeline: int | None = lifeline
+        self._lifeline = lifeline
         self._max_frame = max_frame
         self._replies = asyncio.StreamReader()
         self._has_no_output = asyncio.Event()  # and will have none
         self._transports: list[asyncio.ReadTransport | asyncio.WriteTransport] = []
         self._closing: asyncio.Future[int] | None = None
-        _running.add(self)
 
     @classmethod
     async def start(
@@ -58,7 +54,7 @@ class Child:
         *,
         environment: Mapping[str, str],
         folder: Path,
-        on_output: Callable[[bytes], object],
+        on_output: Callable[[bytes], object] | None,
         max_frame: int = MAX_FRAME,
         owns_folder: bool = False,
     ) -> Child:
@@ -68,14 +64,24 @@ class Child:
             command: the program, found on the environment's PATH, and its arguments.
             environment: all of its variables.
             folder: what it runs in.
-            on_output: given what the program writes to its standard error, in the loop.
+            on_output: given what the program writes to its standard error, in the loop; None where that is this
+                process's own.
             max_frame: bytes of a frame that it may send.
             owns_folder: whether the folder is removed where this process dies while the program runs.
 
         Raises:
             OSError: no process could be started. A program that is not there ends with exit code 127 instead.
         """
-        self = cls(*_start(command, environment, folder, owns_folder), max_frame)
+        process, lifeline = start_kept(
+            command,
+            folder=folder if owns_folder else None,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if on_output is None else subprocess.PIPE,
+            env=dict(environment),
+            cwd=folder,
+        )
+        self = cls(process, lifeline, max_frame)
         try:
             await self._connect(on_output)
         except BaseException:
@@ -83,13 +89,16 @@ class Child:
             raise
         return self
 
-    async def _connect(self, on_output: Callable[[bytes], object]) -> None:
-        loop = asyncio.get_running_loop()
-        process, output = self._process, _Output(on_output, self._has_no_output)
+    async def _connect(self, on_output: Callable[[bytes], object] | None) -> None:
+        loop, process = asyncio.get_running_loop(), self._process
         replies, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(self._replies), process.stdout)
         self._transports.append(replies)
-        errors, _ = await loop.connect_read_pipe(lambda: output, process.stderr)
-        self._transports.append(errors)
+        if on_output is None:
+            self._has_no_output.set()
+        else:
+            output = _Output(on_output, self._has_no_output)
+            errors, _ = await loop.connect_read_pipe(lambda: output, process.stderr)
+            self._transports.append(errors)
         self._requests, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
         self._transports.append(self._requests)
 
@@ -128,17 +137,7 @@ class Child:
 
     def kill(self) -> None:
         """Begin to kill it and all it started; never waits. It is to be closed all the same."""
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
-                os.write(lifeline, b".")
-            os.close(lifeline)
-
-    def let_go(self) -> None:
-        """In a fork: leave it to the parent, whose end must still be seen."""
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            os.close(lifeline)
+        self._lifeline.cut()
 
     async def _close(self) -> int:
         code = await asyncio.to_thread(self._end)
@@ -169,31 +168,6 @@ def describe_exit(code: int) -> str:
     return f"with exit code {code}"
 
 
-def _start(
-    command: Sequence[str], environment: Mapping[str, str], folder: Path, owns_folder: bool
-) -> tuple[subprocess.Popen[bytes], int]:
-    reader, writer = os.pipe()
-    removed = str(folder) if owns_folder else ""
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(reader), removed, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environment),
-            cwd=folder,
-            bufsize=0,
-            pass_fds=[reader],
-            start_new_session=True,
-        )
-    except BaseException:
-        os.close(writer)
-        raise
-    finally:
-        os.close(reader)
-    return process, writer
-
-
 class _Output(asyncio.Protocol):
     def __init__(self, on_output: Callable[[bytes], object], at_end: asyncio.Event) -> None:
         self._on_output = on_output
@@ -204,15 +178,3 @@ class _Output(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._at_end.set()
-
-
-_running: weakref.WeakSet[Child] = weakref.WeakSet()
-
-
-def _let_all_go() -> None:
-    for child in _running:
-        child.let_go()
-    _running.clear()
-
-
-os.register_at_fork(after_in_child=_let_all_go)

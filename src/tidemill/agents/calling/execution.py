@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -25,7 +25,7 @@ from tidemill.agents.calling.findings import (
     tell_stopped,
     tell_timeout,
 )
-from tidemill.agents.calling.isolation import DiedError, MisfitError
+from tidemill.agents.calling.isolation import DiedError, MisfitError, Packed
 from tidemill.agents.calling.marking import mark_result
 from tidemill.agents.calling.outcome import Finished, ToolOutcome
 from tidemill.agents.calling.sessions import is_coroutine_function
@@ -221,7 +221,7 @@ class Execution:
         return self._call_in_thread(partial(tool.function, **values))
 
     async def _call_process(self, values: Mapping[str, Any]) -> Any:
-        return _Packed(await self._run.outside.places.processes.run(self._tool, dict(values)))
+        return await self._run.outside.places.processes.run(self._tool, dict(values))
 
     async def _call_session(self, key: str, values: Mapping[str, Any]) -> Any:
         function = await self._run.sessions.find(self._tool, self._make_context(key))
@@ -260,8 +260,8 @@ class Execution:
             if type(result) is str:
                 return Finding("ok", self._told + mark_result(name, key, result, most=most), result)
             if type(result) is Told:
-                return self._tell(key, result.told)._replace(value=orjson.loads(pack_result(result.value)))
-            body = result.body if type(result) is _Packed else pack_result(result)
+                return self._tell(key, result.told)._replace(value=orjson.loads(_pack(result.value)))
+            body = _pack(result)
         except DataError as error:
             return tell_misfit(self._tool, error.message)
         except UnicodeEncodeError:
@@ -316,12 +316,6 @@ class Execution:
         return None
 
 
-class _Packed(NamedTuple):
-    """A result that is JSON already."""
-
-    body: bytes
-
-
 class _Work:
     """A plain function in a thread, which may outlive whoever waits for it."""
 
@@ -355,6 +349,11 @@ class _Work:
             return self._chance.pop()
         except IndexError:
             return False
+
+
+def _pack(result: Any) -> bytes:
+    """A result as JSON, which an isolated tool's is already."""
+    return result.body if type(result) is Packed else pack_result(result)
 
 
 async def _wait_for(awaitable: Any) -> Any:

@@ -101,10 +101,8 @@ def tell_misfit(tool: Tool, problem: str) -> Finding:
 
 def tell_died(tool: Tool, ending: str) -> Finding:
     """A tool whose process ended in the middle of the call."""
-    content = (
-        f"`{tool.name}` failed: its process ended with {ending} before it gave anything. The same may happen again."
-    )
-    return Finding("error", content, error=f"its process ended with {ending}")
+    content = f"`{tool.name}` failed: its process ended {ending} before it gave anything. The same may happen again."
+    return Finding("error", content, error=f"its process ended {ending}")
 
 
 def tell_timeout(tool: Tool, tries: int, left: int) -> Finding:

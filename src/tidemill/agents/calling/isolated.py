@@ -1,24 +1,21 @@
 """What the process of an isolated tool does: call the function for each message, until nobody sends any more.
 
-The first message is the function with what its import needs; each other one a pickle of keyword arguments. An answer is
-a pickle of `(True, JSON)`, of `(False, problem)` where the result is no JSON, or of `(None, error, class, text)`.
-Imports little, since each process pays it.
+Messages and answers are frames (`resources.children`). The first message is the function with what its import needs;
+each other one a pickle of keyword arguments. An answer is a pickle of `(True, JSON)`, of `(True, JSON, JSON)` where
+more is kept than told, of `(False, problem)` where the result is no JSON, or of `(None, error, class, text)`. Imports
+little, since each process pays it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import inspect
 import os
 import pickle
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from multiprocessing import spawn
-from multiprocessing.connection import Connection
 from typing import Any
 
 from tidemill.errors import DataError
@@ -27,27 +24,44 @@ from tidemill.models.steps.packing import pack_result
 MAIN = b"__main__"
 """Stands in a pickle that needs the script which the parent runs; that is then imported, as `multiprocessing` does."""
 
+_HEAD = 4
 
-def serve(descriptor: int) -> None:
-    """Answer each message on the socket `descriptor`, until its other end is closed.
 
-    Standard input is the parent's lifeline: at its end, however the parent died, this process and all it started are
-    killed. What the function prints goes to standard error.
+def serve(most: int) -> None:
+    """Answer each message that comes by the standard input, until its other end is closed.
+
+    Both standard streams are first moved out of the function's way: what it prints goes to standard error, and its
+    input is empty.
+
+    Args:
+        most: bytes that an answer may have.
     """
-    lifeline = os.dup(0)
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
+    os.dup2(2, 1)
     os.close(nothing)
-    threading.Thread(target=_end_with_parent, args=(lifeline,), name="tidemill-parent", daemon=True).start()
-    with contextlib.suppress(EOFError, OSError), Connection(descriptor) as connection:
-        function = _Function(connection.recv_bytes())
-        while True:
-            connection.send_bytes(pickle.dumps(function.answer(connection.recv_bytes()), pickle.HIGHEST_PROTOCOL))
+    function: _Function | None = None
+    while head := requests.read(_HEAD):
+        message = requests.read(int.from_bytes(head, "big"))
+        if function is None:
+            function = _Function(message)
+        else:
+            _write(answers, _pack(function.answer(message), most))
 
 
-def _end_with_parent(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os.killpg(0, signal.SIGKILL)
+def _pack(answer: tuple[Any, ...], most: int) -> bytes:
+    packed = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+    if len(packed) > most:
+        problem = f"{len(packed)} bytes, expected {most} at most"
+        packed = pickle.dumps((False, f"the function's result is {problem}"))
+    return len(packed).to_bytes(_HEAD, "big") + packed
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 class _Function:
@@ -63,7 +77,10 @@ class _Function:
             result = self._call(message)
         except BaseException as error:  # noqa: BLE001 - the call's failure, told where it is waited for
             return None, _pickle_error(error), type(error).__name__, str(error)
+        told = sys.modules.get("tidemill.agents.tools.told")  # where there is a `Told`, that was imported
         try:
+            if told is not None and type(result) is told.Told:
+                return True, pack_result(result.told), pack_result(result.value)
             return True, pack_result(result)
         except DataError as error:
             return False, error.message

@@ -6,35 +6,33 @@ import asyncio
 import contextlib
 import os
 import pickle
-import signal
-import subprocess
 import sys
-import threading
 from collections import defaultdict
-from multiprocessing import Pipe, spawn
-from multiprocessing.connection import Connection
-from typing import Any
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Tool
 from tidemill.errors import ConfigError, DataError, WorkerError
-from tidemill.resources.threads import Threads
+from tidemill.resources.children import Child, describe_exit
 
-LOOK_S = 0.2
-"""Between two looks whether a process is gone: a child of its own may hold its end of the socket open."""
+MAX_FRAME = 512 << 20
+"""Bytes that a call may send to its process, and get from it. Four characters read as a length are more, so that a
+program which prints before it serves is found out."""
 
-
-_SERVING = "tidemill.agents.calling.isolated"
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from tidemill.agents.calling.isolated import serve; serve({most})"
 
 
 class DiedError(WorkerError):
     """A tool's process ended by itself in the middle of a call.
 
     Attributes:
-        ending: `SIGSEGV`, `exit code 3`.
+        ending: `by SIGSEGV`, `with exit code 3`.
     """
 
     def __init__(self, ending: str) -> None:
-        super().__init__(f"its process ended with {ending}")
+        super().__init__(f"its process ended {ending}")
         self.ending = ending
 
 
@@ -54,25 +52,27 @@ class ForeignError(WorkerError):
         self.kind = kind
 
 
+class Packed(NamedTuple):
+    """A result that is JSON already."""
+
+    body: bytes
+
+
 class Processes:
     """Executes isolated tools. A process is used by one execution at a time, and by the next if it ended well.
 
-    Starting one takes 0.3 to 0.6 s, nearly all of it imports, and asking one that is idle 0.2 ms
+    Starting one takes 0.3 to 0.6 s, nearly all of it imports, and asking one that is idle 0.1 ms
     (`benchmarks/tools_dispatch.py`), so that idle ones are kept; there are as many as there were executions at once.
-    Belongs to one loop; `close` ends them.
-
-    Args:
-        threads: where processes are waited for.
+    All end, with all they started, when this is closed or this process ends, however that does. Belongs to one loop.
     """
 
-    def __init__(self, threads: Threads) -> None:
-        self._threads = threads
-        self._lock = threading.Lock()  # guards what follows
-        self._idle: defaultdict[Tool, list[_Child]] = defaultdict(list)
+    def __init__(self) -> None:
+        self._idle: defaultdict[Tool, list[Child]] = defaultdict(list)
+        self._running: set[Child] = set()  # the idle ones among them
         self._is_closed = False
 
-    async def run(self, tool: Tool, values: dict[str, Any]) -> bytes:
-        """The JSON of what the tool's function gives for the keyword arguments `values`.
+    async def run(self, tool: Tool, values: dict[str, Any]) -> Packed | Told:
+        """What the tool's function gives for the keyword arguments `values`, packed; of `Told` both parts are.
 
         Cancelling kills the process and all it started, and is raised when that has happened.
 
@@ -83,45 +83,55 @@ class Processes:
             ConfigError: as `check_isolated`.
             Exception: what the function raised.
         """
-        execution = _Execution(self, tool, _pickle_values(tool, values))
-        running = asyncio.ensure_future(self._threads.run(execution.run))
+        message = _pickle_values(tool, values)
+        child = await self._take(tool)
         try:
-            answer = await asyncio.shield(running)
-        except asyncio.CancelledError:
-            execution.kill()
-            await asyncio.wait([running])
-            if not running.cancelled():
-                running.exception()  # looked at: it is that of a process that was killed
+            child.send(message)
+            answer = await child.receive()
+            if answer is None:
+                raise DiedError(describe_exit(await child.close()))
+        except BaseException:
+            await self._end(child)
             raise
+        if self._is_closed:
+            await self._end(child)
+        else:
+            self._idle[tool].append(child)
         return _read(answer)
 
-    def close(self) -> None:
-        """Kill the idle processes; one that is at work is killed when that ends."""
-        with self._lock:
-            self._is_closed = True
-            idle = [child for children in self._idle.values() for child in children]
-            self._idle.clear()
-        for child in idle:
-            child.end()
+    async def close(self) -> None:
+        """Kill all processes, and return when they are gone."""
+        self._is_closed = True
+        self._idle.clear()
+        for child in self._running:
+            child.kill()
+        await asyncio.gather(*(self._end(child) for child in self._running))
 
-    def take(self, tool: Tool) -> _Child:
-        """An idle process of the tool's, or a new one; called in a thread."""
-        while True:
-            with self._lock:
-                child = self._idle[tool].pop() if self._idle[tool] else None
-            if child is None:
-                return _Child(tool)
-            if child.is_alive:
+    async def _take(self, tool: Tool) -> Child:
+        """An idle process of the tool's, or a new one."""
+        while self._idle[tool]:
+            child = self._idle[tool].pop()
+            if not child.has_ended:
                 return child
-            child.end()
+            await self._end(child)
+        preparation = spawn.get_preparation_data(tool.name)
+        preparation.pop("authkey", None)  # which may not be pickled, and nothing here asks for
+        start = pickle.dumps((preparation, _refer(tool)))
+        program = _PROGRAM.format(path=sys.path, most=MAX_FRAME)
+        child = await Child.start(
+            [sys.executable, "-c", program],
+            environment=os.environ,
+            folder=Path(),
+            on_output=None,
+            max_frame=MAX_FRAME,
+        )
+        self._running.add(child)
+        child.send(start)
+        return child
 
-    def give_back(self, tool: Tool, child: _Child) -> None:
-        """Keep a process whose execution ended well; called in a thread."""
-        with self._lock:
-            if not self._is_closed:
-                self._idle[tool].append(child)
-                return
-        child.end()
+    async def _end(self, child: Child) -> None:
+        await child.close()
+        self._running.discard(child)
 
 
 def check_isolated(tool: Tool) -> None:
@@ -158,19 +168,23 @@ def _refer(tool: Tool) -> tuple[str, str] | bytes:
 
 
 def _pickle_values(tool: Tool, values: dict[str, Any]) -> bytes:
+    hint = "give plain data as deps, or leave isolate out"
     try:
-        return pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+        message = pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        raise DataError(
-            f"what `{tool.name}` gets cannot be sent to its process: {type(error).__name__}: {error}",
-            hint="give plain data as deps, or leave isolate out",
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise DataError(f"what `{tool.name}` gets cannot be sent to its process: {problem}", hint=hint) from error
+    if len(message) > MAX_FRAME:
+        problem = f"it is {len(message)} bytes, expected {MAX_FRAME} at most"
+        raise DataError(f"what `{tool.name}` gets cannot be sent to its process: {problem}", hint=hint)
+    return message
 
 
-def _read(answer: bytes) -> bytes:
+def _read(answer: bytes) -> Packed | Told:
     has_result, *rest = pickle.loads(answer)  # noqa: S301 - made by our own process
     if has_result:
-        return bytes(rest[0])
+        told, *kept = map(Packed, rest)
+        return Told(told, *kept) if kept else told
     if has_result is False:
         raise MisfitError(rest[0])
     raise _load_error(*rest)
@@ -183,122 +197,3 @@ def _load_error(pickled: bytes | None, kind: str, text: str) -> Exception:
             if isinstance(error, Exception):
                 return error
     return ForeignError(kind, text)
-
-
-class _Execution:
-    """One execution: a thread waits for it, and the loop may kill it."""
-
-    def __init__(self, processes: Processes, tool: Tool, message: bytes) -> None:
-        self._processes = processes
-        self._tool = tool
-        self._message = message
-        self._lock = threading.Lock()  # guards the child, and that none is kept which is to be killed
-        self._child: _Child | None = None
-        self._killed = threading.Event()
-
-    def run(self) -> bytes:
-        """The process's answer; called in a thread."""
-        if self._killed.is_set():
-            return b""  # nobody waits for it any more
-        child = self._processes.take(self._tool)
-        with self._lock:
-            self._child = child
-            if self._killed.is_set():
-                child.kill()
-        try:
-            answer = child.ask(self._message)
-        except BaseException:
-            child.end()
-            raise
-        with self._lock:
-            self._child = None
-        if self._killed.is_set():
-            child.end()
-        else:
-            self._processes.give_back(self._tool, child)
-        return answer
-
-    def kill(self) -> None:
-        """Kill the process, now or as soon as there is one; any thread."""
-        with self._lock:
-            self._killed.set()
-            if self._child is not None:
-                self._child.kill()
-
-
-class _Child:
-    """A process, a group of its own, and this end of the socket to it. Used by one thread at a time but for `kill`."""
-
-    def __init__(self, tool: Tool) -> None:
-        preparation = spawn.get_preparation_data(tool.name)
-        preparation.pop("authkey", None)  # which may not be pickled, and nothing here asks for
-        start = pickle.dumps((preparation, _refer(tool)))
-        self._lock = threading.Lock()  # guards that what is killed is not waited for yet: its id may be another's then
-        self._connection: Connection
-        self._connection, theirs = Pipe()
-        program = f"import sys; sys.path[:] = {sys.path!r}; from {_SERVING} import serve; serve({theirs.fileno()})"
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                bufsize=0,
-            )
-        except BaseException:
-            self._connection.close()
-            raise
-        finally:
-            theirs.close()
-        try:
-            self._connection.send_bytes(start)
-        except OSError:
-            pass  # it has died: the first call finds out
-        except BaseException:
-            self.end()
-            raise
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs; one that has ended stays to be waited for, where the system can tell so."""
-        with self._lock:
-            if not hasattr(os, "waitid"):  # macOS before Python 3.13
-                return self._process.poll() is None
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-    def ask(self, message: bytes) -> bytes:
-        """Its answer to `message`.
-
-        Raises:
-            DiedError: it ended instead.
-        """
-        try:
-            self._connection.send_bytes(message)
-            while not self._connection.poll(LOOK_S):
-                if not self.is_alive and not self._connection.poll():
-                    raise EOFError
-            return self._connection.recv_bytes()
-        except (EOFError, OSError):
-            raise DiedError(self.end()) from None
-
-    def kill(self) -> None:
-        """Kill it and what it started; it is still to be waited for."""
-        with self._lock:
-            if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone, and nobody of its group
-                    os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> str:
-        """Kill it, wait for it, and say what it ended with."""
-        self.kill()
-        with self._lock:
-            code = self._process.wait()
-        self._connection.close()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        if code >= 0:
-            return f"exit code {code}"
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-        return f"signal {-code}"

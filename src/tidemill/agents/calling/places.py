@@ -31,7 +31,7 @@ class Places:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.threads = Threads("tool", lambda: MOST_THREADS)
-        self.processes = Processes(self.threads)
+        self.processes = Processes()
         self._left: dict[Tool, list[Callable[[], bool]]] = {}
 
     def leave(self, tool: Tool, has_ended: Callable[[], bool]) -> None:
@@ -48,7 +48,7 @@ class Places:
             del self._left[tool]
         return len(running)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the threads, each once its function has returned, which nobody waits for; kill the processes."""
         self.threads.close()
-        self.processes.close()
+        await self.processes.close()

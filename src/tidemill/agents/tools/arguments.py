@@ -18,7 +18,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.report.values import check_value, explain_value, to_json_path
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import Place, Problem
-from tidemill.models.structured.repair import decode_text, repair_json, unwrap_value
+from tidemill.models.structured.repair import decode_text, find_missing_end, repair_json, unwrap_value
 
 _HOLDERS = frozenset(
     {
@@ -29,6 +29,7 @@ _HOLDERS = frozenset(
 """Pydantic's errors where an object or a list belongs."""
 
 _OBJECT = "an object of arguments, as JSON"
+_WHOLE = "write all of it, and less if it was too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,11 @@ class TypeSignature:
             given, repaired = arguments, None
         if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
+        if closing := find_missing_end(arguments):
+            return self._refuse(arguments, f"the JSON was cut off at its end, where `{closing}` is missing; {_WHOLE}")
         found = () if repaired is not None else check_value(self.target, arguments, shows_all=True).problems
-        return self._refuse(arguments, f"expected {_OBJECT}, got {describe_value(given)}", found)
+        reason = "" if repaired is not None else _find_reason(arguments)
+        return self._refuse(arguments, f"expected {_OBJECT}, got {reason or describe_value(given)}", found)
 
     def _check_object(self, given: dict[str, Any], repairs: tuple[str, ...]) -> Arguments:
         try:
@@ -175,6 +179,17 @@ def _dump(value: Any) -> str:
     return text
 
 
+def _find_reason(text: str) -> str:
+    """What JSON has in it that no value is; empty where it is no JSON at all."""
+    try:
+        _DECODER.decode(text)
+    except json.JSONDecodeError:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -183,13 +198,13 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"JSON has no {text}")
+    raise ValueError(f"`{text}`, which JSON does not have")
 
 
 def _parse_float(text: str) -> float:
     number = float(text)
     if number - number != 0:
-        raise ValueError(f"no float holds {text}")
+        raise ValueError(f"`{text}`, which no float holds")
     return number
 
 

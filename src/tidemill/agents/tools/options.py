@@ -33,7 +33,8 @@ class ToolOptions(Config):
         needs_approval: whether each call is decided on first, or the function that decides.
         shows_errors: whether the model is told the text of an exception, and not its class alone.
         max_result: bytes of a result that the model is told; the whole is kept in the run.
-        isolate: whether each execution is a process of its own, which a timeout really ends.
+        isolate: whether it is executed in processes of its own, which run one execution at a time each and are kept for
+            the next; one whose execution is given up, at its timeout say, is really ended, with all it started.
     """
 
     timeout_s: Duration | None = Field(default=TOOL_TIMEOUT_S, gt=0)

@@ -1,7 +1,7 @@
 """Managed servers: a command that serves a model, running for the length of a block.
 
 Its processes are a group of their own, so that Ctrl-C does not reach them, and end with this process however that ends
-(`supervisor.py`).
+(`resources/lifeline.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,13 +23,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from tidemill.config.secrets import mask
 from tidemill.config.wording.suggest import find_near, find_near_file
 from tidemill.errors import ConfigError, ResourceError
-from tidemill.models.local import supervisor
 from tidemill.models.serve import Serve
+from tidemill.resources.lifeline import start_kept
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +57,14 @@ class RunningServer:
         self._program = Path(command[0]).name
         handle, name = tempfile.mkstemp(prefix=f"tidemill-{self._program}-", suffix=".log")
         self.log = Path(name)
-        runner = [sys.executable, "-I", "-S", str(Path(supervisor.__file__)), str(STOP_S)]
         try:
-            self._process = subprocess.Popen(
-                [*runner, *command],
-                stdin=subprocess.PIPE,
+            self._process, self._lifeline = start_kept(
+                command,
+                grace_s=STOP_S,
+                stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                start_new_session=True,
-                bufsize=0,
             )
         finally:
             os.close(handle)
@@ -109,27 +105,15 @@ class RunningServer:
     def end(self) -> None:
         """End it and all it started: SIGTERM, and SIGKILL for what is left ten seconds later. Waits for that."""
         keeps_log = self._has_failed or self._process.poll() is not None
-        with contextlib.suppress(OSError):  # it has ended
-            self.lifeline.write(b".")
-        self.lifeline.close()
+        self._lifeline.cut()
         try:
             self._process.wait(STOP_S + 5)
-        except subprocess.TimeoutExpired:  # the supervisor itself hangs, stopped by a signal say
+        except subprocess.TimeoutExpired:  # the keeper itself hangs, stopped by a signal say
             self._process.kill()
             self._process.wait()
         if not keeps_log:
             self.log.unlink(missing_ok=True)
         logger.info("%s ended", self._program)
-
-    def let_go(self) -> None:
-        """In a fork: leave the server to the parent, whose end must still be seen."""
-        self.lifeline.close()
-
-    @property
-    def lifeline(self) -> IO[bytes]:
-        """The pipe whose end ends the server."""
-        assert self._process.stdin is not None
-        return self._process.stdin
 
     def _fail(self, what: str) -> ResourceError:
         self._has_failed = True
@@ -251,8 +235,6 @@ def _end_all() -> None:
 def _let_all_go() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
-    for server in _open.values():
-        server.let_go()
     _open.clear()
 
 
