@@ -219,7 +219,7 @@ def test_what_left_its_session_ends_with_it() -> None:
                 [found] = [each for each in running if each.cmdline()[1:2] == [str(SERVER)]]
                 found.kill()
         assert not any(each.is_running() for each in running)
-    server.log.unlink(missing_ok=True)
+        server.log.unlink(missing_ok=True)
 
 
 def test_what_it_leaves_behind_when_it_dies_ends_too() -> None:
