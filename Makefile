@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
+PROOF_LOCK := requirements/proof.txt
 NPM_LOCK := requirements/npm/package-lock.json
-EXTRAS := grain,hf,litellm,local,minilm,pandas,plot,polars,s3,tokenizers,torch,transformers
+EXTRAS := grain,hf,litellm,local,mcp,minilm,pandas,plot,polars,postgres,s3,tokenizers,torch,transformers
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format lint types layers scopes bench ideas proof lock
@@ -52,6 +53,8 @@ proof: $(INSTALLED)
 	@$(BIN)/python benchmarks/proofs/s3_listing.py
 	@$(BIN)/python benchmarks/proofs/config_fuzz.py
 	@$(BIN)/python benchmarks/proofs/device_times.py
+	@$(BIN)/python benchmarks/proofs/bfcl.py
+	@$(BIN)/python benchmarks/proofs/agent_kills.py
 
 # Takes the newest versions within pyproject.toml's bounds.
 lock: $(INSTALLED)
@@ -63,12 +66,13 @@ lock: $(INSTALLED)
 # A virtual environment whose pip runs is kept and brought up to date; a half-made one is made anew.
 # The package itself is installed in place by the build backend the lock names, so nothing unlocked is fetched.
 # Without npm the tests that drive what it installs are skipped.
-$(INSTALLED): $(LOCK) $(NPM_LOCK) pyproject.toml
+$(INSTALLED): $(LOCK) $(PROOF_LOCK) $(NPM_LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Tidemill needs Python 3.11 or later, $(PYTHON) is " + sys.version.split()[0] \
 		+ ": make PYTHON=python3.13 ..." if sys.version_info < (3, 11) else 0)'
 	@echo "installing into $(VENV)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --requirement $(LOCK)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --requirement $(PROOF_LOCK)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@mkdir -p $(VENV)/npm && cp $(dir $(NPM_LOCK))package*.json $(VENV)/npm
 	@! command -v npm >/dev/null || npm ci --prefix $(VENV)/npm --ignore-scripts --no-audit --no-fund --loglevel=error \

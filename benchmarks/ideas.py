@@ -1,4 +1,4 @@
-"""The five ideas, each as naive / usual Python / Tidemill: one script, one table, a minute and a half.
+"""The five ideas, each as naive / usual Python / Tidemill: one script, one table, two minutes.
 
     python benchmarks/ideas.py               # the table
     python benchmarks/ideas.py --markdown    # as the README has it
@@ -29,7 +29,9 @@ from idea_payloads import show_consumed, show_kept, show_landed, show_own, show_
 from idea_pipelines import show_pipeline
 from idea_quota import show_quota
 from idea_resume import show_resume
+from idea_schemas import show_schema
 from idea_scopes import show_scope
+from idea_tools import show_tools
 from machine import describe_machine
 from rows import WAYS, Demonstration, Row, Setting
 from tables import render_markdown
@@ -46,7 +48,9 @@ ROWS: Mapping[str, Demonstration] = {
     "many-calls": show_many_calls,
     "gather": show_gather,
     "quota": show_quota,
+    "tools": show_tools,
     "config": show_config,
+    "schema": show_schema,
     "pipeline": show_pipeline,
     "rows-at-hand": show_rows,
     "rows-handed-on": show_own,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -15,9 +16,12 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 import tidemill as tm
 from tidemill.models.model import Model
@@ -32,7 +36,7 @@ class World:
     Attributes:
         model_calls: by the digest of the request, how often the model answered it.
         effects: by idempotency key, how often what it stands for was done.
-        last_effects: the arguments that each key came with.
+        arguments: those that each key came with.
     """
 
     def __init__(self) -> None:
@@ -40,7 +44,6 @@ class World:
         self.effects: Counter[str] = Counter()
         self.arguments: dict[str, set[str]] = {}
         self._changed = threading.Condition()
-        self._slow = 0.0
 
     def note(self, path: str, body: bytes) -> Any:
         """What a request is answered."""
@@ -141,6 +144,63 @@ def start(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What a job that was killed again and again came to.
+
+    Attributes:
+        kills: how often it was killed.
+        effects, model_calls: what the world counted, `wanted_effects` and `wanted_calls` what there is to do.
+        problems: what does not hold.
+    """
+
+    kills: int
+    effects: int
+    model_calls: int
+    wanted_effects: int
+    wanted_calls: int
+    problems: tuple[str, ...]
+
+    @property
+    def repeated(self) -> int:
+        """What was done once more."""
+        return self.effects + self.model_calls - self.wanted_effects - self.wanted_calls
+
+    @property
+    def most_repeated(self) -> int:
+        """What may have been in flight at all kills together: each agent asks its model, or calls two tools."""
+        return self.kills * 2 * CONCURRENCY
+
+
+def kill_again(folder: Path, *, records: int, kills: int, rng: random.Random) -> Killed:
+    """Run the job in a process that is killed in the middle of turns, so often, and then to its end."""
+    write_records(folder, records)
+    effects, calls = records * TURNS * 2, records * (TURNS + 1)
+    with open_world() as (world, port):
+        done = 0
+        for _ in range(kills):
+            with start(folder, port) as process:
+                done += world.wait_for(world.requests + rng.randint(1, (effects + calls) // kills), process)
+        with start(folder, port) as process:
+            code = process.wait(300)
+        table = pq.read_table(folder / "out").to_pylist()
+        answer = "|".join(str(10 * turn + place) for turn in range(TURNS) for place in range(2))
+        found = Killed(done, world.effects.total(), world.model_calls.total(), effects, calls, ())
+        checks = {
+            f"the last sitting ended with {code}": code == 0,
+            f"only {done} of {kills} kills came in the middle": done == kills,
+            f"{len(world.effects)} keys for {effects} effects": len(world.effects) == effects,
+            "a key came with other arguments": all(len(each) == 1 for each in world.arguments.values()),
+            f"{len(world.model_calls)} different requests for {calls} replies": len(world.model_calls) == calls,
+            f"{found.repeated} repeated, at most {found.most_repeated} in flight": 0
+            <= found.repeated
+            <= found.most_repeated,
+            "an answer is missing or another": {row["id"]: row["answer"] for row in table}
+            == dict.fromkeys(range(records), answer),
+        }
+    return replace(found, problems=tuple(told for told, holds in checks.items() if not holds))
 
 
 def write_records(folder: Path, count: int) -> None:

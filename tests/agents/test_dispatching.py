@@ -383,6 +383,9 @@ async def test_arguments_that_no_row_can_hold_are_kept_as_text() -> None:
             given = json.loads(arguments)
             return Arguments(given, given)
 
+        def write(self, arguments: Any) -> Any:
+            return arguments.values
+
     tool = Tool("take", "", Anything(), take, is_async=True)
     rows: dict[Any, bytes] = {}
     async with dispatching(tool, rows=rows) as dispatcher:

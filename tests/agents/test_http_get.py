@@ -321,6 +321,13 @@ async def test_a_redirect_that_leads_out_is_refused(pages: PageServer, location:
     assert len(pages.asked) == 1
 
 
+@pytest.mark.parametrize("allow", ["*", "far.example", "http://far.example/v1"])
+async def test_a_port_that_is_not_allowed_is_told_as_that(allow: str) -> None:
+    with pytest.raises(RefusalError, match="is not allowed") as caught:
+        await http_get([allow])(url="http://far.example:8443/v1/a")
+    assert caught.value.hint == f"allowed: `{allow}`, and port 8443 only where it is named"
+
+
 async def test_redirects_are_bounded(pages: PageServer) -> None:
     pages.answers["/"] = redirect("/")
     with pytest.raises(RefusalError, match="redirected more than 5 times"):

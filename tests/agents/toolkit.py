@@ -49,6 +49,10 @@ class Taking:
         )
         return Arguments(None if problems else given, given, problems)
 
+    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+        assert arguments.values is not None
+        return arguments.values
+
 
 def make_tool(fn: Callable[..., Any], *, open_session: OpenSession | None = None, **options: Any) -> Tool:
     """A tool of a function; its arguments' types are its annotations, its `context` gets the context."""

@@ -59,6 +59,14 @@ def test_a_quota_is_used_without_a_storm_and_nothing_is_billed_twice(table: Tabl
     assert row["tidemill"]["repeats"] == 0
 
 
+def test_the_tools_of_a_turn_are_called_at_once_and_a_bad_call_is_told(table: Table) -> None:
+    """Within the slots that a tool has; the results of the others are there all the same."""
+    row = table["tools"]
+    assert row["naive"] == {"max_in_flight": 1, "answered": 0, "told": 0}
+    assert row["usual"] == {"max_in_flight": 20, "answered": 20, "told": 0}
+    assert row["tidemill"] == {"max_in_flight": 20, "answered": 20, "told": 1, "max_in_flight_bounded": 5}
+
+
 def test_a_stream_that_is_consumed_holds_no_payloads(table: Table) -> None:
     row = table["payloads-consumed"]
     assert row["tidemill"]["peak_mb"] < 1 < row["naive"]["peak_mb"]
@@ -97,6 +105,15 @@ def test_every_mistake_in_a_config_is_named_with_its_place(table: Table) -> None
     assert row["naive"]["errors"] == 0
     assert row["usual"] == {"errors": 3, "places": 0, "suggestions": 0}
     assert row["tidemill"] == {"errors": 3, "places": 3, "suggestions": 1}
+
+
+def test_a_functions_own_schema_refuses_and_explains_every_bad_call(table: Table) -> None:
+    """What can mean one thing only is mended, and nothing is written beside the function."""
+    row = table["schema"]
+    assert row["naive"]["caught"] == 2
+    assert row["naive"]["lines"] > row["usual"]["lines"] > 0
+    assert {**row["usual"], "lines": 0} == {"caught": 5, "named": 5, "suggested": 0, "mended": 0, "lines": 0}
+    assert row["tidemill"] == {"caught": 6, "named": 6, "suggested": 2, "mended": 3, "lines": 0}
 
 
 @pytest.mark.parametrize("key", ["pipeline", "rows-at-hand", "rows-handed-on"])

@@ -37,10 +37,12 @@ def test_its_files_are_what_a_job_and_a_mock_server_take() -> None:
 
 def test_its_commands_are_understood() -> None:
     commands = list(PAGE.commands())
-    assert {command[0] for command in commands} == {"tune", "serve-mock"}
+    assert {command[0] for command in commands} == {"tune", "serve-mock", "schema"}
     for name, *arguments in commands:
         if name == "tune":
             parse_tuning(arguments[1:])
+        elif name == "schema":
+            assert arguments[1:] == ["--for", "anthropic"]
         else:
             names = [option.removeprefix("--").replace("-", "_") for option in arguments[::2]]
             assert set(names) <= {"port", *MockOptions.model_fields}

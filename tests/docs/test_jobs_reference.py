@@ -33,17 +33,17 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 REVIEWS = ("The battery lasts for a week.", "", "It broke. After an hour.", "A bright screen and a fair price.")
 
 
-def iter_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def iter_models(annotation: Any, outer: tuple[Any, ...] = ()) -> Iterator[type[BaseModel]]:
     """The models that a value of this type may hold, outermost first."""
-    if annotation is BaseModel:
-        return  # stands for a user's own model, which a key names
+    if annotation is BaseModel or annotation in outer:
+        return  # stands for a user's own model, which a key names; or it holds itself
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         for field in annotation.model_fields.values():
-            yield from iter_models(field.annotation)
+            yield from iter_models(field.annotation, (*outer, annotation))
     else:
         for argument in typing.get_args(annotation):
-            yield from iter_models(argument)
+            yield from iter_models(argument, outer)
 
 
 MODELS = {model.__name__: model for model in iter_models(JobFile)} | {"Node": Node}

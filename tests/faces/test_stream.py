@@ -68,7 +68,7 @@ def test_streams_are_equal_when_they_say_the_same(tmp_path: Path) -> None:
         (lambda stream: stream.generate("gpt", "{{ text }}"), "unknown model `gpt`"),
         (lambda stream: stream.generate("openai/x", "{{ text"), "the template is not valid"),
         (lambda stream: stream.generate("openai/x", "a", max_token=3), "did you mean `max_tokens`"),
-        (lambda stream: stream.generate("openai/x", "a", output=dict), "expected a Pydantic model"),
+        (lambda stream: stream.generate("openai/x", "a", output=5), "expected a Pydantic model"),
         (lambda stream: stream.filter(bool, on_error="ignore"), "expected `raise`, `quarantine` or `skip`"),
     ],
 )

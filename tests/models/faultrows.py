@@ -135,6 +135,7 @@ def vectors_of(*numbers: float) -> Fault:
 
 OURS = ("OpenAI", "OpenAI, streamed", "Anthropic", "Anthropic, streamed", "embeddings")
 """litellm does not say that an error came with a 200, follows redirects, and takes a refused certificate for none."""
+CHATS = ("OpenAI", "OpenAI, streamed", "Anthropic", "Anthropic, streamed")
 STREAMS = ("OpenAI, streamed", "Anthropic, streamed", "litellm, streamed")
 EMBEDDINGS = ("embeddings",)
 
@@ -169,6 +170,15 @@ TABLE = (
         "garbage",
     ),
     Row("an answer that is no reply", Fault("garbage"), "yes", "record", "its ceiling", "garbage"),
+    Row(
+        "a call of a tool without a name",
+        Fault("reply", tool_calls=(("", {}),)),
+        "yes",
+        "record",
+        "its ceiling",
+        "garbage",
+        CHATS,
+    ),
     Row("a redirect: it is not followed", Fault("redirect"), "no", "run", "the request", "307", OURS),
     Row("400, bad request", answered(400), "no", "record", "the request", "400"),
     Row("401, bad key", Fault("unauthorized"), "no", "run", "the request", "401"),

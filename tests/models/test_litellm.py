@@ -28,9 +28,9 @@ from tidemill.models.endpoints import (
     make_endpoint,
 )
 from tidemill.models.formats.litellm import LitellmTransport
-from tidemill.models.options import Options
+from tidemill.models.options import Options, ToolSpec
 from tidemill.models.structured.plan import Abilities, plan_output
-from tidemill.testing import Fault, Faults, FaultServer
+from tidemill.testing import Call, Fault, Faults, FaultServer, ToolCalls
 
 pytest.importorskip("litellm")
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # litellm's own
@@ -46,10 +46,12 @@ def make_model(server: FaultServer, **fields: Any) -> tm.Model:
     return tm.model("litellm/openai/any", base_url=server.base_url, api_key="key-12345", **fields)
 
 
-def send(model: tm.Model, folder: Path, options: Options, timeout_s: float = 30.0) -> tuple[Request, Response]:
+def send(
+    model: tm.Model, folder: Path, options: Options, timeout_s: float = 30.0, messages: Any = MESSAGES
+) -> tuple[Request, Response]:
     """One request of `model` and its response."""
     endpoint = make_endpoint(model, find_headers(model, folder), options)
-    request = endpoint.build_request(MESSAGES)
+    request = endpoint.build_request(messages)
     return request, run(model, lambda transport: transport.send(request, timeout_s))
 
 
@@ -117,6 +119,30 @@ def test_what_is_no_response_may_pass(fault_server: FaultServer, tmp_path: Path,
     assert type(caught.value) is TransientCallError
     assert caught.value.status is None
     assert fault_server.requests == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_go_out_and_calls_come_back(tmp_path: Path, stream: bool) -> None:
+    """And their results go out by the ids that came with the calls."""
+    tool = ToolSpec("search", "Search.", {"type": "object", "properties": {"q": {"type": "string"}}})
+    options = Options(max_tokens=50, tools=(tool,), stream=stream)
+
+    def answer(call: Call) -> str | ToolCalls:
+        return " and ".join(call.results) or ToolCalls(("search", {"q": "x"}), ("search", {"q": "y"}), text="Hm.")
+
+    with FaultServer(reply=answer) as server:
+        model = make_model(server)
+        endpoint = make_endpoint(model, find_headers(model, tmp_path), options)
+        _, response = send(model, tmp_path, options)
+        reply = endpoint.parse_reply(response)
+        assert reply.text == "Hm."
+        assert [(call["name"], orjson.loads(call["arguments"])) for call in reply.tool_calls] == [
+            ("search", {"q": "x"}),
+            ("search", {"q": "y"}),
+        ]
+        results = [{"role": "tool", "content": call["id"], "call_id": call["id"]} for call in reply.tool_calls]
+        _, response = send(model, tmp_path, options, messages=[*MESSAGES, reply.to_message(), *results])
+        assert endpoint.parse_reply(response).text == " and ".join(call["id"] for call in reply.tool_calls)
 
 
 def test_an_attempt_ends_at_its_time(fault_server: FaultServer, tmp_path: Path) -> None:

@@ -96,7 +96,6 @@ def test_a_model_that_has_tools_to_call_is_not_made_to_call_one_for_its_reply() 
 
 
 def test_a_schema_asked_for_though_it_is_forbidden_goes_along_unenforced(fault_server: FaultServer) -> None:
-    fault_server.keep_calls = True
     with model_at(fault_server, replies="schema") as model:
         assert model("Score it.", output=Scores, max_reasks=0).scores
     anthropic = tm.model("anthropic/m", replies="schema", api_key="key-for-test")

@@ -264,7 +264,11 @@ def test_any_cut_gives_the_same_calls(calls: list[ToolCall], text: str, size: in
     body = stream(*deltas)
     bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
     taken = ChatStream()
-    assert "".join(taken.feed(body[start:stop]) for start, stop in itertools.pairwise(bounds)) == text
+    shown = arguments = ""
+    for start, stop in itertools.pairwise(bounds):
+        shown += taken.feed(body[start:stop])
+        arguments += taken.take_arguments()
+    assert (shown, arguments) == (text, "".join(each["arguments"] for each in calls))
     reply = taken.reply()
     whole = reply_of({"content": text, "tool_calls": [asked(**_named(each)) for each in calls]})
     assert reply == whole == Reply(text, "tool_calls", tool_calls=tuple(calls))
@@ -307,6 +311,25 @@ def test_the_pieces_of_reasoning_details_are_kept_in_order() -> None:
     whole = reply_of({"content": None, "reasoning_details": details, "tool_calls": [asked("a")]})
     streamed = read(stream(*({"reasoning_details": [each]} for each in details), {"tool_calls": [asked("a")]}))
     assert whole.blocks == streamed.blocks == [{"reasoning_details": details}]
+
+
+def test_thinking_that_litellm_gives_in_pieces_is_put_together() -> None:
+    """Each block is whole with its signature; without it the provider behind refuses to go on."""
+    blocks = [
+        {"type": "thinking", "thinking": "2 + 2", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "xyz"},
+        {"type": "thinking", "thinking": "", "signature": "bmFs"},
+    ]
+    pieces = [
+        {"type": "thinking", "thinking": "2 +", "signature": None},
+        {"type": "thinking", "thinking": " 2", "signature": ""},
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+        *blocks[1:],
+    ]
+    whole = reply_of({"content": None, "thinking_blocks": blocks, "tool_calls": [asked("a")]})
+    streamed = read(stream(*({"thinking_blocks": [each]} for each in pieces), {"tool_calls": [asked("a")]}))
+    assert whole.blocks == streamed.blocks == [{"thinking_blocks": blocks}]
+    assert build(Options(), USER, whole.to_message())["messages"][1]["thinking_blocks"] == blocks
 
 
 def test_a_key_is_masked_in_all_that_a_call_holds() -> None:

@@ -24,6 +24,7 @@ from tidemill.models.formats.openai import ChatEndpoint
 from tidemill.models.formats.told_tools import ToldTools
 from tidemill.models.messages import Message, Reply, ToolCall
 from tidemill.models.options import Options, ToolSpec
+from tidemill.models.structured.plan import Abilities, plan_output
 from tidemill.testing import FaultServer, chat_response
 
 PORTS = {"Brest": "14:32", "Calais": "11:05", "Dover": "07:48"}
@@ -50,11 +51,6 @@ get_tide: Says when the tide is high in a port.
 Its arguments: {"port": text}
 To call it, reply {"tool": "get_tide", "arguments": {…}}.
 Once you have its result, reply {"answer": "…"}, with what the result says."""
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    hour: int
 
 
 class Place(BaseModel):
@@ -113,10 +109,10 @@ def test_the_prompt_tells_of_tools_and_the_reply_is_a_call_or_an_answer() -> Non
     assert schema_of(body)["anyOf"][1]["properties"] == {"answer": {"type": "string", "minLength": 1}}
 
 
-def test_a_system_prompt_has_the_note_behind_it() -> None:
-    """And stays shared."""
+def test_a_system_prompt_has_the_note_in_front_of_it() -> None:
+    """Behind it, small models lose sight of their tools."""
     request = told(TIDE).build_request([{"role": "system", "content": "Be kind.", "shared": True}, USER])
-    assert orjson.loads(request.body)["messages"][0] == {"role": "system", "content": f"Be kind.\n\n{NOTE}"}
+    assert orjson.loads(request.body)["messages"][0] == {"role": "system", "content": f"{NOTE}\n\nBe kind."}
 
 
 def test_a_model_elsewhere_is_told_the_whole_schema() -> None:
@@ -193,7 +189,7 @@ def test_calls_and_results_are_told_as_turns_of_text() -> None:
         {"role": "tool", "content": "High tide at 14:32", "call_id": "a"},
         two,
         {"role": "tool", "content": [{"type": "text", "text": "late"}], "call_id": "a"},
-        {"role": "tool", "content": "no such tool", "call_id": "b", "is_error": True},
+        {"role": "tool", "content": "no such\ntool", "call_id": "b", "is_error": True},
         {"role": "user", "content": "Answer now."},
         {"role": "assistant", "content": "At 14:32."},
         USER,
@@ -208,7 +204,7 @@ def test_calls_and_results_are_told_as_turns_of_text() -> None:
         },
         {
             "role": "user",
-            "content": "The result of get_tide: late\n\nThe result of x: no such tool\n\nAnswer now.",
+            "content": "The result of get_tide: late\n\nThe result of x:\nno such\ntool\n\nAnswer now.",
         },
         {"role": "assistant", "content": '{"answer": "At 14:32."}'},
         USER,
@@ -254,7 +250,7 @@ def test_a_cut_reply_is_never_completed(text: str, said: str, arguments: str | N
 
 @given(text=st.text(), places=st.lists(st.integers(0, 9000), max_size=9), size=st.integers(1, 5))
 def test_an_answer_is_given_as_it_comes_however_it_is_cut(text: str, places: list[int], size: int) -> None:
-    """All of it, and nothing of its JSON; of a call nothing."""
+    """All of it, and nothing of its JSON; of a call its arguments, as the model wrote them."""
     for value, expected in (({"answer": text}, text), ({"tool": "get_tide", "arguments": {"port": text}}, "")):
         for written in (orjson.dumps(value).decode(), escape(value)):
             pieces = [written[start : start + size] for start in range(0, len(written), size)]
@@ -263,8 +259,12 @@ def test_an_answer_is_given_as_it_comes_however_it_is_cut(text: str, places: lis
             body = b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in [*chunks, last])
             bounds = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
             stream = told(TIDE).open_stream()
-            shown = "".join(stream.feed(body[start:stop]) for start, stop in itertools.pairwise(bounds))
+            shown = arguments = ""
+            for start, stop in itertools.pairwise(bounds):
+                shown += stream.feed(body[start:stop])
+                arguments += stream.take_arguments()
             assert shown == stream.reply().text == expected
+            assert arguments == ("" if "answer" in value else written.partition('"arguments":')[2].strip()[:-1])
             assert stream.reply() == read(written)
 
 
@@ -278,7 +278,8 @@ def test_definitions_of_tools_and_answer_stand_side_by_side(server: FaultServer,
     """One of them holds itself, and two have one name; what conforms to the whole conforms to each."""
     route = ToolSpec("route", "Finds a route.", Route.model_json_schema())
     place = ToolSpec("place", "Looks at a place.", Place.model_json_schema())
-    endpoint = told(route, place, is_local=is_local, url=server.base_url, output=Route)
+    plan = plan_output(Route, Abilities("llama.cpp" if is_local else "openai"))
+    endpoint = told(route, place, is_local=is_local, url=server.base_url, output=plan)
     seen: set[str] = set()
     kinds: dict[str, type[BaseModel]] = {"route": Route, "place": Place}
     for number in range(60):

@@ -57,7 +57,12 @@ class Agent(Config):
         on_tool_error: what becomes of the other calls of a turn when one fails: they go on; those that have not begun
             are left out; or those under way are cancelled, too.
         approve: decides on calls that need approval: a function, or `{policy: file}`.
-        max_tokens, temperature, top_p, seed, stop, params: of each reply, as `generate` has them.
+        max_tokens: the most tokens a reply may have; needed for a budget in tokens or USD.
+        temperature: how freely tokens are drawn.
+        top_p: the share of likely tokens that are drawn from.
+        seed: what sampling follows from, where the endpoint knows that.
+        stop: texts at which a reply ends.
+        params: put into every request's body as it is.
     """
 
     model: Model

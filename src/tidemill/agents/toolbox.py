@@ -43,6 +43,8 @@ def _to_tools(value: Any, info: ValidationInfo) -> Any:
 def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
     """What `value` stands for: a list of tools, as of an API, is each of them."""
     folder = Path((info.context or {}).get("folder") or ".")
+    if isinstance(value, str) and value in BUILTIN:
+        raise _needs_settings(value, "nothing")
     if isinstance(value, str):
         value = import_object(value, folder)
     elif isinstance(value, Mapping):
@@ -70,11 +72,19 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
     [(name, settings)] = written.items()
     if name not in BUILTIN:
         raise ConfigError(f"unknown tool `{name}`", hint=suggest(str(name), BUILTIN))
+    if not isinstance(settings, Mapping):
+        raise _needs_settings(name, describe_value(settings))
     try:
         described = load_settings(name).model_validate(settings, context={"folder": folder})
     except ValidationError as error:
         raise _place(error, name) from None
     return described.make(folder)
+
+
+def _needs_settings(name: str, given: str) -> ConfigError:
+    required = [key for key, field in load_settings(name).model_fields.items() if field.is_required()]
+    hint = f"write {name}: {{{', '.join(f'{key}: …' for key in required) or '…'}}}"
+    return ConfigError(f"expected the settings of `{name}`, got {given}", hint=hint)
 
 
 def is_agent(value: Any) -> bool:

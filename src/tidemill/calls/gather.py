@@ -58,7 +58,8 @@ async def run_together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     Raises:
         BaseException: what the first that failed raised; of one that was cancelled by itself, its CancelledError.
     """
-    tasks = [asyncio.ensure_future(_carry_exit(each)) for each in coroutines]
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(_carry_exit(each)) for each in coroutines]
     try:
         if tasks:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -86,7 +87,7 @@ async def _carry_exit(coroutine: Coroutine[Any, Any, T]) -> T:
         raise _Exit(exc) from None
 
 
-async def _end_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:
+async def _end_tasks(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel those of `tasks` that are not done and wait until all are; a cancellation meanwhile is raised after it."""
     pending = {task for task in tasks if not task.done()}
     cancelled: asyncio.CancelledError | None = None

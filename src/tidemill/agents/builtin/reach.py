@@ -113,9 +113,18 @@ class Reach:
             raise RefusalError(f"`{origin.host}` is a number in place of a host", hint="write the host's name")
         path = _plain_path(parts.path)
         if not any(each.takes(origin, path) for each in self._allowed):
-            hint = f"allowed: {list_names(self.texts)}" if self.texts else "nothing is allowed"
-            raise RefusalError(f"`{origin.scheme}://{origin.authority}{path[:100]}` is not allowed", hint=hint)
+            refused = f"`{origin.scheme}://{origin.authority}{path[:100]}` is not allowed"
+            raise RefusalError(refused, hint=self._tell_allowed(origin, path))
         return origin
+
+    def _tell_allowed(self, origin: Origin, path: str) -> str:
+        """What is allowed, for an address that is not; of one that is so but for its port, that it is the port."""
+        if not self.texts:
+            return "nothing is allowed"
+        allowed = f"allowed: {list_names(self.texts)}"
+        usual = Origin(origin.scheme, origin.host, _PORTS[origin.scheme])
+        is_port = any(each.port is None and each.takes(usual, path) for each in self._allowed)
+        return f"{allowed}, and port {origin.port} only where it is named" if is_port else allowed
 
     async def _look_up(self, origin: Origin) -> Sequence[Any]:
         resolve = self._resolve or _resolve

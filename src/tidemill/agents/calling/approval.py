@@ -17,7 +17,7 @@ class ApprovalRequest:
 
     Attributes:
         tool: the tool's name.
-        arguments: as JSON values, checked: what the tool will get.
+        arguments: what the tool will get, as JSON values: `64` where the model wrote `"64"`, defaults filled in.
         agent: the agent's name.
         turn: the agent's turn, from 1.
         context: of the call: with what the agent was called with in `deps`.

@@ -281,7 +281,9 @@ class Execution:
         if approve is None:
             return tell_denied(tool, "nobody is there to approve it")
         context = self._make_context(key)
-        request = ApprovalRequest(tool.name, self._arguments.given, self._run.agent, self._turn.number, context)
+        request = ApprovalRequest(
+            tool.name, tool.signature.write(self._arguments), self._run.agent, self._turn.number, context
+        )
         try:
             given = await self._wait(self._ask(approve, request))
         except GivenUp:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from tidemill.models.messages import Message
+from tidemill.models.messages import Message, ToolCall
 
 BYTES_PER_TOKEN = 3.0
 """Of a conversation whose tokens nothing has told yet: English text has 4, JSON and code fewer."""
@@ -53,6 +53,21 @@ def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int
         return messages
     note = Message(role="user", content=LEFT_OUT.format(count=first - start))
     return [*messages[:start], note, *messages[first:]]
+
+
+def drop_native(messages: Sequence[Message]) -> list[Message]:
+    """The conversation without what only the provider that wrote it knows: another may refuse fields of that."""
+    return [_to_plain(message) if "tool_calls" in message or "blocks" in message else message for message in messages]
+
+
+def _to_plain(message: Message) -> Message:
+    plain = message.copy()
+    plain.pop("blocks", None)
+    if "tool_calls" in plain:
+        plain["tool_calls"] = [
+            ToolCall(id=call["id"], name=call["name"], arguments=call["arguments"]) for call in plain["tool_calls"]
+        ]
+    return plain
 
 
 def drop_open_calls(messages: Sequence[Message]) -> list[Message]:

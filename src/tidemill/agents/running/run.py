@@ -15,7 +15,7 @@ from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, 
 from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
-from tidemill.agents.running.history import Measure, bound_history, drop_open_calls
+from tidemill.agents.running.history import Measure, bound_history, drop_native, drop_open_calls
 from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
@@ -180,9 +180,14 @@ class Run:
         if any(repeated):
             return "repeated_error"
         if handoff is not None:
-            self._opened = handoffs[handoff["name"]]
-            self._agent = self._opened.agent
+            self._hand_over(handoffs[handoff["name"]])
         return None
+
+    def _hand_over(self, opened: OpenAgent) -> None:
+        """Have another agent go on."""
+        if opened.agent.model.provider != self._agent.model.provider:
+            self._history = drop_native(self._history)
+        self._opened, self._agent = opened, opened.agent
 
     async def _answer_calls(
         self, turn: int, kit: Kit, calls: Sequence[ToolCall], handoff: ToolCall | None

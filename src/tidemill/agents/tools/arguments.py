@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from tidemill.agents.tools.tool import Arguments
 from tidemill.config.coercion.adapters import adapt, shape_of
@@ -17,7 +18,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.report.values import check_value, explain_value, to_json_path
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import Place, Problem
-from tidemill.models.structured.repair import decode_text, repair_json, unwrap_value
+from tidemill.models.structured.repair import decode_text, find_missing_end, repair_json, unwrap_value
 
 _HOLDERS = frozenset(
     {
@@ -28,6 +29,7 @@ _HOLDERS = frozenset(
 """Pydantic's errors where an object or a list belongs."""
 
 _OBJECT = "an object of arguments, as JSON"
+_WHOLE = "write all of it, and less if it was too long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,21 @@ class TypeSignature:
             pass
         return self._mend(arguments, partial(self._mend_text, arguments))
 
+    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in.
+
+        `check` takes them again. A secret is a mask; where a value has no JSON form, they stand as they came.
+        """
+        assert arguments.values is not None
+        made = arguments.values[self.whole] if self.whole else arguments.values
+        try:
+            written: Mapping[str, Any] = adapt(self.target).dump_python(
+                made, mode="json", by_alias=True, warnings=False
+            )
+        except PydanticSerializationError:
+            written = arguments.given
+        return written
+
     def _mend(self, arguments: Any, mend: Callable[[], Arguments]) -> Arguments:
         try:
             return mend()
@@ -91,8 +108,11 @@ class TypeSignature:
             given, repaired = arguments, None
         if isinstance(given, dict) and repaired is not None:
             return self._check_object(given, repaired.repairs)
+        if closing := find_missing_end(arguments):
+            return self._refuse(arguments, f"the JSON was cut off at its end, where `{closing}` is missing; {_WHOLE}")
         found = () if repaired is not None else check_value(self.target, arguments, shows_all=True).problems
-        return self._refuse(arguments, f"expected {_OBJECT}, got {describe_value(given)}", found)
+        reason = "" if repaired is not None else _find_reason(arguments)
+        return self._refuse(arguments, f"expected {_OBJECT}, got {reason or describe_value(given)}", found)
 
     def _check_object(self, given: dict[str, Any], repairs: tuple[str, ...]) -> Arguments:
         try:
@@ -159,6 +179,17 @@ def _dump(value: Any) -> str:
     return text
 
 
+def _find_reason(text: str) -> str:
+    """What JSON has in it that no value is; empty where it is no JSON at all."""
+    try:
+        _DECODER.decode(text)
+    except json.JSONDecodeError:
+        return ""
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -167,13 +198,13 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise ValueError(f"JSON has no {text}")
+    raise ValueError(f"`{text}`, which JSON does not have")
 
 
 def _parse_float(text: str) -> float:
     number = float(text)
     if number - number != 0:
-        raise ValueError(f"no float holds {text}")
+        raise ValueError(f"`{text}`, which no float holds")
     return number
 
 

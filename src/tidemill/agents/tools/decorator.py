@@ -187,7 +187,7 @@ def _make(
     plain: Any = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     _check_kind(plain)
     label = name or getattr(to_plain(plain) if isinstance(plain, partial) else plain, "__name__", type(plain).__name__)
-    said, described = describe_function(inspect.getdoc(_find_documented(plain)))
+    said, described = describe_function(_find_documented(plain).__doc__)
     is_method = is_class_method or (not isinstance(function, staticmethod) and _is_method(plain))
     source = Source(plain, label, is_method, names, described)
     if is_method and not is_class_method and next(iter(inspect.signature(plain).parameters)) == "cls":
@@ -212,7 +212,7 @@ def _check_kind(function: Any) -> None:
     if isinstance(function, ToolMethod):
         raise ConfigError(
             f"`{function.__name__}` is a method that is a tool, taken of its class",
-            hint="take it of an instance of that",
+            hint="take it of an instance",
         )
     if isinstance(function, Tool):
         raise ConfigError(f"{describe_value(function)} is a tool already", hint="make it one once")
@@ -236,7 +236,7 @@ def _find_documented(function: Any) -> Any:
     """What has the docstring: the function of a partial; of an object its class's `__call__`, or the class."""
     plain = to_plain(function)
     is_object = not inspect.isroutine(function) and not isinstance(function, partial)
-    return type(function) if is_object and not inspect.getdoc(plain) else plain
+    return type(function) if is_object and not plain.__doc__ else plain
 
 
 def _is_method(function: Any) -> bool:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.config.coercion.adapters import adapt, make_adapter
 from tidemill.config.coercion.depth import deepen
 from tidemill.config.paths import shorten_path
@@ -75,6 +76,10 @@ def read_parameters(source: Source, arguments: Any = None) -> Parameters:
         ConfigError: a model cannot give what it takes, or not by name; with its place and the mend.
     """
     hints = _read_hints(source)
+    if _gives_tools(hints.get("return")):
+        raise source.refuse(
+            f"`{source.name}` makes tools and is none itself", f"give what it makes: `{source.name}(…)`"
+        )
     given = [_merge_default(each, hints.get(each.name, each.annotation)) for each in _iter_parameters(source)]
     contexts = [each for each in given if _is_context(each.annotation)]
     if len(contexts) > 1:
@@ -147,6 +152,13 @@ def _merge_default(parameter: inspect.Parameter, annotation: Any) -> inspect.Par
         annotated = Annotated[annotation, parameter.default]
         return parameter.replace(annotation=annotated, default=inspect.Parameter.empty)
     return parameter.replace(annotation=annotation)
+
+
+def _gives_tools(annotation: Any) -> bool:
+    """Whether a function that is annotated so gives tools: what those are made of is no model's to choose."""
+    if inspect.isclass(annotation) and typing.get_origin(annotation) is None:
+        return issubclass(annotation, (Tool, ToolSource))
+    return any(_gives_tools(each) for each in typing.get_args(annotation))
 
 
 def _is_context(annotation: Any) -> bool:

@@ -52,6 +52,10 @@ class Signature(Protocol):
         """The arguments of a call: JSON text as a model wrote it, or the object itself. Raises nothing."""
         ...
 
+    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool:

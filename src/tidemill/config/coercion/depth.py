@@ -91,6 +91,18 @@ class _Deepening(Tightening):
             self._close(tight, tight["config"])
         return tight
 
+    def _tighten_part(self, key: str, value: Any) -> Any:
+        return (
+            [self._tighten_definition(each) for each in value]
+            if key == "definitions"
+            else super()._tighten_part(key, value)
+        )
+
+    def _tighten_definition(self, definition: dict[str, Any]) -> dict[str, Any]:
+        """What others refer to, as an enum: by the name of what is now around it."""
+        tight: dict[str, Any] = self.tighten({name: part for name, part in definition.items() if name != "ref"})
+        return {**tight, "ref": definition["ref"]}
+
     def _close(self, tight: dict[str, Any], config: dict[str, Any]) -> None:
         """Have unknown keys refused, where they are not asked for."""
         if "allow" not in (config.get("extra_fields_behavior"), tight.get("extra_behavior")):

@@ -240,13 +240,15 @@ class _Closing:
 
     def _check_reference(self, ref: str, path: KeyPath) -> None:
         """Nothing where a reference leads to a schema; else the error that it does not."""
-        seen = [ref]
-        target = find_schema(self._root, ref, path)
-        while isinstance(target, dict) and isinstance(further := self._own_reference(target).get("$ref"), str):
-            if further in seen:
-                raise ConfigError(f"`{further}` refers to itself alone", where=point(path), hint="say what it is")
-            seen.append(further)
-            target = find_schema(self._root, further, path)
+        seen: set[str] = set()
+        while ref not in seen:
+            seen.add(ref)
+            target = find_schema(self._root, ref, path)
+            further = self._own_reference(target).get("$ref") if isinstance(target, dict) else None
+            if not isinstance(further, str):
+                return
+            ref = further
+        raise ConfigError(f"`{ref}` refers to itself alone", where=point(path), hint="say what it is")
 
     def _own_reference(self, schema: JsonSchema) -> JsonSchema:
         """A reference by the schema's own address as one within it."""

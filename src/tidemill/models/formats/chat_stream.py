@@ -72,8 +72,6 @@ class ChatStream(EventReply):
             self._reasonings.append(reasoning)
         add_thoughts(self._thoughts, delta)
         for piece in delta.get("tool_calls") or ():
-            self._calls.add(piece)
-            if arguments := (piece.get("function") or {}).get("arguments"):
-                self._arguments.append(arguments)
+            self._arguments.append(self._calls.add(piece))
         if reason:
             self._reason = reason

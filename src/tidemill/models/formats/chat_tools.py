@@ -18,9 +18,14 @@ UNREADABLE = "INVALID_JSON"
 Anthropic format) would refuse the whole conversation. The word is Anthropic's (guide "Fine-grained tool streaming")."""
 
 _OWN = frozenset({"id", "type", "index", "function"})
-_THOUGHTS: Mapping[str, type] = {"reasoning_content": str, "reasoning": str, "reasoning_details": list}
+_THOUGHTS: Mapping[str, type[Any]] = {
+    "reasoning_content": str,
+    "reasoning": str,
+    "reasoning_details": list,
+    "thinking_blocks": list,
+}
 """What thinking models want back with their tool calls: DeepSeek and llama.cpp the first ("Thinking mode": 400 without
-it, also where it is empty), vLLM the second, OpenRouter the last."""
+it, also where it is empty), vLLM the second, OpenRouter the third, and litellm the last, of Claude."""
 
 _WORDS = frozenset({"auto", "none", "required"})
 
@@ -80,8 +85,10 @@ def read_calls(told: Any) -> tuple[ToolCall, ...]:
     Raises:
         TypeError, LookupError, AttributeError: they are no such calls.
     """
+    if not told:
+        return ()
     pieces = CallPieces()
-    for index, call in enumerate(told or ()):
+    for index, call in enumerate(told):
         pieces.add({**call, "index": index})
     return pieces.join()
 
@@ -97,8 +104,25 @@ def read_thoughts(message: Mapping[str, Any], calls: tuple[ToolCall, ...]) -> li
 def add_thoughts(thoughts: dict[str, Any], delta: Mapping[str, Any]) -> None:
     """Put what a piece of a stream adds to what the model wants back behind what came before: text, or a list."""
     for name, kind in _THOUGHTS.items():
-        if type(more := delta.get(name)) is kind:
+        more: Any = delta.get(name)
+        if type(more) is not kind:
+            continue
+        if name == "thinking_blocks":
+            thoughts[name] = _join_thinking(thoughts.get(name, []), more)
+        else:
             thoughts[name] = thoughts[name] + more if name in thoughts else more
+
+
+def _join_thinking(blocks: list[Any], pieces: list[Any]) -> list[Any]:
+    """Thinking with the next pieces of it, as litellm itself joins them: a block is open until it is signed."""
+    for piece in pieces:
+        last = blocks[-1] if blocks else {}
+        if piece.get("type") == "thinking" == last.get("type") and not last.get("signature"):
+            text = (last.get("thinking") or "") + (piece.get("thinking") or "")
+            piece = {**last, "thinking": text, "signature": piece.get("signature")}
+            blocks = blocks[:-1]
+        blocks = [*blocks, piece]
+    return blocks
 
 
 class CallPieces:
@@ -108,8 +132,8 @@ class CallPieces:
         self._calls: list[_Pieces] = []
         self._by_index: dict[int, _Pieces] = {}
 
-    def add(self, piece: Any) -> None:
-        """Take in one element of `tool_calls`.
+    def add(self, piece: Any) -> str:
+        """Take in one element of `tool_calls`; returns what it adds to arguments.
 
         Raises:
             TypeError, LookupError, AttributeError: it is no piece of a call.
@@ -123,8 +147,9 @@ class CallPieces:
             self._calls.append(known)
             if index is not None:
                 self._by_index[index] = known
-        known.add(identity, name, arguments)
-        known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
+        if not _OWN.issuperset(piece):
+            known.extra |= {key: value for key, value in piece.items() if key not in _OWN and value is not None}
+        return known.add(identity, name, arguments)
 
     def join(self) -> tuple[ToolCall, ...]:
         """The calls, in the order in which they began; one without an id of its own is told by its place.
@@ -172,11 +197,12 @@ class _Pieces:
             return False
         return name != self.name or (bool(arguments) and read_object("".join(self.arguments)) is not None)
 
-    def add(self, identity: str, name: str, arguments: Any) -> None:
-        """Put a piece behind those before it."""
+    def add(self, identity: str, name: str, arguments: Any) -> str:
+        """Put a piece behind those before it; returns what it adds to the arguments."""
         self.id = self.id or "" + identity
         self.name = self.name or "" + name
         if type(arguments) is dict:  # of servers that do not write JSON into JSON
             arguments = orjson.dumps(arguments).decode()
-        if arguments is not None:
-            self.arguments.append("" + arguments)
+        added: str = "" if arguments is None else "" + arguments
+        self.arguments.append(added)
+        return added

@@ -1,8 +1,8 @@
 """What a model is told of tools in its prompt, and the JSON Schema its replies are held to.
 
 The words are those by which SmolLM2-135M called the right tool in 9 of 9 questions and gave its result in 9 of 9 forced
-answers (temperature 0; docs/lab-notes.md): the shape of the arguments and not their JSON Schema, of which it copied the
-first choice whatever was asked.
+answers (temperature 0; docs/lab-notes.md, "Tools told to a small model"): in front of the system prompt, and with the
+shape of the arguments, not their JSON Schema, of which it copied the first choice whatever was asked.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _describe(schema: Mapping[str, Any]) -> list[str]:
 
 
 def tell_turns(messages: Sequence[Message], note: str) -> list[Message]:
-    """The conversation in turns of texts alone, `note` behind its system prompt.
+    """The conversation in turns of texts alone, `note` in front of its system prompt.
 
     A call stands as the reply that it came as; results stand as the user's, with what the user says next behind them.
     """
@@ -144,7 +144,8 @@ def tell_turns(messages: Sequence[Message], note: str) -> list[Message]:
         role, content = message["role"], message["content"]
         if role == "tool":
             told = content if isinstance(content, str) else _join(content)
-            results.append(f"The result of {names.get(message.get('call_id', ''), 'the tool')}: {told}")
+            between = "\n" if "\n" in told else " "  # several lines begin on one of their own
+            results.append(f"The result of {names.get(message.get('call_id', ''), 'the tool')}:{between}{told}")
             continue
         if results and role == "user" and isinstance(content, str):
             turns.append(Message(role="user", content="\n\n".join([*results, content])))
@@ -193,6 +194,6 @@ def _dump(value: Any) -> str:
 def _tell_note(turns: list[Message], note: str) -> list[Message]:
     if turns and turns[0]["role"] == "system" and isinstance(content := turns[0]["content"], str):
         first = turns[0].copy()
-        first["content"] = f"{content}\n\n{note}"
+        first["content"] = f"{note}\n\n{content}"
         return [first, *turns[1:]]
     return [Message(role="system", content=note, shared=True), *turns]

@@ -71,6 +71,7 @@ class ToldStream:
         self._stream = stream
         self._text = ""
         self._given = ""
+        self._taken = 0
 
     def feed(self, chunk: bytes) -> str:
         """The text that `chunk` adds to the answer."""
@@ -86,8 +87,13 @@ class ToldStream:
         return added
 
     def take_arguments(self) -> str:
-        """Nothing: its calls are text."""
-        return ""
+        """What the arguments of a call have grown by since this was last asked."""
+        if (found := _CUT_CALL.match(self._text)) is None:
+            return ""
+        given = found[2].rstrip().removesuffix("}")  # which may be the end of what they stand in
+        added = given[self._taken :]
+        self._taken = max(self._taken, len(given))
+        return added
 
     def reply(self) -> Reply:
         """The reply, once its body has ended.

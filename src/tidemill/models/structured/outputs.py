@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,8 +143,14 @@ def _load_file(path: str | os.PathLike[str], folder: Path | None) -> ReplyType:
 
 
 def _read_document(document: Mapping[str, Any], path: str) -> ReplyType:
-    plain = orjson.loads(orjson.dumps(dict(document)))
-    return ReplyType(fingerprint_json(plain), read_schema(plain), plain, path)
+    return replace(_read_text(orjson.dumps(dict(document))), path=path)
+
+
+@lru_cache(maxsize=256)
+def _read_text(text: bytes) -> ReplyType:
+    """The type of a schema as JSON, read once: that takes milliseconds, and a model is asked with it often."""
+    document = orjson.loads(text)
+    return ReplyType(fingerprint_json(document), read_schema(document), document)
 
 
 def _validate(value: Any, info: ValidationInfo) -> Any:

@@ -33,6 +33,12 @@ _TOKEN = re.compile(
 )
 _ESCAPES = re.compile(r"""(?:[^\\]|\\(?:[\\'"nrtbf]|u[0-9a-fA-F]{4}))*""", re.DOTALL)
 """Texts in single quotes whose escapes mean the same in JSON and in Python."""
+_CUT_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?\\(?:u[0-9a-fA-F]{0,3})?$|\\u[dD][89abAB][0-9a-fA-F]{2}$")
+"""An escape within a text of which the end is missing, or its other half."""
+_CUT_WORD = re.compile(
+    r"(?<![\w.+-])(?:-?\d[\d.eE+-]*|-|t(?:r(?:ue?)?)?|f(?:a(?:l(?:se?)?)?)?|n(?:u(?:ll?)?)?)$", re.ASCII
+)
+"""A number, or a word of JSON, of which more may have followed."""
 _CONTROL = re.compile(r"[\n\r\t]")
 _SHOWN = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _WRAPPERS = frozenset(
@@ -67,6 +73,39 @@ def repair_json(text: str) -> Repaired | None:
     """
     text = text.removeprefix("\ufeff")
     return _repair(text, MAX_LAYERS) or _find_value(text)
+
+
+def find_missing_end(text: str) -> str:
+    """What is missing at the end of a JSON object or list that was cut off: its quote and brackets. Raises nothing.
+
+    Empty where that is not what is wrong with the text, or not all.
+
+    ```
+    >>> find_missing_end('{"city": "Emden", "guests": [{"name": "Ad')
+    '"}]}'
+    >>> find_missing_end('{"city": "Emden", "days": three')
+    ''
+
+    ```
+    """
+    open_marks: list[str] = []
+    quote = ""
+    for kind, token, _ in _iter_tokens(text, 0):
+        if kind == "open":
+            quote = token
+            break
+        if kind == "mark" and token in _CLOSED:
+            open_marks.append(_CLOSED[token])
+        elif kind == "mark" and token in "}]" and (not open_marks or open_marks.pop() != token):
+            return ""
+    if not open_marks or quote == "'":
+        return ""
+    brackets = "".join(reversed(open_marks))
+    if quote:
+        whole = [start + end for start in (text, _CUT_ESCAPE.sub("", text)) for end in ('"', '": 0')]
+    else:
+        whole = [text, f"{text}0", f"{text}: 0", f'{text}"": 0', f"{_CUT_WORD.sub('', text)}0"]
+    return quote + brackets if any(_is_json(each + brackets) for each in whole) else ""
 
 
 def decode_text(value: Any) -> Any:
