@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tidemill.agents import mcp_server
-from tidemill.agents.mcp import link
+from tidemill.agents.mcp import link, transports
 from tidemill.agents.mcp.server import McpServer
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.refusal import RefusalError
@@ -71,7 +71,7 @@ def notes(tmp_path: Path) -> Iterator[Notes]:
 def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that will not go are given less time than the package gives them."""
     monkeypatch.setattr("mcp.client.stdio.PROCESS_TERMINATION_TIMEOUT", 0.3)
-    monkeypatch.setattr("mcp.client.stdio.FORCE_KILL_TIMEOUT", 0.3)
+    monkeypatch.setattr(transports, "TERM_S", 0.3)
 
 
 class Remote:
@@ -254,13 +254,55 @@ async def test_cancelling_a_call_reaches_the_server(way: str, notes: Notes, requ
         assert await call("add", a=2, b=2) == {"result": 4}
 
 
-async def test_leaving_ends_a_process_that_will_not_go_and_what_it_started(notes: Notes, quick_end: None) -> None:
-    """It ignores the end of its input and SIGTERM, and so does its child."""
-    async with opened(mcp_server([*COMMAND, "--deaf", "--notes", str(notes.path)])) as call:
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
+
+
+@pytest.mark.parametrize("options", [[], pytest.param(["--leaves"], marks=ON_LINUX)], ids=["here", "in its session"])
+async def test_leaving_ends_a_process_that_will_not_go_and_what_it_started(
+    options: list[str], notes: Notes, quick_end: None
+) -> None:
+    """It ignores the end of its input and SIGTERM, and so does its child, in a session of its own or not."""
+    async with opened(mcp_server([*COMMAND, "--deaf", "--notes", str(notes.path), *options])) as call:
         pids = [int(each) for each in (await notes.next()).split()]
         assert await call("add", a=1, b=2) == {"result": 3}
         assert all(map(is_alive, pids))
     assert not any(map(is_alive, pids))
+
+
+HOLDING = """
+import asyncio, os, sys
+from tidemill.agents import mcp_server
+
+async def hold() -> None:
+    async with mcp_server(sys.argv[1:]).open():
+        fork = os.fork()
+        if not fork:
+            os.read(0, 1)
+            os._exit(0)
+        print(flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+async def test_it_ends_with_this_process_however_that_ends(notes: Notes) -> None:
+    """Killed, while a fork of it lives on; though the server ignores the end of its input and SIGTERM."""
+    server = [*COMMAND, "--deaf", "--notes", str(notes.path)]
+    reader, writer = os.pipe()  # what the fork waits at
+    command = [sys.executable, "-c", HOLDING, *server]
+    holding = await asyncio.create_subprocess_exec(*command, stdin=reader, stdout=subprocess.PIPE)
+    os.close(reader)
+    processes = [psutil.Process(int(each)) for each in (await notes.next()).split()]
+    assert holding.stdout is not None
+    await holding.stdout.readline()
+    holding.kill()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, 30)
+    os.close(writer)
+    await holding.communicate()
+    for each in alive:
+        each.kill()
+    assert alive == []
 
 
 async def test_a_cancelled_agent_leaves_no_process(notes: Notes) -> None:
@@ -296,6 +338,7 @@ async def test_a_server_that_says_nothing_is_given_up(quick_end: None) -> None:
     ("command", "told"),
     [
         (["no-such-program-here"], "No such file or directory: no-such-program-here"),
+        ([str(PROGRAM)], "Permission denied: .*toolserver.py"),
         (
             [sys.executable, "-c", "import sys; sys.exit('no licence')"],
             "(?s)the MCP server cannot be used: .*no licence",

@@ -102,10 +102,16 @@ def main() -> None:
     options.add_argument("--fd", type=int, help="a listening socket")
     options.add_argument("--notes", default=os.devnull)
     options.add_argument("--deaf", action="store_true", help="ignore SIGTERM, the end of the input, and leave a child")
+    options.add_argument("--leaves", action="store_true", help="the child in a session of its own")
     given = options.parse_args()
     if given.deaf:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        child = subprocess.Popen([sys.executable, "-c", IDLE], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        child = subprocess.Popen(
+            [sys.executable, "-c", IDLE],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=given.leaves,
+        )
         assert child.stdout is not None
         child.stdout.readline()
         write_note(given.notes, f"{os.getpid()} {child.pid}")

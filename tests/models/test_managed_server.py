@@ -209,17 +209,17 @@ def test_all_it_started_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
-def test_what_left_its_session_ends_with_it() -> None:
-    """And is gone by then, also where the server itself died before."""
-    for dies in (False, True):
-        with open_command_server(serve("--child", "--leaves")) as server:
-            running = descendants()
-            assert len(running) == 3
-            if dies:
-                [found] = [each for each in running if each.cmdline()[1:2] == [str(SERVER)]]
-                found.kill()
-        assert not any(each.is_running() for each in running)
-        server.log.unlink(missing_ok=True)
+@pytest.mark.parametrize("dies", [False, True], ids=["ended", "dies"])
+def test_what_left_its_session_ends_with_it(dies: bool) -> None:
+    """And is gone by then."""
+    with open_command_server(serve("--child", "--leaves")) as server:
+        running = descendants()
+        assert len(running) == 3
+        if dies:
+            [found] = [each for each in running if each.cmdline()[1:2] == [str(SERVER)]]
+            found.kill()
+    assert not any(each.is_running() for each in running)
+    server.log.unlink(missing_ok=True)
 
 
 def test_what_it_leaves_behind_when_it_dies_ends_too() -> None:

@@ -75,13 +75,19 @@ def _find_prctl() -> Callable[[int, int], object]:
 
 def _start(command: list[str], prctl: Callable[[int, int], object]) -> int:
     keeper = os.getpid()
+    mask = signal.pthread_sigmask(
+        signal.SIG_BLOCK, [signal.SIGTERM]
+    )  # or one that comes now would be lost in the child
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         with contextlib.suppress(OSError):  # the child has done it, and runs its command already
             os.setpgid(pid, pid)
         return pid
     try:
         os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == keeper:  # else it died before it was asked to say so
             os.execvp(command[0], command)

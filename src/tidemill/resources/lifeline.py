@@ -29,7 +29,7 @@ class Lifeline:
     def __init__(self, end: FileIO) -> None:
         self._end = end
         self._lock = threading.Lock()  # guards that nothing is written to a number that is another file's by then
-        _held.add(self)
+        close_in_forks(end)
 
     def cut(self) -> None:
         """Have the command ended; never waits. Cutting it again does nothing."""
@@ -39,16 +39,18 @@ class Lifeline:
                     self._end.write(b".")
                 self._end.close()
 
-    def let_go(self) -> None:
-        """In a fork: leave the command to the parent, whose end must still be seen."""
-        self._end.close()
+
+def close_in_forks(end: FileIO) -> None:
+    """Have forks of this process leave `end` to it, since the other side is to see when it ends."""
+    _ends.add(end)
 
 
 def keep(command: Sequence[str], fd: int, *, grace_s: float = 0.0, folder: Path | None = None) -> list[str]:
     """The command that runs `command` under a keeper.
 
     Args:
-        fd: the keeper's number of a pipe's end, whose other end a `Lifeline` is of; 2 where it is standard error's.
+        fd: what it hangs on, the keeper's number of a pipe's end: of a `Lifeline`'s, or 2 for standard error, where
+            this process alone can read what comes there.
         grace_s: seconds that the command gets between SIGTERM and SIGKILL; 0 for SIGKILL at once.
         folder: removed where this process dies while the command runs.
     """
@@ -84,13 +86,13 @@ def start_kept(
     return process, lifeline
 
 
-_held: weakref.WeakSet[Lifeline] = weakref.WeakSet()
+_ends: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
-def _let_all_go() -> None:
-    for lifeline in _held:
-        lifeline.let_go()
-    _held.clear()
+def _close_all() -> None:
+    for end in _ends:
+        end.close()
+    _ends.clear()
 
 
-os.register_at_fork(after_in_child=_let_all_go)
+os.register_at_fork(after_in_child=_close_all)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from io import FileIO
 from itertools import pairwise
 from typing import Any, Protocol
 
 from tidemill.calls.credentials import label_endpoint
 from tidemill.config.secrets import MASK, is_secret_key, mask
+from tidemill.resources.lifeline import close_in_forks, keep
 
 CONNECT_TIMEOUT_S = 30.0
+TERM_S = 1.0
+"""What a process gets between SIGTERM and SIGKILL. `mcp` kills the keeper 2 s after the first, and with it the one that
+sees to what left the process's group."""
+
 MAX_TAIL_BYTES = 8192
 """What is kept of the end of a process's standard error."""
 
@@ -95,20 +103,26 @@ class Process:
     async def open(self, tail: Tail) -> AsyncIterator[Any]:
         """The process's pipes. Leaving closes its standard input, and ends it and what it started within some seconds.
 
-        It is given 2 s to go by itself, 2 s more after SIGTERM, and then killed, with its process group. Where this
-        process is itself killed, the end of its input is all that tells it.
-        """
-        from mcp.client.stdio import StdioServerParameters, stdio_client
+        It is given 2 s to go by itself, 1 s more after SIGTERM, and then killed, with all it started. Where this
+        process itself dies, killed or not, SIGTERM comes at once.
 
+        Raises:
+            OSError: no process could be started.
+        """
+        from mcp.client.stdio import StdioServerParameters, get_default_environment, stdio_client
+
+        self._check_program(self.env.get("PATH", get_default_environment().get("PATH")))
+        program, *arguments = keep(self.command, 2, grace_s=TERM_S)
         given = StdioServerParameters(
-            command=self.command[0],
-            args=list(self.command[1:]),
+            command=program,
+            args=arguments,
             env=dict(self.env),
             cwd=self.cwd,
             encoding_error_handler="replace",
         )
         reading, writing = os.pipe()
-        pipe = os.fdopen(reading, "rb", 0)  # which the transport closes
+        pipe = FileIO(reading)  # which the transport closes
+        close_in_forks(pipe)  # the keeper ends the command where nobody is left to read what it writes there
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: tail, pipe)
         try:
             with os.fdopen(writing, "w") as errors:
@@ -116,6 +130,13 @@ class Process:
                     yield streams
         finally:
             transport.close()
+
+    def _check_program(self, path: str | None) -> None:
+        program = self.command[0]
+        place = os.path.join(self.cwd or "", program) if os.sep in program else program
+        if shutil.which(place, path=path) is None:
+            code = errno.EACCES if os.sep in program and os.path.exists(place) else errno.ENOENT
+            raise OSError(code, os.strerror(code), program)
 
 
 @dataclass(frozen=True, slots=True)
