@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from tidemill.config.wording.words import name_class, describe_value
+from tidemill.config.wording.words import describe_value, name_class
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
