@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,3 +87,27 @@ async def test_who_is_cancelled_leaves_nothing_open(broken: bool) -> None:
     door.unlocked.set()
     await closing
     assert door.done == (["entered"] if broken else ["entered", "left"])
+
+
+def test_the_interpreter_ends_in_peace_with_one_that_was_left_open() -> None:
+    """What a model's own server is: released by the interpreter's end, when no executor takes work any more."""
+    script = (
+        "import tidemill as tm\n"
+        "from tidemill.resources.bridge import Bridge\n"
+        "from tidemill.resources.demand import OnDemand\n"
+        "import atexit, contextlib\n"
+        "bridge = Bridge()\n"
+        "bridge.__enter__()\n"
+        "@contextlib.contextmanager\n"
+        "def door():\n"
+        "    yield 'in'\n"
+        "    print('out')\n"
+        "async def make():\n"
+        "    demand = OnDemand(door)\n"
+        "    print(await demand.get())\n"
+        "    return demand\n"
+        "demand = bridge.run(make())\n"
+        "atexit.register(lambda: bridge.run(demand.close()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("in\nout\n", "")

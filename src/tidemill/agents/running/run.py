@@ -12,11 +12,11 @@ from typing import Any
 from tidemill.agents.calling.dispatcher import Dispatcher
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
+from tidemill.agents.numbers import number_call
 from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
 from tidemill.agents.running.history import Measure, bound_history, drop_native, drop_open_calls
-from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.repeats import Repeats

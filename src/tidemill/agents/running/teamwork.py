@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic_core import to_jsonable_python
 
+from tidemill.agents.numbers import number_call
 from tidemill.agents.result import AgentResult
-from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.spending import Spending
 from tidemill.agents.tools.refusal import RefusalError
