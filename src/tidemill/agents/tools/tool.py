@@ -52,8 +52,11 @@ class Signature(Protocol):
         """The arguments of a call: JSON text as a model wrote it, or the object itself. Raises nothing."""
         ...
 
-    def write(self, arguments: Arguments) -> Mapping[str, Any]:
-        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in."""
+    def write(self, arguments: Arguments, *, reveals: bool = False) -> Mapping[str, Any]:
+        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in.
+
+        A secret is a mask, unless it `reveals` them: then `check` takes what is written again.
+        """
         ...
 
 
