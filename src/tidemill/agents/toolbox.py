@@ -125,7 +125,7 @@ def _tell(index: int, message: str, hint: str) -> InitErrorDetails:
     return InitErrorDetails(type=told, loc=(index,), input=None)
 
 
-def _describe(tools: Sequence[Any]) -> list[Any]:
+def write_tools(tools: Sequence[Any]) -> list[Any]:
     """The list as a file has it: what was made of settings by these, several tools of one entry by it once."""
     described: list[Any] = []
     for each in tools:
@@ -142,7 +142,7 @@ def _describe(tools: Sequence[Any]) -> list[Any]:
 Tools = Annotated[
     tuple[Any, ...],
     BeforeValidator(_to_tools),
-    PlainSerializer(_describe, return_type=list),
+    PlainSerializer(write_tools, return_type=list),
     Says("a list of tools"),
     WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}),
 ]
