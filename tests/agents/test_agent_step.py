@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jobagents
+import pyarrow.parquet as pq
 import pytest
+from pydantic import BaseModel, Field
 
 import tidemill as tm
 from tidemill.agents.step import RunAgent
@@ -86,12 +91,36 @@ def test_tools_get_what_the_record_makes() -> None:
         assert [record["answer"] for record in stream] == ["14", "21"]
 
 
-def test_an_output_lands_in_its_json_form() -> None:
-    with FaultServer(reply=lambda _: '{"total": 3}') as server:
-        agent = tm.Agent(tm.model("test/model", base_url=server.base_url), output=jobagents.Total)
+@dataclass(frozen=True)
+class Bill:
+    """A reply whose JSON form is another than its fields."""
+
+    total: Annotated[Decimal, Field(alias="sum")]
+    due: date
+
+
+class Named(BaseModel):
+    """A reply whose key is another than its field."""
+
+    total: int = Field(alias="sum")
+
+
+@pytest.mark.parametrize("output", [jobagents.Total, Named, Bill, list[Named]])
+def test_an_output_lands_as_generate_lands_it(output: Any, tmp_path: Path) -> None:
+    """In the same form as JSON, and in a column of the same type."""
+    texts = {jobagents.Total: '{"total": 3}', Bill: '{"sum": "1.5", "due": "2026-10-02"}'}
+    text = texts.get(output, '{"sum": 3}')
+    with FaultServer(reply=lambda _: f'{{"value": [{text}]}}' if output == list[Named] else text) as server:
+        model = tm.model("openai/test", base_url=server.base_url, api_key="none")
         records: list[dict[str, Any]] = [{"q": 1}]
-        [record] = tm.from_iterable(records).agent(agent, "{{ q }}", into="sum")
-        assert record["sum"] == {"total": 3, "note": None}
+        asked = tm.from_iterable(records)
+        answered = asked.agent(tm.Agent(model, output=output), "{{ q }}", on_limit="land")
+        generated = asked.generate(model, prompt="{{ q }}", output=output, into="answer")
+        assert list(answered) == list(generated)
+        answered.write(tmp_path / "answered", progress=False)
+        generated.write(tmp_path / "generated", progress=False)
+    one, other = (pq.read_schema(next((tmp_path / name).glob("*.parquet"))) for name in ("answered", "generated"))
+    assert one.equals(other)
 
 
 def test_a_run_without_an_answer_fails_its_record_or_lands_null(adding: tm.Model) -> None:
@@ -145,6 +174,20 @@ def test_a_job_is_written_as_a_file_again(job: Path) -> None:
     again = job.with_name("again.yaml")
     again.write_text(loaded.to_yaml())
     assert tm.load_job(again).fingerprint == loaded.fingerprint
+
+
+def test_tools_that_come_along_are_written_as_they_were_named(job: Path) -> None:
+    """With their settings, which are found wrong all at once, each at its place and with the name that was meant."""
+    ours = "{list_files: {root: .}}, {mcp: {command: [server], allow: [a]}}"
+    job.write_text(job.read_text().replace("jobagents:add", f"jobagents:add, {ours}"))
+    loaded = tm.load_job(job)
+    again = job.with_name("again.yaml")
+    again.write_text(loaded.to_yaml())
+    assert "list_files" in again.read_text()
+    assert tm.load_job(again).fingerprint == loaded.fingerprint
+    job.write_text(job.read_text().replace("root: .", "rot: .").replace("command: [server]", "comand: [server]"))
+    with pytest.raises(ConfigError, match=r"(?s)did you mean `root`.*did you mean `command`"):
+        tm.load_job(job)
 
 
 def test_another_tool_is_another_job(job: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.agents.calling.approval import needs_approver
 from tidemill.agents.calling.approver import Approver
-from tidemill.agents.running.numbers import MAX_DEPTH, MAX_TURNS
+from tidemill.agents.numbers import MAX_DEPTH, MAX_TURNS
 from tidemill.agents.teams import HANDOFF, FanOut, check_name, list_team
 from tidemill.agents.toolbox import Tools, is_agent
 from tidemill.agents.tools.tool import Tool, ToolSource

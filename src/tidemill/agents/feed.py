@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from tidemill.agents.calling.home import Home
 from tidemill.agents.events import Event, Final
 from tidemill.agents.result import AgentResult
 from tidemill.errors import StateError
-from tidemill.models.clients.feed import Feed
+from tidemill.models.clients.feed import Feed, OneTask
 
 if TYPE_CHECKING:
     from tidemill.agents.client import AgentSession
@@ -73,38 +73,12 @@ class AgentEvents:
         return event
 
 
-class _Running:
+class _Running(OneTask[Event]):
     """One run on the session's loop: the producer behind `AgentEvents`."""
 
     def __init__(self, session: AgentSession, home: Home, begin: Begin) -> None:
-        self._session = session
-        self._begin = begin
-        self._home = home
-        self._events: list[Event] = []
-        self._arrived = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
-
-    async def next_batch(self) -> list[Event]:
-        if self._running is None:
-            self._running = self._session.start(self._run())
-            self._running.add_done_callback(lambda _: self._arrived.set())
-        while not (self._events or self._running.done()):
-            self._arrived.clear()
-            await self._arrived.wait()
-        batch, self._events = self._events, []
-        if not batch:
-            self._session.check_open()
-            if not self._running.cancelled():  # by `close`, in another thread
-                self._running.result()  # raises what ended it
-        return batch
-
-    def cancel(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
+        super().__init__(session)
+        self._start = partial(begin, session, home, self._give)
 
     async def _run(self) -> None:
-        await self._begin(self._session, self._home, self._note)
-
-    def _note(self, event: Event) -> None:
-        self._events.append(event)
-        self._arrived.set()
+        await self._start()

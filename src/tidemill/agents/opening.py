@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
+from tidemill.agents.answers import AnswerReader
 from tidemill.agents.calling.approval import needs_approver
 from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
 from tidemill.agents.calling.places import Places
-from tidemill.agents.running.output import AnswerReader
 from tidemill.agents.sources import HeldSource
 from tidemill.agents.teams import list_team, make_handoff_tool, make_team_tool
 from tidemill.agents.tools.tool import Tool, ToolSource

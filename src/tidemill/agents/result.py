@@ -82,8 +82,12 @@ class AgentResult:
     turns: tuple[TurnTrace, ...]
     usage: Usage
     cost_usd: float | None
-    has_output: bool
-    _output: Any = field(repr=False, default=None)
+    _answer: tuple[Any, Any] | None = field(repr=False, default=None)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is an answer."""
+        return self._answer is not None
 
     @property
     def output(self) -> Any:
@@ -92,12 +96,21 @@ class AgentResult:
         Raises:
             PermanentCallError: the run ended without one; `text`, `history` and `turns` hold what there is.
         """
-        if not self.has_output:
+        return self._get_answer()[0]
+
+    @property
+    def plain_output(self) -> Any:
+        """The answer in its form as JSON, as a job's column has it; raises as `output`."""
+        return self._get_answer()[1]
+
+    def _get_answer(self) -> tuple[Any, Any]:
+        """The answer, and its form as JSON."""
+        if self._answer is None:
             raise PermanentCallError(
                 f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns",
                 hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
             )
-        return self._output
+        return self._answer
 
     def transcript(self) -> dict[str, Any]:
         """The whole run as JSON: the conversation, each turn and each call of it."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic_core import to_jsonable_python
 
 from tidemill.agents.calling.home import Home
 from tidemill.agents.opening import OpenAgent
@@ -72,7 +71,7 @@ class AgentRunner:
     def _find_answer(self, result: AgentResult) -> Any:
         if not result.has_output and self._node.on_limit == "land":
             return None
-        return to_jsonable_python(result.output)
+        return result.plain_output
 
 
 def make_renderer(node: RunAgent, folder: Path) -> PromptRenderer:

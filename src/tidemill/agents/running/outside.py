@@ -10,8 +10,8 @@ import msgspec.structs
 from tidemill.agents.calling.home import Home
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.places import Places
+from tidemill.agents.numbers import number_call
 from tidemill.agents.opening import Kit
-from tidemill.agents.running.numbers import number_call
 from tidemill.agents.tools.tool import Tool
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request

@@ -12,11 +12,11 @@ from typing import Any
 from tidemill.agents.calling.dispatcher import Dispatcher
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
+from tidemill.agents.numbers import number_call
 from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
 from tidemill.agents.running.history import Measure, bound_history, drop_native, drop_open_calls
-from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.repeats import Repeats
@@ -76,8 +76,7 @@ class Run:
         self._measure = Measure()
         self._reasks = 0
         self._dispatchers: dict[int, Dispatcher] = {}
-        self._answer: Any = None
-        self._has_answer = False
+        self._answer: tuple[Any, Any] | None = None
         self._text = ""
 
     async def run(self, messages: Sequence[Message]) -> AgentResult:
@@ -235,7 +234,7 @@ class Run:
         verdict = self._opened.answers.read(reply)
         self._note_turn(reply, (), verdict.complaint)
         if not verdict.complaint:
-            self._answer, self._has_answer = verdict.value, True
+            self._answer = verdict.value, verdict.plain
             return True
         self._reasks += 1
         self._add(Message(role="user", content=verdict.complaint))
@@ -261,7 +260,6 @@ class Run:
             tuple(self._turns),
             spending.usage,
             spending.cost_usd,
-            self._has_answer,
             self._answer,
         )
 

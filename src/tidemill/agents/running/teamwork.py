@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import orjson
-from pydantic_core import to_jsonable_python
-
+from tidemill.agents.numbers import number_call
 from tidemill.agents.result import AgentResult
-from tidemill.agents.running.numbers import number_call
 from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.spending import Spending
 from tidemill.agents.tools.refusal import RefusalError
@@ -35,13 +32,13 @@ async def ask_team(team: Sequence[OpenAgent], request: str, around: Surroundings
         result = await _ask_agent(team[0], request, around)
         if isinstance(result, str):
             raise RefusalError(result)
-        return Told(_tell(result), result.transcript())
+        return Told(result.plain_output, result.transcript())
     numbered = [(each, replace(around, within=number_call(around.within, 1, place))) for place, each in enumerate(team)]
     results = await run_together(_ask_agent(each, request, inside) for each, inside in numbered)
     named = dict(zip([each.agent.name for each in team], results, strict=True))
     if all(isinstance(each, str) for each in results):
         raise RefusalError("; ".join(f"{name}: {told}" for name, told in named.items()))
-    told = {name: each if isinstance(each, str) else _tell(each) for name, each in named.items()}
+    told = {name: each if isinstance(each, str) else each.plain_output for name, each in named.items()}
     kept = {name: each if isinstance(each, str) else each.transcript() for name, each in named.items()}
     return Told(told, kept)
 
@@ -61,8 +58,3 @@ async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> A
         return result
     last = f"; its last words: {result.text}" if result.text else ""
     return f"the agent `{opened.agent.name}` ended without an answer ({result.stop_reason}){last}"
-
-
-def _tell(result: AgentResult) -> Any:
-    output = result.output
-    return output if isinstance(output, str) else orjson.loads(orjson.dumps(to_jsonable_python(output)))

@@ -8,8 +8,8 @@ from itertools import groupby, islice
 from typing import Any
 
 from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.numbers import LEVEL
 from tidemill.agents.result import describe_outcome
-from tidemill.agents.running.numbers import LEVEL
 from tidemill.agents.teams import HANDOFF
 from tidemill.config.secrets import mask_value
 from tidemill.disk import Disk

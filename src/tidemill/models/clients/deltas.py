@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Self
 
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import CallError, PermanentCallError, StateError, TransientCallError
 from tidemill.models.clients.asking import Asking
-from tidemill.models.clients.feed import Feed
+from tidemill.models.clients.feed import Feed, OneTask
 from tidemill.models.clients.session import Session
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.streaming import StreamedCall
@@ -79,43 +78,23 @@ class Deltas:
         self._feed.close()
 
 
-class _Streaming:
-    """Makes one call whose reply comes in pieces, on the session's loop: the producer behind `Deltas`."""
+class _Streaming(OneTask[str | Reply]):
+    """Makes one call whose reply comes in pieces: the producer behind `Deltas`."""
 
     def __init__(self, session: Session, endpoint: Endpoint, messages: Sequence[Message]) -> None:
-        self._session = session
+        super().__init__(session)
+        self._sending = session.send
         self._endpoint = endpoint
         self._messages = messages
-        self._arrived = asyncio.Event()
-        self._pieces: list[str | Reply] = []
-        self._running: asyncio.Task[None] | None = None
         self._call = StreamedCall(endpoint, session.lane.send, self._take)
         self._characters = 0
 
-    async def next_batch(self) -> list[str | Reply]:
-        if self._running is None:
-            self._running = self._session.start(self._run())
-            self._running.add_done_callback(lambda _: self._arrived.set())
-        while not (self._pieces or self._running.done()):
-            self._arrived.clear()
-            await self._arrived.wait()
-        batch, self._pieces = self._pieces, []
-        if not batch:
-            self._session.check_open()
-            if not self._running.cancelled():  # by `close`, in another thread
-                self._running.result()  # raises what ended it
-        return batch
-
-    def cancel(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-
     async def _run(self) -> None:
         request = self._endpoint.build_request(self._messages)
-        reply = await self._session.send(request, self._decode, self._send)
+        reply = await self._sending(request, self._decode, self._send)
         if not self._characters and reply.text:  # an endpoint that sends it whole all the same
-            self._pieces.append(reply.text)
-        self._pieces.append(reply)
+            self._give(reply.text)
+        self._give(reply)
 
     async def _send(self, request: Request, timeout_s: float) -> Response:
         try:
@@ -131,8 +110,7 @@ class _Streaming:
 
     def _take(self, text: str) -> None:
         self._characters += len(text)
-        self._pieces.append(text)
-        self._arrived.set()
+        self._give(text)
 
     def _judge(self, error: CallError) -> CallError:
         """`error`, which is worth no other attempt once there was text."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -23,6 +25,46 @@ class Producer(Protocol[T]):
     def cancel(self) -> None:
         """End it: whatever is in flight is cancelled."""
         ...
+
+
+class OneTask(ABC, Generic[T]):
+    """A producer that is one task, which gives items as they come. Lives on the session's loop.
+
+    Args:
+        session: on whose loop it runs, and with which it ends.
+    """
+
+    def __init__(self, session: HeldLoop) -> None:
+        self._session = session
+        self._arrived = asyncio.Event()
+        self._items: list[T] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def next_batch(self) -> list[T]:
+        if self._running is None:
+            self._running = self._session.start(self._run())
+            self._running.add_done_callback(lambda _: self._arrived.set())
+        while not (self._items or self._running.done()):
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch, self._items = self._items, []
+        if not batch:
+            self._session.check_open()
+            if not self._running.cancelled():  # by `close`, in another thread
+                self._running.result()  # raises what ended it
+        return batch
+
+    def cancel(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    def _give(self, item: T) -> None:
+        self._items.append(item)
+        self._arrived.set()
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Do the work, and `_give` each item; what this raises ends the items and is raised behind them."""
 
 
 class Feed(Generic[T]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, Self, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import StateError
 from tidemill.models.clients.asking import Asking
-from tidemill.models.clients.feed import Feed
+from tidemill.models.clients.feed import Feed, OneTask
 from tidemill.models.clients.session import Session
 from tidemill.models.formats.streaming import StreamedCall
 from tidemill.models.messages import Message, Reply
@@ -107,40 +106,20 @@ class Partials(Generic[T]):
         self._feed.close()
 
 
-class _Growing:
-    """Asks until a reply fits, each reply in pieces, on the session's loop: the producer behind `Partials`."""
+class _Growing(OneTask[Any]):
+    """Asks until a reply fits, each reply in pieces: the producer behind `Partials`."""
 
     def __init__(self, session: Session, asking: Asking, messages: Sequence[Message]) -> None:
+        super().__init__(session)
         plan = asking.plan_output(session.model)
         assert plan is not None
-        self._session = session
+        self._lane, self._sending = session.lane, session.send
         self._asking = asking
         self._plan: OutputPlan = plan
         self._messages = messages
         self._tallies = Tallies("", plan)
         self._endpoint = session.endpoint(asking, stream=True)
-        self._arrived = asyncio.Event()
-        self._pieces: list[Any] = []
         self._growing = Growing(plan)
-        self._running: asyncio.Task[None] | None = None
-
-    async def next_batch(self) -> list[Any]:
-        if self._running is None:
-            self._running = self._session.start(self._run())
-            self._running.add_done_callback(lambda _: self._arrived.set())
-        while not (self._pieces or self._running.done()):
-            self._arrived.clear()
-            await self._arrived.wait()
-        batch, self._pieces = self._pieces, []
-        if not batch:
-            self._session.check_open()
-            if not self._running.cancelled():  # by `close`, in another thread
-                self._running.result()  # raises what ended it
-        return batch
-
-    def cancel(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
 
     async def _run(self) -> None:
         asking, plan = self._asking, self._plan
@@ -148,19 +127,19 @@ class _Growing:
 
         async def ask(number: int, asked: Sequence[Message]) -> Reply:
             request = self._tallies.mark(self._endpoint.build_request(asked), number)
-            send = self._session.lane.send
+            send = self._lane.send
             is_call = plan.rung == "tool"
             call = StreamedCall(self._endpoint, send, None if is_call else self._take, self._take if is_call else None)
-            reply = await self._session.send(request, call.decode, partial(self._send, call))
+            reply = await self._sending(request, call.decode, partial(self._send, call))
             last[:] = [reply]
             if (grown := self._growing.finish(plan.read_text(reply))) is not None:
-                self._pieces.append(grown)
+                self._give(grown)
             return reply
 
         parse = plan.parser.parse_object
         most, ceiling = asking.max_reasks, asking.max_tokens
         output = await ask_until_valid(plan, parse, self._messages, ask, max_reasks=most, max_tokens=ceiling)
-        self._pieces.append(_End(last[0], output))
+        self._give(_End(last[0], output))
 
     async def _send(self, call: StreamedCall, request: Request, timeout_s: float) -> Response:
         self._growing = Growing(self._plan)  # of this attempt
@@ -168,5 +147,4 @@ class _Growing:
 
     def _take(self, text: str) -> None:
         if (grown := self._growing.add(text)) is not None:
-            self._pieces.append(grown)
-            self._arrived.set()
+            self._give(grown)

@@ -51,22 +51,16 @@ class OutputParser:
         Raises:
             pydantic.ValidationError: the text is not JSON, or not of the target, and not one mend away from it.
         """
-        try:
-            value = self._validate(text)
-        except ValidationError as error:
-            value = self._mend(text, error)
-        dumped = self._dump(value)
-        return dumped[WRAPPED] if self._is_wrapped else dumped
+        return self._to_json(self._read(text))
 
     def parse_object(self, text: str) -> Any:
         """The object of the target in `text`, of a JSON Schema its JSON; raises as `parse`."""
-        if self._is_plain:
-            return self.parse(text)
-        try:
-            value = self._validate(text)
-        except ValidationError as error:
-            value = self._mend(text, error)
-        return value.value if self._is_wrapped else value
+        return self._to_object(self._read(text))
+
+    def parse_both(self, text: str) -> tuple[Any, Any]:
+        """What `parse_object` gives of `text`, and what `parse` does; raises as they do."""
+        value = self._read(text)
+        return self._to_object(value), self._to_json(value)
 
     def is_mended(self, text: str) -> bool:
         """Whether `text` is of the target once it is mended, and is not as it stands. Raises nothing."""
@@ -94,6 +88,22 @@ class OutputParser:
                 error = found
         lines = explain_misfits(error, self._target, text)
         return "These parts of your reply are wrong:\n" + "\n".join(f"- {line}" for line in lines[:MAX_LINES])
+
+    def _read(self, text: str) -> Any:
+        """The value in `text`, in what it is wrapped in."""
+        try:
+            return self._validate(text)
+        except ValidationError as error:
+            return self._mend(text, error)
+
+    def _to_json(self, value: Any) -> Any:
+        dumped = self._dump(value)
+        return dumped[WRAPPED] if self._is_wrapped else dumped
+
+    def _to_object(self, value: Any) -> Any:
+        if self._is_plain:
+            return self._to_json(value)
+        return value.value if self._is_wrapped else value
 
     def _mend(self, text: str, error: ValidationError) -> Any:
         """The value of `text` mended, if that is of the target.

@@ -13,9 +13,10 @@ from tidemill.models.messages import Reply
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a reply is an answer: the `value`, or the `complaint` that the model gets."""
+    """Whether a reply is an answer: the `value` and its form as JSON, or the `complaint` that the model gets."""
 
     value: Any = None
+    plain: Any = None
     complaint: str = ""
 
 
@@ -32,9 +33,11 @@ class AnswerReader:
             where = "for its length" if self._max_tokens is None else f"at max_tokens={self._max_tokens}"
             return Verdict(complaint=f"Your reply was cut off {where}: answer more briefly.")
         if self._plan is None:
-            return Verdict(reply.text) if reply.text.strip() else Verdict(complaint="Your reply is empty: answer.")
+            if not reply.text.strip():
+                return Verdict(complaint="Your reply is empty: answer.")
+            return Verdict(reply.text, reply.text)
         try:
-            return Verdict(self._plan.parser.parse_object(reply.text))
+            return Verdict(*self._plan.parser.parse_both(reply.text))
         except ValidationError as error:
             told = self._plan.parser.explain(error, reply.text)
             return Verdict(complaint=f"{told}\nAnswer again with the whole corrected JSON only.")
