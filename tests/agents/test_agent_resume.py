@@ -1,4 +1,4 @@
-"""A job of agents that goes on: what was decided, executed and told before is so still, and what was in flight is known."""
+"""A job of agents that goes on: what was decided, executed and told is so still, and what was in flight is known."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ class Sittings:
 
 
 @contextmanager
-def sitting(out: Path, replies: list[str | ToolCalls], **agent: Any) -> Iterator[Sittings]:
+def sitting(out: Path, *replies: str | ToolCalls, **agent: Any) -> Iterator[Sittings]:
     """A job whose model gives these replies, one after another."""
     found: list[Sittings] = []
 
     def reply(call: Call) -> str | ToolCalls:
         found[0].asked.append(call.payload["messages"])
-        return replies[sum(message["role"] == "assistant" for message in call.payload["messages"])]
+        turn: int = sum(message["role"] == "assistant" for message in found[0].asked[-1])
+        return replies[turn]
 
     with FaultServer(reply=reply) as server:
         found.append(Sittings(out, server.base_url, agent))
@@ -106,7 +107,7 @@ def test_siblings_of_a_failed_call_are_what_they_were(
 
     calls = ToolCalls(("note", {"text": "a"}), ("fail", {}), ("note", {"text": "b"}))
     options: dict[str, Any] = {"tools": [note, fail], "on_tool_error": on_tool_error, "parallel": 1}
-    with sitting(tmp_path / "out", [calls, LEAVE, "done"], **options) as job:
+    with sitting(tmp_path / "out", calls, LEAVE, "done", **options) as job:
         record = job.run_twice()
     assert [*made] == executed
     assert [call["outcome"] for call in json.loads(record["how"])["turns"][0]["calls"]] == told
@@ -135,7 +136,7 @@ def test_a_call_that_was_cancelled_is_told_as_that(tmp_path: Path) -> None:
 
     calls = ToolCalls(("wait", {}), ("fail", {}))
     options: dict[str, Any] = {"tools": [wait, fail], "on_tool_error": "cancel"}
-    with sitting(tmp_path / "out", [calls, LEAVE, "done"], **options) as job:
+    with sitting(tmp_path / "out", calls, LEAVE, "done", **options) as job:
         record = job.run_twice()
     assert [*begun] == ["wait", "fail"]
     first = json.loads(record["how"])["turns"][0]
@@ -150,7 +151,9 @@ def test_what_was_decided_is_not_asked_about_again(tmp_path: Path) -> None:
     def decide(request: ApprovalRequest) -> bool | Modify | Reject:
         amount = request.arguments["amount"]
         asked.append(amount)
-        return {1: True, 2: Modify({"amount": 20}), 3: Reject("too dear")}.get(amount, True)
+        if amount == 3:
+            return Reject("too dear")
+        return Modify({"amount": 20}) if amount == 2 else True
 
     @tm.tool(needs_approval=True)
     async def pay(amount: int, context: tm.Context[Any]) -> str:
@@ -164,7 +167,7 @@ def test_what_was_decided_is_not_asked_about_again(tmp_path: Path) -> None:
     calls = ToolCalls(*[("pay", {"amount": amount}) for amount in (1, 2, 3)])
     last = ToolCalls(("pay", {"amount": 4}), ("leave", {}))
     options: dict[str, Any] = {"tools": [pay], "approve": decide, "parallel": 2}
-    with sitting(tmp_path / "out", [calls, last, "done"], **options) as job:
+    with sitting(tmp_path / "out", calls, last, "done", **options) as job:
         job.ends_when = lambda: 4 in paid
         record = job.run_twice()
     assert sorted(asked) == [1, 2, 3, 4, 4]
@@ -189,7 +192,7 @@ def test_a_result_is_cut_for_the_model_and_kept_whole(tmp_path: Path) -> None:
         """Count."""
         return Told("two", [{"id": 1}, {"id": 2}])
 
-    with sitting(tmp_path / "out", [ToolCalls(("read", {}), ("count", {})), LEAVE, "done"], tools=[read, count]) as job:
+    with sitting(tmp_path / "out", ToolCalls(("read", {}), ("count", {})), LEAVE, "done", tools=[read, count]) as job:
         record = job.run_twice()
     told = [message["content"] for message in job.asked[-1] if message["role"] == "tool"]
     assert len(told[0]) < 1_400
@@ -211,8 +214,12 @@ def test_a_write_that_was_in_flight_is_sent_again_with_its_key(tmp_path: Path) -
 
         decide.__tidemill_version__ = "1"  # type: ignore[attr-defined]  # whatever the shop has seen
         tools = openapi(f"{shop.url}/openapi.json", ["add_item"])
-        replies = [ToolCalls(("add_item", lamp)), ToolCalls(("add_item", chair), ("leave", {})), "done"]
-        with sitting(tmp_path / "out", replies, tools=tools, approve=decide) as job:
+        replies: list[str | ToolCalls] = [
+            ToolCalls(("add_item", lamp)),
+            ToolCalls(("add_item", chair), ("leave", {})),
+            "done",
+        ]
+        with sitting(tmp_path / "out", *replies, tools=tools, approve=decide) as job:
             job.ends_when = lambda: len(shop.seen) > 1
             record = job.run_twice()
         shop.drain()
@@ -238,8 +245,8 @@ def test_an_mcp_server_lives_from_the_first_run_to_the_end_of_its_job(tmp_path: 
         seen.append(count_servers())
         return seen[-1]
 
-    replies = [ToolCalls(("add", {"a": 1, "b": 2}), ("look", {})), LEAVE, "done"]
-    with sitting(tmp_path / "out", replies, tools=[source, look]) as job:
+    replies: list[str | ToolCalls] = [ToolCalls(("add", {"a": 1, "b": 2}), ("look", {})), LEAVE, "done"]
+    with sitting(tmp_path / "out", *replies, tools=[source, look]) as job:
         assert count_servers() == 0
         assert "the sitting is over" in str(job.run())
         assert ([*seen], count_servers()) == ([1], 0)
