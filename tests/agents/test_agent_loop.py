@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import tidemill as tm
 from tidemill.agents import fan_out
 from tidemill.agents.calling.approval import Reject, Stop
+from tidemill.agents.opening import make_specs
 from tidemill.calls.limits import Budget, Price
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import ConfigError, PermanentCallError
@@ -351,3 +352,28 @@ def test_wrong_models_and_settings_are_told_at_once() -> None:
 
 def test_a_model_description_is_taken_by_name() -> None:
     assert tm.Agent("openai/gpt-4.1-mini").model == Model(model="openai/gpt-4.1-mini")
+
+
+@tm.tool
+def find_room(city: str, guests: int) -> str:
+    """Find a room."""
+    return f"a room for {guests} in {city}"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "strict"),
+    [
+        ("openai/m", {}, (True, False)),
+        ("anthropic/m", {}, (True, True)),
+        ("openai/m", {"replies": "prompt"}, (False, False)),
+        ("gemini/m", {}, (False, False)),
+        ("test/m", {"base_url": "http://scripted.invalid/v1"}, (False, False)),
+        ("test/m", {"base_url": "http://scripted.invalid", "wire_format": "anthropic"}, (False, False)),
+    ],
+)
+def test_arguments_are_held_to_their_schema_by_who_can(name: str, fields: Any, strict: tuple[bool, ...]) -> None:
+    """Those with a default not by OpenAI, which would have them written each time; unknown servers are not asked."""
+    agent = tm.Agent(tm.model(name, **fields), tools=[find_room, weather], output=Answer)
+    specs = make_specs(agent.list_tools(), agent)
+    assert tuple(spec.strict for spec in specs) == strict
+    assert [spec.name for spec in specs] == ["find_room", "weather"]

@@ -176,6 +176,20 @@ def test_a_job_is_written_as_a_file_again(job: Path) -> None:
     assert tm.load_job(again).fingerprint == loaded.fingerprint
 
 
+def test_tools_that_come_along_are_written_as_they_were_named(job: Path) -> None:
+    """With their settings, which are found wrong all at once, each at its place and with the name that was meant."""
+    ours = "{list_files: {root: .}}, {mcp: {command: [server], allow: [a]}}"
+    job.write_text(job.read_text().replace("jobagents:add", f"jobagents:add, {ours}"))
+    loaded = tm.load_job(job)
+    again = job.with_name("again.yaml")
+    again.write_text(loaded.to_yaml())
+    assert "list_files" in again.read_text()
+    assert tm.load_job(again).fingerprint == loaded.fingerprint
+    job.write_text(job.read_text().replace("root: .", "rot: .").replace("command: [server]", "comand: [server]"))
+    with pytest.raises(ConfigError, match=r"(?s)did you mean `root`.*did you mean `command`"):
+        tm.load_job(job)
+
+
 def test_another_tool_is_another_job(job: Path) -> None:
     """What a tool does belongs to the result: a run is not gone on with after it changed."""
     tm.load_job(job).run(limit=1)

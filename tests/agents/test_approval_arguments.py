@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, Secret, SecretStr
 from toolkit import call_once
 
 import tidemill as tm
 from tidemill.agents.calling.approval import ApprovalRequest, Modify
-from tidemill.agents.calling.policy import load_policy
+from tidemill.agents.calling.policy import change_arguments, load_policy
 from tidemill.agents.tools.schemas import schema_signature
 from tidemill.agents.tools.tool import Arguments
 
@@ -66,6 +66,48 @@ async def test_what_is_shown_can_be_given_back_changed() -> None:
     outcome = await call_once(settle, arguments={"amount": "9", "on": "2026-07-04"}, approve=change)
     assert outcome.value == "3 2026-07-04"
     assert outcome.arguments == {"amount": 3, "on": "2026-07-04"}
+
+
+class Login(BaseModel):
+    """Who logs in."""
+
+    user: str
+    password: SecretStr = Field(alias="pass")
+    pin: Secret[int] | None = None
+
+
+entered: list[str] = []
+
+
+@tm.tool(needs_approval=True)
+def enter(logins: list[Login], salt: SecretStr = SecretStr("the-authors-own")) -> str:  # noqa: B008 - read only
+    """Log in."""
+    entered.extend(f"{each.user}:{each.password.get_secret_value()}:{each.pin}" for each in logins)
+    return "entered"
+
+
+WRITTEN = {"logins": [{"user": "ada", "pass": "her-very-own", "pin": "64"}]}
+
+
+async def test_a_secret_is_decided_on_as_it_is_and_can_be_given_back(tmp_path: Path) -> None:
+    """A rule holds for the secret and not for its mask; what is changed is told and kept with the mask."""
+    asked: list[ApprovalRequest] = []
+
+    def change(request: ApprovalRequest) -> Modify:
+        asked.append(request)
+        return Modify(change_arguments(request.arguments, {"logins[0].user": "eve"}))
+
+    entered.clear()
+    outcome = await call_once(enter, arguments=WRITTEN, approve=change)
+    assert (outcome.kind, entered) == ("ok", ["eve:her-very-own:**********"])
+    login = {"user": "ada", "pass": "her-very-own", "pin": 64}
+    assert asked[0].arguments == {"logins": [login], "salt": "the-authors-own"}
+    masked = {"user": "eve", "pass": "**********", "pin": "**********"}
+    assert outcome.arguments == {"logins": [masked], "salt": "**********"}
+    assert not [secret for secret in ("her-very-own", "the-authors-own") if secret in outcome.content]
+    path = tmp_path / "policy.yaml"
+    path.write_text("rules: [{tool: enter, arguments: {'logins[0].pass': {max_length: 10}}, decision: approve}]")
+    assert (await call_once(enter, arguments=WRITTEN, approve=load_policy(path))).kind == "denied"
 
 
 def test_arguments_by_a_schema_are_written_as_they_are_taken() -> None:

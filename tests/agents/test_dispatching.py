@@ -383,7 +383,7 @@ async def test_arguments_that_no_row_can_hold_are_kept_as_text() -> None:
             given = json.loads(arguments)
             return Arguments(given, given)
 
-        def write(self, arguments: Any) -> Any:
+        def write(self, arguments: Any, *, reveals: bool = False) -> Any:
             return arguments.values
 
     tool = Tool("take", "", Anything(), take, is_async=True)

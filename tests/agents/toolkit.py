@@ -49,7 +49,7 @@ class Taking:
         )
         return Arguments(None if problems else given, given, problems)
 
-    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+    def write(self, arguments: Arguments, *, reveals: bool = False) -> Mapping[str, Any]:
         assert arguments.values is not None
         return arguments.values
 

@@ -160,7 +160,7 @@ def test_what_has_a_json_form_is_kept_as_that() -> None:
     ("value", "told"),
     [
         ({"a": [1, {"b": {2, 3}}]}, r"\$\.a\[1\]\.b is a set"),
-        (object(), r"\$ is a object"),
+        (object(), r"\$ is an object"),
         ([b"bytes"], r"\$\[0\] is a bytes"),
         ({"a": float("nan"), "b": None}, r"\$\.a is nan"),
         ([1.0, [float("-inf")]], r"\$\[1\]\[0\] is -inf"),
@@ -199,7 +199,7 @@ def test_any_json_comes_back_as_it_was(value: Any) -> None:
 def test_a_record_that_is_no_json_is_told_to_name_columns() -> None:
     """Bytes stand for themselves by a digest; what else JSON cannot hold would not tell a call from another."""
     assert run(lambda record: 1, {"image": b"\xff", "at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)})
-    with pytest.raises(tm.DataError, match=r"by its record as JSON, and \$\.socket is a object\n  name the columns"):
+    with pytest.raises(tm.DataError, match=r"by its record as JSON, and \$\.socket is an object\n  name the columns"):
         run(lambda record: 1, {"id": 1, "socket": object()})
     assert run(lambda record: 1, {"id": 1, "socket": object()}, columns=["id"])["result"] == 1
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from schemamodels import make_model
 
-from tidemill.models.structured.dialects.table import DIALECTS, Dialect, adapt, adapt_tool
+from tidemill.models.structured.dialects.table import DIALECTS, Dialect, adapt, adapt_tool, adapt_tools
 
 
 def an_object(**properties: Any) -> dict[str, Any]:
@@ -137,3 +137,29 @@ def test_a_tool_is_strict_where_nothing_is_lost(schema: dict[str, Any], dialect:
         assert parameters["properties"].keys() == schema["properties"].keys()
         assert parameters["required"] == schema["required"]
         assert "title" not in str(parameters)
+
+
+@pytest.mark.parametrize(
+    ("schema", "reply", "strict"),
+    [
+        (an_object(a={"type": "string"}), None, 20),
+        ({**an_object(a={"type": "string"}, b={"type": "integer"}), "required": []}, None, 12),
+        ({**an_object(a={"type": "string"}, b={"type": "integer"}), "required": []}, DEFAULT, 11),
+        (PLAIN, None, 16),
+        (PLAIN, PLAIN, 15),
+    ],
+)
+def test_strict_tools_of_a_request_are_bounded_together(schema: Any, reply: Any, strict: int) -> None:
+    """At Anthropic, by their number, optional properties and unions; those behind are told as they are."""
+    adapted = adapt_tools([schema] * 25, "anthropic", reply)
+    assert [is_strict for _, is_strict in adapted] == [True] * strict + [False] * (25 - strict)
+    assert adapted[-1] == (adapt_tool(schema, "gemini")[0], False)
+    assert all(
+        is_strict for _, is_strict in adapt_tools([schema | {"required": [*schema["properties"]]}] * 25, "openai")
+    )
+
+
+def test_a_small_tool_finds_room_behind_a_large_one() -> None:
+    large = {**an_object(**{f"p{number}": {"type": "string"} for number in range(20)}), "required": []}
+    small = an_object(a={"type": "string"})
+    assert [strict for _, strict in adapt_tools([large, large, small], "anthropic")] == [True, False, True]

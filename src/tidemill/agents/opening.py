@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.agents.agent import Agent
@@ -25,10 +25,10 @@ from tidemill.models.endpoints import make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.lanes import OpenModels
 from tidemill.models.messages import Message, Reply
-from tidemill.models.model import Model
 from tidemill.models.options import ToolSpec
 from tidemill.models.steps.lines import Line
-from tidemill.models.structured.dialects.table import adapt_tool
+from tidemill.models.structured.dialects.table import adapt_tools
+from tidemill.models.structured.ladder import find_dialect
 from tidemill.resources.scope import Scope
 
 
@@ -125,7 +125,7 @@ class OpenAgent:
 
     def _make_kit(self, tools: Mapping[str, Tool]) -> Kit:
         agent, model = self.agent, self._model
-        specs = tuple(make_spec(tool, agent.model) for tool in tools.values())
+        specs = make_specs(tools.values(), agent)
 
         def make(stream: bool) -> Endpoint:
             options = agent.options(specs, stream=stream)
@@ -183,11 +183,24 @@ class AgentOpener:
         return held
 
 
-def make_spec(tool: Tool, model: Model) -> ToolSpec:
-    """The tool as `model` is told of it: strictly held to its arguments where OpenAI does so and nothing is lost."""
-    schema = tool.signature.schema
-    parameters, is_strict = adapt_tool(schema, "openai") if model.provider == "openai" else (schema, False)
-    return ToolSpec(tool.name, tool.description, parameters, is_strict)
+def make_specs(tools: Collection[Tool], agent: Agent) -> tuple[ToolSpec, ...]:
+    """The tools as the agent's model is told of them: strictly held to their arguments where nothing is lost by it.
+
+    That is asked of OpenAI and Anthropic themselves; not for a model whose replies are asked for in the prompt alone,
+    which is how somebody says that nothing is to be held to a schema.
+    """
+    model, plan = agent.model, agent.plan_output()
+    schemas = [tool.signature.schema for tool in tools]
+    dialect = find_dialect(model)
+    if dialect == model.provider and model.replies != "prompt":
+        reply = plan.schema if plan is not None and plan.rung == "schema" else None
+        adapted = adapt_tools(schemas, dialect, reply)
+    else:
+        adapted = [(schema, False) for schema in schemas]
+    return tuple(
+        ToolSpec(tool.name, tool.description, parameters, is_strict)
+        for tool, (parameters, is_strict) in zip(tools, adapted, strict=True)
+    )
 
 
 def make_system(instructions: str, *, has_tools: bool) -> list[Message]:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import ErrorType
 
 from tidemill.agents.builtin.table import BUILTIN, load_settings
 from tidemill.agents.teams import FanOut
 from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.config.model import Config
+from tidemill.config.report.validation import explain_errors
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import suggest
 from tidemill.config.wording.words import Says, describe_value
 from tidemill.errors import ConfigError
 
-_KINDS = frozenset(get_args(ErrorType))
-"""Pydantic's own kinds of errors; others are validators'."""
 _FORMS = "a function, a tool, an agent, a source of tools, `module:name`, or one of ours with its settings"
 
 
@@ -28,15 +28,18 @@ def _to_tools(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise PydanticCustomError("tools", "expected a list of tools, got {got}", {"got": describe_value(value)})
     found: list[Any] = []
+    wrong: list[InitErrorDetails] = []
     for index, each in enumerate(value):
         try:
             found += _iter_tools(each, info)
         except ConfigError as error:
-            raise _wrong(index, error.message, error.hint) from None
+            wrong.append(_tell(index, error.message, error.hint))
         except ValidationError as error:
-            raise _place(error, index) from None
+            wrong += _place(error, index)
         except PydanticCustomError as error:
-            raise _wrong(index, error.message(), str((error.context or {}).get("hint", ""))) from None
+            wrong.append(_tell(index, error.message(), str((error.context or {}).get("hint", ""))))
+    if wrong:
+        raise ValidationError.from_exception_data("tools", wrong)
     return tuple(found)
 
 
@@ -74,11 +77,26 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
         raise ConfigError(f"unknown tool `{name}`", hint=suggest(str(name), BUILTIN))
     if not isinstance(settings, Mapping):
         raise _needs_settings(name, describe_value(settings))
+    kind = load_settings(name)
     try:
-        described = load_settings(name).model_validate(settings, context={"folder": folder})
+        described = kind.model_validate(settings, context={"folder": folder})
     except ValidationError as error:
-        raise _place(error, name) from None
-    return described.make(folder)
+        raise _explain(error, kind, name, settings) from None
+    made = described.make(folder)
+    kept = {name: described.to_dict(defaults=False)}
+    if isinstance(made, list):
+        return [replace(each, written=kept) for each in made]
+    return replace(made, written=kept) if isinstance(made, Tool) else made
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], name: str, settings: Any) -> ValidationError:
+    """The problems of a tool's settings as the report tells them, with near names, each at its place in the list."""
+    details = []
+    for problem in explain_errors(error, kind, settings):
+        context = {"message": problem.message, "hint": problem.hint, "at_key": "key `" in problem.message}
+        told = PydanticCustomError("settings", "{message}", context)
+        details.append(InitErrorDetails(type=told, loc=(name, *problem.path), input=None))
+    return ValidationError.from_exception_data(error.title, details)
 
 
 def _needs_settings(name: str, given: str) -> ConfigError:
@@ -92,30 +110,39 @@ def is_agent(value: Any) -> bool:
     return hasattr(value, "list_teams")
 
 
-def _place(error: ValidationError, place: str | int) -> ValidationError:
-    """The same problems, each further in."""
-    details = []
-    for each in error.errors(include_url=False):
-        known: Any = each["type"]
-        if known not in _KINDS:
-            known = PydanticCustomError(each["type"], "{message}", {**each.get("ctx", {}), "message": each["msg"]})
-        detail = InitErrorDetails(type=known, loc=(place, *each["loc"]), input=each["input"], ctx=each.get("ctx", {}))
-        details.append(detail)
-    return ValidationError.from_exception_data(error.title, details)
+def _place(error: ValidationError, index: int) -> list[InitErrorDetails]:
+    """The same problems, of the tool at that place."""
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError(each["type"], "{message}", each["ctx"]), loc=(index, *each["loc"]), input=None
+        )
+        for each in error.errors(include_url=False)
+    ]
 
 
-def _wrong(index: int, message: str, hint: str) -> PydanticCustomError:
-    return PydanticCustomError("tools", "{message}", {"message": message, "hint": hint, "path": (index,)})
+def _tell(index: int, message: str, hint: str) -> InitErrorDetails:
+    told = PydanticCustomError("tools", "{message}", {"message": message, "hint": hint})
+    return InitErrorDetails(type=told, loc=(index,), input=None)
 
 
-def _describe(tools: Sequence[Any]) -> list[Any]:
-    return [to_import_path(each) for each in tools]
+def write_tools(tools: Sequence[Any]) -> list[Any]:
+    """The list as a file has it: what was made of settings by these, several tools of one entry by it once."""
+    described: list[Any] = []
+    for each in tools:
+        written = each.written if isinstance(each, Tool) else None
+        if isinstance(each, Config) and isinstance(each, ToolSource):
+            written = {"mcp": each.to_dict(defaults=False)}
+        if written is None:
+            described.append(to_import_path(each))
+        elif not described or described[-1] is not written:
+            described.append(written)
+    return described
 
 
 Tools = Annotated[
     tuple[Any, ...],
     BeforeValidator(_to_tools),
-    PlainSerializer(_describe, return_type=list),
+    PlainSerializer(write_tools, return_type=list),
     Says("a list of tools"),
     WithJsonSchema({"type": "array", "items": {"anyOf": [{"type": "string"}, {"type": "object"}]}}),
 ]

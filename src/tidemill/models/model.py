@@ -126,7 +126,8 @@ class Model(Config, Askable):
         params: passed through verbatim in every request's body.
         headers: passed through verbatim with every request.
         replies: how a reply of some `output` is asked for, where not by what its provider takes: by a `schema` that the
-            endpoint holds it to, as the call of a `tool`, or by the system `prompt`.
+            endpoint holds it to, as the call of a `tool`, or by the system `prompt`; then an agent's model is not held
+            to the arguments of its tools either.
         prompt_cache: whether a provider that caches prompts on demand is asked to keep what all requests of a step
             share. Writing to the cache costs more than plain input, reading from it a tenth.
     """

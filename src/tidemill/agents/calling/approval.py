@@ -17,7 +17,8 @@ class ApprovalRequest:
 
     Attributes:
         tool: the tool's name.
-        arguments: what the tool will get, as JSON values: `64` where the model wrote `"64"`, defaults filled in.
+        arguments: what the tool will get, as JSON values: `64` where the model wrote `"64"`, defaults filled in, and
+            secrets as they are: whoever decides on something else than what is done decides on nothing.
         agent: the agent's name.
         turn: the agent's turn, from 1.
         context: of the call: with what the agent was called with in `deps`.

@@ -45,17 +45,18 @@ def _to_approver(value: Any, info: ValidationInfo) -> Any:
     raise PydanticCustomError("approver", message, {"got": describe_value(value)})
 
 
-def _describe(approver: Any) -> Any:
+def write_approver(approver: Any) -> Any:
+    """Who decides, as a file has it."""
     if not isinstance(approver, Policy) or approver.path is None:
         return to_import_path(approver)
     asked = {} if approver.asker is None else {"ask": to_import_path(approver.asker)}
-    return {"policy": str(approver.path), **asked}
+    return {"policy": str(approver.path.absolute()), **asked}
 
 
 Approver = Annotated[
     Callable[..., Any],
     BeforeValidator(_to_approver),
-    PlainSerializer(_describe),
+    PlainSerializer(write_approver),
     Says("a function's import path, or {policy: file}, with `ask` where it asks somebody"),
     WithJsonSchema({"anyOf": [_TEXT, _FILE]}),
 ]

@@ -284,9 +284,8 @@ class Execution:
         if approve is None:
             return tell_denied(tool, "nobody is there to approve it")
         context = self._make_context(key)
-        request = ApprovalRequest(
-            tool.name, tool.signature.write(self._arguments), self._run.agent, self._turn.number, context
-        )
+        written = tool.signature.write(self._arguments, reveals=True)
+        request = ApprovalRequest(tool.name, written, self._run.agent, self._turn.number, context)
         try:
             given = await self._wait(self._ask(approve, request))
         except GivenUp:
@@ -308,12 +307,12 @@ class Execution:
         return await self._call_in_thread(partial(approve, request))
 
     def _change(self, decision: Modify) -> Finding | None:
-        """Take the arguments of whoever approves in place of the model's."""
+        """Take the arguments of whoever approves in place of the model's, which is told them without secrets."""
         changed = self._tool.signature.check(dict(decision.arguments))
         if changed.values is None:
             return tell_denied(self._tool, f"the arguments it was to be made with do not fit:\n{changed.render()}")
         self._arguments = changed
-        self._given = keep_json(changed.given)
+        self._given = keep_json(self._tool.signature.write(changed))
         self._told = f"`{self._tool.name}` was called with other arguments than yours: {show_arguments(self._given)}\n"
         self._repairs = (*self._repairs, "changed by whoever approves")
         return None

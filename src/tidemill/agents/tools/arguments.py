@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import Secret, SecretBytes, SecretStr, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tidemill.agents.tools.tool import Arguments
 from tidemill.config.coercion.adapters import adapt, shape_of
@@ -27,6 +27,8 @@ _HOLDERS = frozenset(
     }
 )  # fmt: skip
 """Pydantic's errors where an object or a list belongs."""
+
+_SECRETS = (SecretStr, SecretBytes, Secret)
 
 _OBJECT = "an object of arguments, as JSON"
 _WHOLE = "write all of it, and less if it was too long"
@@ -70,20 +72,20 @@ class TypeSignature:
             pass
         return self._mend(arguments, partial(self._mend_text, arguments))
 
-    def write(self, arguments: Arguments) -> Mapping[str, Any]:
+    def write(self, arguments: Arguments, *, reveals: bool = False) -> Mapping[str, Any]:
         """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in.
 
-        `check` takes them again. A secret is a mask; where a value has no JSON form, they stand as they came.
+        Where a value has no JSON form, they stand as they came. A secret is a mask, unless it `reveals` them: then
+        `check` takes what is written again.
         """
         assert arguments.values is not None
         made = arguments.values[self.whole] if self.whole else arguments.values
+        dump = partial(adapt(self.target).dump_python, made, by_alias=True, warnings=False)
         try:
-            written: Mapping[str, Any] = adapt(self.target).dump_python(
-                made, mode="json", by_alias=True, warnings=False
-            )
+            written: Mapping[str, Any] = dump(mode="json")
+            return _reveal(written, dump()) if reveals else written
         except PydanticSerializationError:
-            written = arguments.given
-        return written
+            return arguments.given  # type: ignore[no-any-return]  # an object, since it fits
 
     def _mend(self, arguments: Any, mend: Callable[[], Arguments]) -> Arguments:
         try:
@@ -177,6 +179,19 @@ def _dump(value: Any) -> str:
     if not isinstance(value, dict) or json.loads(text) != value:
         raise TypeError("this is not JSON")
     return text
+
+
+def _reveal(written: Any, made: Any) -> Any:
+    """What is written of `made`, with its secrets in the place of their masks."""
+    if isinstance(made, _SECRETS):
+        return to_jsonable_python(made.get_secret_value())
+    if isinstance(written, dict) and isinstance(made, dict) and len(written) == len(made):
+        return {
+            key: _reveal(each, made_of) for (key, each), made_of in zip(written.items(), made.values(), strict=True)
+        }
+    if isinstance(written, list) and isinstance(made, (list, tuple)) and len(written) == len(made):
+        return [_reveal(each, made_of) for each, made_of in zip(written, made, strict=True)]
+    return written
 
 
 def _find_reason(text: str) -> str:

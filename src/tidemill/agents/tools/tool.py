@@ -52,8 +52,11 @@ class Signature(Protocol):
         """The arguments of a call: JSON text as a model wrote it, or the object itself. Raises nothing."""
         ...
 
-    def write(self, arguments: Arguments) -> Mapping[str, Any]:
-        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in."""
+    def write(self, arguments: Arguments, *, reveals: bool = False) -> Mapping[str, Any]:
+        """What the tool gets of arguments that fit, as JSON values: `64` where `"64"` came, defaults filled in.
+
+        A secret is a mask, unless it `reveals` them: then `check` takes what is written again.
+        """
         ...
 
 
@@ -72,6 +75,7 @@ class Tool:
             call, and is left when the run ends; calls go to what it gives.
         identity: what its fingerprint is made of, where not its function: a server's address, say.
         stamp: what tells its calls from those of another tool that has its name, where anything does.
+        written: how a file names it with its settings, where one did.
     """
 
     name: str
@@ -84,6 +88,7 @@ class Tool:
     open_session: OpenSession | None = None
     identity: Mapping[str, Any] | None = None
     stamp: str = ""
+    written: Mapping[str, Any] | None = None
 
     def describe_result(self) -> dict[str, Any]:
         """What a job's fingerprint has of it: what the model is told, and the function; not how fast it is called."""

@@ -62,7 +62,17 @@ def describe_value(value: Any) -> str:
         return f"a list of {len(value)}" if value else "an empty list"
     if callable(value):
         return f"`{getattr(value, '__qualname__', type(value).__qualname__)}`"
-    return f"{'an' if type(value).__name__[:1] in 'aeiouAEIOU' else 'a'} {type(value).__name__}"
+    return name_class(value)
+
+
+def name_class(value: Any) -> str:
+    """The name of a value's class with its article.
+
+    >>> name_class(object()), name_class(set())
+    ('an object', 'a set')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def describe_span(span: timedelta) -> str:

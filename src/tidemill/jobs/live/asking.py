@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from tidemill.agents.opening import make_spec
+from tidemill.agents.opening import make_specs
 from tidemill.agents.runner import make_renderer
 from tidemill.agents.step import AskAgent
 from tidemill.calls.budget import Pricing
@@ -179,7 +179,7 @@ class AgentAsking(StepAsking):
         self._counter = counter
         self._render = make_renderer(node.step, folder).render
         agent = node.asked
-        specs = tuple(make_spec(tool, agent.model) for tool in agent.list_tools())
+        specs = make_specs(agent.list_tools(), agent)
         self._endpoint = make_endpoint(agent.model, {}, agent.options(specs, stream=False))
 
     def ask(self, record: Record) -> Asked:

@@ -9,6 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, SecretStr
 
+from tidemill.agents.agent import Agent
+from tidemill.agents.calling.approver import write_approver
+from tidemill.agents.toolbox import write_tools
 from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
@@ -80,6 +83,8 @@ class _Dumper:
             return to_written(value, self.folder)
         if isinstance(value, TokenizerFile):
             return os.path.relpath(value.path, self.folder)
+        if isinstance(value, Agent):
+            return self._dump_agent(value)
         if isinstance(value, BaseModel):
             return self.dump_fields(value)
         if isinstance(value, dict):
@@ -120,6 +125,16 @@ class _Dumper:
             if held != field.get_default(call_default_factory=True) and not isinstance(held, SecretStr):
                 held = leave_out_secrets(held) if name == "storage_options" else held
                 dumped[field.alias or name] = self.dump(held)
+        return dumped
+
+    def _dump_agent(self, agent: Agent) -> dict[str, Any]:
+        """An agent, its tools as a file names them."""
+        own = {"tools": (), "approve": None}
+        dumped = self.dump_fields(agent.model_copy(update=own))
+        if agent.tools:
+            dumped["tools"] = write_tools(agent.tools)
+        if agent.approve is not None:
+            dumped["approve"] = write_approver(agent.approve)
         return dumped
 
     def _name_model(self, model: Model) -> str:

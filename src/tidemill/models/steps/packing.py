@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from tidemill.config.wording.words import describe_value
+from tidemill.config.wording.words import describe_value, name_class
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
@@ -94,4 +94,4 @@ def _iter_items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _describe(value: Any) -> str:
-    return describe_value(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    return describe_value(value) if isinstance(value, (str, int, float)) else name_class(value)

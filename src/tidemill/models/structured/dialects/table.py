@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from tidemill.config.subschemas import JsonSchema, close_object, drop_title, inline_root, map_schemas
@@ -36,6 +36,30 @@ def adapt_tool(schema: Mapping[str, Any], dialect: Dialect) -> tuple[Mapping[str
     if dialect in _TOOLS_STRICT and adapted.loses_nothing:
         return adapted.schema, True
     return tidy_schema(schema), False
+
+
+def adapt_tools(
+    schemas: Iterable[Mapping[str, Any]], dialect: Dialect, reply: Mapping[str, Any] | None = None
+) -> list[tuple[Mapping[str, Any], bool]]:
+    """The parameters of all tools of a request, each as `adapt_tool` has it, in order.
+
+    Anthropic bounds the strict schemas of a request together: those that find no more room are not strict.
+
+    Args:
+        reply: the schema that the reply is held to, which takes of the same room.
+    """
+    load = anthropic.weigh(reply) if reply is not None else anthropic.Load()
+    adapted = []
+    for schema in schemas:
+        parameters, is_strict = adapt_tool(schema, dialect)
+        if is_strict and dialect == "anthropic":
+            more = load + anthropic.weigh(parameters, tools=1)
+            if more.fits:
+                load = more
+            else:
+                parameters, is_strict = tidy_schema(schema), False
+        adapted.append((parameters, is_strict))
+    return adapted
 
 
 def tidy_schema(schema: Mapping[str, Any]) -> JsonSchema:
