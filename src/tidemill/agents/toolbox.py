@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from pydantic_core.core_schema import ErrorType
 
 from tidemill.agents.builtin.table import BUILTIN, load_settings
 from tidemill.agents.teams import FanOut
 from tidemill.agents.tools.decorator import tool
+from tidemill.agents.tools.methods import ToolMethod
 from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.config.report.validation import explain_errors
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import suggest
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, Problem
+from tidemill.models.model import Model
 
-_KINDS = frozenset(get_args(ErrorType))
-"""Pydantic's own kinds of errors; others are validators'."""
 _FORMS = "a function, a tool, an agent, a source of tools, `module:name`, or one of ours with its settings"
 
 
@@ -28,16 +29,32 @@ def _to_tools(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
         raise PydanticCustomError("tools", "expected a list of tools, got {got}", {"got": describe_value(value)})
     found: list[Any] = []
+    wrong: list[InitErrorDetails] = []
     for index, each in enumerate(value):
         try:
             found += _iter_tools(each, info)
+        except WrongSettings as error:
+            wrong += [_wrong(index, problem, each) for problem in error.problems]
         except ConfigError as error:
-            raise _wrong(index, error.message, error.hint) from None
-        except ValidationError as error:
-            raise _place(error, index) from None
+            wrong.append(_wrong(index, Problem(error.message, hint=error.hint), each))
         except PydanticCustomError as error:
-            raise _wrong(index, error.message(), str((error.context or {}).get("hint", ""))) from None
+            hint = str((error.context or {}).get("hint", ""))
+            wrong.append(_wrong(index, Problem(error.message(), hint=hint), each))
+    if wrong:
+        raise ValidationError.from_exception_data("tools", wrong)
     return tuple(found)
+
+
+class WrongSettings(Exception):  # noqa: N818 - a word between who reads settings and who knows where they stand
+    """The settings of one of our tools do not fit.
+
+    Attributes:
+        problems: all of them, each with its path from the tool's name on.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(len(problems))
+        self.problems = problems
 
 
 def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
@@ -54,8 +71,10 @@ def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
             yield from _iter_tools(each, info)
     elif isinstance(value, (Tool, ToolSource, FanOut)) or is_agent(value):
         yield value
+    elif isinstance(value, Model):
+        raise ConfigError("a model is no tool", hint="an agent is one: tm.Agent(model, name=…, description=…)")
     elif callable(value):
-        yield tool(value)
+        yield _make_tool(value)
     else:
         raise ConfigError(f"expected {_FORMS}, got {describe_value(value)}")
 
@@ -65,7 +84,7 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
 
     Raises:
         ConfigError: it is none.
-        ValidationError: its settings are wrong.
+        WrongSettings: its settings do not fit.
     """
     if len(written) != 1:
         raise ConfigError(f"expected one tool with its settings, got {len(written)} keys", hint="write - name: {…}")
@@ -74,11 +93,20 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
         raise ConfigError(f"unknown tool `{name}`", hint=suggest(str(name), BUILTIN))
     if not isinstance(settings, Mapping):
         raise _needs_settings(name, describe_value(settings))
+    kind = load_settings(name)
     try:
-        described = load_settings(name).model_validate(settings, context={"folder": folder})
+        described = kind.model_validate(settings, context={"folder": folder})
     except ValidationError as error:
-        raise _place(error, name) from None
+        found = explain_errors(error, kind, settings)
+        raise WrongSettings([replace(each, path=(name, *each.path)) for each in found]) from None
     return described.make(folder)
+
+
+def _make_tool(function: Callable[..., Any]) -> Tool:
+    made: Tool | ToolMethod = tool(function)
+    if isinstance(made, ToolMethod):  # whose instance nobody knows
+        raise ConfigError(f"`{made.__name__}` is a method, taken of its class", hint="take it of an instance")
+    return made
 
 
 def _needs_settings(name: str, given: str) -> ConfigError:
@@ -89,23 +117,13 @@ def _needs_settings(name: str, given: str) -> ConfigError:
 
 def is_agent(value: Any) -> bool:
     """Whether it is an agent, which this module comes before."""
-    return hasattr(value, "list_teams")
+    return hasattr(value, "list_teams") and not isinstance(value, type)
 
 
-def _place(error: ValidationError, place: str | int) -> ValidationError:
-    """The same problems, each further in."""
-    details = []
-    for each in error.errors(include_url=False):
-        known: Any = each["type"]
-        if known not in _KINDS:
-            known = PydanticCustomError(each["type"], "{message}", {**each.get("ctx", {}), "message": each["msg"]})
-        detail = InitErrorDetails(type=known, loc=(place, *each["loc"]), input=each["input"], ctx=each.get("ctx", {}))
-        details.append(detail)
-    return ValidationError.from_exception_data(error.title, details)
-
-
-def _wrong(index: int, message: str, hint: str) -> PydanticCustomError:
-    return PydanticCustomError("tools", "{message}", {"message": message, "hint": hint, "path": (index,)})
+def _wrong(index: int, problem: Problem, given: Any) -> InitErrorDetails:
+    at_key = problem.message.startswith(("unknown key", "missing key"))
+    told = {"message": problem.message, "hint": problem.hint, "path": (index, *problem.path), "at_key": at_key}
+    return InitErrorDetails(type=PydanticCustomError("tools", "{message}", told), input=given)
 
 
 def _describe(tools: Sequence[Any]) -> list[Any]:
