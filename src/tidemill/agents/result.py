@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.calls.wire import Usage
+from tidemill.config.secrets import mask_start
 from tidemill.config.wording.words import cut
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, ToolCall
@@ -18,6 +19,11 @@ StopReason = Literal[
 """Why a run ended: with an answer; at a bound; with the same call failing in the same way again and again; by whoever
 approves calls; by the model, which refused; without a reply that fits the output; of an agent within another, by a call
 of its model that failed."""
+
+_FAULTS = frozenset({"repeated_error", "stopped", "refused", "no_output"})
+"""Those that the last turn says more of."""
+
+_REASON_CHARS = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,22 @@ class AgentResult:
     def _get_answer(self) -> tuple[Any, Any]:
         """The answer, and its form as JSON."""
         if self._answer is None:
+            count = "1 turn" if len(self.turns) == 1 else f"{len(self.turns)} turns"
+            why = self._find_reason()
             raise PermanentCallError(
-                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns",
+                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {count}"
+                + (f"; the last turn: {why}" if why else ""),
                 hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
             )
         return self._answer
+
+    def _find_reason(self) -> str:
+        """What was wrong in the last turn, where that is what ended the run; else empty."""
+        if not self.turns or self.stop_reason not in _FAULTS:
+            return ""
+        last = self.turns[-1]
+        errors = [each.outcome.error for each in last.calls if each.outcome.is_error]
+        return mask_start((errors or [last.note])[-1], _REASON_CHARS)
 
     def transcript(self) -> dict[str, Any]:
         """The whole run as JSON: the conversation, each turn and each call of it."""
