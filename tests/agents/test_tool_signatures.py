@@ -536,6 +536,7 @@ async def astream(name: str) -> AsyncIterator[str]:
 
 def made(args: Span, more: int) -> None: ...
 def other(args: Point) -> None: ...
+def whole(args: list[int]) -> None: ...
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
@@ -561,10 +562,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
     (bare, {"name": "a b"}, 'a tool\'s name has 1 to 64 letters, digits, `_` and `-`, got "a b"', 'name="a_b"'),
     (made, {"arguments": Span}, "`made` takes 2 parameters in place of the one", "take one parameter by name"),
     (other, {"arguments": Span}, "`args` of `other` is annotated with", "name the same class twice"),
+    (whole, {"arguments": list[int]}, "the `arguments` of `whole` are no object of keys", "name a Pydantic model"),
     (print, {}, "`*args` of `print` takes any number", "take a list"),
     (Span, {}, "`Span` is a class, which does nothing by itself", "`@tm.tool(arguments=Span)`"),
     (5, {}, "expected a function, got 5", "write `@tm.tool` above one"),
-    (Kit().add, {}, "is a tool already", "make it one once"),
+    (Kit().add, {}, "`add` is a tool already", "make it one once, and give the options there"),
     (add, {"retries": 1}, "expected 0 of a tool that is not `idempotent`, got 1", "say `idempotent=True`"),
     (add, {"retrys": 1}, "unknown key `retrys`", "did you mean `retries`?"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 PLACES = 1_000
 """Calls of one turn at most, the model's own among them, which has the place 0."""
 LEVEL = PLACES * 1_000
@@ -22,6 +24,16 @@ def number_call(within: int, turn: int, place: int) -> int:
     (2001, 2001001000)
     """
     return within * LEVEL + turn * PLACES + place
+
+
+def iter_around(number: int) -> Iterator[int]:
+    """The numbers of the calls that this one is within, the nearest first.
+
+    >>> list(iter_around(2001001003001000))
+    [2001001003, 2001]
+    """
+    while (number := number // LEVEL) > 0:
+        yield number
 
 
 def show_number(number: int) -> str:

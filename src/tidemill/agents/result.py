@@ -12,9 +12,12 @@ from tidemill.config.wording.words import cut
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, ToolCall
 
-StopReason = Literal["finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output"]
+StopReason = Literal[
+    "finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output", "failed"
+]
 """Why a run ended: with an answer; at a bound; with the same call failing in the same way again and again; by whoever
-approves calls; by the model, which refused; without a reply that fits the output."""
+approves calls; by the model, which refused; without a reply that fits the output; of an agent within another, by a call
+of its model that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,33 @@ class AgentResult:
 
     def __str__(self) -> str:
         return "\n".join(self.iter_lines())
+
+
+def list_runs(value: Any) -> list[dict[str, Any]]:
+    """The runs that the value of a call keeps, each as its `transcript`: of an agent, or of several asked together."""
+    if not isinstance(value, dict) or not value:
+        return []
+    runs = [value] if _is_run(value) else list(value.values())
+    return runs if all(map(_is_run, runs)) else []
+
+
+def count_replies(run: Mapping[str, Any]) -> int:
+    """How many replies of models a run came to, those of the runs within it included."""
+    inside = [
+        within for turn in run["turns"] for call in turn.get("calls", ()) for within in list_runs(call.get("value"))
+    ]
+    return len(run["turns"]) + sum(map(count_replies, inside))
+
+
+def _is_run(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {
+        "agent",
+        "stop_reason",
+        "history",
+        "turns",
+        "tokens",
+        "cost_usd",
+    }
 
 
 def describe_outcome(outcome: ToolOutcome) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,8 @@ from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool
 from tidemill.config.model import Config
+from tidemill.config.objects.descriptions import describe_value, fingerprint_json
+from tidemill.config.wording.words import describe_value as describe
 
 if TYPE_CHECKING:
     from tidemill.agents.agent import Agent
@@ -21,6 +24,8 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What every provider takes as the name of a tool."""
 
 HANDOFF = "transfer_to_"
+HANDED_ON = "The conversation was handed over to you: go on with it."
+HANDED_ON_BEFORE = "The conversation was handed over already, by the call before."
 TEAM_CONCURRENCY = 1_000
 """Runs of an agent that is a tool, at once; its model's limits bound what they send."""
 
@@ -43,6 +48,14 @@ class FanOut(Config):
     @model_validator(mode="after")
     def _check_name(self) -> Self:
         check_name(self.name)
+        names = [getattr(each, "name", "") for each in self.agents]
+        for place, each in enumerate(self.agents):
+            if not hasattr(each, "list_teams"):
+                context = {"got": describe(each), "path": ("agents", place)}
+                raise PydanticCustomError("agents", "expected an agent, got {got}", context)
+            if each.name in names[:place]:
+                context = {"name": each.name, "path": ("agents", place), "hint": "give one of them another name"}
+                raise PydanticCustomError("agents", "two agents have the name `{name}`, by which they answer", context)
         return self
 
 
@@ -70,9 +83,14 @@ def list_team(team: Any) -> tuple[Agent, ...]:
 
 
 def make_team_tool(team: Any) -> Tool:
-    """The tool by which `team` is called; each run puts its own function in."""
-    description = team.description or _describe(list_team(team))
-    return tool(_ask, name=team.name, description=description, timeout_s=None, concurrency=TEAM_CONCURRENCY)
+    """The tool by which `team` is called; each run puts its own function in.
+
+    What its agents are is a part of each call: with other instructions, an answer of before is none.
+    """
+    agents = list_team(team)
+    description = team.description or _describe(agents)
+    made = tool(_ask, name=team.name, description=description, timeout_s=None, concurrency=TEAM_CONCURRENCY)
+    return replace(made, stamp=fingerprint_json(describe_value(agents))[:16])
 
 
 def make_handoff_tool(name: str, agent: Agent) -> Tool:

@@ -151,7 +151,7 @@ class Dispatcher:
         arguments = tool.signature.check(call["arguments"])
         if arguments.values is None:
             return find_invalid(call, arguments)
-        given, body = _pack(tool.name, arguments.given)
+        given, body = _pack(tool, arguments.given)
         execution = Execution(self._run, turn, place, call, tool, arguments, given)
         request = Request(f"tool:{tool.name}", {}, body, 0, 0)
         outcome = await self._outside.ask(tool, turn.number, place, request, execution.send)
@@ -161,10 +161,11 @@ class Dispatcher:
         return outcome
 
 
-def _pack(name: str, arguments: Any) -> tuple[Any, bytes]:
+def _pack(tool: Tool, arguments: Any) -> tuple[Any, bytes]:
     """The arguments as they are kept, and what tells the call from others: with them, their keys in order, the name."""
+    told = {"tool": tool.name, "stamp": tool.stamp} if tool.stamp else {"tool": tool.name}
     try:
-        return arguments, orjson.dumps({"tool": name, "arguments": arguments}, option=orjson.OPT_SORT_KEYS)
+        return arguments, orjson.dumps({**told, "arguments": arguments}, option=orjson.OPT_SORT_KEYS)
     except TypeError:
         kept = keep_json(arguments)
-        return kept, orjson.dumps({"tool": name, "arguments": kept})
+        return kept, orjson.dumps({**told, "arguments": kept})

@@ -22,6 +22,7 @@ from tidemill.agents.calling.findings import (
     tell_died,
     tell_error,
     tell_misfit,
+    tell_refusal,
     tell_stopped,
     tell_timeout,
 )
@@ -32,7 +33,7 @@ from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.options import TOOL_TIMEOUT_S
-from tidemill.agents.tools.told import Told
+from tidemill.agents.tools.told import Refused, Told
 from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.calls.outgoing import LaneStopped
 from tidemill.calls.retry import backoff_s
@@ -261,6 +262,8 @@ class Execution:
                 return Finding("ok", self._told + mark_result(name, key, result, most=most), result)
             if type(result) is Told:
                 return self._tell(key, result.told)._replace(value=orjson.loads(_pack(result.value)))
+            if type(result) is Refused:
+                return tell_refusal(self._tool, key, result.text)._replace(value=orjson.loads(_pack(result.value)))
             body = _pack(result)
         except DataError as error:
             return tell_misfit(self._tool, error.message)

@@ -80,10 +80,10 @@ def show_arguments(kept: Any) -> str:
 def tell_error(tool: Tool, key: str, error: BaseException, tries: int) -> Finding:
     """A tool that failed: the class of what it raised, and the text only where the tool shows it."""
     kind = error.kind if isinstance(error, ForeignError) else type(error).__name__
-    text = mask_start(str(error), ERROR_CHARS).encode(errors="replace").decode()
+    text = _cut_error(str(error))
     after = f" after {tries} tries" if tries > 1 else ""
     if isinstance(error, RefusalError):
-        return Finding("error", f"`{tool.name}` refused:\n{mark_data(tool.name, key, text)}", error=text)
+        return tell_refusal(tool, key, str(error))
     if tool.options.shows_errors and text:
         content = f"`{tool.name}` failed{after} with {kind}:\n{mark_data(tool.name, key, text)}"
     else:
@@ -91,6 +91,16 @@ def tell_error(tool: Tool, key: str, error: BaseException, tries: int) -> Findin
             f"`{tool.name}` failed{after} with {kind}. Try other arguments or another way; the same may fail again."
         )
     return Finding("error", content, error=f"{kind}: {text}" if text else kind)
+
+
+def tell_refusal(tool: Tool, key: str, text: str) -> Finding:
+    """A tool that does not do what it was asked, and says why."""
+    text = _cut_error(text)
+    return Finding("error", f"`{tool.name}` refused:\n{mark_data(tool.name, key, text)}", error=text)
+
+
+def _cut_error(text: str) -> str:
+    return mask_start(text, ERROR_CHARS).encode(errors="replace").decode()
 
 
 def tell_misfit(tool: Tool, problem: str) -> Finding:

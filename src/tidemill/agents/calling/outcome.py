@@ -13,6 +13,10 @@ OutcomeKind = Literal["ok", "unknown", "invalid", "denied", "stopped", "error", 
 siblings."""
 
 
+ROW_OF_TOOL = 3
+"""How many fields the row of an outcome has; a reply's has more, others fewer."""
+
+
 class ToolOutcome(msgspec.Struct, frozen=True):
     """What became of one call. A `calls.outgoing.Reply` that cost no tokens.
 

@@ -55,6 +55,17 @@ class Purse:
             held.append(ledger)
         return ceiling
 
+    def recall(self, spent: Spend) -> None:
+        """Count what was spent before this process began.
+
+        Raises:
+            Spent: there is no room for it.
+        """
+        for ledger in self._ledgers:
+            if not ledger.reserve(spent):
+                raise Spent
+            ledger.settle(spent, spent)
+
     def settle(self, ceiling: Spend, pricing: Pricing, usage: Usage | None) -> None:
         """An attempt was answered; of unknown usage it counts whole."""
         cost = None if usage is None else pricing.cost(usage)

@@ -24,7 +24,8 @@ class Repeats:
         """Whether this call has now failed as often as it may."""
         if not outcome.is_error:
             return False
-        same = [outcome.tool, outcome.arguments, outcome.kind, outcome.content]
+        why = "" if outcome.kind == "timeout" else outcome.error  # not `content`: its marks are of each call alone
+        same = [outcome.tool, outcome.arguments, outcome.kind, why]
         key = orjson.dumps(same, option=orjson.OPT_SORT_KEYS)
         self._seen[key] += 1
         return self._seen[key] >= self._most

@@ -21,7 +21,8 @@ from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.repeats import Repeats
 from tidemill.agents.running.spending import Spending
-from tidemill.agents.running.teamwork import ask_team
+from tidemill.agents.running.teamwork import ask_team, recall_team
+from tidemill.agents.teams import HANDED_ON, HANDED_ON_BEFORE
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.tool import Tool
 from tidemill.models.messages import Message, Reply, ToolCall
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
 UNKEPT = frozenset({"unknown", "invalid"})
 """Outcomes that follow from the call alone, and are no rows."""
-HANDED_ON = "The conversation was handed over to you: go on with it."
 
 Observe = Callable[[Event], None]
 
@@ -77,6 +77,7 @@ class Run:
         self._reasks = 0
         self._dispatchers: dict[int, Dispatcher] = {}
         self._answer: tuple[Any, Any] | None = None
+        self._asked_teams: set[tuple[int, int]] = set()
         self._text = ""
 
     async def run(self, messages: Sequence[Message]) -> AgentResult:
@@ -94,7 +95,7 @@ class Run:
             reason = "budget"
         finally:
             await self._leave_tools()
-        result = self._make_result(reason)
+        result = self.end(reason)
         self._tell(Final, result=result)
         return result
 
@@ -195,12 +196,16 @@ class Run:
         dispatcher, on_start, on_end = self._dispatcher(kit), None, None
         if self._around.observe is not None:
             on_start, on_end = partial(self._tell_start, turn), partial(self._tell_end, turn)
-        if handoff is None:
-            return await dispatcher.run_turn(turn, calls, on_start, on_end)
         handoffs = self._opened.handoffs
-        own = [call for call in calls if call["name"] not in handoffs]
-        outcomes = iter(await dispatcher.run_turn(turn, own, on_start, on_end))
-        return [_hand_on(call, handoff) if call["name"] in handoffs else next(outcomes) for call in calls]
+        own = calls if handoff is None else [call for call in calls if call["name"] not in handoffs]
+        outcomes = await dispatcher.run_turn(turn, own, on_start, on_end)
+        for place, outcome in enumerate(outcomes):
+            if outcome.tool in self._opened.teams and (turn, place) not in self._asked_teams:
+                recall_team(outcome, self._around)
+        if handoff is None:
+            return outcomes
+        answered = iter(outcomes)
+        return [_hand_on(call, handoff) if call["name"] in handoffs else next(answered) for call in calls]
 
     def _dispatcher(self, kit: Kit) -> Dispatcher:
         """What calls the tools of the agent whose turn it is."""
@@ -226,6 +231,7 @@ class Run:
         return replace(tool, function=partial(self._ask_team, self._opened.teams[tool.name]))
 
     async def _ask_team(self, team: Sequence[OpenAgent], request: str, context: Context[Any]) -> Any:
+        self._asked_teams.add((context.turn, context.place))
         within = number_call(self._around.within, context.turn, context.place + 1)
         return await ask_team(team, request, replace(self._around, within=within))
 
@@ -250,7 +256,8 @@ class Run:
             TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, calls, note or reply.refusal)
         )
 
-    def _make_result(self, reason: StopReason) -> AgentResult:
+    def end(self, reason: StopReason) -> AgentResult:
+        """What it has come to so far, ended for this reason."""
         spending = self._around.spending
         return AgentResult(
             self._first.agent.name,
@@ -282,5 +289,4 @@ def _hand_on(call: ToolCall, taken: ToolCall) -> ToolOutcome:
     """The outcome of a call that hands the conversation on; of several, the first one counts."""
     if call is taken:
         return ToolOutcome(call["name"], {}, "ok", HANDED_ON)
-    told = "The conversation was handed over already, by the call before."
-    return ToolOutcome(call["name"], {}, "cancelled", told)
+    return ToolOutcome(call["name"], {}, "cancelled", HANDED_ON_BEFORE)

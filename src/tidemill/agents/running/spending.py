@@ -26,6 +26,10 @@ class Spending:
         self._add(reply.usage, cost)
         return None if cost is None else cost / PICO_USD_PER_USD
 
+    def recall(self, usage: Usage, cost_usd: float | None) -> None:
+        """Count what a run came to that is not gone through again."""
+        self._add(usage, None if cost_usd is None else round(cost_usd * PICO_USD_PER_USD))
+
     @property
     def cost_usd(self) -> float | None:
         """What they cost, None where that is not known of all."""

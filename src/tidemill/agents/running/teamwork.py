@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.numbers import number_call
-from tidemill.agents.result import AgentResult
+from tidemill.agents.result import AgentResult, count_replies, list_runs
 from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.spending import Spending
-from tidemill.agents.tools.refusal import RefusalError
-from tidemill.agents.tools.told import Told
+from tidemill.agents.tools.told import Refused, Told
+from tidemill.calls.budget import Spend
 from tidemill.calls.gather import run_together
+from tidemill.calls.limits import PICO_USD_PER_USD
+from tidemill.calls.wire import Usage
 from tidemill.errors import CallError
 from tidemill.models.messages import Message
 
@@ -21,40 +24,53 @@ if TYPE_CHECKING:
     from tidemill.agents.running.run import Surroundings
 
 
-async def ask_team(team: Sequence[OpenAgent], request: str, around: Surroundings) -> Told:
-    """The answer of one agent, or those of several by their names; the whole runs are kept.
+async def ask_team(team: Sequence[OpenAgent], request: str, around: Surroundings) -> Told | Refused:
+    """The answer of one agent, or those of several by their names; a refusal where there is none.
+
+    The whole runs are kept, of those without an answer, too.
 
     Raises:
-        RefusalError: none of them has an answer.
         TidemillError: a failure of the whole run of a job.
     """
     if len(team) == 1:
-        result = await _ask_agent(team[0], request, around)
-        if isinstance(result, str):
-            raise RefusalError(result)
-        return Told(result.plain_output, result.transcript())
+        result, answer = await _ask_agent(team[0], request, around)
+        return Told(answer, result.transcript()) if result.has_output else Refused(answer, result.transcript())
     numbered = [(each, replace(around, within=number_call(around.within, 1, place))) for place, each in enumerate(team)]
-    results = await run_together(_ask_agent(each, request, inside) for each, inside in numbered)
-    named = dict(zip([each.agent.name for each in team], results, strict=True))
-    if all(isinstance(each, str) for each in results):
-        raise RefusalError("; ".join(f"{name}: {told}" for name, told in named.items()))
-    told = {name: each if isinstance(each, str) else each.plain_output for name, each in named.items()}
-    kept = {name: each if isinstance(each, str) else each.transcript() for name, each in named.items()}
-    return Told(told, kept)
+    found = await run_together(_ask_agent(each, request, inside) for each, inside in numbered)
+    named = {each.agent.name: one for each, one in zip(team, found, strict=True)}
+    kept = {name: result.transcript() for name, (result, _) in named.items()}
+    told = {name: answer for name, (_, answer) in named.items()}
+    if any(result.has_output for result, _ in found):
+        return Told(told, kept)
+    return Refused("; ".join(f"{name}: {answer}" for name, answer in told.items()), kept)
 
 
-async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> AgentResult | str:
-    """A run of the agent, or why it has no answer."""
+def recall_team(outcome: ToolOutcome, around: Surroundings) -> None:
+    """Count what the runs behind an outcome came to that was committed before: nothing of them is gone through again.
+
+    Raises:
+        Spent: the budget has no room for it.
+    """
+    for run in list_runs(outcome.value):
+        (input_tokens, output_tokens), cost_usd = run["tokens"], run["cost_usd"]
+        around.spending.recall(Usage(input_tokens, output_tokens), cost_usd)
+        pico_usd = round((cost_usd or 0) * PICO_USD_PER_USD)
+        around.purse.recall(Spend(count_replies(run), input_tokens + output_tokens, pico_usd))
+
+
+async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> tuple[AgentResult, Any]:
+    """A run of the agent, and its answer, or why it has none."""
     from tidemill.agents.running.run import Run  # which calls this
 
     inside = replace(around, purse=Purse(opened.agent.budget, around.purse), spending=Spending(around.spending))
+    run, name = Run(opened, inside), opened.agent.name
     try:
-        result = await Run(opened, inside).run([Message(role="user", content=request)])
+        result = await run.run([Message(role="user", content=request)])
     except CallError as error:
         if error.of == "run":
             raise
-        return f"the agent `{opened.agent.name}` failed: {error.message}"
+        return run.end("failed"), f"the agent `{name}` failed: {error.message}"
     if result.has_output:
-        return result
+        return result, result.plain_output
     last = f"; its last words: {result.text}" if result.text else ""
-    return f"the agent `{opened.agent.name}` ended without an answer ({result.stop_reason}){last}"
+    return result, f"the agent `{name}` ended without an answer ({result.stop_reason}){last}"

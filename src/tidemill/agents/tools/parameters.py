@@ -230,7 +230,7 @@ def _read_whole(source: Source, arguments: Any, taken: list[inspect.Parameter], 
         )
     [parameter] = taken
     annotation = parameter.annotation
-    if annotation is not inspect.Parameter.empty and annotation is not arguments:
+    if annotation is not inspect.Parameter.empty and annotation != arguments:
         raise source.refuse(
             f"`{parameter.name}` of `{source.name}` is annotated with {describe_value(annotation)}, "
             f"and its `arguments` are {describe_value(arguments)}",

@@ -17,3 +17,16 @@ class Told:
 
     told: Any
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a tool of ours gives in place of a `RefusalError`, where the run is to keep more than its text.
+
+    Attributes:
+        text: what the model is told.
+        value: what is kept in the run, JSON.
+    """
+
+    text: str
+    value: Any

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from tidemill.agents.calling.outcome import ROW_OF_TOOL
+from tidemill.agents.numbers import iter_around
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.journal import Journal
 from tidemill.jobs.ledger.rows import CallKey, pack_call, parse_call
@@ -38,10 +40,13 @@ class LedgerReplies:
         self._journal = journal
         self._old = old
         self._known: dict[CallKey, tuple[str, list[Any], bytes]] = {}
+        self._within: defaultdict[CallKey, list[CallKey]] = defaultdict(list)
         for frame in frames:
             for line in frame.split(b"\n"):
                 key, digest, reply, _ = parse_call(line)
                 self._known[key] = (digest, reply, line)
+                for around in iter_around(key[4]):
+                    self._within[(*key[:4], around)].append(key)
         self.recalled = 0
         self.reused = 0
 
@@ -55,6 +60,8 @@ class LedgerReplies:
             self.recalled += 1
             root.recalled += 1
             root.rows.append(known[2])
+            if key in self._within and len(known[1]) == ROW_OF_TOOL:
+                self._keep_within(root, key)
             return known[1]
         if self._old is not None:
             line = self._old.find(key, digest)
@@ -63,6 +70,11 @@ class LedgerReplies:
                 root.rows.append(line)
                 return parse_call(line)[2]
         return None
+
+    def _keep_within(self, root: Root, key: CallKey) -> None:
+        """Keep what was called within a call whose outcome is known: nothing asks for it again."""
+        rows = (self._known.pop(within, None) for within in self._within.pop(key))
+        root.rows += [row[2] for row in rows if row is not None]
 
     def commit(
         self, root: Root, path: tuple[int, ...], step: str, number: int, digest: str, reply: Row, attempts: int

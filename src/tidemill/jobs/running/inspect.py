@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.agents.calling.outcome import ToolOutcome
+from tidemill.agents.calling.outcome import ROW_OF_TOOL, ToolOutcome
 from tidemill.config.secrets import mask
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
@@ -27,7 +27,6 @@ from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
 from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
-from tidemill.jobs.running.transcripts import ROW_OF_TOOL
 from tidemill.jobs.spec.flow import has_workers
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.messages import Reply

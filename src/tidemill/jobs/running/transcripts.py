@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-from tidemill.agents.calling.outcome import ToolOutcome
-from tidemill.agents.numbers import LEVEL
-from tidemill.agents.result import describe_outcome
-from tidemill.agents.teams import HANDOFF
+from tidemill.agents.calling.outcome import ROW_OF_TOOL, ToolOutcome
+from tidemill.agents.numbers import LEVEL, PLACES
+from tidemill.agents.result import describe_outcome, list_runs
+from tidemill.agents.teams import HANDED_ON, HANDED_ON_BEFORE, HANDOFF
 from tidemill.config.secrets import mask_value
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.database import open_ledger
@@ -19,8 +19,8 @@ from tidemill.jobs.ledger.rows import CallKey, parse_call
 from tidemill.jobs.ledger.segments import iter_calls
 from tidemill.models.messages import Reply, ToolCall
 
-ROW_OF_TOOL = 3
-"""How many fields the row of a tool's outcome has; a reply's has more, others fewer."""
+_Calls = dict[int, Reply | ToolOutcome]
+"""What a record's calls at a step came to, by their numbers."""
 
 
 def read_transcripts(folder: RunFolder, count: int) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def _load(row: list[Any]) -> Reply | ToolOutcome:
     return ToolOutcome.from_row(row) if len(row) == ROW_OF_TOOL else Reply.from_row(row)
 
 
-def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) -> Iterator[dict[str, Any]]:
+def _iter_turns(calls: _Calls, within: int, agent: str) -> Iterator[dict[str, Any]]:
     """The turns of a run within the call of this number, each with the runs within its own calls."""
     own = {number: each for number, each in sorted(calls.items()) if number // LEVEL == within}
     replies = [(number, each) for number, each in own.items() if isinstance(each, Reply)]
@@ -73,25 +73,55 @@ def _iter_turns(calls: dict[int, Reply | ToolOutcome], within: int, agent: str) 
             turn["tokens"] = [reply.usage.input_tokens, reply.usage.output_tokens]
         turn["calls"] = list(_iter_calls(calls, number, reply.tool_calls, unkept))
         yield {key: value for key, value in turn.items() if value not in (None, "", [])}
+        taken = next((call["name"] for call in reply.tool_calls if unkept.get(call["id"]) == HANDED_ON), None)
+        if taken is not None:
+            agent = taken.removeprefix(HANDOFF)
 
 
 def _iter_calls(
-    calls: dict[int, Reply | ToolOutcome], number: int, made: Sequence[ToolCall], unkept: Mapping[str, Any]
+    calls: _Calls, number: int, made: Sequence[ToolCall], unkept: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The calls of a turn, in order: those that were made, those that were answered at once, those still to end."""
-    own = [call for call in made if not call["name"].startswith(HANDOFF)]
+    place = number
     for call in made:
-        place = number + 1 + own.index(call) if call in own else 0
+        content = unkept.get(call["id"])
+        place += not _is_handed_on(call, content, calls.get(place + 1))
         outcome = calls.get(place)
-        if isinstance(outcome, ToolOutcome):
-            told = describe_outcome(outcome)
-            inside = list(_iter_turns(calls, place, outcome.tool))
-            yield {**told, "turns": inside} if inside else told
+        told = {"tool": call["name"], "arguments": call["arguments"]}
+        if content is not None:
+            yield {**told, "outcome": "told", "content": content}
+        elif isinstance(outcome, ToolOutcome):
+            yield _open_runs(describe_outcome(outcome))
         else:
-            told = {"tool": call["name"], "arguments": call["arguments"]}
-            content = unkept.get(call["id"])
-            yield (
-                {**told, "outcome": "unanswered"}
-                if content is None
-                else {**told, "outcome": "told", "content": content}
-            )
+            inside = list(_iter_unfinished(calls, place, call["name"]))
+            yield {**told, "outcome": "unanswered", **({"turns": inside} if inside else {})}
+
+
+def _is_handed_on(call: ToolCall, content: Any, row: Reply | ToolOutcome | None) -> bool:
+    """Whether the call was one that hands the conversation over, and so takes no place; `row` is what it would have."""
+    if content is not None:
+        return content in (HANDED_ON, HANDED_ON_BEFORE)
+    is_known = isinstance(row, ToolOutcome) and row.tool == call["name"]
+    return call["name"].startswith(HANDOFF) and not is_known
+
+
+def _iter_unfinished(calls: _Calls, number: int, name: str) -> Iterator[dict[str, Any]]:
+    """The turns so far of the agent, or of all those, that a call is still to end of."""
+    yield from _iter_turns(calls, number, name)
+    members = {each // LEVEL for each in calls if each // LEVEL // LEVEL == number > 0}
+    for member in sorted(each for each in members if each % LEVEL // PLACES == 1 and each not in calls):
+        yield from _iter_turns(calls, member, f"{name}.{member % PLACES}")
+
+
+def _open_runs(told: dict[str, Any]) -> dict[str, Any]:
+    """A call with the turns of the runs within it, as its value has them: in reach where a reader looks for them."""
+    runs = list_runs(told.get("value"))
+    if not runs:
+        return told
+    turns = [turn for run in runs for turn in run["turns"]]
+    return {
+        **told,
+        "turns": [
+            {**turn, "calls": list(map(_open_runs, turn["calls"]))} if "calls" in turn else turn for turn in turns
+        ],
+    }
