@@ -107,7 +107,7 @@ def _needs_settings(name: str, given: str) -> ConfigError:
 
 def is_agent(value: Any) -> bool:
     """Whether it is an agent, which this module comes before."""
-    return hasattr(value, "list_teams")
+    return hasattr(value, "list_teams") and not isinstance(value, type)
 
 
 def _place(error: ValidationError, index: int) -> list[InitErrorDetails]:
