@@ -59,6 +59,7 @@ class Shop:
 
     Attributes:
         faults: what the next requests are answered with in place of an answer: status, headers, body.
+        silences: how many of the next requests get no answer, until whoever asked goes away.
     """
 
     url: str = ""
@@ -66,6 +67,7 @@ class Shop:
     server: uvicorn.Server | None = None
     seen: list[Seen] = field(default_factory=list)
     faults: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
+    silences: int = 0
 
     @property
     def last(self) -> Seen:
@@ -124,6 +126,11 @@ class _Recorder:
             await self._app(scope, receive, send)
             return
         self._shop.seen.append(seen)
+        if self._shop.silences:
+            self._shop.silences -= 1
+            while (await listen())["type"] != "http.disconnect":
+                pass
+            return
         if self._shop.faults:
             while (await listen()).get("more_body"):
                 pass

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from modelscript import MODEL, Scripted, calling, saying, told
 from shop import Shop, open_shop
@@ -14,6 +15,7 @@ import tidemill as tm
 from tidemill.agents import Reject, mcp_server, openapi
 from tidemill.agents.calling.approval import ApprovalRequest
 from tidemill.errors import ConfigError, PermanentCallError, ResourceError
+from tidemill.testing import Call, FaultServer, ToolCalls
 
 COMMAND = (sys.executable, str(Path(__file__).with_name("toolserver.py")))
 
@@ -98,6 +100,35 @@ async def test_awaited_runs_use_one_mcp_server_from_the_loop_of_their_caller() -
     assert (await agent.arun("?")).output == "done"
     results = [each["content"] for each in agent.asked[1]["messages"][-5:]]
     assert all(f'{{"result":{number}}}' in each for number, each in enumerate(results, 1))
+
+
+def list_servers() -> list[int]:
+    """The processes of MCP servers that this one has started."""
+    return [each.pid for each in psutil.Process().children() if COMMAND[1] in each.cmdline()]
+
+
+def test_an_mcp_server_is_started_by_the_first_run_and_kept_until_the_agent_is_closed() -> None:
+    """Closed, the agent may be called again, which starts it anew."""
+    source = mcp_server(COMMAND, approve=False, allow=["add"])
+
+    def reply(call: Call) -> str | ToolCalls:
+        return call.results[-1].splitlines()[1] if call.results else ToolCalls(("add", {"a": 1, "b": 2}))
+
+    with FaultServer(reply=reply) as server:
+        agent = tm.Agent(tm.model("test/model", base_url=server.base_url), tools=[source])
+        assert list_servers() == []
+        seen = []
+        for _ in range(2):
+            assert agent("?").output == '{"result":3}'
+            seen.append(list_servers())
+        agent.close()
+        assert list_servers() == []
+        with agent:
+            agent("?")
+            seen.append(list_servers())
+        assert list_servers() == []
+    assert [len(each) for each in seen] == [1, 1, 1]
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_both_are_named_in_a_file_with_their_settings(shop: Shop) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -200,3 +201,50 @@ async def test_a_process_ends_with_the_script_whose_function_it_calls(busy: str,
         await asking.wait()
         if isolated.is_running():
             isolated.kill()
+
+
+UNGUARDED = """
+import sys
+import tidemill as tm
+from tidemill.testing import FaultServer, ToolCalls
+
+print("begun", file=sys.stderr)
+
+@tm.tool(isolate=True)
+def weigh(sack: str) -> int:
+    return len(sack)
+
+asked = []
+
+def reply(request):
+    asked.append(request)
+    return ToolCalls(("weigh", {"sack": "rye"}))
+
+try:
+    with FaultServer(reply=reply) as server:
+        with tm.Agent(tm.model("openai/any", base_url=server.base_url, api_key="none"), tools=[weigh]) as agent:
+            agent("How heavy is it?")
+finally:
+    print(f"asked {len(asked)}", file=sys.stderr)
+"""
+
+
+def test_a_script_that_calls_an_agent_when_imported_does_so_once(tmp_path: Path) -> None:
+    """Imported by its tool's process it would ask the model anew, and its own tool's process again: refused there."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(UNGUARDED)
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("begun")) == (1, 2)
+    assert re.findall("asked .", ran.stderr) == ["asked 0", "asked 1"]
+    assert ran.stderr.endswith(
+        "ConfigError: the process of an isolated tool imports the script that has it, and cannot: an agent was called "
+        'while its script was imported\n  put what the script does under `if __name__ == "__main__":`, or the tool '
+        "into a module of its own\n"
+    )
+
+
+def test_a_tool_that_is_typed_in_cannot_be_isolated() -> None:
+    """In a notebook, say: no other process can import it; the run ends before anything is asked of the tool."""
+    ran = subprocess.run([sys.executable, "-c", UNGUARDED], capture_output=True, text=True, check=False)
+    assert "ConfigError: tool `weigh` cannot be isolated: another process cannot import what is typed" in ran.stderr
+    assert (ran.returncode, ran.stderr.count("begun")) == (1, 1)

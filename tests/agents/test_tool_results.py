@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import enum
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,12 +33,25 @@ async def test_text_is_told_as_it_is_between_marks() -> None:
 
 class Reading(BaseModel):
     level: float
-    at: datetime.date
+    at: datetime.date | None
 
 
 @dataclasses.dataclass
 class Place:
     name: str
+
+
+@dataclasses.dataclass
+class Depth:
+    metres: float
+
+
+class Lost(enum.Enum):
+    LEVEL = float("nan")
+
+
+endless: list[Any] = []
+endless.append(endless)
 
 
 async def give(value: Any, **options: Any) -> ToolOutcome:
@@ -85,6 +100,12 @@ async def test_a_result_is_kept_as_the_json_that_a_resumed_run_reads(value: Any,
         (b"raw", "$ is a bytes"),
         ({"a": [1, {2}]}, "$.a[1] is a set"),
         ([float("nan")], "$[0] is nan"),
+        ([Reading(level=float("inf"), at=None)], "$[0].level is inf"),
+        ({"at": Depth(float("nan"))}, "$.at.metres is nan"),
+        ({"level": Lost.LEVEL}, "$.level is nan"),
+        ([None, np.array([[1.0, float("nan")]])], "$[1][0][1] is nan"),
+        ([np.float32("nan")], "$[0] is nan"),
+        (endless, "$ is nested too deep, or holds itself"),
         ({1: 2}, "$ is a dict with the key 1"),
         ("half \ud800", "half of a surrogate pair"),
     ],

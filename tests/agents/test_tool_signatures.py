@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NewType, TypeVar
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, SecretStr, WithJsonSchema
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, WithJsonSchema
 from pydantic.functional_validators import PlainValidator
 from typing_extensions import TypedDict
 
@@ -162,6 +162,18 @@ TABLE: list[tuple[Any, dict[str, Any], Any, Any, Any, str]] = [
         "an integer, got null",
     ),
     (
+        dict[Literal["ham", "eggs"], int],
+        {
+            "type": "object",
+            "propertyNames": {"enum": ["ham", "eggs"]},
+            "additionalProperties": {"type": "integer"},
+        },
+        {"ham": 1},
+        {"ham": 1},
+        {"egs": 1},
+        'expected the key to be `ham` or `eggs`, got "egs"; did you mean `eggs`?',
+    ),
+    (
         Span,
         {"$ref": "#/$defs/Span"},
         {"start": "2024-01-01"},
@@ -290,6 +302,20 @@ def test_a_field_s_own_description_and_the_decorator_s_come_first() -> None:
         "limit": {"description": "how many.", "type": "integer", "minimum": 1, "default": 5},
     }
     assert search.signature.check('{"query": "a"}').values == {"query": "a", "limit": 5}
+
+
+@pytest.mark.parametrize("name", [Field(alias="query"), Field(validation_alias=AliasChoices("query", "words"))])
+def test_an_argument_may_have_another_name_for_the_model(name: Any) -> None:
+    """Also where it has a default."""
+
+    def search(text, limit=10): ...  # type: ignore[no-untyped-def]
+
+    search.__annotations__ = {"text": Annotated[str, name], "limit": Annotated[int, Field(alias="most", ge=1)]}
+    tool = tm.tool(search)
+    assert [*tool.signature.schema["properties"]] == ["query", "most"]
+    assert tool.signature.check({"query": "a", "most": "5"}).values == {"text": "a", "limit": 5}
+    assert tool.signature.check({"query": "a"}).values == {"text": "a", "limit": 10}
+    assert "$.text: unknown key; did you mean `query`?" in tool.signature.check({"text": "a"}).render()
 
 
 def test_a_function_without_a_docstring_or_parameters_is_a_tool() -> None:
@@ -510,6 +536,7 @@ async def astream(name: str) -> AsyncIterator[str]:
 
 def made(args: Span, more: int) -> None: ...
 def other(args: Point) -> None: ...
+def whole(args: list[int]) -> None: ...
 
 
 REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
@@ -535,10 +562,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str, str]] = [
     (bare, {"name": "a b"}, 'a tool\'s name has 1 to 64 letters, digits, `_` and `-`, got "a b"', 'name="a_b"'),
     (made, {"arguments": Span}, "`made` takes 2 parameters in place of the one", "take one parameter by name"),
     (other, {"arguments": Span}, "`args` of `other` is annotated with", "name the same class twice"),
+    (whole, {"arguments": list[int]}, "the `arguments` of `whole` are no object of keys", "name a Pydantic model"),
     (print, {}, "`*args` of `print` takes any number", "take a list"),
     (Span, {}, "`Span` is a class, which does nothing by itself", "`@tm.tool(arguments=Span)`"),
     (5, {}, "expected a function, got 5", "write `@tm.tool` above one"),
-    (Kit().add, {}, "is a tool already", "make it one once"),
+    (Kit().add, {}, "`add` is a tool already", "make it one once, and give the options there"),
     (add, {"retries": 1}, "expected 0 of a tool that is not `idempotent`, got 1", "say `idempotent=True`"),
     (add, {"retrys": 1}, "unknown key `retrys`", "did you mean `retries`?"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +54,55 @@ def test_what_is_no_tool_is_told_with_the_way_to_write_one(tools: Any, message: 
     with pytest.raises(ConfigError, match="tools") as caught:
         tm.Agent(MODEL, tools=tools)
     assert message in str(caught.value)
+
+
+def test_every_wrong_tool_of_a_file_is_told_at_its_place_with_what_was_meant(tmp_path: Path) -> None:
+    """The settings of ours as any configuration: the near key, all choices, and all mistakes at once."""
+    path = tmp_path / "agent.yaml"
+    path.write_text(WRONG)
+    with pytest.raises(ConfigError, match="6 errors") as caught:
+        tm.load_config(tm.Agent, path)
+    told = str(caught.value).replace(f"{tmp_path}/", "")
+    assert re.findall(r"^agent\.yaml:(\d+:\d+) +(.*?)(?:  \(.*)?$", told, re.MULTILINE) == [
+        ("3:5", "`tools.0`: unknown tool `web_serch`; did you mean `web_search`?"),
+        ("4:26", '`tools.1.web_search.engine`: expected `searxng`, `brave` or `tavily`, got "google"'),
+        ("4:34", "`tools.1.web_search.cout`: unknown key `cout`; did you mean `count`?"),
+        ("5:5", "`tools.2.sql_query`: missing key `database` (text)"),
+        ("5:26", "`tools.2.sql_query.limits.row`: unknown key `limits.row`; did you mean `limits.rows`?"),
+        ("6:5", "`tools.3`: `re` has no `serch`; did you mean `re:search`?"),
+    ]
+
+
+WRONG = """
+model: openai/any
+tools:
+  - web_serch: {engine: brave}
+  - web_search: {engine: google, cout: 5}
+  - sql_query: {limits: {row: 5}}
+  - re:serch
+""".removeprefix("\n")
+
+
+class Desk:
+    def find(self, query: str) -> str:
+        """Find it."""
+        return query
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Desk.find, "`tools.0`: `find` is a method, taken of its class; take it of an instance"),
+        (MODEL, "`tools.0`: a model is no tool; an agent is one: tm.Agent(model, name=…, description=…)"),
+        (tm.Agent, "`tools.0`: `Agent` is a class, which does nothing by itself"),
+    ],
+)
+def test_what_nobody_could_call_is_refused(entry: Any, message: str) -> None:
+    """A method without its instance among them, which the model would else never be told of."""
+    with pytest.raises(ConfigError, match="tools") as caught:
+        tm.Agent(MODEL, tools=[entry])
+    assert message in str(caught.value)
+
+
+def test_a_method_of_an_instance_is_a_tool() -> None:
+    assert [each.name for each in tm.Agent(MODEL, tools=[Desk().find]).list_tools()] == ["find"]

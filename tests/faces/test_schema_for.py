@@ -39,6 +39,17 @@ def search(query: str, limit: int = 10) -> str:
         limit: how many.
     """
     return query
+
+
+def look(query: str, limit: int = 10) -> str:
+    """Look."""
+
+
+def stare(query):
+    """Stare."""
+
+
+agent = tm.Agent("openai/any", tools=[search, look])
 '''
 
 
@@ -93,6 +104,7 @@ def test_a_file_and_a_tool_are_asked_about_likewise(capsys: pytest.CaptureFixtur
         "arguments are checked when they are there",
         "dropped: $.limit: `default` is told, and a value is written each time",
     ]
+    assert ask(capsys, "told_schemas:look", "--for", "openai")[1] == told
     assert ask(capsys, "told_schemas:search", "--for", "anthropic")[1] == ["the provider holds arguments to it"]
 
 
@@ -101,6 +113,8 @@ def test_a_file_and_a_tool_are_asked_about_likewise(capsys: pytest.CaptureFixtur
     [
         (("told_schemas:Lable", "--for", "openai"), "did you mean `told_schemas:Label`?"),
         (("labl.json", "--for", "openai"), "did you mean `label.json`?"),
+        (("told_schemas:agent", "--for", "openai"), "is an agent\n  name one of its tools, or its output"),
+        (("told_schemas:stare", "--for", "openai"), "`query` of `stare` has no annotation"),
         (("--for", "openai"), "--for needs what is asked for"),
         (
             ("told_schemas:tm", "--for", "openai"),

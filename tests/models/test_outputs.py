@@ -126,6 +126,27 @@ def test_a_reply_becomes_the_object_and_its_json_form(name: str, is_wrapped: boo
     json.dumps(form)
 
 
+BARE = [name for name in CASES if name != "what holds itself"]  # it has a key `value` of its own
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_a_reply_without_the_object_that_it_was_asked_within_is_taken(name: str) -> None:
+    """A server that holds no reply to its schema gives `[1]` for `{"value": [1]}`: that can mean one thing only."""
+    output, text, value, _ = CASES[name]
+    parser = OutputParser(to_target(output), is_wrapped=True)
+    for written in (text, f"```json\n{text}\n```", f'{{"answer": {text}}}'):
+        assert parser.is_mended(written)
+        assert parser.parse_object(written) == value
+
+
+def test_an_object_under_the_wrong_key_is_no_reply() -> None:
+    parser = OutputParser(to_target(list[int]), is_wrapped=True)
+    for text in ('{"values": [1]}', '{"value": [1], "more": 2}', '["a"]', "[[1]]"):
+        assert not parser.is_mended(text)
+        with pytest.raises(ValidationError, match="value"):
+            parser.parse(text)
+
+
 PROVIDERS = {"openai": "openai/gpt", "anthropic": "anthropic/claude", "gemini": "gemini/flash"}
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tidemill.agents.agent import Agent
 from tidemill.agents.answers import AnswerReader
 from tidemill.agents.calling.approval import needs_approver
+from tidemill.agents.calling.isolated import check_not_importing
 from tidemill.agents.calling.marking import DATA_NOTE
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
@@ -153,9 +154,13 @@ class AgentOpener:
         models: its open models.
         scope: what is opened is closed with it.
         label: what the labels begin with that their calls are counted under.
+
+    Raises:
+        ConfigError: this is a script that the process of an isolated tool imports.
     """
 
     def __init__(self, engine: Engine, models: OpenModels, scope: Scope, label: tuple[str, ...] = ()) -> None:
+        check_not_importing()
         self.models = models
         self.label = label
         self._engine = engine

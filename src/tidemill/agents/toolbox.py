@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tidemill.agents.builtin.table import BUILTIN, load_settings
 from tidemill.agents.teams import FanOut
 from tidemill.agents.tools.decorator import tool
+from tidemill.agents.tools.methods import ToolMethod
 from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.config.model import Config
 from tidemill.config.report.validation import explain_errors
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import suggest
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, Problem
+from tidemill.models.model import Model
 
 _FORMS = "a function, a tool, an agent, a source of tools, `module:name`, or one of ours with its settings"
 
@@ -32,15 +34,28 @@ def _to_tools(value: Any, info: ValidationInfo) -> Any:
     for index, each in enumerate(value):
         try:
             found += _iter_tools(each, info)
+        except WrongSettings as error:
+            wrong += [_wrong(index, problem, each) for problem in error.problems]
         except ConfigError as error:
-            wrong.append(_tell(index, error.message, error.hint))
-        except ValidationError as error:
-            wrong += _place(error, index)
+            wrong.append(_wrong(index, Problem(error.message, hint=error.hint), each))
         except PydanticCustomError as error:
-            wrong.append(_tell(index, error.message(), str((error.context or {}).get("hint", ""))))
+            hint = str((error.context or {}).get("hint", ""))
+            wrong.append(_wrong(index, Problem(error.message(), hint=hint), each))
     if wrong:
         raise ValidationError.from_exception_data("tools", wrong)
     return tuple(found)
+
+
+class WrongSettings(Exception):  # noqa: N818 - a word between who reads settings and who knows where they stand
+    """The settings of one of our tools do not fit.
+
+    Attributes:
+        problems: all of them, each with its path from the tool's name on.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(len(problems))
+        self.problems = problems
 
 
 def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
@@ -57,8 +72,10 @@ def _iter_tools(value: Any, info: ValidationInfo) -> Iterator[Any]:
             yield from _iter_tools(each, info)
     elif isinstance(value, (Tool, ToolSource, FanOut)) or is_agent(value):
         yield value
+    elif isinstance(value, Model):
+        raise ConfigError("a model is no tool", hint="an agent is one: tm.Agent(model, name=…, description=…)")
     elif callable(value):
-        yield tool(value)
+        yield _make_tool(value)
     else:
         raise ConfigError(f"expected {_FORMS}, got {describe_value(value)}")
 
@@ -68,7 +85,7 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
 
     Raises:
         ConfigError: it is none.
-        ValidationError: its settings are wrong.
+        WrongSettings: its settings do not fit.
     """
     if len(written) != 1:
         raise ConfigError(f"expected one tool with its settings, got {len(written)} keys", hint="write - name: {…}")
@@ -81,7 +98,8 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
     try:
         described = kind.model_validate(settings, context={"folder": folder})
     except ValidationError as error:
-        raise _explain(error, kind, name, settings) from None
+        found = explain_errors(error, kind, settings)
+        raise WrongSettings([replace(each, path=(name, *each.path)) for each in found]) from None
     made = described.make(folder)
     kept = {name: described.to_dict(defaults=False)}
     if isinstance(made, list):
@@ -89,14 +107,11 @@ def _make_builtin(written: Mapping[str, Any], folder: Path) -> Any:
     return replace(made, written=kept) if isinstance(made, Tool) else made
 
 
-def _explain(error: ValidationError, kind: type[BaseModel], name: str, settings: Any) -> ValidationError:
-    """The problems of a tool's settings as the report tells them, with near names, each at its place in the list."""
-    details = []
-    for problem in explain_errors(error, kind, settings):
-        context = {"message": problem.message, "hint": problem.hint, "at_key": "key `" in problem.message}
-        told = PydanticCustomError("settings", "{message}", context)
-        details.append(InitErrorDetails(type=told, loc=(name, *problem.path), input=None))
-    return ValidationError.from_exception_data(error.title, details)
+def _make_tool(function: Callable[..., Any]) -> Tool:
+    made: Tool | ToolMethod = tool(function)
+    if isinstance(made, ToolMethod):  # whose instance nobody knows
+        raise ConfigError(f"`{made.__name__}` is a method, taken of its class", hint="take it of an instance")
+    return made
 
 
 def _needs_settings(name: str, given: str) -> ConfigError:
@@ -110,19 +125,10 @@ def is_agent(value: Any) -> bool:
     return hasattr(value, "list_teams") and not isinstance(value, type)
 
 
-def _place(error: ValidationError, index: int) -> list[InitErrorDetails]:
-    """The same problems, of the tool at that place."""
-    return [
-        InitErrorDetails(
-            type=PydanticCustomError(each["type"], "{message}", each["ctx"]), loc=(index, *each["loc"]), input=None
-        )
-        for each in error.errors(include_url=False)
-    ]
-
-
-def _tell(index: int, message: str, hint: str) -> InitErrorDetails:
-    told = PydanticCustomError("tools", "{message}", {"message": message, "hint": hint})
-    return InitErrorDetails(type=told, loc=(index,), input=None)
+def _wrong(index: int, problem: Problem, given: Any) -> InitErrorDetails:
+    at_key = problem.message.startswith(("unknown key", "missing key"))
+    told = {"message": problem.message, "hint": problem.hint, "path": (index, *problem.path), "at_key": at_key}
+    return InitErrorDetails(type=PydanticCustomError("tools", "{message}", told), input=given)
 
 
 def write_tools(tools: Sequence[Any]) -> list[Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticCustomError
 
+from tidemill.agents.agent import Agent
+from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool
 from tidemill.config.types.functions import import_object
 from tidemill.errors import ConfigError
@@ -52,15 +55,17 @@ def describe_for(name: str, dialect: Dialect) -> Told:
     """What a model of that dialect gets of the reply or the tool called `name`.
 
     Args:
-        name: an import path, or a `.json` file with a JSON Schema.
+        name: an import path, of a tool also that of its function, or a `.json` file with a JSON Schema.
 
     Raises:
         ConfigError: there is no such thing, or it is neither.
     """
     try:
         found = import_object(name, Path.cwd()) if ":" in name else None
-        if isinstance(found, Tool):
-            return _describe_tool(found, dialect)
+        if isinstance(found, Agent):
+            raise ConfigError(f"`{name}` is an agent", hint="name one of its tools, or its output")
+        if isinstance(found, Tool) or isroutine(found):  # a function is what an agent makes a tool
+            return _describe_tool(found if isinstance(found, Tool) else tool(found), dialect)
         target = to_target(name, Path.cwd())
     except PydanticCustomError as error:
         raise ConfigError(error.message(), hint=str((error.context or {}).get("hint", ""))) from None
@@ -68,8 +73,9 @@ def describe_for(name: str, dialect: Dialect) -> Told:
     return Told(plan.schema, plan.rung, plan.strict, plan.adapted, tuple(iter_lines(plan)))
 
 
-def _describe_tool(tool: Tool, dialect: Dialect) -> Told:
-    parameters, strict = adapt_tool(tool.signature.schema, dialect)
-    adapted = adapt(tool.signature.schema, dialect)
+def _describe_tool(described: Tool, dialect: Dialect) -> Told:
+    schema = described.signature.schema
+    parameters, strict = adapt_tool(schema, dialect)
+    adapted = adapt(schema, dialect)
     held = "the provider holds arguments to it" if strict else "arguments are checked when they are there"
     return Told(parameters, "tool", strict, adapted, (held, *iter_losses(adapted)))

@@ -15,16 +15,29 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
-from multiprocessing import spawn
+from multiprocessing import current_process, spawn
 from typing import Any
 
-from tidemill.errors import DataError
+from tidemill.errors import ConfigError, DataError
 from tidemill.models.steps.packing import pack_result
 
 MAIN = b"__main__"
 """Stands in a pickle that needs the script which the parent runs; that is then imported, as `multiprocessing` does."""
 
 _HEAD = 4
+_GUARD = 'put what the script does under `if __name__ == "__main__":`, or the tool into a module of its own'
+
+_is_importing = False
+
+
+def check_not_importing() -> None:
+    """Check that this is not the process of an isolated tool, on its way through the script that has the tool.
+
+    Raises:
+        ConfigError: it is: what the script does would be done again, and paid again.
+    """
+    if _is_importing:
+        raise ConfigError("an agent was called while its script was imported")
 
 
 def serve(most: int) -> None:
@@ -88,12 +101,32 @@ class _Function:
     def _call(self, message: bytes) -> Any:
         if not self._is_prepared and (MAIN in message or MAIN in self._start):
             preparation, _ = pickle.loads(self._start)  # noqa: S301 - made by the parent
-            spawn.prepare(preparation)
+            _import_script(preparation)
             self._is_prepared = True
         if self._fn is None:
             self._fn = _load(pickle.loads(self._start)[1])  # noqa: S301 - made by the parent
         result = self._fn(**pickle.loads(message))  # noqa: S301 - made by the parent
         return asyncio.run(_wait_for(result)) if inspect.isawaitable(result) else result
+
+
+def _import_script(preparation: dict[str, Any]) -> None:
+    """Import the script that the parent runs, as `multiprocessing` does.
+
+    Raises:
+        ConfigError: it cannot be imported, or does again what it does; that ends the run.
+    """
+    global _is_importing
+    process: Any = current_process()
+    _is_importing = process._inheriting = True  # by the second `multiprocessing` refuses to start processes
+    try:
+        spawn.prepare(preparation)
+    except BaseException as error:
+        problem = f"the process of an isolated tool imports the script that has it, and cannot: {error}"
+        failure = ConfigError(problem, hint=_GUARD)
+        failure.of = "run"
+        raise failure from error
+    finally:
+        _is_importing = process._inheriting = False
 
 
 async def _wait_for(awaitable: Any) -> Any:

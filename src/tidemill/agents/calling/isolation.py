@@ -23,6 +23,8 @@ program which prints before it serves is found out."""
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from tidemill.agents.calling.isolated import serve; serve({most})"
 
+_MEND = "put it at the top of a module, under a name of its own, or leave isolate out"
+
 
 class DiedError(WorkerError):
     """A tool's process ended by itself in the middle of a call.
@@ -152,6 +154,12 @@ def _refer(tool: Tool) -> tuple[str, str] | bytes:
     """How another process finds the function: by module and name, else as a pickle."""
     fn = tool.function
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", None)
+    if module == "__main__" and not _has_script():
+        raise ConfigError(
+            f"tool `{tool.name}` cannot be isolated: another process cannot import what is typed into a notebook, a "
+            "prompt or `python -c`",
+            hint=_MEND,
+        )
     if module and name:
         found: Any = sys.modules.get(module)
         for part in name.split("."):
@@ -163,8 +171,14 @@ def _refer(tool: Tool) -> tuple[str, str] | bytes:
     except Exception as error:
         raise ConfigError(
             f"tool `{tool.name}` cannot be isolated: another process does not find its function: {error}",
-            hint="put it at the top of a module, under a name of its own, or leave isolate out",
+            hint=_MEND,
         ) from error
+
+
+def _has_script() -> bool:
+    """Whether this process runs a file or a module, which another one can import."""
+    main = sys.modules.get("__main__")
+    return getattr(main, "__file__", None) is not None or getattr(main, "__spec__", None) is not None
 
 
 def _pickle_values(tool: Tool, values: dict[str, Any]) -> bytes:

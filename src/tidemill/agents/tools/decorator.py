@@ -196,10 +196,16 @@ def _make(
     if inspect.isgeneratorfunction(to_plain(plain)) or inspect.isasyncgenfunction(to_plain(plain)):
         raise source.refuse(f"`{label}` is a generator, whose items no model could be told", "return a list")
     found = read_parameters(source, arguments)
+    schema = describe_arguments(found.target)
+    if (kind := schema.get("type", "object")) != "object":
+        raise source.refuse(
+            f"the `arguments` of `{label}` are no object of keys, but of JSON's type {kind}",
+            "name a Pydantic model, a dataclass or a TypedDict; a value by itself is a parameter",
+        )
     made = Tool(
         label,
         said or describe_class(arguments) if description is None else description,
-        TypeSignature(found.target, describe_arguments(found.target), found.whole),
+        TypeSignature(found.target, schema, found.whole),
         plain,
         options,
         found.context,
@@ -215,7 +221,9 @@ def _check_kind(function: Any) -> None:
             hint="take it of an instance",
         )
     if isinstance(function, Tool):
-        raise ConfigError(f"{describe_value(function)} is a tool already", hint="make it one once")
+        raise ConfigError(
+            f"`{function.name}` is a tool already", hint="make it one once, and give the options there: `@tm.tool(…)`"
+        )
     if isinstance(function, type):
         raise ConfigError(
             f"`{function.__qualname__}` is a class, which does nothing by itself",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -185,7 +186,7 @@ def _check_parameter(source: Source, parameter: inspect.Parameter) -> None:
 
 def _check_default(source: Source, parameter: inspect.Parameter) -> None:
     """A default is what its annotation says, as the model is told."""
-    target = _deepen(source, parameter.annotation, [parameter])
+    target = _deepen(source, _drop_aliases(parameter.annotation), [parameter])
     try:
         adapt(target).validate_python(parameter.default)
     except ValidationError as error:
@@ -194,6 +195,18 @@ def _check_default(source: Source, parameter: inspect.Parameter) -> None:
         raise source.refuse(
             f"the default of `{parameter.name}` of `{source.name}` does not fit: {told}", mend
         ) from None
+
+
+def _drop_aliases(annotation: Any) -> Any:
+    """The annotation of a value that stands by itself, where another name has no meaning."""
+    if typing.get_origin(annotation) is not Annotated:
+        return annotation
+    held, *about = typing.get_args(annotation)
+    fields = [copy(each) if isinstance(each, FieldInfo) else each for each in about]
+    for field in fields:
+        if isinstance(field, FieldInfo):
+            field.alias = field.validation_alias = field.serialization_alias = None
+    return Annotated[(held, *fields)]
 
 
 def _to_field(source: Source, parameter: inspect.Parameter) -> Any:
@@ -217,7 +230,7 @@ def _read_whole(source: Source, arguments: Any, taken: list[inspect.Parameter], 
         )
     [parameter] = taken
     annotation = parameter.annotation
-    if annotation is not inspect.Parameter.empty and annotation is not arguments:
+    if annotation is not inspect.Parameter.empty and annotation != arguments:
         raise source.refuse(
             f"`{parameter.name}` of `{source.name}` is annotated with {describe_value(annotation)}, "
             f"and its `arguments` are {describe_value(arguments)}",

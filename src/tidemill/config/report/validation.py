@@ -141,7 +141,8 @@ def _wrong_key(error: Failure, document: Document) -> Problem:
     got = describe_given(name, error.path, document, key=True)
     message = f"expected the key to be {error.words or 'another'}, got {got}"
     place = document.place(error.path, key=True)
-    return problem_at(document, tuple(above), message, hint=suggest_quotes(error), place=place)
+    hint = suggest_quotes(error) or suggest_choice(name, error.walk.shape.choices if error.walk.shape else [])
+    return problem_at(document, tuple(above), message, hint=hint, place=place)
 
 
 def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
@@ -25,8 +27,8 @@ def pack_record(record: Record) -> bytes:
     """
     try:
         return orjson.dumps(record, default=_digest_bytes, option=JSON | orjson.OPT_SORT_KEYS)
-    except TypeError:
-        place, found = _find_misfit(record, _digest_bytes)
+    except TypeError as error:
+        place, found = _find_deep(error) or _find_misfit(record, _digest_bytes)
     raise DataError(
         f"a call is told from others by its record as JSON, and {place} is {found}",
         hint="name the columns that the function needs: columns: […]",
@@ -37,12 +39,12 @@ def pack_result(value: Any) -> bytes:
     """What a function gave as JSON.
 
     Raises:
-        DataError: it is not JSON, or holds NaN or infinity; names the place in it.
+        DataError: it is not JSON, holds NaN or infinity, at any depth, or itself; names the place in it.
     """
     try:
         body = orjson.dumps(value, default=_dump_model, option=JSON)
-    except TypeError:
-        place, found = _find_misfit(value, _dump_model)
+    except TypeError as error:
+        place, found = _find_deep(error) or _find_misfit(value, _dump_model)
     else:
         if b"null" not in body:
             return body
@@ -67,6 +69,11 @@ def _dump_model(value: Any) -> Any:
     raise TypeError
 
 
+def _find_deep(error: TypeError) -> tuple[str, str] | None:
+    """What `_find_misfit` has of a value that orjson follows no further, as one that holds itself; else None."""
+    return ("$", "nested too deep, or holds itself") if "Recursion limit" in str(error) else None
+
+
 def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
     """The place of the first thing in `value` that JSON cannot hold, and what it is."""
     for place, item in _iter_items(value, path):
@@ -81,9 +88,19 @@ def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
 
 def _find_lost(value: Any, path: str) -> tuple[str, str] | None:
     """The place of a number that JSON does not have, and what it is."""
+    value = _open(value)
     if isinstance(value, float) and value - value != 0:
         return path, str(value)
     return next((lost for place, item in _iter_items(value, path) if (lost := _find_lost(item, place))), None)
+
+
+def _open(value: Any) -> Any:
+    """What stands in the JSON for a model, a dataclass, an enumeration's member or an array; else the value itself."""
+    if isinstance(value, (BaseModel, Enum)):
+        return _open(_dump_model(value) if isinstance(value, BaseModel) else value.value)
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _iter_items(value: Any, path: str) -> Iterator[tuple[str, Any]]:

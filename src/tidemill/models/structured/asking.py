@@ -91,8 +91,9 @@ def answer_again(text: str, complaint: str) -> list[Message]:
 
 def explain_failure(complaint: str, text: str, asks: int) -> PermanentCallError:
     """That no reply fitted in so many asks, with the last one."""
+    times = "1 ask" if asks == 1 else f"{asks} asks"
     return PermanentCallError(
-        f"no reply fitted the output in {asks} asks; the last one: {complaint}\n  it was: {mask_start(text, 200)!r}",
+        f"no reply fitted the output in {times}; the last one: {complaint}\n  it was: {mask_start(text, 200)!r}",
         hint="loosen the output model, make the prompt plainer, or raise max_tokens or max_reasks",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import orjson
@@ -120,14 +120,21 @@ class OutputParser:
                 return self._validate(repaired.value_text)
             except ValidationError as again:
                 found = again
-        value = orjson.loads(repaired.value_text)
-        for mended in (decode_texts(value, found), unwrap_value(value, self._name)):
-            if mended is not None:
-                try:
-                    return self._validate(orjson.dumps(mended))
-                except ValidationError:  # it means something else then
-                    continue
+        for mended in self._iter_meanings(orjson.loads(repaired.value_text), found):
+            try:
+                return self._validate(orjson.dumps(mended))
+            except ValidationError:  # it means something else then
+                continue
         raise error
+
+    def _iter_meanings(self, value: Any, error: ValidationError) -> Iterator[Any]:
+        """What a reply may have meant that is JSON and does not fit."""
+        inner = unwrap_value(value, self._name)
+        yield from (each for each in (decode_texts(value, error), inner) if each is not None)
+        if self._is_wrapped and not (isinstance(value, dict) and WRAPPED in value):
+            yield {WRAPPED: value}
+            if inner is not None:
+                yield {WRAPPED: inner}
 
 
 def decode_texts(value: Any, error: ValidationError) -> Any:
