@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.calls.wire import Usage
+from tidemill.config.secrets import mask_start
 from tidemill.config.wording.words import cut
 from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, ToolCall
@@ -110,10 +111,24 @@ class AgentResult:
         """The answer, and its form as JSON."""
         if self._answer is None:
             raise PermanentCallError(
-                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns",
+                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns"
+                f"{self._explain_end()}",
                 hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
             )
         return self._answer
+
+    def _explain_end(self) -> str:
+        """What it ended at, where the reason alone does not say: the last call that failed, or what did not fit."""
+        last = self.turns[-1] if self.turns else None
+        if last is None or self.stop_reason not in ("repeated_error", "no_output", "refused", "stopped"):
+            return ""
+        failed = [
+            f"`{call.outcome.tool}`: {call.outcome.error or call.outcome.kind}"
+            for call in last.calls
+            if call.outcome.is_error
+        ]
+        told = last.note or (failed[-1] if failed else "")
+        return f"; {mask_start(told, 200)}" if told else ""
 
     def transcript(self) -> dict[str, Any]:
         """The whole run as JSON: the conversation, each turn and each call of it."""
