@@ -134,6 +134,31 @@ def test_a_run_without_an_answer_fails_its_record_or_lands_null(adding: tm.Model
     assert json.loads(landed["how"])["stop_reason"] == "max_turns"
 
 
+def test_agents_that_hand_over_to_each_other_answer_with_one_output(adding: tm.Model) -> None:
+    """Their answers land in one column, which has one type."""
+    sales = tm.Agent(adding, name="sales")
+    desk = tm.Agent(adding, name="desk", output=jobagents.Total, handoffs=[tm.Agent(adding, handoffs=[sales])])
+    with pytest.raises(ConfigError, match=r"(?s)`sales`, which may take over from `desk`.*tools in place of handoffs"):
+        RunAgent(agent=desk.replace("handoffs", [sales]), prompt="{{ q }}")
+    with pytest.raises(ConfigError, match="`agent`, which may take over from `desk`, answers with another output"):
+        RunAgent(agent=desk, prompt="{{ q }}")
+    RunAgent(agent=desk.replace("handoffs", [sales.replace("output", jobagents.Total)]), prompt="{{ q }}")
+
+
+def test_hooks_see_what_an_agent_is_asked_and_has_answered(adding: tm.Model) -> None:
+    """Around the step, in a stream and in a run of one record."""
+    seen: list[Any] = []
+    pipe = tm.Pipeline(RunAgent(agent=make_agent(adding), prompt="{{ q }}"))
+    with (
+        pipe.register_before(lambda _, record: {**record, "q": "abcd"}),
+        pipe.register_after(lambda _, __, result: seen.append(result["answer"])),
+    ):
+        records: list[dict[str, Any]] = [{"q": "a"}, {"q": "ab"}]
+        assert [record["answer"] for record in pipe(tm.from_iterable(records))] == ["it is 5"] * 2
+        assert pipe({"q": "a"})["answer"] == "it is 5"
+    assert seen == ["it is 5"] * 3
+
+
 def test_a_column_that_is_not_there_fails_the_record(adding: tm.Model) -> None:
     with pytest.raises(DataError, match="question"):
         list(tm.from_iterable([{"q": 1}]).agent(make_agent(adding), "{{ question }}"))

@@ -187,6 +187,30 @@ def test_the_same_call_refused_again_and_again_ends_the_run() -> None:
     assert Scripted(tm.Agent(MODEL, tools=[look], max_repeats=3), script).run("?").stop_reason == "repeated_error"
 
 
+def test_calls_of_one_turn_that_fail_alike_are_one_failure() -> None:
+    """The model has not been told of any of them yet. The last one is named by the error."""
+
+    @tm.tool
+    async def look(place: str) -> str:
+        """Look somewhere."""
+        raise RefusalError(f"{place} is out of bounds")
+
+    turn = calling(*[("look", {"place": "roof"})] * 5)
+    agent = tm.Agent(MODEL, tools=[look], max_repeats=2)
+    assert Scripted(agent, [turn, saying("none")]).run("?").output == "none"
+    result = Scripted(agent, [turn, turn, saying("none")]).run("?")
+    with pytest.raises(tm.PermanentCallError, match="repeated_error, after 2 turns; `look`: roof is out of bounds"):
+        _ = result.output
+
+
+def test_a_class_is_no_agent() -> None:
+    classes: list[Any] = [tm.Agent]
+    with pytest.raises(ConfigError, match="Agent"):
+        tm.Agent(MODEL, tools=classes)
+    with pytest.raises(ConfigError, match="expected an agent, got"):
+        fan_out("panel", classes)
+
+
 def test_agents_asked_together_are_told_apart_by_their_names() -> None:
     same = [tm.Agent(MODEL, name="north"), tm.Agent(MODEL, name="north")]
     with pytest.raises(ConfigError, match="two agents have the name `north`"):

@@ -51,7 +51,7 @@ class Agent(Config):
         max_turns: how often its model is asked at most; in the last turn it is asked for its answer, without tools.
         budget: what one run of it may spend, with all that it calls.
         max_reasks: how often an answer that does not fit is asked again, with the failing paths.
-        max_repeats: how often the same call of a tool may fail in the same way, which then ends the run.
+        max_repeats: in how many turns the same call of a tool may fail in the same way, which then ends the run.
         max_history_tokens: what of the conversation is sent at most; older turns are left out, whole.
         parallel: calls of one turn that are under way at once.
         on_tool_error: what becomes of the other calls of a turn when one fails: they go on; those that have not begun
@@ -164,6 +164,12 @@ class Agent(Config):
         below = [agent for team in self.list_teams() for agent in list_team(team)]
         for agent in (*below, *self.handoffs):
             yield from agent.iter_agents()
+
+    def iter_handoffs(self) -> Iterator[Agent]:
+        """All agents that a conversation with it may be handed over to, in one step or several."""
+        for agent in self.handoffs:
+            yield agent
+            yield from agent.iter_handoffs()
 
     def options(self, tools: tuple[ToolSpec, ...], *, stream: bool) -> Options:
         """How its model is to answer, whatever the wire format."""

@@ -78,6 +78,22 @@ class RunAgent(CallNode):
             raise PydanticCustomError("transcript", message, {"name": self.into, "path": ("transcript",)})
         return self
 
+    @model_validator(mode="after")
+    def _check_handoffs(self) -> Self:
+        others = [each for each in self.agent.iter_handoffs() if each.output != self.agent.output]
+        if others:
+            message = (
+                "`{other}`, which may take over from `{name}`, answers with another output, and one column has both"
+            )
+            context = {
+                "other": others[0].name,
+                "name": self.agent.name,
+                "path": ("agent",),
+                "hint": "give both the same output, or make it a tool of the other: tools in place of handoffs",
+            }
+            raise PydanticCustomError("handoffs", message, context)
+        return self
+
     def iter_calls(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
         """The models that it asks: its agent's, then those of the agents that one calls."""
         for place, agent in enumerate(self.agent.iter_agents()):

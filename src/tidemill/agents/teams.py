@@ -50,7 +50,7 @@ class FanOut(Config):
         check_name(self.name)
         names = [getattr(each, "name", "") for each in self.agents]
         for place, each in enumerate(self.agents):
-            if not hasattr(each, "list_teams"):
+            if not hasattr(each, "list_teams") or isinstance(each, type):
                 context = {"got": describe(each), "path": ("agents", place)}
                 raise PydanticCustomError("agents", "expected an agent, got {got}", context)
             if each.name in names[:place]:

@@ -14,6 +14,9 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr
 
+from tidemill.agents.agent import Agent
+from tidemill.agents.step import RunAgent
+from tidemill.agents.teams import FanOut
 from tidemill.config.wording.suggest import suggest
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.sources.iterable import FromIterable
@@ -90,17 +93,17 @@ def run(
             assert not seen.quarantined
 
     Nothing is sent and no key is needed, whatever the provider. Time is virtual: limits, back-off and deadlines pass at
-    once. A `call` that no reply is given for runs its own function, and an `embed` in this process its model. Works
-    inside a running event loop.
+    once. A `call` that no reply is given for runs its own function, an `embed` in this process its model, and an agent
+    its tools. Works inside a running event loop.
 
     Args:
         job: a job file, a `Job`, its description, or a stream.
-        replies: by the name of the step that asks (`generate`, or its `name:`; of a branch `gather.user`), one of: a
-            text; `ToolCalls`, which ask to have tools called; a dict or a Pydantic object, sent as JSON; for `embed` a
-            list of numbers, or how many are to follow from the text; for `call` any JSON value; a list of such, each
-            given once, in the order of the requests; an exception, which the attempt fails with
-            (`TransientCallError("…")` is tried again); a `Response`, such as `error_response(429)`; or a function of
-            the `Asked` that gives any of these but a list in turn.
+        replies: by the name of the step that asks (`generate`, or its `name:`; of a branch `gather.user`; of an agent
+            that another one of the step asks `agent.critic`), one of: a text; `ToolCalls`, which ask to have tools
+            called; a dict or a Pydantic object, sent as JSON; for `embed` a list of numbers, or how many are to follow
+            from the text; for `call` any JSON value; a list of such, each given once, in the order of the requests; an
+            exception, which the attempt fails with (`TransientCallError("…")` is tried again); a `Response`, such as
+            `error_response(429)`; or a function of the `Asked` that gives any of these but a list in turn.
         records: in the place of the job's source.
         limit: end after this many records of the source half.
         folder: where output and run folder are put, and stay; by default in a temporary one.
@@ -159,7 +162,7 @@ def _write_script(spec: JobSpec, replies: Mapping[str, Any]) -> Script:
 
 
 def _name_call(name: str, label: str) -> str:
-    """What a call's replies stand under: its step's name, and of a `gather` the branch's behind it."""
+    """What a call's replies stand under: its step's name; behind it the branch's of a `gather`, or another agent's."""
     return f"{name}.{label}" if label else name
 
 
@@ -183,6 +186,8 @@ def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, An
     """The step, its calls made to ask the script."""
     if not isinstance(node, CallNode):
         return node
+    if isinstance(node, RunAgent):
+        return node.model_copy(update={"agent": _script_agent(node.agent, name)})
     if isinstance(node, Gather):
         calls = [_script_step(call, _name_call(name, label), script, replies) for label, _, call in node.iter_calls()]
         return node.with_inner(calls)
@@ -192,6 +197,30 @@ def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, An
     if name in replies:
         return node.model_copy(update={"fn": script_function(script, name)})
     return node
+
+
+def _script_agent(agent: Agent, name: str, within: str = "") -> Agent:
+    """The agent, its model and those of the agents that it may ask made to ask the script.
+
+    Args:
+        name: of the step; `within` is the name of the agent, where it is not the step's own.
+    """
+
+    def script(other: Agent) -> Agent:
+        return _script_agent(other, name, other.name)
+
+    def script_tool(tool: Any) -> Any:
+        if isinstance(tool, FanOut):
+            return tool.model_copy(update={"agents": tuple(map(script, tool.agents))})
+        return script(tool) if isinstance(tool, Agent) else tool
+
+    return agent.model_copy(
+        update={
+            "model": _script_model(agent.model, _name_call(name, within)),
+            "tools": tuple(map(script_tool, agent.tools)),
+            "handoffs": tuple(map(script, agent.handoffs)),
+        }
+    )
 
 
 def _script_model(model: Model, step: str) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import orjson
 
@@ -10,22 +11,24 @@ from tidemill.agents.calling.outcome import ToolOutcome
 
 
 class Repeats:
-    """Counts the failing calls of one run.
+    """Counts the turns of one run in which a call fails as it did before: within one, the model was told of none yet.
 
     Args:
-        most: how often the same call may fail in the same way.
+        most: in how many turns the same call may fail in the same way.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._seen: Counter[bytes] = Counter()
 
-    def note(self, outcome: ToolOutcome) -> bool:
-        """Whether this call has now failed as often as it may."""
-        if not outcome.is_error:
-            return False
-        why = "" if outcome.kind == "timeout" else outcome.error  # not `content`: its marks are of each call alone
-        same = [outcome.tool, outcome.arguments, outcome.kind, why]
-        key = orjson.dumps(same, option=orjson.OPT_SORT_KEYS)
-        self._seen[key] += 1
-        return self._seen[key] >= self._most
+    def note(self, outcomes: Iterable[ToolOutcome]) -> bool:
+        """Whether one of these calls of a turn has now failed as often as it may."""
+        failed = {_identify(outcome) for outcome in outcomes if outcome.is_error}
+        self._seen.update(failed)
+        return any(self._seen[each] >= self._most for each in failed)
+
+
+def _identify(outcome: ToolOutcome) -> bytes:
+    why = "" if outcome.kind == "timeout" else outcome.error  # not `content`: its marks are of each call alone
+    same = [outcome.tool, outcome.arguments, outcome.kind, why]
+    return orjson.dumps(same, option=orjson.OPT_SORT_KEYS)

@@ -176,8 +176,7 @@ class Run:
         self._note_turn(reply, tuple(map(CallTrace, calls, outcomes)))
         if any(outcome.kind == "stopped" for outcome in outcomes):
             return "stopped"
-        repeated = [self._repeats.note(outcome) for outcome in outcomes if outcome.is_error]
-        if any(repeated):
+        if self._repeats.note(outcomes):
             return "repeated_error"
         if handoff is not None:
             self._hand_over(handoffs[handoff["name"]])
