@@ -96,7 +96,8 @@ def test_an_output_that_never_fits_ends_the_run_with_what_there_is() -> None:
     agent = Scripted(tm.Agent(MODEL, output=Answer, max_reasks=1), [saying("seven"), saying("about 7")])
     result = agent.run("?")
     assert (result.stop_reason, result.text, result.has_output) == ("no_output", "about 7", False)
-    with pytest.raises(PermanentCallError, match="ended without an answer: no_output, after 2 turns"):
+    told = "ended without an answer: no_output, after 2 turns; the last turn: Your reply is not valid JSON"
+    with pytest.raises(PermanentCallError, match=told):
         _ = result.output
 
 
@@ -119,6 +120,8 @@ def test_the_same_failing_call_again_and_again_is_a_reason_to_stop() -> None:
     script = [calling(("broken", {"city": "Oslo"})) for _ in range(9)]
     result = Scripted(tm.Agent(MODEL, tools=[broken], max_repeats=3), script).run("?")
     assert (result.stop_reason, len(result.turns)) == ("repeated_error", 3)
+    with pytest.raises(PermanentCallError, match="after 3 turns; the last turn: ValueError: no such city: Oslo"):
+        _ = result.output
 
 
 def test_failing_calls_that_differ_go_on() -> None:
@@ -171,7 +174,7 @@ def test_a_budget_ends_the_run_with_what_there_is() -> None:
 
 
 def test_a_budget_without_a_ceiling_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a budget in usd or tokens needs max_tokens, and `agent` sets none"):
+    with pytest.raises(ConfigError, match="a budget in usd or tokens needs max_tokens, which `agent` does not set"):
         tm.Agent(PRICED, budget=Budget(usd=1))
     with pytest.raises(ConfigError, match="that of `test/model` is not known"):
         tm.Agent(MODEL, max_tokens=5, budget=Budget(usd=1))
@@ -189,6 +192,8 @@ def test_a_refusal_ends_the_run() -> None:
     script = [type(refusing)(200, refusing.headers, body)]
     result = Scripted(tm.Agent(MODEL), script).run("?")
     assert (result.stop_reason, result.turns[-1].note) == ("refused", "I will not")
+    with pytest.raises(PermanentCallError, match="answer: refused, after 1 turn; the last turn: I will not"):
+        _ = result.output
 
 
 def test_an_agent_is_a_tool_of_another_and_its_run_is_kept_within() -> None:

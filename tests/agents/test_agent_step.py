@@ -236,6 +236,17 @@ def test_mistakes_in_a_file_are_told_with_their_places(job: Path) -> None:
     assert "`ad`" in told
 
 
+def test_an_attempt_that_an_agent_s_own_budget_forbids_is_none_of_the_job_s(adding: tm.Model, tmp_path: Path) -> None:
+    """Neither counted, nor held for maybe billed, nor taken from the job's budget, which has room for one at a time."""
+    agent = make_agent(adding, budget={"calls": 1})
+    records: list[dict[str, Any]] = [{"q": "abc"}, {"q": "abcd"}]
+    stream = tm.from_iterable(records).agent(agent, "{{ q }}", on_limit="land", concurrency=1)
+    report = stream.write(tmp_path / "out", budget=tm.Budget(calls=5), progress=False)
+    assert (report.outcome, report.records["landed"]) == ("finished", 2)
+    told = {name: report.calls[name] for name in ("calls", "attempts", "failed", "unknown_usage")}
+    assert told == {"calls": 4, "attempts": 4, "failed": 0, "unknown_usage": 0}  # of each a reply and a tool's result
+
+
 def test_a_budget_needs_a_ceiling_for_the_agents_model(job: Path) -> None:
     job.write_text(job.read_text() + "budget: {tokens: 1000}\n")
     with pytest.raises(ConfigError, match=r"budget\.tokens needs a ceiling for every call"):

@@ -10,6 +10,9 @@ import functools
 import random
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -379,3 +382,13 @@ def test_limits_are_no_part_of_what_a_step_is() -> None:
     assert first.fingerprint == tm.Pipeline([Call(fn=greet)]).fingerprint
     others: list[dict[str, Any]] = [{"fn": len}, {"fn": greet, "into": "other"}, {"fn": greet, "columns": ["id"]}]
     assert len({tm.Pipeline([Call(**each)]).fingerprint for each in others} | {first.fingerprint}) == 4
+
+
+async def test_digits_durations_and_paths_are_kept_as_texts() -> None:
+    """What a database gives: nothing of a decimal is lost."""
+
+    async def look(record: dict[str, Any]) -> Any:
+        return {"price": Decimal("0.10"), "took": timedelta(seconds=90), "file": PurePosixPath("a/b")}
+
+    [found] = await call_in(None, [{}], look)
+    assert found["result"] == {"price": "0.10", "took": "PT1M30S", "file": "a/b"}

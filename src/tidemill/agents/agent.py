@@ -131,7 +131,7 @@ class Agent(Config):
         for agent in self.iter_agents():
             is_bound = self.budget.usd is not None or self.budget.tokens is not None
             if is_bound and not agent.options((), stream=False).has_ceiling:
-                message = "a budget in usd or tokens needs max_tokens, and `{name}` sets none"
+                message = "a budget in usd or tokens needs max_tokens, which `{name}` does not set"
                 raise PydanticCustomError("budget", message, {"name": agent.name, "path": ("budget",)})
             if self.budget.usd is not None and agent.model.price_with(agent.params) is None:
                 message = "a budget in usd needs every model's price, and that of `{model}` is not known"

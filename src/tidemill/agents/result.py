@@ -20,6 +20,11 @@ StopReason = Literal[
 approves calls; by the model, which refused; without a reply that fits the output; of an agent within another, by a call
 of its model that failed."""
 
+_FAULTS = frozenset({"repeated_error", "stopped", "refused", "no_output"})
+"""Those that the last turn says more of."""
+
+_REASON_CHARS = 600
+
 
 @dataclass(frozen=True, slots=True)
 class CallTrace:
@@ -110,25 +115,22 @@ class AgentResult:
     def _get_answer(self) -> tuple[Any, Any]:
         """The answer, and its form as JSON."""
         if self._answer is None:
+            count = "1 turn" if len(self.turns) == 1 else f"{len(self.turns)} turns"
+            why = self._find_reason()
             raise PermanentCallError(
-                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {len(self.turns)} turns"
-                f"{self._explain_end()}",
+                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {count}"
+                + (f"; the last turn: {why}" if why else ""),
                 hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
             )
         return self._answer
 
-    def _explain_end(self) -> str:
-        """What it ended at, where the reason alone does not say: the last call that failed, or what did not fit."""
-        last = self.turns[-1] if self.turns else None
-        if last is None or self.stop_reason not in ("repeated_error", "no_output", "refused", "stopped"):
+    def _find_reason(self) -> str:
+        """What was wrong in the last turn, where that is what ended the run; else empty."""
+        if not self.turns or self.stop_reason not in _FAULTS:
             return ""
-        failed = [
-            f"`{call.outcome.tool}`: {call.outcome.error or call.outcome.kind}"
-            for call in last.calls
-            if call.outcome.is_error
-        ]
-        told = last.note or (failed[-1] if failed else "")
-        return f"; {mask_start(told, 200)}" if told else ""
+        last = self.turns[-1]
+        errors = [each.outcome.error for each in last.calls if each.outcome.is_error]
+        return mask_start((errors or [last.note])[-1], _REASON_CHARS)
 
     def transcript(self) -> dict[str, Any]:
         """The whole run as JSON: the conversation, each turn and each call of it."""

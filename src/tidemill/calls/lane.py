@@ -18,7 +18,7 @@ from tidemill.calls.credentials import mask_error
 from tidemill.calls.endpoint_gate import EndpointGate
 from tidemill.calls.limits import Limits, Price
 from tidemill.calls.meter import Meter
-from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send
+from tidemill.calls.outgoing import Call, LaneOptions, LaneStopped, Locate, R, Send, TakenBackError
 from tidemill.calls.retry import (
     RetryBudget,
     backoff_s,
@@ -125,6 +125,7 @@ class Lane:
             BudgetError: the budget has no room for another attempt.
             ConfigError: the budget cannot be held against this request.
             LaneStopped: `stop` was called before it could be sent.
+            TakenBackError: `send` raised it.
             Exception: what `decode` or `commit` raised beside a CallError.
         """
         call = Call(request, send or self._transport.send)
@@ -172,6 +173,9 @@ class Lane:
                 finally:
                     self._gate.in_flight -= 1
                 return self._take_answer(call, response, decode)
+            except TakenBackError:
+                self._take_back(call)
+                raise
             except BaseException as error:  # every way out must give back what the attempt holds
                 self._end_failed(call, error)
                 if not isinstance(error, CallError):
@@ -330,6 +334,13 @@ class Lane:
         self._gate.in_flight += 1
         self._meter.send(is_first=call.attempts == 1)
         return timeout_s
+
+    def _take_back(self, call: Call) -> None:
+        """As if the attempt had never begun."""
+        call.attempts -= 1
+        self.sending -= 1
+        self._meter.take_back(is_first=not call.attempts)
+        self._withdraw(call)
 
     def _take_answer(self, call: Call, response: Response, decode: Callable[[Response], R]) -> R:
         """An attempt's decoded answer, settled and counted; raises what makes it none."""

@@ -113,6 +113,12 @@ class Meter:
         if self.in_flight > self.max_in_flight:
             self.max_in_flight = self.in_flight
 
+    def take_back(self, *, is_first: bool) -> None:
+        """What `send` counted last was not sent after all."""
+        self.calls -= is_first
+        self.attempts -= 1
+        self.in_flight -= 1
+
     def answer(self, latency_s: float, usage: Usage | None, pico_usd: int, first_token_s: float | None = None) -> None:
         """An attempt was answered and its answer used."""
         self.latencies.add(latency_s)

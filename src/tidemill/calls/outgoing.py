@@ -92,5 +92,9 @@ class LaneOptions(NamedTuple):
     counter: InputCounter | None = None
 
 
+class TakenBackError(Exception):
+    """What a call's own `send` raises before it has sent anything: the attempt is not made, and counts as none."""
+
+
 class LaneStopped(Exception):  # noqa: N818 - a word between the engine and its owner, no failure of the call
     """The call was not sent (again), since its lane was stopped meanwhile."""

@@ -6,10 +6,11 @@ import asyncio
 
 from tidemill.calls.budget import BudgetLedger, Pricing, Spend
 from tidemill.calls.limits import Budget
+from tidemill.calls.outgoing import TakenBackError
 from tidemill.calls.wire import NOT_SENT, Request, Usage
 
 
-class Spent(Exception):  # noqa: N818 - a word between a run and its calls, no failure of either
+class Spent(TakenBackError):  # noqa: N818 - a word between a run and its calls, no failure of either
     """The budget has no room for another attempt."""
 
 

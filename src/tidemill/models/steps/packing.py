@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from datetime import timedelta
+from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
+from pathlib import PurePath
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from tidemill.config.wording.words import describe_value, name_class
 from tidemill.errors import DataError
@@ -17,6 +21,9 @@ from tidemill.protocols import Record
 
 JSON = orjson.OPT_SERIALIZE_NUMPY
 """How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists."""
+
+_AS_TEXT = (Decimal, timedelta, PurePath)
+"""What JSON has no word for and one text stands for: digits, a duration as ISO 8601 has it, a path."""
 
 
 def pack_record(record: Record) -> bytes:
@@ -66,6 +73,8 @@ def _digest_bytes(value: Any) -> Any:
 def _dump_model(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    if isinstance(value, _AS_TEXT):
+        return to_jsonable_python(value)
     raise TypeError
 
 
