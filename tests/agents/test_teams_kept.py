@@ -172,7 +172,43 @@ def test_turns_of_agents_asked_together_and_handed_over_to_are_shown_by_name(tmp
     assert [turn["agent"] for turn in shown["turns"]] == ["desk", "desk", "sales"]
     assert [call.get("value") for call in shown["turns"][1]["calls"]] == [None, "moved 2"]
     lines = list(iter_turn_lines(shown["turns"]))
+    assert (
+        lines[0]
+        == "  1  desk: transfer_to_savings(amount=1) → moved 1; panel(request='well?') → left: fine; right: fine"
+    )
     assert [line.split(":")[0].split() for line in lines[1:3]] == [["1", "left"], ["2", "right"]]
+
+
+def test_a_call_that_is_sealed_and_in_the_ledger_still_is_shown_once(serving: FaultServer, tmp_path: Path) -> None:
+    """The ledger drops a group of calls when all of them are sealed: here those of the last record never are."""
+
+    def refuse_the_last(call: Call) -> Fault | None:
+        is_last = call.results and b"heavy 9" in call.body
+        return Fault("unauthorized", delay_s=0.5) if is_last else None
+
+    serving.faults = Faults(script=refuse_the_last)
+    records: list[dict[str, Any]] = [{"q": f"how heavy {number}?"} for number in range(10)]
+    chief, out = make_chief(serving), tmp_path / "out"
+    report = tm.from_iterable(records).agent(chief, "{{ q }}").write(out, progress=False)
+    assert report.records["landed"] > 0
+    folder = locate_run(out)
+    shown = [run["record"] for run in read_transcripts(folder, 99)]
+    assert len(shown) == len(set(shown)) >= report.records["landed"]
+    calls = [(each["record"], each["call"]) for each in read_replies(folder, 999)]
+    assert len(calls) == len(set(calls))
+
+
+def test_children_of_one_record_are_shown_apart(serving: FaultServer, tmp_path: Path) -> None:
+    """Agents that answer them at once have their calls kept as they come."""
+    records: list[dict[str, Any]] = [{"q": "how heavy?"}]
+    stream = tm.from_iterable(records).agent(make_chief(serving), "{{ q }}", name="first")
+    stream = stream.flat_map(lambda record: [record] * 6).agent(
+        make_chief(serving), "{{ q }}", into="also", name="second"
+    )
+    stream.write(tmp_path / "out", progress=False)
+    shown = read_transcripts(locate_run(tmp_path / "out"), 99)
+    assert sorted(run["record"] for run in shown) == ["0", *(f"0.{child}" for child in range(6))]
+    assert {len(run["turns"]) for run in shown} == {2}
 
 
 def test_the_same_call_refused_again_and_again_ends_the_run() -> None:
@@ -199,7 +235,7 @@ def test_calls_of_one_turn_that_fail_alike_are_one_failure() -> None:
     agent = tm.Agent(MODEL, tools=[look], max_repeats=2)
     assert Scripted(agent, [turn, saying("none")]).run("?").output == "none"
     result = Scripted(agent, [turn, turn, saying("none")]).run("?")
-    with pytest.raises(tm.PermanentCallError, match="repeated_error, after 2 turns; `look`: roof is out of bounds"):
+    with pytest.raises(tm.PermanentCallError, match="repeated_error, after 2 turns; the last turn: roof is out of bounds"):
         _ = result.output
 
 

@@ -213,5 +213,14 @@ def _render(arguments: Any) -> str:
 
 def _render_end(call: dict[str, Any]) -> str:
     if call["outcome"] != "ok":
-        return f"{call['outcome']}: {cut(call.get('error') or call.get('content', ''))}"
-    return cut(str(call.get("value", "")))
+        why = cut(call.get("error") or call.get("content", ""))
+        return f"{call['outcome']}: {why}" if why else str(call["outcome"])
+    runs = list_runs(call.get("value"))
+    if not runs:
+        return cut(str(call.get("value", "")))
+    said = [(run["agent"], cut(_find_last_text(run))) for run in runs]
+    return said[0][1] if len(said) == 1 else "; ".join(f"{agent}: {text}" for agent, text in said)
+
+
+def _find_last_text(run: Mapping[str, Any]) -> str:
+    return next((str(turn["text"]) for turn in reversed(run["turns"]) if "text" in turn), "")

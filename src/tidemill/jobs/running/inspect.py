@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -25,6 +25,7 @@ from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
 from tidemill.jobs.live.sampling import SampleLimits
+from tidemill.jobs.running.kept import iter_kept
 from tidemill.jobs.running.report import Report, load_report
 from tidemill.jobs.running.status import RUNNING, load_status
 from tidemill.jobs.spec.flow import has_workers
@@ -189,24 +190,16 @@ def _measure(records: Sequence[Sequence[int]]) -> Measured:
 
 
 def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]:
-    archived = (
-        line
-        for segment in ledger.load_segments()
-        if "calls" in segment
-        for line in iter_calls(folder.call_part(segment["number"]))
-    )
-    waiting = (line for frame in ledger.iter_frames() for line in frame.split(b"\n"))
-    for lines in (archived, waiting):
-        for line in lines:
-            (part, ordinal, path, step, number), _, reply, attempts = parse_call(line.rstrip(b"\n"))
-            yield {
-                "part": part,
-                "record": ".".join(map(str, (ordinal, *path))),
-                "step": step,
-                "call": number,
-                **_describe_reply(reply),
-                "attempts": attempts,
-            }
+    for line in chain.from_iterable(iter_kept(folder, ledger)):
+        (part, ordinal, path, step, number), _, reply, attempts = parse_call(line)
+        yield {
+            "part": part,
+            "record": ".".join(map(str, (ordinal, *path))),
+            "step": step,
+            "call": number,
+            **_describe_reply(reply),
+            "attempts": attempts,
+        }
 
 
 def _describe_reply(row: list[Any]) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from tidemill.config.secrets import mask_value
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.rows import CallKey, parse_call
-from tidemill.jobs.ledger.segments import iter_calls
+from tidemill.jobs.ledger.rows import parse_call
+from tidemill.jobs.running.kept import iter_kept
 from tidemill.models.messages import Reply, ToolCall
 
 _Calls = dict[int, Reply | ToolOutcome]
@@ -29,27 +29,18 @@ def read_transcripts(folder: RunFolder, count: int) -> list[dict[str, Any]]:
     Of a record whose agent is still to end, what is kept so far.
     """
     with open_ledger(folder.ledger, Disk()) as ledger:
-        archived = (
-            line.rstrip(b"\n")
-            for segment in ledger.load_segments()
-            if "calls" in segment
-            for line in iter_calls(folder.call_part(segment["number"]))
-        )
-        waiting = [line for frame in ledger.iter_frames() for line in frame.split(b"\n")]
-        waiting.sort(key=lambda line: parse_call(line)[0][:4])
-        found = (run for lines in (archived, waiting) for run in _iter_runs(lines))
+        found = (run for lines in iter_kept(folder, ledger) for run in _iter_runs(lines))
         return list(islice(found, count))
 
 
 def _iter_runs(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The runs of agents in lines of which those of one record stand together."""
-    rows = (parse_call(line) for line in lines)
-    for (part, ordinal, path), of_record in groupby(rows, key=lambda row: row[0][:3]):
-        steps: defaultdict[str, list[tuple[CallKey, list[Any]]]] = defaultdict(list)
-        for key, _, reply, _ in of_record:
-            steps[key[3]].append((key, reply))
-        for step, found in steps.items():
-            calls = {key[4]: _load(row) for key, row in found if len(row) >= ROW_OF_TOOL}
+    """The runs of agents in lines of which those of one record stand together, those of its children mixed."""
+    for (part, ordinal), of_record in groupby(map(parse_call, lines), key=lambda row: row[0][:2]):
+        steps: defaultdict[tuple[tuple[int, ...], str], dict[int, Reply | ToolOutcome]] = defaultdict(dict)
+        for (_, _, path, step, number), _, row, _ in of_record:
+            if len(row) >= ROW_OF_TOOL:
+                steps[path, step][number] = _load(row)
+        for (path, step), calls in steps.items():
             if any(isinstance(each, Reply) and each.asked for each in calls.values()):
                 record = ".".join(map(str, (ordinal, *path)))
                 turns = list(_iter_turns(calls, 0, step))
