@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
-from tidemill.resources.lifeline import Lifeline, start_kept
+from tidemill.resources.lifeline import Lifeline, keep, start_kept
 
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
 LEAVING = f"""
@@ -63,3 +65,18 @@ def test_sigterm_to_its_keeper_ends_it_too(grace_s: float) -> None:
         process.terminate()
         assert process.wait() == (143 if grace_s else 137)
         assert not left.is_running()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux adopts orphans")
+def test_a_folder_goes_with_a_parent_whose_end_the_command_saw_first(tmp_path: Path) -> None:
+    """A command that reads from its parent may end before its keeper hears of that; here the command's own child holds
+    the other end, which is closed by the time all of it is gone."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lifeline, other = os.pipe()
+    command = keep(["sh", "-c", "sleep 600 &"], lifeline, folder=folder)
+    with subprocess.Popen(command, stdout=other, pass_fds=[lifeline]) as process:
+        os.close(other)
+        assert process.wait() == 0
+    os.close(lifeline)
+    assert not folder.exists()

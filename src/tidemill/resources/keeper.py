@@ -20,6 +20,10 @@ import sys
 import time
 from collections.abc import Callable
 
+_LETTING_GO_S = 1.0
+"""What a parent that dies may take until its end of the lifeline is closed; a command that reads from it may have seen
+that first, and ended. One that lives says so, by a byte, as soon as it hears of the command's end."""
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
@@ -45,7 +49,7 @@ def main() -> int:
     if code is None and grace_s:
         code = _terminate(pid, grace_s, signals)
     killed = _kill(pid)
-    if is_told and folder and _has_lost_parent(lifeline):
+    if folder and _has_lost_parent(lifeline, 0.0 if is_told else _LETTING_GO_S):
         import shutil  # for this alone
 
         shutil.rmtree(folder, ignore_errors=True)
@@ -148,9 +152,9 @@ def _list_children(command: int) -> list[int]:
         return [command]
 
 
-def _has_lost_parent(lifeline: int) -> bool:
-    """Whether the other end is closed and no byte came before."""
-    ready, _, _ = select.select([lifeline], [], [], 0)
+def _has_lost_parent(lifeline: int, wait_s: float) -> bool:
+    """Whether the other end is closed, within `wait_s`, and no byte came before."""
+    ready, _, _ = select.select([lifeline], [], [], wait_s)
     return bool(ready) and not os.read(lifeline, 1)
 
 
