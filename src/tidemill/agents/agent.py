@@ -119,7 +119,8 @@ class Agent(Config):
             context = {
                 "name": unsure[0],
                 "path": ("approve",),
-                "hint": "give the agent `approve`: a function, or {policy: file}; or the tool needs_approval=False",
+                "hint": "give the agent `approve`: a function, or {policy: file}; or say that none is needed: "
+                "needs_approval=False of a tool, approve=False of an API",
             }
             raise PydanticCustomError("approve", "calls of `{name}` need approval, and nobody gives it", context)
         return self
