@@ -235,7 +235,9 @@ def test_calls_of_one_turn_that_fail_alike_are_one_failure() -> None:
     agent = tm.Agent(MODEL, tools=[look], max_repeats=2)
     assert Scripted(agent, [turn, saying("none")]).run("?").output == "none"
     result = Scripted(agent, [turn, turn, saying("none")]).run("?")
-    with pytest.raises(tm.PermanentCallError, match="repeated_error, after 2 turns; the last turn: roof is out of bounds"):
+    with pytest.raises(
+        tm.PermanentCallError, match="repeated_error, after 2 turns; the last turn: roof is out of bounds"
+    ):
         _ = result.output
 
 
