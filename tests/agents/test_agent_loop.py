@@ -382,3 +382,12 @@ def test_arguments_are_held_to_their_schema_by_who_can(name: str, fields: Any, s
     specs = make_specs(agent.list_tools(), agent)
     assert tuple(spec.strict for spec in specs) == strict
     assert [spec.name for spec in specs] == ["find_room", "weather"]
+
+
+def test_what_a_prompt_shows_of_agents_tools_and_results_is_one_line() -> None:
+    """What was given, and not each default of the model and the schema of each tool."""
+    agent = tm.Agent(MODEL, tools=[weather], max_turns=4)
+    assert repr(agent) == f"Agent(model={MODEL.model!r}, tools=(<tool weather(city, unit)>,), max_turns=4)"
+    assert (
+        repr(Scripted(agent, [saying("7 degrees")]).run("?")) == "<AgentResult of agent: finished, 1 turn, '7 degrees'>"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +20,11 @@ import tidemill as tm
 from tidemill.agents.step import RunAgent
 from tidemill.errors import ConfigError, DataError, PermanentCallError, StateError
 from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.running.comparison import compare_estimate
+from tidemill.jobs.running.request import RunRequest
+from tidemill.jobs.running.runner import Runner
 from tidemill.jobs.running.transcripts import read_transcripts
+from tidemill.resources.bridge import Bridge
 from tidemill.testing import Call, FaultServer, ToolCalls
 
 HERE = Path(__file__).parent
@@ -260,5 +265,15 @@ def test_a_trial_shows_every_request_and_result(job: Path) -> None:
 
 
 def test_an_estimate_tells_that_it_is_of_the_first_turn(job: Path) -> None:
-    estimate = tm.load_job(job).estimate()
-    assert "of the first turn alone" in str(estimate)
+    """It is the least there will be, and what the run came to is no deviation from it."""
+    loaded = tm.load_job(job)
+    first, second, *_ = loaded.estimate().describe()
+    assert first == "2 records, 2 or more calls"
+    assert re.fullmatch(r"\d+ or more tokens in, \d+ or more out", second)
+    assert "of the first turn alone" in str(loaded.estimate())
+    with Bridge() as bridge:
+        request = RunRequest(estimate=loaded.estimate().to_dict())
+        report = bridge.run(Runner(loaded.spec, request).run())
+    assert report.calls["calls"] == 7
+    told = compare_estimate(report)
+    assert re.findall(r"or more (\w+)[ \w]* \(came to within\)", told) == ["calls", "tokens", "tokens"]

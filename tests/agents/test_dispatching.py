@@ -432,3 +432,15 @@ def test_a_local_function_cannot_be_isolated() -> None:
 
     with pytest.raises(ConfigError, match="tool `local` cannot be isolated"):
         run_virtual(call_once(make_tool(local, isolate=True)))
+
+
+async def test_whoever_debugs_a_tool_finds_its_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Which neither the model nor the report has."""
+    with caplog.at_level("DEBUG", "tidemill.agents"):
+        outcome = await call_once(make_tool(fail))
+    assert outcome.error == "ValueError: CANARY"
+    [told] = [record for record in caplog.records if record.name.startswith("tidemill.agents")]
+    assert (told.levelname, told.getMessage()) == ("DEBUG", "the tool fail failed")
+    assert told.exc_info is not None
+    assert told.exc_info[2] is not None
+    assert "in fail" in caplog.text

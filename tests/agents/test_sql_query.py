@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -445,3 +446,10 @@ def test_any_text_is_read_to_its_end_or_refused(text: str) -> None:
 )
 def test_arguments_are_checked(shop: Path, arguments: dict[str, Any], problem: str) -> None:
     assert problem in sql_query(shop).signature.check(arguments).render()
+
+
+def test_an_address_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ResourceError, match="needs the package psycopg, which is not installed") as caught:
+        sql_query("postgresql://reader@db.example/mill")
+    assert caught.value.hint == 'pip install "tidemill[postgres]"'

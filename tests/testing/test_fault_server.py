@@ -384,7 +384,9 @@ def test_a_plan_is_checked_when_made() -> None:
 def test_a_plan_without_a_script_crosses_to_another_process() -> None:
     """JSON and back is the same plan; a function does not cross."""
     plan = Faults(
-        matching=[("a", Fault("status", status=400, headers={"X": "1"}))], mixed=[(0.5, Fault("cut"))], seed=9
+        matching=[("a", Fault("status", status=400, headers={"X": "1"}))],
+        mixed=[(0.5, Fault("cut")), (0.5, Fault("reply", tool_calls=[("search", {"q": "tide"})]))],
+        seed=9,
     )
     assert Faults.from_json(plan.to_json()) == plan
     with pytest.raises(ConfigError, match="script cannot be sent"):

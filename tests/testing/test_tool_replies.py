@@ -237,3 +237,24 @@ def test_a_board_bills_calls_by_their_characters() -> None:
     body = orjson.dumps({"messages": [USER]})
     board.receive(form, b"/v1/chat/completions", b"POST / HTTP/1.1\r\n", body, 0.0)
     assert board.counters.output_tokens == 20
+
+
+@pytest.mark.parametrize("wrong", [None, 5, {"content": "text"}, ["text"]])
+def test_what_is_no_reply_is_the_test_s_own_mistake(wrong: Any) -> None:
+    """Told where the test can see it, not as if the client had asked for something odd."""
+
+    def give_wrong() -> None:
+        with FaultServer(reply=lambda call: wrong) as server:
+            connection = http.client.HTTPConnection(urlsplit(server.base_url).netloc, timeout=60)
+            body = orjson.dumps({"model": "any", "messages": [USER]})
+            connection.request("POST", "/v1/chat/completions", body, {"connection": "close"})
+            assert connection.getresponse().status == 500
+            connection.close()
+
+    with pytest.raises(TypeError, match=r"`reply` gives a text or ToolCalls\(…\), got"):
+        give_wrong()
+
+
+def test_calls_of_tools_are_pairs() -> None:
+    with pytest.raises(TypeError, match="each call is a pair, its name and its arguments"):
+        ToolCalls("search", {"q": "tide"})  # type: ignore[arg-type]

@@ -223,6 +223,11 @@ class Agent(Config):
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What it was given; the model by its name."""
+        given = ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)
+        yield from ((name, self.model.model if name == "model" else value) for name, value in given)
+
     def _get_client(self) -> AgentClient:
         from tidemill.agents.client import get_client  # which needs the engine; a description needs none
 

@@ -152,6 +152,10 @@ class AgentResult:
     def __str__(self) -> str:
         return "\n".join(self.iter_lines())
 
+    def __repr__(self) -> str:
+        count = "1 turn" if len(self.turns) == 1 else f"{len(self.turns)} turns"
+        return f"<AgentResult of {self.agent}: {self.stop_reason}, {count}, {cut(self.text)!r}>"
+
 
 def list_runs(value: Any) -> list[dict[str, Any]]:
     """The runs that the value of a call keeps, each as its `transcript`: of an agent, or of several asked together."""

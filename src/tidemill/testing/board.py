@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 from tidemill.calls.wire import Usage
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import DataError
 from tidemill.testing.answers import Answer, make_fault, make_good, render_response
 from tidemill.testing.counters import Counters
@@ -280,7 +282,7 @@ class Board:
         if fault is not None and fault.tool_calls and samples:
             return [ToolCalls(*fault.tool_calls)] * samples
         if self.reply is not None and call is not None and samples:
-            return [self._own(self.reply, call)] * samples
+            return [self._own(partial(_choose, self.reply), call)] * samples
         tool = form.find_tool(ask.payload) if samples else None
         if tool is not None:
             name, parameters = tool
@@ -317,3 +319,15 @@ def parse_headers(head: bytes) -> dict[str, str]:
     """The headers of a request's head, names in lower case."""
     lines = head.decode("latin-1").split("\r\n")[1:]
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _choose(reply: Callable[[Call], Content], call: Call) -> Content:
+    """What a test's own `reply` gives.
+
+    Raises:
+        TypeError: that is no reply.
+    """
+    content: Any = reply(call)
+    if not isinstance(content, (str, ToolCalls)):
+        raise TypeError(f"`reply` gives a text or ToolCalls(…), got {describe_value(content)}")
+    return content

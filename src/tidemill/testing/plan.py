@@ -92,6 +92,9 @@ class Fault:
                 f"a stream does not break by {self.kind!r} at {self.at_ratio!r}",
                 hint=f"one of {', '.join(sorted(STREAM_KINDS))}, at a ratio from 0 to 1",
             )
+        object.__setattr__(
+            self, "tool_calls", tuple((name, given) for name, given in self.tool_calls)
+        )  # JSON has lists
 
     @property
     def is_billed(self) -> bool:

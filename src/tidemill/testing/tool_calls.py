@@ -25,6 +25,9 @@ class ToolCalls:
     text: str
 
     def __init__(self, *calls: tuple[str, Mapping[str, Any] | str], text: str = "") -> None:
+        written: list[Any] = list(calls)
+        if any(isinstance(each, (str, Mapping)) or len(each) != 2 for each in written):
+            raise TypeError('each call is a pair, its name and its arguments: ToolCalls(("search", {"q": "tide"}))')
         told = [(name, given if isinstance(given, str) else orjson.dumps(given).decode()) for name, given in calls]
         object.__setattr__(self, "calls", tuple(told))
         object.__setattr__(self, "text", text)

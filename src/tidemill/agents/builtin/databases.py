@@ -85,7 +85,10 @@ def _connector(url: str) -> Callable[[], Any]:
     try:
         import psycopg
     except ImportError:
-        raise ResourceError("a PostgreSQL address needs psycopg", hint='pip install "psycopg[binary]"') from None
+        raise ResourceError(
+            "a PostgreSQL address needs the package psycopg, which is not installed",
+            hint='pip install "tidemill[postgres]"',
+        ) from None
     register_credentials({}, url)
 
     def connect() -> Any:

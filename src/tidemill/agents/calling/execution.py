@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -42,6 +43,8 @@ from tidemill.errors import DataError, TidemillError, TransientCallError
 from tidemill.models.messages import ToolCall
 from tidemill.models.steps.calling import KEY_HEADER
 from tidemill.models.steps.packing import pack_result
+
+logger = logging.getLogger(__name__)
 
 _RETRIED = (TransientCallError, ConnectionError, TimeoutError)
 
@@ -170,6 +173,7 @@ class Execution:
         except Exception as error:  # the tool's own failures are outcomes, whatever they are
             if isinstance(error, TidemillError) and error.of == "run":
                 raise
+            logger.debug("the tool %s failed", tool.name, exc_info=error)
             if self._is_worth_another(error):
                 return None
             return tell_error(tool, key, error, self._tries)

@@ -99,6 +99,9 @@ class Tool:
         schema = dict(self.signature.schema)
         return {"tool": self.name, "description": self.description, "schema": schema, **function, **told}
 
+    def __repr__(self) -> str:
+        return f"<tool {self.name}({', '.join(self.signature.schema.get('properties', ()))})>"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function gives, called as if it were no tool: nothing is checked."""
         return self.function(*args, **kwargs)

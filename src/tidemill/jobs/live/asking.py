@@ -72,10 +72,12 @@ class StepAsking(ABC):
     Attributes:
         into: the column of what its calls give.
         shares_requests: whether several records go out in one request.
+        has_turns: whether more calls may follow the one that is asked about.
         has_output: whether its replies come to tokens of their own.
     """
 
     shares_requests = False
+    has_turns = False
     has_output = False
 
     def __init__(self, node: CallNode) -> None:
@@ -172,6 +174,7 @@ class AgentAsking(StepAsking):
     """Of one model of an `agent` step: its first turn. How many follow is not known before."""
 
     has_output = True
+    has_turns = True
 
     def __init__(self, node: AskAgent, counter: TokenCounter, folder: Path) -> None:
         self.into = node.step.into if node.asked is node.step.agent else ""

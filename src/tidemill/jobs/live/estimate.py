@@ -62,6 +62,7 @@ class StepEstimate:
         input_basis, output_basis: what the tokens of requests and of replies were told from; empty where there are
             none.
         shares_requests: whether several records go out in one, so that `calls` is the fewest there can be.
+        has_turns: whether more calls may follow each, as of an agent: calls, tokens and cost are then the fewest.
     """
 
     step: str
@@ -75,6 +76,7 @@ class StepEstimate:
     input_basis: str
     output_basis: str
     shares_requests: bool = False
+    has_turns: bool = False
 
     def describe_basis(self) -> str:
         """What its tokens were told from, for people."""
@@ -87,8 +89,8 @@ class Estimate:
 
     Attributes:
         records: that come to the first call.
-        calls: requests; where records share some, the fewest there can be.
-        input_tokens: of the requests, as the server will count them.
+        calls: requests; where records share some, or an agent asks, the fewest there can be.
+        input_tokens: of the requests, as the server will count them; where an agent asks, the fewest.
         output_tokens_low, output_tokens_high: of the replies; the high one is None where nothing bounds them.
         usd_low, usd_high: their cost without any cached input; None where a price, or the bound, is missing.
         hours: how long the models' limits per minute make them take; None without such limits.
@@ -120,10 +122,11 @@ class Estimate:
     def describe(self) -> list[str]:
         """The estimate in lines, for people."""
         about = "" if self.is_exact else "about "
-        more = " or more" if any(step.shares_requests for step in self.steps) else ""
+        more = " or more" if any(step.shares_requests or step.has_turns for step in self.steps) else ""
+        most_input = None if any(step.has_turns for step in self.steps) else self.input_tokens
         lines = [f"{about}{self.records:,.0f} records, {self.calls:,.0f}{more} calls{_show_hours(self.hours)}"]
         lines.append(
-            f"{_show_count(self.input_tokens)} tokens in, "
+            f"{_show_range(self.input_tokens, most_input, _show_count)} tokens in, "
             f"{_show_range(self.output_tokens_low, self.output_tokens_high, _show_count)} out"
             + ("" if self.usd_low is None else f", {_show_range(self.usd_low, self.usd_high, _show_usd)}")
         )
@@ -156,6 +159,8 @@ class _Tally:
     def scale(self, factor: float) -> StepEstimate:
         """The estimate for `factor` times the sample."""
         calls, tokens, low, high = self._sum()
+        has_turns = self.asking.has_turns and self.measured is None
+        high = None if has_turns else high
         price = self.node.find_price()
         usd_low = usd_high = 0.0 if self.model is None else None
         if price is not None:
@@ -173,6 +178,7 @@ class _Tally:
             usd_high,
             *self._tell_basis(),
             shares_requests=self.asking.shares_requests,
+            has_turns=has_turns,
         )
 
     def _sum(self) -> tuple[float, float, float, float | None]:

@@ -24,10 +24,12 @@ def compare_estimate(report: Report) -> str:
     def find(name: str) -> float | None:
         return None if estimate[name] is None else estimate[name] * share
 
-    at_least = any(step.get("shares_requests") for step in estimate["steps"])
+    has_turns = any(step.get("has_turns") for step in estimate["steps"])
+    at_least = has_turns or any(step.get("shares_requests") for step in estimate["steps"])
+    most_input = None if has_turns else find("input_tokens")
     parts = [
         _compare(calls["calls"], find("calls"), None if at_least else find("calls"), "calls"),
-        _compare(calls["input_tokens"], find("input_tokens"), find("input_tokens"), "tokens in"),
+        _compare(calls["input_tokens"], find("input_tokens"), most_input, "tokens in"),
     ]
     if estimate["output_tokens_high"] != 0:
         low, high = find("output_tokens_low"), find("output_tokens_high")

@@ -20,10 +20,8 @@ from tidemill.errors import DataError
 from tidemill.protocols import Record
 
 JSON = orjson.OPT_SERIALIZE_NUMPY
-"""How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists."""
-
-_AS_TEXT = (Decimal, timedelta, PurePath)
-"""What JSON has no word for and one text stands for: digits, a duration as ISO 8601 has it, a path."""
+"""How a result is written: dates, UUIDs, enumerations and dataclasses as orjson has them, arrays as lists. Decimals,
+durations (ISO 8601) and paths are texts."""
 
 
 def pack_record(record: Record) -> bytes:
@@ -73,8 +71,10 @@ def _digest_bytes(value: Any) -> Any:
 def _dump_model(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if isinstance(value, _AS_TEXT):
+    if isinstance(value, timedelta):
         return to_jsonable_python(value)
+    if isinstance(value, (Decimal, PurePath)):
+        return str(value)
     raise TypeError
 
 
