@@ -50,7 +50,7 @@ ON_BOTH_LOOPS = (
 )
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
-"""Set in CI: a skipped test fails there, unless its reason starts with `GPU`."""
+"""Set in CI: a skipped test fails there, unless its reason starts with `GPU` or `bwrap`: what a machine may lack."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -249,11 +249,11 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure where `TIDEMILL_NO_SKIPS` is set, unless it lacks a GPU."""
+    """Turn a skip into a failure where `TIDEMILL_NO_SKIPS` is set, unless it lacks a GPU or a sandbox."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(NO_SKIPS):
         reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        if not reason.startswith("GPU"):
+        if not reason.startswith(("GPU", "bwrap")):
             report.outcome = "failed"
             report.longrepr = f"skipped, which {NO_SKIPS} does not allow: {reason}"
     return report

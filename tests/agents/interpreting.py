@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -44,3 +46,11 @@ async def raw_interpreter(*, forgotten: int = 0, **options: Any) -> AsyncIterato
     context = replace(Context.of(None), key=KEY, forgotten=forgotten)
     async with tool.open_session(context) as call:
         yield lambda code: call(code, context)
+
+
+def can_use_bwrap() -> bool:
+    """Whether bubblewrap is installed, and this machine lets it make namespaces."""
+    command = ("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true")
+    return (
+        shutil.which("bwrap") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )

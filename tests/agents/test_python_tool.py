@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from interpreting import BWRAP, KEY, interpreter, raw_interpreter
+from interpreting import BWRAP, KEY, can_use_bwrap, interpreter, raw_interpreter
 from toolkit import ask_for, dispatching
 
 from tidemill.agents import python
@@ -390,7 +390,7 @@ async def test_code_has_no_variable_of_this_process(monkeypatch: pytest.MonkeyPa
         assert await run("os.environ['HOME'] == os.getcwd()") == {"value": "True"}
 
 
-@pytest.mark.skipif(shutil.which("bwrap") is None, reason="no bwrap")
+@pytest.mark.skipif(not can_use_bwrap(), reason="bwrap: none that works is here")
 async def test_in_a_sandbox_code_sees_its_folder_and_no_other_file_or_network(tmp_path: Path) -> None:
     (tmp_path / "secret").touch()
     async with interpreter(sandbox=BWRAP, limits={"timeout_s": 0.5}) as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,24 @@ def test_a_run_without_an_answer_is_kept_whole(serving: FaultServer) -> None:
             kept = agent("how heavy?").turns[0].calls[0].outcome
         assert (kept.kind, kept.value["stop_reason"], len(kept.value["turns"])) == ("error", reason, 1)
         assert kept.value["tokens"][0] > 0
+
+
+def test_how_far_a_turn_came_is_kept_when_a_deadline_ends_it() -> None:
+    """What has ended is there with its result, what has not is said to have been cut off, and the turn counts."""
+
+    @tm.tool
+    async def look(place: str) -> str:
+        """Look somewhere: in the cellar for ever."""
+        if place == "cellar":
+            await asyncio.Event().wait()
+        return f"an empty {place}"
+
+    turn = calling(("look", {"place": "shed"}), ("look", {"place": "cellar"}), text="looking")
+    result = Scripted(tm.Agent(MODEL, tools=[look], budget=Budget(deadline=0.3)), [turn]).run("?")
+    assert (result.stop_reason, result.text, len(result.turns)) == ("deadline", "looking", 1)
+    assert [call.outcome.kind for call in result.turns[0].calls] == ["ok", "cancelled"]
+    assert result.turns[0].calls[0].outcome.value == "an empty shed"
+    assert [message["role"] for message in result.history] == ["user", "assistant"]
 
 
 def test_turns_of_agents_asked_together_and_handed_over_to_are_shown_by_name(tmp_path: Path) -> None:

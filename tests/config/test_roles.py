@@ -155,7 +155,8 @@ def test_a_dataclass_is_described_alike() -> None:
 
 def test_a_job_is_told_by_what_its_fields_say() -> None:
     assert result_fields(JobSpec) == ("source", "steps", "sink")
-    assert result_fields(Model) == ("model", "wire_format", "params", "headers", "prompt_cache", "load")
+    known = ("model", "wire_format", "params", "headers", "replies", "prompt_cache", "load", "tools")
+    assert result_fields(Model) == known
 
 
 def test_a_key_that_no_field_declares_counts_where_any_is_taken() -> None:

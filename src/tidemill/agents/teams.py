@@ -90,7 +90,7 @@ def make_team_tool(team: Any) -> Tool:
     agents = list_team(team)
     description = team.description or _describe(agents)
     made = tool(_ask, name=team.name, description=description, timeout_s=None, concurrency=TEAM_CONCURRENCY)
-    return replace(made, stamp=fingerprint_json(describe_value(agents))[:16])
+    return replace(made, runs_here=True, stamp=fingerprint_json(describe_value(agents))[:16])
 
 
 def make_handoff_tool(name: str, agent: Agent) -> Tool:

@@ -221,6 +221,8 @@ class Execution:
             return self._call_session(key, values)
         if tool.options.isolate:
             return self._call_process(values)
+        if tool.runs_here:
+            return tool.function(**values)  # type: ignore[no-any-return]  # a coroutine
         if tool.is_async:
             return run.outside.call_home(tool.function, **values)
         return self._call_in_thread(partial(tool.function, **values))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.agents.calling.dispatcher import Dispatcher
+from tidemill.agents.calling.findings import read_arguments
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.events import Event, Final, TextDelta, ToolEnd, ToolStart, TurnEnd
 from tidemill.agents.numbers import number_call
@@ -165,7 +166,7 @@ class Run:
         """Answer the reply's tool calls; why the run ends with them, if it does."""
         calls, handoffs = reply.tool_calls, self._opened.handoffs
         handoff = next((call for call in calls if call["name"] in handoffs), None) if handoffs else None
-        outcomes = await self._answer_calls(turn, kit, calls, handoff)
+        outcomes = await self._answer_calls(turn, kit, reply, handoff)
         for call, outcome in zip(calls, outcomes, strict=True):
             message = Message(role="tool", content=outcome.content, call_id=call["id"])
             if outcome.is_error:
@@ -188,19 +189,22 @@ class Run:
             self._history = drop_native(self._history)
         self._opened, self._agent = opened, opened.agent
 
-    async def _answer_calls(
-        self, turn: int, kit: Kit, calls: Sequence[ToolCall], handoff: ToolCall | None
-    ) -> list[ToolOutcome]:
-        """The outcomes of all `calls`, in their order; that of `handoff` hands the conversation on."""
-        dispatcher, on_start, on_end = self._dispatcher(kit), None, None
-        if self._around.observe is not None:
-            on_start, on_end = partial(self._tell_start, turn), partial(self._tell_end, turn)
-        handoffs = self._opened.handoffs
+    async def _answer_calls(self, turn: int, kit: Kit, reply: Reply, handoff: ToolCall | None) -> list[ToolOutcome]:
+        """The outcomes of all calls of `reply`, in their order; that of `handoff` hands the conversation on."""
+        calls, handoffs = reply.tool_calls, self._opened.handoffs
+        on_start = None if self._around.observe is None else partial(self._tell_start, turn)
         own = calls if handoff is None else [call for call in calls if call["name"] not in handoffs]
-        outcomes = await dispatcher.run_turn(turn, own, on_start, on_end)
-        for place, outcome in enumerate(outcomes):
-            if outcome.tool in self._opened.teams and (turn, place) not in self._asked_teams:
-                recall_team(outcome, self._around)
+        ended: dict[int, ToolOutcome] = {}
+        try:
+            outcomes = await self._dispatcher(kit).run_turn(turn, own, on_start, partial(self._end_call, turn, ended))
+            for place, outcome in enumerate(outcomes):
+                if outcome.tool in self._opened.teams and (turn, place) not in self._asked_teams:
+                    recall_team(outcome, self._around)
+        except BaseException:  # at a deadline, say: how far the turn came is a part of what there is
+            self._note_turn(
+                reply, tuple(CallTrace(call, ended.get(place) or _cut_off(call)) for place, call in enumerate(own))
+            )
+            raise
         if handoff is None:
             return outcomes
         answered = iter(outcomes)
@@ -280,7 +284,10 @@ class Run:
     def _tell_start(self, turn: int, _: int, call: ToolCall) -> None:
         self._tell(ToolStart, turn=turn, call=call)
 
-    def _tell_end(self, turn: int, _: int, call: ToolCall, outcome: ToolOutcome) -> None:
+    def _end_call(
+        self, turn: int, ended: dict[int, ToolOutcome], place: int, call: ToolCall, outcome: ToolOutcome
+    ) -> None:
+        ended[place] = outcome
         self._tell(ToolEnd, turn=turn, call=call, outcome=outcome)
 
 
@@ -289,3 +296,8 @@ def _hand_on(call: ToolCall, taken: ToolCall) -> ToolOutcome:
     if call is taken:
         return ToolOutcome(call["name"], {}, "ok", HANDED_ON)
     return ToolOutcome(call["name"], {}, "cancelled", HANDED_ON_BEFORE)
+
+
+def _cut_off(call: ToolCall) -> ToolOutcome:
+    """The outcome of a call that had none yet when its run ended."""
+    return ToolOutcome(call["name"], read_arguments(call), "cancelled", "The run ended before it gave anything.")

@@ -74,6 +74,7 @@ class Tool:
         open_session: in place of the function's own state, opens what one run of an agent has of the tool by its first
             call, and is left when the run ends; calls go to what it gives.
         identity: what its fingerprint is made of, where not its function: a server's address, say.
+        runs_here: whether its coroutine function is awaited in the loop that agents run in, and not in its caller's.
         stamp: what tells its calls from those of another tool that has its name, where anything does.
         written: how a file names it with its settings, where one did.
     """
@@ -87,6 +88,7 @@ class Tool:
     is_async: bool = False
     open_session: OpenSession | None = None
     identity: Mapping[str, Any] | None = None
+    runs_here: bool = False
     stamp: str = ""
     written: Mapping[str, Any] | None = None
 
