@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    ModelWrapValidatorHandler,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -156,7 +155,7 @@ class Model(Config, Askable):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _from_name(cls, value: Any, handler: ModelWrapValidatorHandler[Model], info: ValidationInfo) -> Model:
+    def _from_name(cls, value: Any, handler: Any, info: ValidationInfo) -> Any:
         """A bare string is a name: one of the job's `models:`, else `provider/name`."""
         if not isinstance(value, str):
             return handler(value)
