@@ -17,9 +17,10 @@ Run = Callable[[str], Awaitable[dict[str, Any]]]
 
 BWRAP = (
     *("bwrap", "--unshare-all", "--die-with-parent", "--new-session"),
+    *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"),  # first: what is bound below may stand in /tmp
     *("--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"),
     *("--ro-bind", "{prefix}", "{prefix}", "--ro-bind", "{base_prefix}", "{base_prefix}"),
-    *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", "{folder}", "{folder}"),
+    *("--bind", "{folder}", "{folder}"),
 )
 """The sandbox that docs/tools.md shows."""
 

@@ -126,7 +126,7 @@ def test_only_the_last_reply_is_shown_to_the_model(server: FaultServer) -> None:
 @pytest.mark.parametrize("most", [0, 1, 3])
 def test_it_is_asked_again_at_most_so_often(server: FaultServer, most: int) -> None:
     server.faults = replies('{"sentiment": "fine"}')
-    with pytest.raises(tm.PermanentCallError, match=f"no reply fitted the output in {most + 1} asks") as caught:
+    with pytest.raises(tm.PermanentCallError, match=f"no reply fitted the output in {most + 1} asks?;") as caught:
         ask(server, output=Label, max_reasks=most)
     assert server.billed == most + 1
     assert '$.sentiment: expected `positive` or `negative`, got "fine"' in str(caught.value)
