@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.calls.wire import Usage
 from tidemill.config.secrets import mask_start
@@ -26,8 +28,7 @@ _FAULTS = frozenset({"repeated_error", "stopped", "refused", "no_output"})
 _REASON_CHARS = 600
 
 
-@dataclass(frozen=True, slots=True)
-class CallTrace:
+class CallTrace(msgspec.Struct, frozen=True):
     """One call of a tool: what was asked and what became of it; of an agent that was called, its own run."""
 
     call: ToolCall
@@ -38,8 +39,7 @@ class CallTrace:
         return describe_outcome(self.outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class TurnTrace:
+class TurnTrace(msgspec.Struct, frozen=True):
     """One turn.
 
     Attributes:

@@ -24,6 +24,8 @@ class Repeats:
     def note(self, outcomes: Iterable[ToolOutcome]) -> bool:
         """Whether one of these calls of a turn has now failed as often as it may."""
         failed = {_identify(outcome) for outcome in outcomes if outcome.is_error}
+        if not failed:
+            return False
         self._seen.update(failed)
         return any(self._seen[each] >= self._most for each in failed)
 

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+import msgspec
+
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.config.report.values import Checked
@@ -17,8 +19,7 @@ OpenSession = Callable[[Context[Any]], AbstractAsyncContextManager[Callable[...,
 """Opens what lives as long as one run of an agent: the function that its calls of the tool go to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+class Arguments(msgspec.Struct, frozen=True):
     """What a check of a call's arguments found.
 
     Attributes:

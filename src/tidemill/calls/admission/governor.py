@@ -99,6 +99,8 @@ class Governor:
             # Calls that go together come back together: spread over the time of a call, they leave no quota unused.
             gap_s = self.limit.latency_s / (SPACING * self.limit.limit)
             self._next_at = max(self._next_at, now - gap_s) + gap_s
+        if not self._allowances:
+            return Ticket(now, cost, self.limit.epoch, ())
         places = tuple(allowance.send(now, cost) for allowance in self._allowances)
         return Ticket(now, cost, self.limit.epoch, places)
 

@@ -67,7 +67,7 @@ def _render_call(call: ToolCall) -> dict[str, Any]:
     if read_object(arguments) is None:
         arguments = orjson.dumps({UNREADABLE: arguments}).decode()
     told = {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": arguments}}
-    return {**told, **call.get("extra", {})}
+    return {**told, **call["extra"]} if "extra" in call else told
 
 
 def read_object(arguments: str) -> dict[str, Any] | None:
