@@ -1,11 +1,14 @@
 """What it costs to check and make the calls of tools that a model asks for, beside the functions' own calls.
 
-    python benchmarks/tools_dispatch.py             # about ten seconds
+    python benchmarks/tools_dispatch.py             # about half a minute
     python benchmarks/tools_dispatch.py --quick
 
 One call a turn and twenty, of a coroutine function and of a plain one, which a thread calls; each through the checks of
 its arguments, the tool's slots, its limit on time and the marks around its result; and one that a process apart calls.
-CPU time of this process, all threads, median of the rounds; the bare way parses the arguments and calls the function.
+CPU time of this process, all threads, median of the rounds; the bare way parses the arguments and calls the function,
+a plain one in a thread by `asyncio.to_thread`. A turn of one such call ends with both threads asleep, and a virtual
+machine's core that wakes runs several times slower at first: so it is also measured, and judged, with the cores kept
+from sleeping by processes of the idle class, which run where nothing else would.
 Fails when an outcome is missing or wrong, never because something was slow.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import random
 import statistics
 import sys
@@ -34,6 +38,7 @@ from tidemill.agents.calling.places import Places
 from tidemill.calls.engine import Engine
 from tidemill.models.messages import ToolCall
 from tidemill.testing import ScriptedTransport
+from wakefulness import keep_awake
 from workload import WORK
 
 ARGUMENTS = '{"query": "tide mills of Brittany", "count": 5}'
@@ -70,6 +75,7 @@ class Case:
         together: calls of a turn.
         most_us: CPU that a call should take at most, None where nothing is aimed at.
         isolate: whether a process of its own calls it, whose CPU is not counted.
+        awake: whether the cores are kept from sleeping meanwhile.
     """
 
     label: str
@@ -77,12 +83,14 @@ class Case:
     together: int
     most_us: float | None
     isolate: bool = False
+    awake: bool = False
 
 
 CASES = (
     Case("coroutine function, one a turn", search, 1, 30),
     Case(f"coroutine function, {TOGETHER} a turn", search, TOGETHER, None),
-    Case("plain function, one a turn", look_up, 1, 100),
+    Case("plain function, one a turn", look_up, 1, None),
+    Case("plain function, one a turn, cores awake", look_up, 1, 100, awake=True),
     Case(f"plain function, {TOGETHER} a turn", look_up, TOGETHER, None),
     Case("function in an idle process, one a turn", look_up_apart, 1, None, isolate=True),
 )
@@ -103,7 +111,10 @@ async def compare(calls: int, rounds: int) -> list[str]:
     """Print what a call costs in every case; gives what was missing."""
     engine, places = Engine(ScriptedTransport([]), rng=random.Random(0)), Places(random.Random(0))
     try:
-        measured = [await measure(case, EngineOutside(engine, places), calls, rounds) for case in CASES]
+        measured = []
+        for case in CASES:
+            with keep_awake() if case.awake else contextlib.nullcontext():
+                measured.append(await measure(case, EngineOutside(engine, places), calls, rounds))
     finally:
         await places.close()
         await engine.close()
@@ -125,8 +136,12 @@ async def measure(case: Case, outside: EngineOutside, calls: int, rounds: int) -
     faults = []
 
     async def run_bare(_: int) -> Sequence[Any]:
-        found = [case.fn(**orjson.loads(call["arguments"])) for call in asked]
-        return [await each for each in found] if tool.is_async else found
+        given = [orjson.loads(call["arguments"]) for call in asked]
+        if tool.is_async:
+            return [await case.fn(**each) for each in given]
+        if case.isolate:
+            return [case.fn(**each) for each in given]
+        return await asyncio.gather(*(asyncio.to_thread(case.fn, **each) for each in given))
 
     async def run_ours(turn: int) -> Sequence[Any]:
         return [outcome.value for outcome in await dispatcher.run_turn(turn, asked)]

@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from tidemill.resources.worker import WorkerThread
@@ -41,12 +40,15 @@ class Threads:
         """
         thread = await self._take()
         try:
-            future = thread.start(contextvars.copy_context().run, partial(fn, *args))
+            future: asyncio.Future[T] = thread.start(contextvars.copy_context().run, fn, *args, on_end=self._give_back)
         except BaseException:
             self._give_back(thread)
             raise
-        future.add_done_callback(partial(self._end, thread))
-        return await asyncio.shield(future)
+        try:
+            return await future
+        finally:
+            if future.done() and not future.cancelled():
+                future.exception()  # looked at: whoever was to be told may have been cancelled just then
 
     def close(self) -> None:
         """End the threads, each once its function has returned; nobody waits for that, or the loop need not go on."""
@@ -69,11 +71,6 @@ class Threads:
             if waiter.done() and not waiter.cancelled():
                 self._give_back(waiter.result())  # it came, and nobody is there to take it
             raise
-
-    def _end(self, thread: WorkerThread, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled():
-            future.exception()  # looked at: whoever was to be told may be gone
-        self._give_back(thread)
 
     def _give_back(self, thread: WorkerThread) -> None:
         if self._is_closed:

@@ -63,12 +63,18 @@ class WorkerThread:
         """
         return await self.start(fn, *args)
 
-    def start(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """A future of the running loop for the result of `fn(*args)`, run in the thread."""
+    def start(
+        self, fn: Callable[..., T], *args: Any, on_end: Callable[[WorkerThread], object] | None = None
+    ) -> asyncio.Future[T]:
+        """A future of the running loop for the result of `fn(*args)`, run in the thread.
+
+        Args:
+            on_end: called in the loop once the function has ended, also where nobody waits for it any more.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         _at_work[loop] = _at_work.get(loop, 0) + 1
-        self._tasks.put((loop, future, fn, args))
+        self._tasks.put((loop, future, fn, args, on_end))
         return future
 
     def close(self, *, wait: bool = True, last: Callable[[], object] | None = None) -> None:
@@ -80,7 +86,7 @@ class WorkerThread:
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            loop, future, fn, args = task
+            loop, future, fn, args, on_end = task
             value: Any = None
             error: BaseException | None = None
             try:
@@ -91,22 +97,28 @@ class WorkerThread:
             except BaseException as exc:  # noqa: BLE001 - handed to whoever waits
                 error = exc
             try:
-                loop.call_soon_threadsafe(_settle, loop, future, value, error)
+                loop.call_soon_threadsafe(self._settle, loop, future, value, error, on_end)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
             finally:
-                del future, value, error, task
+                del future, value, error, task, on_end
         if self._last is not None:
             self._last()
 
-
-def _settle(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], value: Any, error: BaseException | None
-) -> None:
-    _at_work[loop] -= 1
-    if future.done():
-        return
-    if error is None:
-        future.set_result(value)
-    else:
-        future.set_exception(error)
+    def _settle(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        future: asyncio.Future[Any],
+        value: Any,
+        error: BaseException | None,
+        on_end: Callable[[WorkerThread], object] | None,
+    ) -> None:
+        _at_work[loop] -= 1
+        if on_end is not None:
+            on_end(self)
+        if future.done():
+            return
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
