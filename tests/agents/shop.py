@@ -87,7 +87,9 @@ class Shop:
 @contextmanager
 def open_shop() -> Iterator[Shop]:
     shop = Shop()
-    config = uvicorn.Config(_Recorder(make_app(), shop), port=0, log_level="critical", lifespan="off", ws="none")
+    app = _Recorder(make_app(), shop)
+    # Without a configuration of logging: one would close the handlers of others, absl's with pytest's stderr.
+    config = uvicorn.Config(app, port=0, log_config=None, log_level="critical", lifespan="off", ws="none")
     shop.server = server = uvicorn.Server(config)
     sock = config.bind_socket()
     sock.listen()  # so that nobody comes too early
