@@ -1,0 +1,52 @@
+"""`Store`: the frozen settings of a vector store, and the stores that a file can name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from tidemill.config.model import Config
+from tidemill.protocols import VectorStore
+
+Metric = Literal["cosine", "dot", "l2"]
+"""How near two vectors are: by the cosine of their angle, their dot product, or their Euclidean distance."""
+
+FieldKind = Literal["str", "int", "float", "bool"]
+"""What a field of a payload holds, for a filter to compare with; `int` is of 64 bits."""
+
+MAX_DIMENSIONS = 65_535
+
+
+class Store(Config):
+    """What vectors it takes, and where it is. Equal settings are one store: a job opens it once.
+
+    A store of somebody else's derives from it, gives `open`, and is found by its entry point of `tidemill.stores`.
+
+    Attributes:
+        dimensions: of its vectors, all of one length.
+        metric: how near two of them are.
+        fields: of a payload, those that a filter may name, and what each holds. Others are kept and given back.
+    """
+
+    dimensions: int = Field(ge=1, le=MAX_DIMENSIONS)
+    metric: Metric = "cosine"
+    fields: dict[str, FieldKind] = Field(default_factory=dict)
+
+    @field_validator("fields")
+    @classmethod
+    def _check_fields(cls, fields: dict[str, FieldKind]) -> dict[str, FieldKind]:
+        for name in fields:
+            if not name.isidentifier():
+                message = "expected the name of a field as Python would have it, got {name}"
+                raise PydanticCustomError("field_name", message, {"name": repr(name)})
+        return fields
+
+    def open(self) -> VectorStore:
+        """The store, not entered yet: `async with settings.open() as store`.
+
+        Raises:
+            ResourceError: the package that it takes is not installed; names the extra.
+        """
+        raise NotImplementedError
