@@ -58,7 +58,11 @@ class Disk:
 
     def sync_folder(self, folder: Path) -> None:
         """Make the names in `folder` durable."""
-        self.perform("sync_folder", folder, lambda: _sync_folder(folder))
+        self.perform("sync_folder", folder, lambda: _sync(folder))
+
+    def sync_file(self, path: Path) -> None:
+        """Make durable what another library wrote at `path`."""
+        self.perform("write", path, lambda: _sync(path))
 
     def make_folder(self, folder: Path) -> None:
         """Create `folder` and its parents, durably; nothing when it is there."""
@@ -86,8 +90,8 @@ def _flush(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

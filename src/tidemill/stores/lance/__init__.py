@@ -1,0 +1,1 @@
+"""LanceDB: vectors in a folder, in this process."""

@@ -1,0 +1,254 @@
+"""`LanceStore`: an opened table of LanceDB."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import lancedb
+import orjson
+import pyarrow as pa
+from lancedb.index import BTree, HnswSq, IvfFlat, IvfPq
+
+from tidemill.disk import Disk
+from tidemill.errors import CallError, PermanentCallError, StateError, TransientCallError
+from tidemill.protocols import Match
+from tidemill.stores.batch import Batch
+from tidemill.stores.filters import Comparison
+from tidemill.stores.gathering import Gathering
+from tidemill.stores.lance.rows import SETTINGS, describe_store, make_schema, make_table, read_found, read_hits
+from tidemill.stores.lance.sql import render_filter, render_ids
+from tidemill.stores.lance.syncing import Syncing
+from tidemill.stores.opened import LOOP_RECORDS, OpenedStore
+from tidemill.stores.vectors import Matrix
+
+if TYPE_CHECKING:
+    from tidemill.stores.lance.settings import LanceDB
+
+RECORDS_TOGETHER = 20_000
+"""Records of several upserts that go into one version of the table."""
+
+QUERIES_TOGETHER = 256
+"""Vectors of several searches that share one pass over the table."""
+
+SEARCHES = 2
+"""Passes at once: one has its results made into matches while the other is under way."""
+
+VERSIONS_BEFORE_MERGE = 500
+"""Versions written until small files are merged without being asked: each upsert makes one, and searches open all."""
+
+_INDEXES: dict[str, Any] = {"ivf_flat": IvfFlat, "ivf_pq": IvfPq, "hnsw_sq": HnswSq}
+_LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily", "No space left", "Too many open")
+"""What LanceDB says of an operation that may go well another time: it has no classes of errors of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What searches have to have in common to be made together."""
+
+    k: int
+    filter: str
+    with_vectors: bool
+
+
+class LanceStore(OpenedStore):
+    """Vectors in a folder, by LanceDB's async client: nothing of it runs in the loop.
+
+    Upserts and searches that come while others are under way go together: one version of the table, one pass over it.
+    """
+
+    settings: LanceDB
+
+    def __init__(self, settings: LanceDB) -> None:
+        super().__init__(settings, str(settings.path / settings.table))
+        self._schema = make_schema(settings)
+        self._connection: Any = None
+        self._table: Any = None
+        self._syncing: Syncing | None = None
+        self._writing = asyncio.Lock()  # guards what the table's versions are made by: one at a time does not conflict
+        self._versions = 0
+        self._puts: Gathering[Batch, None] = Gathering(self._put_together, most=RECORDS_TOGETHER, slots=1)
+        self._searches: Gathering[tuple[_Query, Matrix], list[list[Match]]] = Gathering(
+            self._search_together, most=QUERIES_TOGETHER, slots=SEARCHES
+        )
+
+    async def _open(self) -> None:
+        path = self.settings.path
+        with self._explained():
+            self._connection = await lancedb.connect_async(path, read_consistency_interval=timedelta(0))
+            self._table = await self._open_table()
+            schema = await self._table.schema()
+        _check_schema(schema, self.settings, self.name)
+        if self.settings.sync:
+            folder = path / f"{self.settings.table}.lance"
+            self._syncing = await self._threads.run(Syncing, folder, Disk())
+
+    async def _open_table(self) -> Any:
+        name = self.settings.table
+        if name not in await self._list_tables():
+            try:
+                table = await self._connection.create_table(name, schema=self._schema)
+            except ValueError as error:
+                if "already exists" not in str(error):
+                    raise
+            else:
+                return table  # else another one made it meanwhile
+        return await self._connection.open_table(name)
+
+    async def _list_tables(self) -> list[str]:
+        names: list[str] = []
+        page = await self._connection.list_tables()
+        names += page.tables
+        while page.page_token:
+            page = await self._connection.list_tables(page_token=page.page_token)
+            names += page.tables
+        return names
+
+    async def _close(self) -> None:
+        await self._puts.close()
+        await self._searches.close()
+        if self._table is not None:
+            self._table.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._table = self._connection = None
+
+    async def _put(self, batch: Batch) -> None:
+        await self._puts.ask(batch, weight=len(batch.ids))
+
+    async def _put_together(self, batches: Sequence[Batch]) -> Sequence[None]:
+        many = sum(len(batch.ids) for batch in batches) > LOOP_RECORDS
+        rows = await self._threads.run(make_table, batches, self._schema) if many else make_table(batches, self._schema)
+        async with self._writing:
+            with self._explained():
+                # By the index of ids Lance would not find that another writer puts in the same id: two would be there.
+                merge = self._table.merge_insert("id").use_index(False)
+                await merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            await self._settle()
+        return [None] * len(batches)
+
+    async def _settle(self) -> None:
+        """Bring a new version to the disk; merge small files where there are many."""
+        self._versions += 1
+        if self._versions >= VERSIONS_BEFORE_MERGE:
+            await self._merge_files()
+        if self._syncing is not None:
+            with self._explained():
+                await self._threads.run(self._syncing.sync)
+
+    async def _merge_files(self) -> None:
+        with self._explained():
+            await self._table.optimize(cleanup_older_than=timedelta(seconds=self.settings.keep_versions))
+        self._versions = 0
+
+    async def _search(
+        self, queries: Matrix, k: int, comparisons: Sequence[Comparison], with_vectors: bool
+    ) -> list[list[Match]]:
+        key = _Query(k, render_filter(comparisons), with_vectors)
+        return await self._searches.ask((key, queries), weight=len(queries), key=key)
+
+    async def _search_together(self, asked: Sequence[tuple[_Query, Matrix]]) -> Sequence[list[list[Match]]]:
+        key = asked[0][0]
+        vectors = [vector for _, matrix in asked for vector in matrix]
+        query = self._table.query().nearest_to(vectors if len(vectors) > 1 else vectors[0])
+        query = query.distance_type(self.settings.metric).limit(key.k)
+        query = query.minimum_nprobes(self.settings.nprobes).maximum_nprobes(0)
+        if self.settings.index in ("ivf_pq", "hnsw_sq"):
+            query = query.refine_factor(self.settings.refine)
+        if key.filter:
+            query = query.where(key.filter)
+        with self._explained():
+            found = await query.select(["id", "payload", *["vector"] * key.with_vectors, "_distance"]).to_arrow()
+        hits = await self._read(read_hits, found, len(vectors), self.settings.metric)
+        answers, start = [], 0
+        for _, matrix in asked:
+            answers.append(hits[start : start + len(matrix)])
+            start += len(matrix)
+        return answers
+
+    async def _fetch(self, ids: list[str], with_vectors: bool) -> dict[str, Match]:
+        matches: dict[str, Match] = {}
+        columns = ["id", "payload", *["vector"] * with_vectors]
+        for filter in render_ids(ids):
+            with self._explained():
+                found = await self._table.query().where(filter).select(columns).to_arrow()
+            matches |= await self._read(read_found, found)
+        return matches
+
+    async def _read(self, read: Any, found: pa.Table, *more: Any) -> Any:
+        """What `read` makes of a table, beside the loop where that takes long."""
+        if len(found) > LOOP_RECORDS:
+            return await self._threads.run(read, found, *more)
+        return read(found, *more)
+
+    async def _delete(self, ids: list[str]) -> int:
+        deleted = 0
+        for filter in render_ids(ids):
+            async with self._writing:
+                with self._explained():
+                    deleted += (await self._table.delete(filter)).num_deleted_rows
+                await self._settle()
+        return deleted
+
+    async def _count(self, comparisons: Sequence[Comparison]) -> int:
+        with self._explained():
+            count: int = await self._table.count_rows(render_filter(comparisons) or None)
+        return count
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            await self._merge_files()
+            with self._explained():
+                await self._build_indexes()
+            await self._settle()
+
+    async def _build_indexes(self) -> None:
+        if await self._table.count_rows() < self.settings.index_above:
+            return
+        indexed = {column for index in await self._table.list_indices() for column in index.columns}
+        if "id" not in indexed:
+            await self._table.create_index("id", config=BTree())
+        if "vector" not in indexed and self.settings.index != "none":
+            config = _INDEXES[self.settings.index](distance_type=self.settings.metric)
+            await self._table.create_index("vector", config=config)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What LanceDB raises, by who can do something about it: the one edge where its errors are told apart."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError, pa.ArrowException) as error:
+            failure = _explain(error, self.name)
+        else:
+            return
+        raise failure
+
+
+def _explain(error: Exception, name: str) -> CallError:
+    text = " ".join(str(error).split())
+    if isinstance(error, TimeoutError) or any(each in text for each in _LATER):
+        return TransientCallError(f"LanceDB could not do it now: {text:.500}", where=name, of="run")
+    return PermanentCallError(f"LanceDB failed: {text:.500}", where=name, of="run")
+
+
+def _check_schema(schema: pa.Schema, settings: LanceDB, name: str) -> None:
+    """Check that a table that is there is the one that the settings mean."""
+    told = (schema.metadata or {}).get(SETTINGS)
+    if told is None:
+        hint = "name another `table`, which is made then"
+        raise StateError("the table was not made by Tidemill", where=name, hint=hint)
+    held, wanted = orjson.loads(told), describe_store(settings)
+    differences = [
+        f"{key} {_show(held.get(key))}, not {_show(wanted[key])}" for key in wanted if held.get(key) != wanted[key]
+    ]
+    if differences:
+        hint = "write the settings it was made with, or name another `table`"
+        raise StateError(f"the table was made with {'; '.join(differences)}", where=name, hint=hint)
+
+
+def _show(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,58 @@
+"""`LanceDB`: where a table of vectors stands, and how it is indexed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from tidemill.config.roles import Runtime
+from tidemill.config.types.durations import Duration
+from tidemill.errors import ResourceError
+from tidemill.stores.store import Store
+
+if TYPE_CHECKING:
+    from tidemill.stores.lance.opened import LanceStore
+
+Index = Literal["ivf_flat", "ivf_pq", "hnsw_sq", "none"]
+
+
+class LanceDB(Store):
+    """A table of LanceDB in a folder of this machine: the default, without a server.
+
+    Any number of processes may write to it at once: Lance finds that two of them put in the same id, and has the later
+    one look again.
+
+    Attributes:
+        path: the folder; made where there is none.
+        table: its name in the folder.
+        index: what `flush` builds over the vectors: `ivf_flat` finds nearly all of the nearest, `hnsw_sq` is quicker to
+            search and takes some twenty times as long to build, `ivf_pq` takes the least memory; `none` has every
+            search look at all of them.
+        index_above: records from which on `flush` builds it. Below, every search looks at all of them: it is exact.
+        nprobes: partitions of the index that a search looks into at least: more finds more, and takes longer.
+        refine: how many times as many as are asked for are compared exactly, where the index holds vectors cut short.
+        sync: whether `upsert` and `delete` return once what they wrote is on the disk, and survives a power cut; else
+            once the system has it, which survives the death of the process.
+        keep_versions: how long `flush` lets replaced and deleted records stand, for readers of an older version.
+    """
+
+    path: Path
+    table: str = Field(default="vectors", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
+    index: Index = "ivf_flat"
+    index_above: int = Field(default=50_000, ge=1)
+    nprobes: int = Field(default=20, ge=1)
+    refine: int = Field(default=4, ge=1)
+    sync: Annotated[bool, Runtime()] = True
+    keep_versions: Annotated[Duration, Runtime()] = Field(default=3600.0, ge=0)
+
+    def open(self) -> LanceStore:
+        try:
+            from tidemill.stores.lance.opened import LanceStore
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            said = "is not installed" if package == "lancedb" else f"cannot be imported: {error}"
+            message = f"a store of LanceDB needs the package lancedb, which {said}"
+            raise ResourceError(message, hint='pip install "tidemill[lancedb]"') from error
+        return LanceStore(self)

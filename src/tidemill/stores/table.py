@@ -1,0 +1,15 @@
+"""The stores that a file names by their `type`, and those that other packages bring."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from tidemill.config.unions.plugins import Plugins
+from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.store import Store
+
+STORES: Final[dict[str, type[Store]]] = {"lancedb": LanceDB}
+"""Those that come along, by the names that files call them."""
+
+AnyStore = Annotated[Store, Plugins("tidemill.stores", default="lancedb", **STORES)]
+"""A store as a field of a `Config`: `{type: lancedb, path: …}`, an entry point of `tidemill.stores`, an import path."""
