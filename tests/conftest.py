@@ -20,6 +20,7 @@ import uvloop
 
 from tidemill.config import secrets
 from tidemill.models.local.server import open_local_server
+from tidemill.stores.lance.settings import LanceDB
 from tidemill.testing import FaultServer
 
 JOIN_S = 5.0
@@ -34,6 +35,7 @@ THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end
     "tqdm_monitor",  # one for the process, of a library
     "fsspecIO",  # as that: the loop of its file systems
+    "LanceDBBackgroundEventLoop",  # as that, made as `lancedb` is imported
 )
 
 COMMANDS_THAT_STAY = ("multiprocessing.resource_tracker",)  # one for the process, ends with it
@@ -62,6 +64,18 @@ def opened_once() -> None:
     if torch is not None and torch.cuda.is_available():
         torch.cuda.init()
         torch.cuda.synchronize()
+
+
+@pytest.fixture(scope="session")
+def lance_opened_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Open what LanceDB opens once and keeps: the pipes of its threads."""
+
+    async def use() -> None:
+        async with LanceDB(path=tmp_path_factory.mktemp("lance"), dimensions=2).open() as store:
+            await store.upsert(["a"], [[1.0, 0.0]])
+            await store.search([[1.0, 0.0]], 1)
+
+    asyncio.run(use())
 
 
 @pytest.fixture(autouse=True)

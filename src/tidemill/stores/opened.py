@@ -42,6 +42,9 @@ class OpenedStore(ABC):
         self._lifetime = Lifetime(name)
         self._threads = Threads(f"store {name}", lambda: MOST_THREADS)
 
+    def __del__(self) -> None:
+        self._threads.close()  # of a store that nobody closed, of which its lifetime warns
+
     async def __aenter__(self) -> Self:
         self._lifetime.begin()
         try:

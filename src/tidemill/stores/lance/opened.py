@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import lancedb
 import orjson
 import pyarrow as pa
-from lancedb.index import BTree, HnswSq, IvfFlat, IvfPq
 
 from tidemill.disk import Disk
 from tidemill.errors import CallError, PermanentCallError, StateError, TransientCallError
@@ -41,7 +40,7 @@ SEARCHES = 2
 VERSIONS_BEFORE_MERGE = 500
 """Versions written until small files are merged without being asked: each upsert makes one, and searches open all."""
 
-_INDEXES: dict[str, Any] = {"ivf_flat": IvfFlat, "ivf_pq": IvfPq, "hnsw_sq": HnswSq}
+_INDEXES = {"ivf_flat": "IvfFlat", "ivf_pq": "IvfPq", "hnsw_sq": "HnswSq"}
 _LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily", "No space left", "Too many open")
 """What LanceDB says of an operation that may go well another time: it has no classes of errors of its own."""
 
@@ -78,6 +77,7 @@ class LanceStore(OpenedStore):
 
     async def _open(self) -> None:
         path = self.settings.path
+        lancedb = await self._threads.run(importlib.import_module, "lancedb")
         with self._explained():
             self._connection = await lancedb.connect_async(path, read_consistency_interval=timedelta(0))
             self._table = await self._open_table()
@@ -209,12 +209,13 @@ class LanceStore(OpenedStore):
     async def _build_indexes(self) -> None:
         if await self._table.count_rows() < self.settings.index_above:
             return
+        kinds = importlib.import_module("lancedb.index")
         indexed = {column for index in await self._table.list_indices() for column in index.columns}
         if "id" not in indexed:
-            await self._table.create_index("id", config=BTree())
+            await self._table.create_index("id", config=kinds.BTree())
         if "vector" not in indexed and self.settings.index != "none":
-            config = _INDEXES[self.settings.index](distance_type=self.settings.metric)
-            await self._table.create_index("vector", config=config)
+            kind = getattr(kinds, _INDEXES[self.settings.index])
+            await self._table.create_index("vector", config=kind(distance_type=self.settings.metric))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

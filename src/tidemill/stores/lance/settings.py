@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
-from tidemill.errors import ResourceError
+from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
 
 if TYPE_CHECKING:
@@ -48,11 +48,7 @@ class LanceDB(Store):
     keep_versions: Annotated[Duration, Runtime()] = Field(default=3600.0, ge=0)
 
     def open(self) -> LanceStore:
-        try:
-            from tidemill.stores.lance.opened import LanceStore
-        except ModuleNotFoundError as error:
-            package = (error.name or "").partition(".")[0]
-            said = "is not installed" if package == "lancedb" else f"cannot be imported: {error}"
-            message = f"a store of LanceDB needs the package lancedb, which {said}"
-            raise ResourceError(message, hint='pip install "tidemill[lancedb]"') from error
+        check_package("lancedb", need="a store of LanceDB", extra="lancedb")
+        from tidemill.stores.lance.opened import LanceStore
+
         return LanceStore(self)
