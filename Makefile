@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 PROOF_LOCK := requirements/proof.txt
 NPM_LOCK := requirements/npm/package-lock.json
-EXTRAS := grain,hf,litellm,local,mcp,minilm,pandas,plot,polars,postgres,s3,tokenizers,torch,transformers
+EXTRAS := grain,hf,lancedb,litellm,local,mcp,minilm,pandas,plot,polars,postgres,s3,tokenizers,torch,transformers
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format lint types layers scopes bench ideas proof lock

@@ -17,6 +17,9 @@ from tidemill.stores.store import Metric, Store
 Matrix: TypeAlias = NDArray[np.float32]
 """Vectors, one a row: float32 (count, dimensions), contiguous."""
 
+NUMBERS = "biuf"
+"""NumPy's kinds of numbers; true and false are 1 and 0, as among Python's numbers."""
+
 Faults: TypeAlias = dict[int, str]
 """What is wrong with a row, by its number; rows that are well are not there."""
 
@@ -53,9 +56,9 @@ def _find_plain(vectors: Any) -> NDArray[Any] | None:
     array = _to_array(vectors)
     if array is None:
         return None
-    if array.ndim == 1 and len(array) and array.dtype.kind in "biuf":
+    if array.ndim == 1 and len(array) and array.dtype.kind in NUMBERS:
         raise DataError("expected vectors, got a single one", where="vectors", hint="put it into a list: `[vector]`")
-    return array if array.ndim == 2 and array.dtype.kind in "iuf" else None
+    return array if array.ndim == 2 and array.dtype.kind in NUMBERS else None
 
 
 def _open_arrow(vectors: Any) -> Any:
@@ -109,7 +112,7 @@ def _read_rows(vectors: Any, store: Store) -> tuple[Matrix, Faults]:
     matrix, faults = _blank(len(vectors), store), Faults()
     for number, vector in enumerate(vectors):
         row = _to_array(vector)
-        if row is None or row.ndim != 1 or (len(row) and row.dtype.kind not in "iuf"):
+        if row is None or row.ndim != 1 or (len(row) and row.dtype.kind not in NUMBERS):
             faults[number] = f"expected a vector of numbers, got {_describe(vector)}"
         elif len(row) != store.dimensions:
             faults[number] = _say_length(len(row), store)
@@ -155,7 +158,7 @@ def _describe(vector: Any) -> str:
     values = vector.tolist() if isinstance(vector, np.ndarray) else vector
     if isinstance(values, (list, tuple)):
         for place, value in enumerate(values):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            if not isinstance(value, (int, float)):
                 return f"{describe_value(value)} at {place}"
     return describe_value(values)
 

@@ -45,7 +45,7 @@ class LanceDB(Store):
     nprobes: int = Field(default=20, ge=1)
     refine: int = Field(default=4, ge=1)
     sync: Annotated[bool, Runtime()] = True
-    keep_versions: Annotated[Duration, Runtime()] = Field(default=3600.0, ge=0)
+    keep_versions: Annotated[Duration, Runtime()] = Field(default=3600.0, ge=60)
 
     def open(self) -> LanceStore:
         check_package("lancedb", need="a store of LanceDB", extra="lancedb")

@@ -1,0 +1,147 @@
+"""What every opened store does alike, by one that holds its records in a dict and can be made to wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tidemill.errors import StateError
+from tidemill.protocols import Match
+from tidemill.stores.batch import Batch
+from tidemill.stores.filters import Comparison
+from tidemill.stores.opened import OpenedStore
+from tidemill.stores.store import Store
+from tidemill.stores.vectors import Matrix
+
+
+class Held(OpenedStore):
+    """Holds payloads by id; what it is asked waits while `is_let` is not set."""
+
+    def __init__(self) -> None:
+        super().__init__(Store(dimensions=2), "held")
+        self.is_let = asyncio.Event()
+        self.is_asked = asyncio.Event()
+        self.closed = 0
+        self.held: dict[str, bytes] = {}
+
+    async def _open(self) -> None:
+        self.is_let.set()
+
+    async def _close(self) -> None:
+        await asyncio.sleep(0)
+        self.closed += 1
+
+    async def _put(self, batch: Batch) -> None:
+        self.is_asked.set()
+        await self.is_let.wait()
+        self.held.update(zip(batch.ids, batch.payloads, strict=True))
+
+    async def _search(
+        self, queries: Matrix, k: int, comparisons: Sequence[Comparison], with_vectors: bool
+    ) -> list[list[Match]]:
+        return [[] for _ in queries]
+
+    async def _fetch(self, ids: list[str], with_vectors: bool) -> dict[str, Match]:
+        return {key: Match(key, 1.0) for key in ids if key in self.held}
+
+    async def _delete(self, ids: list[str]) -> int:
+        return sum(self.held.pop(key, None) is not None for key in ids)
+
+    async def _count(self, comparisons: Sequence[Comparison]) -> int:
+        return len(self.held)
+
+    async def _flush(self) -> None:
+        self.held = dict(self.held)
+
+
+async def put(store: Held) -> None:
+    await store.upsert(["a"], [[1, 0]])
+
+
+async def test_closing_waits_for_what_is_in_flight_and_lets_nothing_begin() -> None:
+    store = Held()
+    async with store:
+        store.is_let.clear()
+        putting = asyncio.ensure_future(put(store))
+        await store.is_asked.wait()
+        closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        with pytest.raises(StateError, match="used after it was closed"):
+            await store.count()
+        assert not closing.done()
+        assert store.closed == 0
+        store.is_let.set()
+        await closing
+        await putting
+        assert store.held == {"a": b"{}"}
+        assert store.closed == 1
+
+
+async def test_what_is_in_flight_is_broken_off_when_closing_is_hurried() -> None:
+    """Cancelling whoever closes does not leave the store open, nor an operation waiting for ever."""
+    store = Held()
+    await store.__aenter__()
+    store.is_let.clear()
+    putting = asyncio.ensure_future(put(store))
+    await store.is_asked.wait()
+    closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(StateError, match="closed while this was in flight, which may have landed"):
+        await putting
+    assert putting.cancelling() == 0
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert store.closed == 1
+
+
+async def test_an_operation_that_its_own_task_cancelled_stays_cancelled_while_the_store_closes() -> None:
+    store = Held()
+    await store.__aenter__()
+    store.is_let.clear()
+    putting = asyncio.ensure_future(put(store))
+    await store.is_asked.wait()
+    closing = asyncio.ensure_future(store.__aexit__(None, None, None))
+    await asyncio.sleep(0)
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    await closing
+    assert store.closed == 1
+
+
+async def test_a_store_that_cannot_be_opened_is_closed() -> None:
+    class Broken(Held):
+        async def _open(self) -> None:
+            raise StateError("nothing there")
+
+    store = Broken()
+    with pytest.raises(StateError, match="nothing there"):
+        async with store:
+            pass
+    assert store.closed == 1
+
+
+async def test_a_store_is_closed_by_an_error_and_by_cancelling_its_block() -> None:
+    store = Held()
+    with pytest.raises(ZeroDivisionError):
+        async with store:
+            _ = 1 / 0
+    assert store.closed == 1
+
+    store = Held()
+    entered = asyncio.Event()
+
+    async def stay() -> None:
+        async with store:
+            entered.set()
+            await asyncio.Event().wait()
+
+    staying = asyncio.ensure_future(stay())
+    await entered.wait()
+    staying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await staying
+    assert store.closed == 1
