@@ -13,7 +13,7 @@ from tidemill.errors import DataError
 from tidemill.protocols import Upserted, Vectors
 from tidemill.stores.filters import DESCRIBED, is_unicode, take_value
 from tidemill.stores.store import Store
-from tidemill.stores.vectors import Matrix, read_vectors
+from tidemill.stores.vectors import Faults, Matrix, read_vectors
 
 MAX_ID_BYTES = 1024
 """Of an id in UTF-8, in every store: PostgreSQL's indexes take little more than twice that."""
@@ -57,33 +57,38 @@ def read_batch(
     Raises:
         DataError: there are not as many ids, vectors and payloads.
     """
-    matrix, faults = read_vectors(vectors, store)
+    matrix, at_fault = read_vectors(vectors, store)
     if payloads is not None:
         payloads = payloads.to_pylist() if hasattr(payloads, "to_pylist") else list(payloads)
     _check_counts(len(ids), len(matrix), None if payloads is None else len(payloads))
-    texts: list[bytes] = []
-    values: dict[str, list[Any]] = {name: [] for name in store.fields}
-    taken: dict[str, int] = {}
+    texts, fields, faults = _read_payloads([{}] * len(ids) if payloads is None else payloads, store)
+    faults |= at_fault
+    faults |= _find_bad_ids(ids)
+    if refuse is not None:
+        for number, (key, text) in enumerate(zip(ids, texts, strict=True)):
+            if number not in faults and (fault := refuse(key, text)):
+                faults[number] = fault
+    if not faults and len(set(ids)) == len(ids):
+        return Batch(ids, matrix, texts, fields, [Upserted(key, "stored") for key in ids])
+    kept, outcomes = _choose(ids, faults)
+    places = list(kept.values())
+    fields = {name: [values[place] for place in places] for name, values in fields.items()}
+    return Batch(list(kept), matrix[places], [texts[place] for place in places], fields, outcomes)
+
+
+def _choose(ids: list[str], faults: Faults) -> tuple[dict[str, int], list[Upserted]]:
+    """The place of each record that is stored, by its id, and what became of all."""
+    kept: dict[str, int] = {}
     outcomes: list[Upserted] = []
     for number, key in enumerate(ids):
-        payload = {} if payloads is None else payloads[number]
-        text, fault = _read_payload(payload, store)
-        fault = check_id(key) or faults.get(number, "") or fault or (refuse(key, text) if refuse is not None else "")
-        texts.append(text)
-        for name, kind in store.fields.items():
-            values[name].append(None if fault else take_value(payload.get(name), kind))
-        if fault:
+        if fault := faults.get(number):
             outcomes.append(Upserted(str(key), "refused", fault))
             continue
-        if (earlier := taken.pop(key, None)) is not None:
+        if (earlier := kept.pop(key, None)) is not None:
             outcomes[earlier] = Upserted(key, "superseded")
-        taken[key] = number
+        kept[key] = number
         outcomes.append(Upserted(key, "stored"))
-    kept = list(taken.values())
-    if len(kept) == len(ids):
-        return Batch(ids, matrix, texts, values, outcomes)
-    fields = {name: [column[number] for number in kept] for name, column in values.items()}
-    return Batch(list(taken), matrix[kept], [texts[number] for number in kept], fields, outcomes)
+    return kept, outcomes
 
 
 def read_ids(ids: Sequence[str]) -> list[str]:
@@ -118,21 +123,53 @@ def _check_counts(ids: int, vectors: int, payloads: int | None) -> None:
         raise DataError(f"expected as many vectors and payloads as ids, got {ids} ids, {others}")
 
 
-def _read_payload(payload: Any, store: Store) -> tuple[bytes, str]:
+def _find_bad_ids(ids: list[str]) -> Faults:
+    """What is wrong with ids; all at once where nothing is."""
+    are_texts = {*map(type, ids)} <= {str} and all(ids)
+    if are_texts and max(map(len, ids), default=0) * 4 <= MAX_ID_BYTES and is_unicode("".join(ids)):
+        return {}
+    return {number: fault for number, key in enumerate(ids) if (fault := check_id(key))}
+
+
+def _read_payloads(payloads: Sequence[Any], store: Store) -> tuple[list[bytes], dict[str, list[Any]], Faults]:
+    """Payloads as JSON, the values of the store's fields, and what is wrong with those that are not well."""
+    faults = Faults()
+    try:
+        texts = [_to_json(payload) for payload in payloads]
+    except TypeError:
+        texts = []
+        for number, payload in enumerate(payloads):
+            text, fault = _read_payload(payload)
+            texts.append(text)
+            if fault:
+                faults[number] = fault
+    for number, text in enumerate(texts):
+        if b"null" in text and _has_infinite(payloads[number]):
+            faults[number] = "the payload has a number that is not finite, which no JSON has"
+    fields: dict[str, list[Any]] = {}
+    for name, kind in store.fields.items():
+        held = [payload.get(name) if isinstance(payload, Mapping) else None for payload in payloads]
+        fields[name] = [None if value is None else take_value(value, kind) for value in held]
+        for number, (value, taken) in enumerate(zip(held, fields[name], strict=True)):
+            if taken is None and value is not None:
+                faults[number] = f"the field `{name}` holds {DESCRIBED[kind]}, got {describe_value(value)}"
+    return texts, fields, faults
+
+
+def _to_json(payload: Any) -> bytes:
+    if type(payload) is not dict:
+        raise TypeError
+    return orjson.dumps(payload, option=_PLAIN)
+
+
+def _read_payload(payload: Any) -> tuple[bytes, str]:
     """A payload as JSON, and what is wrong with it."""
     if not isinstance(payload, Mapping):
         return b"{}", f"expected a payload, a mapping, got {describe_value(payload)}"
-    for name, kind in store.fields.items():
-        value = payload.get(name)
-        if value is not None and take_value(value, kind) is None:
-            return b"{}", f"the field `{name}` holds {DESCRIBED[kind]}, got {describe_value(value)}"
     try:
-        text = orjson.dumps(payload if isinstance(payload, dict) else dict(payload), option=_PLAIN)
+        return orjson.dumps(dict(payload), option=_PLAIN), ""
     except TypeError as error:  # also of a number of more than 64 bits, a key that is no text, a lone surrogate
         return b"{}", f"the payload is no JSON: {error}"
-    if b"null" in text and _has_infinite(payload):
-        return b"{}", "the payload has a number that is not finite, which no JSON has"
-    return text, ""
 
 
 def _has_infinite(value: Any) -> bool:

@@ -64,10 +64,11 @@ class OpenedStore(ABC):
     ) -> Sequence[Upserted]:
         with self._lifetime.use():
             keys = read_ids(ids)
+            refuse = None if type(self)._refuse is OpenedStore._refuse else self._refuse
             if len(keys) > LOOP_RECORDS:
-                batch = await self._threads.run(read_batch, keys, vectors, payloads, self.settings, self._refuse)
+                batch = await self._threads.run(read_batch, keys, vectors, payloads, self.settings, refuse)
             else:
-                batch = read_batch(keys, vectors, payloads, self.settings, self._refuse)
+                batch = read_batch(keys, vectors, payloads, self.settings, refuse)
             if batch.ids:
                 await self._put(batch)
             return batch.outcomes
