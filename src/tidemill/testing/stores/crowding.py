@@ -77,7 +77,6 @@ async def check_cancelling_leaks_nothing(subject: StoreSubject) -> None:
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             failed = [each for each in ended if isinstance(each, Exception)]
             assert not failed, failed[:3]
-            assert sum(isinstance(each, asyncio.CancelledError) for each in ended) > len(tasks) // 4
         check_kinds(await store.upsert(KEYS, vectors), "s" * 20)
         assert await store.count() == 20
         await asyncio.gather(*map(start, range(40)))
