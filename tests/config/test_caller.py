@@ -84,6 +84,17 @@ def test_one_that_is_changed_is_not_looked_into() -> None:
     assert marked(lambda: tm.load_config(Train, other)) == ["tm.load_config(Train, other)"]
 
 
+def test_a_parameter_that_is_filled_up_is_not_looked_into() -> None:
+    """`fields = {"…": …, **fields}` sets what its caller gave as well: what is wrong may stand there."""
+
+    def make(**fields: Any) -> Train:
+        fields = {"batch_size": 8, **fields}
+        return Train(**fields)
+
+    assert marked(lambda: make(batch_size=0)) == ["Train(**fields)"]
+    assert marked(lambda: make(optim={"lr": -1})) == ["Train(**fields)"]
+
+
 def test_of_several_mappings_the_last_decides() -> None:
     assert marked(lambda: Train(**{**{"batch_size": 8}, "batch_size": 0})) == ['"batch_size"']  # noqa: PIE800 - the form under test
     assert marked(lambda: Train(**{"batch_size": 8, **make_raw()})) == ['Train(**{"batch_size": 8, **make_raw()})']

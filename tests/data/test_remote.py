@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import io
 import json
 import pickle
@@ -380,7 +381,8 @@ def test_an_output_folder_elsewhere_is_read_as_its_manifest_says(memory: Any) ->
     parts = []
     for number in range(3):
         tm.from_iterable([{"n": number}] * (number + 1)).save(f"memory://out/part-{number}.jsonl")
-        parts.append({"name": f"part-{number}.jsonl", "rows": number + 1})
+        digest = hashlib.sha256(memory.cat(f"/out/part-{number}.jsonl")).hexdigest()
+        parts.append({"name": f"part-{number}.jsonl", "rows": number + 1, "sha256": digest})
     memory.pipe("/out/_manifest.json", json.dumps({"version": 1, "format": "jsonl", "parts": parts[:2]}).encode())
     assert [record["n"] for record in tm.dataset("memory://out")] == [0, 1, 1]
 

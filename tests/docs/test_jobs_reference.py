@@ -233,10 +233,10 @@ def test_the_page_s_job_and_commands_run(folder: Path) -> None:
         (folder / "job.yaml").write_text(text)
         assert tm.load_job("job.yaml").run(progress=False).outcome == "finished"
         commands = list(PAGE.commands())
-        assert len(commands) == 2
+        assert len(commands) == 3
         billed = server.billed
         assert billed == 2 * len(tm.dataset("out/labelled"))
-        assert [run_command(partial(app, command, standalone_mode=False)) for command in commands] == [0, 0]
+        assert [run_command(partial(app, command, standalone_mode=False)) for command in commands] == [0, 0, 0]
         assert server.billed == 2 * billed, "the second command reuses every reply"
 
 

@@ -20,6 +20,7 @@ from tidemill.calls.limits import Limits, Price
 from tidemill.calls.wire import Request, Response
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.versions import hash_parts
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.database import open_ledger
@@ -304,6 +305,11 @@ def check_folders(folder: RunFolder) -> None:
                 assert len(data) == part["bytes"]
                 assert hashlib.sha256(data).hexdigest() == part["sha256"]
                 known.add(parent / part["name"])
+    for path in folder.version("").parent.glob("*.json"):
+        version = json.loads(path.read_bytes())
+        assert version["parts"] == manifest["parts"][: len(version["parts"])] != []
+        assert hash_parts(version["parts"]) == version["hash"] == path.stem
+        known.add(path)
     found = {path for top in (folder.output, folder.run) for path in top.rglob("*") if path.is_file()}
     assert {str(path) for path in found - known if not TRANSIENT.fullmatch(path.name)} == set()
 

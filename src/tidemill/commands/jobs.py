@@ -1,4 +1,4 @@
-"""`tidemill check | try | run | retry | stop | tune | status | show`: one job, and its run."""
+"""`tidemill check | try | run | retry | stop | tune | status | show | lineage`: one job, its run, what it made."""
 
 from __future__ import annotations
 
@@ -265,6 +265,27 @@ def show(
         print_rows(make_console(), rows)
     else:
         print_records(make_console(), rows)
+
+
+@app.command()
+def lineage(
+    output: Annotated[
+        str, typer.Argument(metavar="OUT", help="An output folder, OUT@HASH for a version, or a job file.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say where an output comes from: its versions, runs, models and prices, and what it was made of."""
+    from tidemill.job import load_job
+    from tidemill.jobs.running.lineage import trace_lineage
+    from tidemill.view.lineage import print_lineage
+
+    is_job = output.endswith(SUFFIXES)
+    traced = trace_lineage(load_job(output).spec.folders.output if is_job else output)
+    console = make_console()
+    if as_json:
+        console.print_json(orjson.dumps(traced).decode())
+    else:
+        print_lineage(console, traced)
 
 
 def _find_folder(run: Path) -> RunFolder:

@@ -12,6 +12,7 @@ from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node
 from tidemill.data.rows.index import is_index_node
+from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
 from tidemill.stream.dataset_steps import DatasetSteps
@@ -120,6 +121,14 @@ class Dataset(DatasetSteps[T], Sequence[T]):
     def columns(self) -> tuple[str, ...]:
         """The names of the columns, as the first file has them; behind steps, as the first record has them."""
         return self._open().columns()
+
+    @property
+    def version(self) -> str:
+        """Of a job's output the content hash, 64 hex digits: `tm.dataset(f"{path}@{version}")` is this one for good.
+
+        Empty for anything else. SHA-256 of the parts' SHA-256 in order, so that equal bytes have equal ones.
+        """
+        return self._source.version if isinstance(self._source, RowFiles) else ""
 
     def __repr__(self) -> str:
         return f"<Dataset: {len(self):,} records: {self._show()}>"

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from tidemill.config.secrets import mask
 from tidemill.jobs.live.trial import Exchange, Trial
@@ -18,6 +17,7 @@ from tidemill.jobs.running.status import describe_outage
 from tidemill.jobs.running.tuning import show_values
 from tidemill.resources.timing.timings import render_timings
 from tidemill.view.calls import iter_call_lines, iter_compute_lines, iter_limit_lines
+from tidemill.view.plain import make_plain
 
 _ENDINGS = {
     "finished": "finished",
@@ -52,12 +52,7 @@ def print_report(console: Console, report: Report, reasons: Sequence[tuple[int, 
 
 def _say(console: Console, text: str, style: str = "") -> None:
     """A line as it is: no markup, and no control characters that a terminal would obey."""
-    console.print(_plain(text, style), soft_wrap=True, highlight=False)
-
-
-def _plain(text: str, style: str = "") -> Text:
-    shown = "".join(each if each.isprintable() or each in "\n\t" else "\ufffd" for each in text)
-    return Text(shown, style=style)
+    console.print(make_plain(text, style), soft_wrap=True, highlight=False)
 
 
 def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
@@ -65,7 +60,7 @@ def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
     for name in steps[0]:
         table.add_column(name, justify="left" if name == "step" else "right")
     for step in steps:
-        table.add_row(*(_plain(value if isinstance(value, str) else f"{value:,}") for value in step.values()))
+        table.add_row(*(make_plain(value if isinstance(value, str) else f"{value:,}") for value in step.values()))
     return table
 
 
@@ -154,9 +149,9 @@ def print_records(console: Console, records: Sequence[Mapping[str, Any]], *, wid
     names = list(dict.fromkeys(name for record in records for name in record))
     table = Table(header_style="bold", show_lines=True)
     for name in names:
-        table.add_column(_plain(name), overflow="fold", max_width=width)
+        table.add_column(make_plain(name), overflow="fold", max_width=width)
     for record in records:
-        table.add_row(*(_plain(_cell(record[name], 4 * width) if name in record else "") for name in names))
+        table.add_row(*(make_plain(_cell(record[name], 4 * width) if name in record else "") for name in names))
     console.print(table)
 
 

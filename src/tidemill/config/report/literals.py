@@ -174,8 +174,12 @@ def _find_single(scope: ast.AST, name: str) -> ast.expr | None:
             changes += isinstance(node, ast.Attribute) or isinstance(node.ctx, _CHANGES)
         elif isinstance(node, ast.Name) and node.id == name:
             changes += isinstance(node.ctx, _CHANGES)
-    is_single = len(values) == changes == 1
-    return values[0] if is_single and isinstance(values[0], (ast.Dict, ast.Call)) else None
+        elif isinstance(node, ast.arg) and node.arg == name:
+            changes += 1
+    value = values[0] if len(values) == changes == 1 else None
+    if not isinstance(value, (ast.Dict, ast.Call)) or any(_is_named(node, name) for node in ast.walk(value)):
+        return None  # `raw = {**raw}` of a name from elsewhere changes what was there
+    return value
 
 
 def _walk_scope(scope: ast.AST, name: str) -> Iterator[ast.AST]:

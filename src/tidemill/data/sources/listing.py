@@ -26,6 +26,11 @@ class Listing:
         self.root = _share([pattern.root for pattern in patterns])
         self._before = [_relate(pattern.root, self.root) for pattern in patterns]
 
+    @property
+    def roots(self) -> list[AnyPath]:
+        """The folder of each pattern."""
+        return [pattern.root for pattern in self._patterns]
+
     def locate(self, name: str) -> AnyPath:
         """The file of this name."""
         return self.root / name

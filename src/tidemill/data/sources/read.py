@@ -16,7 +16,7 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.files import CODECS, is_url, split_url, strip_local
+from tidemill.data.files import CODECS, find_local, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
@@ -235,6 +235,13 @@ class Read(Config):
         """Bytes of the file as it is stored that the records before `state` take, and its size."""
         known = None if state is None or MISFIT in state else state
         return self._find_format(part).measure(_locate(self._find_listing(), part), known)
+
+    def iter_local_folders(self) -> Iterator[Path]:
+        """The folders of this machine that the patterns look for names in: those in front of their first wildcards."""
+        for root in self._list().roots:
+            local = find_local(root)
+            if local is not None:
+                yield local
 
     def would_read(self, path: Path) -> bool:
         """Whether a file of this path, were it there, would be one of the parts."""

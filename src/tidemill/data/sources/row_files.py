@@ -12,17 +12,15 @@ from typing import Any, cast
 
 import orjson
 
-from tidemill.data.files import AnyPath, find_local, open_random, parse_path, stat_file
+from tidemill.data.files import AnyPath, find_local, parse_path, stat_file
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.rows.files import FileRows
 from tidemill.data.sources.rows import RowSource
 from tidemill.data.sources.storage import register_secrets
+from tidemill.data.sources.versions import MANIFEST, load_version, split_version
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
-
-MANIFEST = "_manifest.json"
-MANIFEST_VERSION = 1
 
 _SEALED = ("parquet", "jsonl")
 _STAMPED_BYTES = 4096
@@ -35,6 +33,8 @@ class RowFiles(RowSource):
         path: the folder, or the one file.
         names: of the files, in order.
         sizes: rows of each, as a manifest tells; None counts them on first use.
+        version: of an output folder, the hash of what the manifest lists; else empty.
+        is_pinned: whether it is that version for good, and not what the folder holds when it is opened.
     """
 
     def __init__(
@@ -44,10 +44,15 @@ class RowFiles(RowSource):
         names: tuple[str, ...],
         sizes: tuple[int, ...] | None,
         columns: tuple[str, ...] | None = None,
+        *,
+        version: str = "",
+        is_pinned: bool = False,
     ) -> None:
         self.path = path
         self.names = names
         self.sizes = sizes
+        self.version = version
+        self.is_pinned = is_pinned
         self._format = file_format
         self._columns = columns
         self._stamp: str | None = None
@@ -64,7 +69,8 @@ class RowFiles(RowSource):
     def narrow(self, columns: tuple[str, ...]) -> RowSource:
         if "columns" not in get_format(self._format).takes or not set(columns) <= set(self.rows.columns()):
             return self
-        return RowFiles(self.path, self._format, self.names, self.sizes, columns)
+        version, is_pinned = self.version, self.is_pinned
+        return RowFiles(self.path, self._format, self.names, self.sizes, columns, version=version, is_pinned=is_pinned)
 
     def stamp(self) -> str:
         """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once.
@@ -79,10 +85,10 @@ class RowFiles(RowSource):
         return self._stamp
 
     def describe(self) -> dict[str, Any]:
-        return {"dataset": str(self.path)}
+        return {"dataset": self._name()}
 
     def show(self) -> str:
-        return f"dataset({str(self.path)!r})"
+        return f"dataset({self._name()!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RowFiles) and self._key() == other._key()
@@ -90,25 +96,27 @@ class RowFiles(RowSource):
     def __hash__(self) -> int:
         return hash(self._key())
 
-    def _key(self) -> tuple[AnyPath, tuple[str, ...], tuple[str, ...] | None]:
-        return self.path, self.names, self._columns
+    def _name(self) -> str:
+        return f"{self.path}@{self.version}" if self.is_pinned else str(self.path)
+
+    def _key(self) -> tuple[str, tuple[str, ...], tuple[str, ...] | None]:
+        return self._name(), self.names, self._columns
 
 
 def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> RowFiles:
     """The files of a dataset at `path`, a local one or an address that fsspec opens.
 
-    An output folder is read as its manifest says. Of any other folder the files of one known format are taken, sorted
-    by name.
+    An output folder is read as its manifest says; `PATH@HASH` reads an earlier version of one. Of any other folder the
+    files of one known format are taken, sorted by name.
 
     Raises:
         ConfigError: the format cannot be a dataset; says why.
-        DataError: there is nothing at `path`.
+        DataError: there is nothing at `path`, or no such version.
         ResourceError: it cannot be asked about.
         StateError: the manifest is not one that this version reads.
     """
     register_secrets(storage_options or {})
-    place = parse_path(path, storage_options)
-    place = place.expanduser().absolute() if isinstance(place, Path) else place.clean()
+    place, version = locate_dataset(path, storage_options)
     kind = find_kind(place)
     local = find_local(place)
     got = name_special(local) if local else None
@@ -116,8 +124,28 @@ def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any]
         raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
     if kind == "file":
         return RowFiles(place, _find_name(place), (place.name,), None)
-    manifest = place / MANIFEST
-    return _load_manifest(place, manifest) if find_kind(manifest) == "file" else _find_files(place)
+    manifest = load_version(place, version)
+    if manifest is not None:
+        return _follow_manifest(place, manifest, is_pinned=bool(version))
+    if version:
+        raise DataError(
+            f"expected an output folder, of which there are versions, got a folder without {MANIFEST}", where=str(place)
+        )
+    return _find_files(place)
+
+
+def locate_dataset(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> tuple[AnyPath, str]:
+    """Where a dataset is, and the version that `PATH@HASH` asks for; what is there under the whole name comes first."""
+    place = _find_place(path, storage_options)
+    text, version = split_version(str(path))
+    if version and find_kind(place) is None:
+        return _find_place(text, storage_options), version
+    return place, ""
+
+
+def _find_place(path: str | PathLike[str], storage_options: Mapping[str, Any] | None) -> AnyPath:
+    place = parse_path(path, storage_options)
+    return place.expanduser().absolute() if isinstance(place, Path) else place.clean()
 
 
 def locate(folder: AnyPath, name: str) -> Path:
@@ -139,25 +167,17 @@ def _stamp_file(path: AnyPath, crc: int) -> int:
         return zlib.crc32(b"gone", crc)  # told when a row of it is asked for
 
 
-def _load_manifest(folder: AnyPath, path: AnyPath) -> RowFiles:
-    with open_random(path) as file:
-        data = file.read()
+def _follow_manifest(folder: AnyPath, manifest: Mapping[str, Any], *, is_pinned: bool) -> RowFiles:
+    where = str(folder / MANIFEST)
     try:
-        manifest = orjson.loads(data)
-        version = manifest["version"]
-        if version != MANIFEST_VERSION:
-            raise StateError(
-                f"expected a manifest of version {MANIFEST_VERSION}, got {version}",
-                where=str(path),
-                hint="read it with the version of tidemill that wrote it",
-            )
         parts = [(part["name"], part["rows"]) for part in manifest["parts"]]
         file_format = manifest["format"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise StateError(f"expected the manifest of a run: {error!r}", where=str(path)) from error
+    except (LookupError, TypeError) as error:
+        raise StateError(f"expected the manifest of a run: {error!r}", where=where) from error
     if file_format not in _SEALED:
-        raise StateError(f"expected parts in {' or '.join(_SEALED)}, got {file_format!r}", where=str(path))
-    return RowFiles(folder, file_format, tuple(name for name, _ in parts), tuple(rows for _, rows in parts))
+        raise StateError(f"expected parts in {' or '.join(_SEALED)}, got {file_format!r}", where=where)
+    names, rows = tuple(name for name, _ in parts), tuple(rows for _, rows in parts)
+    return RowFiles(folder, file_format, names, rows, version=manifest["hash"], is_pinned=is_pinned)
 
 
 def _find_files(folder: AnyPath) -> RowFiles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tidemill.data.sources.row_files import MANIFEST
+from tidemill.data.sources.versions import MANIFEST, VERSIONS
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 
@@ -64,6 +65,10 @@ class RunFolder:
         """Which parts of the output folder are the output."""
         return self.output / MANIFEST
 
+    def version(self, content: str) -> Path:
+        """The manifest of the version whose content hash this is."""
+        return self.output / VERSIONS / f"{content}.json"
+
     def quarantine_part(self, number: int) -> Path:
         """The failed records of one segment, as JSON lines."""
         return self.run / "quarantine" / f"part-{number:05d}.jsonl"
@@ -101,10 +106,24 @@ class RunFolder:
         """
         return _load_json(self.manifest, "manifest")
 
+    def keep_version(self, disk: Disk, manifest: Mapping[str, Any]) -> None:
+        """Have what the manifest lists stay readable under its content hash, durably; nothing where nothing landed."""
+        path = self.version(manifest["hash"])
+        if not manifest["parts"] or path.exists():
+            return
+        disk.make_folder(path.parent)
+        saved_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        disk.write_file(path, _dump({**manifest, "saved_at": saved_at}))
+        disk.sync_folder(path.parent)
+
     def save_manifest(self, disk: Disk, manifest: Mapping[str, Any]) -> None:
         """Rewrite the manifest, durably."""
-        disk.write_file(self.manifest, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        disk.write_file(self.manifest, _dump(manifest))
         disk.sync_folder(self.output)
+
+
+def _dump(manifest: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(manifest, option=orjson.OPT_INDENT_2)
 
 
 def _load_json(path: Path, name: str) -> dict[str, Any] | None:

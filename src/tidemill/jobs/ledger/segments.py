@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tidemill.data.sources.row_files import MANIFEST_VERSION
+from tidemill.data.sources.versions import MANIFEST_VERSION, hash_parts
 from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import FailedRow
@@ -45,11 +45,17 @@ def iter_failed(folder: RunFolder, segment: Mapping[str, Any], *, standing: bool
 
 
 def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The manifest of a run: the parts readers follow, and which quarantine rows still stand."""
+    """The manifest of a run: the parts readers follow, what they are made of, and which quarantine rows stand."""
     parts = [segment["output"] for segment in segments if "output" in segment]
     quarantine = [segment["quarantine"] for segment in segments if "quarantine" in segment]
+    content = hash_parts(parts)
     return {
         "version": MANIFEST_VERSION,
+        "hash": content,
+        "previous": next((version for version in reversed(run.get("versions", ())) if version != content), None),
+        "parents": run.get("parents", []),
+        "models": run.get("models", []),
+        "config": run["description"],
         "run_id": run["run_id"],
         "fingerprint": run["fingerprint"],
         "run_folder": run["run_folder"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tidemill.disk import Disk
+from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.ledger.database import Ledger
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.segments import find_number, remove_segments
@@ -33,6 +33,8 @@ def delete_run(folder: RunFolder, ledger: Ledger, disk: Disk) -> None:
         if not is_own:
             segments = [{key: value for key, value in segment.items() if key != "output"} for segment in segments]
         remove_segments(old, disk, segments)
+        if is_own:
+            _delete_versions(old, disk)
         for path in (*([old.manifest] if is_own else []), folder.info, folder.config, folder.report, folder.status):
             disk.remove(path)
         for parent in (old.output, folder.run):
@@ -47,5 +49,18 @@ def _delete_listed(folder: RunFolder, disk: Disk) -> None:
     for name in [part["name"] for part in manifest["parts"]] if manifest is not None else []:
         if find_number(name) is not None:
             disk.remove(folder.output / name)
+    _delete_versions(folder, disk)
     disk.remove(folder.manifest)
     disk.sync_folder(folder.output)
+
+
+def _delete_versions(folder: RunFolder, disk: Disk) -> None:
+    """Delete the manifests of earlier versions, whose parts are gone."""
+    parent = folder.version("").parent
+    if not parent.is_dir():
+        return
+    for path in (*sorted(parent.glob("*.json")), *sorted(parent.glob(f"*.json{TEMP_SUFFIX}"))):
+        disk.remove(path)
+    disk.sync_folder(parent)
+    if not any(parent.iterdir()):
+        disk.remove_folder(parent)

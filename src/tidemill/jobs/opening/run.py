@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import orjson
 from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import list_entries
 from tidemill.config.objects.descriptions import conceal_description
+from tidemill.data.sources.versions import hash_parts
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.configuration import save_configuration
@@ -21,6 +23,7 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.ledger.segments import build_manifest, remove_unsealed
 from tidemill.jobs.opening.deletion import DELETING, delete_run
+from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.opening.overrides import split_overrides
 from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same, list_parts
 from tidemill.jobs.opening.plan import plan_parts, plan_whole
@@ -78,13 +81,15 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> Ope
     check_same(job, info, folder)
     segments = ledger.load_segments()
     check_parts(folder, list_parts(segments))
-    placed = {**info, **_describe_place(job, folder)}
+    placed = {**info, **_describe_place(job, folder), **describe_origin(job), **_note_version(info, segments)}
     if placed != info:
         info = _save_info(placed, folder, ledger, disk)
     if job.document is not None:
         save_configuration(folder, disk, job.fingerprint, list_entries(job.document, shape_of(JobFile)))
     remove_unsealed(folder, disk, segments)
-    folder.save_manifest(disk, build_manifest(info, segments))
+    manifest = build_manifest(info, segments)
+    folder.keep_version(disk, manifest)
+    folder.save_manifest(disk, manifest)
     totals = ledger.load_meta("source", {"ordinal": 0, "taken": {}})
     return OpenRun(
         folder,
@@ -137,6 +142,13 @@ def _describe_place(job: JobSpec, folder: RunFolder) -> dict[str, Any]:
         overrides, left_out = split_overrides(job.overrides)
         place |= {"job_file": str(job.file), "overrides": overrides, "left_out": left_out}
     return place
+
+
+def _note_version(info: dict[str, Any], segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The content that the run goes on from, behind the one that it went on from before."""
+    versions, parts = info.get("versions", []), list_parts(segments)
+    content = hash_parts(parts)
+    return {} if not parts or content in versions[-1:] else {"versions": [*versions[-1:], content]}
 
 
 def _save_info(info: dict[str, Any], folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from tidemill.calls.wire import Transport
 from tidemill.config.types.durations import show_duration
 from tidemill.disk import Disk
+from tidemill.jobs.ledger.segments import build_manifest
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.control import Orders, take_orders
 from tidemill.jobs.running.report import EXIT_CODES, Report, explain_start, is_told, save_report
@@ -107,6 +108,7 @@ class Runner:
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
             report = sitting.report(outcome, reason, exit_code=code)
+            run.folder.keep_version(disk, build_manifest(run.info, run.segments))
             status = sitting.describe(outcome, report.reason)
             is_known = not sitting.has_worked and is_told(report, run.folder)
             if is_known or save_report(report, run.folder, disk):

@@ -1,0 +1,115 @@
+"""Versions of an output folder: each is a manifest under the hash of what it lists, and stays readable."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from tidemill.data.files import AnyPath, open_random
+from tidemill.data.files.folders import find_kind, iter_files
+from tidemill.errors import DataError, StateError
+
+MANIFEST = "_manifest.json"
+MANIFEST_VERSION = 1
+VERSIONS = "_versions"
+"""The folder of the earlier manifests, within the output folder."""
+
+_AT_VERSION = re.compile(r"(?P<path>.+)@(?P<version>[0-9a-f]{4,64})", re.DOTALL)
+_SHOWN = 12
+_SUFFIX = ".json"
+
+
+def hash_parts(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The content hash of an output: SHA-256 of its parts' own, in order; 64 hex digits.
+
+    It depends on no name, place or time: equal bytes in the same order have the same one.
+    """
+    return hashlib.sha256("\n".join(part["sha256"] for part in parts).encode()).hexdigest()
+
+
+def shorten(version: str) -> str:
+    """A version as a person reads it, which names it as well.
+
+    >>> shorten("3f2a91c0" * 8)
+    '3f2a91c03f2a'
+    """
+    return version[:_SHOWN]
+
+
+def split_version(text: str) -> tuple[str, str]:
+    """The path and the version in `PATH@HASH`; an empty version where there is none.
+
+    >>> split_version("out/clean@3f2a91c0")
+    ('out/clean', '3f2a91c0')
+    >>> split_version("s3://me@host/data")
+    ('s3://me@host/data', '')
+    """
+    matched = _AT_VERSION.fullmatch(text)
+    return (text, "") if matched is None else (matched["path"], matched["version"])
+
+
+def parse_manifest(data: bytes, where: AnyPath) -> dict[str, Any]:
+    """A manifest of this version of Tidemill; an older run's, which has no hash, gets it.
+
+    Raises:
+        StateError: it is none.
+    """
+    try:
+        manifest: dict[str, Any] = orjson.loads(data)
+        version = manifest["version"]
+        if version != MANIFEST_VERSION:
+            raise StateError(
+                f"expected a manifest of version {MANIFEST_VERSION}, got {version}",
+                where=str(where),
+                hint="read it with the version of tidemill that wrote it",
+            )
+        return {"hash": hash_parts(manifest["parts"]), **manifest}
+    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError) as error:
+        raise StateError(f"expected the manifest of a run: {error!r}", where=str(where)) from error
+
+
+def load_version(folder: AnyPath, version: str = "") -> dict[str, Any] | None:
+    """The manifest of an output folder as it is now, or of an earlier version by the first digits of its hash.
+
+    None where the folder has no manifest.
+
+    Raises:
+        DataError: there is no such version, or there are several; names those that there are.
+        StateError: a manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    if find_kind(path) != "file":
+        return None
+    current = parse_manifest(_read(path), path)
+    if not version or current["hash"].startswith(version):
+        return current
+    names = list(_iter_versions(folder))
+    found = [name for name in names if name.startswith(version)]
+    if len(found) == 1:
+        path = folder / VERSIONS / f"{found[0]}{_SUFFIX}"
+        return parse_manifest(_read(path), path)
+    known = ", ".join(shorten(name) for name in dict.fromkeys([current["hash"], *names]))
+    message = f"expected one version that begins with {version}, found {len(found) or 'none'}"
+    raise DataError(message, where=str(folder), hint=f"there are {known}")
+
+
+def find_kept(folder: AnyPath, version: str) -> dict[str, Any] | None:
+    """The manifest that was kept for a whole content hash, with the time when it was; None where there is none."""
+    path = folder / VERSIONS / f"{version}{_SUFFIX}"
+    return parse_manifest(_read(path), path) if find_kind(path) == "file" else None
+
+
+def _iter_versions(folder: AnyPath) -> Iterator[str]:
+    """The hashes under which there are manifests, sorted."""
+    place = folder / VERSIONS
+    if find_kind(place) == "folder":
+        yield from sorted(name.removesuffix(_SUFFIX) for name in iter_files(place) if name.endswith(_SUFFIX))
+
+
+def _read(path: AnyPath) -> bytes:
+    with open_random(path) as file:
+        return file.read()

@@ -1,0 +1,76 @@
+"""Where an output comes from, as a tree on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from tidemill.config.secrets import mask
+from tidemill.data.sources.versions import shorten
+from tidemill.jobs.running.lineage import Version
+from tidemill.view.plain import make_plain
+
+_MOST_CHARACTERS = 160
+
+
+def print_lineage(console: Console, version: Version) -> None:
+    """Print a version, what made it and what it grew from; behind them what it was made of, further in."""
+    for line in _draw(version):
+        console.print(make_plain(line), soft_wrap=True)
+
+
+def _draw(version: Version) -> Iterator[str]:
+    """The lines of a version's tree: branches hang below its title."""
+    yield _title(version)
+    branches = [[line] for line in _iter_lines(version)] + [list(_draw(parent)) for parent in version.parents]
+    for number, (first, *others) in enumerate(branches, 1):
+        is_last = number == len(branches)
+        yield f"{'└── ' if is_last else '├── '}{first}"
+        yield from (f"{'    ' if is_last else '│   '}{line}" for line in others)
+
+
+def _title(version: Version) -> str:
+    named = f"{_relate(version.dataset)}@{shorten(version.hash)}"
+    return f"{named}: {version.fault}" if version.fault else f"{named}: {_describe(version)}"
+
+
+def _relate(dataset: str) -> str:
+    """A folder within this one by its name from here."""
+    path = Path(dataset)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else dataset
+
+
+def _describe(version: Version) -> str:
+    rows = f"{version.rows:,} row{'' if version.rows == 1 else 's'}"
+    when = f"{version.saved_at}" if version.saved_at else "its run has not ended"
+    return f"{rows}, {when}, run {(version.run_id or '')[:8]}"
+
+
+def _iter_lines(version: Version) -> Iterator[str]:
+    if version.latest is not None:
+        yield f"the folder went on since; it is now @{shorten(version.latest)}"
+    if version.source is not None and not version.parents:
+        yield f"source: {_show(version.source)}"
+    if version.steps:
+        yield f"steps: {', '.join(version.steps)}"
+    for model in version.models:
+        yield f"{model['step']}: {model['model']}{_show_price(model['price'])}"
+    for earlier in version.earlier:
+        grown = f"grew from @{shorten(earlier.hash)}"
+        yield f"{grown}, which {earlier.fault}" if earlier.fault else f"{grown}: {_describe(earlier)}"
+
+
+def _show(source: Mapping[str, Any]) -> str:
+    text = mask(orjson.dumps(source).decode())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def _show_price(price: Mapping[str, float] | None) -> str:
+    if price is None:
+        return ", at an unknown price"
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in price.items())
+    return f", in USD per million tokens: {rates}"
