@@ -16,7 +16,7 @@ import pytest
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
 from tidemill.disk import Disk
-from tidemill.errors import ConfigError, DataError, PermanentCallError, ResourceError, StateError
+from tidemill.errors import ConfigError, DataError, PermanentCallError, ResourceError, StateError, TransientCallError
 from tidemill.stores.lance import opened
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.lance.syncing import Syncing
@@ -79,6 +79,42 @@ async def test_a_store_brings_to_the_disk_what_it_says_is_stored(
     async with LanceDB(path=tmp_path / "off", dimensions=4, sync=False).open() as store:
         await store.upsert(["a"], draw_vectors(1))
     assert not disk.synced
+
+
+async def test_a_version_of_which_the_power_left_only_the_name_is_dropped(tmp_path: Path) -> None:
+    settings = LanceDB(path=tmp_path, dimensions=4)
+    async with settings.open() as store:
+        for number in range(4):
+            await store.upsert([str(number)], draw_vectors(1))
+    versions = tmp_path / "vectors.lance" / "_versions"
+    for path in (min(versions.glob("*.manifest")), *versions.glob("*.json")):  # Lance numbers them downwards
+        path.write_bytes(b"")
+    async with settings.open() as store:
+        assert await store.count() == 3
+        await store.upsert(["3"], draw_vectors(1))
+        assert await store.count() == 4
+
+
+async def test_many_handles_that_write_delete_and_flush_do_not_fail_each_other(tmp_path: Path) -> None:
+    settings = LanceDB(path=tmp_path, dimensions=4, index_above=100, sync=False)
+    held, keys = draw_vectors(200), [str(number) for number in range(200)]
+    async with settings.open() as first:
+        await first.upsert(keys, held)
+        flushes: list[object] = []
+
+        async def work(number: int) -> None:
+            async with settings.open() as store:
+                for turn in range(6):
+                    await store.upsert(keys[:20], held[:20])
+                    assert await store.delete([keys[20 + number * 6 + turn]]) == 1
+                    if turn == number:
+                        flushes.extend(await asyncio.gather(store.flush(), return_exceptions=True))
+
+        await asyncio.gather(*(work(number) for number in range(5)))
+        assert all(each is None or isinstance(each, TransientCallError) for each in flushes)
+        assert await first.count() == 170
+        (matches,) = await first.search(held[:1], 200)
+        assert sorted(match.id for match in matches) == sorted([*keys[:20], *keys[50:]])
 
 
 async def test_flush_builds_the_index_above_a_number_of_records_and_later_records_are_found(tmp_path: Path) -> None:

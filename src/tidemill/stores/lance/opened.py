@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from tidemill.stores.filters import Comparison
 from tidemill.stores.gathering import Gathering
 from tidemill.stores.lance.rows import SETTINGS, describe_store, make_schema, make_table, read_found, read_hits
 from tidemill.stores.lance.sql import render_filter, render_ids
-from tidemill.stores.lance.syncing import Syncing
+from tidemill.stores.lance.syncing import Syncing, drop_empty_versions
 from tidemill.stores.opened import LOOP_RECORDS, OpenedStore
 from tidemill.stores.vectors import Matrix
 
@@ -39,6 +39,9 @@ SEARCHES = 2
 
 VERSIONS_BEFORE_MERGE = 500
 """Versions written until small files are merged without being asked: each upsert makes one, and searches open all."""
+
+MERGE_TRIES = 5
+"""Lance gives a merge of files up where a record changed meanwhile; upserts and deletes it tries again by itself."""
 
 _INDEXES = {"ivf_flat": "IvfFlat", "ivf_pq": "IvfPq", "hnsw_sq": "HnswSq"}
 _LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily", "No space left", "Too many open")
@@ -77,6 +80,8 @@ class LanceStore(OpenedStore):
 
     async def _open(self) -> None:
         path = self.settings.path
+        folder = path / f"{self.settings.table}.lance"
+        await self._threads.run(drop_empty_versions, folder, Disk())
         lancedb = await self._threads.run(importlib.import_module, "lancedb")
         with self._explained():
             self._connection = await lancedb.connect_async(path, read_consistency_interval=timedelta(0))
@@ -84,7 +89,6 @@ class LanceStore(OpenedStore):
             schema = await self._table.schema()
         _check_schema(schema, self.settings, self.name)
         if self.settings.sync:
-            folder = path / f"{self.settings.table}.lance"
             self._syncing = await self._threads.run(Syncing, folder, Disk())
 
     async def _open_table(self) -> Any:
@@ -135,14 +139,26 @@ class LanceStore(OpenedStore):
         """Bring a new version to the disk; merge small files where there are many."""
         self._versions += 1
         if self._versions >= VERSIONS_BEFORE_MERGE:
-            await self._merge_files()
+            with suppress(CallError):  # what was asked for has landed; the next version tries again
+                await self._merge_files()
         if self._syncing is not None:
             with self._explained():
                 await self._threads.run(self._syncing.sync)
 
     async def _merge_files(self) -> None:
-        with self._explained():
-            await self._table.optimize(cleanup_older_than=timedelta(seconds=self.settings.keep_versions))
+        """Merge small files; again where other writers were quicker, as they may be for ever.
+
+        Raises:
+            TransientCallError: they were each time.
+        """
+        for tries_left in reversed(range(MERGE_TRIES)):
+            try:
+                with self._explained():
+                    await self._table.optimize(cleanup_older_than=timedelta(seconds=self.settings.keep_versions))
+                break
+            except TransientCallError:
+                if not tries_left:
+                    raise
         self._versions = 0
 
     async def _search(

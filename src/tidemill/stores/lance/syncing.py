@@ -12,6 +12,20 @@ _ORDER = ("data", "_deletions", "_indices", "_transactions", "_versions")
 """A version stands on the files before it, so it is synced last."""
 
 
+def drop_empty_versions(folder: Path, disk: Disk) -> None:
+    """Remove versions of which only the name came to the disk, before the power was lost: Lance would read no other.
+
+    Nobody was told that they are stored. A version has its name last, so one of a writer that lives is never empty.
+
+    Raises:
+        OSError: as the system gives it.
+    """
+    for path in (folder / "_versions").glob("*"):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == 0:
+                disk.remove(path)
+
+
 class Syncing:
     """Syncs the files that came since it last did, whoever wrote them: a version stands on all those before it.
 
