@@ -9,5 +9,7 @@ from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
 from tidemill.models.steps.predict import Predict
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
 
-CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather, Predict, RunAgent)
+CALL_NODES: tuple[type[CallNode], ...] = (Generate, Embed, Call, Gather, Predict, RunAgent, Index, Search)

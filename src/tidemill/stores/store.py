@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -42,6 +43,10 @@ class Store(Config):
                 message = "expected the name of a field as Python would have it, got {name}"
                 raise PydanticCustomError("field_name", message, {"name": repr(name)})
         return fields
+
+    def within(self, folder: Path) -> Self:
+        """The same store, its relative paths starting from `folder`."""
+        return self
 
     def open(self) -> VectorStore:
         """The store, not entered yet: `async with settings.open() as store`.

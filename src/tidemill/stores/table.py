@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from tidemill.config.types.functions import to_import_path
 from tidemill.config.unions.plugins import Plugins
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.store import Store
@@ -13,3 +14,9 @@ STORES: Final[dict[str, type[Store]]] = {"lancedb": LanceDB}
 
 AnyStore = Annotated[Store, Plugins("tidemill.stores", default="lancedb", **STORES)]
 """A store as a field of a `Config`: `{type: lancedb, path: …}`, an entry point of `tidemill.stores`, an import path."""
+
+
+def name_store(store: Store) -> str:
+    """What a file calls a store of these settings: its name here, or the import path of its class."""
+    names = {cls: name for name, cls in STORES.items()}
+    return names.get(type(store)) or to_import_path(type(store))

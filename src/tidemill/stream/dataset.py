@@ -15,6 +15,7 @@ from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
+from tidemill.stores.store import Store
 from tidemill.stream.dataset_steps import DatasetSteps
 from tidemill.stream.stream import Stream
 
@@ -101,12 +102,18 @@ class Dataset(DatasetSteps[T], Sequence[T]):
     def __contains__(self, record: object) -> bool:
         return any(record is each or record == each for each in self)
 
-    def index(self, record: Any, start: int = 0, stop: int | None = None) -> int:
-        """The first place where a record equals `record`, looked for one by one.
+    @overload  # type: ignore[override]
+    def index(self, record: Store, **options: Any) -> Stream[T]: ...
+    @overload
+    def index(self, record: Any, start: int = 0, stop: int | None = None) -> int: ...
+    def index(self, record: Any, start: int = 0, stop: int | None = None, **options: Any) -> Any:
+        """The first place where a record equals `record`, looked for one by one; of a store, the step: `Stream.index`.
 
         Raises:
             ValueError: there is none.
         """
+        if isinstance(record, Store):
+            return super().index(record, **options)
         places = range(len(self))[start:stop]
         for place, each in zip(places, self[places.start : places.stop], strict=True):
             if record is each or record == each:

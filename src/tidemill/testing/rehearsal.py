@@ -19,6 +19,7 @@ from tidemill.agents.step import RunAgent
 from tidemill.agents.teams import FanOut
 from tidemill.config.wording.suggest import suggest
 from tidemill.data.nodes.node import Node, step_names
+from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.inspect import read_failures, read_records
@@ -30,8 +31,11 @@ from tidemill.jobs.spec.file import load_job_file
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model
 from tidemill.models.steps.branches import Gather
+from tidemill.models.steps.call import Call
 from tidemill.models.steps.calling import CallNode
 from tidemill.protocols import Record
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
 from tidemill.testing.clock import run_virtual
 from tidemill.testing.script import Asked, Script, ScriptTransport, address_step, script_function
 
@@ -93,17 +97,19 @@ def run(
             assert not seen.quarantined
 
     Nothing is sent and no key is needed, whatever the provider. Time is virtual: limits, back-off and deadlines pass at
-    once. A `call` that no reply is given for runs its own function, an `embed` in this process its model, and an agent
-    its tools. Works inside a running event loop.
+    once. A `call` that no reply is given for runs its own function, a `search` asks its store, an `embed` in this
+    process its model, and an agent its tools; an `index` puts nothing into its store. Works inside a running event
+    loop.
 
     Args:
         job: a job file, a `Job`, its description, or a stream.
         replies: by the name of the step that asks (`generate`, or its `name:`; of a branch `gather.user`; of an agent
             that another one of the step asks `agent.critic`), one of: a text; `ToolCalls`, which ask to have tools
             called; a dict or a Pydantic object, sent as JSON; for `embed` a list of numbers, or how many are to follow
-            from the text; for `call` any JSON value; a list of such, each given once, in the order of the requests; an
-            exception, which the attempt fails with (`TransientCallError("…")` is tried again); a `Response`, such as
-            `error_response(429)`; or a function of the `Asked` that gives any of these but a list in turn.
+            from the text; for `call` and `search` any JSON value; a list of such, each given once, in the order of the
+            requests; an exception, which the attempt fails with (`TransientCallError("…")` is tried again); a
+            `Response`, such as `error_response(429)`; or a function of the `Asked` that gives any of these but a list
+            in turn.
         records: in the place of the job's source.
         limit: end after this many records of the source half.
         folder: where output and run folder are put, and stay; by default in a temporary one.
@@ -186,6 +192,10 @@ def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, An
     """The step, its calls made to ask the script."""
     if not isinstance(node, CallNode):
         return node
+    if isinstance(node, Index):
+        return Observe(fn=_let_pass, name=name)
+    if isinstance(node, Search) and name in replies:
+        return Call(fn=script_function(script, name), into=node.into, name=name, on_error=node.on_error)
     if isinstance(node, RunAgent):
         return node.model_copy(update={"agent": _script_agent(node.agent, name)})
     if isinstance(node, Gather):
@@ -197,6 +207,10 @@ def _script_step(node: Node, name: str, script: Script, replies: Mapping[str, An
     if name in replies:
         return node.model_copy(update={"fn": script_function(script, name)})
     return node
+
+
+def _let_pass(record: Record) -> None:
+    """In the place of what would put it into a store."""
 
 
 def _script_agent(agent: Agent, name: str, within: str = "") -> Agent:

@@ -25,6 +25,7 @@ from tidemill.models.steps.generate import Generate
 from tidemill.models.steps.generator import Generator
 from tidemill.models.tokens import TokenCounter
 from tidemill.protocols import Record
+from tidemill.stores.steps.search import Search
 
 SHOWN = "value"
 """What a template shows for a field of a reply that nobody has given yet."""
@@ -215,7 +216,7 @@ def open_asking(node: CallNode, counter: TokenCounter | None, folder: Path) -> S
         return EmbedAsking(node, counter)
     if isinstance(node, AskAgent) and counter is not None:
         return AgentAsking(node, counter, folder)
-    assert isinstance(node, Call)
+    assert isinstance(node, (Call, Search))
     return CallAsking(node)
 
 

@@ -22,7 +22,7 @@ from tidemill.data.steps import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps
-from tidemill.jobs.window.steps import FunctionStep, WindowStep
+from tidemill.jobs.window.steps import FunctionStep, IndexStep, WindowStep
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER, Decode
 from tidemill.models.steps.lines import Kept, Line
@@ -125,6 +125,10 @@ class SingleRun:
     async def _flow(self, record: Any, start: int, on_call: OnCall | None, mode: GradientMode | None) -> list[Any]:
         for index in range(start, len(self._steps)):
             step = self._steps[index]
+            if isinstance(step, IndexStep):
+                if on_call is None:  # a trial writes nothing
+                    record = await step.run(record, (0, ()))
+                continue
             if step.function is None:
                 record = await step.run(record, partial(self._ask, step.name, on_call))
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -19,11 +20,15 @@ from tidemill.jobs.spec.job import RunOptions, Sink, find_folders
 from tidemill.models.model import Model
 from tidemill.models.steps.calling import CallNode
 from tidemill.protocols import Source
+from tidemill.stores.store import Store
 
 _CALL_KINDS = frozenset(node.kind for node in CALL_NODES)
 
 UNREADABLE = Model(model="unreadable/model", base_url="http://unreadable.invalid")
 """Stands for a model of a job file that cannot be read, which is told where it stands."""
+
+NAMED: Mapping[str, Model | Store] = {"models": UNREADABLE, "stores": Store(dimensions=1)}
+"""What steps name, by its key in a job file, each with what stands for one that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

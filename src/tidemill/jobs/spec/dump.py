@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -31,6 +31,8 @@ from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model
 from tidemill.models.structured.outputs import ReplyType, to_written
 from tidemill.protocols import Source
+from tidemill.stores.store import Store
+from tidemill.stores.table import name_store
 
 
 def dump_job(job: JobSpec) -> str:
@@ -54,7 +56,7 @@ def dump_job(job: JobSpec) -> str:
         "run": dumper.dump(job.run) or None,
     }
     models = {name: {"model": model.model, **dumper.dump_fields(model)} for name, model in dumper.models.items()}
-    named = {"models": models or None, "resources": dumper.dump_resources(job) or None}
+    named = {"models": models or None, "stores": dumper.stores or None, "resources": dumper.dump_resources(job) or None}
     whole = {key: value for key, value in {**named, **text}.items() if value is not None}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
 
@@ -68,15 +70,20 @@ def _name_source(source: Source) -> str:
 
 
 class _Dumper:
-    """Values as YAML can hold them: fields at their default left out, models under names of their own."""
+    """Values as YAML can hold them: fields at their default left out, models and stores under names of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.models: dict[str, Model] = {}
+        self.stores: dict[str, Any] = {}
 
     def dump(self, value: Any) -> Any:
         if isinstance(value, Model):
             return self._name_model(value)
+        if isinstance(value, Store):
+            return self._name_store(value)
+        if isinstance(value, PurePath):
+            return str(value)
         if isinstance(value, Template):
             return {"file": os.path.relpath(value.file, self.folder)} if value.file else value.text
         if isinstance(value, ReplyType):
@@ -147,4 +154,14 @@ class _Dumper:
             number += 1
             name = f"{stem}-{number}"
         self.models[name] = model
+        return name
+
+    def _name_store(self, store: Store) -> str:
+        """A name under `stores:`."""
+        written = {"type": name_store(store), **self.dump_fields(store)}
+        number, name = 1, "store"
+        while name in self.stores and self.stores[name] != written:
+            number += 1
+            name = f"store-{number}"
+        self.stores[name] = written
         return name

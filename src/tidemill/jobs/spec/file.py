@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
@@ -22,12 +23,17 @@ from tidemill.data.entering.providing import bind_openers
 from tidemill.data.entering.resource import Resource, make_openers
 from tidemill.data.sources.read import Read
 from tidemill.jobs.spec.checks import find_problems
-from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
+from tidemill.jobs.spec.draft import NAMED, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.jobs.spec.written import KINDS, JobFile, load_job_document
 from tidemill.models.model import Model
+from tidemill.stores.store import Store
+from tidemill.stores.table import AnyStore
 
 C = TypeVar("C", bound=Config)
+
+_ANY = {"model": NAMED["models"], "store": NAMED["stores"]}
+_STORE: TypeAdapter[Store] = TypeAdapter(AnyStore)
 
 
 def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
@@ -66,12 +72,12 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
 def _read_draft(document: Document, folder: Path) -> Draft:
     """What can be read of a job file that has faults."""
     written: Mapping[str, Any] = document.value if isinstance(document.value, dict) else {}
-    context: dict[str, Any] = {"folder": folder, "models": {}}
-    models = written.get("models") or written.get(find_near("models", map(str, written)) or "")
+    context: dict[str, Any] = {"folder": folder, **{key: {} for key in NAMED}}
     steps = written.get("steps")
-    if isinstance(models, dict):
-        read = {name: _read(Model, value, context) for name, value in models.items()}
-        context["models"] = {name: model or UNREADABLE for name, model in read.items()}
+    for key, read in (("models", partial(_read, Model)), ("stores", _read_store)):
+        named = written.get(key) or written.get(find_near(key, map(str, written)) or "")
+        if isinstance(named, dict):
+            context[key] = {name: read(value, context) or NAMED[key] for name, value in named.items()}
     openers = make_openers(_read_resources(written.get("resources"), context))
     read_steps = [_read_step(each, context) for each in steps] if isinstance(steps, list) else []
     return Draft(
@@ -103,6 +109,13 @@ def _read(kind: type[C], value: Any, context: Mapping[str, Any]) -> C | None:
         return None
 
 
+def _read_store(value: Any, context: Mapping[str, Any]) -> Store | None:
+    try:
+        return _STORE.validate_python(value, context=dict(context))
+    except ValidationError:
+        return None
+
+
 def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
     """A step as far as it can be read: without the fields that are wrong."""
     kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else ""
@@ -118,7 +131,8 @@ def _read_step(value: Any, context: Mapping[str, Any]) -> DraftStep:
             if not isinstance(fields, dict):
                 break
             fields = {key: held for key, held in fields.items() if key not in wrong}
-            if "model" in wrong and "model" in KINDS[kind].model_fields:
-                fields["model"] = UNREADABLE  # the rest of the step says as much with any model
-            is_whole = wrong == {"model"}
+            for field, any_one in _ANY.items():
+                if field in wrong and field in KINDS[kind].model_fields:
+                    fields[field] = any_one  # the rest of the step says as much with any
+            is_whole = wrong <= _ANY.keys()
     return DraftStep(kind, None, is_whole=False)

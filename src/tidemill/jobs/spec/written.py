@@ -29,9 +29,10 @@ from tidemill.data.entering.resource import Resource
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
 from tidemill.data.sources.read import Read
-from tidemill.jobs.spec.draft import UNREADABLE
+from tidemill.jobs.spec.draft import NAMED
 from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink
 from tidemill.models.model import Model
+from tidemill.stores.table import AnyStore
 
 NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 """Every step a job file can name."""
@@ -77,6 +78,7 @@ class JobFile(Config):
 
     Attributes:
         models: models by the names that steps give for them.
+        stores: vector stores by the names that steps give for them.
         resources: context managers that steps' functions are called with, by the name of the parameter.
         source: where records come from.
         steps: what is done with each, in order; each is one key, its kind.
@@ -87,8 +89,9 @@ class JobFile(Config):
         run: where the run folder is, and how the run ends.
     """
 
-    # `models` is validated first: the steps name them.
+    # These are validated first: the steps name them.
     models: dict[str, Model] = Field(default_factory=dict)
+    stores: dict[str, AnyStore] = Field(default_factory=dict)
     resources: dict[str, Resource] = Field(default_factory=dict)
     source: Read
     steps: list[Step]
@@ -99,24 +102,25 @@ class JobFile(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _find_mistyped_models(cls, value: Any, info: ValidationInfo) -> Any:
-        """Models under a key that was to be `models`: told at that key, and not at every step that names one."""
-        if isinstance(value, dict) and "models" not in value and info.context is not None:
-            mistyped = value.get(find_near("models", map(str, value)))
-            info.context["models"] = dict.fromkeys(mistyped, UNREADABLE) if isinstance(mistyped, dict) else {}
+    def _find_mistyped(cls, value: Any, info: ValidationInfo) -> Any:
+        """What stands under a key that was to be `models` or `stores`: told there, and not at every step naming one."""
+        for key, unreadable in NAMED.items():
+            if isinstance(value, dict) and key not in value and info.context is not None:
+                mistyped = value.get(find_near(key, map(str, value)))
+                info.context[key] = dict.fromkeys(mistyped, unreadable) if isinstance(mistyped, dict) else {}
         return value
 
-    @field_validator("models", mode="wrap")
+    @field_validator(*NAMED, mode="wrap")
     @classmethod
-    def _offer_models(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Model]:
-        """Let the steps name the models; one that cannot be read is told once, here, and not at every step."""
-        context = info.context if info.context is not None else {}
+    def _offer(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Any]:
+        """Let the steps name them; one that cannot be read is told once, here, and not at every step."""
+        context, key = info.context if info.context is not None else {}, info.field_name or ""
         if isinstance(value, dict) and value:
-            context["models"] = dict.fromkeys(value, UNREADABLE)
-        models: dict[str, Model] = handler(value)
-        if models:
-            context["models"] = models
-        return models
+            context[key] = dict.fromkeys(value, NAMED[key])
+        named: dict[str, Any] = handler(value)
+        if named:
+            context[key] = named
+        return named
 
 
 def load_job_document(path: Path, overrides: Sequence[str] = ()) -> Document:

@@ -76,6 +76,10 @@ class Entries:
             return True
         return self.number - self._delivered >= limits.records or self._held_bytes >= limits.size_bytes
 
+    def find_oldest(self) -> int:
+        """The number of the oldest record that is not finished, or of the next one where all are."""
+        return next((entry.number for entry in self._entries if isinstance(entry, Root) and entry.pending), self.number)
+
     def admit(self, chunk: Chunk) -> None:
         """Take in what was read."""
         rows, chunk.rows = chunk.rows, []  # a record goes when its work is done, not when its chunk does

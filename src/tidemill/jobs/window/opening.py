@@ -12,13 +12,22 @@ from tidemill.agents.opening import AgentOpener
 from tidemill.agents.runner import AgentRunner
 from tidemill.agents.step import RunAgent
 from tidemill.calls.engine import Engine
-from tidemill.calls.limits import Price
+from tidemill.calls.lane import Lane
+from tidemill.calls.limits import Limits, Price
 from tidemill.calls.outgoing import Send
-from tidemill.calls.wire import Request, Response
+from tidemill.calls.wire import Request, Response, Transport
 from tidemill.data.nodes.node import Node
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import compile_step
-from tidemill.jobs.window.steps import AgentStep, CallStep, FunctionStep, GatherStep, PredictStep, WindowStep
+from tidemill.jobs.window.steps import (
+    AgentStep,
+    CallStep,
+    FunctionStep,
+    GatherStep,
+    IndexStep,
+    PredictStep,
+    WindowStep,
+)
 from tidemill.models.endpoints import make_embedding_endpoint, make_endpoint
 from tidemill.models.formats.endpoint import Endpoint
 from tidemill.models.formats.streaming import StreamedCall
@@ -37,6 +46,12 @@ from tidemill.models.steps.predict import ON_THE_WAY, Predict
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.resources.scope import Scope
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.indexer import Indexer
+from tidemill.stores.steps.opened import OpenStores
+from tidemill.stores.steps.search import Search
+from tidemill.stores.steps.searcher import Searcher
+from tidemill.stores.steps.upserts import Upserts
 
 MOST_WORKERS = 4_096
 """Records in progress at once over all batches; each is a task of the loop."""
@@ -93,6 +108,7 @@ class _Opener:
         self._scope = scope
         self._folder = folder
         self._models = OpenModels(engine, scope, folder, send=send)
+        self._stores = OpenStores(scope, folder)
 
     def open_step(self, index: int, node: Node, name: str) -> WindowStep:
         """The step of `node`, whose place in the counts is `index`."""
@@ -104,6 +120,8 @@ class _Opener:
             return self._open_computing(index, name, Predictor(node, name))
         if isinstance(node, Embed) and node.runs_here:
             return self._open_computing(index, name, EmbeddingPredictor(node, name, self._folder))
+        if isinstance(node, Index):
+            return self._open_index(index, node, name)
         if isinstance(node, CallNode):
             return CallStep(index, name, *self.open(node, name))
         function = compile_step(node, name)
@@ -115,6 +133,8 @@ class _Opener:
             return self._open_generate(node, name)
         if isinstance(node, Embed):
             return self._open_embed(node, name)
+        if isinstance(node, Search):
+            return self._open_search(node, name)
         assert isinstance(node, Call)
         return self._open_call(node, name)
 
@@ -159,6 +179,23 @@ class _Opener:
         self._scope.defer(caller.close, name=name)
         return caller, Line(lane, lane, Value.from_response, Value.from_row, is_keyed=True)
 
+    def _open_search(self, node: Search, name: str) -> tuple[Runner, Line]:
+        lane = self._open_store_lane("search", name, node.lane_limits)
+        searcher = Searcher(node, self._stores.find(node.store), name)
+        return searcher, Line(lane, lane, Value.from_response, Value.from_row)
+
+    def _open_index(self, index: int, node: Index, name: str) -> IndexStep:
+        upserts = Upserts(self._stores.find(node.store))
+        lane = self._open_store_lane("index", name, node.limits, upserts)
+        indexer = Indexer(node, name)
+        batching = Batching(lane, indexer, most=node.batch_size, most_size=node.batch_size)
+        self._scope.defer_async(batching.close, name=name)
+        return IndexStep(index, name, indexer, batching, upserts, lane)
+
+    def _open_store_lane(self, kind: str, name: str, limits: Limits, transport: Transport | None = None) -> Lane:
+        address = f"{kind}://{quote(name, safe='')}"
+        return self._engine.lane(f"{kind} {name}", limits=limits, endpoint=address, price=FREE, transport=transport)
+
 
 class _Streamed:
     """A way out for requests whose replies come piece by piece."""
@@ -187,7 +224,7 @@ def count_slots(nodes: Sequence[Node]) -> int:
     slots = 0
     called = [node for node in nodes if isinstance(node, CallNode)]
     for node in (call for each in called for _, _, call in each.iter_calls()):
-        if isinstance(node, Call):
+        if isinstance(node, (Call, Search)):
             slots += node.lane_limits.slots
         elif (model := node.find_model()) is not None and model not in models:
             models.append(model)
@@ -202,6 +239,7 @@ def count_workers(nodes: Sequence[Node]) -> int:
     here += [
         (ON_THE_WAY * node.batch_size, node.batch_size) for node in nodes if isinstance(node, Embed) and node.runs_here
     ]
+    here += [(node.batch_size * node.limits.slots, node.batch_size) for node in nodes if isinstance(node, Index)]
     shares = sum((node.batch_size - 1) * node.model.lane_limits.slots for node in batched)
     shares += sum(width for width, _ in here)
     slots = count_slots(nodes)

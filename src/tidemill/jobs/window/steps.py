@@ -9,14 +9,18 @@ from typing import Any, ClassVar, Protocol
 
 from tidemill.agents.runner import AgentRunner
 from tidemill.calls.gather import name_failure, run_together
+from tidemill.calls.lane import Lane
 from tidemill.data.failures import exit_error
 from tidemill.data.hooks import BoundHooks
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
+from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import Ask, Runner, hook_run
 from tidemill.models.steps.lines import Line, StepAsk
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
+from tidemill.stores.steps.indexer import Indexer
+from tidemill.stores.steps.upserts import Order, Upserted, Upserts
 
 
 class Gathering(Protocol):
@@ -70,9 +74,9 @@ class CallStep:
     shape: ClassVar[Shape] = Shape.ONE
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        """How its calls go out."""
-        return (self.line,)
+    def lanes(self) -> tuple[Lane, ...]:
+        """Where its calls go out."""
+        return (self.line.lane,)
 
     @property
     def gathering(self) -> Gathering | None:
@@ -112,16 +116,16 @@ class GatherStep:
     shape: ClassVar[Shape] = Shape.ONE
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        """How its calls go out."""
-        return tuple(line for _, line in self.branches)
+    def lanes(self) -> tuple[Lane, ...]:
+        """Where its calls go out."""
+        return tuple(line.lane for _, line in self.branches)
 
     def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
         """What the step makes of `record`, its calls made by `ask`; the step's hooks are called around it."""
         return hook_run(self._run, self.hooks)(record, ask)
 
     async def _run(self, record: Any, ask: StepAsk) -> Any:
-        columns = [line.label for line in self.lines]
+        columns = [line.label for _, line in self.branches]
         runs = (name_failure(line.label, _await(runner, record, partial(ask, line))) for runner, line in self.branches)
         results = await run_together(runs)
         return {**record, **{name: result[name] for name, result in zip(columns, results, strict=True)}}
@@ -133,7 +137,7 @@ class GatherStep:
     def find_branch(self, error: BaseException) -> str:
         """The branch that failed with `error`, as `name_failure` says; empty for a hook around the step."""
         told = [error.where] if isinstance(error, TidemillError) else getattr(error, "__notes__", [])[-1:]
-        names = (line.label for line in self.lines)
+        names = (line.label for _, line in self.branches)
         return next((name for name in names if any(each.startswith(f"branch `{name}`") for each in told)), "")
 
 
@@ -150,9 +154,9 @@ class AgentStep:
     shape: ClassVar[Shape] = Shape.ONE
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        """How its calls go out, as far as they are known: those of a server's tools once that is open."""
-        return tuple(self.runner.opened.iter_lines())
+    def lanes(self) -> tuple[Lane, ...]:
+        """Where its calls go out, as far as that is known: those of a server's tools once that is open."""
+        return tuple(line.lane for line in self.runner.opened.iter_lines())
 
     def run(self, record: Any, ask: StepAsk) -> Awaitable[Any]:
         """What the step makes of `record`, its calls made by `ask`."""
@@ -176,7 +180,7 @@ class PredictStep:
     predictor: Predictor | EmbeddingPredictor
 
     function: ClassVar[None] = None
-    lines: ClassVar[tuple[Line, ...]] = ()
+    lanes: ClassVar[tuple[Lane, ...]] = ()
     shape: ClassVar[Shape] = Shape.ONE
 
     @property
@@ -197,8 +201,48 @@ class PredictStep:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class IndexStep:
+    """A step that puts its records into a store, several together; `index` is its place in the counts.
+
+    It is no call of the record's: it has no row in the ledger, and what was not sealed is put in again.
+    """
+
+    index: int
+    name: str
+    indexer: Indexer
+    batching: Batching[Upserted]
+    upserts: Upserts
+    lane: Lane
+
+    function: ClassVar[None] = None
+    shape: ClassVar[Shape] = Shape.ONE
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """Where its upserts go out."""
+        return (self.lane,)
+
+    @property
+    def gathering(self) -> Gathering:
+        """Where its records meet."""
+        return self.batching
+
+    def run(self, record: Any, order: Order) -> Awaitable[Any]:
+        """`record`, once it is in the store; `order` is where it stands in its source."""
+        return self.indexer.run(record, (self.batching, order))
+
+    def explain(self, error: BaseException) -> BaseException:
+        """The failure as it is; a hook may raise anything."""
+        return error if isinstance(error, Exception) else exit_error(error, self.name)
+
+    def find_branch(self, error: BaseException) -> str:
+        """No branch: it has none."""
+        return ""
+
+
 async def _await(runner: Runner, record: Any, ask: Ask) -> Any:
     return await runner.run(record, ask)
 
 
-WindowStep = FunctionStep | CallStep | GatherStep | AgentStep | PredictStep
+WindowStep = FunctionStep | CallStep | GatherStep | AgentStep | PredictStep | IndexStep

@@ -30,7 +30,7 @@ from tidemill.jobs.records.step import USER_ERRORS, Shape
 from tidemill.jobs.window.entries import Entries
 from tidemill.jobs.window.functions import Functions
 from tidemill.jobs.window.limits import WindowLimits
-from tidemill.jobs.window.steps import Gathering, PredictStep, WindowStep
+from tidemill.jobs.window.steps import Gathering, IndexStep, PredictStep, WindowStep
 from tidemill.models.steps.call import make_key
 from tidemill.models.steps.calling import KEY_HEADER, Decode
 from tidemill.models.steps.lines import Kept, Line
@@ -105,6 +105,9 @@ class Window:
         self._more: list[asyncio.Task[None]] = []
         self._at = [0] * len(steps)  # records in progress at each step, counted where some gather
         self._computing = [step.predictor.gathering for step in steps if isinstance(step, PredictStep)]
+        self._upserts = [step.upserts for step in steps if isinstance(step, IndexStep)]
+        for upserts in self._upserts:
+            upserts.find_oldest = self._entries.find_oldest
         self._gatherings: list[Gathering] = []
         for position, step in enumerate(steps):
             gathering = step.gathering if step.function is None else None
@@ -131,6 +134,9 @@ class Window:
                 await asyncio.wait([work, now], timeout=GRACE_POLL_S, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
+            if not self._stop.is_set():
+                for upserts in self._upserts:
+                    await upserts.flush()
         finally:
             tasks = (feeder, *workers, *self._more, stop, now)
             for task in tasks:
@@ -173,7 +179,7 @@ class Window:
         """The lanes of its steps; those of an agent's tools come to be while it runs."""
         for step in self._steps:
             if step.function is None:
-                yield from (line.lane for line in step.lines)
+                yield from step.lanes
 
     def _is_awaited(self) -> bool:
         """Whether a call is on its way, or a function or a model at work: all that a grace period is for."""
@@ -239,7 +245,9 @@ class Window:
             if self._gatherings:
                 self._at[position] += 1
             try:
-                if step.function is None:
+                if isinstance(step, IndexStep):
+                    result = await step.run(record, (root.number, path))
+                elif step.function is None:
                     result = await step.run(record, partial(self._ask, root, path, step.name))
                 else:
                     lent = copy_record(record)

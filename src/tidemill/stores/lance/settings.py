@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -46,6 +46,9 @@ class LanceDB(Store):
     refine: int = Field(default=4, ge=1)
     sync: Annotated[bool, Runtime()] = True
     keep_versions: Annotated[Duration, Runtime()] = Field(default=3600.0, ge=60)
+
+    def within(self, folder: Path) -> Self:
+        return self.model_copy(update={"path": folder / self.path.expanduser()})
 
     def open(self) -> LanceStore:
         check_package("lancedb", need="a store of LanceDB", extra="lancedb")

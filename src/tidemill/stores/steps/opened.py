@@ -1,0 +1,90 @@
+"""The stores that steps use: each opened once, by the first record that needs it, and closed with the scope."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tidemill.calls.wire import AttemptTimeoutError
+from tidemill.protocols import VectorStore
+from tidemill.resources.scope import Scope
+from tidemill.stores.store import Store
+
+
+class SharedStore:
+    """One store of several steps. Belongs to one loop.
+
+    Attributes:
+        settings: what is opened.
+    """
+
+    def __init__(self, settings: Store) -> None:
+        self.settings = settings
+        self._store: VectorStore | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody asked for it."""
+        return self._store is not None
+
+    async def get(self) -> VectorStore:
+        """The store, opened by whoever asks first.
+
+        Raises:
+            ResourceError, StateError, CallError: it cannot be: its package, its place, its dimensions.
+        """
+        if self._store is None:
+            async with self._opening:
+                if self._store is None:
+                    self._store = await self.settings.open().__aenter__()
+        return self._store
+
+    @asynccontextmanager
+    async def use(self, timeout_s: float) -> AsyncIterator[VectorStore]:
+        """The store for one attempt, which may take so long.
+
+        Raises:
+            AttemptTimeoutError: it took longer.
+        """
+        store = await self.get()
+        bound = asyncio.timeout(timeout_s)
+        try:
+            async with bound:
+                yield store
+        except TimeoutError as error:
+            if not bound.expired():
+                raise
+            raise AttemptTimeoutError(f"the store gave nothing within {timeout_s:g} s") from error
+
+    async def close(self) -> None:
+        """Close it, if it was opened."""
+        store, self._store = self._store, None
+        if store is not None:
+            await store.__aexit__(None, None, None)
+
+
+class OpenStores:
+    """The stores of a job's steps, those of equal settings once.
+
+    Args:
+        scope: closes them.
+        folder: what relative paths of settings start from.
+    """
+
+    def __init__(self, scope: Scope, folder: Path) -> None:
+        self._scope = scope
+        self._folder = folder
+        self._shared: list[SharedStore] = []
+
+    def find(self, settings: Store) -> SharedStore:
+        """The store of these settings; it is opened when it is used."""
+        placed = settings.within(self._folder)
+        known = next((each for each in self._shared if each.settings == placed), None)
+        if known is None:
+            known = SharedStore(placed)
+            self._scope.defer_async(known.close, name=type(settings).__name__)
+            self._shared.append(known)
+        return known

@@ -1,0 +1,142 @@
+"""`Upserts`: what puts batches of records into a store, so that the last of one id stands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import orjson
+
+from tidemill.calls.wire import Request, Response, Usage
+from tidemill.errors import TransientCallError
+from tidemill.protocols import VectorStore
+from tidemill.stores.steps.opened import SharedStore
+
+Order = tuple[int, tuple[int, ...]]
+"""Where a record stands in its source: its number, and its place among the children of each `flat_map`."""
+
+_FORGOTTEN_FROM = 10_000
+"""Ids that are remembered before those are looked for that nothing earlier can come for."""
+
+
+class Row(NamedTuple):
+    """One record to put in."""
+
+    order: Order
+    id: str
+    vector: Any
+    payload: Mapping[str, Any]
+
+
+class Upsert(Request, frozen=True):
+    """A request of a store: to put in `rows`."""
+
+    rows: tuple[Row, ...] = ()
+
+
+class Upserted(NamedTuple):
+    """What became of one record, and why it was refused."""
+
+    kind: Literal["stored", "superseded", "refused"]
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertedBatch:
+    """What became of a batch's records, in order; a `calls.outgoing.Reply` that cost no tokens."""
+
+    values: Sequence[Upserted]
+
+    usage: ClassVar[Usage] = Usage(0, 0)
+    is_cut: ClassVar[bool] = False
+    first_token_s: ClassVar[float | None] = None
+
+
+class Upserts:
+    """A transport whose requests are upserts. Belongs to one loop.
+
+    Of an id no two upserts are under way at once, and a record never replaces a later one: what has landed is known by
+    its place in the source as long as an earlier record may come.
+
+    Attributes:
+        find_oldest: gives the number of the oldest record that is still on its way.
+    """
+
+    def __init__(self, store: SharedStore) -> None:
+        self._store = store
+        self._landed: dict[str, Order] = {}
+        self._under_way: dict[str, asyncio.Event] = {}
+        self._forgets_from = _FORGOTTEN_FROM
+        self.find_oldest: Callable[[], int] = lambda: 0
+
+    async def send(self, request: Request, timeout_s: float) -> Response:
+        """What became of each of the rows, as `parse_upserted` reads it.
+
+        Raises:
+            CallError: the store's, or none within `timeout_s`.
+        """
+        assert isinstance(request, Upsert)
+        async with self._store.use(timeout_s) as store:
+            ids = {row.id for row in request.rows}
+            while events := [self._under_way[key] for key in ids if key in self._under_way]:
+                await events[0].wait()
+            with self._hold(ids):
+                outcomes = await self._put(store, request.rows)
+        return Response(200, {}, orjson.dumps([list(became) for became in outcomes]))
+
+    async def close(self) -> None:
+        """Nothing: the store is the scope's."""
+
+    async def flush(self) -> None:
+        """Have what was put in found at full speed; nothing where nothing was."""
+        if self._store.is_open:
+            await (await self._store.get()).flush()
+
+    async def _put(self, store: VectorStore, rows: Sequence[Row]) -> list[Upserted]:
+        """Upsert the rows that nothing later took the place of, the last of one id last."""
+        outcomes = [Upserted("superseded")] * len(rows)
+        places = sorted(range(len(rows)), key=lambda place: rows[place].order)
+        due = [place for place in places if self._landed.get(rows[place].id, rows[place].order) <= rows[place].order]
+        if due:
+            ids, vectors, payloads = zip(*(rows[place][1:] for place in due), strict=True)
+            found = await store.upsert(ids, list(vectors), payloads)
+            for place, became in zip(due, found, strict=True):
+                outcomes[place] = Upserted(became.kind, became.error)
+                if became.kind == "stored":
+                    self._landed[rows[place].id] = rows[place].order
+        self._forget()
+        return outcomes
+
+    @contextmanager
+    def _hold(self, ids: set[str]) -> Iterator[None]:
+        """Keep others from putting in these ids."""
+        done = asyncio.Event()
+        self._under_way.update(dict.fromkeys(ids, done))
+        try:
+            yield
+        finally:
+            for key in ids:
+                del self._under_way[key]
+            done.set()
+
+    def _forget(self) -> None:
+        """Let go of the ids for which nothing earlier can come."""
+        if len(self._landed) >= self._forgets_from:
+            oldest = self.find_oldest()
+            self._landed = {key: order for key, order in self._landed.items() if order[0] >= oldest}
+            self._forgets_from = max(_FORGOTTEN_FROM, 2 * len(self._landed))
+
+
+def parse_upserted(response: Response) -> UpsertedBatch:
+    """What became of a batch's records.
+
+    Raises:
+        TransientCallError: the response is none of `Upserts.send`.
+    """
+    try:
+        return UpsertedBatch([Upserted(*each) for each in orjson.loads(response.body)])
+    except (orjson.JSONDecodeError, TypeError) as error:
+        raise TransientCallError(f"expected what became of each record: {error!r}") from error
