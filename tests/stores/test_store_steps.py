@@ -1,0 +1,290 @@
+"""`index` and `search`: exactly once in effect, durable, and each store opened once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import indexing
+import pytest
+from shelf import Shelf, ShelfStore
+
+import tidemill as tm
+from tidemill.calls.limits import Limits
+from tidemill.errors import ConfigError
+from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
+
+FIELDS = {"lang": "str", "year": "int"}
+
+
+@pytest.fixture(autouse=True)
+def shelves() -> Iterator[dict[str, ShelfStore]]:
+    Shelf.shelves.clear()
+    yield Shelf.shelves
+    Shelf.shelves.clear()
+
+
+def make_records(count: int, ids: int | None = None) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number % (ids or count),
+            "year": number,
+            "lang": "en" if number % 2 else "de",
+            "embedding": [1.0, number],
+        }
+        for number in range(count)
+    ]
+
+
+def shelf(**fields: Any) -> Shelf:
+    return Shelf(dimensions=2, metric="dot", fields=FIELDS, **fields)
+
+
+def limits(**fields: Any) -> Limits:
+    return Limits.model_validate(fields)
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+def test_records_are_found_by_their_vectors(tmp_path: Path) -> None:
+    """Documents go in by one job, and come out by another, nearest first, with what they had besides."""
+    store = LanceDB(path=tmp_path / "index", dimensions=2, fields=FIELDS)
+    documents = [
+        {"id": f"doc {number}", "year": number, "lang": "en", "embedding": [1.0, number / 10]} for number in range(20)
+    ]
+    report = tm.from_iterable(documents).index(store, payload=["year", "lang"]).write(tmp_path / "in", progress=False)
+    assert report.records["landed"] == 20
+    assert list(tm.dataset(tmp_path / "in")) == documents, "records pass unchanged"
+    asked = tm.from_iterable([{"embedding": [1.0, 0.72]}]).search(store, k=3)
+    asked.write(tmp_path / "found", progress=False)
+    (found,) = tm.dataset(tmp_path / "found")["matches"]
+    assert [match["id"] for match in found] == ["doc 7", "doc 8", "doc 6"]
+    assert found[0]["payload"] == {"year": 7, "lang": "en"}
+    assert found[0]["score"] > found[1]["score"] > 0.99
+
+
+def test_of_several_records_with_one_id_the_last_in_source_order_stands(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """However they come: upserts that end in another order than they began, and records that overtake others."""
+    rng = random.Random(3)
+    store = shelves["one"] = ShelfStore(shelf())
+    under_way: set[str] = set()
+
+    async def wait(ids: Sequence[str]) -> None:
+        assert not under_way.intersection(ids), "no two upserts of one id are under way at once"
+        under_way.update(ids)
+        for _ in range(rng.randrange(40)):
+            await asyncio.sleep(0)
+        under_way.difference_update(ids)
+
+    async def overtake(record: dict[str, Any]) -> dict[str, Any]:
+        for _ in range(rng.randrange(40)):
+            await asyncio.sleep(0)
+        return {"overtook": True}
+
+    store.before_upsert = wait
+    stream = (
+        tm.from_iterable(make_records(600, ids=40))
+        .call(overtake, limits=limits(concurrency=50))
+        .index(shelf(), payload=["year"], batch_size=7, limits=limits(concurrency=5))
+    )
+    report = stream.write(tmp_path / "out", progress=False)
+    assert report.records["landed"] == 600
+    assert {int(key): payload["year"] for key, (_, payload) in store.held.items()} == {
+        key: 560 + key for key in range(40)
+    }
+    counts = report.to_dict()["calls"]["shares"]["index"]["counts"]
+    assert counts["superseded"] > 0
+    assert counts["superseded"] + counts["stored"] == 600
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+def test_what_the_store_cannot_take_fails_its_record_alone(tmp_path: Path) -> None:
+    store = LanceDB(path=tmp_path / "index", dimensions=2)
+    records: list[dict[str, Any]] = [
+        {"id": "whole", "embedding": [1.0, 2.0]},
+        {"id": "short", "embedding": [1.0]},
+        {"id": "nan", "embedding": [1.0, float("nan")]},
+        {"id": "", "embedding": [1.0, 2.0]},
+        {"id": "no vector", "embedding": None},
+        {"id": "none at all"},
+    ]
+    report = tm.from_iterable(records).index(store).write(tmp_path / "out", max_errors=10, progress=False)
+    assert report.records["landed"] == 1
+    lines = [json.loads(line) for line in next((tmp_path / "out/.run/quarantine").iterdir()).read_text().splitlines()]
+    assert [line["record"]["id"] for line in lines] == ["short", "nan", "", "no vector", "none at all"]
+    told = [line["error"]["message"] for line in lines]
+    assert all(each.startswith("the store cannot take it: ") for each in told[:4])
+    assert "embedding" in told[4]
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+@pytest.mark.parametrize("upserts", [1, 2, 5, 11, 24])
+def test_a_job_killed_between_upsert_and_seal_puts_in_each_record_once(tmp_path: Path, upserts: int) -> None:
+    """What was not sealed is put in again: in the end every id is there once, with the last record that has it."""
+    command = [sys.executable, indexing.__file__, str(tmp_path)]
+    killed = subprocess.run([*command, str(upserts)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    indexing.index(tmp_path)
+    expected = {record["id"]: record["number"] for record in indexing.iter_records()}
+
+    async def read() -> tuple[int, list[Any]]:
+        async with indexing.make_settings(tmp_path).open() as store:
+            return await store.count(), list(await store.fetch(list(expected)))
+
+    count, found = asyncio.run(read())
+    assert count == len(expected)
+    assert {match.id: match.payload["number"] for match in found} == expected
+    assert [record["number"] for record in tm.dataset(tmp_path / "out")] == list(range(indexing.RECORDS))
+
+
+def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """A run that goes on, or reuses another, says what was found then, whatever the store holds now."""
+    tm.from_iterable(make_records(10)).index(shelf()).write(tmp_path / "in", progress=False)
+    stream = tm.from_iterable(make_records(6)).search(shelf(), k=2)
+    stream.write(tmp_path / "first", progress=False)
+    first = list(tm.dataset(tmp_path / "first")["matches"])
+    assert shelves["one"].searches == 6
+    shelves["one"].held.clear()
+    stream.write(tmp_path / "second", reuse=str(tmp_path / "first"), progress=False)
+    assert list(tm.dataset(tmp_path / "second")["matches"]) == first
+    assert shelves["one"].searches == 6
+
+
+def test_a_filter_compares_with_values_and_columns(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    tm.from_iterable(make_records(10)).index(shelf(), payload=["lang", "year"]).write(tmp_path / "in", progress=False)
+    asked = [{"embedding": [1.0, 1.0], "wanted": lang, "since": since} for lang, since in (("en", 6), ("de", 0))]
+    filter = {"lang": {"column": "wanted"}, "year": {"ge": {"column": "since"}, "not_in": [8]}}
+    found = list(tm.from_iterable(asked).search(shelf(), k=9, filter=filter))
+    assert [[match["payload"]["year"] for match in each["matches"]] for each in found] == [[9, 7], [6, 4, 2, 0]]
+
+
+def test_equal_settings_are_one_store_that_is_closed_at_the_end(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    stream = tm.from_iterable(make_records(10)).index(shelf()).search(shelf(), k=1).index(shelf(place="two"))
+    stream.write(tmp_path / "out", progress=False)
+    assert [(each.opened, each.closed) for each in shelves.values()] == [(1, 1), (1, 1)]
+    stream.write(tmp_path / "out", progress=False)
+    assert shelves["one"].opened == 1, "nothing was left to do, and nothing was opened"
+
+
+def test_the_store_is_flushed_at_the_end_of_the_records(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """And not where a run stops before it."""
+    wrong = [{**record, "embedding": [1.0]} for record in make_records(10)]
+    stopped = tm.from_iterable(wrong).index(shelf()).write(tmp_path / "stopped", max_errors=1, progress=False)
+    assert (stopped.outcome, shelves["one"].flushes) == ("errors", 0)
+    tm.from_iterable(make_records(10)).index(shelf()).write(tmp_path / "out", progress=False)
+    assert shelves["one"].flushes == 1
+
+
+def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """An upsert and a search that the store broke off, and ones that took too long."""
+    stream = (
+        tm.from_iterable(make_records(3))
+        .index(shelf(fails=1, hangs=1), limits=limits(attempt_timeout_s=0.05))
+        .search(shelf(place="two", fails=1, hangs=1), limits=limits(attempt_timeout_s=0.05, concurrency=1))
+    )
+    report = stream.write(tmp_path / "out", progress=False)
+    assert report.records["landed"] == 3
+    assert sum(report.to_dict()["calls"]["failures"].values()) == 4
+
+
+def test_plain_iteration_and_one_record_use_the_store(shelves: dict[str, ShelfStore]) -> None:
+    pipeline = tm.Pipeline([Index(store=shelf()), Search(store=shelf(), k=1)])
+    assert pipeline({"id": 1, "embedding": [1.0, 1.0]})["matches"][0]["id"] == "1"
+    records = list(tm.from_iterable(make_records(5)).index(shelf()).search(shelf(), k=1))
+    assert [record["matches"][0]["id"] for record in records][-1] in {"1", "4"}
+    assert shelves["one"].opened == shelves["one"].closed == 2
+
+
+def test_a_trial_writes_nothing(shelves: dict[str, ShelfStore]) -> None:
+    trials = tm.from_iterable(make_records(2)).index(shelf()).preview(2)
+    assert [trial.result for trial in trials] == make_records(2)
+    assert shelves == {}
+
+
+def test_a_rehearsal_writes_nothing_and_answers_searches_by_its_script(shelves: dict[str, ShelfStore]) -> None:
+    stream = tm.from_iterable(make_records(2)).index(shelf()).search(shelf())
+    seen = tm.testing.run(stream, {"search": [[{"id": "a", "score": 1.0, "payload": {}}]] * 2})  # type: ignore[attr-defined]
+    assert [record["matches"] for record in seen.records] == [[{"id": "a", "score": 1.0, "payload": {}}]] * 2
+    assert shelves == {}
+
+
+def test_a_dataset_still_has_the_index_of_a_record(tmp_path: Path) -> None:
+    """`data.index(record)` is the sequence's, `data.index(store)` the step."""
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in make_records(3)))
+    data = tm.dataset(path)
+    assert data.index(make_records(3)[2]) == 2
+    assert [node.kind for node in data.index(shelf(), name="put")._nodes] == ["index"]
+
+
+JOB = """
+stores:
+  docs: {type: "shelf:Shelf", dimensions: 2, metric: dot, fields: {lang: str}}
+source: {path: records.jsonl}
+steps:
+  - index: {store: docs, id: "{{ id }}/{{ lang }}"}
+  - search: {store: docs, k: 2, filter: {lang: en}}
+sink: {path: out}
+"""
+
+
+def write_job(folder: Path, text: str) -> Path:
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in make_records(4)))
+    (folder / "job.yaml").write_text(text)
+    return folder / "job.yaml"
+
+
+def test_a_job_file_names_its_stores(tmp_path: Path) -> None:
+    """Both steps have the one store; written out and read again it is the same job."""
+    job = tm.load_job(write_job(tmp_path, JOB))
+    index, search = job.spec.steps
+    assert isinstance(index, Index)
+    assert isinstance(search, Search)
+    assert index.store == search.store == Shelf(dimensions=2, metric="dot", fields={"lang": "str"})
+    (tmp_path / "again.yaml").write_text(job.to_yaml())
+    assert tm.load_job(tmp_path / "again.yaml").spec.steps == job.spec.steps
+    assert job.run(progress=False).outcome == "finished"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "told"),
+    [
+        ("index: {store: docs", "index: {store: doks", 6, "there is no store `doks` under `stores:`"),
+        ("k: 2", "k: 0", 7, "expected an integer >= 1"),
+        ("filter: {lang: en}", "filter: {lan: en}", 7, "the store has no field `lan` to filter by"),
+        ("filter: {lang: en}", "filter: {lang: {eqq: en}}", 7, "there is no operator `eqq`"),
+        ("filter: {lang: en}", "filter: {lang: 7}", 7, "the field holds a text, got 7"),
+        ("filter: {lang: en}", "filter: {lang: {column: langg}}", 7, "langg"),
+        ("k: 2", "k: 2, vector: embeding", 7, "embeding"),
+        ("{{ lang }}", "{{ lng }}", 6, "lng"),
+        ("metric: dot", "metric: dott", 3, "dott"),
+        ("stores:", "storse:", 2, "storse"),
+    ],
+)
+def test_what_is_wrong_with_a_store_is_told_at_its_place(
+    tmp_path: Path, old: str, new: str, line: int, told: str
+) -> None:
+    """And once: a store that cannot be read is no fault of the steps that name it."""
+    path = write_job(tmp_path, JOB.replace(old, new))
+    with pytest.raises(ConfigError, match=r"1 error") as caught:
+        tm.load_job(path).check()
+    (problem,) = caught.value.problems
+    assert told in problem.message
+    assert problem.place is not None
+    assert problem.place.line == line
+
+
+def test_a_name_near_a_stores_is_suggested(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1 error") as caught:
+        tm.load_job(write_job(tmp_path, JOB.replace("search: {store: docs", "search: {store: doc")))
+    assert caught.value.problems[0].hint == "did you mean `docs`?"
