@@ -144,6 +144,15 @@ async def test_a_column_that_comes_later_or_is_missing(tmp_path: Path) -> None:
     assert (failed, schema.names) == ([], ["id", "note"])
 
 
+@pytest.mark.parametrize("empty", [{}, [{}], {"within": {}}])
+async def test_an_object_without_fields_has_no_column(tmp_path: Path, empty: Any) -> None:
+    """Parquet has none for it: its records are quarantined, and the run goes on."""
+    rows, failed, _ = await land(tmp_path, [{"id": number, "a": empty if number < 10 else "b"} for number in range(12)])
+    assert [row["id"] for row in rows] == [10, 11]
+    assert [ordinal for ordinal, _ in failed] == list(range(10))
+    assert all(told.startswith("column `a` is string, got ") for _, told in failed)
+
+
 async def test_all_of_the_first_segment_misfits(tmp_path: Path) -> None:
     """No part is written for it, and the schema is that of the first that holds a record."""
     rows, failed, _ = await land(tmp_path, [*range(10), *numbered(5)])

@@ -213,8 +213,8 @@ def test_a_trial_writes_nothing(shelves: dict[str, ShelfStore]) -> None:
 
 def test_a_rehearsal_writes_nothing_and_answers_searches_by_its_script(shelves: dict[str, ShelfStore]) -> None:
     stream = tm.from_iterable(make_records(2)).index(shelf()).search(shelf())
-    seen = tm.testing.run(stream, {"search": [[{"id": "a", "score": 1.0, "payload": {}}]] * 2})  # type: ignore[attr-defined]
-    assert [record["matches"] for record in seen.records] == [[{"id": "a", "score": 1.0, "payload": {}}]] * 2
+    seen = tm.testing.run(stream, {"search": [[{"id": "a", "score": 1.0, "payload": {"n": 1}}]] * 2})  # type: ignore[attr-defined]
+    assert [record["matches"] for record in seen.records] == [[{"id": "a", "score": 1.0, "payload": {"n": 1}}]] * 2
     assert shelves == {}
 
 

@@ -181,10 +181,19 @@ def _infer_type(values: Sequence[Any]) -> pa.DataType | None:
     """The type that holds each of `values` as it is, None when there is none."""
     try:
         kind = _widen(pa.infer_type(values))  # type: ignore[call-arg] # the stubs want a mask
+        if _has_empty(kind):  # Parquet has no column for it, and tells so when the file is written
+            return None
         pa.array(values, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         return None
     return kind if _find_misfit(values, kind, "") is None else None
+
+
+def _has_empty(kind: pa.DataType) -> bool:
+    """Whether there is an object without any field in it."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty(field.type) for field in kind)
+    return pa.types.is_list(kind) and _has_empty(kind.value_type)
 
 
 def _widen(kind: pa.DataType) -> pa.DataType:

@@ -58,7 +58,7 @@ class Indexer:
         share = Upsert(self._url, {}, b"", 0, 0, rows=(self._make_row(record, order),))
         became: Upserted = await batching.call(share, parse_upserted)
         if became.kind == "refused":
-            raise DataError(f"the store cannot take it: {became.error}", where=f"column `{self._node.vector}`")
+            raise DataError(f"the store cannot take it: {became.error}")
         return record
 
     def _make_row(self, record: Record, order: Order) -> Row:

@@ -27,8 +27,9 @@ _SAMPLES: Mapping[FieldKind, Any] = {"str": "", "int": 0, "float": 0.0, "bool": 
 class Search(CallNode):
     """Put the `k` records of `store` that are nearest to the record's vector into the column `into`.
 
-    Each is `{"id": …, "score": …, "payload": …}`, nearest first, the score the greater the nearer. What was found is
-    kept, so that a run that goes on does not search for it again, and says the same.
+    Each is `{"id": …, "score": …, "payload": …}`, nearest first, the score the greater the nearer, the payload null
+    where there is none. What was found is kept, so that a run that goes on does not search for it again, and says the
+    same.
 
     Attributes:
         store: the settings of a store, or the name of one under `stores`.

@@ -60,7 +60,7 @@ class Searcher:
         """One attempt: what a transport's `send` is to a request."""
         async with self._store.use(t_s) as store:
             (matches,) = await store.search([vector], self._node.k, asked)
-        found = [{"id": each.id, "score": each.score, "payload": dict(each.payload)} for each in matches]
+        found = [{"id": each.id, "score": each.score, "payload": dict(each.payload) or None} for each in matches]
         return Response(200, {}, pack_result(found))
 
 
