@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tidemill.agents.builtin.sql_query import SQLLimits as SQLLimits
     from tidemill.agents.builtin.sql_query import sql_query as sql_query
     from tidemill.agents.builtin.sql_query import sql_schema as sql_schema
+    from tidemill.agents.builtin.vector_search import vector_search as vector_search
     from tidemill.agents.builtin.web_search import web_search as web_search
     from tidemill.agents.calling.approval import ApprovalRequest as ApprovalRequest
     from tidemill.agents.calling.approval import Approve as Approve
@@ -48,6 +49,7 @@ _HOMES = {
     "builtin.read_file": "list_files read_file",
     "builtin.search_engines": "Brave SearXNG SearchEngine SearchHit Tavily",
     "builtin.sql_query": "SQLLimits sql_query sql_schema",
+    "builtin.vector_search": "vector_search",
     "builtin.web_search": "web_search",
     "calling.approval": "ApprovalRequest Approve Modify Reject Stop",
     "calling.policy": "load_policy",

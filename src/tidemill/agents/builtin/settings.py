@@ -12,6 +12,7 @@ from tidemill.agents.builtin.http_get import FetchLimits, http_get
 from tidemill.agents.builtin.read_file import MAX_READ, list_files, read_file
 from tidemill.agents.builtin.search_engines import Brave, Params, SearchEngine, SearXNG, Tavily
 from tidemill.agents.builtin.sql_query import SQLLimits, sql_query, sql_schema
+from tidemill.agents.builtin.vector_search import VectorSearch
 from tidemill.agents.builtin.web_search import MAX_HITS, web_search
 from tidemill.agents.interpreter.options import Interpreter
 from tidemill.agents.interpreter.tool import make_python
@@ -167,6 +168,13 @@ class Mcp(Builtin, McpServer):
 
     def make(self, folder: Path) -> ToolSource:
         return self if self.cwd is None else self.model_copy(update={"cwd": folder / self.cwd})
+
+
+class SearchVectors(Builtin, VectorSearch):
+    """Finds what a vector store holds near a question."""
+
+    def make(self, folder: Path) -> ToolSource:
+        return self.model_copy(update={"folder": folder})
 
 
 def _find_database(database: SecretStr, folder: Path) -> str:

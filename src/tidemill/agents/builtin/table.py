@@ -18,6 +18,7 @@ BUILTIN = {
     "python": "Python",
     "openapi": "Openapi",
     "mcp": "Mcp",
+    "vector_search": "SearchVectors",
 }
 """The class of `settings.py` that describes each, by its name."""
 
