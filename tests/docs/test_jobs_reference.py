@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 import tidemill as tm
 from tidemill.commands import app, run_command
+from tidemill.config.types.templates import Template
 from tidemill.data.nodes.node import Node
 from tidemill.jobs.running.report import EXIT_CODES
 from tidemill.jobs.spec.file import load_job_file
@@ -86,6 +87,8 @@ def test_defaults_and_bounds_are_those_of_the_code(title: str, name: str) -> Non
             if isinstance(default, BaseModel):  # a mapping of defaults stands there as an empty one
                 dumped: Any = default.model_dump()
                 default = {} if isinstance(dumped, dict) else dumped
+            if isinstance(default, Template):
+                default = default.text
             assert shown == (list(default) if isinstance(default, tuple) else default), key
         assert row["bounds"] == ", ".join(find_bounds(field)), key
 

@@ -26,6 +26,10 @@ from tidemill.agents.calling.policy import load_policy
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.commands import app
 from tidemill.config.loading import load_config
+from tidemill.models.model import Model
+from tidemill.stores.store import Store
+
+pytestmark = pytest.mark.usefixtures("lance_opened_once")
 
 PAGE = Page.load("docs/tools.md")
 FILES = ("mill", "my_tools", "outside", "harbour", "my_rooms")
@@ -103,6 +107,7 @@ def test_its_files_are_what_an_agent_and_a_policy_take(folder: Path) -> None:
     assert load_policy("policy.yaml").rules.rules
     agent = load_config(tm.Agent, "agent.yaml")
     assert [tool.name for tool in agent.list_tools()] == ["search", "web_search", "http_get", "sql_query"]
+    assert [*agent.list_sources()[0].describe_result()] == ["vector_search"]
 
 
 def iter_described() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -135,10 +140,10 @@ def test_the_sandbox_is_the_one_that_is_tested() -> None:
 
 
 def iter_fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """The settings of a tool by their names in a table, those within others too."""
+    """The settings of a tool by their names in a table, those within others too, but of what has a table elsewhere."""
     for name, field in model.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner not in (Store, Model):
             yield from iter_fields(inner, f"{above}{name}.")
         else:
             yield f"{above}{name}", field
