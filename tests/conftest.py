@@ -27,6 +27,7 @@ JOIN_S = 5.0
 """How long a thread or process that is on its way out is waited for before it counts as leaked."""
 
 FDS = Path("/proc/self/fd")
+TASKS = Path("/proc/self/task")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; read when `huggingface_hub` is imported
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nor for prices; read when `litellm` is imported
@@ -53,6 +54,26 @@ ON_BOTH_LOOPS = (
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU` or `bwrap`: what a machine may lack."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave what collecting made to itself: a test that collects garbage goes through its own objects alone."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
+@pytest.fixture
+def nothing_frozen() -> Iterator[None]:
+    """As a process begins: the collector looks at everything."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -122,25 +143,27 @@ def check_threads(before: set[threading.Thread]) -> None:
 
 
 def child_processes() -> set[int]:
-    """The ids of this process's children."""
-    return {child.pid for child in psutil.Process().children()}
+    """The ids of this process's children: what each of its threads started, where looking at every process is saved."""
+    try:
+        return {int(child) for task in os.listdir(TASKS) for child in (TASKS / task / "children").read_bytes().split()}
+    except (FileNotFoundError, ProcessLookupError):  # a system that does not tell, or a thread that has just ended
+        return {child.pid for child in psutil.Process().children()}
 
 
 def check_children(before: set[int]) -> None:
     """Fail on child processes, zombies included, that are not in `before`."""
     left = []
-    for child in psutil.Process().children():
-        if child.pid not in before:
-            command = command_of(child)
-            if not any(name in command for name in COMMANDS_THAT_STAY):
-                left.append(f"{child.pid}: {command}")
+    for child in child_processes() - before:
+        command = command_of(child)
+        if not any(name in command for name in COMMANDS_THAT_STAY):
+            left.append(f"{child}: {command}")
     assert not left, f"child processes left, or not waited for: {left}"
 
 
-def command_of(process: psutil.Process) -> str:
-    """The command line of `process`; a zombie's is its state."""
+def command_of(child: int) -> str:
+    """The command line of the process `child`; a zombie's is its state."""
     try:
-        return " ".join(process.cmdline())
+        return " ".join(psutil.Process(child).cmdline())
     except psutil.Error as exc:
         return repr(exc)
 

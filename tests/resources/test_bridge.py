@@ -237,7 +237,7 @@ def test_a_coroutine_that_is_cancelled_from_within_says_so() -> None:
         bridge.run(cancel_itself())
 
 
-def test_the_collector_s_thresholds_are_put_back() -> None:
+def test_the_collector_s_thresholds_are_put_back(nothing_frozen: None) -> None:
     before = gc.get_threshold()
 
     async def thresholds() -> tuple[int, int, int]:

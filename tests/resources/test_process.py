@@ -13,7 +13,7 @@ import pytest
 from tidemill.resources.process import Terminated, calm_gc, find_exit_code, more_open_files, sigterm_as_interrupt
 
 
-def test_the_collector_is_calm_for_the_block_nested_and_counted() -> None:
+def test_the_collector_is_calm_for_the_block_nested_and_counted(nothing_frozen: None) -> None:
     before = gc.get_threshold()
     with calm_gc():
         calm = gc.get_threshold()
@@ -32,16 +32,13 @@ def test_the_collector_is_put_back_when_the_block_raises() -> None:
     assert gc.get_threshold() == before
 
 
-def test_what_is_frozen_already_stays_so() -> None:
+def test_what_is_frozen_already_stays_so(nothing_frozen: None) -> None:
     """A process that froze its own objects, as servers do before they fork, finds them frozen afterwards."""
     gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        with calm_gc():
-            assert gc.get_freeze_count() <= frozen
-        assert frozen / 2 < gc.get_freeze_count() <= frozen
-    finally:
-        gc.unfreeze()
+    frozen = gc.get_freeze_count()
+    with calm_gc():
+        assert gc.get_freeze_count() <= frozen
+    assert frozen / 2 < gc.get_freeze_count() <= frozen
 
 
 def test_sigterm_raises_what_ctrl_c_would() -> None:

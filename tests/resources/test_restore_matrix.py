@@ -5,7 +5,6 @@ A thousand trees are `make scopes`, which `make check` runs.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -17,15 +16,6 @@ import tidemill as tm
 from module_trees import WatchedMode, module_trees
 from restoring import DEPTHS, WAYS, Plan, check_matrix, plans
 from tidemill.testing.device import FakeDevice
-
-
-@pytest.fixture(scope="module", autouse=True)
-def little_to_collect() -> Iterator[None]:
-    """Each block over a device collects garbage: that of this module only."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @given(root=module_trees(), plan=plans())
