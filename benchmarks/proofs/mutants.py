@@ -1,23 +1,28 @@
 """The scopes broken in every way that `mutations.py` lists: each is noticed by its test.
 
-    python benchmarks/proofs/mutants.py                  # some thirty mutants: about three minutes
+    python benchmarks/proofs/mutants.py                  # some thirty mutants: about a minute and a half
     python benchmarks/proofs/mutants.py --only lock
 
-Each mutant is a copy of the package with one change, over which its test alone is run. Fails when a mutant survives,
-when what it changes is not in the source any more, or when a test fails without any change.
+Each mutant is a copy of the package with one change, over which its test alone is run, in a process that has torch and
+pytest from the one it is forked from. Fails when a mutant survives, when what it changes is not in the source any more,
+or when a test fails without any change.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -30,6 +35,9 @@ from workload import WORK  # noqa: E402
 FAILED = 1
 """What pytest ends with where tests ran and one failed."""
 
+SHARED = ["torch", "torch._dynamo", "numpy", "pydantic", "psutil", "pytest"]
+"""What is imported once for all mutants: of Tidemill nothing."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,11 +47,14 @@ def main() -> None:
     mutants = [mutant for mutant in MUTANTS if given.only in mutant.name]
     print(describe_machine(WORK, ("tidemill", "torch", "pytest")), flush=True)
     started = time.perf_counter()
-    code, output = run_tests({mutant.test for mutant in mutants})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(SHARED)
+    with ProcessPoolExecutor(given.workers, context, max_tasks_per_child=1) as pool:
+        whole = pool.submit(run_tests, {mutant.test for mutant in mutants})
+        ended = list(pool.map(run_mutant, mutants))
+        code, output = whole.result()
     if code:
         sys.exit(f"BROKEN: without any change:\n{output}")
-    with ThreadPoolExecutor(given.workers) as pool:
-        ended = list(pool.map(run_mutant, mutants))
     rows = [[mutant.name, describe(code), mutant.test] for mutant, (code, _) in zip(mutants, ended, strict=True)]
     print(f"\nmutants ({time.perf_counter() - started:.0f} s)\n{render_table(['what is broken', 'it', 'test'], rows)}")
     died = sum(code == FAILED for code, _ in ended)
@@ -64,17 +75,30 @@ def run_mutant(mutant: Mutant) -> tuple[int, str]:
 
 
 def run_tests(tests: set[str], source: Path = ROOT / PACKAGE.parent) -> tuple[int, str]:
-    """How pytest ended over the package in `source`, and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *sorted(tests)]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
+    """How pytest ended over the package in `source`, and what it printed. Once in a process."""
+    os.chdir(ROOT)
+    os.environ.update(PYTHONPATH=str(source), PYTHONDONTWRITEBYTECODE="1")
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(source))
+    with tempfile.TemporaryFile() as told, printing_to(told.fileno()):
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *sorted(tests)])
+        sys.stdout.flush()
+        told.seek(0)
+        return int(code), told.read().decode(errors="replace")
+
+
+@contextmanager
+def printing_to(file: int) -> Iterator[None]:
+    """What this process prints goes into `file`."""
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    for number, _ in kept:
+        os.dup2(file, number)
+    try:
+        yield
+    finally:
+        for number, before in kept:
+            os.dup2(before, number)
+            os.close(before)
 
 
 def describe(code: int) -> str:
