@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Set
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import orjson
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -20,9 +20,9 @@ from tidemill.config.types.functions import fingerprint_function, fingerprint_sc
 from tidemill.config.types.templates import Template
 
 _SECRETS = (SecretStr, SecretBytes)
+_AS_THEY_ARE = frozenset({type(None), bool, int, float, str})
 
 
-@runtime_checkable
 class Described(Protocol):
     """What says by itself what it does, where neither its fields nor its source would."""
 
@@ -40,10 +40,12 @@ def describe_value(value: Any, *, defaults: bool = False) -> Any:
         defaults: whether fields at their default are told too. Those of Tidemill's own descriptions are not, so that
             a new field changes no old fingerprint.
     """
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Template):
         return value.text
-    if isinstance(value, Described):
-        return value.describe_result()
+    if hasattr(type(value), "describe_result"):  # `isinstance` of a protocol takes longer than all else here
+        return cast(Described, value).describe_result()
     if isinstance(value, BaseModel):
         return _describe_fields(value, defaults)
     if isinstance(value, type) and issubclass(value, BaseModel):
