@@ -114,20 +114,15 @@ def check_matrix(root: nn.Sequential, plan: Plan) -> int:
         AssertionError: something is not as it was, or another error came out than the block's own.
     """
     cells = list(product(WAYS, DEPTHS, (False, True)))
-    for way, depth, in_thread in cells:
-        trial = Trial(root, plan, way, plan.kinds[:depth])
-        try:
-            run_in_thread(trial.run) if in_thread else trial.run()
-        except BaseException as error:
-            error.add_note(f"way out: {way}, depth {depth}, {'another thread' if in_thread else 'this thread'}")
-            raise
+    with ThreadPoolExecutor(1) as other:
+        for way, depth, in_thread in cells:
+            trial = Trial(root, plan, way, plan.kinds[:depth])
+            try:
+                other.submit(trial.run).result() if in_thread else trial.run()
+            except BaseException as error:
+                error.add_note(f"way out: {way}, depth {depth}, {'another thread' if in_thread else 'this thread'}")
+                raise
     return len(cells)
-
-
-def run_in_thread(run: Callable[[], None]) -> None:
-    """Run it in another thread, and raise here what it raises there."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(run).result()
 
 
 class Trial:
