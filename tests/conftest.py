@@ -52,6 +52,21 @@ ON_BOTH_LOOPS = (
     "test_methods.py",
 )
 
+LONGEST = (
+    "test_ideas.py",
+    "test_kill.py",
+    "test_commands.py",
+    "test_contract.py",
+    "test_async_iteration.py",
+    "test_fault_table.py",
+    "test_goodput.py",
+    "test_parallel.py",
+    "test_config_page.py",
+    "test_books.py",
+    "test_halves.py",
+)
+"""Files of half a minute and more: they are begun first, so that no worker has one left when the others are done."""
+
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU` or `bwrap`: what a machine may lack."""
 
@@ -66,6 +81,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others in the order of their names."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture
