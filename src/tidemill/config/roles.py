@@ -6,6 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
@@ -19,12 +20,22 @@ class Runtime:
     """
 
 
+_known: WeakKeyDictionary[type[Any], tuple[str, ...]] = WeakKeyDictionary()
+"""What `result_fields` found, for as long as the class is there."""
+
+
 def result_fields(kind: type[Any]) -> tuple[str, ...]:
     """The names of the fields of a model or dataclass that decide the result, in their order.
 
     Those that are `Runtime` do not, nor do those whose type is a secret's, as `SecretStr` or a list of them.
     """
-    return tuple(name for name, hint, marks in _iter_fields(kind) if not _is_runtime(marks) and not _is_secret(hint))
+    known = _known.get(kind)
+    if known is None:
+        fields = _iter_fields(kind)
+        known = tuple(name for name, hint, marks in fields if not _is_runtime(marks) and not _is_secret(hint))
+        if getattr(kind, "__pydantic_complete__", True):  # else some types are names yet, which may become a secret's
+            _known[kind] = known
+    return known
 
 
 def _iter_fields(kind: type[Any]) -> Iterator[tuple[str, Any, Iterable[Any]]]:
