@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import linecache
 import subprocess
@@ -209,6 +210,23 @@ def test_a_script_s_function_is_the_same_in_a_module(tmp_path: Path) -> None:
     run, imported = json.loads(done.stdout)
     assert run == imported
     assert len(set(run)) == 5
+
+
+@pytest.mark.parametrize("name", ["fn", "short", "C"])
+def test_a_file_that_is_edited_while_it_is_loaded_is_read_again(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And when it is edited back, it is what it was: what a file holds is known by its text alone."""
+    file = tmp_path / f"edited_{name}.py"
+    text = "def fn(r):\n    return 1\nshort = lambda r: 2\nclass C:\n    def __call__(self, r):\n        return 3\n"
+    file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    target = getattr(importlib.import_module(file.stem), name)
+    before = fingerprint_function(target)
+    file.write_text(text.replace("1", "100").replace("3", "300").replace("lambda r: 2", "lambda x: 2"))
+    assert fingerprint_function(target) != before
+    file.write_text(text)
+    assert fingerprint_function(target) == before
 
 
 def test_a_default_counts() -> None:
