@@ -62,10 +62,8 @@ LONGEST = (
     "test_goodput.py",
     "test_parallel.py",
     "test_config_page.py",
-    "test_books.py",
-    "test_halves.py",
 )
-"""Files of half a minute and more: they are begun first, so that no worker has one left when the others are done."""
+"""Files of twenty seconds and more: they are begun first, so that no worker has one left when the others are done."""
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
 """Set in CI: a skipped test fails there, unless its reason starts with `GPU` or `bwrap`: what a machine may lack."""
