@@ -131,6 +131,17 @@ def test_no_text_raises_and_none_goes_through_unchecked(text: str) -> None:
     assert found.values is None or isinstance(found.values["query"], str)
 
 
+def test_a_number_in_a_text_is_no_boolean_where_numbers_are_taken() -> None:
+    """A model writes both in quotes; `1` was never meant as `true` where a number may be given."""
+
+    @tm.tool
+    def turn(by: bool | int, steps: list[bool | int] = []) -> None:  # noqa: B006 - never changed
+        """Turn."""
+
+    values = turn.signature.check('{"by": "1", "steps": ["true", "0", 1]}').values
+    assert repr(values) == "{'by': 1, 'steps': [True, 0, 1]}"
+
+
 class Nested(BaseModel):
     count: int
     rate: float = 0.5

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from tidemill.agents.tools.tool import Tool
+
+_lock = threading.Lock()
+"""Guards the tools below."""
+_bound: WeakValueDictionary[tuple[int, int], Tool] = WeakValueDictionary()
+"""By the ids of a tool's signature and of what it is bound to, both of which the tool keeps."""
 
 
 class ToolMethod:
     """Stands in a class where `tm.tool` made a method a tool; taken of an instance it is the `Tool` bound to that.
+
+    It is the same one each time, as long as anybody holds it: all who have it share its `concurrency`. Any thread may
+    take it.
 
     A subclass that overrides the method says itself whether its own is a tool; `super().name(…)` calls the one that
     was overridden.
@@ -25,7 +35,13 @@ class ToolMethod:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None and not isinstance(self._method, classmethod):
             return self
-        return replace(self._tool, function=self._method.__get__(instance, owner))
+        function = self._method.__get__(instance, owner)
+        key = id(self._tool.signature), id(function.__self__)
+        with _lock:
+            known = _bound.get(key)
+            if known is None:
+                known = _bound[key] = replace(self._tool, function=function)
+        return known
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the method gives, called through its class as if it were no tool."""

@@ -61,7 +61,7 @@ class Signature(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Tool:
     """A function that a model may ask to have called; make it with `tm.tool`.
 

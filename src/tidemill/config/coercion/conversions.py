@@ -87,6 +87,14 @@ def to_bool(value: Any) -> Any:
     raise PydanticKnownError("bool_type")
 
 
+def to_bool_beside_numbers(value: Any) -> Any:
+    """True or false where a number may be meant, too: 1 and 0 are numbers then, quoted or not."""
+    said = to_bool(value)
+    if isinstance(value, bool) or (isinstance(value, str) and value.strip() not in ("0", "1")):
+        return said
+    raise PydanticKnownError("bool_parsing" if isinstance(value, str) else "bool_type")
+
+
 def to_fraction(value: Any) -> Any:
     """A fraction; of a float the one that its digits say: 0.1 is 1/10."""
     if isinstance(value, bool):

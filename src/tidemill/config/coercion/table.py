@@ -38,7 +38,17 @@ from pydantic import BaseModel, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion.concealing import conceal_errors
-from tidemill.config.coercion.conversions import AROUND, BEFORE, ToMember, refuse_mask, to_address, to_choice, to_path
+from tidemill.config.coercion.conversions import (
+    AROUND,
+    BEFORE,
+    ToMember,
+    refuse_mask,
+    to_address,
+    to_bool,
+    to_bool_beside_numbers,
+    to_choice,
+    to_path,
+)
 from tidemill.config.coercion.sections import Fill, can_fill
 from tidemill.config.shapes.shape import keeps_secret
 from tidemill.config.wording.words import TIGHT
@@ -47,6 +57,11 @@ _ADDRESSES = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interfac
 _PRECISE = {"microseconds_precision": "error"}
 _OPAQUE = frozenset({"metadata", "serialization", "cls", "function", "default", "expected", "members", "config"})
 """Parts of a core schema that hold no schema of an input."""
+
+_NUMBERS = frozenset({"int", "float", "decimal", "complex", "fraction"})
+
+_AROUND = frozenset({"nullable", "default", "function-before", "function-after", "function-wrap"})
+"""Schemas of what their own `schema` takes."""
 
 _BY_NAME = frozenset({"fields", "choices"})
 """Parts that may be a mapping of names, which could read as a schema's own."""
@@ -119,6 +134,8 @@ class Tightening:
         if self.fills and is_section and can_fill(tight["schema"]):
             fill = Fill(schema["default"], tight["schema"])
             tight["schema"] = wrap_schema(tight["schema"], "function-before", fill)
+        if kind == "union" and any(map(_takes_numbers, tight["choices"])):
+            tight["choices"] = [_leave_numbers(each) for each in tight["choices"]]
         if kind == "float" and not self.held:
             return {"allow_inf_nan": False} | tight
         return tight | _PRECISE if "microseconds_precision" in schema else tight
@@ -163,6 +180,31 @@ def _find_conversion(schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]
     elif kind == "json-or-python" and keeps_secret(schema):
         convert = refuse_mask
     return None if convert is None else ("function-before", convert)
+
+
+def _takes_numbers(schema: Any) -> bool:
+    """Whether a member of a union takes numbers."""
+    if isinstance(schema, tuple):  # with its label
+        return _takes_numbers(schema[0])
+    if schema["type"] == "union":
+        return any(map(_takes_numbers, schema["choices"]))
+    if schema["type"] in ("literal", "enum"):
+        given = schema.get("expected") or [member.value for member in schema["members"]]
+        return any(isinstance(each, (int, float)) and not isinstance(each, (bool, Enum)) for each in given)
+    if schema["type"] == "lax-or-strict":
+        return _takes_numbers(schema["lax_schema"])
+    return schema["type"] in _NUMBERS or (schema["type"] in _AROUND and _takes_numbers(schema["schema"]))
+
+
+def _leave_numbers(schema: Any) -> Any:
+    """A member of a union that has numbers, with what is a boolean in it leaving them to those."""
+    if isinstance(schema, tuple):
+        return (_leave_numbers(schema[0]), *schema[1:])
+    if schema["type"] == "union":
+        return {**schema, "choices": [_leave_numbers(each) for each in schema["choices"]]}
+    if schema.get("function", {}).get("function") is to_bool:
+        return wrap_schema(schema["schema"], "function-before", to_bool_beside_numbers)
+    return {**schema, "schema": _leave_numbers(schema["schema"])} if schema["type"] in _AROUND else schema
 
 
 def _has_numbers(choices: list[Any]) -> bool:
