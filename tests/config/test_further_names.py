@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import AliasChoices, AliasPath, Field
 
-from tidemill import Config, load_config
+from tidemill import Agent, Config, load_config
 from tidemill.config.text.nodes import Text
+from tidemill.config.wording.words import CalledElsewhere
 from tidemill.errors import ConfigError
 
 
@@ -85,3 +86,33 @@ def test_a_section_keeps_its_default_beside_a_further_name() -> None:
 def test_what_is_written_loads_again() -> None:
     train = load(Train, "optim: {learning_rate: 2}")
     assert load(Train, train.to_yaml()) == train
+
+
+class Elsewhere(Config):
+    max_turns: Annotated[int, CalledElsewhere("max_iterations", "recursion_limit")] = 20
+
+
+def test_a_name_that_others_have_for_a_field_is_told_and_not_taken() -> None:
+    told = "unknown key `recursion_limit`; did you mean `max_turns`?  (integer, default 20)"
+    with pytest.raises(ConfigError, match="recursion_limit") as caught:
+        load(Elsewhere, "recursion_limit: 3")
+    assert told in str(caught.value)
+    changed: Any = Elsewhere()
+    with pytest.raises(ConfigError, match="recursion_limit") as caught:
+        changed.replace(recursion_limit=3)
+    assert 'did you mean `replace("max_turns", …)`?' in str(caught.value)
+    assert Elsewhere(max_turns=3).replace("max_turns", 4).max_turns == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("system", "instructions"),
+        ("system_prompt", "instructions"),
+        ("response_format", "output"),
+        ("max_iterations", "max_turns"),
+    ],
+)
+def test_an_agent_s_fields_are_found_by_their_names_elsewhere(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key `{name}`; did you mean `{meant}`"):
+        Agent("openai/gpt-4.1-mini", **{name: "3"})

@@ -226,3 +226,24 @@ def test_it_is_what_loading_the_whole_anew_gives(changes: dict[str, Any]) -> Non
         assert {(each.path, each.message, each.hint) for each in caught.value.problems} == told
     else:
         assert Train().replace(changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "keywords", "told"),
+    [
+        ((), {"low": 2}, 'takes a path and a value, got the keyword `low`; write `replace("low", …)`'),
+        ((), {"lwo": 2}, 'got the keyword `lwo`; did you mean `replace("low", …)`?'),
+        ((), {"elsewhere": 2}, 'got the keyword `elsewhere`; write `replace("a.path", …)`'),
+        (("low", 2), {"high": 3}, "got the keyword `high`"),
+        (("low",), {}, "expected a value for `low`, got none"),
+        (("low", 1, 2), {}, "expected one value for `low`, got 2"),
+        ((3,), {}, "expected a path, or a mapping of paths, got 3"),
+        ((), {}, "expected a path and a value, got nothing"),
+    ],
+)
+def test_what_is_no_change_is_told(given: tuple[Any, ...], keywords: dict[str, Any], told: str) -> None:
+    train: Any = Train()
+    with pytest.raises(ConfigError, match="error") as caught:
+        train.replace(*given, **keywords)
+    assert told in str(caught.value)
+    assert "test_replacing.py" in str(caught.value)

@@ -17,6 +17,7 @@ from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.limits import Budget
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
+from tidemill.config.wording.words import CalledElsewhere
 from tidemill.models.model import Model, Params
 from tidemill.models.options import Options, ToolSpec
 from tidemill.models.steps.parameters import KINDS, MaxTokens, Seed, Stop, Temperature, TopP, check_params
@@ -67,12 +68,16 @@ class Agent(Config):
 
     model: Model
     tools: Tools = ()
-    output: Output | None = None
-    instructions: str = ""
+    output: Annotated[
+        Output | None, CalledElsewhere("output_type", "response_format", "response_model", "result_type")
+    ] = None
+    instructions: Annotated[str, CalledElsewhere("system", "system_prompt", "system_message")] = ""
     name: str = "agent"
     description: str = ""
     handoffs: tuple[Agent, ...] = ()
-    max_turns: int = Field(default=20, ge=1, le=MAX_TURNS)
+    max_turns: Annotated[int, CalledElsewhere("max_iterations", "max_steps", "recursion_limit")] = Field(
+        default=20, ge=1, le=MAX_TURNS
+    )
     budget: Budget | None = None
     max_reasks: int = Field(default=2, ge=0)
     max_repeats: int = Field(default=3, ge=1)

@@ -26,7 +26,7 @@ from tidemill.config.objects.display import iter_shown
 from tidemill.config.objects.freezing import explain_frozen
 from tidemill.config.objects.identity import are_equal, hash_model
 from tidemill.config.objects.provenance import find_origin
-from tidemill.config.objects.replacing import replace_values
+from tidemill.config.objects.replacing import read_changes, replace_values
 from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import explain_errors
 from tidemill.config.schemas.docstrings import describe_class
@@ -110,7 +110,7 @@ class Config(BaseModel):
     @overload
     def replace(self, changes: Mapping[str, Any], /, *, context: Mapping[str, Any] | None = None) -> Self: ...
 
-    def replace(self, changes: Any, /, *value: Any, context: Mapping[str, Any] | None = None) -> Self:
+    def replace(self, *given: Any, context: Mapping[str, Any] | None = None, **keywords: Any) -> Self:
         """A copy with another value at a dotted path, or several: `cfg.replace({"optim.lr": 3e-4, "stages.0.lr": 1})`.
 
         New values are checked as if they were loaded, and the validators of each `Config` they stand in run with its
@@ -120,9 +120,9 @@ class Config(BaseModel):
             context: what validators and `model_post_init` see.
 
         Raises:
-            ConfigError: with every problem there is, each at the caller's line.
+            ConfigError: with every problem there is, each at the caller's line; or it was given keywords.
         """
-        return replace_values(self, {changes: value[0]} if value else changes, context)
+        return replace_values(self, read_changes(self, given, keywords), context)
 
     def origin(self, path: str) -> Origin:
         """Where the value at a dotted path came from: `base.yaml:12:7`, and what it was laid over.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,8 @@ from tidemill.config.report.caller import raise_at_caller
 from tidemill.config.report.validation import problems_from_validation
 from tidemill.config.shapes.membership import choose_members
 from tidemill.config.shapes.shape import Shape, enter_path
-from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.suggest import find_near, suggest
+from tidemill.config.wording.words import describe_value
 from tidemill.errors import Problem
 
 M = TypeVar("M", bound=BaseModel)
@@ -35,6 +36,42 @@ class _New:
     """A value as it was given."""
 
     value: Any
+
+
+def read_changes(config: BaseModel, given: tuple[Any, ...], keywords: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `config.replace` was given: a path and its value, or a mapping of paths.
+
+    Raises:
+        ConfigError: it was something else, as the fields by keyword; at the caller's line.
+    """
+    match given:
+        case (Mapping() as changes,) if not keywords:
+            return changes
+        case (str() as label, value) if not keywords:
+            return {label: value}
+    shape = Shape.of(type(config).__pydantic_core_schema__)
+    raise_at_caller(list(_iter_misgiven(shape, given, keywords)), shape)
+    raise AssertionError("there is a problem")
+
+
+def _iter_misgiven(shape: Shape, given: tuple[Any, ...], keywords: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in keywords:
+        near = name if name in shape.fields else shape.elsewhere.get(name) or find_near(name, shape.fields)
+        meant = f'`replace("{near or "a.path"}", …)`'
+        hint = f"write {meant}" if near in (name, None) else f"did you mean {meant}?"
+        yield Problem(f"`replace` takes a path and a value, got the keyword `{name}`", path=(name,), hint=hint)
+    if keywords:
+        return
+    hint = 'write `replace("a.path", value)`, or `replace({"a.path": value, …})`'
+    match given:
+        case (str() as label,):
+            yield Problem(f"expected a value for `{label}`, got none", hint=hint)
+        case (str() as label, *values):
+            yield Problem(f"expected one value for `{label}`, got {len(values)}", hint=hint)
+        case (other, *_):
+            yield Problem(f"expected a path, or a mapping of paths, got {describe_value(other)}", hint=hint)
+        case _:
+            yield Problem("expected a path and a value, got nothing", hint=hint)
 
 
 def replace_values(config: M, changes: Mapping[str, Any], context: Mapping[str, Any] | None) -> M:

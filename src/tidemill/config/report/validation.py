@@ -161,7 +161,8 @@ def _find_meant(errors: Iterable[Failure], document: Document) -> dict[KeyPath, 
         used = set(given) if isinstance(given, Mapping) else set()
         unused = [each for each in known if each not in used and (*above, each) not in taken]
         needed = [each for each in unused if known[each].is_required]
-        near = find_near(str(name), needed, unused, known) or others.get(find_near(str(name), others) or "")
+        near = parent.elsewhere.get(str(name)) if parent else None
+        near = near or find_near(str(name), needed, unused, known) or others.get(find_near(str(name), others) or "")
         is_word = error.kind != "invalid_key" or not isinstance(error.value, (bool, type(None)))
         if near is not None and is_word and name not in aliases:
             meant[error.path] = near

@@ -16,7 +16,7 @@ from pydantic_core import SchemaError, SchemaValidator
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.shapes.tags import TAG, Tag
 from tidemill.config.wording.nouns import describe_words, has_rules
-from tidemill.config.wording.words import describe_choices, describe_value
+from tidemill.config.wording.words import ELSEWHERE, describe_choices, describe_value
 
 Schema = Mapping[str, Any]
 
@@ -114,6 +114,12 @@ class Shape:
         """The further keys that a field may be given under, as `AliasChoices` has them → the key it is known by."""
         others = ((self.keys[name], _list_aliases(each)[1:]) for name, each in self._attributes)
         return {alias: key for key, aliases in others for alias in aliases}
+
+    @cached_property
+    def elsewhere(self) -> dict[str, str]:
+        """What fields are called elsewhere, as `CalledElsewhere` has it → the key of each here."""
+        layers = ((key, layer) for key, each in self.fields.items() for layer in each.layers)
+        return {name: key for key, layer in layers for name in layer.get("metadata", {}).get(ELSEWHERE, ())}
 
     @property
     def _attributes(self) -> list[tuple[str, Schema]]:

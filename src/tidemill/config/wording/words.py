@@ -29,6 +29,25 @@ TIGHT = "tidemill_tight"
 """The metadata key of a core schema that has the rules of `Config`."""
 
 
+ELSEWHERE = "tidemill_elsewhere"
+"""The metadata key under which a field says what it is called elsewhere."""
+
+
+class CalledElsewhere:
+    """Annotation of a field that others know by another name: whoever writes that one is told this.
+
+    The other name is not taken: `instructions: Annotated[str, CalledElsewhere("system_prompt")]`.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: Any = handler(source)
+        schema["metadata"] = {**schema.get("metadata", {}), ELSEWHERE: self.names}
+        return cast(CoreSchema, schema)
+
+
 class Says:
     """Annotation by which a type says what it expects, where its schema alone would not."""
 
