@@ -221,7 +221,7 @@ def test_budgets_bind_agents_within() -> None:
     inside = [calling(("weather", {"city": f"{turn}"})) for turn in range(9)]
     result = Scripted(writer, [calling(("critic", {"request": "?"})), *inside]).run("?")
     assert result.stop_reason == "budget"
-    assert "ended without an answer (budget)" in result.turns[0].calls[0].outcome.content
+    assert "ended without an answer (budget of writer)" in result.turns[0].calls[0].outcome.content
 
 
 def test_a_fan_out_asks_all_at_once_and_joins_their_answers() -> None:

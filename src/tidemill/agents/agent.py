@@ -48,9 +48,10 @@ class Agent(Config):
         instructions: the system message.
         name: what it is called by others and in reports.
         description: what it is for, which agents are told that have it as a tool.
-        handoffs: agents that it may hand the conversation over to.
-        max_turns: how often its model is asked at most; in the last turn it is asked for its answer, without tools.
-        budget: what one run of it may spend, with all that it calls.
+        handoffs: agents that it may hand the conversation over to, each of which then has its own bounds within these.
+        max_turns: how often its model is asked at most, and those of the agents that it hands over to; in the last turn
+            it is asked for its answer, without tools.
+        budget: what one run of it may spend, with all that it calls and hands over to.
         max_reasks: how often an answer that does not fit is asked again, with the failing paths.
         max_repeats: in how many turns the same call of a tool may fail in the same way, which then ends the run.
         max_history_tokens: what of the conversation is sent at most; older turns are left out, whole.

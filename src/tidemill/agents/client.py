@@ -67,7 +67,7 @@ class AgentSession(HeldLoop):
         agent = self._agent
         ask = partial(_ask, token_hex(16))
         outside = RunOutside(ask, home, self._opened.places)
-        around = Surroundings(outside, deps, Purse(agent.budget), Spending(), observe=observe)
+        around = Surroundings(outside, deps, Purse(agent.name, agent.budget), Spending(), observe=observe)
         return await Run(self._opened, around).run(messages)
 
     async def _open(self, scope: Scope) -> None:

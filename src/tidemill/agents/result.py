@@ -82,6 +82,7 @@ class AgentResult:
         turns: the way there.
         usage: tokens of all its calls, those of the agents it called included.
         cost_usd: at the models' prices, None where one is not known.
+        ended_by: the agent whose bound ended it; else the one whose turn was the last, as behind a hand-off.
     """
 
     agent: str
@@ -91,7 +92,13 @@ class AgentResult:
     turns: tuple[TurnTrace, ...]
     usage: Usage
     cost_usd: float | None
+    ended_by: str
     _answer: tuple[Any, Any] | None = field(repr=False, default=None)
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, in words: `max_turns`, or `budget of sales` where that is not the agent that was called."""
+        return self.stop_reason if self.ended_by == self.agent else f"{self.stop_reason} of {self.ended_by}"
 
     @property
     def has_output(self) -> bool:
@@ -118,7 +125,7 @@ class AgentResult:
             count = "1 turn" if len(self.turns) == 1 else f"{len(self.turns)} turns"
             why = self._find_reason()
             raise PermanentCallError(
-                f"the agent `{self.agent}` ended without an answer: {self.stop_reason}, after {count}"
+                f"the agent `{self.agent}` ended without an answer: {self.ending}, after {count}"
                 + (f"; the last turn: {why}" if why else ""),
                 hint="its `text`, `history` and `turns` hold how far it came; raise the limit that ended it",
             )
@@ -137,6 +144,7 @@ class AgentResult:
         return {
             "agent": self.agent,
             "stop_reason": self.stop_reason,
+            "ended_by": self.ended_by,
             "history": self.history,
             "turns": [turn.to_dict() for turn in self.turns],
             "tokens": [self.usage.input_tokens, self.usage.output_tokens],
@@ -147,14 +155,14 @@ class AgentResult:
         """A line for each turn."""
         for number, turn in enumerate(self.turns, 1):
             yield render_turn(number, turn.to_dict())
-        yield f"{self.stop_reason}: {cut(self.text)!r}"
+        yield f"{self.ending}: {cut(self.text)!r}"
 
     def __str__(self) -> str:
         return "\n".join(self.iter_lines())
 
     def __repr__(self) -> str:
         count = "1 turn" if len(self.turns) == 1 else f"{len(self.turns)} turns"
-        return f"<AgentResult of {self.agent}: {self.stop_reason}, {count}, {cut(self.text)!r}>"
+        return f"<AgentResult of {self.agent}: {self.ending}, {count}, {cut(self.text)!r}>"
 
 
 def list_runs(value: Any) -> list[dict[str, Any]]:
@@ -177,6 +185,7 @@ def _is_run(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {
         "agent",
         "stop_reason",
+        "ended_by",
         "history",
         "turns",
         "tokens",

@@ -55,7 +55,7 @@ class AgentRunner:
             messages = self._render(record)
             deps = await self._make_deps(record)
             outside = RunOutside(ask, Home(), self.opened.places)
-            around = Surroundings(outside, deps, Purse(node.agent.budget), Spending())
+            around = Surroundings(outside, deps, Purse(node.agent.name, node.agent.budget), Spending())
             result = await Run(self.opened, around).run(messages)
         added = {node.into: self._find_answer(result)}
         if node.transcript is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from tidemill.agents.agent import Agent
 from tidemill.agents.calling.dispatcher import Dispatcher
 from tidemill.agents.calling.findings import read_arguments
 from tidemill.agents.calling.outcome import ToolOutcome
@@ -20,8 +21,8 @@ from tidemill.agents.running.asking import ModelCall
 from tidemill.agents.running.history import Measure, bound_history, drop_native, drop_open_calls
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
-from tidemill.agents.running.repeats import Repeats
 from tidemill.agents.running.spending import Spending
+from tidemill.agents.running.stint import Stint
 from tidemill.agents.running.teamwork import ask_team, recall_team
 from tidemill.agents.teams import HANDED_ON, HANDED_ON_BEFORE
 from tidemill.agents.tools.context import Context
@@ -67,19 +68,27 @@ class Run:
     """
 
     def __init__(self, opened: OpenAgent, around: Surroundings) -> None:
-        self._first = self._opened = opened
+        self._first = opened
         self._around = around
-        self._agent = opened.agent
+        self._stint = Stint(opened, around.purse)
+        self._deadline: asyncio.Timeout | None = None
         self._history: list[Message] = []
         self._gained: list[Message] = []
         self._turns: list[TurnTrace] = []
-        self._repeats = Repeats(opened.agent.max_repeats)
         self._measure = Measure()
-        self._reasks = 0
         self._dispatchers: dict[int, Dispatcher] = {}
         self._answer: tuple[Any, Any] | None = None
         self._asked_teams: set[tuple[int, int]] = set()
         self._text = ""
+
+    @property
+    def _opened(self) -> OpenAgent:
+        """The agent whose turn it is."""
+        return self._stint.opened
+
+    @property
+    def _agent(self) -> Agent:
+        return self._stint.opened.agent
 
     async def run(self, messages: Sequence[Message]) -> AgentResult:
         """What comes of `messages`.
@@ -89,14 +98,19 @@ class Run:
             TidemillError: a failure of the whole run of a job.
         """
         self._add(*messages)
-        ends_at = self._around.purse.ends_at
+        may_end = self._stint.purse.ends_at is not None or bool(self._first.handoffs)
+        ended_by = ""
         try:
-            reason = await (self._go_on() if ends_at is None else self._go_on_until(ends_at))
-        except Spent:
-            reason = "budget"
+            reason = await (self._go_on_until() if may_end else self._go_on())
+        except Spent as end:
+            reason, ended_by = "budget", end.owner
         finally:
             await self._leave_tools()
-        result = self.end(reason)
+        if reason == "deadline":
+            ended_by = self._stint.purse.ends_by
+        elif reason == "max_turns" and not self._stint.is_last:
+            ended_by = self._first.agent.name
+        result = self.end(reason, ended_by)
         self._tell(Final, result=result)
         return result
 
@@ -108,13 +122,14 @@ class Run:
             except Exception:  # what a user's session raises on its way out, behind a run that has ended
                 logger.warning("a tool's session of the agent %s could not be left", self._agent.name, exc_info=True)
 
-    async def _go_on_until(self, ends_at: float) -> StopReason:
-        bound = asyncio.timeout_at(ends_at)
+    async def _go_on_until(self) -> StopReason:
+        """As `_go_on`, up to the deadline of whose turn it is."""
+        self._deadline = asyncio.timeout_at(self._stint.purse.ends_at)
         try:
-            async with bound:
+            async with self._deadline:
                 return await self._go_on()
         except TimeoutError:
-            if not bound.expired():
+            if not self._deadline.expired():
                 raise
             return "deadline"
 
@@ -122,8 +137,10 @@ class Run:
         """Turns, until there is a reason to stop."""
         most = self._first.agent.max_turns
         for turn in range(1, most + 1):
+            stint = self._stint
+            stint.turns += 1
             kit = await self._opened.kit()
-            is_last = turn == most and bool(kit.tools)
+            is_last = (turn == most or stint.is_last) and bool(kit.tools)
             if is_last and turn > 1:
                 self._add(Message(role="user", content=LAST_TURN))
             reply = await self._ask(turn, kit, is_last=is_last)
@@ -141,14 +158,16 @@ class Run:
                     return stop
             elif self._read_answer(reply):
                 return "max_turns" if is_last and turn > 1 else "finished"
-            elif self._reasks > self._first.agent.max_reasks:
+            elif not stint.may_reask:
                 return "no_output"
+            if stint is self._stint and stint.is_last:
+                break
         return "max_turns"
 
     async def _ask(self, turn: int, kit: Kit, *, is_last: bool) -> Reply:
         opened, around = self._opened, self._around
         on_text = None if around.observe is None else partial(self._tell_text, turn)
-        call = ModelCall(opened, kit, self._gained, around.purse, on_text)
+        call = ModelCall(opened, kit, self._gained, self._stint.purse, on_text)
         messages = bound_history(self._history, self._measure, self._agent.max_history_tokens)
         overrides = {"tool_choice": "none"} if is_last else None
         request = call.build_request([*kit.system, *messages], overrides)
@@ -177,17 +196,20 @@ class Run:
         self._note_turn(reply, tuple(map(CallTrace, calls, outcomes)))
         if any(outcome.kind == "stopped" for outcome in outcomes):
             return "stopped"
-        if self._repeats.note(outcomes):
+        if self._stint.repeats.note(outcomes):
             return "repeated_error"
         if handoff is not None:
             self._hand_over(handoffs[handoff["name"]])
         return None
 
     def _hand_over(self, opened: OpenAgent) -> None:
-        """Have another agent go on."""
-        if opened.agent.model.provider != self._agent.model.provider:
+        """Have another agent go on: within its own bounds, and those that the whole run has."""
+        agent = opened.agent
+        if agent.model.provider != self._agent.model.provider:
             self._history = drop_native(self._history)
-        self._opened, self._agent = opened, opened.agent
+        self._stint = Stint(opened, Purse(agent.name, agent.budget, self._around.purse))
+        if self._deadline is not None and not self._deadline.expired():
+            self._deadline.reschedule(self._stint.purse.ends_at)
 
     async def _answer_calls(self, turn: int, kit: Kit, reply: Reply, handoff: ToolCall | None) -> list[ToolOutcome]:
         """The outcomes of all calls of `reply`, in their order; that of `handoff` hands the conversation on."""
@@ -199,7 +221,7 @@ class Run:
             outcomes = await self._dispatcher(kit).run_turn(turn, own, on_start, partial(self._end_call, turn, ended))
             for place, outcome in enumerate(outcomes):
                 if outcome.tool in self._opened.teams and (turn, place) not in self._asked_teams:
-                    recall_team(outcome, self._around)
+                    recall_team(outcome, self._within())
         except BaseException:  # at a deadline, say: how far the turn came is a part of what there is
             self._note_turn(
                 reply, tuple(CallTrace(call, ended.get(place) or _cut_off(call)) for place, call in enumerate(own))
@@ -236,7 +258,11 @@ class Run:
     async def _ask_team(self, team: Sequence[OpenAgent], request: str, context: Context[Any]) -> Any:
         self._asked_teams.add((context.turn, context.place))
         within = number_call(self._around.within, context.turn, context.place + 1)
-        return await ask_team(team, request, replace(self._around, within=within))
+        return await ask_team(team, request, replace(self._within(), within=within))
+
+    def _within(self) -> Surroundings:
+        """What the runs within this one are within now."""
+        return replace(self._around, purse=self._stint.purse)
 
     def _read_answer(self, reply: Reply) -> bool:
         """Whether the reply is the answer; where not, the model is told why."""
@@ -245,7 +271,7 @@ class Run:
         if not verdict.complaint:
             self._answer = verdict.value, verdict.plain
             return True
-        self._reasks += 1
+        self._stint.reasks += 1
         self._add(Message(role="user", content=verdict.complaint))
         return False
 
@@ -259,8 +285,8 @@ class Run:
             TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, calls, note or reply.refusal)
         )
 
-    def end(self, reason: StopReason) -> AgentResult:
-        """What it has come to so far, ended for this reason."""
+    def end(self, reason: StopReason, ended_by: str = "") -> AgentResult:
+        """What it has come to so far, ended for this reason, by a bound of this agent or in its own turn."""
         spending = self._around.spending
         return AgentResult(
             self._first.agent.name,
@@ -270,6 +296,7 @@ class Run:
             tuple(self._turns),
             spending.usage,
             spending.cost_usd,
+            ended_by or self._agent.name,
             self._answer,
         )
 

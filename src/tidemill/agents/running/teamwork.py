@@ -62,8 +62,9 @@ async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> t
     """A run of the agent, and its answer, or why it has none."""
     from tidemill.agents.running.run import Run  # which calls this
 
-    inside = replace(around, purse=Purse(opened.agent.budget, around.purse), spending=Spending(around.spending))
-    run, name = Run(opened, inside), opened.agent.name
+    name = opened.agent.name
+    purse = Purse(name, opened.agent.budget, around.purse)
+    run = Run(opened, replace(around, purse=purse, spending=Spending(around.spending)))
     try:
         result = await run.run([Message(role="user", content=request)])
     except CallError as error:
@@ -73,4 +74,4 @@ async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> t
     if result.has_output:
         return result, result.plain_output
     last = f"; its last words: {result.text}" if result.text else ""
-    return result, f"the agent `{name}` ended without an answer ({result.stop_reason}){last}"
+    return result, f"the agent `{name}` ended without an answer ({result.ending}){last}"
