@@ -190,7 +190,7 @@ def _measure(records: Sequence[Sequence[int]]) -> Measured:
 
 
 def _iter_replies(folder: RunFolder, ledger: Ledger) -> Iterator[dict[str, Any]]:
-    for line in chain.from_iterable(iter_kept(folder, ledger)):
+    for line in chain.from_iterable(stretch.lines for stretch in iter_kept(folder, ledger)):
         (part, ordinal, path, step, number), _, reply, attempts = parse_call(line)
         yield {
             "part": part,
