@@ -184,7 +184,7 @@ def test_the_report_has_the_tree_of_models_and_tools(job: Path) -> None:
     calls = tm.load_job(job).run().calls
     shares = calls["shares"]
     assert shares["agent/counter"]["calls"] == 5
-    assert shares["agent/counter/add"]["counts"] == {"ok": 2}
+    assert shares["agent/counter/add"]["counts"] == {"invalid": 1, "ok": 2}
 
 
 def test_the_chain_and_the_file_are_one_job(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:

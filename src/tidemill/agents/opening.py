@@ -11,6 +11,7 @@ from tidemill.agents.answers import AnswerReader
 from tidemill.agents.calling.approval import needs_approver
 from tidemill.agents.calling.isolated import check_not_importing
 from tidemill.agents.calling.marking import DATA_NOTE
+from tidemill.agents.calling.misfits import Misfits
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import open_tool_lane
 from tidemill.agents.calling.places import Places
@@ -42,7 +43,8 @@ class Kit:
         tools: what its model may call, by name; those of them that hand the conversation over are not called.
         called: the others.
         lines: how the calls of each go out.
-        tally: under what its model's replies are counted; `tallies` the outcomes of its tools, by name.
+        tally: under what its model's replies are counted, with the calls in them that are not made; `last_tally` those
+            of a last turn, whose calls are not looked at; `tallies` the outcomes of its tools, by name.
         endpoint: where and how its model is asked; `streamed` for a reply that comes piece by piece.
     """
 
@@ -51,6 +53,7 @@ class Kit:
     called: Mapping[str, Tool]
     lines: Mapping[str, Line]
     tally: Tally
+    last_tally: Tally
     tallies: Mapping[str, Tally]
     endpoint: Endpoint
     streamed: Endpoint
@@ -137,7 +140,9 @@ class OpenAgent:
         label = "/".join((*self._opener.label, *self.path))
         tallies = {name: Tally(f"{label}/{name}", _name_outcome) for name in lines if name not in self.teams}
         system = make_system(agent.instructions, has_tools=bool(tools))
-        return Kit(system, tools, called, lines, Tally(label), tallies, make(stream=False), make(stream=True))
+        tally = Tally(label, beside=Misfits(label, called, self.handoffs).find)
+        endpoints = make(stream=False), make(stream=True)
+        return Kit(system, tools, called, lines, tally, Tally(label), tallies, *endpoints)
 
     def iter_lines(self) -> list[Line]:
         """How calls go out so far, those of the agents below included."""

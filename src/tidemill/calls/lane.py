@@ -363,6 +363,9 @@ class Lane:
         if (tally := call.request.tally) is not None:
             look = tally.look
             meter.share(tally.label).add(usage, pico_usd, () if look is None else look(value))
+            if tally.beside is not None:
+                for label, name in tally.beside(value):
+                    meter.share(label).counts[name] += 1
         if value.is_cut:
             meter.cut += 1
         if call.ceiling is not None and self._budget is not None:

@@ -43,10 +43,12 @@ class Tally(NamedTuple):
     Attributes:
         label: of the share, its parts put together by `/`: `label/schema/re-ask`.
         look: gets the decoded answer and names what is counted in it, `repaired` say; raises nothing.
+        beside: as `look`, for what is counted in other shares: the label of each, and the name.
     """
 
     label: str
     look: Callable[[Any], Iterable[str]] | None = None
+    beside: Callable[[Any], Iterable[tuple[str, str]]] | None = None
 
 
 class Request(Struct, frozen=True):

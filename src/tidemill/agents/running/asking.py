@@ -26,19 +26,28 @@ class ModelCall:
     Args:
         opened: whose model.
         kit: its endpoints.
+        is_last: whether it is asked for its answer, without tools.
         gained: the messages that are new since the last reply, and that nothing else keeps.
         purse: what may be spent.
         on_text: gets the reply as it comes, where it is to come piece by piece.
     """
 
     def __init__(
-        self, opened: OpenAgent, kit: Kit, gained: Sequence[Message], purse: Purse, on_text: OnText | None
+        self,
+        opened: OpenAgent,
+        kit: Kit,
+        gained: Sequence[Message],
+        purse: Purse,
+        on_text: OnText | None,
+        *,
+        is_last: bool,
     ) -> None:
         self._opened = opened
         self._gained = list(gained)
         self._purse = purse
         self._on_text = on_text
-        self._tally = kit.tally
+        self._tally = kit.last_tally if is_last else kit.tally
+        self._overrides: dict[str, Any] | None = {"tool_choice": "none"} if is_last else None
         self._endpoint = kit.endpoint if on_text is None else kit.streamed
         self._ceiling: Spend | None = None
         self._has_text = False
@@ -46,9 +55,9 @@ class ModelCall:
         self._streamed = None if on_text is None else StreamedCall(self._endpoint, lane.send, self._take_text)
         self._way: Send = lane.send if self._streamed is None else self._streamed.send
 
-    def build_request(self, messages: Sequence[Message], overrides: dict[str, Any] | None) -> Request:
+    def build_request(self, messages: Sequence[Message]) -> Request:
         """The request that asks `messages`."""
-        request = self._endpoint.build_request(messages, overrides)
+        request = self._endpoint.build_request(messages, self._overrides)
         return msgspec.structs.replace(request, tally=self._tally)
 
     def ask(self, ask: StepAsk, number: int, request: Request) -> Awaitable[Reply]:

@@ -167,10 +167,9 @@ class Run:
     async def _ask(self, turn: int, kit: Kit, *, is_last: bool) -> Reply:
         opened, around = self._opened, self._around
         on_text = None if around.observe is None else partial(self._tell_text, turn)
-        call = ModelCall(opened, kit, self._gained, self._stint.purse, on_text)
+        call = ModelCall(opened, kit, self._gained, self._stint.purse, on_text, is_last=is_last)
         messages = bound_history(self._history, self._measure, self._agent.max_history_tokens)
-        overrides = {"tool_choice": "none"} if is_last else None
-        request = call.build_request([*kit.system, *messages], overrides)
+        request = call.build_request([*kit.system, *messages])
         self._gained = []
         reply = await call.ask(around.outside.ask_line, number_call(around.within, turn, 0), request)
         call.note_recalled(request, reply)
