@@ -85,6 +85,27 @@ def test_each_has_its_own_budget_within_that_of_the_first(first: int | None, own
         _ = result.output
 
 
+@pytest.mark.parametrize(
+    ("first", "own", "kinds", "who"),
+    [
+        (None, 3, [["ok", "ok"], ["ok", "beyond"]], "sales"),
+        (9, 2, [["ok", "ok"]], "sales"),
+        (2, 2, [["ok", "ok"]], "sales"),
+        (3, None, [["ok", "ok"], ["ok", "beyond"]], "desk"),
+        (1, 9, [["ok", "beyond"]], "desk"),
+    ],
+)
+def test_each_has_its_own_calls_of_tools_within_those_of_the_first(
+    first: int | None, own: int | None, kinds: list[list[str]], who: str
+) -> None:
+    """What is beyond is told and not made; the turn behind is the last. What is not made otherwise does not count."""
+    two = calling(("look", {}), ("loko", {}), ("look", {"at": 1}), ("look", {}))
+    result = run([OVER, *[two] * len(kinds), saying("sold")], {"max_tool_calls": first}, max_tool_calls=own)
+    assert (result.output, result.stop_reason, result.ended_by) == ("sold", "max_tool_calls", who)
+    found = [[call.outcome.kind for call in turn.calls] for turn in result.turns[1:-1]]
+    assert [[kind for kind in turn if kind not in ("unknown", "invalid")] for turn in found] == kinds
+
+
 @pytest.mark.parametrize(("first", "own", "who"), [(None, 0.05, "sales"), (60.0, 0.05, "sales"), (0.2, 60.0, "desk")])
 def test_each_has_its_own_deadline_within_that_of_the_first(first: float | None, own: float, who: str) -> None:
     """It counts from where the conversation is handed over."""

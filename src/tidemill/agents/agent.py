@@ -51,7 +51,11 @@ class Agent(Config):
         handoffs: agents that it may hand the conversation over to, each of which then has its own bounds within these.
         max_turns: how often its model is asked at most, and those of the agents that it hands over to; in the last turn
             it is asked for its answer, without tools.
-        budget: what one run of it may spend, with all that it calls and hands over to.
+        max_tool_calls: how many calls of tools it makes at most, over all its turns and those of agents that it hands
+            over to; what a reply asks for beyond is not made, and the next turn is the last. One of an agent counts as
+            one, whatever that calls. Calls that name no tool, or do not fit, are not made and none of them.
+        budget: what one run of it may spend, with all that it calls and hands over to. Its `calls` are requests to
+            models, retries included; a tool's calls are bounded by `max_tool_calls`.
         max_reasks: how often an answer that does not fit is asked again, with the failing paths.
         max_repeats: in how many turns the same call of a tool may fail in the same way, which then ends the run.
         max_history_tokens: what of the conversation is sent at most; older turns are left out, whole.
@@ -79,6 +83,7 @@ class Agent(Config):
     max_turns: Annotated[int, CalledElsewhere("max_iterations", "max_steps", "recursion_limit")] = Field(
         default=20, ge=1, le=MAX_TURNS
     )
+    max_tool_calls: Annotated[int | None, CalledElsewhere("tool_calls_limit")] = Field(default=None, ge=1)
     budget: Budget | None = None
     max_reasks: int = Field(default=2, ge=0)
     max_repeats: int = Field(default=3, ge=1)

@@ -16,7 +16,16 @@ from tidemill.errors import PermanentCallError
 from tidemill.models.messages import Message, ToolCall
 
 StopReason = Literal[
-    "finished", "max_turns", "budget", "deadline", "repeated_error", "stopped", "refused", "no_output", "failed"
+    "finished",
+    "max_turns",
+    "max_tool_calls",
+    "budget",
+    "deadline",
+    "repeated_error",
+    "stopped",
+    "refused",
+    "no_output",
+    "failed",
 ]
 """Why a run ended: with an answer; at a bound; with the same call failing in the same way again and again; by whoever
 approves calls; by the model, which refused; without a reply that fits the output; of an agent within another, by a call

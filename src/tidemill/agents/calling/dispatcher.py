@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from tidemill.agents.calling.execution import Execution
-from tidemill.agents.calling.findings import find_beyond, find_invalid, find_unknown, keep_json
+from tidemill.agents.calling.findings import find_beyond, find_invalid, find_spent, find_unknown, keep_json
 from tidemill.agents.calling.isolation import check_isolated
 from tidemill.agents.calling.outcome import ToolOutcome
 from tidemill.agents.calling.outside import Outside
@@ -48,6 +48,8 @@ class Dispatcher:
         outside: how executions get out, and are kept.
         deps: what contexts give the tools.
         agent: the agent's name.
+        find_spent: asked in front of each call that can be made, in their order: the bound on the calls of the run that
+            has no room for it, None where it has.
 
     Raises:
         ConfigError: an isolated tool's function cannot be found by another process.
@@ -63,11 +65,13 @@ class Dispatcher:
         approve: DecideOn | None = None,
         deps: Any = None,
         agent: str = "",
+        find_spent: Callable[[], int | None] | None = None,
     ) -> None:
         self._tools = tools
         self._on_error: OnError = on_error
         self._parallel = parallel
         self._outside = outside
+        self._find_spent = find_spent
         self._sessions = Sessions(outside)
         self._run = Run(outside, self._sessions, approve, deps, agent)
         for tool in tools.values():
@@ -83,9 +87,9 @@ class Dispatcher:
     ) -> list[ToolOutcome]:
         """The outcomes of all `calls` of one reply, in their order.
 
-        A call that names no tool, whose arguments do not fit, or that stands behind the first 999 is answered at once
-        and is no row. Others start in order; a sequential tool's waits for all in front of it, and all behind wait for
-        it. A decision to stop lets no further one start.
+        A call that names no tool, whose arguments do not fit, or that stands behind as many as may be made is answered
+        at once and is no row. Others start in order; a sequential tool's waits for all in front of it, and all behind
+        wait for it. A decision to stop lets no further one start.
 
         Order: of the calls.
         Cancelling reaches every execution and is raised once none is left but those that cannot be ended.
@@ -151,6 +155,8 @@ class Dispatcher:
         arguments = tool.signature.check(call["arguments"])
         if arguments.values is None:
             return find_invalid(call, arguments)
+        if self._find_spent is not None and (most := self._find_spent()) is not None:
+            return find_spent(call, most)
         given, body = _pack(tool, arguments.given)
         execution = Execution(self._run, turn, place, call, tool, arguments, given)
         request = Request(f"tool:{tool.name}", {}, body, 0, 0)

@@ -55,6 +55,12 @@ def find_beyond(call: ToolCall, most: int) -> ToolOutcome:
     return ToolOutcome(call["name"], read_arguments(call), "invalid", content, error=content)
 
 
+def find_spent(call: ToolCall, most: int) -> ToolOutcome:
+    """The outcome of a call that stands behind as many as one run may make."""
+    content = f"`{call['name']}` was not called: {most} calls were made, and no more may be."
+    return ToolOutcome(call["name"], read_arguments(call), "beyond", content, error=content)
+
+
 def read_arguments(call: ToolCall) -> Any:
     """A call's arguments as JSON, as far as they can be read; else the text as it came."""
     try:

@@ -8,9 +8,9 @@ import msgspec
 
 from tidemill.calls.wire import Response, Usage
 
-OutcomeKind = Literal["ok", "unknown", "invalid", "denied", "stopped", "error", "timeout", "cancelled"]
-"""`unknown`: no such tool; `invalid`: its arguments; `denied`, `stopped`: by whoever approves; `cancelled`: with its
-siblings."""
+OutcomeKind = Literal["ok", "unknown", "invalid", "beyond", "denied", "stopped", "error", "timeout", "cancelled"]
+"""`unknown`: no such tool; `invalid`: its arguments; `beyond`: more calls than a run may make; `denied`, `stopped`: by
+whoever approves; `cancelled`: with its siblings."""
 
 
 ROW_OF_TOOL = 3

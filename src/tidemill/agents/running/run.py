@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 from tidemill.agents.agent import Agent
@@ -22,7 +23,7 @@ from tidemill.agents.running.history import Measure, bound_history, drop_native,
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.spending import Spending
-from tidemill.agents.running.stint import Stint
+from tidemill.agents.running.stint import Ending, Stint
 from tidemill.agents.running.teamwork import ask_team, recall_team
 from tidemill.agents.teams import HANDED_ON, HANDED_ON_BEFORE
 from tidemill.agents.tools.context import Context
@@ -32,8 +33,8 @@ from tidemill.models.messages import Message, Reply, ToolCall
 logger = logging.getLogger(__name__)
 
 LAST_TURN = "No more tools can be called: this is your last turn. Answer now, with what you have found so far."
-UNKEPT = frozenset({"unknown", "invalid"})
-"""Outcomes that follow from the call alone, and are no rows."""
+UNKEPT = frozenset({"unknown", "invalid", "beyond"})
+"""Outcomes that follow from the replies alone, and are no rows."""
 
 Observe = Callable[[Event], None]
 
@@ -70,7 +71,7 @@ class Run:
     def __init__(self, opened: OpenAgent, around: Surroundings) -> None:
         self._first = opened
         self._around = around
-        self._stint = Stint(opened, around.purse)
+        self._stint = self._begun = Stint(opened, around.purse)
         self._deadline: asyncio.Timeout | None = None
         self._history: list[Message] = []
         self._gained: list[Message] = []
@@ -99,18 +100,13 @@ class Run:
         """
         self._add(*messages)
         may_end = self._stint.purse.ends_at is not None or bool(self._first.handoffs)
-        ended_by = ""
         try:
-            reason = await (self._go_on_until() if may_end else self._go_on())
+            ending = await (self._go_on_until() if may_end else self._go_on())
         except Spent as end:
-            reason, ended_by = "budget", end.owner
+            ending = Ending("budget", end.owner)
         finally:
             await self._leave_tools()
-        if reason == "deadline":
-            ended_by = self._stint.purse.ends_by
-        elif reason == "max_turns" and not self._stint.is_last:
-            ended_by = self._first.agent.name
-        result = self.end(reason, ended_by)
+        result = self.end(ending)
         self._tell(Final, result=result)
         return result
 
@@ -122,7 +118,7 @@ class Run:
             except Exception:  # what a user's session raises on its way out, behind a run that has ended
                 logger.warning("a tool's session of the agent %s could not be left", self._agent.name, exc_info=True)
 
-    async def _go_on_until(self) -> StopReason:
+    async def _go_on_until(self) -> Ending:
         """As `_go_on`, up to the deadline of whose turn it is."""
         self._deadline = asyncio.timeout_at(self._stint.purse.ends_at)
         try:
@@ -131,16 +127,14 @@ class Run:
         except TimeoutError:
             if not self._deadline.expired():
                 raise
-            return "deadline"
+            return Ending("deadline", self._stint.purse.ends_by)
 
-    async def _go_on(self) -> StopReason:
+    async def _go_on(self) -> Ending:
         """Turns, until there is a reason to stop."""
-        most = self._first.agent.max_turns
-        for turn in range(1, most + 1):
-            stint = self._stint
-            stint.turns += 1
+        for turn in count(1):
+            end = self._stint.begin_turn()
             kit = await self._opened.kit()
-            is_last = (turn == most or stint.is_last) and bool(kit.tools)
+            is_last = end is not None and bool(kit.tools)
             if is_last and turn > 1:
                 self._add(Message(role="user", content=LAST_TURN))
             reply = await self._ask(turn, kit, is_last=is_last)
@@ -148,21 +142,20 @@ class Run:
             self._text = reply.text or self._text
             if reply.refusal:
                 self._note_turn(reply, ())
-                return "refused"
+                return Ending("refused")
             if reply.tool_calls and is_last:
                 self._note_turn(reply, ())
-                return "max_turns"
-            if reply.tool_calls:
+            elif reply.tool_calls:
                 stop = await self._call_tools(turn, kit, reply)
                 if stop is not None:
-                    return stop
+                    return Ending(stop)
             elif self._read_answer(reply):
-                return "max_turns" if is_last and turn > 1 else "finished"
-            elif not stint.may_reask:
-                return "no_output"
-            if stint is self._stint and stint.is_last:
-                break
-        return "max_turns"
+                return end if end is not None and is_last and turn > 1 else Ending("finished")
+            elif not self._stint.count_reask():
+                return Ending("no_output")
+            if end is not None:
+                return end
+        raise AssertionError("turns are bounded")
 
     async def _ask(self, turn: int, kit: Kit, *, is_last: bool) -> Reply:
         opened, around = self._opened, self._around
@@ -206,7 +199,7 @@ class Run:
         agent = opened.agent
         if agent.model.provider != self._agent.model.provider:
             self._history = drop_native(self._history)
-        self._stint = Stint(opened, Purse(agent.name, agent.budget, self._around.purse))
+        self._stint = Stint(opened, Purse(agent.name, agent.budget, self._around.purse), self._begun)
         if self._deadline is not None and not self._deadline.expired():
             self._deadline.reschedule(self._stint.purse.ends_at)
 
@@ -247,6 +240,7 @@ class Run:
                 outside=around.outside.of(kit, around.within),
                 deps=around.deps,
                 agent=agent.name,
+                find_spent=self._stint.find_spent if self._stint.bounds_calls else None,
             )
         return known
 
@@ -270,7 +264,6 @@ class Run:
         if not verdict.complaint:
             self._answer = verdict.value, verdict.plain
             return True
-        self._stint.reasks += 1
         self._add(Message(role="user", content=verdict.complaint))
         return False
 
@@ -284,18 +277,18 @@ class Run:
             TurnTrace(self._agent.name, reply.text, reply.reasoning, reply.usage, calls, note or reply.refusal)
         )
 
-    def end(self, reason: StopReason, ended_by: str = "") -> AgentResult:
-        """What it has come to so far, ended for this reason, by a bound of this agent or in its own turn."""
+    def end(self, ending: Ending) -> AgentResult:
+        """What it has come to so far."""
         spending = self._around.spending
         return AgentResult(
             self._first.agent.name,
             self._text,
-            reason,
+            ending.reason,
             drop_open_calls(self._history),
             tuple(self._turns),
             spending.usage,
             spending.cost_usd,
-            ended_by or self._agent.name,
+            ending.owner or self._agent.name,
             self._answer,
         )
 

@@ -11,6 +11,7 @@ from tidemill.agents.numbers import number_call
 from tidemill.agents.result import AgentResult, count_replies, list_runs
 from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.spending import Spending
+from tidemill.agents.running.stint import Ending
 from tidemill.agents.tools.told import Refused, Told
 from tidemill.calls.budget import Spend
 from tidemill.calls.gather import run_together
@@ -70,7 +71,7 @@ async def _ask_agent(opened: OpenAgent, request: str, around: Surroundings) -> t
     except CallError as error:
         if error.of == "run":
             raise
-        return run.end("failed"), f"the agent `{name}` failed: {error.message}"
+        return run.end(Ending("failed")), f"the agent `{name}` failed: {error.message}"
     if result.has_output:
         return result, result.plain_output
     last = f"; its last words: {result.text}" if result.text else ""
