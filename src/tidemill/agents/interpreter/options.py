@@ -64,7 +64,8 @@ class Interpreter(Config):
         code_is_trusted: that whoever can put words in front of the model may do as much. Needed without a sandbox.
         sandbox: a command that runs the one appended to it where it can do no harm: `bwrap …`, `docker run …`. Its
             standard streams must be those of what it runs. `{folder}` in it is the working folder of the session,
-            `{python}` the interpreter, `{prefix}` and `{base_prefix}` are where its libraries are.
+            `{user}` the user and group of this process as numbers, `{python}` the interpreter, `{prefix}` and
+            `{base_prefix}` are where its libraries are.
         limits: bounds on what the code may use, in a sandbox too.
         keep: a folder that gets a copy of each file the code writes; without one they end with the session.
         environment: variables the code has, beside PATH, HOME, LANG and the like.
@@ -113,8 +114,10 @@ class Interpreter(Config):
     def command(self, folder: Path, program: str) -> tuple[str, ...]:
         """What is run in `folder`: the sandbox, if there is one, and Python with `program` in it."""
         filled = []
+        user = f"{os.geteuid()}:{os.getegid()}"
+        places = {"folder": str(folder), "user": user, "python": self.executable, **_PREFIXES}
         for part in self.sandbox:
-            for name, value in (("folder", str(folder)), ("python", self.executable), *_PREFIXES.items()):
+            for name, value in places.items():
                 part = part.replace(f"{{{name}}}", value)
             filled.append(part)
         return (*filled, self.executable, "-I", "-B", "-c", program)
@@ -133,7 +136,7 @@ class Interpreter(Config):
 
 
 _PREFIXES = {"prefix": sys.prefix, "base_prefix": sys.base_prefix}
-_PLACES = ("folder", "python", *_PREFIXES)
+_PLACES = ("folder", "user", "python", *_PREFIXES)
 
 
 def _find_matplotlib() -> str:
