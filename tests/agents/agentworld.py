@@ -14,7 +14,7 @@ import sys
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 import tidemill as tm
 from tidemill.models.model import Model
 
+Reply = Callable[[Sequence[dict[str, Any]], int], dict[str, Any]]
+
 TURNS = 3
 CONCURRENCY = 8
 
@@ -33,13 +35,19 @@ CONCURRENCY = 8
 class World:
     """A model, and a place where things can be done, counted where nothing that is killed can forget them.
 
+    Args:
+        reply: what the model answers a request's messages with, of that many bytes.
+
     Attributes:
         model_calls: by the digest of the request, how often the model answered it.
         effects: by idempotency key, how often what it stands for was done.
         arguments: those that each key came with.
+        is_over: ends the waiting of those who asked at `/wait`, which nothing else does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self.is_over = threading.Event()
         self.model_calls: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
         self.arguments: dict[str, set[str]] = {}
@@ -48,16 +56,18 @@ class World:
     def note(self, path: str, body: bytes) -> Any:
         """What a request is answered."""
         payload = json.loads(body)
-        if path == "/effect":
+        if path in ("/effect", "/wait"):
             with self._changed:
                 self.effects[payload["key"]] += 1
                 self.arguments.setdefault(payload["key"], set()).add(json.dumps(payload["arguments"]))
                 self._changed.notify_all()
+            if path == "/wait":
+                self.is_over.wait()
             return {"done": payload["arguments"]["amount"]}
         with self._changed:
             self.model_calls[hashlib.sha256(body).hexdigest()] += 1
             self._changed.notify_all()
-        return _reply(payload["messages"])
+        return self._reply(payload["messages"], len(body))
 
     @property
     def requests(self) -> int:
@@ -74,7 +84,7 @@ class World:
         return True
 
 
-def _reply(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _reply(messages: Sequence[dict[str, Any]], size: int) -> dict[str, Any]:
     """A function of the conversation: three turns with two tool calls each, then their results in one line."""
     turn = sum(each["role"] == "assistant" for each in messages)
     question = next(each["content"] for each in messages if each["role"] == "user")
@@ -88,20 +98,21 @@ def _reply(messages: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for place in range(2)
         ]
         message = {"role": "assistant", "content": None, "tool_calls": called}
-        return _complete(message, "tool_calls")
+        return complete(message, "tool_calls")
     told = "|".join(line for each in messages if each["role"] == "tool" for line in each["content"].splitlines()[1:-1])
-    return _complete({"role": "assistant", "content": told}, "stop")
+    return complete({"role": "assistant", "content": told}, "stop")
 
 
-def _complete(message: dict[str, Any], reason: str) -> dict[str, Any]:
-    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+def complete(message: dict[str, Any], reason: str, input_tokens: int = 10) -> dict[str, Any]:
+    """A reply in the format of the model's server."""
+    usage = {"prompt_tokens": input_tokens, "completion_tokens": 5}
     return {"choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage}
 
 
 @contextmanager
-def open_world() -> Iterator[tuple[World, int]]:
+def open_world(reply: Reply = _reply) -> Iterator[tuple[World, int]]:
     """The world and its port."""
-    world = World()
+    world = World(reply)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -130,15 +141,16 @@ def open_world() -> Iterator[tuple[World, int]]:
     try:
         yield world, server.server_address[1]
     finally:
+        world.is_over.set()
         server.shutdown()
         thread.join()
         server.server_close()
 
 
 @contextmanager
-def start(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def start(folder: Path, port: int, script: str = __file__) -> Iterator[subprocess.Popen[bytes]]:
     """The job's process; it is dead when the block ends."""
-    command = [sys.executable, __file__, str(folder), str(port)]
+    command = [sys.executable, script, str(folder), str(port)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         try:
             yield process
