@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import io
 import os
 import signal
 import subprocess
@@ -107,3 +108,12 @@ def flicker(context: Context[Any]) -> int:
 
 def give_set() -> Any:
     return {"tags": {1, 2}}
+
+
+def photograph() -> dict[str, bytes]:
+    """A picture of one pixel."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1)).save(buffer, format="PNG")
+    return {"shot": buffer.getvalue()}

@@ -123,7 +123,7 @@ def either(request: pytest.FixtureRequest, shared: Remote) -> McpServer:
 
 
 async def test_its_tools_are_typed_and_called(either: McpServer) -> None:
-    """Structured content is the value, else the texts; pictures and resources are told in words."""
+    """Structured content is the value, else the texts; resources, and what is no picture, are told in words."""
     async with opened(either) as call:
         assert await call("add", a=1, b=2) == {"result": 3}
         assert await call("move", point={"x": 1, "y": 2}, steps=[{"x": 3, "y": 4}]) == {"x": 4, "y": 6}
@@ -136,6 +136,8 @@ async def test_its_tools_are_typed_and_called(either: McpServer) -> None:
             "[resource file:///a.txt]",
             "inside",
         ]
+        text, picture = await call("photo")
+        assert (text, picture.source[:4]) == ("a photo", b"\x89PNG")
         with pytest.raises(RefusalError, match=r"^Error executing tool fail: no paper$"):
             await call("fail", why="no paper")
 

@@ -61,6 +61,12 @@ def make_server(note: Callable[[str], None]) -> MCPServer:
             ),
         ]
 
+    @server.tool(structured_output=False)
+    def photo() -> list[Any]:
+        """A picture of one pixel, as far as its head goes."""
+        head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\0\0\0\0"
+        return ["a photo", Image(data=head, format="png")]
+
     @server.tool()
     def texts() -> list[TextContent]:
         """Two texts."""

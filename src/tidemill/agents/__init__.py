@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tidemill.agents.operations.openapi import openapi as openapi
     from tidemill.agents.result import AgentResult as AgentResult
     from tidemill.agents.teams import fan_out as fan_out
+    from tidemill.agents.tools.image import Image as Image
     from tidemill.agents.tools.refusal import RefusalError as RefusalError
     from tidemill.agents.tools.told import Told as Told
 
@@ -60,6 +61,7 @@ _HOMES = {
     "operations.openapi": "openapi",
     "result": "AgentResult",
     "teams": "fan_out",
+    "tools.image": "Image",
     "tools.refusal": "RefusalError",
     "tools.told": "Told",
 }

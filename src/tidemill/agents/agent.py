@@ -137,6 +137,20 @@ class Agent(Config):
         return self
 
     @model_validator(mode="after")
+    def _check_images(self) -> Self:
+        shown = next((each.name for each in self.list_tools() if each.gives_images), "")
+        if shown and not self.shows_images:
+            context = {
+                "name": shown,
+                "model": self.model.model,
+                "path": ("tools",),
+                "hint": "take a model that is asked with tools of its own, or return what is in the image as text",
+            }
+            message = "`{name}` gives images, and `{model}` is told the results of tools in words alone"
+            raise PydanticCustomError("tools", message, context)
+        return self
+
+    @model_validator(mode="after")
     def _check_budget(self) -> Self:
         if self.budget is None:
             return self
@@ -156,6 +170,11 @@ class Agent(Config):
         """How many runs of agents are within each other at most, its own included."""
         below = [agent.depth + isinstance(team, FanOut) for team in self.list_teams() for agent in list_team(team)]
         return max([1 + max(below, default=0), *(agent.depth for agent in self.handoffs)])
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether its model can be shown images in the results of tools, as far as the wire format says."""
+        return not self.model.tells_tools
 
     def list_tools(self) -> list[Tool]:
         """Its tools that are functions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NotRequired, TypedDict
 
 import msgspec
@@ -150,6 +150,13 @@ class Reply(msgspec.Struct, frozen=True):
         if self.blocks:
             message["blocks"] = self.blocks
         return message
+
+
+def read_text(content: str | Sequence[Part]) -> str:
+    """The text of a message's content, without its images."""
+    return (
+        content if isinstance(content, str) else "\n".join(each["text"] for each in content if each["type"] == "text")
+    )
 
 
 def _mask(value: Any, key: str) -> Any:

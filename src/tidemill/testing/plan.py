@@ -234,4 +234,12 @@ def _join_texts(content: Any) -> str:
 
 
 def _list_messages(payload: Any) -> list[Any]:
-    return (payload.get("messages") or []) if isinstance(payload, dict) else []
+    """The messages, without turns of the user's that show the images of the tools' results in front of them."""
+    messages = (payload.get("messages") or []) if isinstance(payload, dict) else []
+    return [each for number, each in enumerate(messages) if not (number and _shows_images(messages[number - 1], each))]
+
+
+def _shows_images(before: Any, message: Any) -> bool:
+    content = message.get("content")
+    is_behind = before.get("role") == "tool" and message.get("role") == "user"
+    return is_behind and isinstance(content, list) and any(part.get("type") == "image_url" for part in content)

@@ -48,6 +48,7 @@ class Dispatcher:
         outside: how executions get out, and are kept.
         deps: what contexts give the tools.
         agent: the agent's name.
+        shows_images: whether its model can be shown pictures in results.
         find_spent: asked in front of each call that can be made, in their order: the bound on the calls of the run that
             has no room for it, None where it has.
 
@@ -65,6 +66,7 @@ class Dispatcher:
         approve: DecideOn | None = None,
         deps: Any = None,
         agent: str = "",
+        shows_images: bool = True,
         find_spent: Callable[[], int | None] | None = None,
     ) -> None:
         self._tools = tools
@@ -73,7 +75,7 @@ class Dispatcher:
         self._outside = outside
         self._find_spent = find_spent
         self._sessions = Sessions(outside)
-        self._run = Run(outside, self._sessions, approve, deps, agent)
+        self._run = Run(outside, self._sessions, approve, deps, agent, shows_images)
         for tool in tools.values():
             if tool.options.isolate:
                 check_isolated(tool)

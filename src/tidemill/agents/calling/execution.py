@@ -17,6 +17,7 @@ from tidemill.agents.calling.findings import (
     Finding,
     keep_json,
     show_arguments,
+    show_images,
     tell_blocked,
     tell_cancelled,
     tell_denied,
@@ -30,6 +31,7 @@ from tidemill.agents.calling.findings import (
 from tidemill.agents.calling.isolation import DiedError, MisfitError, Packed
 from tidemill.agents.calling.marking import mark_result
 from tidemill.agents.calling.outcome import Finished, ToolOutcome
+from tidemill.agents.calling.pictures import Pictured, take_pictures
 from tidemill.agents.calling.sessions import is_coroutine_function
 from tidemill.agents.calling.turn import Run, Turn
 from tidemill.agents.tools.context import Context
@@ -121,6 +123,7 @@ class Execution:
             loop.time() - began,
             self._tries,
             self._repairs,
+            finding.images,
         )
         return Finished(200, {}, b"", outcome=outcome)
 
@@ -177,7 +180,7 @@ class Execution:
             if self._is_worth_another(error):
                 return None
             return tell_error(tool, key, error, self._tries)
-        return self._tell(key, result)
+        return await self._tell_any(key, result)
 
     def _is_worth_another(self, error: Exception) -> bool:
         """Whether another try may end better, as soon as the far side takes one: not later than a try may last."""
@@ -260,8 +263,28 @@ class Execution:
             run.forgotten.get(name, 0),
         )
 
+    async def _tell_any(self, key: str, result: Any) -> Finding:
+        """A result, with the pictures that are in it: they are looked for where it is no JSON as it is."""
+        pictured: Pictured | None = result if type(result) is Pictured else None
+        try:
+            if pictured is None:
+                try:
+                    return self._tell(key, result)
+                except DataError:
+                    pictured = await self._run.outside.places.threads.run(partial(take_pictures, result))
+                    if pictured is None:
+                        raise
+            found = self._tell(key, pictured.plain)
+        except DataError as error:
+            return tell_misfit(self._tool, error.message)
+        return show_images(found, pictured.images, are_seen=self._run.shows_images)
+
     def _tell(self, key: str, result: Any) -> Finding:
-        """A result, as the model is told it and the ledger keeps it."""
+        """A result, as the model is told it and the ledger keeps it.
+
+        Raises:
+            DataError: it is not JSON.
+        """
         name, most = self._tool.name, self._tool.options.max_result
         try:
             if type(result) is str:
@@ -271,8 +294,6 @@ class Execution:
             if type(result) is Refused:
                 return tell_refusal(self._tool, key, result.text)._replace(value=orjson.loads(_pack(result.value)))
             body = _pack(result)
-        except DataError as error:
-            return tell_misfit(self._tool, error.message)
         except UnicodeEncodeError:
             return tell_misfit(self._tool, "its text has half of a surrogate pair, which is no character")
         value = orjson.loads(body)

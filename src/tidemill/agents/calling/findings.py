@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -16,7 +16,7 @@ from tidemill.agents.tools.tool import Arguments, Tool
 from tidemill.config.secrets import mask, mask_start
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.config.wording.words import cut
-from tidemill.models.messages import ToolCall
+from tidemill.models.messages import ImagePart, ToolCall
 
 ERROR_CHARS = 2_000
 """Characters of an exception's text that a report keeps, and that the model is told where the tool shows it."""
@@ -29,6 +29,7 @@ class Finding(NamedTuple):
     content: str
     value: Any = None
     error: str = ""
+    images: tuple[ImagePart, ...] = ()
 
 
 def find_unknown(call: ToolCall, known: Iterable[str]) -> ToolOutcome:
@@ -113,6 +114,13 @@ def tell_misfit(tool: Tool, problem: str) -> Finding:
     """A tool that did its work and gave what is no JSON; `problem` names the place in it and no text of the result."""
     content = f"`{tool.name}` was executed, but what it gave cannot be told: {problem}. Do not count on its result."
     return Finding("error", content, error=problem)
+
+
+def show_images(found: Finding, images: Sequence[ImagePart], *, are_seen: bool) -> Finding:
+    """A result with pictures behind its text, or with the word that the model cannot see them."""
+    if not are_seen:
+        return found._replace(content=f"{found.content}\nThe images in it cannot be shown to you.")
+    return found._replace(images=tuple(images))
 
 
 def tell_died(tool: Tool, ending: str) -> Finding:

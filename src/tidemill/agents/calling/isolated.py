@@ -1,9 +1,9 @@
 """What the process of an isolated tool does: call the function for each message, until nobody sends any more.
 
 Messages and answers are frames (`resources.children`). The first message is the function with what its import needs;
-each other one a pickle of keyword arguments. An answer is a pickle of `(True, JSON)`, of `(True, JSON, JSON)` where
-more is kept than told, of `(False, problem)` where the result is no JSON, or of `(None, error, class, text)`. Imports
-little, since each process pays it.
+each other one a pickle of keyword arguments. An answer is a pickle of `(True, images, JSON)`, of `(True, images, JSON,
+JSON)` where more is kept than told, of `(False, problem)` where the result is no JSON, or of `(None, error, class,
+text)`. Imports little, since each process pays it.
 """
 
 from __future__ import annotations
@@ -90,13 +90,10 @@ class _Function:
             result = self._call(message)
         except BaseException as error:  # noqa: BLE001 - the call's failure, told where it is waited for
             return None, _pickle_error(error), type(error).__name__, str(error)
-        told = sys.modules.get("tidemill.agents.tools.told")  # where there is a `Told`, that was imported
         try:
-            if told is not None and type(result) is told.Told:
-                return True, pack_result(result.told), pack_result(result.value)
-            return True, pack_result(result)
+            return True, (), *_pack_result(result)
         except DataError as error:
-            return False, error.message
+            return _pack_pictured(result, error.message)
 
     def _call(self, message: bytes) -> Any:
         if not self._is_prepared and (MAIN in message or MAIN in self._start):
@@ -144,6 +141,24 @@ def _load(reference: tuple[str, str] | bytes) -> Callable[..., Any]:
     tools = sys.modules.get("tidemill.agents.tools.tool")  # where there is a tool, that was imported; it takes long
     function: Callable[..., Any] = found.function if tools is not None and isinstance(found, tools.Tool) else found
     return function
+
+
+def _pack_result(result: Any) -> tuple[bytes, ...]:
+    told = sys.modules.get("tidemill.agents.tools.told")  # where there is a `Told`, that was imported
+    if told is not None and type(result) is told.Told:
+        return pack_result(result.told), pack_result(result.value)
+    return (pack_result(result),)
+
+
+def _pack_pictured(result: Any, problem: str) -> tuple[Any, ...]:
+    """The answer of a result that is no JSON as it is: its pictures apart, if there are any."""
+    from tidemill.agents.calling.pictures import take_pictures  # which few results need
+
+    try:
+        pictured = take_pictures(result)
+        return (False, problem) if pictured is None else (True, pictured.images, *_pack_result(pictured.plain))
+    except DataError as error:
+        return False, error.message
 
 
 def _pickle_error(error: BaseException) -> bytes | None:

@@ -12,6 +12,7 @@ from multiprocessing import spawn
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tidemill.agents.calling.pictures import Pictured
 from tidemill.agents.tools.told import Told
 from tidemill.agents.tools.tool import Tool
 from tidemill.errors import ConfigError, DataError, WorkerError
@@ -73,7 +74,7 @@ class Processes:
         self._running: set[Child] = set()  # the idle ones among them
         self._is_closed = False
 
-    async def run(self, tool: Tool, values: dict[str, Any]) -> Packed | Told:
+    async def run(self, tool: Tool, values: dict[str, Any]) -> Packed | Told | Pictured:
         """What the tool's function gives for the keyword arguments `values`, packed; of `Told` both parts are.
 
         Cancelling kills the process and all it started, and is raised when that has happened.
@@ -194,11 +195,13 @@ def _pickle_values(tool: Tool, values: dict[str, Any]) -> bytes:
     return message
 
 
-def _read(answer: bytes) -> Packed | Told:
+def _read(answer: bytes) -> Packed | Told | Pictured:
     has_result, *rest = pickle.loads(answer)  # noqa: S301 - made by our own process
     if has_result:
-        told, *kept = map(Packed, rest)
-        return Told(told, *kept) if kept else told
+        images, *packed = rest
+        told, *kept = map(Packed, packed)
+        result = Told(told, *kept) if kept else told
+        return Pictured(result, images) if images else result
     if has_result is False:
         raise MisfitError(rest[0])
     raise _load_error(*rest)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from tidemill.calls.wire import Response, Usage
+from tidemill.models.messages import ImagePart, Message, TextPart
 
 OutcomeKind = Literal["ok", "unknown", "invalid", "beyond", "denied", "stopped", "error", "timeout", "cancelled"]
 """`unknown`: no such tool; `invalid`: its arguments; `beyond`: more calls than a run may make; `denied`, `stopped`: by
@@ -30,6 +31,7 @@ class ToolOutcome(msgspec.Struct, frozen=True):
         elapsed_s: seconds it took.
         tries: executions it took.
         repairs: what was mended in its arguments.
+        images: the pictures that the model is shown behind `content`.
     """
 
     tool: str
@@ -41,6 +43,7 @@ class ToolOutcome(msgspec.Struct, frozen=True):
     elapsed_s: float = 0.0
     tries: int = 0
     repairs: tuple[str, ...] = ()
+    images: tuple[ImagePart, ...] = ()
 
     usage: ClassVar[Usage] = Usage(0, 0)
     is_cut: ClassVar[bool] = False
@@ -51,16 +54,27 @@ class ToolOutcome(msgspec.Struct, frozen=True):
         """Whether the call gave no result."""
         return self.kind != "ok"
 
+    def to_message(self, call_id: str) -> Message:
+        """The outcome as a turn of the conversation: the result of the call of this id."""
+        text: TextPart = {"type": "text", "text": self.content}
+        message = Message(role="tool", content=[text, *self.images] if self.images else self.content, call_id=call_id)
+        if self.is_error:
+            message["is_error"] = True
+        return message
+
     def to_row(self) -> list[Any]:
         """The outcome as the JSON list the ledger and the call archive keep: of three, as no reply's."""
         fields = msgspec.structs.asdict(self)
+        if not self.images:
+            del fields["images"]
         return [fields.pop("tool"), fields.pop("arguments"), fields]
 
     @classmethod
     def from_row(cls, row: list[Any]) -> ToolOutcome:
         """The outcome of `to_row`."""
         tool, arguments, fields = row
-        return cls(tool, arguments, **{**fields, "repairs": tuple(fields["repairs"])})
+        lists = {"repairs": tuple(fields["repairs"]), "images": tuple(fields.get("images", ()))}
+        return cls(tool, arguments, **{**fields, **lists})
 
     @staticmethod
     def from_response(response: Response) -> ToolOutcome:

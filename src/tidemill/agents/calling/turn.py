@@ -30,6 +30,7 @@ class Run:
     """One run of an agent, as its calls see it.
 
     Attributes:
+        shows_images: whether the model can be shown pictures in results.
         forgotten: by tool, how many outcomes came from the ledger.
     """
 
@@ -38,6 +39,7 @@ class Run:
     approve: DecideOn | None
     deps: Any
     agent: str
+    shows_images: bool = True
     forgotten: dict[str, int] = field(default_factory=dict)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any
 
+from tidemill.agents.tools.image import Image
 from tidemill.agents.tools.refusal import RefusalError
+from tidemill.models.images.images import sniff_image
 
 if TYPE_CHECKING:
     from mcp.types import BlobResourceContents, CallToolResult, ContentBlock, TextResourceContents
@@ -17,7 +19,7 @@ MAX_ERROR = 4000
 def read_result(result: CallToolResult) -> Any:
     """The structured content where texts are all that is beside it, which say the same; else the texts.
 
-    What is neither is told in words: a picture's type and size, a resource's address.
+    Pictures are shown; what is neither is told in words: a sound's type and size, a resource's address.
 
     Raises:
         RefusalError: the tool says that it failed; its text.
@@ -26,10 +28,23 @@ def read_result(result: CallToolResult) -> Any:
         text = "\n".join(map(_render, result.content)) or "the tool failed and does not say why"
         raise RefusalError(text if len(text) <= MAX_ERROR else text[: MAX_ERROR - 1] + "\N{HORIZONTAL ELLIPSIS}")
     if result.structured_content is not None:
-        others = [_render(block) for block in result.content if block.type != "text"]
+        others = [_take(block) for block in result.content if block.type != "text"]
         structured = result.structured_content
         return {"structured": structured, "content": others} if others else structured
-    return "\n".join(map(_render, result.content))
+    taken = list(map(_take, result.content))
+    texts = [each for each in taken if isinstance(each, str)]
+    return "\n".join(texts) if len(texts) == len(taken) else taken
+
+
+def _take(block: ContentBlock) -> str | Image:
+    """A block as a result has it: a picture itself, where providers take its format."""
+    if block.type == "image":
+        try:
+            data = binascii.a2b_base64(block.data)
+        except binascii.Error:
+            return _render(block)
+        return Image(data) if sniff_image(data) is not None else _render(block)
+    return _render(block)
 
 
 def _render(block: ContentBlock) -> str:

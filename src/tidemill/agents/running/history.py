@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import orjson
 
+from tidemill.models.images.images import list_urls
+from tidemill.models.images.size import measure_url
+from tidemill.models.images.tokens import UNKNOWN_SIZE, find_rule
 from tidemill.models.messages import Message, ToolCall
 
 BYTES_PER_TOKEN = 3.0
@@ -15,19 +18,36 @@ LEFT_OUT = "[{count} earlier messages were left out here to keep the conversatio
 
 
 class Measure:
-    """Tokens of messages, by what the provider counted for the last request: the same when replies are recalled."""
+    """Tokens of messages, by what the provider counted for the last request: the same when replies are recalled.
 
-    def __init__(self) -> None:
+    Images count by the rule of their model's maker, whatever their bytes.
+
+    Args:
+        model: its name.
+    """
+
+    def __init__(self, model: str) -> None:
         self._tokens_per_byte = 1 / BYTES_PER_TOKEN
+        self._model = model
 
-    def learn(self, size_bytes: int, input_tokens: int) -> None:
-        """A request of so many bytes came to so many tokens."""
-        if size_bytes and input_tokens:
-            self._tokens_per_byte = input_tokens / size_bytes
+    def learn(self, size_bytes: int, input_tokens: int, messages: Sequence[Message]) -> None:
+        """A request of `messages`, of so many bytes, came to so many tokens."""
+        image_bytes, image_tokens = self._weigh_images(messages)
+        if size_bytes > image_bytes and input_tokens > image_tokens:
+            self._tokens_per_byte = (input_tokens - image_tokens) / (size_bytes - image_bytes)
 
     def count(self, message: Message) -> float:
         """About how many tokens the message takes."""
-        return len(orjson.dumps(message)) * self._tokens_per_byte
+        image_bytes, image_tokens = self._weigh_images((message,))
+        return (len(orjson.dumps(message)) - image_bytes) * self._tokens_per_byte + image_tokens
+
+    def _weigh_images(self, messages: Sequence[Message]) -> tuple[int, int]:
+        """The bytes of the images in messages, and their tokens."""
+        urls = list_urls(messages)
+        if not urls:
+            return 0, 0
+        rule = find_rule(self._model)
+        return sum(map(len, urls)), sum(rule(measure_url(url) or UNKNOWN_SIZE) for url in urls)
 
 
 def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int | None) -> Sequence[Message]:

@@ -41,7 +41,7 @@ class Purse:
         own = [(owner, BudgetLedger(budget, durable=False))] if budget is not None and bounded else []
         self._ledgers: list[tuple[str, BudgetLedger]] = [*own, *(above._ledgers if above is not None else [])]
         self.ends_at: float | None = None if above is None else above.ends_at
-        self.ends_by = owner if above is None else above.ends_by
+        self.ends_by: str = owner if above is None else above.ends_by
         if budget is not None and budget.deadline is not None:
             ends_at = asyncio.get_running_loop().time() + budget.deadline
             if self.ends_at is None or ends_at < self.ends_at:

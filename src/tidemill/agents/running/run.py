@@ -76,7 +76,7 @@ class Run:
         self._history: list[Message] = []
         self._gained: list[Message] = []
         self._turns: list[TurnTrace] = []
-        self._measure = Measure()
+        self._measure = Measure(opened.agent.model.name)
         self._dispatchers: dict[int, Dispatcher] = {}
         self._answer: tuple[Any, Any] | None = None
         self._asked_teams: set[tuple[int, int]] = set()
@@ -167,7 +167,7 @@ class Run:
         reply = await call.ask(around.outside.ask_line, number_call(around.within, turn, 0), request)
         call.note_recalled(request, reply)
         if reply.usage is not None:
-            self._measure.learn(len(request.body), reply.usage.input_tokens)
+            self._measure.learn(len(request.body), reply.usage.input_tokens, messages)
         cost = around.spending.add(reply, opened.pricing, is_priced=opened.is_priced)
         if around.observe is not None:
             self._tell(TurnEnd, turn=turn, usage=reply.usage, cost_usd=cost)
@@ -179,9 +179,7 @@ class Run:
         handoff = next((call for call in calls if call["name"] in handoffs), None) if handoffs else None
         outcomes = await self._answer_calls(turn, kit, reply, handoff)
         for call, outcome in zip(calls, outcomes, strict=True):
-            message = Message(role="tool", content=outcome.content, call_id=call["id"])
-            if outcome.is_error:
-                message["is_error"] = True
+            message = outcome.to_message(call["id"])
             self._history.append(message)
             if outcome.kind in UNKEPT or call["name"] in handoffs:
                 self._gained.append(message)
@@ -240,6 +238,7 @@ class Run:
                 outside=around.outside.of(kit, around.within),
                 deps=around.deps,
                 agent=agent.name,
+                shows_images=agent.shows_images,
                 find_spent=self._stint.find_spent if self._stint.bounds_calls else None,
             )
         return known

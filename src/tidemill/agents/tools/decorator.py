@@ -210,6 +210,7 @@ def _make(
         options,
         found.context,
         is_async(plain),
+        gives_images=found.gives_images,
     )
     return ToolMethod(made, function if is_class_method else plain) if is_method else made
 

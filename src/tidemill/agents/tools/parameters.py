@@ -6,7 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
 from tidemill.agents.tools.context import Context
+from tidemill.agents.tools.image import gives_images
 from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.config.coercion.adapters import adapt, make_adapter
 from tidemill.config.coercion.depth import deepen
@@ -36,11 +37,13 @@ class Parameters:
         target: the type of the arguments.
         context: the parameter that takes the `Context`, empty where none does.
         whole: the parameter that takes all arguments as one object, empty where each is a parameter of its own.
+        gives_images: whether the function says that what it returns has pictures.
     """
 
     target: Any
     context: str = ""
     whole: str = ""
+    gives_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,14 @@ def read_parameters(source: Source, arguments: Any = None) -> Parameters:
                 f"`{each.name}` of `{source.name}` is a context or something else, which no call could tell apart",
                 "annotate it with `Context[…]` alone",
             )
+    shows = gives_images(hints.get("return"))
     if arguments is not None:
-        return _read_whole(source, arguments, taken, context)
+        return replace(_read_whole(source, arguments, taken, context), gives_images=shows)
     for each in taken:
         _check_parameter(source, each)
     fields = {each.name: _to_field(source, each) for each in taken}
     target: Any = TypedDict(source.name, fields)  # type: ignore[misc]
-    return Parameters(_deepen(source, target, taken), context)
+    return Parameters(_deepen(source, target, taken), context, gives_images=shows)
 
 
 def find_place(function: Callable[..., Any]) -> str:

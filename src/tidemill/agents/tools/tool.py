@@ -78,6 +78,7 @@ class Tool:
         runs_here: whether its coroutine function is awaited in the loop that agents run in, and not in its caller's.
         stamp: what tells its calls from those of another tool that has its name, where anything does.
         written: how a file names it with its settings, where one did.
+        gives_images: whether what it gives is known to have pictures, which not every model can be shown.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Tool:
     runs_here: bool = False
     stamp: str = ""
     written: Mapping[str, Any] | None = None
+    gives_images: bool = False
 
     def describe_result(self) -> dict[str, Any]:
         """What a job's fingerprint has of it: what the model is told, and the function; not how fast it is called."""

@@ -16,7 +16,7 @@ from tidemill.config.secrets import mask_value
 from tidemill.disk import Disk
 from tidemill.jobs.ledger.database import Ledger, open_ledger
 from tidemill.jobs.ledger.folder import RunFolder
-from tidemill.jobs.ledger.rows import parse_call
+from tidemill.jobs.ledger.rows import FailedRow, parse_call
 from tidemill.jobs.ledger.segments import iter_failed
 from tidemill.jobs.running.kept import Stretch, iter_kept
 from tidemill.models.messages import Reply, ToolCall
@@ -58,6 +58,7 @@ def _find_replaced(folder: RunFolder, ledger: Ledger, stretch: Stretch) -> set[_
     is still to be sealed, until when the failure stands.
     """
     segment = stretch.segment
+    rows: Iterable[FailedRow]
     if segment is not None:
         part = segment.get("quarantine")
         rows = islice(iter_failed(folder, segment), 0 if part is None else part["retired"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,21 @@ def bound_input(messages: Sequence[Message], body_bytes: int, image_tokens: int)
     Args:
         image_tokens: the most that one image comes to.
     """
-    urls = [
+    urls = list_urls(messages)
+    if not urls:
+        return None
+    return body_bytes - sum(map(len, urls)) + len(urls) * image_tokens
+
+
+def list_urls(messages: Iterable[Message]) -> list[str]:
+    """The addresses, or data URIs, of the images in `messages`, in order."""
+    return [
         part["url"]
         for message in messages
         if not isinstance(message["content"], str)
         for part in message["content"]
         if part["type"] == "image"
     ]
-    if not urls:
-        return None
-    return body_bytes - sum(map(len, urls)) + len(urls) * image_tokens
 
 
 def _check_data_address(value: str, max_bytes: int) -> str:

@@ -73,7 +73,12 @@ class OpenAiChat(OpenAiErrors):
             raise DataError("expected an object with a list of messages")
         if payload.get("tool_choice") and not payload.get("tools"):
             raise DataError("tool_choice: is only allowed when tools are specified")
-        check_results([_read_turn(message) for message in payload.get("messages", ())])
+        messages = payload.get("messages", ())
+        check_results([_read_turn(message) for message in messages])
+        for number, message in enumerate(messages):
+            parts = message.get("content") if message.get("role") == "tool" else None
+            if isinstance(parts, list) and any(part.get("type") != "text" for part in parts):
+                raise DataError(f"messages.{number}: a message of the role `tool` has parts of the type `text` alone")
 
     def find_schema(self, payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
         wanted = payload.get("response_format")
