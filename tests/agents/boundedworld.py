@@ -25,8 +25,9 @@ BOUNDS: dict[str, dict[str, Any]] = {
     "calls": {"budget": Budget(calls=3)},
     "history": {"max_history_tokens": 256, "max_turns": 8},
     "tools": {"max_tool_calls": 3},
+    "desk": {"budget": Budget(calls=9)},
 }
-"""By the step's name, what its agent may do."""
+"""By the step's name, what its agent may do. The desk hands over to sales, which may ask three times itself."""
 
 CONCURRENCY = 4
 DEADLINE_S = 3.0
@@ -37,6 +38,9 @@ def reply(messages: Sequence[dict[str, Any]], size: int) -> dict[str, Any]:
     last = str(messages[-1]["content"])
     if "last turn" in last:
         return complete({"role": "assistant", "content": "so far"}, "stop", size // 4)
+    if messages[0]["content"].startswith("desk"):
+        over = {"id": "over", "type": "function", "function": {"name": "transfer_to_sales", "arguments": "{}"}}
+        return complete({"role": "assistant", "content": "over", "tool_calls": [over]}, "tool_calls", size // 4)
     question = next(each["content"] for each in messages if each["role"] == "user")
     turn = sum(each["role"] == "assistant" for each in messages)
     name = "wait" if "wait" in question and turn else "pay"
@@ -74,7 +78,11 @@ def make_stream(folder: Path, port: int) -> Any:
     stream = tm.read(str(folder / "records.jsonl"))
     bounds = BOUNDS if not (folder / "waits").exists() else {"deadline": {"budget": Budget(deadline=DEADLINE_S)}}
     for name, bound in bounds.items():
-        agent = tm.Agent(model, tools=make_tools(world), name=name, instructions=name, **bound)
+        given = {"tools": make_tools(world)}
+        if name == "desk":
+            sales = tm.Agent(model, name="sales", instructions="sales", budget=Budget(calls=3), **given)
+            given = {"handoffs": [sales]}
+        agent = tm.Agent(model, name=name, instructions=name, **given, **bound)
         options = {"into": name, "transcript": f"{name}_run", "name": name, "on_limit": "land"}
         stream = stream.agent(agent, "{{ question }}", concurrency=CONCURRENCY, **options)
     return stream

@@ -55,7 +55,9 @@ def test_bounds_are_met_where_they_would_have_been(tmp_path: Path) -> None:
         "calls": {"budget"},
         "history": {"max_turns"},
         "tools": {"max_tool_calls"},
+        "desk": {"budget"},
     }
+    assert {(run["ended_by"], len(run["turns"])) for run in whole["desk"]} == {("sales", 4)}
     assert all(len(run["turns"]) > 2 for runs in whole.values() for run in runs)
     assert all(any("cut" in turn["text"] for turn in run["turns"]) for run in whole["history"])
     write_records(tmp_path / "killed", RECORDS)

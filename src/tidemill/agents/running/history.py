@@ -29,6 +29,7 @@ class Measure:
     def __init__(self, model: str) -> None:
         self._tokens_per_byte = 1 / BYTES_PER_TOKEN
         self._model = model
+        self._image_tokens: dict[int, int] = {}  # by the hash of the address, which may have megabytes
 
     def learn(self, size_bytes: int, input_tokens: int, messages: Sequence[Message]) -> None:
         """A request of `messages`, of so many bytes, came to so many tokens."""
@@ -46,8 +47,14 @@ class Measure:
         urls = list_urls(messages)
         if not urls:
             return 0, 0
-        rule = find_rule(self._model)
-        return sum(map(len, urls)), sum(rule(measure_url(url) or UNKNOWN_SIZE) for url in urls)
+        return sum(map(len, urls)), sum(map(self._count_image, urls))
+
+    def _count_image(self, url: str) -> int:
+        tokens = self._image_tokens.get(hash(url))
+        if tokens is None:
+            tokens = find_rule(self._model)(measure_url(url) or UNKNOWN_SIZE)
+            self._image_tokens[hash(url)] = tokens
+        return tokens
 
 
 def bound_history(messages: Sequence[Message], measure: Measure, max_tokens: int | None) -> Sequence[Message]:
