@@ -72,8 +72,14 @@ def test_agents_that_are_still_to_end_are_shown_by_their_names(tmp_path: Path) -
             return ToolCalls(("panel", {"request": "?"}), ("clerk", {"request": "?"}))
         return ToolCalls(("transfer_to_sales", {}))
 
+    waiting: list[Call] = []
+
     def refuse(call: Call) -> Fault | None:
-        return Fault("unauthorized", delay_s=0.2) if call.results and b"Judge" in call.body else None
+        """The last of the three that come to their second turn; the others wait for theirs meanwhile."""
+        if not (call.results and b"Judge" in call.body):
+            return None
+        waiting.append(call)
+        return Fault("unauthorized" if len(waiting) == 3 else "stall")
 
     with FaultServer(reply=reply, faults=Faults(script=refuse)) as server:
         model = tm.model("test/model", base_url=server.base_url)
