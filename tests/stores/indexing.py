@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import tidemill as tm
 from tidemill.calls.limits import Limits
+from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.protocols import Upserted, Vectors
 from tidemill.stores.lance.opened import LanceStore
 from tidemill.stores.lance.settings import LanceDB
@@ -59,7 +60,7 @@ def index(folder: Path) -> None:
     stream = tm.read(str(folder / "records.jsonl")).index(
         make_settings(folder), batch_size=16, limits=Limits.model_validate({"concurrency": 3})
     )
-    stream.write(folder / "out", segment={"records": 64}, progress=False)  # type: ignore[arg-type] - as a file has it
+    stream.write(folder / "out", segment=SegmentLimits(records=64), progress=False)
 
 
 if __name__ == "__main__":

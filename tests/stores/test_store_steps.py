@@ -162,8 +162,10 @@ def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str,
 
 def test_a_filter_compares_with_values_and_columns(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
     tm.from_iterable(make_records(10)).index(shelf(), payload=["lang", "year"]).write(tmp_path / "in", progress=False)
-    asked = [{"embedding": [1.0, 1.0], "wanted": lang, "since": since} for lang, since in (("en", 6), ("de", 0))]
-    filter = {"lang": {"column": "wanted"}, "year": {"ge": {"column": "since"}, "not_in": [8]}}
+    asked: list[Any] = [
+        {"embedding": [1.0, 1.0], "wanted": lang, "since": since} for lang, since in (("en", 6), ("de", 0))
+    ]
+    filter: dict[str, Any] = {"lang": {"column": "wanted"}, "year": {"ge": {"column": "since"}, "not_in": [8]}}
     found = list(tm.from_iterable(asked).search(shelf(), k=9, filter=filter))
     assert [[match["payload"]["year"] for match in each["matches"]] for each in found] == [[9, 7], [6, 4, 2, 0]]
 
@@ -213,7 +215,7 @@ def test_a_trial_writes_nothing(shelves: dict[str, ShelfStore]) -> None:
 
 def test_a_rehearsal_writes_nothing_and_answers_searches_by_its_script(shelves: dict[str, ShelfStore]) -> None:
     stream = tm.from_iterable(make_records(2)).index(shelf()).search(shelf())
-    seen = tm.testing.run(stream, {"search": [[{"id": "a", "score": 1.0, "payload": {"n": 1}}]] * 2})  # type: ignore[attr-defined]
+    seen = tm.testing.run(stream, {"search": [[{"id": "a", "score": 1.0, "payload": {"n": 1}}]] * 2})
     assert [record["matches"] for record in seen.records] == [[{"id": "a", "score": 1.0, "payload": {"n": 1}}]] * 2
     assert shelves == {}
 
