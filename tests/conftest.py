@@ -8,7 +8,9 @@ import inspect
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
@@ -240,6 +242,37 @@ def local_url() -> Iterator[str]:
     """The base URL of the embedded model, served in this process for the whole session."""
     with open_local_server("local/smollm2") as url:
         yield url
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL server with pgvector, of this session; `url` is of a database that nobody puts anything into."""
+
+    url: str
+
+    def make_database(self) -> str:
+        """The address of an empty database of its own."""
+        import psycopg
+
+        name = f"tests_{uuid.uuid4().hex}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self.url.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The server, started once."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # read by pgserver's platformdirs
+    import pgserver
+
+    # Not in pytest's folder: run by root, the server has a user of its own, who may not enter that.
+    with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
+        server = pgserver.get_server(folder)  # type: ignore[attr-defined]
+        try:
+            yield PostgresServer(server.get_uri())
+        finally:
+            server.cleanup()
 
 
 @dataclass

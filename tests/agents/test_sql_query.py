@@ -4,8 +4,7 @@ import contextlib
 import os
 import sqlite3
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conftest import PostgresServer
 from tidemill.agents.builtin.databases import Source
 from tidemill.agents.builtin.sql_query import SQLLimits, sql_query, sql_schema
 from tidemill.agents.builtin.statements import check_single
@@ -216,29 +216,23 @@ def test_the_schema_is_told(shop: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server of its own, with 300 users."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # read by pgserver's platformdirs
-    import pgserver
-
-    # Not in pytest's folder: run by root, the server has a user of its own, who may not enter that.
-    with tempfile.TemporaryDirectory(prefix="tidemill-") as folder, contextlib.ExitStack() as stack:
-        server = pgserver.get_server(folder)  # type: ignore[attr-defined]
-        stack.callback(server.cleanup)
-        url: str = server.get_uri()
-        with psycopg.connect(url) as connection:
-            connection.execute(USERS)
-            connection.execute("INSERT INTO users SELECT n, 'name ' || n, 1.50 FROM generate_series(1, 300) AS n")
-            connection.execute("CREATE SEQUENCE counter")
-            connection.execute("CREATE SCHEMA other")
-            connection.execute("CREATE VIEW other.rich AS SELECT name FROM users")
-        yield url
+def postgres(postgres_server: PostgresServer) -> str:
+    """The address of a database with 300 users."""
+    url = postgres_server.make_database()
+    with psycopg.connect(url) as connection:
+        connection.execute(USERS)
+        connection.execute("INSERT INTO users SELECT n, 'name ' || n, 1.50 FROM generate_series(1, 300) AS n")
+        connection.execute("CREATE SEQUENCE counter")
+        connection.execute("CREATE SCHEMA other")
+        connection.execute("CREATE VIEW other.rich AS SELECT name FROM users")
+    return url
 
 
 def by_pg8000(url: str) -> Any:
     """A connection by another driver, as PEP 249 has it."""
-    folder = parse_qs(urlsplit(url).query)["host"][0]
-    return pg8000.dbapi.connect("postgres", database="postgres", unix_sock=f"{folder}/.s.PGSQL.5432")
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query)["host"][0]
+    return pg8000.dbapi.connect("postgres", database=parts.path[1:], unix_sock=f"{folder}/.s.PGSQL.5432")
 
 
 SOURCES: dict[str, Callable[[str], Source]] = {

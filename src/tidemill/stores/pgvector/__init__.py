@@ -1,0 +1,1 @@
+"""Vectors in a table of PostgreSQL, by its extension pgvector."""

@@ -1,0 +1,281 @@
+"""`OpenedPgVector`: a table of vectors in use, by a pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.types import TypeInfo
+from psycopg_pool import AsyncConnectionPool
+
+from tidemill.calls.credentials import label_endpoint, register_credentials
+from tidemill.protocols import Match
+from tidemill.stores.batch import Batch
+from tidemill.stores.filters import Comparison
+from tidemill.stores.lifetime import finish
+from tidemill.stores.opened import LOOP_RECORDS, OpenedStore
+from tidemill.stores.pgvector.conditions import render_conditions
+from tidemill.stores.pgvector.failures import mapped_errors
+from tidemill.stores.pgvector.settings import PgVector
+from tidemill.stores.pgvector.statements import Statements
+from tidemill.stores.pgvector.table import Connection, Table
+from tidemill.stores.pgvector.values import HEADER, TRAILER, Vector, iter_rows, register_vectors, render_vectors
+from tidemill.stores.vectors import Matrix
+
+BULK_ROWS: Final = 500
+"""Records from which on they go by COPY (`benchmarks/stores.py`)."""
+MAX_EF_SEARCH: Final = 1_000
+"""Of `hnsw.ef_search` (pgvector, README)."""
+QUERIES: Final = 64
+"""Queries of a search that go in one statement."""
+_CHECKED_S: Final = 1.0
+"""A connection that was used within this time is taken to work still."""
+_HALT_S: Final = 5.0
+"""How long a server may take to hear that a COPY is given up: as long as psycopg waits for a statement to end."""
+
+
+class PooledConnection(psycopg.AsyncConnection[Any]):
+    """A connection of the pool; `used_at_s` is when it was given back, by the loop's time."""
+
+    used_at_s = float("-inf")
+
+
+class OpenedPgVector(OpenedStore):
+    """A table of vectors. See `OpenedStore`; belongs to one loop."""
+
+    settings: PgVector
+
+    def __init__(self, settings: PgVector) -> None:
+        self._url = settings.url.get_secret_value()
+        register_credentials({}, self._url)
+        super().__init__(settings, f"{label_endpoint(self._url) or 'PostgreSQL'} table `{settings.table}`")
+        self._statements = Statements(settings)
+        self._table = Table(settings, self._statements, self.name)
+        self._pool: AsyncConnectionPool[PooledConnection] | None = None
+        self._type: TypeInfo
+
+    async def _open(self) -> None:
+        pool = self.settings.pool
+        # By a connection of its own: what is wrong is told at once, where the pool would try until its time is over.
+        with mapped_errors(self.name):
+            known = {"connect_timeout": max(2, round(pool.connect_s)), "fallback_application_name": "tidemill"}
+            connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **known)  # type: ignore[arg-type] # of libpq
+            try:
+                self._type = await self._table.prepare(connection)
+            finally:
+                await connection.close()
+            self._pool = AsyncConnectionPool(
+                self._url,
+                connection_class=PooledConnection,
+                # Without prepared statements: a plan is made for the filter and the statistics that there are.
+                kwargs={"autocommit": True, "prepare_threshold": None, **known},
+                min_size=pool.min_size,
+                max_size=pool.max_size,
+                open=False,
+                configure=self._configure,
+                check=_check,
+                reset=_reset,
+                timeout=pool.wait_s,
+                max_idle=pool.idle_s,
+                max_lifetime=pool.lifetime_s,
+                reconnect_timeout=pool.wait_s,
+                name=self.name,
+            )
+            await self._pool.open()
+
+    async def _close(self) -> None:
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def _put(self, batch: Batch) -> None:
+        # In one order, or two that have records in common might wait for each other.
+        order = sorted(range(len(batch.ids)), key=batch.ids.__getitem__)
+        async with self._connection() as connection:
+            if len(order) >= BULK_ROWS:
+                await self._load(connection, batch, order)
+                return
+            ids = [batch.ids[number] for number in order]
+            payloads = [batch.payloads[number].decode() for number in order]
+            vectors = render_vectors(batch.vectors[order])
+            await connection.execute(self._statements.upsert(), [ids, vectors, payloads])
+
+    async def _load(self, connection: Connection, batch: Batch, order: Sequence[int]) -> None:
+        """Copy a batch: straight into the table where all its ids are new, else by way of a table for staging."""
+        cursor = await connection.execute(self._statements.find_any(), [[batch.ids[number] for number in order]])
+        found = await cursor.fetchone()
+        if found is not None and not found[0]:
+            try:
+                async with connection.transaction():
+                    await self._copy(connection, batch, order, is_staged=False)
+                return
+            except psycopg.errors.UniqueViolation:
+                pass  # somebody else has put one of them there since
+        async with connection.transaction():
+            await connection.execute(self._statements.create_staging())
+            await self._copy(connection, batch, order, is_staged=True)
+            await connection.execute(self._statements.insert_staged())
+
+    async def _copy(self, connection: Connection, batch: Batch, order: Sequence[int], *, is_staged: bool) -> None:
+        """Send the rows of a batch.
+
+        Cancelling has the server told so between two slices of them: in the middle of one the connection would be lost.
+        """
+        halt = asyncio.Event()
+        statement = self._statements.copy(is_staged=is_staged)
+        writing = asyncio.ensure_future(_write(connection, statement, iter_rows(batch, order), halt))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            halt.set()
+            await finish(_end(writing))
+            raise
+
+    async def _search(
+        self, queries: Matrix, k: int, comparisons: Sequence[Comparison], with_vectors: bool
+    ) -> list[list[Match]]:
+        condition, given = render_conditions(comparisons)
+        statement = self._statements.search(condition, with_vectors=with_vectors)
+        found: list[list[Match]] = []
+        async with self._connection() as connection:
+            for start in range(0, len(queries), QUERIES):
+                vectors = render_vectors(queries[start : start + QUERIES])
+                found += await self._ask(connection, statement, vectors, [*given, k], k)
+        return found
+
+    async def _ask(
+        self, connection: Connection, statement: sql.Composed, vectors: list[Vector], given: list[Any], k: int
+    ) -> list[list[Match]]:
+        """The records nearest to each vector; those that an index gave too few of are asked for without it."""
+        if k <= self.settings.index.ef_search:
+            found = await self._read(connection, statement, vectors, given)
+        else:
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(k, MAX_EF_SEARCH))])
+                found = await self._read(connection, statement, vectors, given)
+        few = [number for number, matches in enumerate(found) if len(matches) < k]
+        # An index gives the records nearest to the vector; what a filter, or a deletion, leaves of them may be too few.
+        if few and await self._table.is_indexed(connection):
+            async with connection.transaction():
+                await connection.execute("SET LOCAL enable_indexscan = off")
+                exact = await self._read(connection, statement, [vectors[number] for number in few], given)
+            for number, matches in zip(few, exact, strict=True):
+                found[number] = matches
+        return found
+
+    async def _read(
+        self, connection: Connection, statement: sql.Composed, vectors: list[Vector], given: list[Any]
+    ) -> list[list[Match]]:
+        found: list[list[Match]] = [[] for _ in vectors]
+        offset = 1.0 if self.settings.metric == "cosine" else 0.0
+        cursor = await connection.execute(statement, [vectors, *given], binary=True)
+        async for number, key, distance, payload, vector in _iter_rows(cursor):
+            found[number].append(Match(key, offset - distance, payload, vector))
+        return found
+
+    async def _fetch(self, ids: list[str], with_vectors: bool) -> dict[str, Match]:
+        found: dict[str, Match] = {}
+        statement = self._statements.fetch(with_vectors=with_vectors)
+        async with self._connection() as connection:
+            cursor = await connection.execute(statement, [_keep_possible(ids)], binary=True)
+            async for key, payload, vector in _iter_rows(cursor):
+                found[key] = Match(key, 1.0, payload, vector)
+        return found
+
+    async def _delete(self, ids: list[str]) -> int:
+        async with self._connection() as connection:
+            cursor = await connection.execute(self._statements.delete(), [_keep_possible(ids)])
+            return int(cursor.rowcount)
+
+    async def _count(self, comparisons: Sequence[Comparison]) -> int:
+        condition, given = render_conditions(comparisons)
+        async with self._connection() as connection:
+            cursor = await connection.execute(self._statements.count(condition), given)
+            found = await cursor.fetchone()
+            return int(found[0]) if found else 0
+
+    async def _flush(self) -> None:
+        async with self._connection() as connection:
+            await self._table.index(connection)
+
+    def _refuse(self, key: str, payload: bytes) -> str:
+        if "\0" in key:
+            return "the id has NUL, which no text of PostgreSQL has"
+        if b"\\u0000" in payload and _has_nul(payload):
+            return "the payload has NUL in a text, which no text of PostgreSQL has"
+        return ""
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """A connection of the pool for the length of a `with`, whatever ends it; the driver's errors are mapped."""
+        assert self._pool is not None  # it is open, as `OpenedStore` sees to
+        with mapped_errors(self.name):
+            async with self._pool.connection() as connection:
+                yield connection
+
+    async def _configure(self, connection: PooledConnection) -> None:
+        """Set a new connection up."""
+        register_vectors(self._type, connection)
+        timeout = f"{max(1, round(self.settings.timeout_s * 1000))}ms"
+        await connection.execute(
+            "SELECT set_config('statement_timeout', %s, false), set_config('hnsw.ef_search', %s, false)",
+            [timeout, str(self.settings.index.ef_search)],
+        )
+
+
+class _HaltedError(Exception):
+    """Has a COPY given up."""
+
+
+async def _write(connection: Connection, statement: sql.Composed, rows: Iterable[bytes], halt: asyncio.Event) -> None:
+    """Send rows by COPY, until there are no more or `halt` is set."""
+    async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        await copy.write(HEADER)
+        for each in rows:
+            await copy.write(each)
+            await asyncio.sleep(0)  # writing does not wait while the system takes it
+            if halt.is_set():
+                raise _HaltedError
+        await copy.write(TRAILER)
+
+
+async def _end(writing: asyncio.Future[None]) -> None:
+    """Wait until the writing has ended, whatever of; not for ever, should the server take nothing more."""
+    done, _ = await asyncio.wait([writing], timeout=_HALT_S)
+    if not done:
+        writing.cancel()
+        await asyncio.wait([writing])
+    if not writing.cancelled():
+        writing.exception()  # looked at: cancelling is what is told
+
+
+async def _check(connection: PooledConnection) -> None:
+    """Ask a connection that was left alone for a while whether it works, so that one that does not is replaced."""
+    if asyncio.get_running_loop().time() - connection.used_at_s > _CHECKED_S:
+        await connection.execute("")
+
+
+async def _reset(connection: PooledConnection) -> None:
+    """Note when a connection is given back. With this the pool does so in a task of its own, which nobody cancels."""
+    connection.used_at_s = asyncio.get_running_loop().time()
+
+
+async def _iter_rows(cursor: psycopg.AsyncCursor[Any]) -> AsyncIterator[tuple[Any, ...]]:
+    """The rows of a result that has come; the loop goes on between some and the next ones, which are made of it."""
+    while rows := await cursor.fetchmany(LOOP_RECORDS):
+        for row in rows:
+            yield row
+        await asyncio.sleep(0)
+
+
+def _keep_possible(ids: Sequence[str]) -> list[str]:
+    """Those that a record here may have."""
+    return [key for key in ids if "\0" not in key]
+
+
+def _has_nul(payload: bytes) -> bool:
+    r"""Whether a text in a payload has NUL: `\u0000` may also stand behind a backslash, and mean what it says."""
+    return b"\\u0000" in payload.replace(b"\\\\", b"")
