@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -265,14 +268,55 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     """The server, started once."""
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # read by pgserver's platformdirs
     import pgserver
+    import psycopg
 
     # Not in pytest's folder: run by root, the server has a user of its own, who may not enter that.
     with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
         server = pgserver.get_server(folder)  # type: ignore[attr-defined]
         try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")  # the machine survives a test
+                connection.execute("SELECT pg_reload_conf()")
             yield PostgresServer(server.get_uri())
         finally:
             server.cleanup()
+
+
+@dataclass(frozen=True)
+class QdrantServer:
+    """Qdrant's REST API on loopback, a process of its own (`stores/qdrantserver.py`)."""
+
+    url: str
+
+    def make_name(self) -> str:
+        """The name of a collection that nobody has yet."""
+        return f"c{uuid.uuid4().hex}"
+
+    def tell(self, **told: Any) -> list[str]:
+        """Say what comes of the next requests (`faults`, `yellow`); those that there were since, method and path."""
+        request = urllib.request.Request(f"{self.url}/faults", json.dumps(told).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            asked: list[str] = json.load(answer)
+        return asked
+
+
+@pytest.fixture(scope="session")
+def qdrant_process() -> Iterator[QdrantServer]:
+    """The server, started once."""
+    command = [sys.executable, str(Path(__file__).parent / "stores" / "qdrantserver.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield QdrantServer(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        process.stdin.close()
+
+
+@pytest.fixture
+def qdrant_server(qdrant_process: QdrantServer) -> Iterator[QdrantServer]:
+    """The server, with no fault left for another test."""
+    qdrant_process.tell()
+    yield qdrant_process
+    qdrant_process.tell()
 
 
 @dataclass

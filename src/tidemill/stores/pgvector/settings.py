@@ -93,15 +93,16 @@ class PgVector(Store):
     @classmethod
     def _check_url(cls, url: SecretStr) -> SecretStr:
         if not _URL.match(url.get_secret_value()):
-            raise ValueError("expected an address as `postgresql://user@host/database`")
+            raise ValueError("expected an address that begins with `postgresql:`")
         return url
 
     @field_validator("table")
     @classmethod
     def _check_table(cls, table: str) -> str:
         for part in table.split(".", 1):
-            if not part or "\0" in part or len(part.encode()) > MAX_NAME_BYTES:
-                raise ValueError(f"expected `table` or `schema.table`, each of 1 to {MAX_NAME_BYTES} bytes")
+            if not part or "\0" in part or "%" in part or len(part.encode()) > MAX_NAME_BYTES:
+                message = f"expected `table` or `schema.table`, each of 1 to {MAX_NAME_BYTES} bytes and without `%`"
+                raise ValueError(message)  # which psycopg takes for the mark of a value
         return table
 
     @model_validator(mode="after")
