@@ -82,10 +82,9 @@ def upsert(name: str, body: bytes, query: str) -> Any:
     asked = models.PointsList.model_validate_json(body)
     size = STATE.local.get_collection(name).config.params.vectors.size  # type: ignore[union-attr] # one vector a point
     for point in asked.points:
-        if len(point.vector) != size:  # type: ignore[arg-type] # likewise
-            raise RefusedError(
-                400, f"Wrong input: Vector dimension error: expected dim: {size}, got {len(point.vector)}"
-            )  # type: ignore[arg-type]
+        given: Any = point.vector
+        if len(given) != size:
+            raise RefusedError(400, f"Wrong input: Vector dimension error: expected dim: {size}, got {len(given)}")
     STATE.local.upsert(name, asked.points)
     return update(query)
 

@@ -7,9 +7,11 @@ from typing import Annotated, Final
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.unions.plugins import Plugins
 from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.pgvector.settings import PgVector
+from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.store import Store
 
-STORES: Final[dict[str, type[Store]]] = {"lancedb": LanceDB}
+STORES: Final[dict[str, type[Store]]] = {"lancedb": LanceDB, "pgvector": PgVector, "qdrant": Qdrant}
 """Those that come along, by the names that files call them."""
 
 AnyStore = Annotated[Store, Plugins("tidemill.stores", default="lancedb", **STORES)]

@@ -105,9 +105,7 @@ class OpenedPgVector(OpenedStore):
 
     async def _load(self, connection: Connection, batch: Batch, order: Sequence[int]) -> None:
         """Copy a batch: straight into the table where all its ids are new, else by way of a table for staging."""
-        cursor = await connection.execute(self._statements.find_any(), [[batch.ids[number] for number in order]])
-        found = await cursor.fetchone()
-        if found is not None and not found[0]:
+        if not await self._holds_any(connection, [batch.ids[number] for number in order]):
             try:
                 async with connection.transaction():
                     await self._copy(connection, batch, order, is_staged=False)
@@ -118,6 +116,16 @@ class OpenedPgVector(OpenedStore):
             await connection.execute(self._statements.create_staging())
             await self._copy(connection, batch, order, is_staged=True)
             await connection.execute(self._statements.insert_staged())
+
+    async def _holds_any(self, connection: Connection, ids: list[str]) -> bool:
+        """Whether one of the ids, which are in order, is there."""
+        cursor = await connection.execute(self._statements.find_next(), [ids[0]])
+        found = await cursor.fetchone()
+        if found is None or found[0] > ids[-1]:  # as when ids count what they are of: there is none between them
+            return False
+        cursor = await connection.execute(self._statements.find_any(), [ids])
+        found = await cursor.fetchone()
+        return bool(found and found[0])
 
     async def _copy(self, connection: Connection, batch: Batch, order: Sequence[int], *, is_staged: bool) -> None:
         """Send the rows of a batch.

@@ -113,6 +113,10 @@ class Statements:
         into = sql.SQL("pg_temp.tidemill_staging") if is_staged else self.table
         return sql.SQL("COPY {} (id, embedding, payload) FROM STDIN (FORMAT BINARY)").format(into)
 
+    def find_next(self) -> sql.Composed:
+        """The lowest id that is not below one."""
+        return sql.SQL("SELECT id FROM {} WHERE id >= %s ORDER BY id LIMIT 1").format(self.table)
+
     def find_any(self) -> sql.Composed:
         """Whether one of an array of ids is there; each is looked up in the index, whatever the statistics say."""
         return sql.SQL(

@@ -70,7 +70,7 @@ def read_match(point: Mapping[str, Any], metric: Metric, *, score: float | None 
     payload = point["payload"]
     if score is None:
         score = -point["score"] if metric == "l2" else point["score"]
-    vector = point.get("vector")
+    vector: Any = point.get("vector")
     if vector is not None:
         vector = np.asarray(vector, dtype=np.float32)
         if (length := payload.get("length")) is not None:
