@@ -1,7 +1,10 @@
 """pgvector: the table and its indexes, COPY, the pool, and what a real server says when something is wrong."""
 
 import asyncio
+import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from tidemill.protocols import Match
 from tidemill.stores.filters import OPERATORS, parse_filter
 from tidemill.stores.pgvector.opened import BULK_ROWS
 from tidemill.stores.pgvector.settings import Hnsw, PgVector, Pool
+from tidemill.testing.stores import STORE_CHECKS, StoreCheck, StoreSubject
+from tidemill.testing.stores.crowding import MANY
 
 FIELDS: dict[str, Any] = {"year": "int", "name": "str", "mass": "float", "is_new": "bool"}
 
@@ -356,3 +361,29 @@ async def test_an_extension_that_may_not_be_made_is_told(postgres_server: Postgr
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PgVector(**{"url": "postgresql://localhost/x", "dimensions": 4, **given})
+
+
+# The contract of every store
+
+
+@pytest.fixture
+def subject(url: str) -> StoreSubject:
+    """Tables of their own."""
+
+    def make(**given: Any) -> PgVector:
+        index = Hnsw(min_rows=MANY + 1)  # which takes minutes to build over so many
+        pool = Pool(min_size=4, max_size=4)
+        return PgVector(**{"url": url, "table": f"contract {uuid.uuid4().hex}", "index": index, "pool": pool, **given})
+
+    return StoreSubject(make, takes_nul=False, imports=("tidemill.stores.pgvector.opened",))
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)
+async def test_the_contract(check: StoreCheck, subject: StoreSubject) -> None:
+    await check(subject)
+
+
+@pytest.mark.parametrize("name", ["many_writers_leave_no_duplicate", "filters", "deleting"])
+async def test_the_contract_of_an_indexed_table(name: str, subject: StoreSubject) -> None:
+    """Where `flush` builds its index over any number of records."""
+    await STORE_CHECKS[name](replace(subject, make=partial(subject.make, index=Hnsw(min_rows=1))))

@@ -2,7 +2,10 @@
 
 import asyncio
 import sys
+import tempfile
 from asyncio.subprocess import PIPE
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,11 @@ from tidemill.errors import (
 )
 from tidemill.stores.filters import Comparison
 from tidemill.stores.qdrant.filters import render_filter
-from tidemill.stores.qdrant.settings import Qdrant
+from tidemill.stores.qdrant.settings import MEMORY, Qdrant
+from tidemill.testing.stores import STORE_CHECKS, StoreCheck, StoreSubject
+from tidemill.testing.stores.crowding import DIMENSIONS as MANY_DIMENSIONS
 
+SHARED_MEMORY = Path("/dev/shm")
 VECTORS = np.eye(4, dtype=np.float32)
 
 
@@ -120,7 +126,7 @@ async def test_the_key_is_sent_and_never_told(qdrant_server: QdrantServer, monke
     assert caught.value.of == "run"
     assert "canary" not in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be sent"):
-        settings.model_copy(update={"api_key": SecretStr("a\nb")}).open()
+        await settings.model_copy(update={"api_key": SecretStr("a\nb")}).open().__aenter__()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +217,40 @@ async def test_a_folder_that_another_process_has_open_is_refused(tmp_path: Path)
 
 
 def test_the_local_mode_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "tidemill.stores.qdrant.local", raising=False)
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
     with pytest.raises(ResourceError, match=r"package qdrant_client, which is not installed\n.*tidemill\[qdrant\]"):
         Qdrant(path=Path(":memory:"), dimensions=4).open()
+
+
+# The contract of every store
+
+
+@pytest.fixture
+def served_subject(qdrant_server: QdrantServer) -> StoreSubject:
+    def make(**given: Any) -> Qdrant:
+        return served(qdrant_server, **given)
+
+    return StoreSubject(make, orders_texts=False, imports=("tidemill.stores.qdrant.opened",))
+
+
+@pytest.fixture
+def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
+    """Folders in memory, as far as the system has them: each point is synced to the disk by itself."""
+    numbers = count()
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
+
+        def make(**given: Any) -> Qdrant:
+            path = Path(MEMORY) if given["dimensions"] == MANY_DIMENSIONS else Path(folder) / str(next(numbers))
+            return Qdrant(**{"path": path, **given})
+
+        yield StoreSubject(make, orders_texts=False, imports=("tidemill.stores.qdrant.local",))
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)
+async def test_the_contract_of_a_server(check: StoreCheck, served_subject: StoreSubject) -> None:
+    await check(served_subject)
+
+
+@pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)
+async def test_the_contract_of_the_local_mode(check: StoreCheck, local_subject: StoreSubject) -> None:
+    await check(local_subject)

@@ -85,7 +85,7 @@ class OpenedPgVector(OpenedStore):
                 reconnect_timeout=pool.wait_s,
                 name=self.name,
             )
-            await self._pool.open()
+            await self._pool.open(wait=True, timeout=max(pool.connect_s, pool.wait_s))
 
     async def _close(self) -> None:
         if self._pool is not None:

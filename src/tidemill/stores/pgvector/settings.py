@@ -11,8 +11,8 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
-from tidemill.errors import ResourceError
 from tidemill.protocols import VectorStore
+from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
 
 MAX_DIMENSIONS: Final = 16_000
@@ -112,15 +112,8 @@ class PgVector(Store):
         return self
 
     def open(self) -> VectorStore:
-        try:
-            import numpy  # noqa: F401 - vectors are arrays
-            import psycopg  # noqa: F401 - or what is imported below says so in its own words
-            import psycopg_pool  # noqa: F401 - likewise
-        except ImportError as error:
-            raise ResourceError(
-                f"pgvector needs the package {error.name}, which is not installed",
-                hint='pip install "tidemill[pgvector]"',
-            ) from None
+        for package in ("psycopg", "psycopg_pool", "numpy"):
+            check_package(package, need="a store of pgvector", extra="pgvector")
         from tidemill.stores.pgvector.opened import OpenedPgVector
 
         return OpenedPgVector(self)

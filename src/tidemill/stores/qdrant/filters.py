@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
 from tidemill.errors import DataError
-from tidemill.stores.filters import ORDERS, Comparison
+from tidemill.stores.filters import MAX_INT, MIN_INT, ORDERS, Comparison
 
 _RANGES: Final = {"gt": "gt", "ge": "gte", "lt": "lt", "le": "lte"}
+
+_EXACT: Final = 2**53
+"""Up to this, float64 holds every whole number."""
 
 Condition = dict[str, Any]
 
@@ -38,7 +42,7 @@ def render_filter(comparisons: Sequence[Comparison]) -> Condition | None:
                 raise DataError(
                     f"Qdrant compares no texts by their order, as `{operator}` does", where=where, hint=hint
                 )
-            must.append({"key": key, "range": {_RANGES[operator]: comparison.value}})
+            must.append(_render_order(key, operator, comparison.value))
             continue
         values = comparison.values if operator in ("in", "not_in") else (comparison.value,)
         conditions = _render_any(key, comparison, values)
@@ -49,6 +53,26 @@ def render_filter(comparisons: Sequence[Comparison]) -> Condition | None:
         else:
             must.append(conditions[0] if len(conditions) == 1 else {"should": conditions})
     return {name: each for name, each in (("must", must), ("must_not", must_not)) if each}
+
+
+def _render_order(key: str, operator: str, value: int | float) -> Condition:
+    """A condition that the field is in front of `value`, or behind it.
+
+    A range is of float64, and may be compared as such or as a whole number, by an index. One beyond 2**53 is therefore
+    compared with the next float64 that lies behind it as seen from `value`, and what that leaves out is named.
+    """
+    if isinstance(value, float) or abs(value) <= _EXACT:
+        return {"key": key, "range": {_RANGES[operator]: value}}
+    bound = float(value)
+    if operator in ("gt", "ge"):
+        bound = math.nextafter(bound, math.inf) if bound < value else bound
+        left_out = range(value + (operator == "gt"), min(MAX_INT, int(bound + math.ulp(bound))) + 1)
+        beyond: Condition = {"key": key, "range": {"gt": bound}}
+    else:
+        bound = math.nextafter(bound, -math.inf) if bound > value else bound
+        left_out = range(max(MIN_INT, int(bound - math.ulp(bound))), value + (operator == "le"))
+        beyond = {"key": key, "range": {"lt": bound}}
+    return {"should": [beyond, *([{"key": key, "match": {"any": list(left_out)}}] if left_out else [])]}
 
 
 def _render_any(key: str, comparison: Comparison, values: Sequence[Any]) -> list[Condition]:

@@ -24,8 +24,9 @@ from tidemill.stores.qdrant.settings import MEMORY, Qdrant
 T = TypeVar("T")
 
 _shared: dict[str, _Client] = {}
-_lock = threading.Lock()
-"""Guards `_shared`, and who uses each client in it: loops of several threads may open a folder, and close it."""
+_lock = threading.RLock()
+"""Guards `_shared`, and who uses each client in it: loops of several threads may open a folder, and close it, and the
+collector may come while one does."""
 
 
 class _QdrantLocal(QdrantLocal):
@@ -57,15 +58,28 @@ class _Client:
         return fn(self._client)
 
     def leave(self) -> None:
-        """Close the client, in the thread, if nobody uses it any more."""
+        """Close the client if nobody uses it any more; in the thread, so that whoever opens the place next waits."""
         with _lock:
-            self.users -= 1
-            if self.users:
-                return
+            if self._release():
+                self._close()
+                self.thread.close(wait=False)
+
+    def abandon(self) -> None:
+        """The same for somebody who cannot wait: the collector."""
+        with _lock:
+            if self._release():
+                self.thread.close(wait=False, last=self._close)
+
+    def _release(self) -> bool:
+        """Whether nobody uses it any more."""
+        self.users -= 1
+        if not self.users:
             del _shared[self.place]
-            if self._client is not None:
-                self._client.close()
-            self.thread.close(wait=False)
+        return not self.users
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
 
 
 class Local:
@@ -76,6 +90,10 @@ class Local:
         self._place: Final = path if path == MEMORY else str(Path(path).resolve())
         self._collection: Final = settings.collection
         self._client: _Client | None = None
+
+    def __del__(self) -> None:
+        if self._client is not None:
+            self._client.abandon()
 
     async def open(self) -> None:
         with _lock:

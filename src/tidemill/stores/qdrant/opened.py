@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from tidemill.calls.credentials import label_endpoint
-from tidemill.errors import PermanentCallError, ResourceError, StateError
+from tidemill.errors import PermanentCallError, StateError
 from tidemill.protocols import Match
 from tidemill.stores.batch import Batch
 from tidemill.stores.filters import Comparison
@@ -39,34 +39,24 @@ _PAUSES_S: Final = (0.05, 2.0)
 """How often `flush` looks whether the collection is indexed: the first pause, which doubles, and the longest."""
 
 
-def find_door(settings: Qdrant) -> tuple[str, Door]:
-    """Where a collection is, for messages, and what asks it.
-
-    Raises:
-        ResourceError: the local mode is asked for, and not installed.
-    """
-    if settings.url is not None:
-        return f"{label_endpoint(settings.url)} collection `{settings.collection}`", Server(settings)
-    try:
-        from tidemill.stores.qdrant.local import Local
-    except ImportError as error:
-        raise ResourceError(
-            f"Qdrant's local mode needs the package {error.name}, which is not installed",
-            hint='pip install "tidemill[qdrant]", or use a server: `url`',
-        ) from None
-    return f"{settings.path} collection `{settings.collection}`", Local(settings)
-
-
 class OpenedQdrant(OpenedStore):
     """A collection of Qdrant. See `OpenedStore`; belongs to one loop."""
 
     settings: Qdrant
 
-    def __init__(self, settings: Qdrant, name: str, door: Door) -> None:
-        super().__init__(settings, name)
-        self._door = door
+    def __init__(self, settings: Qdrant) -> None:
+        place = settings.path if settings.url is None else label_endpoint(settings.url)
+        super().__init__(settings, f"{place} collection `{settings.collection}`")
+        self._opened: Door | None = None
+
+    @property
+    def _door(self) -> Door:
+        assert self._opened is not None  # it is open, as `OpenedStore` sees to
+        return self._opened
 
     async def _open(self) -> None:
+        local = self.settings.url is None
+        self._opened = await self._threads.run(_make_local, self.settings) if local else Server(self.settings)
         await self._door.open()
         info = await self._door.describe()
         if info is None:
@@ -85,7 +75,8 @@ class OpenedQdrant(OpenedStore):
                 )
 
     async def _close(self) -> None:
-        await self._door.close()
+        if self._opened is not None:
+            await self._opened.close()
 
     async def _put(self, batch: Batch) -> None:
         bodies = iter_bodies(batch, self.settings.metric, self.settings.batch_bytes)
@@ -180,6 +171,13 @@ class OpenedQdrant(OpenedStore):
 
     def _error(self, message: str, hint: str) -> StateError:
         return StateError(message, where=self.name, hint=hint)
+
+
+def _make_local(settings: Qdrant) -> Door:
+    """The local mode, whose package takes two seconds to import."""
+    from tidemill.stores.qdrant.local import Local
+
+    return Local(settings)
 
 
 def _iter_slices(items: Any, size: int) -> Iterator[Any]:

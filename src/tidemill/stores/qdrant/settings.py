@@ -12,8 +12,8 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
-from tidemill.errors import ResourceError
 from tidemill.protocols import VectorStore
+from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
 
 MEMORY = ":memory:"
@@ -74,12 +74,9 @@ class Qdrant(Store):
         return self
 
     def open(self) -> VectorStore:
-        try:
-            import numpy  # noqa: F401 - vectors are arrays
-        except ImportError:
-            raise ResourceError(
-                "Qdrant needs the package numpy, which is not installed", hint='pip install "tidemill[qdrant]"'
-            ) from None
-        from tidemill.stores.qdrant.opened import OpenedQdrant, find_door
+        if self.path is not None:
+            check_package("qdrant_client", need="Qdrant's local mode", extra="qdrant")
+        check_package("numpy", need="a store of Qdrant", extra="qdrant")
+        from tidemill.stores.qdrant.opened import OpenedQdrant
 
-        return OpenedQdrant(self, *find_door(self))
+        return OpenedQdrant(self)
