@@ -101,7 +101,7 @@ class WorkerThread:
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
             finally:
-                del future, value, error, task, on_end
+                del future, fn, args, value, error, task, on_end
         if self._last is not None:
             self._last()
 

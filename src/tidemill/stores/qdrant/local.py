@@ -23,6 +23,8 @@ from tidemill.stores.qdrant.settings import MEMORY, Qdrant
 
 T = TypeVar("T")
 
+_MANY: Final = 1 << 62
+
 _shared: dict[str, _Client] = {}
 _lock = threading.RLock()
 """Guards `_shared`, and who uses each client in it: loops of several threads may open a folder, and close it, and the
@@ -32,7 +34,7 @@ collector may come while one does."""
 class _QdrantLocal(QdrantLocal):
     """Does not warn of how many points there are, as the documentation does, and leaves no file open where it fails."""
 
-    LARGE_DATA_THRESHOLD = 1 << 62
+    LARGE_DATA_THRESHOLD = _MANY
 
     def __init__(self, location: str) -> None:
         try:
@@ -132,6 +134,7 @@ class Local:
     async def upsert(self, body: bytes) -> None:
         def upsert(client: QdrantLocal) -> None:
             points = [models.PointStruct.model_construct(**point) for point in orjson.loads(body)["points"]]
+            client.collections[self._collection].LARGE_DATA_THRESHOLD = _MANY  # type: ignore[misc] # or it warns
             client.upsert(self._collection, points)
 
         await self._run(upsert)
