@@ -18,7 +18,6 @@ from tidemill.stores.filters import OPERATORS, parse_filter
 from tidemill.stores.pgvector.opened import BULK_ROWS
 from tidemill.stores.pgvector.settings import Hnsw, PgVector, Pool
 from tidemill.testing.stores import STORE_CHECKS, StoreCheck, StoreSubject
-from tidemill.testing.stores.crowding import MANY
 
 FIELDS: dict[str, Any] = {"year": "int", "name": "str", "mass": "float", "is_new": "bool"}
 
@@ -371,7 +370,7 @@ def subject(url: str) -> StoreSubject:
     """Tables of their own."""
 
     def make(**given: Any) -> PgVector:
-        index = Hnsw(min_rows=MANY + 1)  # which takes minutes to build over so many
+        index = Hnsw(min_rows=1_000_000)  # it takes minutes to build over the contract's many
         pool = Pool(min_size=4, max_size=4)
         return PgVector(**{"url": url, "table": f"contract {uuid.uuid4().hex}", "index": index, "pool": pool, **given})
 

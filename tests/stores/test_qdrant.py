@@ -230,12 +230,16 @@ def served_subject(qdrant_server: QdrantServer) -> StoreSubject:
     def make(**given: Any) -> Qdrant:
         return served(qdrant_server, **given)
 
-    return StoreSubject(make, orders_texts=False, imports=("tidemill.stores.qdrant.opened",))
+    return StoreSubject(make, orders_texts=False, many=4_000, imports=("tidemill.stores.qdrant.opened",))
 
 
 @pytest.fixture
 def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
-    """Folders in memory, as far as the system has them: each point is synced to the disk by itself."""
+    """Folders in memory, as far as the system has them: each point is synced to the disk by itself.
+
+    Of few records: each search compares all of them, in Python where there is a filter. 100,000 are put in by
+    `benchmarks/proofs/qdrant_local.py`.
+    """
     numbers = count()
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
 
@@ -243,7 +247,7 @@ def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
             path = Path(MEMORY) if given["dimensions"] == MANY_DIMENSIONS else Path(folder) / str(next(numbers))
             return Qdrant(**{"path": path, **given})
 
-        yield StoreSubject(make, orders_texts=False, imports=("tidemill.stores.qdrant.local",))
+        yield StoreSubject(make, orders_texts=False, many=4_000, imports=("tidemill.stores.qdrant.local",))
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

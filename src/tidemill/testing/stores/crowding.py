@@ -17,8 +17,6 @@ WRITERS = 50
 KEYS = [f"key {number}" for number in range(20)]
 LATER = [f"later {number}" for number in range(20)]
 CANCELLED = 1_000
-MANY = 100_000
-AT_ONCE = 20_000
 DIMENSIONS = 32
 MIN_RECALL = 0.95
 
@@ -85,25 +83,26 @@ async def check_cancelling_leaks_nothing(subject: StoreSubject) -> None:
 
 async def check_many_do_not_stall_the_loop(subject: StoreSubject) -> None:
     """100,000 records are put in, counted, indexed, found as by comparing nearly all; the loop turns all the while."""
-    held = draw_vectors(MANY, DIMENSIONS)
+    many, at_once = subject.many, subject.many // 5
+    held = draw_vectors(many, DIMENSIONS)
     queries = draw_vectors(64, DIMENSIONS, seed=1)
-    keys = [str(number) for number in range(MANY)]
-    payloads = [{"number": number % 10} for number in range(MANY)]
+    keys = [str(number) for number in range(many)]
+    payloads = [{"number": number % 10} for number in range(many)]
     async with subject.make(dimensions=DIMENSIONS, fields={"number": "int"}).open() as store:
         async with Stalls() as stalls:
-            for start in range(0, MANY, AT_ONCE):
-                stop = start + AT_ONCE
+            for start in range(0, many, at_once):
+                stop = start + at_once
                 outcomes = await store.upsert(keys[start:stop], held[start:stop], payloads[start:stop])
                 assert {outcome.kind for outcome in outcomes} == {"stored"}
-            assert await store.count() == MANY
-            assert await store.count({"number": 3}) == MANY // 10
+            assert await store.count() == many
+            assert await store.count({"number": 3}) == many // 10
             await store.flush()
             found = await store.search(queries, 10)
             few = await store.search(queries[:8], 10, {"number": 3})
             await store.search(queries, 200)
         recall = measure_recall(found, score(held, queries, "cosine"))
         assert recall >= MIN_RECALL, f"{recall:.3f} of the nearest were found"
-        passing = np.arange(MANY) % 10 == 3
+        passing = np.arange(many) % 10 == 3
         recall = measure_recall(few, np.where(passing, score(held, queries[:8], "cosine"), -2))
         assert recall >= MIN_RECALL, f"{recall:.3f} of the nearest that a filter lets pass were found"
         assert stalls.longest_cpu_s <= subject.stall_cpu_s, f"the loop stood still: {stalls}"

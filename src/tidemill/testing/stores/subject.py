@@ -33,6 +33,7 @@ class StoreSubject:
         takes_nul: whether texts may hold a NUL; PostgreSQL's cannot, and such a record is refused.
         orders_texts: whether a filter may ask for texts in front of or behind another; else it is refused.
         spare: descriptors and threads that stay when all is closed: what a library opens once for the process.
+        many: records that are put in where there are to be many; fewer where a store is not meant for as many.
         stall_cpu_s: the longest that the loop may compute in one go.
         imports: modules that processes which are killed import beforehand, all of them once.
     """
@@ -41,6 +42,7 @@ class StoreSubject:
     takes_nul: bool = True
     orders_texts: bool = True
     spare: int = 0
+    many: int = 100_000
     stall_cpu_s: float = 0.1
     imports: tuple[str, ...] = ()
 
