@@ -134,7 +134,7 @@ class Local:
     async def upsert(self, body: bytes) -> None:
         def upsert(client: QdrantLocal) -> None:
             points = [models.PointStruct.model_construct(**point) for point in orjson.loads(body)["points"]]
-            client.collections[self._collection].LARGE_DATA_THRESHOLD = _MANY  # type: ignore[misc] # or it warns
+            client.collections[self._collection].LARGE_DATA_THRESHOLD = _MANY  # or it warns
             client.upsert(self._collection, points)
 
         await self._run(upsert)
