@@ -214,9 +214,8 @@ async def compare_searches(bench: Bench, server: psutil.Process, rounds: int) ->
         own, *_ = await measure(server, lambda: bench.search_store(queries))
         ratios.append(own / by_hand)
         rates.append(SEARCHES / own)
-    print(
-        f"{IN_FLIGHT} in flight, k = {K}: {statistics.median(rates):,.0f} searches/s, {statistics.median(ratios):.2f}x psycopg by hand"
-    )
+    rate, ratio = statistics.median(rates), statistics.median(ratios)
+    print(f"{IN_FLIGHT} in flight, k = {K}: {rate:,.0f} searches/s, {ratio:.2f}x psycopg's time by hand")
 
 
 def main() -> None:

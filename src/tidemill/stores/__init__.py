@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tidemill.stores.filters import Comparison as Comparison
     from tidemill.stores.lance.settings import LanceDB as LanceDB
     from tidemill.stores.opened import OpenedStore as OpenedStore
+    from tidemill.stores.pgvector.settings import PgVector as PgVector
+    from tidemill.stores.qdrant.settings import Qdrant as Qdrant
     from tidemill.stores.store import Store as Store
     from tidemill.stores.table import AnyStore as AnyStore
 
@@ -21,6 +23,8 @@ _HOMES = {
     "filters": "Comparison",
     "lance.settings": "LanceDB",
     "opened": "OpenedStore",
+    "pgvector.settings": "PgVector",
+    "qdrant.settings": "Qdrant",
     "store": "Store",
     "table": "AnyStore",
 }
