@@ -42,6 +42,11 @@ LOAD_RATIO = 1.3
 HEAD = ("", "records/s", "client us", "server us", "wall, of rows", "CPU, of rows")
 SEARCHES, IN_FLIGHT, K = 2_000, 8, 10
 
+Times = tuple[float, float, float]
+"""Seconds of wall time, of the client's CPU and of the server's."""
+Took = dict[str, list[Times]]
+"""What each way took in each round."""
+
 
 class Bench:
     """Records, and a database to put them into."""
@@ -164,8 +169,7 @@ def server_cpu_s(server: psutil.Process) -> float:
     return float(times.children_user + times.children_system)
 
 
-async def measure(server: psutil.Process, way: Callable[[], Awaitable[None]]) -> tuple[float, float, float]:
-    """Seconds of wall time, of the client's CPU and of the server's."""
+async def measure(server: psutil.Process, way: Callable[[], Awaitable[None]]) -> Times:
     before, cpu, started = server_cpu_s(server), time.process_time(), time.perf_counter()
     await way()
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
@@ -180,7 +184,7 @@ async def compare(bench: Bench, server: psutil.Process, rounds: int) -> list[Tar
         "Tidemill": bench.load_store,
         "Tidemill, two in flight": bench.load_store_twice,
     }
-    took: dict[str, list[tuple[float, float, float]]] = {name: [] for name in [*ways, "Tidemill, all there"]}
+    took: Took = {name: [] for name in [*ways, "Tidemill, all there"]}
     for _ in range(rounds):
         for name, way in ways.items():
             await bench.clear()
@@ -188,17 +192,9 @@ async def compare(bench: Bench, server: psutil.Process, rounds: int) -> list[Tar
         took["Tidemill, all there"].append(await measure(server, bench.load_store))
     first, *_ = took.values()
     print(f"\nBulk load of {len(bench.ids):,} records of {DIMENSIONS} numbers, {rounds} rounds")
-    rows, ratios = [], {}
-    for name, each in took.items():
-        wall, client, at_server = (statistics.median(values) for values in zip(*each, strict=True))
-        pairs = list(zip(each, first, strict=True))
-        ratios[name] = statistics.median(mine[0] / its[0] for mine, its in pairs)
-        cpu = statistics.median(sum(mine[1:]) / sum(its[1:]) for mine, its in pairs)
-        per_record = 1e6 / len(bench.ids)
-        shown = [f"{len(bench.ids) / wall:,.0f}", f"{client * per_record:.1f}", f"{at_server * per_record:.1f}"]
-        rows.append([name, *shown, f"{ratios[name]:.2f}x", f"{cpu:.2f}x"])
-    print(render_table(HEAD, rows))
-    ratio = ratios["Tidemill, two in flight"]
+    print(render_table(HEAD, render_rows(took, first, len(bench.ids))))
+    judged = took["Tidemill, two in flight"]
+    ratio = statistics.median(mine[0] / its[0] for mine, its in zip(judged, first, strict=True))
     return [Target("pgvector, bulk load", f"{ratio:.2f}x COPY by hand", f"within {LOAD_RATIO}x", ratio <= LOAD_RATIO)]
 
 
@@ -208,14 +204,27 @@ async def compare_searches(bench: Bench, server: psutil.Process, rounds: int) ->
         await store.flush()
         print(f"\nflush, with HNSW: {time.perf_counter() - started:.1f} s")
     queries = np.random.default_rng(1).standard_normal((SEARCHES, DIMENSIONS)).astype(np.float32)
-    ratios, rates = [], []
+    ways = {"psycopg by hand": bench.search_by_hand, "Tidemill": bench.search_store}
+    took: Took = {name: [] for name in ways}
     for _ in range(rounds):
-        by_hand, *_ = await measure(server, lambda: bench.search_by_hand(queries))
-        own, *_ = await measure(server, lambda: bench.search_store(queries))
-        ratios.append(own / by_hand)
-        rates.append(SEARCHES / own)
-    rate, ratio = statistics.median(rates), statistics.median(ratios)
-    print(f"{IN_FLIGHT} in flight, k = {K}: {rate:,.0f} searches/s, {ratio:.2f}x psycopg's time by hand")
+        for name, way in ways.items():
+            took[name].append(await measure(server, lambda way=way: way(queries)))  # type: ignore[misc] # of this turn
+    first, *_ = took.values()
+    print(f"\n{SEARCHES:,} searches, {IN_FLIGHT} in flight, k = {K}")
+    print(render_table(("", "searches/s", *HEAD[2:4], "wall", "CPU"), render_rows(took, first, SEARCHES)))
+
+
+def render_rows(took: Took, first: list[Times], count: int) -> list[list[str]]:
+    """A row for each way; its ratios are the median of those of the rounds."""
+    rows = []
+    for name, each in took.items():
+        wall, client, at_server = (statistics.median(values) for values in zip(*each, strict=True))
+        pairs = list(zip(each, first, strict=True))
+        ratio = statistics.median(mine[0] / its[0] for mine, its in pairs)
+        cpu = statistics.median(sum(mine[1:]) / sum(its[1:]) for mine, its in pairs)
+        shown = [f"{count / wall:,.0f}", f"{client / count * 1e6:.1f}", f"{at_server / count * 1e6:.1f}"]
+        rows.append([name, *shown, f"{ratio:.2f}x", f"{cpu:.2f}x"])
+    return rows
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -38,6 +38,16 @@ _HALT_S: Final = 5.0
 """How long a server may take to hear that a COPY is given up: as long as psycopg waits for a statement to end."""
 
 
+class _Asked(NamedTuple):
+    """What a search asks, whatever for: `given` is for the marks behind the vector's; `is_plain` without a filter."""
+
+    condition: sql.Composable
+    given: list[Any]
+    k: int
+    with_vectors: bool
+    is_plain: bool
+
+
 class PooledConnection(psycopg.AsyncConnection[Any]):
     """A connection of the pool; `used_at_s` is when it was given back, by the loop's time."""
 
@@ -57,6 +67,7 @@ class OpenedPgVector(OpenedStore):
         self._table = Table(settings, self._statements, self.name)
         self._pool: AsyncConnectionPool[PooledConnection] | None = None
         self._type: TypeInfo
+        self._rendered: dict[tuple[bool, bool], bytes] = {}
 
     async def _open(self) -> None:
         pool = self.settings.pool
@@ -71,8 +82,7 @@ class OpenedPgVector(OpenedStore):
             self._pool = AsyncConnectionPool(
                 self._url,
                 connection_class=PooledConnection,
-                # Without prepared statements: a plan is made for the filter and the statistics that there are.
-                kwargs={"autocommit": True, "prepare_threshold": None, **known},
+                kwargs={"autocommit": True, **known},
                 min_size=pool.min_size,
                 max_size=pool.max_size,
                 open=False,
@@ -146,43 +156,56 @@ class OpenedPgVector(OpenedStore):
         self, queries: Matrix, k: int, comparisons: Sequence[Comparison], with_vectors: bool
     ) -> list[list[Match]]:
         condition, given = render_conditions(comparisons)
-        statement = self._statements.search(condition, with_vectors=with_vectors)
+        asked = _Asked(condition, [*given, k], k, with_vectors, is_plain=not comparisons)
         found: list[list[Match]] = []
         async with self._connection() as connection:
             for start in range(0, len(queries), QUERIES):
-                vectors = render_vectors(queries[start : start + QUERIES])
-                found += await self._ask(connection, statement, vectors, [*given, k], k)
+                found += await self._ask(connection, asked, render_vectors(queries[start : start + QUERIES]))
         return found
 
-    async def _ask(
-        self, connection: Connection, statement: sql.Composed, vectors: list[Vector], given: list[Any], k: int
-    ) -> list[list[Match]]:
+    async def _ask(self, connection: Connection, asked: _Asked, vectors: list[Vector]) -> list[list[Match]]:
         """The records nearest to each vector; those that an index gave too few of are asked for without it."""
+        k = asked.k
         if k <= self.settings.index.ef_search:
-            found = await self._read(connection, statement, vectors, given)
+            found = await self._read(connection, asked, vectors)
         else:
             async with connection.transaction():
                 await connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(min(k, MAX_EF_SEARCH))])
-                found = await self._read(connection, statement, vectors, given)
+                found = await self._read(connection, asked, vectors)
         few = [number for number, matches in enumerate(found) if len(matches) < k]
         # An index gives the records nearest to the vector; what a filter, or a deletion, leaves of them may be too few.
         if few and await self._table.is_indexed(connection):
             async with connection.transaction():
                 await connection.execute("SET LOCAL enable_indexscan = off")
-                exact = await self._read(connection, statement, [vectors[number] for number in few], given)
+                exact = await self._read(connection, asked, [vectors[number] for number in few], is_planned=False)
             for number, matches in zip(few, exact, strict=True):
                 found[number] = matches
         return found
 
     async def _read(
-        self, connection: Connection, statement: sql.Composed, vectors: list[Vector], given: list[Any]
+        self, connection: Connection, asked: _Asked, vectors: list[Vector], *, is_planned: bool = True
     ) -> list[list[Match]]:
+        """The records that a statement gives for each vector, by a plan that the server may have from before."""
         found: list[list[Match]] = [[] for _ in vectors]
         offset = 1.0 if self.settings.metric == "cosine" else 0.0
-        cursor = await connection.execute(statement, [vectors, *given], binary=True)
+        is_one = len(vectors) == 1
+        given = [vectors[0] if is_one else vectors, *asked.given]
+        statement, prepare = self._render(asked, is_one=is_one), None if is_planned else False
+        cursor = await connection.execute(statement, given, prepare=prepare, binary=True)
         async for number, key, distance, payload, vector in _iter_rows(cursor):
             found[number].append(Match(key, offset - distance, payload, vector))
         return found
+
+    def _render(self, asked: _Asked, *, is_one: bool) -> bytes:
+        """The statement of a search; of one without a filter as it was rendered before, which takes a while."""
+        known = (is_one, asked.with_vectors)
+        rendered = self._rendered.get(known) if asked.is_plain else None
+        if rendered is None:
+            render = self._statements.search if is_one else self._statements.search_many
+            rendered = render(asked.condition, with_vectors=asked.with_vectors).as_bytes()
+            if asked.is_plain:
+                self._rendered[known] = rendered
+        return rendered
 
     async def _fetch(self, ids: list[str], with_vectors: bool) -> dict[str, Match]:
         found: dict[str, Match] = {}
@@ -273,10 +296,11 @@ async def _reset(connection: PooledConnection) -> None:
 
 async def _iter_rows(cursor: psycopg.AsyncCursor[Any]) -> AsyncIterator[tuple[Any, ...]]:
     """The rows of a result that has come; the loop goes on between some and the next ones, which are made of it."""
-    while rows := await cursor.fetchmany(LOOP_RECORDS):
-        for row in rows:
+    for start in range(0, cursor.rowcount, LOOP_RECORDS):
+        if start:
+            await asyncio.sleep(0)
+        for row in await cursor.fetchmany(LOOP_RECORDS):
             yield row
-        await asyncio.sleep(0)
 
 
 def _keep_possible(ids: Sequence[str]) -> list[str]:

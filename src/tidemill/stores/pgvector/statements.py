@@ -125,6 +125,12 @@ class Statements:
         ).format(self.table)
 
     def search(self, condition: sql.Composable, *, with_vectors: bool) -> sql.Composed:
+        """Takes a vector, what `condition` is given, and how many records are wanted."""
+        return sql.SQL(
+            "SELECT 0, id, embedding {} %b AS distance, payload, {} FROM {} WHERE {} ORDER BY distance LIMIT %s"
+        ).format(self.distance, _select_vector(with_vectors), self.table, condition)
+
+    def search_many(self, condition: sql.Composable, *, with_vectors: bool) -> sql.Composed:
         """Takes an array of vectors, what `condition` is given, and how many records are wanted for each."""
         return sql.SQL(
             "SELECT given.number - 1, found.* FROM unnest(%b::vector[]) WITH ORDINALITY AS given (query, number) "

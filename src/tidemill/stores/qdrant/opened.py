@@ -33,8 +33,8 @@ IDS: Final = 1_000
 """Ids that go in one request."""
 QUERIES: Final = 64
 """Queries of a search that go in one request."""
-_MATCHES: Final = 10_000
-"""Records that one request is to find at most, as long as it has more than one query."""
+_MATCHES: Final = 2_000
+"""Records that one request is to find at most, as long as it has more than one query: some 5 ms to read."""
 _PAUSES_S: Final = (0.05, 2.0)
 """How often `flush` looks whether the collection is indexed: the first pause, which doubles, and the longest."""
 
