@@ -1,16 +1,19 @@
 """pgvector: the table and its indexes, COPY, the pool, and what a real server says when something is wrong."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
+import tidemill as tm
 from conftest import PostgresServer
 from tidemill.errors import ConfigError, PermanentCallError, ResourceError, StateError, TransientCallError
 from tidemill.protocols import Match
@@ -360,6 +363,29 @@ async def test_an_extension_that_may_not_be_made_is_told(postgres_server: Postgr
 def test_settings_that_cannot_be_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PgVector(**{"url": "postgresql://localhost/x", "dimensions": 4, **given})
+
+
+# A job
+
+
+async def test_a_job_file_fills_a_table_and_searches_it(tmp_path: Path, url: str) -> None:
+    """Its address, which is a secret, goes to the store as it is."""
+    rows = [{"id": str(number), "embedding": [1.0, number / 50, 0.0], "n": number} for number in range(100)]
+    (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        f"""
+source: {{path: {tmp_path}/in.jsonl}}
+stores: {{near: {{type: pgvector, url: "{url}", table: job, dimensions: 3, fields: {{n: int}}}}}}
+steps:
+  - index: {{store: near, payload: [n]}}
+  - search: {{store: near, k: 1, into: found, filter: {{n: {{le: 50}}}}}}
+sink: {{path: {tmp_path}/out}}
+"""
+    )
+    report = await asyncio.to_thread(lambda: tm.load_job(path).run(progress=False))
+    assert report.outcome == "finished"
+    assert await ask(url, "SELECT count(*), count(field_n) FROM job") == [(100, 100)]
 
 
 # The contract of every store
