@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -88,6 +89,14 @@ def write_parquet(folder: Path) -> RowFiles:
     return find_row_files(folder)
 
 
+def write_arrays(folder: Path) -> Read:
+    """Two archives of arrays, one of them packed."""
+    for name, save, records in (("a", np.savez, make_records(0, 5)), ("b", np.savez_compressed, make_records(5, 8))):
+        columns = {column: np.array([record[column] for record in records]) for column in ("n", "text")}
+        save(folder / f"{name}.npz", **columns)  # type: ignore[arg-type]  # of an option, were a column named as it
+    return Read(path=str(folder / "*.npz"))
+
+
 def write_lines(folder: Path) -> RowFiles:
     read_lines(folder)
     return find_row_files(folder)
@@ -123,6 +132,7 @@ SOURCES: dict[str, tuple[type, MakeSource]] = {
     "function": (FromIterable, lambda folder: FromIterable(iterable=iter_records)),
     "jsonl": (Read, read_lines),
     "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
+    "npz": (Read, write_arrays),
     "replay": (Replay, write_quarantine),
     "rows of jsonl": (RowFiles, write_lines),
     "rows of parquet": (RowFiles, write_parquet),

@@ -30,6 +30,8 @@ each = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
         ("a.parquet", "parquet"),
         ("a.feather", "arrow"),
         ("a.arrows", "arrows"),
+        ("a.npy", "npy"),
+        ("a.npz", "npz"),
         ("a.parquet.gz", None),
         ("a.gz", None),
         ("a", None),
@@ -71,10 +73,15 @@ def test_an_option_that_a_format_does_not_take_is_told(form: Format) -> None:
             check_options(form, Options(**{name: given[name]}))
 
 
+def rows_of(form: Format, count: int) -> list[dict[str, Any]]:
+    """Records that a format holds: NumPy's have numbers alone."""
+    return [{"vector": n / 2} if form.name in ("npy", "npz") else {"text": f"row {n}"} for n in range(count)]
+
+
 @each
 def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -> None:
     """Of no records, too; the same records give the same bytes."""
-    for rows in ([], [{"text": "one"}, {"text": "two"}]):
+    for rows in ([], rows_of(form, 2)):
         path = tmp_path / f"new/a{form.suffixes[-1]}"
         assert save_records(rows, path, form) == len(rows)
         assert [outcome[1] for outcome in outcomes(form.open(path))] == rows
@@ -87,7 +94,7 @@ def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -
 @each
 def test_a_file_elsewhere_is_read_as_one_here(tmp_path: Path, form: Format) -> None:
     """From every position, and by number where the format has it."""
-    rows = [{"text": f"row {n}"} for n in range(12)]
+    rows = rows_of(form, 12)
     save_records(rows, tmp_path / "a", form)
     path = cast(Path, parse_path(f"memory://{tmp_path}/a{form.suffixes[0]}"))
     fsspec.filesystem("memory").pipe_file(f"{tmp_path}/a{form.suffixes[0]}", (tmp_path / "a").read_bytes())

@@ -56,6 +56,10 @@ def _collate_given(values: Any, column: Column) -> Any:
         return values
     if isinstance(values, np.ndarray) and values.dtype != object:
         return to_tensor(values, column)
+    find_array = getattr(values, "find_array", None)  # of a dataset's column
+    array = None if find_array is None else find_array()
+    if array is not None:
+        return to_tensor(array, column)
     return collate_values(list(values), column)
 
 

@@ -12,6 +12,7 @@ from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node
 from tidemill.data.rows.index import is_index_node
+from tidemill.data.rows.views import read_array
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
@@ -222,10 +223,23 @@ class Column(Sequence[Any]):
     def __iter__(self) -> Iterator[Any]:
         return (read_column(record, self.name) for record in self._open())
 
+    def find_array(self) -> Any | None:
+        """The values as an array over the file that holds them, not to be written; None where that takes a copy."""
+        data = self._open()
+        return read_array(data._open(), self.name, range(len(data)))
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        """The values as an array `(records, …)`; ragged ones and texts as objects."""
-        array = to_array(list(self))
-        return array if dtype is None else array.astype(dtype)
+        """The values as an array `(records, …)`; ragged ones and texts as objects.
+
+        Numbers of one file that lie side by side (NumPy's files, Arrow's lists of one length), whole or a slice of
+        them, are not copied: the array is over the file itself, and not to be written.
+        """
+        array = self.find_array()
+        if array is None:
+            array = to_array(list(self))
+        elif copy:
+            array = array.copy()
+        return array if dtype is None else array.astype(dtype, copy=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Column) and (self.name, self._dataset) == (other.name, other._dataset)

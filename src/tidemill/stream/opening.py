@@ -33,7 +33,7 @@ T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
-FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows"]
+FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows", "npy", "npz"]
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 
 
@@ -108,7 +108,7 @@ def read(
             counted in the iterator's `losses`; `quarantine`, which a job sets aside and plain iteration raises, with
             the bytes, for a `catch`.
         max_line_bytes: a longer line is an error; it is passed over without being held in memory.
-        columns: of Parquet and Arrow: only these are read.
+        columns: of Parquet, Arrow and archives of arrays: only these are read.
         delimiter: of CSV; by default a comma, and a tab for `.tsv`.
         encoding: of text and CSV, a name Python knows.
         whole: of text: a file is one record, not each of its lines.

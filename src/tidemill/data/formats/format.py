@@ -32,7 +32,7 @@ class Options:
         delimiter: of CSV; None takes a tab for `.tsv` and a comma for all else.
         encoding: of text and CSV, a name Python knows.
         whole: of text: the file is one record, not each of its lines.
-        columns: of Parquet and Arrow: only these are read.
+        columns: of Parquet, Arrow and archives of arrays: only these are read.
         share: whose turn the records and failures are: others are not given, and as far as can be not parsed.
     """
 

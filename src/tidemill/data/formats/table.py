@@ -7,11 +7,12 @@ from tidemill.data.formats.arrow import ARROW, ARROWS
 from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import COMPRESSED, Format
 from tidemill.data.formats.jsonl import JSONL
+from tidemill.data.formats.npy import NPY, NPZ
 from tidemill.data.formats.parquet import PARQUET
 from tidemill.data.formats.text import TEXT
 from tidemill.errors import ConfigError
 
-FORMATS: tuple[Format, ...] = (JSONL, CSV, TEXT, PARQUET, ARROW, ARROWS)
+FORMATS: tuple[Format, ...] = (JSONL, CSV, TEXT, PARQUET, ARROW, ARROWS, NPY, NPZ)
 
 
 def get_format(name: str) -> Format:

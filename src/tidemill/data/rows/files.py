@@ -63,6 +63,17 @@ class FileRows:
                 found[position] = row
         return found
 
+    def read_array(self, name: str, places: range) -> Any | None:
+        """One column of the rows at `places` as an array over the one file that holds them; else None."""
+        parted = self._parted()
+        number, first = parted.find(places[0]) if places else (0, 0)
+        if not self._paths or (places and parted.find(places[-1])[0] != number):
+            return None
+        read = getattr(self._open_checked(number), "read_array", None)
+        if read is None:
+            return None
+        return read(name, range(places.start - first, places.stop - first, places.step))
+
     def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
         return chain.from_iterable(self._iter_stretches(start, stop))
 

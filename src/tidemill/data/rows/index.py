@@ -101,11 +101,16 @@ class Index:
             place = layer[place]
         return place
 
+    def find_range(self) -> range | None:
+        """The rows as one stretch with one step, None when they are more than that."""
+        (*below, last) = self._layers
+        return last if not below and isinstance(last, range) else None
+
     @property
     def span(self) -> range | None:
         """The rows as one stretch, None when they are more than that."""
-        (*below, last) = self._layers
-        return last if not below and isinstance(last, range) and last.step == 1 else None
+        rows = self.find_range()
+        return rows if rows is not None and rows.step == 1 else None
 
 
 def full_index(size: int) -> Index:

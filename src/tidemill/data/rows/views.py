@@ -34,6 +34,11 @@ class IndexedRows:
     def read_rows(self, indices: Sequence[int]) -> list[Any]:
         return self._rows.read_rows([self._index[index] for index in indices])
 
+    def read_array(self, name: str, places: range) -> Any | None:
+        """One column of the rows at `places` as an array over what holds them; None where that takes a copy."""
+        rows = self._index.find_range()
+        return None if rows is None else read_array(self._rows, name, rows[places.start : places.stop : places.step])
+
     def iter_rows(self, start: int, stop: int) -> Iterator[Any]:
         span = self._index.span
         if span is not None:
@@ -194,6 +199,10 @@ class ObjectRows:
         self._items = items
         self._read_many = getattr(items, "read_rows", None) or getattr(items, "__getitems__", None)
 
+    def read_array(self, name: str, places: range) -> Any | None:
+        """One column of the items at `places` as an array over what holds them; None where that takes a copy."""
+        return read_array(self._items, name, places)
+
     def count_rows(self) -> int:
         return len(self._items)
 
@@ -214,6 +223,12 @@ class ObjectRows:
 
     def release(self) -> None:
         """Nothing of ours is held open."""
+
+
+def read_array(rows: Rows, name: str, places: range) -> Any | None:
+    """One column of the rows at `places` as an array over what holds them; None where that takes a copy."""
+    read = getattr(rows, "read_array", None)
+    return None if read is None else read(name, places)
 
 
 def _iter_blocks(rows: Rows, start: int, stop: int) -> Iterator[Iterator[Any]]:

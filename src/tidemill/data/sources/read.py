@@ -86,7 +86,7 @@ class Read(Config):
         delimiter: of CSV; None takes a tab for `.tsv` and a comma for all else.
         encoding: of text and CSV, a name Python knows.
         whole: of text: a file is one record, not each of its lines.
-        columns: of Parquet and Arrow: only these are read.
+        columns: of Parquet, Arrow and archives of arrays: only these are read.
     """
 
     model_config = ConfigDict(populate_by_name=True)

@@ -67,7 +67,7 @@ class RowFiles(RowSource):
         return FileRows([locate(self.folder, name) for name in self.names], open_file, self.sizes)
 
     def narrow(self, columns: tuple[str, ...]) -> RowSource:
-        if "columns" not in get_format(self._format).takes or not set(columns) <= set(self.rows.columns()):
+        if "columns" not in get_format(self._format).takes or not set(columns) < set(self.rows.columns()):
             return self
         version, is_pinned = self.version, self.is_pinned
         return RowFiles(self.path, self._format, self.names, self.sizes, columns, version=version, is_pinned=is_pinned)
