@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from tidemill.stream.opening import dataset as dataset
     from tidemill.stream.opening import from_hf as from_hf
     from tidemill.stream.opening import from_iterable as from_iterable
+    from tidemill.stream.opening import from_sql as from_sql
     from tidemill.stream.opening import mix as mix
     from tidemill.stream.opening import read as read
     from tidemill.stream.opening import replay as replay
@@ -86,7 +87,7 @@ _HOMES = {
     "resources.states.modes": "evaluating",
     "resources.states.seeding": "seeded",
     "stream.dataset": "Dataset",
-    "stream.opening": "dataset from_hf from_iterable mix read replay",
+    "stream.opening": "dataset from_hf from_iterable from_sql mix read replay",
     "stream.stream": "Stream",
 }
 _HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}

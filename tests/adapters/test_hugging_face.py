@@ -20,10 +20,10 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 import tidemill as tm
 from tidemill.adapters.hugging_face import from_hf, to_hf
 from tidemill.adapters.hugging_face_rows import HuggingFaceRows
-from tidemill.adapters.hugging_face_source import HuggingFaceSource
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.single import Filter, FlatMap, Map
+from tidemill.data.sources.hugging_face import HuggingFaceSource
 from tidemill.errors import ConfigError, StateError, WorkerError
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")  # torchdata 0.11, torch 2.13

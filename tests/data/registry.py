@@ -5,8 +5,9 @@ A class that is not here fails `test_everything_is_registered`.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles, find_row_files
 from tidemill.data.sources.rows import ObjectSource, RowSource, RowView
+from tidemill.data.sources.sql import SQL
 from tidemill.jobs.ledger.replay import Replay
 from tidemill.protocols import Source
 
@@ -97,6 +99,14 @@ def write_arrays(folder: Path) -> Read:
     return Read(path=str(folder / "*.npz"))
 
 
+def write_table(folder: Path) -> SQL:
+    """A table of a database, in the order of its key."""
+    with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
+        connection.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, text TEXT)")
+        connection.executemany("INSERT INTO rows VALUES (:n, :text)", make_records())
+    return SQL(sql="SELECT n, text FROM rows", connect=f"sqlite:///{folder}/rows.db", key=("n",), splits=(6,), batch=4)
+
+
 def write_lines(folder: Path) -> RowFiles:
     read_lines(folder)
     return find_row_files(folder)
@@ -133,6 +143,7 @@ SOURCES: dict[str, tuple[type, MakeSource]] = {
     "jsonl": (Read, read_lines),
     "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
     "npz": (Read, write_arrays),
+    "sql": (SQL, write_table),
     "replay": (Replay, write_quarantine),
     "rows of jsonl": (RowFiles, write_lines),
     "rows of parquet": (RowFiles, write_parquet),

@@ -37,6 +37,7 @@ from tidemill.stream.stream import make_stream
 ABSTRACT = {Joined, RowSource}
 ELSEWHERE = {
     "LiveSource": "tests/jobs/test_live.py: it makes calls",
+    "Hub": "tests/adapters/test_hub.py: the same pipelines, by their name",
     "HuggingFaceSource": "tests/adapters/test_hugging_face.py: its own library's pipelines",
 }
 

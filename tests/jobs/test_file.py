@@ -188,7 +188,7 @@ def test_a_record_s_image_is_named_from_the_job_s_folder(folder: Path, server: F
 @pytest.mark.parametrize(
     ("stream", "told"),
     [
-        (lambda: tm.from_iterable([{"id": 1}]), "a job file reads files, and this stream starts from an iterable"),
+        (lambda: tm.from_iterable([{"id": 1}]), "and this stream starts from an iterable"),
         (lambda: tm.read("a.jsonl").map(lambda record: record), "has no import path"),
     ],
 )

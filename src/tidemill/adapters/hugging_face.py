@@ -18,7 +18,7 @@ try:
 
     from tidemill.adapters.hugging_face_examples import StreamExamples
     from tidemill.adapters.hugging_face_rows import HuggingFaceRows
-    from tidemill.adapters.hugging_face_source import HuggingFaceSource
+    from tidemill.data.sources.hugging_face import HuggingFaceSource
 except ModuleNotFoundError as error:
     raise missing_package(error, "datasets", "hf", "Hugging Face's kind of dataset") from error
 

@@ -13,11 +13,13 @@ from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.loading import load_config
 from tidemill.data.formats.format import MAX_LINE_BYTES
 from tidemill.data.nodes.node import OnError
+from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.mixed import Mix, Stop
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import ObjectSource
+from tidemill.data.sources.sql import SQL
 from tidemill.errors import ConfigError
 from tidemill.job import load_job
 from tidemill.jobs.ledger.replay import Replay
@@ -167,20 +169,75 @@ def dataset(source: Any, *, storage_options: Mapping[str, Any] | None = None) ->
     return Dataset(ObjectSource(source))
 
 
+def from_sql(
+    sql: str,
+    connect: str | Callable[..., Any],
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
+    key: str | Sequence[str] | None = None,
+    splits: Sequence[Any] | None = None,
+    batch: int = 1_000,
+) -> Stream[Record]:
+    """The rows of a SQL query as a stream, dicts by column; connects to nothing until it is iterated.
+
+    Order: that of `key`, else the query's own.   Memory: `batch` rows, where the driver has cursors of the server's.
+    Failure: the database's, raised; going on from the state connects anew.
+    Resume: exact: behind the last key; without one by passing over the rows before, which must come as they did then.
+
+    Args:
+        sql: one `SELECT`.
+        connect: an address (`sqlite:///file.db`, `postgresql://…`), or a function that gives a connection of PEP 249:
+            `psycopg.connect`, `adbc_driver_postgresql.dbapi.connect`, one of your own.
+        arguments: what `connect` is called with; secrets among them are never shown or written.
+        params: what the query's marks stand for, in the driver's own way.
+        key: columns of the query that are never null and together differ in every row.
+        splits: values of the first key column that cut the rows into parts, ascending.
+        batch: rows fetched at a time.
+
+    Raises:
+        ConfigError: an option is wrong. What the database does not take is told when it is asked.
+    """
+    given = {"arguments": arguments, "params": params, "key": key, "splits": splits, "batch": batch}
+    given = {name: each for name, each in given.items() if each is not None}
+    return Stream(load_config(SQL, {"sql": sql, "connect": connect, **given}))
+
+
+@overload
+def from_hf(
+    dataset: str,
+    *,
+    config: str | None = ...,
+    split: str = ...,
+    revision: str | None = ...,
+    data_files: str | Sequence[str] | None = ...,
+    arguments: Mapping[str, Any] | None = ...,
+) -> Stream[Record]: ...
 @overload
 def from_hf(dataset: Numbered[T]) -> Dataset[T]: ...
 @overload
 def from_hf(dataset: Iterable[T]) -> Stream[T]: ...
-def from_hf(dataset: Any) -> Stream[Any]:
+def from_hf(dataset: Any, **options: Any) -> Stream[Any]:
     """The records of a Hugging Face dataset: a `Dataset` of a `datasets.Dataset`, a stream of an `IterableDataset`.
+
+    A name is streamed, and touches nothing until it is iterated: `from_hf("stanfordnlp/imdb", split="test")`, with
+    `config=`, `revision=`, `data_files=` and `arguments=` for all else that `datasets.load_dataset` takes.
 
     Rows come as the dataset's own format has them, plain Python by default; `to_hf` gives them its `features` again.
     A stream goes on from the dataset's own `state_dict` where that is exact, else by counting.
 
     Raises:
-        ConfigError: it is neither; a `DatasetDict` is several, so name one.
+        ConfigError: it is neither; a `DatasetDict` is several, so name one. Options stand beside an object.
         ResourceError: datasets is not installed.
     """
+    if isinstance(dataset, str):
+        given = {name: each for name, each in options.items() if each is not None}
+        return Stream(load_config(Hub, {"hf": dataset, **given}))
+    if options:
+        raise ConfigError(
+            f"expected `{next(iter(options))}` beside the name of a dataset, got a {type(dataset).__name__}",
+            hint="give `datasets.load_dataset` the options that it was loaded by",
+        )
     from tidemill.adapters.hugging_face import from_hf as open_hf
 
     opened = open_hf(dataset)

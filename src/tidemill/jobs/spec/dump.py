@@ -22,8 +22,10 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.read import Read
+from tidemill.data.sources.sql import SQL
 from tidemill.data.sources.storage import leave_out_secrets
+from tidemill.data.sources.table import FILE_SOURCES
+from tidemill.data.sql.connection import show_address
 from tidemill.data.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.replay import Replay
@@ -41,9 +43,10 @@ def dump_job(job: JobSpec) -> str:
     Raises:
         ConfigError: something in it has no name a file could hold: an iterable source, a lambda.
     """
-    if not isinstance(job.source, Read):
+    if not isinstance(job.source, FILE_SOURCES):
         raise ConfigError(
-            f"a job file reads files, and this stream starts from {_name_source(job.source)}",
+            f"a job file reads files, a database or a dataset of the hub, and this stream starts from "
+            f"{_name_source(job.source)}",
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
     dumper = _Dumper(job.folder)
@@ -130,7 +133,9 @@ class _Dumper:
         for name, field in type(value).model_fields.items():
             held = getattr(value, name)
             if held != field.get_default(call_default_factory=True) and not isinstance(held, SecretStr):
-                held = leave_out_secrets(held) if name == "storage_options" else held
+                held = leave_out_secrets(held) if name in ("storage_options", "arguments") else held
+                if isinstance(value, SQL) and name == "connect" and isinstance(held, str):
+                    held = show_address(held)
                 dumped[field.alias or name] = self.dump(held)
         return dumped
 

@@ -21,7 +21,7 @@ from tidemill.config.wording.suggest import find_near
 from tidemill.data.entering.opener import Opener
 from tidemill.data.entering.providing import bind_openers
 from tidemill.data.entering.resource import Resource, make_openers
-from tidemill.data.sources.read import Read
+from tidemill.data.sources.table import find_source_kind
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import NAMED, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
@@ -81,7 +81,7 @@ def _read_draft(document: Document, folder: Path) -> Draft:
     openers = make_openers(_read_resources(written.get("resources"), context))
     read_steps = [_read_step(each, context) for each in steps] if isinstance(steps, list) else []
     return Draft(
-        source=_read(Read, written.get("source"), context),
+        source=_read(find_source_kind(written.get("source")), written.get("source"), context),
         steps=tuple(_bind(each, openers) for each in read_steps),
         sink=_read(Sink, written.get("sink"), context),
         resources=tuple(openers),

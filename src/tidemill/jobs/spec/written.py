@@ -28,7 +28,7 @@ from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.entering.resource import Resource
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.table import DATA_NODES
-from tidemill.data.sources.read import Read
+from tidemill.data.sources.table import FileSource
 from tidemill.jobs.spec.draft import NAMED
 from tidemill.jobs.spec.job import MaxErrors, RunOptions, Sink
 from tidemill.models.model import Model
@@ -93,7 +93,7 @@ class JobFile(Config):
     models: dict[str, Model] = Field(default_factory=dict)
     stores: dict[str, AnyStore] = Field(default_factory=dict)
     resources: dict[str, Resource] = Field(default_factory=dict)
-    source: Read
+    source: FileSource
     steps: list[Step]
     sink: Sink
     budget: Budget | None = None

@@ -1,0 +1,169 @@
+"""A Hugging Face dataset by its name, as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from tidemill.config.model import Config
+from tidemill.config.objects.descriptions import describe_value
+from tidemill.config.secrets import mask_start
+from tidemill.data.files import is_url
+from tidemill.data.reader import PartReader
+from tidemill.data.sources.storage import leave_out_secrets, mask_options, register_secrets
+from tidemill.errors import ConfigError, DataError, ResourceError, TidemillError
+from tidemill.protocols import Growth, State
+
+if TYPE_CHECKING:
+    from tidemill.data.sources.hugging_face import HuggingFaceSource
+
+PART = "dataset"
+"""The name of the one part, as of any Hugging Face dataset."""
+
+_MAX_CAUSE = 300
+
+
+class _Opened:
+    """The dataset once it is loaded; not pickled."""
+
+    def __init__(self) -> None:
+        self.source: HuggingFaceSource | None = None
+
+    def __reduce__(self) -> tuple[type[_Opened], tuple[()]]:
+        return _Opened, ()
+
+    def __deepcopy__(self, memo: object) -> _Opened:
+        return _Opened()
+
+
+class Hub(Config):
+    """A dataset of the Hugging Face hub, or of files that its library reads, streamed; making one touches nothing.
+
+    Resume: exact, from the dataset's own state where that is, else by passing over the records given before.
+
+    Attributes:
+        hf: the dataset (`stanfordnlp/imdb`), or a kind of files (`json`, `parquet`, …) beside `data_files`.
+        config: which of its configurations, where it has several.
+        split: which of its splits.
+        revision: the version: a commit, branch or tag; a commit is the same one tomorrow.
+        data_files: the files, patterns or addresses, one or several; relative ones start at the job file's folder.
+        arguments: what `datasets.load_dataset` is called with besides; secrets among them are never shown or written.
+    """
+
+    hf: str = Field(min_length=1)
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    data_files: str | tuple[str, ...] | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+    _folder: Path | None = PrivateAttr(default=None)
+    _opened: _Opened = PrivateAttr(default_factory=_Opened)
+
+    @field_validator("arguments")
+    @classmethod
+    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        register_secrets(value)
+        return value
+
+    def model_post_init(self, context: Any) -> None:
+        folder = context.get("folder") if isinstance(context, Mapping) else None
+        self._folder = None if folder is None else Path(folder)
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            yield name, mask_options(value) if name == "arguments" else value
+
+    def __eq__(self, other: object) -> bool:
+        """Also the same files: relative ones start at the folder."""
+        return isinstance(other, Hub) and super().__eq__(other) and self._folder == other._folder
+
+    def __hash__(self) -> int:
+        return hash((self.hf, self.config, self.split, self.revision, self.data_files))
+
+    @property
+    def features(self) -> Any:
+        """What each column is; None where the dataset does not know."""
+        return self._open().features
+
+    def parts(self, start: str | None = None) -> Sequence[str]:
+        """The one part."""
+        return (PART,)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        """The records, from the first or from `state`.
+
+        Raises:
+            ConfigError: there is no such split, configuration or argument.
+            ResourceError: there is no such dataset, the hub cannot be reached, or datasets is not installed.
+            StateError: the dataset ends in front of `state`.
+        """
+        return self._open().open_part(part, state)
+
+    def decode_record(self, raw: bytes) -> Any:
+        """Not possible: no error about an example carries its bytes."""
+        raise DataError("expected an example of a dataset, which cannot be made from bytes", raw=raw)
+
+    def compare_part(self, part: str, state: State) -> Growth:
+        """Always `same`: what the library gives is not compared; a `revision` keeps it."""
+        return "same"
+
+    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
+        """Nothing: a streamed dataset does not tell how long it is."""
+        return None
+
+    def show(self) -> str:
+        """The source in a line, as its user would write it."""
+        return f"from_hf({self.hf!r}, split={self.split!r})"
+
+    def describe(self) -> dict[str, Any]:
+        """The source as JSON, without secrets."""
+        given = {name: getattr(self, name) for name in ("hf", "config", "split", "revision", "data_files")}
+        given["arguments"] = describe_value(leave_out_secrets(self.arguments))
+        return {"hf": {name: value for name, value in given.items() if value}}
+
+    def _open(self) -> HuggingFaceSource:
+        if self._opened.source is None:
+            self._opened.source = self._load()
+        return self._opened.source
+
+    def _load(self) -> HuggingFaceSource:
+        try:
+            import datasets
+
+            from tidemill.data.sources.hugging_face import HuggingFaceSource
+        except ModuleNotFoundError as error:
+            raise ResourceError(
+                f"a Hugging Face dataset needs the package {error.name}, which is not installed",
+                hint='pip install "tidemill[hf]"',
+            ) from error
+        try:
+            loaded = datasets.load_dataset(
+                self.hf,
+                self.config,
+                split=self.split,
+                revision=self.revision,
+                data_files=self._locate_files(),
+                streaming=True,
+                **self.arguments,
+            )
+        except TidemillError:
+            raise
+        except Exception as error:
+            text = mask_start(" ".join(str(error).split()), _MAX_CAUSE) or type(error).__name__
+            message = f"the dataset `{self.hf}` cannot be opened: {text}"
+            if isinstance(error, (ValueError, TypeError, KeyError)):  # of its library, for what it was asked
+                raise ConfigError(message) from error
+            raise ResourceError(message) from error
+        return HuggingFaceSource(loaded)
+
+    def _locate_files(self) -> list[str] | None:
+        """The files, relative ones from the folder on."""
+        if self.data_files is None:
+            return None
+        files = (self.data_files,) if isinstance(self.data_files, str) else self.data_files
+        folder = (self._folder or Path.cwd()).absolute()
+        return [each if is_url(each) or each.startswith("/") else str(folder / each) for each in files]
