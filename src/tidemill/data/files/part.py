@@ -127,9 +127,9 @@ def _open_stored(path: AnyPath, state: State | None) -> _Stored:
     local = find_local(path)
     if local is not None:
         return _LocalFile(local, state)
-    from tidemill.data.files.remote import RemoteFile
+    from tidemill.data.files.remote import open_ahead
 
-    return RemoteFile(cast(RemotePath, path))
+    return open_ahead(cast(RemotePath, path))
 
 
 def count_bytes(state: State) -> int:

@@ -36,9 +36,19 @@ class RemotePath:
         return posixpath.basename(self.url)
 
     @property
+    def plain_name(self) -> str:
+        """The last component without the query that an address of the web may have."""
+        return self.name.partition("?")[0] if self.is_web else self.name
+
+    @property
     def suffix(self) -> str:
         """The last suffix of the name, its dot included."""
-        return PurePosixPath(self.name).suffix
+        return PurePosixPath(self.plain_name).suffix
+
+    @property
+    def is_web(self) -> bool:
+        """Whether it is a file of an HTTP server."""
+        return self.url.startswith(("http://", "https://"))
 
     @property
     def parent(self) -> RemotePath:

@@ -15,6 +15,7 @@ import fsspec
 
 from tidemill.config.secrets import mask_start
 from tidemill.data.files.path import RemotePath
+from tidemill.data.files.web import WebFile, has_web_file, stat_web
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 from tidemill.protocols import State
 
@@ -131,13 +132,21 @@ class RemoteFile(io.RawIOBase):
             super().close()
 
 
+def open_ahead(path: RemotePath) -> RemoteFile | WebFile:
+    """The file for reading on from some place."""
+    return WebFile(path) if path.is_web else RemoteFile(path)
+
+
 def open_remote(path: RemotePath) -> BinaryIO:
     """The file for reading at any place, a mebibyte at a time."""
-    return cast(BinaryIO, io.BufferedReader(RemoteFile(path, _RANDOM_BYTES)))
+    raw = WebFile(path, _RANDOM_BYTES) if path.is_web else RemoteFile(path, _RANDOM_BYTES)
+    return cast(BinaryIO, io.BufferedReader(raw, _RANDOM_BYTES if path.is_web else io.DEFAULT_BUFFER_SIZE))
 
 
 def stat_remote(path: RemotePath) -> dict[str, Any]:
     """Size and version, asked for anew."""
+    if path.is_web:
+        return stat_web(path)
     with explaining(path):
         filesystem, name = open_filesystem(path)
         filesystem.invalidate_cache(name)
@@ -180,6 +189,8 @@ def create_remote(path: RemotePath) -> Iterator[BinaryIO]:
 
 def find_remote_kind(path: RemotePath) -> Literal["file", "folder"] | None:
     """What stands at an address; None for nothing."""
+    if path.is_web:
+        return "file" if has_web_file(path) else None
     with explaining(path):
         filesystem, name = open_filesystem(path)
         filesystem.invalidate_cache(name)

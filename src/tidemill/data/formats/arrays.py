@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tidemill.data.files import open_random
 from tidemill.data.files.mapping import map_private
@@ -152,7 +152,7 @@ class PackedArrays:
         name = layout.member or f"{layout.name}.npy"
         if name not in self._members:
             member = self._members[name] = self._archive.open(name)
-            read_header(self._path, member, layout.name)
+            read_header(self._path, cast(BinaryIO, member), layout.name)
         return self._members[name]
 
     def _close_members(self) -> None:
@@ -215,7 +215,7 @@ def _shape(path: Path, layout: Layout, data: bytes, rows: int) -> np.ndarray[Any
 
 
 def _gather(layouts: Sequence[Layout], arrays: Sequence[np.ndarray[Any, Any]]) -> Columns:
-    columns = {}
+    columns: dict[str, np.ndarray[Any, Any]] = {}
     for layout, array in zip(layouts, arrays, strict=True):
         columns.update({layout.name: array} if array.dtype.names is None else {n: array[n] for n in layout.names})
     return columns

@@ -16,7 +16,7 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.files import CODECS, find_local, is_url, split_url, strip_local
+from tidemill.data.files import CODECS, RemotePath, find_local, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
@@ -176,7 +176,7 @@ class Read(Config):
         formats: dict[str, str] = {}
         for name in listing.iter_names(start):
             pattern = listing.find(name)
-            known = find_format(name)
+            known = self._guess(name)
             if self.format is None and known is None:
                 raise _unknown_format(str(listing.locate(name)))
             if self.format is None and known is not None and pattern is not None and pattern.kind == "folder":
@@ -219,7 +219,7 @@ class Read(Config):
             DataError: it is still not a record.
         """
         text = self.path if isinstance(self.path, str) else self.path[0]
-        by_suffix = find_format(text) if self.format is None else get_format(self.format)
+        by_suffix = self._guess(text) if self.format is None else get_format(self.format)
         file_format = by_suffix or self._find_format(next(self.parts()))
         record = file_format.decode(raw, self._options())
         fit = self._fit()
@@ -263,7 +263,7 @@ class Read(Config):
         texts = (self.path,) if isinstance(self.path, str) else self.path
         folder = self._folder or Path.cwd()
         patterns = [open_pattern(text, folder, self.storage_options, self.compression) for text in texts]
-        listing = Listing(patterns, lambda name: self.format is not None or find_format(name) is not None)
+        listing = Listing(patterns, lambda name: self.format is not None or self._guess(name) is not None)
         self._found.listing = folder, listing
         return listing
 
@@ -276,10 +276,15 @@ class Read(Config):
         return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self._share)
 
     def _find_format(self, name: str) -> Format:
-        found = get_format(self.format) if self.format is not None else find_format(name)
+        found = get_format(self.format) if self.format is not None else self._guess(name)
         if found is None:
             raise _unknown_format(name)
         return found
+
+    def _guess(self, name: str) -> Format | None:
+        """The format that a file's name tells; what begins an address's query is no part of it."""
+        first = self.path if isinstance(self.path, str) else self.path[0]
+        return find_format(name.partition("?")[0] if RemotePath(first).is_web else name)
 
     def _fit(self) -> Any:
         if self.record_schema is not None and self._found.fit is None:

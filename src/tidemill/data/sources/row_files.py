@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import orjson
 
-from tidemill.data.files import AnyPath, find_local, parse_path, stat_file
+from tidemill.data.files import AnyPath, RemotePath, find_local, parse_path, stat_file
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import FORMATS, find_format, get_format
@@ -203,7 +203,7 @@ def _find_files(folder: AnyPath) -> RowFiles:
 
 
 def _find_name(path: AnyPath) -> str:
-    file_format = find_format(path.name)
+    file_format = find_format(path.plain_name if isinstance(path, RemotePath) else path.name)
     if file_format is None:
         suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
         raise ConfigError(f"expected a file that ends in {suffixes}, got `{path.name}`", where=str(path.parent))
