@@ -11,7 +11,7 @@ NPM_LOCK := requirements/npm/package-lock.json
 EXTRAS := adbc,grain,hf,lancedb,litellm,local,mcp,minilm,numpy,pandas,pgvector,plot,polars,postgres,qdrant,s3,tokenizers,torch,transformers
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check format lint types layers scopes restored mutants bench ideas proof lock
+.PHONY: demo test check format formats lint types layers scopes restored mutants bench ideas proof lock
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -49,6 +49,10 @@ mutants: $(INSTALLED)
 format: $(INSTALLED)
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+# Writes the tables of docs/formats.md anew.
+formats: $(INSTALLED)
+	@$(BIN)/python tests/docs/formats_page.py
 
 bench: $(INSTALLED)
 	@$(BIN)/python benchmarks/bench.py

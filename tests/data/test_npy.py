@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from numpy.lib import format as npy_format
@@ -136,7 +138,9 @@ def test_slices_and_columns_lie_over_the_file(npy: Path) -> None:
     assert not np.shares_memory(whole, np.array(data["vector"], copy=True))
     np.save(npy.with_name("b.npy"), VECTORS + 1)
     both = tm.dataset(npy.parent)
-    assert np.asarray(both["vector"]).tolist() == [*VECTORS.tolist(), *(VECTORS + 1).tolist()]
+    joined = np.asarray(both[::-1]["vector"])
+    assert joined.dtype == VECTORS.dtype
+    assert joined[::-1].tolist() == [*VECTORS.tolist(), *(VECTORS + 1).tolist()]
     assert isinstance(lies_over(np.asarray(both[300:310]["vector"])), PrivateMapping)
 
 
@@ -151,6 +155,54 @@ def test_a_tensor_of_a_column_lies_over_the_file(npy: Path) -> None:
     tensor.zero_()
     assert np.load(npy)[10:20].tolist() == VECTORS[10:20].tolist()
     assert next(iter(tm.read(npy).skip(10)))["vector"].tolist() == VECTORS[10].tolist()
+
+
+@pytest.mark.parametrize("suffix", ["arrow", "arrows", "parquet"])
+def test_lists_of_one_length_lie_over_the_batch_that_holds_them(tmp_path: Path, suffix: str) -> None:
+    """Of Arrow files that is the file, mapped; those of several batches are one array, of the numbers' own kind."""
+    kind = pa.list_(pa.float32(), 4)
+    table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(VECTORS.ravel(), type=kind), "n": LABELS})
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(table, path, row_group_size=100)
+    else:
+        make: Any = pa.ipc.new_file if suffix == "arrow" else pa.ipc.new_stream
+        with make(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=100)
+    data = tm.dataset(path)
+    for places in (slice(None), slice(110, 190), slice(190, 110, -7), slice(90, 210, 3)):
+        array = np.asarray(data[places]["vector"])
+        assert array.dtype == np.float32
+        assert array.tolist() == VECTORS[places].tolist()
+    column = data["vector"]
+    first, again = np.asarray(column[110:120]), np.asarray(column[115:190])
+    assert np.shares_memory(first, again)
+    assert not first.flags.writeable
+    assert torch.equal(tm.collate({"vector": column[95:105]})["vector"], torch.from_numpy(VECTORS[95:105].copy()))
+    assert np.asarray(data["n"]).tolist() == LABELS.tolist()
+    data.source.rows.release()
+
+
+def test_vectors_that_may_be_null_are_values(tmp_path: Path) -> None:
+    kind = pa.list_(pa.float32(), 2)
+    table = pa.table({"vector": pa.array([[1, 2], None], kind), "held": pa.array([[1, 2], [3, None]], kind)})
+    pq.write_table(table, tmp_path / "a.parquet")
+    data = tm.dataset(tmp_path / "a.parquet")
+    assert np.asarray(data["vector"]).tolist() == [[1.0, 2.0], None]
+    assert np.asarray(data["held"]).tolist() == [[1.0, 2.0], [3.0, None]]
+    assert np.asarray(data[:1]["vector"]).tolist() == [[1.0, 2.0]]
+
+
+def test_a_tensor_of_an_arrow_column_lies_over_it() -> None:
+    """Of lists of one length within lists, and of a slice; a batch of a table copies nothing."""
+    kind = pa.list_(pa.list_(pa.float32(), 2), 2)
+    inner = pa.FixedSizeListArray.from_arrays(VECTORS.ravel(), type=pa.list_(pa.float32(), 2))
+    column = pa.FixedSizeListArray.from_arrays(inner, type=kind)
+    batch = pa.record_batch({"vector": column}).slice(10, 20)
+    tensor = tm.collate(batch)["vector"]
+    assert tensor.shape == (20, 2, 2)
+    assert tensor.data_ptr() == VECTORS.ctypes.data + 10 * 16
+    assert torch.equal(tensor.reshape(20, 4), torch.from_numpy(VECTORS[10:30]))
 
 
 def test_what_a_record_holds_outlives_the_dataset(npy: Path) -> None:

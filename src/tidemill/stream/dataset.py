@@ -11,8 +11,8 @@ from tidemill.data.columns import read_column
 from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
 from tidemill.data.nodes.node import Node
+from tidemill.data.rows.columns import read_array
 from tidemill.data.rows.index import is_index_node
-from tidemill.data.rows.views import read_array
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.rows import RowSource, open_dataset_rows
 from tidemill.protocols import Source
@@ -217,21 +217,23 @@ class Column(Sequence[Any]):
             raise TypeError("expected an integer, a slice, a list of places or a mask, got str")
         chosen = self._open()[index]
         if isinstance(chosen, Dataset):
-            return Column(self._dataset[index], self.name)
+            column = Column(self._dataset[index], self.name)
+            column._narrowed = chosen  # which has the file open already
+            return column
         return read_column(chosen, self.name)
 
     def __iter__(self) -> Iterator[Any]:
         return (read_column(record, self.name) for record in self._open())
 
     def find_array(self) -> Any | None:
-        """The values as an array over the file that holds them, not to be written; None where that takes a copy."""
+        """Vectors as an array of their own kind, over the file where one holds them; None of any other values."""
         data = self._open()
         return read_array(data._open(), self.name, range(len(data)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         """The values as an array `(records, …)`; ragged ones and texts as objects.
 
-        Numbers of one file that lie side by side (NumPy's files, Arrow's lists of one length), whole or a slice of
+        Vectors that one file holds (NumPy's files, Arrow's lists of one length in one batch), whole or a slice of
         them, are not copied: the array is over the file itself, and not to be written.
         """
         array = self.find_array()

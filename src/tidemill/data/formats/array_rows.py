@@ -140,7 +140,7 @@ class ArrayRows:
         return [self._read(index, index + 1)[0] for index in indices]
 
     def read_array(self, name: str, places: range) -> Any | None:
-        """One column of the rows at `places` as an array over the file itself; None where that takes a copy."""
+        """One column of the rows at `places` as an array over the file itself; None of a file elsewhere."""
         arrays = self._open()[0]
         if not isinstance(arrays, MappedArrays) or name not in self.columns():
             return None

@@ -11,7 +11,7 @@ from tidemill.data.files import compare_file, stat_file
 from tidemill.data.formats.arrow_groups import MAGIC, FileGroups, StreamGroups, is_file, load_by_number, load_groups
 from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited, unpack_row
 from tidemill.data.formats.columnar_rows import GroupRows
-from tidemill.data.formats.format import PLAIN, Options, Rows
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.formats.native import compare_footer, measure_native
 from tidemill.data.formats.tables import spool_tables
 from tidemill.data.reader import PartReader
@@ -33,8 +33,9 @@ class Arrow:
     compressible = False
     takes = frozenset({"columns"})
 
-    def __init__(self, name: str, suffixes: tuple[str, ...], *, writes_stream: bool) -> None:
+    def __init__(self, name: str, suffixes: tuple[str, ...], traits: Traits, *, writes_stream: bool) -> None:
         self.name = name
+        self.traits = traits
         self.suffixes = suffixes
         self._writes_stream = writes_stream
 
@@ -77,5 +78,29 @@ class Arrow:
         return GroupRows(path, partial(load_by_number, columns=columns))
 
 
-ARROW = Arrow("arrow", (".arrow", ".feather"), writes_stream=False)
-ARROWS = Arrow("arrows", (".arrows",), writes_stream=True)
+ARROW = Arrow(
+    "arrow",
+    (".arrow", ".feather"),
+    Traits(
+        title="Arrow IPC file",
+        record="the row",
+        by_number="by record batch, of which two are held",
+        resume="the record batch it stands in, mapped",
+        schema="the file's own",
+        packed="batches, by LZ4 or Zstandard",
+    ),
+    writes_stream=False,
+)
+ARROWS = Arrow(
+    "arrows",
+    (".arrows",),
+    Traits(
+        title="Arrow IPC stream",
+        record="the row",
+        by_number="by record batch, all of which are looked at once",
+        resume="the record batch it stands in, mapped; with dictionaries all before it",
+        schema="the file's own",
+        packed="batches, by LZ4 or Zstandard",
+    ),
+    writes_stream=True,
+)

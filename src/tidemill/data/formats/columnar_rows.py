@@ -8,7 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tidemill.data.formats.arrow_views import view_vectors
 from tidemill.data.formats.columnar import Groups, corrupt_errors, explain_cause, explain_value, iter_group
+from tidemill.data.rows.columns import join_arrays
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
@@ -70,6 +72,20 @@ class GroupRows:
                 records[place] = record
         return records
 
+    def read_array(self, name: str, places: range) -> Any | None:
+        """Lists of one length of the rows at `places` as one array: over the group that holds them, of several a copy.
+
+        None of any other values, and of those that may be null.
+        """
+        if not places or name not in self._open().names:
+            return None
+        low, high = sorted((places[0], places[-1]))
+        first, last = self._locate(low)[0], self._locate(high)[0]
+        views = [self._view(group, name, low, high + 1) for group in range(first, last + 1)]
+        if any(view is None for view in views):
+            return None
+        return join_arrays(views)[:: places.step]
+
     def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
         return chain.from_iterable(self._iter_links(start, stop))
 
@@ -86,6 +102,17 @@ class GroupRows:
             for run in iter_group(self._path, groups, group, start - first, batches, after - first):
                 yield run.link()
             start = after
+
+    def _view(self, group: int, name: str, start: int, stop: int) -> Any | None:
+        """The vectors of one group, of its rows from `start` to `stop`."""
+        first = self._start_of(group)
+        column = self._read_group(group).column(name)
+        if hasattr(column, "chunks"):
+            if column.num_chunks != 1:
+                return None
+            column = column.chunk(0)
+        at = max(0, start - first)
+        return view_vectors(column.slice(at, min(stop, self._open().ends[group]) - first - at))
 
     def _locate(self, index: int) -> tuple[int, int]:
         """The group of a row, and that group's first row."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import BLOCK_BYTES, PartFile, TextFile, open_text
 from tidemill.data.formats.csv_rows import CsvLayout, Table, find_layout, write_rows
-from tidemill.data.formats.format import PLAIN, Options, Rows, refuse_rows
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_bodies, measure_lines, open_lines
 from tidemill.data.formats.runs import Place, Run, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.errors import DataError
@@ -34,6 +34,13 @@ class Csv:
     suffixes: tuple[str, ...] = (".csv", ".tsv")
     compressible = True
     takes = frozenset({"max_line_bytes", "encoding", "delimiter"})
+    traits = Traits(
+        title="CSV, TSV",
+        record="the row, a dict of texts",
+        by_number="",
+        resume="nothing but the header; of a packed file the text before is unpacked",
+        schema="names, by the header",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         read_runs = functools.partial(_iter_records, path, find_layout(path, options))

@@ -47,6 +47,29 @@ class Options:
 PLAIN = Options()
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a format can, in words: a row of docs/formats.md, which `make formats` writes.
+
+    Attributes:
+        title: its name in a text.
+        record: what a record is.
+        by_number: how a record is found by its number, empty where that cannot be: then it is no dataset.
+        resume: what going on from a state reads again.
+        schema: what says which columns there are, and of what types.
+        packed: what of it may be packed, and how, beside what `Format.compressible` says.
+        extra: the extra of the package that it needs, empty for none.
+    """
+
+    title: str
+    record: str
+    by_number: str
+    resume: str
+    schema: str
+    packed: str = ""
+    extra: str = ""
+
+
 class Format(Protocol):
     """One file format. A `path` is what the functions of `data/files.py` open.
 
@@ -55,12 +78,14 @@ class Format(Protocol):
         suffixes: of the files that are read as this format without being told to.
         compressible: whether its files may be compressed as a whole, which a further suffix tells.
         takes: the names of the `Options` it heeds.
+        traits: what else there is to say of it.
     """
 
     name: str
     suffixes: tuple[str, ...]
     compressible: bool
     takes: frozenset[str]
+    traits: Traits
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
         """The records of one file, from its start or from `state`.

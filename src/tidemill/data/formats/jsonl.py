@@ -14,7 +14,7 @@ import orjson
 from tidemill.data.exact import to_exact_json
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
-from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, check_plain
+from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.json_lines import parse_all, parse_json
 from tidemill.data.formats.jsonl_rows import JsonlRows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
@@ -37,6 +37,13 @@ class Jsonl:
     suffixes: tuple[str, ...] = (".jsonl", ".ndjson")
     compressible = True
     takes = frozenset({"max_line_bytes"})
+    traits = Traits(
+        title="JSON Lines",
+        record="the object of a line",
+        by_number="an index of 8 bytes a record, made once; not of packed files",
+        resume="nothing; of a packed file the text before is unpacked",
+        schema="none: each line has its own columns",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         read_runs = functools.partial(iter_line_runs, path, _PARSER, options.max_line_bytes, share=options.share)

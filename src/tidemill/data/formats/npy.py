@@ -17,7 +17,7 @@ from tidemill.data.formats.array_rows import ArrayRows, open_arrays
 from tidemill.data.formats.array_saving import save_array, save_arrays
 from tidemill.data.formats.arrays import Arrays, FetchedArrays, MappedArrays, PackedArrays
 from tidemill.data.formats.columnar import open_broken, refuse_edited
-from tidemill.data.formats.format import PLAIN, Options, Rows
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.protocols import Growth, Record, State
@@ -38,6 +38,14 @@ class Npy:
     suffixes: tuple[str, ...] = (".npy",)
     compressible = False
     takes = frozenset({"columns"})
+    traits = Traits(
+        title="NumPy array",
+        record='`{"vector": row}`, or the fields of structured values',
+        by_number="at once: rows, slices and columns are views of a local file",
+        resume="nothing",
+        schema="the header's kind and shape",
+        extra="numpy",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
         if state is not None and self.compare(path, state) != "same":
@@ -81,6 +89,15 @@ class Npz:
     suffixes: tuple[str, ...] = (".npz",)
     compressible = False
     takes = frozenset({"columns"})
+    traits = Traits(
+        title="NumPy archive",
+        record="a row of each array, by the arrays' names",
+        by_number="as of an array; not where it is packed",
+        resume="nothing; where it is packed the rows before are unpacked",
+        schema="the headers' kinds and shapes",
+        packed="arrays, by Deflate (`numpy.savez_compressed`)",
+        extra="numpy",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
         if state is not None and self.compare(path, state) != "same":

@@ -21,7 +21,7 @@ from tidemill.data.formats.columnar import (
     unpack_row,
 )
 from tidemill.data.formats.columnar_rows import GroupRows
-from tidemill.data.formats.format import PLAIN, Options, Rows
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.formats.native import compare_footer, measure_native, open_native, sum_footer
 from tidemill.data.formats.tables import spool_tables
 from tidemill.data.reader import PartReader
@@ -47,6 +47,14 @@ class Parquet:
     suffixes: tuple[str, ...] = (".parquet", ".pq")
     compressible = False
     takes = frozenset({"columns"})
+    traits = Traits(
+        title="Parquet",
+        record="the row",
+        by_number="by row group, of which two are held",
+        resume="the row group it stands in",
+        schema="the file's own",
+        packed="columns, by the file's own codecs",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
         if state is not None and self.compare(path, state) != "same":

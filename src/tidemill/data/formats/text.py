@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import BLOCK_BYTES, TextFile
 from tidemill.data.formats.encoding import decode_text, find_encoding
-from tidemill.data.formats.format import PLAIN, Options, Rows, refuse_rows
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
 from tidemill.data.formats.lines import BOM, LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
 from tidemill.data.formats.runs import RAW_KEPT_BYTES, Place, Run, cut_run, error_run, over_limit, where_at
 from tidemill.errors import DataError
@@ -30,6 +30,13 @@ class Text:
     suffixes: tuple[str, ...] = (".txt", ".text", ".md")
     compressible = True
     takes = frozenset({"max_line_bytes", "encoding", "whole"})
+    traits = Traits(
+        title="text",
+        record='`{"text": line}`, or of a whole file `{"text", "path"}`',
+        by_number="",
+        resume="nothing; of a packed file the text before is unpacked",
+        schema="`text`, and `path` of a whole file",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         encoding = find_encoding(options.encoding, by_line=not options.whole)

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from tidemill.data.formats.format import Rows
+from tidemill.data.rows.columns import join_arrays, read_array
 from tidemill.data.rows.index import Parted
 from tidemill.errors import StateError
 from tidemill.protocols import Record
@@ -64,18 +65,22 @@ class FileRows:
         return found
 
     def read_array(self, name: str, places: range) -> Any | None:
-        """One column of the rows at `places` as an array over the one file that holds them; else None."""
-        parted = self._parted()
-        number, first = parted.find(places[0]) if places else (0, 0)
-        if not self._paths or (places and parted.find(places[-1])[0] != number):
+        """One column of the rows at `places` as an array: over the file that holds them, of several files a copy.
+
+        None where one of the files has none to give.
+        """
+        if not self._paths:
             return None
-        read = getattr(self._open_checked(number), "read_array", None)
-        if read is None:
+        if not places:
+            return read_array(self._open_checked(0), name, places)
+        low, high = sorted((places[0], places[-1]))
+        views = [read_array(rows, name, range(*span)) for rows, *span in self._iter_stretches(low, high + 1)]
+        if any(view is None or view.shape[1:] != views[0].shape[1:] for view in views):
             return None
-        return read(name, range(places.start - first, places.stop - first, places.step))
+        return join_arrays(views)[:: places.step]
 
     def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
-        return chain.from_iterable(self._iter_stretches(start, stop))
+        return chain.from_iterable(rows.iter_rows(*span) for rows, *span in self._iter_stretches(start, stop))
 
     def release(self) -> None:
         with self._lock:
@@ -83,12 +88,13 @@ class FileRows:
                 self._files[number].release()
             self._recent.clear()
 
-    def _iter_stretches(self, start: int, stop: int) -> Iterator[Iterator[Record]]:
+    def _iter_stretches(self, start: int, stop: int) -> Iterator[tuple[Rows, int, int]]:
+        """Each file that holds some of the rows, with which of its own they are."""
         parted = self._parted()
         while start < stop:
             number, first = parted.find(start)
             last = min(parted.ends[number], stop)
-            yield self._open_checked(number).iter_rows(start - first, last - first)
+            yield self._open_checked(number), start - first, last - first
             start = last
 
     def _parted(self) -> Parted:

@@ -135,7 +135,7 @@ class SQL(Config):
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            shown = {"arguments": mask_options, "connect": _show_connect}.get(name)
+            shown = {"arguments": mask_options, "connect": _show_connect}.get(name or "")
             yield name, value if shown is None else shown(value)
 
     def __eq__(self, other: object) -> bool:
@@ -195,7 +195,7 @@ class SQL(Config):
     def describe(self) -> dict[str, Any]:
         """The source as JSON: the query, and the database without credentials."""
         described = {"sql": self.sql, "connect": _show_connect(self.connect)}
-        given = {"arguments": leave_out_secrets(self.arguments), "params": self.params}
+        given: dict[str, Any] = {"arguments": leave_out_secrets(self.arguments), "params": self.params}
         given |= {"key": self.key, "splits": self.splits}
         return {"sql": {**described, **{name: describe_value(value) for name, value in given.items() if value}}}
 
