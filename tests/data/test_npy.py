@@ -27,10 +27,18 @@ from tidemill.data.formats.npy import NPY, NPZ
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Shard
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.rows import RowSource
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
+from tidemill.jobs.landing.stretch import SegmentLimits
 
 VECTORS = np.arange(1200, dtype=np.float32).reshape(300, 4)
 LABELS = np.arange(300)
+
+
+def release(data: tm.Dataset[Any]) -> None:
+    """Close the files that a dataset holds open."""
+    assert isinstance(data.source, RowSource)
+    data.source.rows.release()
 
 
 @pytest.fixture
@@ -180,7 +188,7 @@ def test_lists_of_one_length_lie_over_the_batch_that_holds_them(tmp_path: Path, 
     assert not first.flags.writeable
     assert torch.equal(tm.collate({"vector": column[95:105]})["vector"], torch.from_numpy(VECTORS[95:105].copy()))
     assert np.asarray(data["n"]).tolist() == LABELS.tolist()
-    data.source.rows.release()
+    release(data)
 
 
 def test_vectors_that_may_be_null_are_values(tmp_path: Path) -> None:
@@ -205,11 +213,28 @@ def test_a_tensor_of_an_arrow_column_lies_over_it() -> None:
     assert torch.equal(tensor.reshape(20, 4), torch.from_numpy(VECTORS[10:30]))
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_job_lands_vectors(npz: Path, tmp_path: Path, form: Any) -> None:
+    """In Parquet as lists of one length, of the file's own numbers."""
+    tm.read(npz).map(add_norm).write(tmp_path / "out", format=form, segment=SegmentLimits(records=120))
+    data = tm.dataset(tmp_path / "out")
+    assert [record["vector"] for record in data] == VECTORS.tolist()
+    if form == "parquet":
+        assert np.asarray(data["vector"]).dtype == np.float32
+    ragged = tm.from_iterable([{"v": np.ones(n)} for n in (1, 2)] + [{"v": None}])
+    ragged.write(tmp_path / "ragged", format=form)
+    assert [record["v"] for record in tm.dataset(tmp_path / "ragged")] == [[1.0], [1.0, 1.0], None]
+
+
+def add_norm(record: Any) -> Any:
+    return {**record, "norm": float(np.linalg.norm(record["vector"]))}
+
+
 def test_what_a_record_holds_outlives_the_dataset(npy: Path) -> None:
     """A row keeps its stretch of the file mapped, and nothing else does."""
     data = tm.dataset(npy)
     row = data[7]["vector"]
-    data.source.rows.release()
+    release(data)
     del data
     npy.unlink()
     assert row.tolist() == VECTORS[7].tolist()
@@ -276,10 +301,10 @@ def put_third(path: Path) -> None:
     path.write_bytes(b"\x93NUMPY\x03\x00" + len(header).to_bytes(4, "little") + header)
 
 
-BAD_ARRAYS: dict[str, tuple[Callable[[Path], None], str]] = {
+BAD_ARRAYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut, r"the array is cut: 300 × 4 of float32 are 4,800 bytes, got 4,792"),
     "header": (cut_header, r"expected an array of NumPy: EOF: reading array header"),
-    "empty": (lambda path: path.write_bytes(b"") and None, r"expected an array of NumPy: EOF: reading magic string"),
+    "empty": (lambda path: path.write_bytes(b""), r"expected an array of NumPy: EOF: reading magic string"),
     "objects": (put_objects, r"got one of Python objects, which are pickled: reading them may run any code"),
     "value": (put_value, r"expected an array with rows, got a single value \(0-d\)"),
     "text": (put_text, r"expected an array of NumPy: the magic string is not correct"),

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import adbc_driver_postgresql.dbapi
 import adbc_driver_sqlite.dbapi
-import pg8000.dbapi
+import pg8000.dbapi  # type: ignore[import-untyped]
 import psycopg
 import psycopg.rows
 import pytest
@@ -29,6 +29,7 @@ from conftest import Command, PostgresServer
 from tidemill.data.sources.sql import SQL
 from tidemill.data.sql.query import write_query
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
+from tidemill.jobs.landing.stretch import SegmentLimits
 
 ROWS = 13
 TABLE = "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, shop INTEGER)"
@@ -203,6 +204,18 @@ def test_values_are_pythons_own(postgres: str) -> None:
     }
 
 
+def test_decimals_and_dates_land_as_they_are(postgres: str, tmp_path: Path) -> None:
+    """Also those with more digits than the first segment had."""
+    days = "SELECT n AS id, (10 ^ n)::numeric(14,2) AS price, '2026-01-01'::date + n AS day"
+    tm.from_sql(f"{days} FROM generate_series(0, 9) AS n", postgres, key="id").write(
+        tmp_path / "out", segment=SegmentLimits(records=2)
+    )
+    landed = list(tm.dataset(tmp_path / "out"))
+    assert [record["price"] for record in landed] == [decimal.Decimal(10**n).quantize(CENT) for n in range(10)]
+    assert landed[-1]["day"] == datetime.date(2026, 1, 10)
+
+
+CENT = decimal.Decimal("0.01")
 KEYS = {
     "numeric": ("(n / 3.0)::numeric(9,4)", decimal.Decimal),
     "timestamptz": ("'2026-01-01Z'::timestamptz + n * interval '1.000001 s'", datetime.datetime),

@@ -21,11 +21,18 @@ from webserver import Site, open_site
 import tidemill as tm
 from tidemill.data.iteration import iterate
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.rows import RowSource
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
 ROWS = [{"n": n, "text": f"row {n}"} for n in range(30_000)]
 TEXT = b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)
 AT_ONCE: dict[str, Any] = {"retries": 2, "timeout_s": 20}
+
+
+def release(data: tm.Dataset[Any]) -> None:
+    """Close the files that a dataset holds open."""
+    assert isinstance(data.source, RowSource)
+    data.source.rows.release()
 
 
 @pytest.fixture
@@ -197,7 +204,7 @@ def test_files_of_columns_and_arrays_are_read_by_ranges(site: Site, tmp_path: Pa
     data = tm.dataset(f"{site.url}/a.npy")
     assert (len(data), data[7]["vector"].tolist()) == (1_000, [28, 29, 30, 31])
     assert [record["vector"][0] for record in tm.read(f"{site.url}/a.npy")] == list(range(0, 4_000, 4))
-    data.source.rows.release()
+    release(data)
     site.has_ranges = False
     kinds = {kind for kind, *_ in outcomes(tm.read(f"{site.url}/a.parquet", on_error="skip").iterate(), 1)}
     assert kinds == {"ResourceError"}

@@ -204,7 +204,7 @@ def from_sql(
 
 
 @overload
-def from_hf(
+def from_hf(  # type: ignore[overload-overlap]  # a text has a length and items, too
     dataset: str,
     *,
     config: str | None = ...,

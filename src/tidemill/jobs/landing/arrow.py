@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from tidemill.errors import DataError
 from tidemill.jobs.landing.arrow_types import find_type
 from tidemill.jobs.landing.shape import find_no_record
+from tidemill.jobs.landing.vectors import build_array_column, find_array_type, has_arrays, to_lists
 from tidemill.models.steps.embed import Vector
 from tidemill.protocols import Record
 
@@ -66,6 +67,11 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
             _check_columns(row, schema)
     for name, kind in zip(schema.names, schema.types, strict=True):
         values = [row.get(name) for row in rows]
+        column = build_array_column(values, kind)
+        if column is not None:
+            columns.append(column)
+            continue
+        values = to_lists(values) if has_arrays(values) else values
         misfit = _find_misfit(values, kind, name)
         if misfit is not None:
             raise DataError(misfit)
@@ -159,6 +165,11 @@ def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) 
 
 def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, Any]) -> pa.DataType:
     values = [row.get(name) for row in rows]
+    if has_arrays(values):
+        kind_of_arrays = find_array_type(values)
+        if kind_of_arrays is not None:
+            return kind_of_arrays
+        values = to_lists(values)
     if name in outputs:
         kind = _vector_type(values) if outputs[name] is Vector else find_type(outputs[name], name)
         if _find_misfit(values, kind, name) is None:
@@ -204,6 +215,8 @@ def _widen(kind: pa.DataType) -> pa.DataType:
         return pa.float64()
     if pa.types.is_null(kind):
         return pa.string()
+    if pa.types.is_decimal(kind):  # the next may have more digits before the point
+        return pa.decimal128(38, kind.scale) if kind.precision <= 38 else kind
     if pa.types.is_struct(kind):
         return pa.struct([(field.name, _widen(field.type)) for field in kind])
     if pa.types.is_list(kind):
