@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,11 +29,12 @@ from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Shard
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import RowSource
-from tidemill.errors import ConfigError, DataError, ResourceError, StateError
+from tidemill.errors import ConfigError, DataError, ResourceError, StateError, TidemillError
 from tidemill.jobs.landing.stretch import SegmentLimits
 
 VECTORS = np.arange(1200, dtype=np.float32).reshape(300, 4)
 LABELS = np.arange(300)
+LISTS: Any = pa.FixedSizeListArray  # whose stubs want the type of what is in them
 
 
 def release(data: tm.Dataset[Any]) -> None:
@@ -169,7 +171,7 @@ def test_a_tensor_of_a_column_lies_over_the_file(npy: Path) -> None:
 def test_lists_of_one_length_lie_over_the_batch_that_holds_them(tmp_path: Path, suffix: str) -> None:
     """Of Arrow files that is the file, mapped; those of several batches are one array, of the numbers' own kind."""
     kind = pa.list_(pa.float32(), 4)
-    table = pa.table({"vector": pa.FixedSizeListArray.from_arrays(VECTORS.ravel(), type=kind), "n": LABELS})
+    table = pa.table({"vector": LISTS.from_arrays(VECTORS.ravel(), type=kind), "n": LABELS})
     path = tmp_path / f"a.{suffix}"
     if suffix == "parquet":
         pq.write_table(table, path, row_group_size=100)
@@ -204,8 +206,8 @@ def test_vectors_that_may_be_null_are_values(tmp_path: Path) -> None:
 def test_a_tensor_of_an_arrow_column_lies_over_it() -> None:
     """Of lists of one length within lists, and of a slice; a batch of a table copies nothing."""
     kind = pa.list_(pa.list_(pa.float32(), 2), 2)
-    inner = pa.FixedSizeListArray.from_arrays(VECTORS.ravel(), type=pa.list_(pa.float32(), 2))
-    column = pa.FixedSizeListArray.from_arrays(inner, type=kind)
+    inner = LISTS.from_arrays(VECTORS.ravel(), type=pa.list_(pa.float32(), 2))
+    column = LISTS.from_arrays(inner, type=kind)
     batch = pa.record_batch({"vector": column}).slice(10, 20)
     tensor = tm.collate(batch)["vector"]
     assert tensor.shape == (20, 2, 2)
@@ -351,6 +353,42 @@ def test_an_archive_that_is_none(npz: Path, name: str) -> None:
     with pytest.raises(DataError, match=message):
         next(iter(tm.read(npz)))
     assert [kind for kind, *_ in check_resumes_everywhere(tm.read(npz).iterate)] == ["DataError"]
+
+
+def spoil(raw: bytearray, rng: random.Random, name: str) -> bytes:
+    """Some bytes changed, put in or taken out, near where a file says what it holds."""
+    for _ in range(rng.randrange(1, 4)):
+        near_end = name.endswith(".npz") and rng.random() < 0.5
+        place = len(raw) - rng.randrange(160) if near_end else rng.randrange(160)
+        at = max(0, min(len(raw) - 1, place))
+        how = rng.randrange(5)
+        if how < 2:
+            raw[at] = rng.randrange(256)
+        elif how == 2:
+            raw[at:at] = b"%d" % rng.randrange(100)
+        elif how == 3:
+            raw[at] ^= 1 << rng.randrange(8)
+        else:
+            del raw[at:]
+            raw += b"x"
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "packed.npz"])
+def test_files_with_any_byte_wrong(tmp_path: Path, name: str) -> None:
+    """They are read, or refused with an error of ours; nothing else comes through."""
+    path = tmp_path / name
+    save = {"a.npy": np.save, "a.npz": np.savez, "packed.npz": np.savez_compressed}[name]
+    save(path, np.arange(40, dtype=np.float32).reshape(10, 4))  # type: ignore[operator]
+    whole, rng = path.read_bytes(), random.Random(22)
+    outcomes_seen = set()
+    for _ in range(250):
+        path.write_bytes(spoil(bytearray(whole), rng, name))
+        try:
+            outcomes_seen.add(f"{len(list(tm.read(path)))} records")
+        except TidemillError as error:
+            outcomes_seen.add(type(error).__name__)
+    assert {"DataError", "10 records"} <= outcomes_seen
 
 
 def test_a_packed_array_that_is_corrupt(tmp_path: Path) -> None:

@@ -296,16 +296,18 @@ class _Client:
             raise self._fail(_name_status(error)) from None
 
     def _repeat(self, act: Callable[[], R]) -> R:
-        for tries in range(self._retries + 1):
+        tries = 0
+        while True:
             try:
                 return act()
             except urllib.error.HTTPError:
                 raise
             except (OSError, http.client.HTTPException, zlib.error) as error:
-                failure: Exception = error
-            if tries < self._retries:
-                time.sleep(_find_pause(failure, tries))
-        raise self._fail(_explain(failure)) from failure
+                if tries >= self._retries:
+                    raise self._fail(_explain(error)) from error
+                pause_s = _find_pause(error, tries)
+            time.sleep(pause_s)
+            tries += 1
 
     def send(self, start: int | None, stop: int | None) -> http.client.HTTPResponse:
         """The response to one request for the bytes from `start` to `stop`, or for all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import struct
 import zipfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from tidemill.config.wording.suggest import suggest
-from tidemill.errors import DataError, ResourceError
+from tidemill.errors import DataError, ResourceError, TidemillError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,12 @@ COLUMN = "vector"
 """What the rows of a `.npy` file are called."""
 
 SUFFIX = ".npy"
+
+ARCHIVE_ERRORS = (
+    *(zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError),
+    *(struct.error, zlib.error, ValueError, OverflowError),
+)
+"""What the standard library raises of an archive that is not what it says it is."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member of a ZIP archive: PKWARE's APPNOTE 6.3.10, 4.3.7
 _LOCAL_MAGIC = b"PK\x03\x04"
@@ -93,6 +100,17 @@ def import_numpy(where: str = "") -> Any:
     return numpy
 
 
+def explain_archive(path: Path, error: Exception) -> DataError:
+    """That a file is no archive of arrays.
+
+    Raises:
+        ResourceError: the fault is the disk's, not the data's.
+    """
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the place it names is none
+        raise ResourceError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return DataError(f"expected a `.npz` file, an archive of arrays: {error}", where=str(path))
+
+
 def read_layout(path: Path, file: BinaryIO, size: int) -> Layout:
     """The array of a `.npy` file of so many bytes.
 
@@ -117,8 +135,8 @@ def read_layouts(
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             layouts = [_read_member(path, file, archive, each, size) for each in members]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error, zlib.error) as error:
-        raise DataError(f"expected a `.npz` file, an archive of arrays: {error}", where=str(path)) from error
+    except ARCHIVE_ERRORS as error:
+        raise explain_archive(path, error) from error
     if not layouts:
         raise DataError("expected an archive of arrays, got one without any", where=str(path))
     names = [name for layout in layouts for name in layout.names]
@@ -177,8 +195,13 @@ def read_header(path: Path, file: BinaryIO, of: str = "") -> tuple[tuple[int, ..
                 hint="3.0 is for fields whose names are not Latin-1: rename them and save it again",
             )
         shape, is_fortran, dtype = readers[version](file)
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"expected an array of NumPy: {str(error).splitlines()[0]}", where=where) from error
+    except TidemillError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ResourceError(f"cannot be read: {error.strerror}", where=where) from error
+        cause = (str(error) or type(error).__name__).splitlines()[0]  # of its tokenizer's, too
+        raise DataError(f"expected an array of NumPy: {cause}", where=where) from error
     if dtype.hasobject:
         raise DataError(
             "expected an array of numbers, got one of Python objects, which are pickled: reading them may run any code",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tidemill.data.files import open_random
 from tidemill.data.files.mapping import map_private
-from tidemill.data.formats.array_layout import Layout, read_header
+from tidemill.data.formats.array_layout import ARCHIVE_ERRORS, Layout, explain_archive, read_header
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
@@ -138,8 +137,8 @@ class PackedArrays:
                     _read_exactly(member, skipped * layout.row_bytes)
                 data = _read_exactly(member, (stop - start) * layout.row_bytes)
                 arrays.append(_shape(self._path, layout, data, stop - start))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise DataError(f"the archive is corrupt: {error}", where=str(self._path)) from error
+        except ARCHIVE_ERRORS as error:
+            raise explain_archive(self._path, error) from error
         self._row = stop
         return _gather(self._layouts, arrays)
 

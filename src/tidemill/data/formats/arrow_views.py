@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
 
-def view_vectors(array: pa.Array[Any]) -> np.ndarray[Any, Any] | None:
+def view_vectors(array: Any) -> np.ndarray[Any, Any] | None:
     """Lists of so many numbers each as `(lists, numbers)` over Arrow's own memory, not to be written.
 
     None of anything else, of lists or numbers that may be null, and where NumPy is not installed.
@@ -26,7 +25,7 @@ def view_vectors(array: pa.Array[Any]) -> np.ndarray[Any, Any] | None:
     if len(shape) == 1 or not is_number or array.null_count or len(array) != math.prod(shape):
         return None
     try:
-        numbers = array.to_numpy(zero_copy_only=True)
+        numbers: np.ndarray[Any, Any] = array.to_numpy(zero_copy_only=True)
     except ImportError:
         return None
     return numbers.reshape(shape)

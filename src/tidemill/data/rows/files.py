@@ -74,7 +74,7 @@ class FileRows:
         if not places:
             return read_array(self._open_checked(0), name, places)
         low, high = sorted((places[0], places[-1]))
-        views = [read_array(rows, name, range(*span)) for rows, *span in self._iter_stretches(low, high + 1)]
+        views: list[Any] = [read_array(rows, name, range(*span)) for rows, *span in self._iter_stretches(low, high + 1)]
         if any(view is None or view.shape[1:] != views[0].shape[1:] for view in views):
             return None
         return join_arrays(views)[:: places.step]

@@ -40,9 +40,11 @@ def build_array_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any
         kinds.append(kinds[-1].value_type)
     numbers = np.stack(values)
     column: Any = pa.array(numbers.astype(numbers.dtype.newbyteorder("="), copy=False).ravel())
+    lists: Any = pa.FixedSizeListArray  # whose stubs want the type of what is in them
     for each in reversed(kinds[:-1]):
-        column = pa.FixedSizeListArray.from_arrays(column, type=each)
-    return column
+        column = lists.from_arrays(column, type=each)
+    found: pa.Array[Any] = column
+    return found
 
 
 def to_lists(values: Sequence[Any]) -> list[Any]:
