@@ -21,6 +21,7 @@ FULL = (
     ("predict.py",),
     ("tools_dispatch.py",),
     ("agents.py",),
+    ("sources.py",),
 )
 QUICK = (
     ("calls.py", "--quick"),
@@ -31,6 +32,7 @@ QUICK = (
     ("predict.py", "--records", "512", "--rounds", "1"),
     ("tools_dispatch.py", "--quick"),
     ("agents.py", "--quick"),
+    ("sources.py", "--quick"),
 )
 
 

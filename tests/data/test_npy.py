@@ -171,7 +171,7 @@ def test_a_tensor_of_a_column_lies_over_the_file(npy: Path) -> None:
 def test_lists_of_one_length_lie_over_the_batch_that_holds_them(tmp_path: Path, suffix: str) -> None:
     """Of Arrow files that is the file, mapped; those of several batches are one array, of the numbers' own kind."""
     kind = pa.list_(pa.float32(), 4)
-    table = pa.table({"vector": LISTS.from_arrays(VECTORS.ravel(), type=kind), "n": LABELS})
+    table = pa.table({"vector": LISTS.from_arrays(VECTORS.ravel(), type=kind), "n": LABELS.tolist()})
     path = tmp_path / f"a.{suffix}"
     if suffix == "parquet":
         pq.write_table(table, path, row_group_size=100)
@@ -379,7 +379,7 @@ def test_files_with_any_byte_wrong(tmp_path: Path, name: str) -> None:
     """They are read, or refused with an error of ours; nothing else comes through."""
     path = tmp_path / name
     save = {"a.npy": np.save, "a.npz": np.savez, "packed.npz": np.savez_compressed}[name]
-    save(path, np.arange(40, dtype=np.float32).reshape(10, 4))  # type: ignore[operator]
+    save(path, np.arange(40, dtype=np.float32).reshape(10, 4))
     whole, rng = path.read_bytes(), random.Random(22)
     outcomes_seen = set()
     for _ in range(250):

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.formats.arrays import WINDOW_ROWS, Arrays, MappedArrays, to_records
+from tidemill.data.formats.arrays import WINDOW_ROWS, Arrays, MappedArrays, pick_records, to_records
 from tidemill.data.formats.items import Items
 from tidemill.data.reader import PartReader
 from tidemill.data.turns import Share
@@ -134,10 +134,13 @@ class ArrayRows:
         return self._open()[1]
 
     def read_row(self, index: int) -> Record:
-        return self._read(index, index + 1)[0]
+        return self.read_rows((index,))[0]
 
     def read_rows(self, indices: Sequence[int]) -> list[Record]:
-        return [self._read(index, index + 1)[0] for index in indices]
+        arrays = self._open()[0]
+        if isinstance(arrays, MappedArrays):
+            return pick_records(arrays.view(), indices)
+        return [to_records(arrays.read(index, index + 1))[0] for index in indices]
 
     def read_array(self, name: str, places: range) -> Any | None:
         """One column of the rows at `places` as an array over the file itself; None of a file elsewhere."""
@@ -157,12 +160,6 @@ class ArrayRows:
         if opened is not None:
             opened[0].close()
             self._opened = None
-
-    def _read(self, start: int, stop: int) -> list[Record]:
-        arrays = self._open()[0]
-        if isinstance(arrays, MappedArrays):
-            return to_records({name: array[start:stop] for name, array in arrays.view().items()})
-        return to_records(arrays.read(start, stop))
 
     def _iter_blocks(self, start: int, stop: int) -> Iterator[list[Record]]:
         arrays, _, _ = self._load(self._path)  # its own, whose pages are let go of behind it

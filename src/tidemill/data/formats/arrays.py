@@ -177,18 +177,29 @@ def check_by_row(path: Path, layout: Layout, kind: str) -> None:
 
 def to_records(columns: Columns) -> list[Record]:
     """The rows as dicts: of an array of several dimensions a view, of one dimension a Python value."""
-    values = [_to_values(array) for array in columns.values()]
+    return _zip_rows(columns, [array.tolist() if _is_plain(array) else list(array) for array in columns.values()])
+
+
+def pick_records(columns: Columns, places: Sequence[int]) -> list[Record]:
+    """The rows at these places, likewise."""
+    values = [
+        [array.item(place) for place in places] if _is_plain(array) else [array[place] for place in places]
+        for array in columns.values()
+    ]
+    return _zip_rows(columns, values)
+
+
+def _is_plain(array: np.ndarray[Any, Any]) -> bool:
+    """Whether its rows are values of Python's own; dates would lose their nanoseconds."""
+    return array.ndim == 1 and array.dtype.kind not in "mM"
+
+
+def _zip_rows(columns: Columns, values: Sequence[Sequence[Any]]) -> list[Record]:
     if len(values) == 1:
         (name,) = columns
         return [{name: value} for value in values[0]]
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _to_values(array: np.ndarray[Any, Any]) -> list[Any]:
-    plain = array.ndim == 1 and array.dtype.kind not in "mM"  # as Python's own, dates would lose their nanoseconds
-    values: list[Any] = array.tolist() if plain else list(array)
-    return values
 
 
 def _map(path: Path, layout: Layout, start: int, stop: int) -> np.ndarray[Any, Any]:

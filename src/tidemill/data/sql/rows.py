@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from operator import itemgetter, length_hint
+from itertools import chain, compress, count, repeat
+from operator import contains, eq, is_, itemgetter, length_hint
 from typing import Any, cast
 from uuid import UUID
 
@@ -115,15 +116,19 @@ class _Place:
 
     def __init__(self, count: int, behind: Key | None) -> None:
         self._count = count
-        self._before = behind
-        self._keys: Sequence[Key] | None = None
+        self._before: Any = behind if behind is None or len(behind) > 1 else behind[0]
+        self._keys: Sequence[Any] | None = None
         self._length = 0
         self._link: Iterator[Any] = iter(())
 
-    def follow(self, records: list[Record], keys: Sequence[Key] | None) -> Iterator[Any]:
+    @property
+    def last(self) -> Any:
+        """The key of the last of its records, of one column the value; None before the first."""
+        return self._keys[-1] if self._keys else self._before
+
+    def follow(self, records: list[Record], keys: Sequence[Any] | None) -> Iterator[Any]:
         """The records as the next link."""
-        if self._keys:
-            self._before = self._keys[-1]
+        self._before = self.last
         self._count += self._length
         self._length, self._keys, self._link = len(records), keys, iter(records)
         return self._link
@@ -133,25 +138,24 @@ class _Place:
         state: State = {"count": self._count + given}
         key = self._keys[given - 1] if self._keys and given > 0 else self._before
         if key is not None:
-            state["key"] = to_exact_json(list(key))
+            state["key"] = to_exact_json(list(key) if type(key) is tuple else [key])
         return state
 
 
-def open_rows(cursor: Cursor, key: Sequence[str], count: int, behind: Key | None) -> SQLReader:
-    """A reader of the rows that a query gives from now on, of which `count` were given before."""
-    place = _Place(count, behind)
-    reader = cast(SQLReader, SQLReader.from_iterable(_iter_links(cursor, tuple(key), place, behind)))
+def open_rows(cursor: Cursor, key: Sequence[str], given: int, behind: Key | None) -> SQLReader:
+    """A reader of the rows that a query gives from now on, of which so many were given before."""
+    place = _Place(given, behind)
+    reader = cast(SQLReader, SQLReader.from_iterable(_iter_links(cursor, tuple(key), place)))
     reader._cursor = cursor
     reader._place = place
     return reader
 
 
-def _iter_links(cursor: Cursor, key: Sequence[str], place: _Place, last: Key | None) -> Iterator[Iterator[Any]]:
+def _iter_links(cursor: Cursor, key: Sequence[str], place: _Place) -> Iterator[Iterator[Any]]:
     failure: Exception | None = None
     try:
         while records := cursor.fetch():
-            keys = _take_keys(records, key, last) if key else None
-            last = keys[-1] if keys else None
+            keys = _take_keys(records, key, place.last) if key else None
             yield place.follow(_map_values(records), keys)
     except (ResourceError, ConfigError, DataError) as error:
         error.of = "run"  # what is wrong is the query's
@@ -162,8 +166,8 @@ def _iter_links(cursor: Cursor, key: Sequence[str], place: _Place, last: Key | N
         yield raise_each((failure,))
 
 
-def _take_keys(records: Sequence[Record], key: Sequence[str], last: Key | None) -> list[Key]:
-    """The key of each row.
+def _take_keys(records: Sequence[Record], key: Sequence[str], last: Any) -> list[Any]:
+    """The key of each row: of one column its value, else a tuple.
 
     Raises:
         ConfigError: there are no such columns.
@@ -174,21 +178,26 @@ def _take_keys(records: Sequence[Record], key: Sequence[str], last: Key | None) 
     if missing is not None:
         known = ", ".join(f"`{name}`" for name in first)
         raise ConfigError(f"the query gives no column `{missing}`, which `key` names", hint=f"it gives {known}")
-    keys = list(map(itemgetter(*key), records) if len(key) > 1 else ((record[key[0]],) for record in records))
-    previous = [last, *keys[:-1]]
-    for number, (each, before) in enumerate(zip(keys, previous, strict=True)):
-        if each == before or None in each:
-            named = ", ".join(f"`{name}`" for name in key)
-            wrong = f"has {named} {each!r:.80} again" if each == before else f"has no value in {named}"
-            raise DataError(
-                f"row {number} of those fetched {wrong}: no key to go on from",
-                hint="name columns that are there and together differ in every row",
-            )
+    keys: list[Any] = list(map(itemgetter(*key), records))
+    before = [_NOTHING if last is None else last, *keys[:-1]]
+    repeated = next(compress(count(), map(eq, keys, before)), None)
+    lacks = map(is_, keys, repeat(None)) if len(key) == 1 else map(contains, keys, repeat(None))
+    number = next(compress(count(), lacks), repeated)
+    if number is not None:
+        named = ", ".join(f"`{name}`" for name in key)
+        wrong = f"has {named} {keys[number]!r:.80} again" if number == repeated else f"has no value in {named}"
+        raise DataError(
+            f"row {number} of those fetched {wrong}: no key to go on from",
+            hint="name columns that are there and together differ in every row",
+        )
     return keys
 
 
+_NOTHING = object()
+
+
 def _map_values(records: list[Record]) -> list[Record]:
-    kinds = {type(value) for record in records for value in record.values()}
+    kinds = set(map(type, chain.from_iterable(map(dict.values, records))))
     if kinds.isdisjoint(_MAPPED):
         return records
     return [
