@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.fingerprints import describe_node
+from tidemill.data.kept.folder import Keeping
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard
 from tidemill.data.nodes.node import Node, step_names
@@ -105,7 +106,8 @@ def iterate(
     """
     nodes = tuple(nodes)
     check_quarantines(source, nodes)
-    describe = functools.cache(describe or functools.partial(describe_pipeline, source, nodes))
+    own = functools.cache(functools.partial(describe_pipeline, source, nodes))
+    describe = own if describe is None else functools.cache(describe)
     if state is not None:
         check_state(state, describe())
     skips = getattr(source, "on_error", None) == "skip"
@@ -117,7 +119,8 @@ def iterate(
         return open_source(source, nodes, state, epoch, policy=policy, parts=parts)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
-    stage = Opening(start, steps, losses, find_taken_over(source, nodes)).open(len(nodes), state, epoch)
+    opening = Opening(start, steps, Keeping(own), losses, find_taken_over(source, nodes))
+    stage = opening.open(len(nodes), state, epoch)
     passing = _Passing(state)
     records = cast(Records, Records.from_iterable(_iter_closing(stage, passing)))
     records._passing = passing

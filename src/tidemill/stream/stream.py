@@ -33,6 +33,7 @@ from tidemill.stream.across_steps import AcrossSteps
 from tidemill.stream.call_steps import CallSteps
 from tidemill.stream.endings import Endings
 from tidemill.stream.joins import Joins
+from tidemill.stream.keeping_steps import KeepingSteps
 from tidemill.stream.record_steps import RecordSteps
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class _Written(Config):
     run: RunOptions
 
 
-class Stream(RecordSteps[T], CallSteps[T], AcrossSteps[T], Joins[T], Endings[T], Generic[T]):
+class Stream(RecordSteps[T], CallSteps[T], AcrossSteps[T], KeepingSteps[T], Joins[T], Endings[T], Generic[T]):
     """A lazy sequence of records: a source and the steps over it. Frozen; every method gives a new stream.
 
     Nothing is read until it is iterated, previewed, saved or written. Two streams are equal when they say the same.

@@ -9,7 +9,9 @@ from operator import is_not
 from typing import Any, cast
 
 from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
+from tidemill.data.kept.folder import Keeping
 from tidemill.data.nodes.across import Prefetch, Repeat
+from tidemill.data.nodes.keeping import KeepingNode
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.policy import Losses, Policy
@@ -18,6 +20,7 @@ from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
 from tidemill.data.stages.entering import WorkerSteps
 from tidemill.data.stages.epochs import open_epochs
+from tidemill.data.stages.keeping import open_keeping
 from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
@@ -40,6 +43,7 @@ class Opening:
     Attributes:
         start: opens the stage of the source, for an epoch.
         steps: each node with its name.
+        keeping: where steps keep what is more than memory holds.
         losses: where what is passed over is counted.
         folded: the places of steps that are the source's part: it gives its rows as they choose.
         tally: what counts the records that come through behind each step; with it, failures are those of a job: each
@@ -48,6 +52,7 @@ class Opening:
 
     start: Callable[[State | None, Epoch], Stage]
     steps: tuple[tuple[Node, str], ...]
+    keeping: Keeping
     losses: Losses = field(default_factory=Losses)
     folded: frozenset[int] = frozenset()
     tally: Tally | None = None
@@ -94,6 +99,8 @@ class Opening:
         node, name = self.steps[index]
         if isinstance(node, Catch):
             return open_catch(upstream, node, index, name, mark, self.losses)
+        if isinstance(node, KeepingNode):
+            return self._open_keeping(upstream, index, mark, epoch)
         if not node.record_wise:
             reopen = partial(self._reopen, index, epoch)
             return open_crossing(upstream, node, index, name, mark, epoch, reopen, self._find_policy(node, index))
@@ -118,13 +125,19 @@ class Opening:
             return open_flat_map(upstream, make, index, name, mark)
         return _open_single(upstream, node, make, policy, name)
 
+    def _open_keeping(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch) -> Stage:
+        """The stage of a step that keeps what it holds in a folder."""
+        nodes, names = zip(*self.steps[: index + 1], strict=True)
+        folder = self.keeping.find_folder(nodes, names, epoch)
+        return open_keeping(upstream, nodes[-1], index, mark, folder, self._find_policy(nodes[-1], index))
+
     def _reopen(self, count: int, epoch: Epoch, state: State | None) -> Stage:
         """The stage in front of a step once more, for a look at what it gave: it counts and writes nothing."""
         quiet = tuple(
             (node.model_copy(update={"to": None}) if isinstance(node, Catch) else node, name)
             for node, name in self.steps
         )
-        return Opening(self.start, quiet, Losses(), self.folded).open(count, state, epoch)
+        return Opening(self.start, quiet, self.keeping, Losses(), self.folded).open(count, state, epoch)
 
     def _find_policy(self, node: Node, index: int) -> Policy:
         """What failures of a step get; a quarantine further on needs the record with its failure."""

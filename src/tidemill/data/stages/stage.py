@@ -87,13 +87,14 @@ class FedStage(Stage):
 
 def open_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: str) -> Stage:
     """The stage that gives what `make(upstream)`, a `map` or a `filter`, gives."""
-    stage = cast(Stage, Stage.from_iterable(_iter_calls(upstream, make, step)))
+    stage = cast(Stage, Stage.from_iterable(iter_calls(upstream, make, step)))
     stage.upstream = upstream
     stage.step = step
     return stage
 
 
-def _iter_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: str) -> Iterator[Iterator[Any]]:
+def iter_calls(upstream: Stage, make: Callable[[Stage], Iterator[Any]], step: str) -> Iterator[Iterator[Any]]:
+    """The links of a chain of what `make(upstream)`, a `map` or a `filter`, gives."""
     yield guard(make(upstream), upstream, step, is_all=True)
     while not upstream.ended():
         yield guard(make(upstream), upstream, step, is_all=True)

@@ -56,6 +56,11 @@ class RunFolder:
         return self.run / "control.json"
 
     @property
+    def kept(self) -> Path:
+        """What the steps of the source half keep on disk, where they name no folder of their own."""
+        return self.run / "kept"
+
+    @property
     def report(self) -> Path:
         """What the last run came to."""
         return self.run / "report.json"

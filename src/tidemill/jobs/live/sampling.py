@@ -7,10 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Prefetch, Repeat, Shuffle, Skip, Take
+from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
@@ -199,7 +202,8 @@ class _Sampling:
         """
         start = self._start.count
         ends_at = time.monotonic() + seconds
-        records = iterate(self._source, self._nodes, parts=[part])
+        nodes = place_folders(self._nodes, Path(gettempdir(), "tidemill"))
+        records = iterate(self._source, nodes, parts=[part])
         try:
             while True:
                 try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import orjson
@@ -17,6 +18,7 @@ from tidemill.calls.wire import Request
 from tidemill.config.secrets import mask, mask_value
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.jobs.live.single import OnCall, SingleRun
 from tidemill.jobs.records.outcomes import describe_error, is_failure_of_run
@@ -134,7 +136,8 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
         for label, _, call in (node.iter_calls() if isinstance(node, CallNode) else ())
         if (price := call.find_price()) is not None
     }
-    trials = list(islice(_iter_trials(source, before), count))
+    with TemporaryDirectory(prefix="tidemill-") as kept:
+        trials = list(islice(_iter_trials(source, place_folders(before, Path(kept))), count))
     with Bridge() as bridge:
         bridge.run(_try_all(trials, SingleRun(steps, folder=folder, names=names, send=call), prices, call))
     return trials

@@ -8,11 +8,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tidemill.data.entering.managers import explaining_leave
-from tidemill.data.iteration import find_taken_over, open_source
+from tidemill.data.iteration import describe_pipeline, find_taken_over, open_source
+from tidemill.data.kept.folder import Keeping
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
+from tidemill.data.nodes.keeping import Dedupe
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.data.policy import SOURCE, Losses, Policy, find_step, is_of_record
@@ -36,7 +39,7 @@ WHOLE = ""
 _ORDERING = (Shuffle, Prefetch, Repeat, Slice, Pick)
 """Steps across records that leave each as it is and give it for itself alone: one that comes alone passes them."""
 
-_CHOOSING = (Take, Skip, Every, Sample, Shard)
+_CHOOSING = (Take, Skip, Every, Sample, Shard, Dedupe)
 """Steps across records that drop those they do not choose; what is gathered by others has passed."""
 
 
@@ -160,7 +163,8 @@ class PrefixRecords:
             return open_source(source, nodes, state, epoch, policy=policy, passed=tally.passed)
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
-        opening = Opening(start, steps, policy.losses, prefix.folded, tally)
+        keeping = Keeping(partial(describe_pipeline, prefix.source, nodes))
+        opening = Opening(start, steps, keeping, policy.losses, prefix.folded, tally)
         self._stage = opening.open(len(nodes), state["records"] if state else None)
         self._counted: list[list[int]] = state["counts"] if state else [[0, 0] for _ in self._names]
         self._failed: list[int] = list(state["failed"]) if state else [0] * len(self._names)

@@ -13,6 +13,7 @@ from tidemill.calls.budget import NOTHING, BudgetLedger, Spend
 from tidemill.calls.engine import Engine
 from tidemill.calls.meter import Meter
 from tidemill.config.types.durations import show_duration
+from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.errors import BudgetError, ConfigError, ResourceError
 from tidemill.jobs.landing.errors import ErrorCount
@@ -187,6 +188,7 @@ class Sitting:
 
     def make_reader(self, source_half: Sequence[Node]) -> Reader | RetryReader:
         run, job, limit = self.run, self.job, self.request.limit
+        source_half = place_folders(source_half, run.folder.kept)
         chunk_records = min(CHUNK_RECORDS, job.sink.segment.records)
         if self.request.retry:
             return RetryReader(

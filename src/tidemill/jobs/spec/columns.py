@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from tempfile import gettempdir
 
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.read import Read
 
@@ -27,7 +30,8 @@ class Columns:
     """
 
     def __init__(self, source: Read, before: Sequence[Node]) -> None:
-        self._records: Records = iterate(source, (Take(count=SAMPLED), *before))
+        steps = place_folders(before, Path(gettempdir(), "tidemill"))  # a sample is held in memory
+        self._records: Records = iterate(source, (Take(count=SAMPLED), *steps))
         self._left = SAMPLED
         self._names: dict[str, None] = {}
         self._common: set[str] = set()

@@ -1,0 +1,64 @@
+"""The steps that look across records and keep on disk what is more than memory holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ValidationInfo, field_validator, model_validator
+
+from tidemill.config.roles import Runtime
+from tidemill.data.keys import Key
+from tidemill.data.nodes.node import Node
+
+
+class KeepingNode(Node):
+    """A step with a folder.
+
+    Attributes:
+        dir: the folder, which any number of steps may have together; a job's run folder by default.
+    """
+
+    record_wise = False
+    dir: Annotated[str | None, Runtime()] = None
+
+    @field_validator("dir", mode="before")
+    @classmethod
+    def _anchor_dir(cls, value: Any, info: ValidationInfo) -> Any:
+        """A path in a job file starts from the file's folder."""
+        folder = (info.context or {}).get("folder")
+        value = str(value) if isinstance(value, Path) else value
+        return str(Path(folder, value)) if folder is not None and isinstance(value, str) else value
+
+    def describe_kept(self) -> Any:
+        """What besides the step's description decides what stands in its folder: JSON."""
+        return None
+
+
+class Dedupe(KeepingNode):
+    """Keep the first record of each key.
+
+    Attributes:
+        key: a column, a list of columns, or a function of the record; the whole record by default.
+    """
+
+    kind = "dedupe"
+    key: Key | None = None
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "key"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_key(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"key": value}
+
+
+def place_folders(nodes: Sequence[Node], folder: Path) -> tuple[Node, ...]:
+    """The steps, those that keep things and name no folder with `folder` for it."""
+    placed: dict[str, Any] = {"dir": str(folder)}
+    return tuple(
+        node.model_copy(update=placed) if isinstance(node, KeepingNode) and node.dir is None else node for node in nodes
+    )

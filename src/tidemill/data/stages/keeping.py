@@ -1,0 +1,28 @@
+"""Which stage each step that keeps things on disk is."""
+
+from __future__ import annotations
+
+from tidemill.data.kept.digests import DigestSet
+from tidemill.data.kept.folder import KeptFolder
+from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.node import Node
+from tidemill.data.policy import Policy
+from tidemill.data.stages.deduping import open_dedupe
+from tidemill.data.stages.stage import Stage
+from tidemill.errors import ConfigError
+from tidemill.protocols import State
+
+
+def open_keeping(
+    upstream: Stage, node: Node, index: int, mark: State | None, folder: KeptFolder, policy: Policy
+) -> Stage:
+    """The stage of a step that keeps things in `folder`, going on from its `mark`.
+
+    Raises:
+        ConfigError: there is none for such a step.
+        StateError: the folder does not hold what the mark says.
+    """
+    match node:
+        case Dedupe():
+            return open_dedupe(upstream, node, index, folder.step, DigestSet(folder, mark), policy)
+    raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{folder.step}`")

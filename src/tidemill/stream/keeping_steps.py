@@ -1,0 +1,55 @@
+"""The steps of a stream that keep on disk what is more than memory holds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.node import Node, OnError
+
+if TYPE_CHECKING:
+    from tidemill.stream.stream import Stream
+
+T = TypeVar("T")
+
+Columns = str | Sequence[str]
+KeyOf = Columns | Callable[[Any], Any]
+Folder = str | PathLike[str] | None
+
+
+class KeepingSteps(ABC, Generic[T]):
+    """Each method gives a new stream with one step more. In a job they stand before the first call.
+
+    `dir` is the folder of a step: any number of steps, pipelines and processes may have one. It can be left out in a
+    job alone, whose run folder it then is. What stands there is for states to go on from; delete it when none of them
+    is wanted any more.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _append(self, kind: type[Node], **fields: Any) -> Stream[Any]: ...
+
+    def dedupe(
+        self,
+        key: KeyOf | None = None,
+        *,
+        dir: Folder = None,  # noqa: A002 - the word of the job file
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Keep the first record of each key.
+
+        Keys are compared by a digest of 16 bytes: 3 and 3.0 are two, and so are texts that only look the same.
+
+        Order: kept.   Memory: some 30 MB, whatever the number of keys; 32 bytes of disk for each.
+        Failure: a record without such a key fails, as `on_error` says; it is compared with none.
+        Resume: exact, nothing is read again.
+
+        Args:
+            key: a column, a list of columns, or a function of the record; the whole record by default.
+        """
+        return self._append(Dedupe, key=key, dir=dir, name=name, on_error=on_error)

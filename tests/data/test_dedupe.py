@@ -1,0 +1,150 @@
+"""The first record of each key, whatever the number of keys: against a set in memory, and resumed at every position."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import check_resumes_everywhere, outcomes, through_json
+
+import tidemill as tm
+from tidemill.data.iteration import iterate
+from tidemill.data.kept import digests
+from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.node import Node
+from tidemill.data.sources.iterable import FromIterable
+
+
+def numbers(count: int, most: int, seed: int = 0) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    return [{"n": rng.randrange(most), "at": at} for at in range(count)]
+
+
+def keep_firsts(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    seen: set[int] = set()
+    return [record for record in records if not (record["n"] in seen or seen.add(record["n"]))]  # type: ignore[func-returns-value]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files as they come with millions of keys: sorted every four, merged two by two."""
+    monkeypatch.setattr(digests, "STRETCH", 4)
+    monkeypatch.setattr(digests, "FAN", 2)
+
+
+def test_the_first_record_of_each_key_is_kept(tmp_path: Path) -> None:
+    """Of a column, of several, of a function, of the whole record."""
+    records = [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"b": "x", "a": 1}, {"a": 1.0, "b": "x"}]
+    stream = tm.from_iterable(records)
+    assert list(stream.dedupe("b", dir=tmp_path)) == records[:2]
+    assert list(stream.dedupe(["a", "b"], dir=tmp_path)) == [*records[:3], records[4]]
+    assert list(stream.dedupe(dir=tmp_path)) == [*records[:3], records[4]]
+    assert list(stream.dedupe(lambda record: record["a"] > 1, dir=tmp_path)) == [records[0], records[2]]
+
+
+@pytest.mark.usefixtures("small")
+def test_keys_on_disk_are_those_in_memory(tmp_path: Path) -> None:
+    """Resumed at every position, while the iterator that gave the states goes on in the same folder."""
+    records = numbers(24, 16)
+    node = Dedupe(key="n", dir=str(tmp_path))
+    whole = check_resumes_everywhere(partial(iterate, FromIterable(iterable=records), [node]))
+    assert [record for _, record in whole] == keep_firsts(records)
+    assert [path.name for path in sorted(tmp_path.glob("*/sorted-*"))] == ["sorted-0-000002", "sorted-1-000000"]
+
+
+@pytest.mark.usefixtures("small")
+def test_sorted_files_that_are_gone_are_made_anew(tmp_path: Path) -> None:
+    """They follow from the log, as does what a state of long ago needs of them."""
+    records = numbers(60, 40)
+    open_at = partial(iterate, FromIterable(iterable=records), [Dedupe(key="n", dir=str(tmp_path))])
+    whole = outcomes(open_at(None))
+    walking = open_at(None)
+    states = []
+    for _ in whole:
+        states.append(through_json(walking.state()))
+        next(walking)
+    for at in (len(states) - 1, 13, 8, 1):
+        for path in tmp_path.glob("*/sorted-*"):
+            path.unlink()
+        assert outcomes(open_at(states[at])) == whole[at:]
+
+
+def walk(source: FromIterable, node: Node, count: int) -> Any:
+    records = iterate(source, [node])
+    for _ in range(count):
+        next(records)
+    return through_json(records.state())
+
+
+@pytest.mark.usefixtures("small")
+def test_a_folder_that_is_not_the_state_s_is_refused(tmp_path: Path) -> None:
+    """Gone, cut short, or written over by another stream that looks the same."""
+    node = Dedupe(key="n", dir=str(tmp_path))
+
+    def source(start: int) -> FromIterable:
+        return FromIterable(iterable=iter([{"n": n} for n in range(start, start + 30)]))
+
+    state = walk(source(0), node, 11)
+    (log,) = tmp_path.glob("*/keys")
+    walk(source(100), node, 11)
+    with pytest.raises(
+        tm.StateError, match=r"not there, or not as it was: .*keys[\s\S]*streams that differ need a `dir`"
+    ):
+        iterate(source(0), [node], state)
+    assert walk(source(0), node, 11) == state
+    log.write_bytes(log.read_bytes()[:100])
+    with pytest.raises(tm.StateError, match="not there, or not as it was"):
+        iterate(source(0), [node], state)
+    log.unlink()
+    with pytest.raises(tm.StateError, match="not there, or not as it was"):
+        iterate(source(0), [node], state)
+
+
+def test_a_record_without_the_key_fails_alone(tmp_path: Path) -> None:
+    stream = tm.from_iterable([{"text": "a"}, {"txt": "b"}, {"text": "a"}, {"text": {1, 2}}, {"text": object()}])
+    records = stream.dedupe("text", dir=tmp_path).iterate()
+    assert next(records) == {"text": "a"}
+    with pytest.raises(
+        tm.DataError, match=r"item 1, step `dedupe`: expected a column `text`, got `txt`\n.*`txt`"
+    ) as told:
+        next(records)
+    assert told.value.step == "dedupe"
+    assert next(records) == {"text": {1, 2}}
+    with pytest.raises(tm.DataError, match="expected a key of plain values, got a builtins"):
+        next(records)
+    skipping = stream.dedupe("text", dir=tmp_path, on_error="skip").iterate()
+    assert list(skipping) == [{"text": "a"}, {"text": {1, 2}}]
+    assert skipping.losses.skipped == {"dedupe": 2}
+
+
+def test_what_a_dedupe_is_told(tmp_path: Path) -> None:
+    stream = tm.from_iterable([{"n": 1}])
+    with pytest.raises(tm.ConfigError, match=r'step `dedupe`: `dedupe` keeps on disk[\s\S]*name one: dir="…"'):
+        list(stream.dedupe("n"))
+
+    async def later(record: Any) -> Any:
+        return record
+
+    with pytest.raises(tm.ConfigError, match="expected a column, a list of columns or a function, got a coroutine"):
+        stream.dedupe(later, dir=tmp_path)
+    with pytest.raises(tm.ConfigError, match="expected a column, a list of columns or a function, got 3"):
+        stream.dedupe(3, dir=tmp_path)  # type: ignore[arg-type]
+
+
+def test_nothing_is_written_before_it_must_be(tmp_path: Path) -> None:
+    """Few keys, and no one asks for a state: the folder is not even made."""
+    assert len(list(tm.from_iterable(numbers(100, 50)).dedupe("n", dir=tmp_path))) < 51
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_epoch_begins_with_no_keys(tmp_path: Path) -> None:
+    stream = tm.from_iterable(numbers(40, 10)).shuffle(3, buffer=50).dedupe("n", dir=tmp_path).repeat(3)
+    given = [record["n"] for record in stream]
+    assert [len(set(given[at : at + 10])) for at in (0, 10, 20)] == [10, 10, 10]
+    records = stream.iterate()
+    for _ in range(14):
+        next(records)
+    assert [record["n"] for record in stream.iterate(through_json(records.state()))] == given[14:]
