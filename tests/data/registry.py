@@ -34,7 +34,7 @@ from tidemill.data.nodes.across import (
     Sliding,
     Take,
 )
-from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
@@ -254,6 +254,8 @@ STEPS: list[Node] = [
     Prefetch(count=3),
     Dedupe(key=find_third, dir=KEPT.name),
     Dedupe(key=("n", "text"), dir=KEPT.name, on_error="skip"),
+    Sort(key=find_third, dir=KEPT.name),
+    Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
 ]
 """For any source; errors that a record's form makes are outcomes like others."""
 

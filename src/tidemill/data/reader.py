@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NoReturn
 
+from tidemill.errors import TidemillError
 from tidemill.protocols import State
 
 
@@ -57,3 +58,18 @@ class _Raising:
             raise error
         finally:
             del error
+
+
+class Broken:
+    """Raises the same error for ever: what is behind one that ended the stream may not be read as if it were next."""
+
+    def __init__(self, error: BaseException) -> None:
+        if isinstance(error, TidemillError):
+            error.of = "run"  # passed over, it would be asked for without end
+        self._error = error
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        raise self._error

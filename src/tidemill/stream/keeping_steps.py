@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node, OnError
 
 if TYPE_CHECKING:
@@ -53,3 +53,29 @@ class KeepingSteps(ABC, Generic[T]):
             key: a column, a list of columns, or a function of the record; the whole record by default.
         """
         return self._append(Dedupe, key=key, dir=dir, name=name, on_error=on_error)
+
+    def sort(
+        self,
+        key: KeyOf,
+        *,
+        reverse: bool = False,
+        dir: Folder = None,  # noqa: A002 - the word of the job file
+        memory: int | str | None = None,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Give the records in the order of their keys, the largest first with `reverse`.
+
+        Keys are of one kind, that of the first: numbers, texts, bytes, dates, times, or tuples of such. All records
+        are read before the first is given; each is pickled, and given as a copy.
+
+        Order: that of the keys; those of equal keys as they came.
+        Memory: `memory`; records beyond it are on disk, once, and behind 64 times `memory` twice.
+        Failure: a record whose key is of another kind, or cannot be kept, fails, as `on_error` says.
+        Resume: exact; reads what memory held again, and once records are given at most 1,024 of the folder.
+
+        Args:
+            key: a column, a list of columns, or a function of the record.
+            memory: bytes, or a text as `512MiB`; 256 MiB by default.
+        """
+        return self._append(Sort, key=key, reverse=reverse, dir=dir, memory=memory, name=name, on_error=on_error)

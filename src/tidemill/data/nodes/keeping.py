@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from tidemill.config.roles import Runtime
+from tidemill.config.types.sizes import ByteSize
 from tidemill.data.keys import Key
 from tidemill.data.nodes.node import Node
 
@@ -36,6 +37,19 @@ class KeepingNode(Node):
         return None
 
 
+class Spilling(KeepingNode):
+    """A step that writes to its folder what is more than so much memory.
+
+    Attributes:
+        memory: what is held in memory at most, about; a number of bytes, or a text as `256MiB`.
+    """
+
+    memory: Annotated[ByteSize, Runtime()] = 256 << 20
+
+    def describe_kept(self) -> Any:
+        return self.memory
+
+
 class Dedupe(KeepingNode):
     """Keep the first record of each key.
 
@@ -45,6 +59,28 @@ class Dedupe(KeepingNode):
 
     kind = "dedupe"
     key: Key | None = None
+
+    @classmethod
+    def find_alone(cls) -> str:
+        return "key"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_key(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"key": value}
+
+
+class Sort(Spilling):
+    """Give the records in the order of their keys; those of equal keys as they came.
+
+    Attributes:
+        key: a column, a list of columns, or a function of the record.
+        reverse: whether the largest key comes first.
+    """
+
+    kind = "sort"
+    key: Key
+    reverse: bool = False
 
     @classmethod
     def find_alone(cls) -> str:

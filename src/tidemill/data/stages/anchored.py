@@ -179,7 +179,7 @@ def open_anchored(
         anchor.at = mark["at"], mark["at"]
     links = gathering.feed(upstream, anchor)
     if anchor.pending:
-        links = _pass_over(links, anchor, step)
+        links = pass_over(links, anchor, step)
     stage = cast(AnchoredStage, AnchoredStage.from_iterable(links))
     stage.feeder = links
     stage.upstream = upstream
@@ -192,7 +192,7 @@ def open_anchored(
     return stage
 
 
-def _pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Generator[Iterator[Any]]:
+def pass_over(links: Iterator[Iterator[Any]], anchor: Anchor, step: str) -> Generator[Iterator[Any]]:
     """The links without the outcomes that were given before."""
     given = anchor.pending
     for link in links:

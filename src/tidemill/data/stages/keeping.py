@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from tidemill.data.kept.digests import DigestSet
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.policy import Policy
 from tidemill.data.stages.deduping import open_dedupe
+from tidemill.data.stages.kept import open_kept
+from tidemill.data.stages.sorting import Sorter
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ConfigError
 from tidemill.protocols import State
@@ -25,4 +27,6 @@ def open_keeping(
     match node:
         case Dedupe():
             return open_dedupe(upstream, node, index, folder.step, DigestSet(folder, mark), policy)
+        case Sort():
+            return open_kept(upstream, index, folder.step, Sorter(node, folder).feed, mark, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{folder.step}`")

@@ -9,7 +9,7 @@ from typing import Any, cast
 from tidemill.data.failures import explain_failure, raise_explained
 from tidemill.data.origin import Origin, describe_position
 from tidemill.data.policy import SOURCE, Policy, is_of_record
-from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.reader import Broken, PartReader, raise_each
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import Share, dump_layers
 from tidemill.errors import DataError, StateError, TidemillError
@@ -166,7 +166,7 @@ def _iter_parts(
                 error.step = error.step or SOURCE
                 failed: Iterator[Any] = iter(()) if policy.takes(error) else raise_each((error,))
             else:
-                failed = _Broken(explain_failure(error, SOURCE, name))
+                failed = Broken(explain_failure(error, SOURCE, name))
         else:
             cursor.part, cursor.index, cursor.state = name, index, None
             cursor.reader = reader if isinstance(reader, PartReader) else _Remembering(reader)
@@ -200,21 +200,6 @@ class _Link:
             except BaseException as error:  # noqa: BLE001 - raised again, unless it is passed over
                 if not policy.takes(explain_failure(error, SOURCE, part)):
                     raise_explained(error, SOURCE, part)
-
-
-class _Broken:
-    """Raises the same error for ever: nothing behind a part that cannot be opened may be read as if it were next."""
-
-    def __init__(self, error: BaseException) -> None:
-        if isinstance(error, TidemillError):
-            error.of = "run"  # passed over, it would be asked for without end
-        self._error = error
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        raise self._error
 
 
 class _Remembering:

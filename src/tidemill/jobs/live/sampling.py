@@ -13,7 +13,7 @@ from typing import Any
 
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Prefetch, Repeat, Shuffle, Skip, Take
-from tidemill.data.nodes.keeping import place_folders
+from tidemill.data.nodes.keeping import Sort, place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
@@ -143,7 +143,7 @@ class _Sampling:
             if isinstance(node, (Take, Skip, Repeat)):
                 self._bounds.append((node, _Count()))
                 self._nodes.append(Observe(fn=self._bounds[-1][1]))
-            elif not isinstance(node, (Shuffle, Prefetch)):
+            elif not isinstance(node, (Shuffle, Prefetch, Sort)):
                 self._nodes.append(node)
         self._records: list[Any] = []
         self._places: list[str] = []

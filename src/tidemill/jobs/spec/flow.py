@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from tidemill.config.types.references import Reference
 from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
+from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.policy import SOURCE
@@ -34,7 +35,8 @@ Failures = Counter[tuple[str, str]]
 """How often records fail with each message and hint."""
 
 KEEPING = tuple(
-    node.kind for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat, Prefetch)
+    node.kind
+    for node in (Filter, Split, Observe, Take, Skip, Every, Sample, Shard, Shuffle, Repeat, Prefetch, Dedupe, Sort)
 )
 """Steps behind which a record has the columns it had."""
 
