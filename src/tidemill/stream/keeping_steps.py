@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from tidemill.data.nodes.keeping import Dedupe, Sort
+from tidemill.data.nodes.keeping import Cache, Dedupe, Sort
 from tidemill.data.nodes.node import Node, OnError
 
 if TYPE_CHECKING:
@@ -79,3 +79,27 @@ class KeepingSteps(ABC, Generic[T]):
             memory: bytes, or a text as `512MiB`; 256 MiB by default.
         """
         return self._append(Sort, key=key, reverse=reverse, dir=dir, memory=memory, name=name, on_error=on_error)
+
+    def cache(
+        self,
+        dir: Folder,  # noqa: A002 - the word of the other steps
+        *,
+        changed: Literal["refuse", "rebuild"] = "refuse",
+        part_bytes: int | str | None = None,
+        name: str | None = None,
+    ) -> Stream[T]:
+        """Put what passes on disk the first time, and give it from there the next: the steps in front rest.
+
+        A cache belongs to the steps in front, their functions' source among them: another pipeline fills another one
+        in the same folder. One that was left half-way goes on where its last whole part ends. Failures of records are
+        kept in their places, and raised again. What is shuffled in front keeps the order of the first time. Several
+        processes may fill one at once; they write the same.
+
+        Order: kept.   Memory: `part_bytes`, 16 MiB by default, while it is filled; one record behind that.
+        Failure: a record that cannot be pickled fails.
+        Resume: exact; makes at most one part again.
+
+        Args:
+            changed: what a cache gets whose source has other files now, or files of other sizes: `refuse` or `rebuild`.
+        """
+        return self._append(Cache, dir=dir, changed=changed, part_bytes=part_bytes, name=name)

@@ -22,6 +22,7 @@ from tidemill.data.nodes.keeping import KeepingNode
 from tidemill.data.nodes.node import Node
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, ResourceError, StateError
+from tidemill.protocols import Source
 
 
 class KeptFolder:
@@ -82,10 +83,12 @@ class Keeping:
     """Where the steps of a pipeline keep things.
 
     Attributes:
+        source: where records come from.
         describe: the source and each step: what a folder's contents follow from.
         disk: what does the durable operations.
     """
 
+    source: Source
     describe: Callable[[], Sequence[Sequence[Any]]]
     disk: Disk = field(default_factory=Disk)
 

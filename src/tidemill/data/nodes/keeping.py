@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
@@ -90,6 +90,22 @@ class Sort(Spilling):
     @classmethod
     def _from_key(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"key": value}
+
+
+class Cache(KeepingNode):
+    """Put what passes on disk the first time, and give it from there the next.
+
+    Attributes:
+        changed: what a cache gets that was filled from a source which has changed: it is refused, or made anew.
+        part_bytes: bytes of a file of it, about; so much is held in memory while it is filled.
+    """
+
+    kind = "cache"
+    changed: Annotated[Literal["refuse", "rebuild"], Runtime()] = "refuse"
+    part_bytes: Annotated[ByteSize, Runtime()] = 16 << 20
+
+    def describe_kept(self) -> Any:
+        return self.part_bytes
 
 
 def place_folders(nodes: Sequence[Node], folder: Path) -> tuple[Node, ...]:

@@ -47,7 +47,7 @@ def open_kept(upstream: Stage, index: int, step: str, feed: Feed, mark: State | 
     """The stage of a step that gathers on disk, going on from its `mark`."""
     own, given = (mark["own"], mark["given"]) if mark else (None, 0)
     anchor = Anchor(upstream, own, given, step, policy)
-    links = _guard(feed(upstream, anchor), step)
+    links = guard_feed(feed(upstream, anchor), step)
     if anchor.pending:
         links = pass_over(links, anchor, step)
     stage = cast(KeptStage, KeptStage.from_iterable(links))
@@ -59,7 +59,7 @@ def open_kept(upstream: Stage, index: int, step: str, feed: Feed, mark: State | 
     return stage
 
 
-def _guard(links: Generator[Iterator[Any]], step: str) -> Generator[Iterator[Any]]:
+def guard_feed(links: Generator[Iterator[Any]], step: str) -> Generator[Iterator[Any]]:
     """The links; what ends them, a full disk or a lost file, is raised each time that more is asked for."""
     failed: Iterator[Any]
     try:

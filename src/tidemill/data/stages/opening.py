@@ -9,12 +9,14 @@ from operator import is_not
 from typing import Any, cast
 
 from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
-from tidemill.data.kept.folder import Keeping
+from tidemill.data.kept.folder import Keeping, KeptFolder
+from tidemill.data.kept.parts import CacheParts
 from tidemill.data.nodes.across import Prefetch, Repeat
-from tidemill.data.nodes.keeping import KeepingNode
+from tidemill.data.nodes.keeping import Cache, KeepingNode
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.policy import Losses, Policy
+from tidemill.data.stages.caching import open_cache
 from tidemill.data.stages.catching import open_catch
 from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
@@ -66,7 +68,7 @@ class Opening:
         return worker.guard(self._open(count, state, epoch, worker))
 
     def _open(self, count: int, state: State | None, epoch: Epoch, worker: WorkerSteps) -> Stage:
-        edges = (index for index in range(count) if isinstance(self.steps[index][0], (Repeat, Prefetch)))
+        edges = (index for index in range(count) if isinstance(self.steps[index][0], (Repeat, Prefetch, Cache)))
         edge = max(edges, default=None)
         marks = state["steps"] if state else {}
         if edge is None:
@@ -86,12 +88,15 @@ class Opening:
     def _open_edge(
         self, index: int, state: State | None, mark: State | None, epoch: Epoch, worker: WorkerSteps
     ) -> Stage:
-        """The stage of a step that goes through those in front in its own way: again and again, or in a thread."""
+        """The stage of a step that goes through those in front in its own way: again, in a thread, or once."""
         node, name = self.steps[index]
         if isinstance(node, Repeat):
             return open_epochs(
                 lambda state, number: self._open(index, state, (*epoch, number), worker), index, name, node, state
             )
+        if isinstance(node, Cache):
+            parts = CacheParts(self._find_folder(index, ()), self.keeping.source, rebuild=node.changed == "rebuild")
+            return open_cache(lambda state: self._open(index, state, epoch, worker), node, parts, index, name, mark)
         reopen = partial(self._reopen, index, epoch)
         return open_prefetch(self.open(index, state, epoch), cast(Prefetch, node).count, index, name, mark, reopen)
 
@@ -127,9 +132,13 @@ class Opening:
 
     def _open_keeping(self, upstream: Stage, index: int, mark: State | None, epoch: Epoch) -> Stage:
         """The stage of a step that keeps what it holds in a folder."""
+        node = self.steps[index][0]
+        folder = self._find_folder(index, epoch)
+        return open_keeping(upstream, node, index, mark, folder, self._find_policy(node, index))
+
+    def _find_folder(self, index: int, epoch: Epoch) -> KeptFolder:
         nodes, names = zip(*self.steps[: index + 1], strict=True)
-        folder = self.keeping.find_folder(nodes, names, epoch)
-        return open_keeping(upstream, nodes[-1], index, mark, folder, self._find_policy(nodes[-1], index))
+        return self.keeping.find_folder(nodes, names, epoch)
 
     def _reopen(self, count: int, epoch: Epoch, state: State | None) -> Stage:
         """The stage in front of a step once more, for a look at what it gave: it counts and writes nothing."""

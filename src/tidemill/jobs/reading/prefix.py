@@ -163,7 +163,7 @@ class PrefixRecords:
             return open_source(source, nodes, state, epoch, policy=policy, passed=tally.passed)
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
-        keeping = Keeping(partial(describe_pipeline, prefix.source, nodes))
+        keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes))
         opening = Opening(start, steps, keeping, policy.losses, prefix.folded, tally)
         self._stage = opening.open(len(nodes), state["records"] if state else None)
         self._counted: list[list[int]] = state["counts"] if state else [[0, 0] for _ in self._names]

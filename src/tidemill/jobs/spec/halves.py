@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tidemill.config.paths import KeyPath
 from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Sliding
+from tidemill.data.nodes.keeping import Cache
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.sources.joined import Joined
@@ -65,6 +66,11 @@ def _find_unfit(node: Node, *, has_numbers: bool) -> tuple[str, str] | None:
         return (
             "a job has a quarantine of its own, which `catch` would keep failures from",
             "leave it out; `on_error` of a step says what its failures get",
+        )
+    if isinstance(node, Cache):
+        return (
+            "a job goes through its source once, and keeps what it makes of it: it has no use for a cache",
+            "leave it out, or write what is in front as a job of its own, whose output others read",
         )
     if isinstance(node, Map) and not node.ordered:
         return (

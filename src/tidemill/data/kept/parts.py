@@ -1,0 +1,122 @@
+"""Parts of a cache: files of outcomes, records and failures, each part whole or not there.
+
+A part begins with a line of JSON: what the source looked like, how many outcomes there are, whether they are the last,
+and the state in front of the cache behind them. Behind it stand frames, each a length (four bytes) and a pickled
+`(record, error)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+import orjson
+
+from tidemill.config.objects.descriptions import fingerprint_json
+from tidemill.data.kept.encoding import decode
+from tidemill.data.kept.folder import KeptFolder
+from tidemill.data.sources.rows import RowSource
+from tidemill.errors import StateError
+from tidemill.protocols import Source, State
+
+Outcome = tuple[Any, BaseException | None]
+"""A record, or what failed in its place."""
+
+_BUFFER_BYTES = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class PartHead:
+    """What a part says of itself.
+
+    Attributes:
+        count: how many outcomes it has.
+        is_last: whether there are none behind it.
+        behind: the state of the stages in front behind them.
+    """
+
+    count: int
+    is_last: bool
+    behind: State
+
+
+class CacheParts:
+    """The parts of one cache.
+
+    Args:
+        folder: where they stand.
+        source: where records come from. It changed when its parts or their sizes did, and when what was read of the
+            part that the first or the last part of the cache ends in did.
+        rebuild: whether parts of a source that changed are made anew; else they are refused.
+    """
+
+    def __init__(self, folder: KeptFolder, source: Source, *, rebuild: bool) -> None:
+        self._folder = folder
+        self._source = source
+        self._rebuild = rebuild
+        self._stamp = ""
+        self._is_checked = False
+
+    def find(self, number: int) -> PartHead | None:
+        """What there is of part `number`; None when it is not there.
+
+        Raises:
+            StateError: it is of another source, and parts are not rebuilt.
+        """
+        try:
+            with open(self._folder.path / _name(number), "rb", buffering=_BUFFER_BYTES) as file:
+                head = orjson.loads(file.readline())
+        except FileNotFoundError:
+            return None
+        found = PartHead(head["count"], head["is_last"], head["behind"])
+        if head["stamp"] == self._find_stamp() and ((self._is_checked and not found.is_last) or self._is_same(found)):
+            self._is_checked = True
+            return found
+        if self._rebuild:
+            return None
+        raise StateError(
+            f"the source is not what the cache was filled from: {self._folder.path}",
+            where=f"step `{self._folder.step}`",
+            hint='delete that folder, or say changed="rebuild"',
+        )
+
+    def iter_outcomes(self, number: int, start: int, *, into: list[Outcome]) -> Iterator[None]:
+        """The outcomes of a part, from number `start` on, each put `into` a list, to be taken from there."""
+        with open(self._folder.path / _name(number), "rb", buffering=_BUFFER_BYTES) as file:
+            file.readline()
+            for count, payload in enumerate(_iter_frames(file)):
+                if count >= start:
+                    into.append(decode(payload))
+                    yield
+
+    def write(self, number: int, payloads: Sequence[bytes], *, is_last: bool, behind: State) -> None:
+        """Put a part there, or in the place of one."""
+        head = {"stamp": self._find_stamp(), "count": len(payloads), "is_last": is_last, "behind": behind}
+        with self._folder.create_file(_name(number)) as file:
+            file.write(orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE))
+            for payload in payloads:
+                file.write(len(payload).to_bytes(4, "little"))
+                file.write(payload)
+
+    def _is_same(self, head: PartHead) -> bool:
+        """Whether what was read of the source's part up to there is still the same."""
+        part, state = head.behind["part"], head.behind["source"]
+        if part is None or state is None or isinstance(self._source, RowSource):
+            return True
+        return self._source.compare_part(part, state) in ("same", "grown")
+
+    def _find_stamp(self) -> str:
+        if not self._stamp:
+            parts = [[part, self._source.measure_part(part, None)] for part in self._source.parts()]
+            self._stamp = fingerprint_json([parts, self._source.stamp() if isinstance(self._source, RowSource) else ""])
+        return self._stamp
+
+
+def _iter_frames(file: IO[bytes]) -> Iterator[bytes]:
+    while length := file.read(4):
+        yield file.read(int.from_bytes(length, "little"))
+
+
+def _name(number: int) -> str:
+    return f"part-{number:06d}"

@@ -1,0 +1,144 @@
+"""What passes a cache comes from disk the next time: the same, failures included, and the steps in front rest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import check_resumes_everywhere, outcomes, through_json
+
+import tidemill as tm
+
+
+class Counted:
+    """How often a step's function was called."""
+
+    calls = 0
+
+
+def slow(record: Any) -> Any:
+    Counted.calls += 1
+    if record["n"] % 7 == 3:
+        raise ValueError(f"{record['n']} is a seventh")
+    return {**record, "made": Counted.calls}
+
+
+def count_calls(records: Any) -> tuple[list[Any], int]:
+    before = Counted.calls
+    return outcomes(records), Counted.calls - before
+
+
+def make(tmp_path: Path, count: int = 40, **cache: Any) -> tm.Stream[Any]:
+    return tm.from_iterable([{"n": n} for n in range(count)]).map(slow).cache(tmp_path, **cache)
+
+
+@pytest.mark.parametrize("part_bytes", [1 << 20, 300])
+def test_the_second_pass_gives_what_the_first_gave(part_bytes: int, tmp_path: Path) -> None:
+    """Failures in their places too; no function is called."""
+    stream = make(tmp_path, part_bytes=part_bytes)
+    first, calls = count_calls(stream.iterate())
+    assert (len(first), calls) == (40, 40)
+    assert [kind for kind, *_ in first].count("DataError") == 6
+    assert count_calls(stream.iterate()) == (first, 0)
+    again = stream.iterate()
+    assert [next(again)["n"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(tm.DataError, match="iterable, item 3, step `map`: ValueError: 3 is a seventh") as told:
+        next(again)
+    assert told.value.step == "map"
+    assert next(again)["n"] == 4
+    assert check_resumes_everywhere(stream.iterate) == first
+
+
+def test_a_cache_left_half_way_goes_on(tmp_path: Path) -> None:
+    """Where its last whole part ends; what stands in that is not made again."""
+    stream = make(tmp_path, part_bytes=300)
+    left = stream.iterate()
+    outcomes(left, 25)
+    state = through_json(left.state())
+    left.close()
+    parts = len(list(tmp_path.glob("*/part-*")))
+    rest, calls = count_calls(stream.iterate(state))
+    assert (len(rest), parts) == (15, 4)
+    assert calls < 22
+    assert count_calls(stream.iterate())[1] == 0
+    shutil.rmtree(tmp_path)
+    rest, calls = count_calls(stream.iterate(state))
+    assert ([record["n"] for kind, record, *_ in rest if kind == "record"][:2], calls) == ([25, 26], 40)
+
+
+def test_iterators_that_fill_one_cache_at_once_write_the_same(tmp_path: Path) -> None:
+    stream = tm.from_iterable([{"n": n} for n in range(60)]).cache(tmp_path, part_bytes=200)
+    first, second = stream.iterate(), stream.iterate()
+    given = [next(first) for _ in range(20)]
+    assert len([next(second) for _ in range(40)]) == 40
+    given += list(first)
+    assert list(second) == given[40:]
+    assert list(stream) == given == [{"n": n} for n in range(60)]
+
+
+def test_a_source_that_changed_is_refused_or_cached_anew(tmp_path: Path) -> None:
+    """Another size, the same size with other text, another file."""
+    path = tmp_path / "in" / "a.jsonl"
+    path.parent.mkdir()
+    stream = tm.read(f"{path.parent}/*.jsonl").cache(tmp_path / "kept")
+    rebuilt = tm.read(f"{path.parent}/*.jsonl").cache(tmp_path / "kept", changed="rebuild")
+    path.write_text('{"n": 1}\n{"n": 2}\n')
+    assert list(stream) == [{"n": 1}, {"n": 2}]
+    for text, expected in [('{"n": 1}\n{"n": 3}\n', [1, 3]), ('{"n": 1}\n', [1])]:
+        path.write_text(text)
+        for _ in range(2):
+            with pytest.raises(
+                tm.StateError, match=r'not what the cache was filled from[\s\S]*or say changed="rebuild"'
+            ):
+                list(stream)
+        assert [record["n"] for record in rebuilt] == expected
+        assert [record["n"] for record in stream] == expected
+    (path.parent / "b.jsonl").write_text('{"n": 9}\n')
+    with pytest.raises(tm.StateError, match="not what the cache was filled from"):
+        list(stream)
+
+
+def test_a_list_with_other_items_is_another_source(tmp_path: Path) -> None:
+    assert list(tm.from_iterable([1, 2, 3]).cache(tmp_path)) == [1, 2, 3]
+    with pytest.raises(tm.StateError, match="not what the cache was filled from"):
+        list(tm.from_iterable([1, 2, 4]).cache(tmp_path))
+
+
+def test_other_steps_in_front_fill_a_cache_of_their_own(tmp_path: Path) -> None:
+    records = tm.from_iterable([{"n": n} for n in range(5)])
+    assert len(list(records.take(4).cache(tmp_path))) == 4
+    assert len(list(records.take(3).cache(tmp_path))) == 3
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_epochs_behind_a_cache_make_nothing_again(tmp_path: Path) -> None:
+    """And have the order of the first, whatever is shuffled in front."""
+    stream = make(tmp_path, 30).catch().shuffle(3, buffer=8).cache(tmp_path).repeat(3)
+    before = Counted.calls
+    given = [record["n"] for record in stream]
+    assert given[:26] == given[26:52] == given[52:]
+    assert Counted.calls - before == 30
+    records = stream.iterate()
+    for _ in range(40):
+        next(records)
+    assert [record["n"] for record in stream.iterate(through_json(records.state()))] == given[40:]
+
+
+def test_a_state_behind_what_there_is_now_is_refused(tmp_path: Path) -> None:
+    stream = tm.from_iterable(iter([1, 2, 3, 4])).cache(tmp_path / "a")
+    records = stream.iterate()
+    for _ in range(4):
+        next(records)
+    state = through_json(records.state())
+    short = tm.from_iterable(iter([1, 2])).cache(tmp_path / "b")
+    with pytest.raises(tm.StateError, match="the state stands 2 records behind the end"):
+        list(short.iterate(state))
+
+
+def test_a_job_refuses_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"n": 1}\n')
+    job = tm.read(str(tmp_path / "in.jsonl")).cache(tmp_path / "kept").job(tmp_path / "out")
+    with pytest.raises(tm.ConfigError, match="it has no use for a cache"):
+        job.check()
