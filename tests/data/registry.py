@@ -34,7 +34,7 @@ from tidemill.data.nodes.across import (
     Sliding,
     Take,
 )
-from tidemill.data.nodes.keeping import Cache, Dedupe, Sort
+from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
@@ -256,6 +256,10 @@ STEPS: list[Node] = [
     Dedupe(key=("n", "text"), dir=KEPT.name, on_error="skip"),
     Sort(key=find_third, dir=KEPT.name),
     Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
+    GroupBy(keys="input_ids", agg={"n": ("sum", "n"), "text": ("list", "text")}, dir=KEPT.name),
+    GroupBy(
+        keys=("text",), agg={"n": ("last", "n"), "most": ("max", "n"), "count": "count"}, dir=KEPT.name, memory=2000
+    ),
     Cache(dir=KEPT.name, changed="rebuild"),
     Cache(dir=KEPT.name, changed="rebuild", part_bytes=300),
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from tidemill.data.nodes.keeping import Cache, Dedupe, Sort
+from tidemill.data.aggregates import Aggregate
+from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Sort
 from tidemill.data.nodes.node import Node, OnError
 
 if TYPE_CHECKING:
@@ -18,6 +19,31 @@ T = TypeVar("T")
 Columns = str | Sequence[str]
 KeyOf = Columns | Callable[[Any], Any]
 Folder = str | PathLike[str] | None
+
+
+Made = str | Sequence[str] | Mapping[str, Any] | Aggregate
+
+
+class Groups:
+    """Groups of records, of which `agg` says what is made: what `Stream.group_by` gives."""
+
+    __slots__ = ("_append", "_fields")
+
+    def __init__(self, append: Callable[..., Stream[Any]], fields: Mapping[str, Any]) -> None:
+        self._append = append
+        self._fields = fields
+
+    def agg(self, **made: Made) -> Stream[dict[str, Any]]:
+        """One record for each group: the columns of its key, and each of these.
+
+        `count` counts records, `("count", column)` those with a value; `sum mean min max` are of the values that are
+        not None, sums exact to the last digit; `first` and `last` are the value of one record, `list` and `distinct`
+        the first 1,000 values, or as many as `{"how": "list", "of": column, "limit": n}` says.
+
+        Args:
+            made: of each new column a text (`"count"`), a pair (`("sum", "price")`), or a mapping with `limit`.
+        """
+        return self._append(GroupBy, **self._fields, agg=made)
 
 
 class KeepingSteps(ABC, Generic[T]):
@@ -79,6 +105,29 @@ class KeepingSteps(ABC, Generic[T]):
             memory: bytes, or a text as `512MiB`; 256 MiB by default.
         """
         return self._append(Sort, key=key, reverse=reverse, dir=dir, memory=memory, name=name, on_error=on_error)
+
+    def group_by(
+        self,
+        *keys: str,
+        dir: Folder = None,  # noqa: A002 - the word of the job file
+        memory: int | str | None = None,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Groups:
+        """Groups of the records that have the same values in these columns; `.agg(…)` says what is made of each.
+
+        All records are read before the first group is given.
+
+        Order: that of each group's first record.
+        Memory: `memory`, 256 MiB by default; groups beyond it are on disk.
+        Failure: a record without one of the columns, or with a value that does not go with the others, fails alone.
+        Resume: exact; reads what memory held again, and once groups are given at most 1,024 of the folder.
+
+        Args:
+            memory: bytes, or a text as `512MiB`.
+        """
+        fields = {"keys": keys, "dir": dir, "memory": memory, "name": name, "on_error": on_error}
+        return Groups(self._append, fields)
 
     def cache(
         self,

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.sizes import ByteSize
+from tidemill.data.aggregates import Aggregate
 from tidemill.data.keys import Key
 from tidemill.data.nodes.node import Node
 
@@ -90,6 +92,30 @@ class Sort(Spilling):
     @classmethod
     def _from_key(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"key": value}
+
+
+class GroupBy(Spilling):
+    """One record for each group of records that have the same values in some columns, in the order of the first ones.
+
+    Attributes:
+        keys: the columns; one alone may be a text.
+        agg: what is made of a group, by the name of the column it becomes.
+    """
+
+    kind = "group_by"
+    keys: tuple[str, ...] = Field(min_length=1)
+    agg: dict[str, Aggregate] = Field(min_length=1)
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _take_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_names(self) -> GroupBy:
+        if twice := next((name for name in self.agg if name in self.keys), None):
+            raise PydanticCustomError("group_by", "two columns would be one: `{name}`", {"name": twice})
+        return self
 
 
 class Cache(KeepingNode):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tidemill.data.kept.digests import DigestSet
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.nodes.keeping import Dedupe, Sort
+from tidemill.data.nodes.keeping import Dedupe, GroupBy, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.policy import Policy
 from tidemill.data.stages.deduping import open_dedupe
+from tidemill.data.stages.grouping import Grouper
 from tidemill.data.stages.kept import open_kept
 from tidemill.data.stages.sorting import Sorter
 from tidemill.data.stages.stage import Stage
@@ -27,6 +28,8 @@ def open_keeping(
     match node:
         case Dedupe():
             return open_dedupe(upstream, node, index, folder.step, DigestSet(folder, mark), policy)
+        case GroupBy():
+            return open_kept(upstream, index, folder.step, Grouper(node, folder, mark).feed, mark, policy)
         case Sort():
             return open_kept(upstream, index, folder.step, Sorter(node, folder).feed, mark, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{folder.step}`")
