@@ -34,7 +34,7 @@ from tidemill.data.nodes.across import (
     Sliding,
     Take,
 )
-from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Sort
+from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Other, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
@@ -217,6 +217,8 @@ def to_tokens(text: str) -> list[int]:
 KEPT = TemporaryDirectory(prefix="tidemill-kept-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 """The folder of every step that keeps something on disk: all of them, over every source, may have one."""
 
+OTHER: Any = Other(FromIterable(iterable=[*make_records(2, 3), *make_records(0, 6)]), (Map(fn=add_one),))
+
 STEPS: list[Node] = [
     Map(fn=add_one),
     Map(fn=fail_on_sevens),
@@ -256,6 +258,9 @@ STEPS: list[Node] = [
     Dedupe(key=("n", "text"), dir=KEPT.name, on_error="skip"),
     Sort(key=find_third, dir=KEPT.name),
     Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
+    Join(other=OTHER, on="n", suffix="_other", dir=KEPT.name),
+    Join(other=OTHER, on={"n": "n"}, how="left", dir=KEPT.name, memory=500, on_error="skip"),
+    Join(other=OTHER, on=["n", "text"], how="anti", dir=KEPT.name),
     GroupBy(keys="input_ids", agg={"n": ("sum", "n"), "text": ("list", "text")}, dir=KEPT.name),
     GroupBy(
         keys=("text",), agg={"n": ("last", "n"), "most": ("max", "n"), "count": "count"}, dir=KEPT.name, memory=2000

@@ -119,7 +119,7 @@ def iterate(
         return open_source(source, nodes, state, epoch, policy=policy, parts=parts)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
-    opening = Opening(start, steps, Keeping(source, own), losses, find_taken_over(source, nodes))
+    opening = Opening(start, steps, Keeping(source, own, iterate), losses, find_taken_over(source, nodes))
     stage = opening.open(len(nodes), state, epoch)
     passing = _Passing(state)
     records = cast(Records, Records.from_iterable(_iter_closing(stage, passing)))

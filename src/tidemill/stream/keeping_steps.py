@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from tidemill.data.aggregates import Aggregate
-from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Sort
+from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Sort
 from tidemill.data.nodes.node import Node, OnError
 
 if TYPE_CHECKING:
@@ -105,6 +105,40 @@ class KeepingSteps(ABC, Generic[T]):
             memory: bytes, or a text as `512MiB`; 256 MiB by default.
         """
         return self._append(Sort, key=key, reverse=reverse, dir=dir, memory=memory, name=name, on_error=on_error)
+
+    def join(
+        self,
+        other: Stream[Any],
+        on: str | Sequence[str] | Mapping[str, str],
+        *,
+        how: Literal["inner", "left", "semi", "anti"] = "inner",
+        suffix: str = "",
+        dir: Folder = None,  # noqa: A002 - the word of the job file
+        memory: int | str | None = None,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[Any]:
+        """Put each record together with those of another stream that have the same key.
+
+        The other stream is read whole, without the columns of the key, before the first record is given: let it be the
+        smaller one. `inner` gives a record for each pair; `left` also the records that have none, with None in the
+        other's columns; `semi` the records that have one, `anti` those that have none, as they are. None equals
+        nothing; 3 and 3.0 are two.
+
+        Order: kept; the pairs of one record in the order of the other stream.
+        Memory: `memory`, 256 MiB by default; what is more of the other stream is in one file, searched in place.
+        Failure: a record without the key, or with a column that the other has too, fails, as `on_error` says; one of
+        the other stream ends it.
+        Resume: exact; reads the other stream again.
+
+        Args:
+            other: the other stream, in front of any call.
+            on: a column, a list of columns, or a mapping of columns to those of the other stream.
+            suffix: what is put behind a name of the other stream that the record has, too.
+            memory: bytes, or a text as `512MiB`.
+        """
+        given = {"other": other, "on": on, "how": how, "suffix": suffix, "dir": dir, "memory": memory}
+        return self._append(Join, **given, name=name, on_error=on_error)
 
     def group_by(
         self,

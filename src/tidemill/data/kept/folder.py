@@ -22,7 +22,7 @@ from tidemill.data.nodes.keeping import KeepingNode
 from tidemill.data.nodes.node import Node
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, ResourceError, StateError
-from tidemill.protocols import Source
+from tidemill.protocols import RecordIterator, Source
 
 
 class KeptFolder:
@@ -85,11 +85,13 @@ class Keeping:
     Attributes:
         source: where records come from.
         describe: the source and each step: what a folder's contents follow from.
+        iterate: the records of another stream, a source and its steps.
         disk: what does the durable operations.
     """
 
     source: Source
     describe: Callable[[], Sequence[Sequence[Any]]]
+    iterate: Callable[[Source, Sequence[Node]], RecordIterator]
     disk: Disk = field(default_factory=Disk)
 
     def find_folder(self, nodes: Sequence[Node], names: Sequence[str], epoch: tuple[int, ...]) -> KeptFolder:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.sizes import ByteSize
 from tidemill.data.aggregates import Aggregate
+from tidemill.data.fingerprints import describe_node
 from tidemill.data.keys import Key
 from tidemill.data.nodes.node import Node
+from tidemill.data.sources.read import Read
+from tidemill.protocols import Source
 
 
 class KeepingNode(Node):
@@ -92,6 +96,70 @@ class Sort(Spilling):
     @classmethod
     def _from_key(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"key": value}
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A stream that another is joined with.
+
+    Attributes:
+        source: where its records come from.
+        nodes: the steps over it.
+    """
+
+    source: Source
+    nodes: tuple[Node, ...]
+
+    def describe_result(self) -> Any:
+        """Source and steps as JSON."""
+        return {"source": self.source.describe(), "steps": [describe_node(node) for node in self.nodes]}
+
+
+class Join(Spilling):
+    """Put each record together with those of another stream that have the same key.
+
+    Attributes:
+        other: the other stream; in a job file a source, as `{path: "shops.jsonl"}`.
+        on: the columns of the key, by the name each has in the other stream; a text, or a list of texts, where both
+            streams have them by one name.
+        how: `inner` gives a record for each pair; `left` also the records without one, with None in the columns of
+            the other; `semi` gives the records that have one, and `anti` those that have none, as they are.
+        suffix: what a column of the other stream is called in the end whose name the record has, too; such a record
+            fails without it.
+    """
+
+    kind = "join"
+    gives_many = True
+    other: Read
+    on: dict[str, str] = Field(min_length=1)
+    how: Literal["inner", "left", "semi", "anti"] = "inner"
+    suffix: str = ""
+
+    @field_validator("other", mode="wrap")
+    @classmethod
+    def _take_stream(cls, value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, Other):
+            return value
+        flow = getattr(value, "flow", None)
+        if flow is None:
+            return handler(value)
+        return flow.source if isinstance(flow.source, Read) and not flow.nodes else Other(flow.source, flow.nodes)
+
+    @field_validator("on", mode="before")
+    @classmethod
+    def _take_names(cls, value: Any) -> Any:
+        names = (value,) if isinstance(value, str) else value
+        is_list = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+        return {name: name for name in names} if is_list else value
+
+    def describe_kept(self) -> Any:
+        return self.memory
+
+
+def find_other(node: Join) -> tuple[Source, tuple[Node, ...]]:
+    """The source and the steps of the stream that a step joins with."""
+    other: Any = node.other
+    return (other.source, other.nodes) if isinstance(other, Other) else (other, ())
 
 
 class GroupBy(Spilling):

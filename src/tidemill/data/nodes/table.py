@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
-from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Sort
+from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
@@ -23,6 +23,6 @@ from tidemill.data.nodes.single import (
 DATA_NODES: tuple[type[Node], ...] = (
     Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Catch,
     Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat, Prefetch,
-    Dedupe, Sort, GroupBy, Cache,
+    Dedupe, Sort, Join, GroupBy, Cache,
 )  # fmt: skip
 """Those that look at one record, those that look across, and of these those that keep things on disk."""

@@ -54,11 +54,23 @@ class FlatMapStage(Stage):
 
 
 def open_flat_map(
-    upstream: Stage, make: Callable[[], RecordFunction], index: int, step: str, mark: State | None
-) -> Stage:
-    """The stage of a `flat_map` step, going on from its `mark`; `make` gives its function, once a parent is there."""
-    parents = _Parents(upstream, make, step, mark or {})
-    stage = cast(FlatMapStage, FlatMapStage.from_iterable(parents))
+    upstream: Stage,
+    make: Callable[[], RecordFunction],
+    index: int,
+    step: str,
+    mark: State | None,
+    *,
+    kind: type[FlatMapStage] = FlatMapStage,
+    is_first: bool = False,
+) -> FlatMapStage:
+    """The stage of a `flat_map` step, going on from its `mark`; `make` gives its function, once a parent is there.
+
+    Args:
+        kind: the stage's class.
+        is_first: the function is made before a parent is asked for; where that fails, it is tried each time.
+    """
+    parents = _Parents(upstream, make, step, mark or {}, is_first=is_first)
+    stage = cast(FlatMapStage, kind.from_iterable(parents))
     stage.upstream = upstream
     stage.index = index
     stage.step = step
@@ -69,10 +81,13 @@ def open_flat_map(
 class _Parents:
     """Feeds a `flat_map` chain: for each record of `upstream` the iterator of its children."""
 
-    def __init__(self, upstream: Stage, make: Callable[[], RecordFunction], step: str, mark: State) -> None:
+    def __init__(
+        self, upstream: Stage, make: Callable[[], RecordFunction], step: str, mark: State, *, is_first: bool
+    ) -> None:
         self._upstream = upstream
         self._make = make
         self._function: RecordFunction | None = None
+        self._is_first = is_first
         self._step = step
         self.pending: int = mark.get("emitted", 0)  # children of the parent to come that were given before the state
         self.pending_turns: dict[str, int] = dict(mark.get("pending", {}))  # the same, by number, of a merged state
@@ -92,6 +107,11 @@ class _Parents:
 
     def __next__(self) -> Iterator[Any]:
         self._children = None
+        if self._is_first and self._function is None:
+            try:
+                self._function = self._make()
+            except BaseException as error:  # noqa: BLE001 - as below
+                return raise_each((explain_failure(error, self._step),))
         emitted, self.pending = self.pending, 0
         try:
             parent = next(self._upstream)

@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
 from tidemill.data.kept.folder import Keeping, KeptFolder
+from tidemill.data.kept.lookup import Lookup
 from tidemill.data.kept.parts import CacheParts
 from tidemill.data.nodes.across import Prefetch, Repeat
-from tidemill.data.nodes.keeping import Cache, KeepingNode
+from tidemill.data.nodes.keeping import Cache, Join, KeepingNode, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.policy import Losses, Policy
@@ -22,6 +23,7 @@ from tidemill.data.stages.children import open_flat_map
 from tidemill.data.stages.crossing import open_crossing
 from tidemill.data.stages.entering import WorkerSteps
 from tidemill.data.stages.epochs import open_epochs
+from tidemill.data.stages.joining import Joiner, open_join
 from tidemill.data.stages.keeping import open_keeping
 from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.prefetched import open_prefetch
@@ -123,8 +125,8 @@ class Opening:
         find = worker.add(node, name)
 
         def make() -> RecordFunction:
-            counter = None if self.tally is None or not node.gives_many else self.tally.counters[index + 1]
-            return _apply_policy(find(), policy, name, counter)
+            found = find()
+            return _wrap_function(found, policy, name, self._find_counter(node, index), record_function(found, name))
 
         if node.gives_many:
             return open_flat_map(upstream, make, index, name, mark)
@@ -134,7 +136,20 @@ class Opening:
         """The stage of a step that keeps what it holds in a folder."""
         node = self.steps[index][0]
         folder = self._find_folder(index, epoch)
+        if isinstance(node, Join):
+            return self._open_join(upstream, node, index, mark, folder)
         return open_keeping(upstream, node, index, mark, folder, self._find_policy(node, index))
+
+    def _open_join(self, upstream: Stage, node: Join, index: int, mark: State | None, folder: KeptFolder) -> Stage:
+        lookup = Lookup(folder, node.memory)
+        joiner = Joiner(node, lookup, partial(self.keeping.iterate, *find_other(node)))
+        policy, counter = self._find_policy(node, index), self._find_counter(node, index)
+        wrap = partial(_wrap_function, node, policy, folder.step, counter)
+        return open_join(upstream, joiner, lookup, index, folder.step, mark, wrap)
+
+    def _find_counter(self, node: Node, index: int) -> Counter | None:
+        """Where records are counted that the step gives nothing for, if it may and they are counted."""
+        return None if self.tally is None or not node.gives_many else self.tally.counters[index + 1]
 
     def _find_folder(self, index: int, epoch: Epoch) -> KeptFolder:
         nodes, names = zip(*self.steps[: index + 1], strict=True)
@@ -164,9 +179,10 @@ def _open_single(upstream: Stage, node: Node, make: Callable[[], RecordFunction]
     return open_calls(upstream, lambda stage: each(make(), stage), name)
 
 
-def _apply_policy(node: Node, policy: Policy, step: str, counter: Counter | None = None) -> RecordFunction:
+def _wrap_function(
+    node: Node, policy: Policy, step: str, counter: Counter | None, function: RecordFunction
+) -> RecordFunction:
     """The step's function, with what its failures get; records it gives nothing for are counted."""
-    function = record_function(node, step)
     if policy.isolates and counter is not None:
         return partial(_iter_isolated, function, step, counter)
     if policy.isolates:

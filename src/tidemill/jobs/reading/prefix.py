@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.data.entering.managers import explaining_leave
-from tidemill.data.iteration import describe_pipeline, find_taken_over, open_source
+from tidemill.data.iteration import describe_pipeline, find_taken_over, iterate, open_source
 from tidemill.data.kept.folder import Keeping
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.keeping import Dedupe
@@ -163,7 +163,7 @@ class PrefixRecords:
             return open_source(source, nodes, state, epoch, policy=policy, passed=tally.passed)
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
-        keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes))
+        keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes), iterate)
         opening = Opening(start, steps, keeping, policy.losses, prefix.folded, tally)
         self._stage = opening.open(len(nodes), state["records"] if state else None)
         self._counted: list[list[int]] = state["counts"] if state else [[0, 0] for _ in self._names]

@@ -12,6 +12,7 @@ from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.read import Read
+from tidemill.errors import TidemillError
 
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""
@@ -105,6 +106,8 @@ class Columns:
             self._left = 0
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a record that fails here fails in the run too
             self.errors.append(exc)
+            if isinstance(exc, TidemillError) and exc.of == "run":
+                self._left = 0  # it would be told again and again
         else:
             self.passed += 1
             if isinstance(record, dict):

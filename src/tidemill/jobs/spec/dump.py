@@ -18,6 +18,7 @@ from tidemill.config.types.templates import Template
 from tidemill.data.entering.providing import find_openers
 from tidemill.data.entering.resource import make_openers
 from tidemill.data.flow import show_source
+from tidemill.data.nodes.keeping import Other
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
@@ -93,6 +94,11 @@ class _Dumper:
             return to_written(value, self.folder)
         if isinstance(value, TokenizerFile):
             return os.path.relpath(value.path, self.folder)
+        if isinstance(value, Other):
+            raise ConfigError(
+                "a job file joins with files, and this stream is joined with one that has steps, or no files",
+                hint='write that one to a file first: stream.save("records.jsonl.gz")',
+            )
         if isinstance(value, Agent):
             return self._dump_agent(value)
         if isinstance(value, BaseModel):

@@ -1,0 +1,151 @@
+"""Records with those of another stream that have their key: against two loops, whatever memory holds."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resuming import check_resumes_everywhere
+
+import tidemill as tm
+from tidemill.data.iteration import iterate
+from tidemill.data.nodes.keeping import Join, Other
+from tidemill.data.sources.iterable import FromIterable
+
+How = Any
+HOWS: list[How] = ["inner", "left", "semi", "anti"]
+
+
+def orders(count: int) -> list[dict[str, Any]]:
+    rng = random.Random(count)
+    return [{"at": at, "shop": rng.choice([None, *range(30)])} for at in range(count)]
+
+
+def shops(count: int) -> list[dict[str, Any]]:
+    rng = random.Random(-count)
+    return [{"id": rng.choice([None, *range(20)]), "name": f"shop {at}"} for at in range(count)]
+
+
+def join(left: list[dict[str, Any]], right: list[dict[str, Any]], how: How) -> list[dict[str, Any]]:
+    given = []
+    for one in left:
+        found = [{"name": each["name"]} for each in right if each["id"] == one["shop"] is not None]
+        if how in ("semi", "anti"):
+            given += [one] if bool(found) == (how == "semi") else []
+        else:
+            given += [{**one, **each} for each in found or ([{"name": None}] if how == "left" else [])]
+    return given
+
+
+@pytest.mark.parametrize("memory", ["256MiB", "2kB"])
+@pytest.mark.parametrize("how", HOWS)
+def test_each_pair_is_given_in_order(how: How, memory: str, tmp_path: Path) -> None:
+    """Keys that come again on both sides, and None, which equals nothing."""
+    left, right = orders(200), shops(60)
+    stream = tm.from_iterable(left).join(tm.from_iterable(right), {"shop": "id"}, how=how, dir=tmp_path, memory=memory)
+    assert list(stream) == join(left, right, how)
+    assert bool(list(tmp_path.glob("*/table"))) == (memory == "2kB")
+
+
+@pytest.mark.parametrize("how", ["inner", "left"])
+def test_a_join_resumes_everywhere(how: How, tmp_path: Path) -> None:
+    """Between the pairs of one record, too."""
+    other: Any = Other(FromIterable(iterable=shops(30)), ())
+    node = Join(other=other, on={"shop": "id"}, how=how, dir=str(tmp_path), memory=700)
+    whole = check_resumes_everywhere(partial(iterate, FromIterable(iterable=orders(25)), [node]))
+    assert [record for _, record in whole] == join(orders(25), shops(30), how)
+
+
+def test_columns_of_one_name(tmp_path: Path) -> None:
+    """Refused record by record, or told apart; the key is there once."""
+    left = tm.from_iterable([{"id": 1, "name": "a"}])
+    right = tm.from_iterable([{"id": 1, "name": "b", "town": "c"}])
+    with pytest.raises(
+        tm.DataError, match=r'item 0, step `join`: both records have a column `name`\n.*suffix="_other"'
+    ):
+        next(iter(left.join(right, "id", dir=tmp_path)))
+    assert list(left.join(right, "id", suffix="_shop", dir=tmp_path)) == [
+        {"id": 1, "name": "a", "name_shop": "b", "town": "c"}
+    ]
+    assert list(left.join(right, ["id"], how="semi", dir=tmp_path)) == [{"id": 1, "name": "a"}]
+
+
+def test_a_record_that_fails_fails_alone_and_one_of_the_other_stream_fails_all(tmp_path: Path) -> None:
+    left = tm.from_iterable([{"id": 1}, {"idd": 1}, {"id": 2}])
+    right = tm.from_iterable([{"id": 2, "x": 5}])
+    records = left.join(right, "id", how="left", dir=tmp_path).iterate()
+    assert next(records) == {"id": 1, "x": None}
+    with pytest.raises(tm.DataError, match="item 1, step `join`: expected a column `id`, got `idd`"):
+        next(records)
+    assert list(records) == [{"id": 2, "x": 5}]
+    skipping = left.join(right, "id", dir=tmp_path, on_error="skip").iterate()
+    assert (list(skipping), skipping.losses.skipped) == ([{"id": 2, "x": 5}], {"join": 1})
+
+    broken = tm.from_iterable([{"id": 2}, {"key": 2}])
+    records = left.join(broken, "id", dir=tmp_path, on_error="skip").iterate()
+    for _ in range(2):
+        with pytest.raises(
+            tm.DataError, match=r"in the other stream: expected a column `id`, got `key`\n.*`catch`"
+        ) as told:
+            next(records)
+        assert told.value.of == "run"
+    assert records.state()["steps"] == {}
+
+
+def test_a_join_is_one_thing_as_a_chain_and_as_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its books count the records without a pair as dropped."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orders.jsonl").write_text("".join(f'{{"at": {at}, "shop": {at % 5}}}\n' for at in range(20)))
+    (tmp_path / "shops.jsonl").write_text(
+        '{"shop": 1, "name": "a"}\n{"shop": 3, "name": "b"}\n{"shop": 3, "name": "c"}\n'
+    )
+    (tmp_path / "job.yaml").write_text(
+        "source: {path: orders.jsonl}\n"
+        "steps:\n"
+        "  - join: {other: {path: shops.jsonl}, on: shop}\n"
+        "  - sort: {key: [name, at], reverse: true, memory: 1kB}\n"
+        "  - dedupe: {key: shop}\n"
+        "sink: {path: out, format: jsonl}\n"
+    )
+    job = tm.load_job("job.yaml")
+    stream = (
+        tm.read("orders.jsonl").join(tm.read("shops.jsonl"), "shop").sort(["name", "at"], reverse=True).dedupe("shop")
+    )
+    assert job.pipeline.fingerprint == stream.pipeline.fingerprint
+    job.check()
+    report = job.run()
+    assert [record["name"] for record in tm.read("out/*.jsonl")] == ["c", "a"]
+    counts = report.steps[1:4]
+    assert [(each["in"], each["dropped"], each["emitted"]) for each in counts] == [
+        (20, 12, 12), (12, 0, 12), (12, 10, 2),
+    ]  # fmt: skip
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "out" / ".run" / "kept").iterdir()) == [
+        "dedupe", "sort",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "{other: {path: shops.jsonl}, on: shp}",
+            "the other stream: expected a column `shp`, got `shop`, `name`; did you",
+        ),
+        ("{other: {path: shops.jsonl}, on: shop, how: outer}", "expected `inner`, `left`, `semi` or `anti`"),
+        ("{other: {pth: shops.jsonl}, on: shop}", "did you mean `path`"),
+        ("{other: {path: shops.jsonl}}", "`steps.0.join`: missing key `on`"),
+    ],
+)
+def test_check_tells_what_is_wrong_with_a_join(
+    written: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orders.jsonl").write_text("".join(f'{{"at": {at}, "shop": {at % 5}}}\n' for at in range(20)))
+    (tmp_path / "shops.jsonl").write_text('{"shop": 1, "name": "a"}\n')
+    text = f"source: {{path: orders.jsonl}}\nsteps:\n  - join: {written}\nsink: {{path: out}}\n"
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(tm.ConfigError, match=said):
+        tm.load_job("job.yaml").check()
