@@ -256,6 +256,7 @@ STEPS: list[Node] = [
     Prefetch(count=3),
     Dedupe(key=find_third, dir=KEPT.name),
     Dedupe(key=("n", "text"), dir=KEPT.name, on_error="skip"),
+    Dedupe(key="text", near=0.4, dir=KEPT.name, on_error="skip"),
     Sort(key=find_third, dir=KEPT.name),
     Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
     Join(other=OTHER, on="n", suffix="_other", dir=KEPT.name),

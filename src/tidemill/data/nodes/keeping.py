@@ -15,6 +15,7 @@ from tidemill.config.types.sizes import ByteSize
 from tidemill.data.aggregates import Aggregate
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.keys import Key
+from tidemill.data.minhash import name_signer
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.read import Read
 from tidemill.protocols import Source
@@ -61,10 +62,12 @@ class Dedupe(KeepingNode):
 
     Attributes:
         key: a column, a list of columns, or a function of the record; the whole record by default.
+        near: keys are texts, and those are one whose runs of three words have this share in common, about.
     """
 
     kind = "dedupe"
     key: Key | None = None
+    near: float | None = Field(default=None, gt=0, lt=1)
 
     @classmethod
     def find_alone(cls) -> str:
@@ -74,6 +77,15 @@ class Dedupe(KeepingNode):
     @classmethod
     def _from_key(cls, value: Any) -> Any:
         return value if isinstance(value, dict) else {"key": value}
+
+    @model_validator(mode="after")
+    def _check_near(self) -> Dedupe:
+        if self.near is not None and (self.key is None or isinstance(self.key, tuple)):
+            raise PydanticCustomError("dedupe", "near needs `key` to be the one column of a text, or a function")
+        return self
+
+    def describe_kept(self) -> Any:
+        return None if self.near is None else name_signer()
 
 
 class Sort(Spilling):

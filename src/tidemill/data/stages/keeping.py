@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tidemill.data.kept.digests import DigestSet
 from tidemill.data.kept.folder import KeptFolder
+from tidemill.data.kept.signatures import SignatureSet
 from tidemill.data.nodes.keeping import Dedupe, GroupBy, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.policy import Policy
@@ -27,7 +28,8 @@ def open_keeping(
     """
     match node:
         case Dedupe():
-            return open_dedupe(upstream, node, index, folder.step, DigestSet(folder, mark), policy)
+            seen = DigestSet(folder, mark) if node.near is None else SignatureSet(folder, node.near, mark)
+            return open_dedupe(upstream, node, index, folder.step, seen, policy)
         case GroupBy():
             return open_kept(upstream, index, folder.step, Grouper(node, folder, mark).feed, mark, policy)
         case Sort():
