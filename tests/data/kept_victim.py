@@ -27,7 +27,6 @@ def records() -> list[dict[str, Any]]:
 STEPS: dict[str, Callable[[tm.Stream[Any], Path], tm.Stream[Any]]] = {
     "dedupe": lambda stream, folder: stream.dedupe("n", dir=folder),
     "sort": lambda stream, folder: stream.sort("n", dir=folder, memory="10kB"),
-    "join": lambda stream, folder: stream.join(tm.from_iterable(records()), "n", suffix="_2", dir=folder, memory="9kB"),
     "group_by": lambda stream, folder: stream.group_by("n", dir=folder, memory="30kB").agg(ats=("list", "at")),
     "cache": lambda stream, folder: stream.cache(folder, part_bytes=2000),
 }

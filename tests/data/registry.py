@@ -255,18 +255,9 @@ STEPS: list[Node] = [
     Repeat(epochs=2),
     Prefetch(count=3),
     Dedupe(key=find_third, dir=KEPT.name),
-    Dedupe(key=("n", "text"), dir=KEPT.name, on_error="skip"),
-    Dedupe(key="text", near=0.4, dir=KEPT.name, on_error="skip"),
-    Sort(key=find_third, dir=KEPT.name),
     Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
-    Join(other=OTHER, on="n", suffix="_other", dir=KEPT.name),
-    Join(other=OTHER, on={"n": "n"}, how="left", dir=KEPT.name, memory=500, on_error="skip"),
-    Join(other=OTHER, on=["n", "text"], how="anti", dir=KEPT.name),
-    GroupBy(keys="input_ids", agg={"n": ("sum", "n"), "text": ("list", "text")}, dir=KEPT.name),
-    GroupBy(
-        keys=("text",), agg={"n": ("last", "n"), "most": ("max", "n"), "count": "count"}, dir=KEPT.name, memory=2000
-    ),
-    Cache(dir=KEPT.name, changed="rebuild"),
+    Join(other=OTHER, on="n", how="left", suffix="_other", dir=KEPT.name, memory=500),
+    GroupBy(keys="text", agg={"n": ("last", "n"), "most": ("max", "n"), "count": "count"}, dir=KEPT.name, memory=2000),
     Cache(dir=KEPT.name, changed="rebuild", part_bytes=300),
 ]
 """For any source; errors that a record's form makes are outcomes like others."""
