@@ -10,6 +10,7 @@ it was made from, so that whoever comes for the other's is told.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from tidemill.data.nodes.node import Node
 from tidemill.disk import Disk
 from tidemill.errors import ConfigError, ResourceError, StateError
 from tidemill.protocols import RecordIterator, Source
+
+_STEP_FOLDER = re.compile(r"[a-z_]+-[0-9a-f]{16}(-epoch(-\d+)+)?")
 
 
 class KeptFolder:
@@ -112,3 +115,8 @@ class Keeping:
         if epoch and any(isinstance(each, Shuffle) for each in nodes):
             inside += "-epoch-" + "-".join(map(str, epoch))
         return KeptFolder(Path(node.dir).expanduser() / inside, name, self.disk)
+
+
+def list_kept(folder: Path) -> list[Path]:
+    """The folders of steps in a `dir`."""
+    return [path for path in sorted(folder.glob("*")) if _STEP_FOLDER.fullmatch(path.name) and path.is_dir()]

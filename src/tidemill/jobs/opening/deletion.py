@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tidemill.data.kept.folder import list_kept
 from tidemill.disk import TEMP_SUFFIX, Disk
 from tidemill.jobs.ledger.database import Ledger
 from tidemill.jobs.ledger.folder import RunFolder
@@ -37,6 +38,8 @@ def delete_run(folder: RunFolder, ledger: Ledger, disk: Disk) -> None:
             _delete_versions(old, disk)
         for path in (*([old.manifest] if is_own else []), folder.info, folder.config, folder.report, folder.status):
             disk.remove(path)
+        for path in list_kept(folder.kept):
+            disk.remove_folder(path)
         for parent in (old.output, folder.run):
             if parent.is_dir():
                 disk.sync_folder(parent)

@@ -25,6 +25,7 @@ from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.stage import Stage
 from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
 from tidemill.data.steps import has_managers, is_async
+from tidemill.disk import Disk
 from tidemill.errors import DataError, ResourceError, TidemillError
 from tidemill.jobs.reading.part import END
 from tidemill.jobs.records.chunk import PartPosition
@@ -50,10 +51,12 @@ class Prefix:
     Attributes:
         source: where records come from.
         nodes: the steps.
+        disk: what does the durable operations of steps that keep things.
     """
 
     source: Source
     nodes: tuple[Node, ...]
+    disk: Disk
 
     def open(self, state: State | None) -> PrefixRecords:
         """The records behind the steps, from the first or from `state`."""
@@ -102,7 +105,7 @@ class Prefix:
         return min(read + epoch * size, times * size), times * size
 
 
-def find_prefix(source: Source, nodes: Sequence[Node]) -> Prefix | None:
+def find_prefix(source: Source, nodes: Sequence[Node], disk: Disk | None = None) -> Prefix | None:
     """The front of the source half `nodes` that is read as one part; None when each part of the source is one.
 
     A `take` alone needs none: it counts what comes of one part after the other.
@@ -111,7 +114,7 @@ def find_prefix(source: Source, nodes: Sequence[Node]) -> Prefix | None:
     across = [index for index, node in enumerate(nodes) if index in folded or _is_across(node)]
     if not across and not isinstance(source, Joined):
         return None
-    return Prefix(source, tuple(nodes[: max(across, default=-1) + 1]))
+    return Prefix(source, tuple(nodes[: max(across, default=-1) + 1]), disk or Disk())
 
 
 def needs_workers(node: Node) -> bool:
@@ -163,7 +166,7 @@ class PrefixRecords:
             return open_source(source, nodes, state, epoch, policy=policy, passed=tally.passed)
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
-        keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes), iterate)
+        keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes), iterate, prefix.disk)
         opening = Opening(start, steps, keeping, policy.losses, prefix.folded, tally)
         self._stage = opening.open(len(nodes), state["records"] if state else None)
         self._counted: list[list[int]] = state["counts"] if state else [[0, 0] for _ in self._names]

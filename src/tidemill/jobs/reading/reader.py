@@ -14,6 +14,7 @@ from typing import Any
 
 from tidemill.data.entering.managers import explaining_leave
 from tidemill.data.nodes.node import Node
+from tidemill.disk import Disk
 from tidemill.errors import ResourceError, StateError
 from tidemill.jobs.reading.part import END, PartRecords, SourcePart
 from tidemill.jobs.reading.places import PartPlaces, Places, PrefixPlaces
@@ -49,6 +50,7 @@ class Reader:
         steps: how many steps the job counts (source and sink among them).
         limit: the most records to give, None for all.
         chunk_records: the most records in one chunk.
+        disk: what does the durable operations of steps that keep things.
 
     Attributes:
         result_bytes: what one record comes to at the end of the job, as far as known; whoever knows it sets it.
@@ -66,10 +68,11 @@ class Reader:
         steps: int,
         limit: int | None = None,
         chunk_records: int = CHUNK_RECORDS,
+        disk: Disk | None = None,
     ) -> None:
         self._source = source
         self._plan = iter(plan)
-        self._prefix = find_prefix(source, nodes)
+        self._prefix = find_prefix(source, nodes, disk)
         self._places: Places = PartPlaces(source, plan) if self._prefix is None else PrefixPlaces(self._prefix, plan)
         self._steps = steps
         length = None if self._prefix is None else len(self._prefix.nodes)

@@ -210,6 +210,7 @@ class Sitting:
             steps=len(job.names),
             limit=None if limit is None else limit - done,
             chunk_records=chunk_records,
+            disk=self.surroundings.disk,
         )
 
     def make_lander(self) -> Lander:
