@@ -72,7 +72,7 @@ class KeepingSteps(ABC, Generic[T]):
 
         Keys are compared by a digest of 16 bytes: 3 and 3.0 are two, and so are texts that only look the same.
 
-        Order: kept.   Memory: some 30 MB, whatever the number of keys; 32 bytes of disk for each.
+        Order: kept.   Memory: some 60 MB, whatever the number of keys; 32 bytes of disk for each.
         Failure: a record without such a key fails, as `on_error` says; it is compared with none.
         Resume: exact, nothing is read again.
 
