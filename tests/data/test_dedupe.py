@@ -134,6 +134,22 @@ def test_what_a_dedupe_is_told(tmp_path: Path) -> None:
         stream.dedupe(3, dir=tmp_path)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("small")
+def test_a_disk_that_fails_is_no_record_s_failure(tmp_path: Path) -> None:
+    """It is raised, also where records that fail are passed over."""
+    stream = tm.from_iterable(numbers(24, 30)).dedupe("n", dir=tmp_path, on_error="skip")
+    list(stream)
+    (folder,) = tmp_path.iterdir()
+    for path in folder.glob("sorted-*"):
+        path.unlink()
+    (folder / "sorted-0-000000").mkdir()
+    with pytest.raises(
+        tm.errors.ResourceError, match=r"step `dedupe`: the step's folder fails: .*Is a directory"
+    ) as told:
+        list(stream)
+    assert told.value.of == "run"
+
+
 def test_nothing_is_written_before_it_must_be(tmp_path: Path) -> None:
     """Few keys, and no one asks for a state: the folder is not even made."""
     assert len(list(tm.from_iterable(numbers(100, 50)).dedupe("n", dir=tmp_path))) < 51

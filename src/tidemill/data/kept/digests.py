@@ -80,11 +80,13 @@ class SortedLog(ABC):
         self._tail.append(item)
         self.count += 1
         if self.count % self._stretch == 0:
-            self._sort_recent()
+            with self._folder.explaining():
+                self._sort_recent()
 
     def mark(self, back: int = 0) -> State | None:
         """What there is, JSON, which is on disk now; with `back=1`, in front of the item added last."""
-        self.write_tail()
+        with self._folder.explaining():
+            self.write_tail()
         count = self.count - back
         if count <= 0:
             return None

@@ -72,6 +72,18 @@ class KeptFolder:
         self.disk.perform("rename", self.path / name, lambda: os.replace(own, self.path / name))
         self.disk.sync_folder(self.path)
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Have what the disk fails with be the run's failure, and no record's.
+
+        Raises:
+            ResourceError: the disk is full or fails.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise ResourceError(f"the step's folder fails: {error}", where=f"step `{self.step}`") from error
+
     def lost(self, name: str) -> StateError:
         """The error of a state whose file is gone, or was written over."""
         return StateError(

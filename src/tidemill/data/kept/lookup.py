@@ -46,7 +46,15 @@ class Lookup:
         self._table: _Table | None = None
 
     def fill(self, entries: Iterable[Entry]) -> None:
-        """Take in all there are, in the place of what there was."""
+        """Take in all there are, in the place of what there was.
+
+        Raises:
+            ResourceError: the disk is full or fails.
+        """
+        with self._folder.explaining():
+            self._fill(entries)
+
+    def _fill(self, entries: Iterable[Entry]) -> None:
         self._held = {}
         size = count = runs = 0
         check = ""

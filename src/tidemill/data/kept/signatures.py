@@ -40,7 +40,8 @@ class SignatureSet(SortedLog):
                     return False
         self.append(signature)
         if self.count % _UNWRITTEN == 0:
-            self.write_tail()
+            with self._folder.explaining():
+                self.write_tail()
         return True
 
     def _iter_candidates(self, signature: bytes) -> Iterator[int]:
