@@ -174,6 +174,17 @@ async def test_joined_datasets_are_all_parents(tmp_path: Path) -> None:
     assert sorted((parent.rows or 0) for parent in found.parents) == [4, 7]
 
 
+async def test_what_a_step_joins_with_is_a_parent(tmp_path: Path) -> None:
+    """However deep: the stream joined with is itself one over an output."""
+    for name in ("one", "two"):
+        write_records(tmp_path / f"{name}.jsonl", numbered(4))
+        await run_job(make_job(tmp_path, [label()], source=f"{name}.jsonl", sink={"path": name}), FarSide())
+    other = tm.dataset(tmp_path / "two").map(dict).select("id")
+    tm.dataset(tmp_path / "one").join(other, on="id", how="semi").write(tmp_path / "both")
+    found = {Path(parent.dataset).name for parent in trace_lineage(tmp_path / "both").parents}
+    assert found == {"one", "two"}
+
+
 async def test_a_parent_that_is_gone_is_told(tmp_path: Path) -> None:
     job = write(tmp_path, 4)
     await run_job(job, FarSide())

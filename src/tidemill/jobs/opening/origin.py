@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tidemill.data.files import AnyPath
+from tidemill.data.nodes.keeping import Join, find_other
+from tidemill.data.nodes.node import Node
 from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.joined_rows import JoinedDatasets
 from tidemill.data.sources.read import Read
@@ -18,8 +20,16 @@ from tidemill.protocols import Source
 
 def describe_origin(job: JobSpec) -> dict[str, Any]:
     """The parents and models of what `job` lands, as its run's manifest has them, as they are now."""
-    parents = {(each["dataset"], each["hash"]): each for each in _iter_parents(job.source)}
+    parents = {(each["dataset"], each["hash"]): each for each in _iter_read(job.source, job.steps)}
     return {"parents": list(parents.values()), "models": list(_iter_models(job))}
+
+
+def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
+    """The output folders that a stream reads, those that its steps join with too, each with its version."""
+    yield from _iter_parents(source)
+    for step in steps:
+        if isinstance(step, Join):
+            yield from _iter_read(*find_other(step))
 
 
 def _iter_parents(source: Source) -> Iterator[dict[str, Any]]:
@@ -29,7 +39,7 @@ def _iter_parents(source: Source) -> Iterator[dict[str, Any]]:
             yield _describe(source.path, source.version)
     elif isinstance(source, (Joined, JoinedDatasets)):
         for flow in (source.joined if isinstance(source, JoinedDatasets) else source).flows:
-            yield from _iter_parents(flow.source)
+            yield from _iter_read(flow.source, flow.nodes)
     elif isinstance(source, Read):
         for folder in source.iter_local_folders():
             manifest = load_version(folder)
