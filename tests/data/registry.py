@@ -38,6 +38,7 @@ from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Other, Sor
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
+    Chunk,
     Drop,
     Filter,
     FlatMap,
@@ -236,6 +237,7 @@ STEPS: list[Node] = [
     Split(ratios=(2.0, 1.0), share=0, by="n"),
     Unbatch(),
     Tokenize(tokenizer=to_tokens),
+    Chunk(by="words", max_chars=5),
     Catch(),
     Take(count=5),
     Skip(count=4),

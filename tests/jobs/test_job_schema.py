@@ -99,6 +99,8 @@ STEPS = [
     {"batch": 8},
     {"catch": "bad.jsonl"},
     {"tokenize": "tokenizer.json"},
+    {"chunk": {"by": "headings", "max_chars": 1000, "min_size": 100}},
+    {"chunk": {"max_tokens": 200, "tokenizer": "tokenizer.json"}},
     {"unbatch": {}},
     {"generate": {"model": {"model": "openai/any"}, "prompt": {"file": "p.txt"}, "temperature": {"column": "t"}}},
     {"generate": {"model": "openai/any", "messages": [{"role": "user", "content": "{{ a }}"}], "stop": ["."]}},

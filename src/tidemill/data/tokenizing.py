@@ -19,6 +19,9 @@ from tidemill.errors import ConfigError, DataError, ResourceError, StateError, T
 
 EXTRA = 'pip install "tidemill[tokenizers]"'
 
+_PARTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
+"""Classes of `tokenizers.pre_tokenizers` that cut a text at all white space and leave it out."""
+
 
 class TokenizerFile:
     """The tokenizer of a `tokenizers` JSON file; called with a text it gives the ids.
@@ -55,6 +58,24 @@ class TokenizerFile:
     def encode(self, text: str) -> Any:
         """The `tokenizers.Encoding` of `text`."""
         return self._open().encode(text)
+
+    def find_starts(self, text: str) -> list[int]:
+        """The place of each token's first character; special tokens that the file adds are left out."""
+        return [start for start, _ in self._open().encode(text, add_special_tokens=False).offsets]
+
+    @property
+    def parts_at_space(self) -> bool:
+        """Whether the tokens of a text are those of what stands between its white space, each by itself.
+
+        Known of those as BERT's is made: it takes words apart before it looks at what they are made of.
+        """
+        tokenizer = self._open()
+        added = tokenizer.get_added_tokens_decoder().values()
+        return (
+            type(tokenizer.pre_tokenizer).__name__ in _PARTING
+            and type(tokenizer.normalizer).__name__ in ("NoneType", "BertNormalizer")
+            and not any(map(str.isspace, "".join(token.content for token in added)))
+        )
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token of the vocabulary."""

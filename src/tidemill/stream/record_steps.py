@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.nodes.single import (
     Catch,
+    Chunk,
     Drop,
     Filter,
     FlatMap,
@@ -184,6 +185,43 @@ class RecordSteps(ABC, Generic[T]):
         return self._append(
             Tokenize, **given, append_eos=append_eos, max_tokens=max_tokens, name=name, on_error=on_error
         )
+
+    def chunk(
+        self,
+        column: str = "text",
+        *,
+        by: Literal["sentences", "headings", "words", "tokens"] = "sentences",
+        max_chars: int | None = None,
+        max_tokens: int | None = None,
+        tokenizer: OfRecord[str, Any] | str | PathLike[str] | None = None,
+        overlap: int = 0,
+        into: str = "text",
+        **options: Any,
+    ) -> Stream[Any]:
+        """Replace each record by the chunks of its text in `column`, each a record with the other columns too.
+
+        A chunk is `text[start:stop]`: its columns `start` and `stop` are characters of the text, `chunk` its number.
+        All but white space at their ends is in some chunk. A cut falls at the last place of the kind that `by` names
+        for which there is room; a sentence with no room of its own is cut between words, a word between what a reader
+        takes for characters (UAX #29). A single one of more tokens than `max_tokens` stays whole.
+
+        Order: kept.   Memory: one record, 8 bytes for each of its tokens and sentences; before the first call chunks
+        are made lazily, after it all of one record at once.
+        Failure: as `map`, when the record has no such text.
+        Resume: exact; the chunks of a record gone on within are made again.
+
+        Args:
+            by: `sentences`; `headings` of Markdown and reStructuredText, so that no chunk goes over one, with the
+                column `headings` of the titles above it; `words`; or `tokens`, which fills each chunk.
+            max_chars: the most characters of a chunk. Give this one, `max_tokens` or `max_bytes`.
+            max_tokens: the most tokens, without special ones, of each chunk tokenized by itself.
+            tokenizer: a `tokenizers` JSON file, which needs `tidemill[tokenizers]`, or a fast one of transformers.
+            overlap: the most of a chunk's end that the next one begins with, in whole sentences where one fits.
+            **options: the other fields of `tidemill.data.nodes.single.Chunk`: `max_bytes`, `min_size`, `language`,
+                `name`, `on_error`.
+        """
+        sizes = {"max_chars": max_chars, "max_tokens": max_tokens, "overlap": overlap}
+        return self._append(Chunk, column=column, by=by, tokenizer=tokenizer, into=into, **sizes, **options)
 
     def split(self, by: str | None = None, *, seed: int = 0, **ratios: float) -> dict[str, Stream[T]]:
         """Streams that share the records out: `split("id", train=0.9, test=0.1)["test"]`.

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Function
+from tidemill.data.chunking.sizes import HEADINGS, PLACES, By, Unit
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
 from tidemill.data.tokenizing import Tokenizer, find_eos
 
@@ -192,6 +193,11 @@ class Tokenize(Node):
     append_eos: bool | int | str = False
     max_tokens: int | None = Field(default=None, ge=1)
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The columns that it writes."""
+        return (self.into,)
+
     @classmethod
     def find_alone(cls) -> str:
         return "tokenizer"
@@ -204,4 +210,73 @@ class Tokenize(Node):
     @model_validator(mode="after")
     def _check_eos(self) -> Tokenize:
         find_eos(self.tokenizer, self.append_eos)
+        return self
+
+
+class Chunk(Node):
+    """Replace the record by one for each chunk of the text in `column`, at most so large.
+
+    Attributes:
+        column: the column of the text, which chunks have no more.
+        into: the column of a chunk.
+        by: where a chunk ends, if it can: behind a sentence; `headings` besides starts anew at each heading; `words`
+            and `tokens` end anywhere between two of them.
+        max_tokens: tokens of a chunk, as `tokenizer` counts them; one of the three is given.
+        max_chars: characters of a chunk.
+        max_bytes: bytes of a chunk in UTF-8.
+        overlap: how much of a chunk's end stands at the beginning of the next one, at most, in the same unit.
+        min_size: what is smaller goes with what stands beside it where there is room, in the same unit.
+        tokenizer: a `tokenizers` JSON file, or a function that gives the offsets of tokens too.
+        language: whose abbreviations end no sentence, as its code.
+    """
+
+    kind = "chunk"
+    functions = ("tokenizer",)
+    gives_many = True
+    column: str = "text"
+    into: str = "text"
+    by: By = "sentences"
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_chars: int | None = Field(default=None, ge=1)
+    max_bytes: int | None = Field(default=None, ge=4)
+    overlap: int = Field(default=0, ge=0)
+    min_size: int = Field(default=0, ge=0)
+    tokenizer: Tokenizer | None = None
+    language: str = Field(default="en", pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,8})?$")
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The columns that it writes."""
+        return (self.into, *PLACES, *((HEADINGS,) if self.by == "headings" else ()))
+
+    @property
+    def unit(self) -> Unit:
+        """What its sizes are counted in."""
+        return "tokens" if self.max_tokens else "chars" if self.max_chars else "bytes"
+
+    @property
+    def limit(self) -> int:
+        """The most of a chunk, in its unit."""
+        return self.max_tokens or self.max_chars or self.max_bytes or 0
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Chunk:
+        given = [name for name in ("max_tokens", "max_chars", "max_bytes") if getattr(self, name) is not None]
+        if len(given) != 1:
+            text = f"got {' and '.join(given)}" if given else "got none"
+            raise PydanticCustomError(
+                "chunk", "expected one of max_tokens, max_chars and max_bytes, {text}", {"text": text}
+            )
+        if (self.max_tokens is None) != (self.tokenizer is None):
+            message = "{name} needs {other}"
+            names = ("max_tokens", "a tokenizer") if self.tokenizer is None else ("a tokenizer", "max_tokens")
+            raise PydanticCustomError("chunk", message, dict(zip(("name", "other"), names, strict=True)))
+        if self.by == "tokens" and self.max_tokens is None:
+            hint = {"hint": "by='words' cuts between words"}
+            raise PydanticCustomError("chunk", "by='tokens' needs max_tokens and a tokenizer", hint)
+        for name in ("overlap", "min_size"):
+            size = getattr(self, name)
+            if size >= self.limit:
+                context = {"name": name, "limit": self.limit, "size": size, "path": (name,)}
+                raise PydanticCustomError("chunk", "expected {name} below {limit}, got {size}", context)
         return self

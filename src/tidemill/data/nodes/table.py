@@ -7,6 +7,7 @@ from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Catch,
+    Chunk,
     Drop,
     Filter,
     FlatMap,
@@ -21,7 +22,7 @@ from tidemill.data.nodes.single import (
 )
 
 DATA_NODES: tuple[type[Node], ...] = (
-    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Catch,
+    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Chunk, Catch,
     Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat, Prefetch,
     Dedupe, Sort, Join, GroupBy, Cache,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
+from tidemill.data.nodes.single import Chunk, Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
@@ -136,12 +136,13 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
         elif isinstance(node, WithColumns):
             columns.add(list(node.columns))
             outputs = {name: model for name, model in outputs.items() if name not in node.columns}
-        elif isinstance(node, Tokenize):
+        elif isinstance(node, (Tokenize, Chunk)):
             if node.column not in columns:
                 message = f"no record has a column `{node.column}`"
                 yield draft.problem(draft.path(index, "column"), message, columns.suggest(node.column))
-            columns.add([node.into])
-            outputs.pop(node.into, None)
+            columns.drop([node.column] if isinstance(node, Chunk) else [])
+            columns.add(node.added)
+            outputs = {name: model for name, model in outputs.items() if name not in node.added and name in columns}
         elif isinstance(node, Select):
             yield from _check_named(draft, node, columns, index)
             columns.keep(node.columns)
