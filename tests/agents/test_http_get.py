@@ -15,9 +15,9 @@ from pageserver import Answer, PageServer, serve_pages
 
 from tidemill.agents.builtin.addresses import explain_address
 from tidemill.agents.builtin.http_get import FetchLimits, Page, http_get
-from tidemill.agents.builtin.markup import render_html
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.wire import AttemptTimeoutError, UnreachableError
+from tidemill.data.pages.markup import render_html
 from tidemill.errors import ConfigError, TidemillError, TransientCallError
 
 TEXT = {"content-type": "text/plain; charset=utf-8"}
@@ -508,8 +508,8 @@ async def test_html_is_told_as_a_reader_sees_it(pages: PageServer) -> None:
     pages.answers["/sub/"] = Answer(source, headers=HTML)
     page = await get(pages, "/sub/")
     assert page.text == (
-        f"Mills & tides\n\nTide mills\n\nRead the [page about]({pages.url('/about?x=1&y=2')}) them,\nor nothing.\n\n"
-        "- Eling\n- Woodbridge\n\nMill | Year\nEling | 1419\n\na\n        b\n\n1 < 2 < 3"
+        f"Mills & tides\n\n# Tide mills\n\nRead the [page about]({pages.url('/about?x=1&y=2')}) them,\nor nothing.\n\n"
+        "- Eling\n- Woodbridge\n\nMill | Year\nEling | 1419\n\n```\na\n        b\n```\n\n1 < 2 < 3"
     )
     assert (await get(pages, "/sub/", raw=True)).text == source.decode()
 

@@ -370,7 +370,7 @@ def test_a_job_cuts_on_either_side_of_its_calls(tmp_path: Path) -> None:
     (tmp_path / "pages.jsonl").write_text(json.dumps({"id": 1, "page": "The tide. The mill. The moon."}))
     steps = (tmp_path / "my_steps.py").write_text("async def look(record):\n    return record['part'].upper()\n")
     assert steps
-    job = {
+    job: dict[str, Any] = {
         "source": {"path": "pages.jsonl"},
         "steps": [
             {"chunk": {"column": "page", "into": "part", "max_chars": 20}},

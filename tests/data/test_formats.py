@@ -12,10 +12,13 @@ from resuming import check_resumes_everywhere, outcomes
 from tidemill.data.files import parse_path
 from tidemill.data.formats.format import Format, Options, check_options
 from tidemill.data.formats.saving import save_records
-from tidemill.data.formats.table import FORMATS, find_format, get_format
+from tidemill.data.formats.table import FORMATS, READ_ONLY, find_format, get_format, guess_format
 from tidemill.errors import ConfigError
 
 each = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+each_written = pytest.mark.parametrize(
+    "form", [form for form in FORMATS if form not in READ_ONLY], ids=lambda form: form.name
+)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +35,10 @@ each = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
         ("a.arrows", "arrows"),
         ("a.npy", "npy"),
         ("a.npz", "npz"),
+        ("a.HTM", "html"),
+        ("a.html.gz", "html"),
+        ("a.pdf", "pdf"),
+        ("a.pdf.gz", None),
         ("a.parquet.gz", None),
         ("a.gz", None),
         ("a", None),
@@ -66,6 +73,7 @@ def test_an_option_that_a_format_does_not_take_is_told(form: Format) -> None:
         "encoding": "latin-1",
         "whole": True,
         "columns": ("a",),
+        "max_pages": 3,
     }
     check_options(form, Options(**{name: given[name] for name in form.takes}))
     for name in given.keys() - form.takes:
@@ -78,7 +86,7 @@ def rows_of(form: Format, count: int) -> list[dict[str, Any]]:
     return [{"vector": n / 2} if form.name in ("npy", "npz") else {"text": f"row {n}"} for n in range(count)]
 
 
-@each
+@each_written
 def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -> None:
     """Of no records, too; the same records give the same bytes."""
     for rows in ([], rows_of(form, 2)):
@@ -91,7 +99,7 @@ def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -
         assert [name.name for name in path.parent.iterdir()] == [path.name]
 
 
-@each
+@each_written
 def test_a_file_elsewhere_is_read_as_one_here(tmp_path: Path, form: Format) -> None:
     """From every position, and by number where the format has it."""
     rows = rows_of(form, 12)
@@ -104,6 +112,18 @@ def test_a_file_elsewhere_is_read_as_one_here(tmp_path: Path, form: Format) -> N
         data = form.open_rows(path)
         assert data.read_rows([7, 2, 7]) == [rows[7], rows[2], rows[7]]
         assert list(data.iter_rows(3, 9)) == rows[3:9]
+
+
+@pytest.mark.parametrize("form", READ_ONLY, ids=lambda form: form.name)
+def test_a_format_that_is_only_read_says_so(tmp_path: Path, form: Format) -> None:
+    """And is not named among those a file can be written as."""
+    with pytest.raises(ConfigError, match=f"(?s){form.name.upper()} is read, not written.*JSON Lines"):
+        save_records([{"text": "one"}], tmp_path / "a", form)
+    with pytest.raises(ConfigError, match=f"{form.name.upper()} cannot be a dataset"):
+        form.open_rows(tmp_path / "a")
+    with pytest.raises(ConfigError, match="expected a file that ends in") as told:
+        guess_format("a")
+    assert form.suffixes[0] not in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.txt.gz"])

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.loading import load_config
-from tidemill.data.formats.format import MAX_LINE_BYTES
+from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES
 from tidemill.data.nodes.node import OnError
 from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.iterable import FromIterable
@@ -35,7 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
-FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows", "npy", "npz"]
+FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows", "npy", "npz", "html", "pdf"]
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 
 
@@ -64,6 +64,7 @@ def read(
     delimiter: str | None = ...,
     encoding: str = ...,
     whole: bool = ...,
+    max_pages: int = ...,
     compression: Compression | None = ...,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Stream[M]: ...
@@ -79,6 +80,7 @@ def read(
     delimiter: str | None = ...,
     encoding: str = ...,
     whole: bool = ...,
+    max_pages: int = ...,
     compression: Compression | None = ...,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Stream[Record]: ...
@@ -93,6 +95,7 @@ def read(
     delimiter: str | None = None,
     encoding: str = "utf-8",
     whole: bool = False,
+    max_pages: int = MAX_PAGES,
     compression: Compression | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stream[Any]:
@@ -114,6 +117,7 @@ def read(
         delimiter: of CSV; by default a comma, and a tab for `.tsv`.
         encoding: of text and CSV, a name Python knows.
         whole: of text: a file is one record, not each of its lines.
+        max_pages: of PDF: a file with more is an error.
         compression: how the files are packed, whatever their suffix.
         storage_options: what fsspec opens the file system with: credentials, an endpoint.
 
@@ -122,6 +126,7 @@ def read(
     """
     given: dict[str, Any] = {"schema": schema, "format": format, "on_error": on_error, "max_line_bytes": max_line_bytes}
     given |= {"columns": columns, "delimiter": delimiter, "encoding": encoding, "whole": whole}
+    given |= {"max_pages": max_pages}
     given |= {"compression": compression, "storage_options": storage_options}
     return Stream(load_config(Read, {"path": path, **{key: each for key, each in given.items() if each is not None}}))
 

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 import orjson
 from pydantic import Field, SecretStr, field_validator
 
-from tidemill.agents.builtin.markup import strip_markup
 from tidemill.calls.credentials import label_endpoint
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.http.transport import HttpTransport
@@ -21,6 +20,7 @@ from tidemill.calls.wire import Request, Response
 from tidemill.config.model import Config
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.config.types.durations import Duration
+from tidemill.data.pages.markup import strip_markup
 from tidemill.errors import CallError, ConfigError, PermanentCallError, TransientCallError
 
 SEARCH_TIMEOUT_S: Final = 20.0

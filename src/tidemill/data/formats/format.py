@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_PAGES = 10_000
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files: their text can be read from the start only."""
@@ -28,11 +29,12 @@ class Options:
     """How files are read and written, beyond their format; each format takes some (`Format.takes`).
 
     Attributes:
-        max_line_bytes: a longer line, row or whole text is an error; it is passed over without being held in memory.
+        max_line_bytes: a longer line, row, page or whole text is an error; none is held in memory.
         delimiter: of CSV; None takes a tab for `.tsv` and a comma for all else.
         encoding: of text and CSV, a name Python knows.
         whole: of text: the file is one record, not each of its lines.
         columns: of Parquet, Arrow and archives of arrays: only these are read.
+        max_pages: of PDF: a file with more is an error.
         share: whose turn the records and failures are: others are not given, and as far as can be not parsed.
     """
 
@@ -41,6 +43,7 @@ class Options:
     encoding: str = "utf-8"
     whole: bool = False
     columns: tuple[str, ...] | None = None
+    max_pages: int = MAX_PAGES
     share: Share | None = None
 
 
@@ -208,6 +211,15 @@ def refuse_rows(path: Path, kind: str) -> NoReturn:
         where=str(path),
         hint=f"stream it with tidemill.read({str(path)!r}), or write it to Parquet first",
     )
+
+
+def refuse_saving(kind: str) -> NoReturn:
+    """Say that files of this kind are read and not written.
+
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(f"{kind} is read, not written", hint="write JSON Lines or Parquet, which hold any text")
 
 
 def check_plain(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -42,13 +42,17 @@ class Text:
         encoding = find_encoding(options.encoding, by_line=not options.whole)
         limit = options.max_line_bytes
         if options.whole:
-            read_whole = functools.partial(_iter_whole, path, encoding, limit)
-            return open_lines(path, state, read_whole, compare=_compare_whole, share=options.share)
+
+            def parse(raw: bytes) -> Record:
+                return {"text": decode_text(raw.removeprefix(BOM), encoding, of="file"), "path": str(path)}
+
+            read_whole = functools.partial(iter_whole, path, parse, limit)
+            return open_lines(path, state, read_whole, compare=compare_whole, share=options.share)
         read_runs = functools.partial(iter_line_runs, path, _Parser(encoding), limit, share=options.share)
         return open_lines(path, state, read_runs, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
-        return _compare_whole(path, state) if options.whole else compare_lines(path, state)
+        return compare_whole(path, state) if options.whole else compare_lines(path, state)
 
     def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
         return measure_lines(path, state)
@@ -114,13 +118,13 @@ class _Parser:
         return {"text": decode_text(line, self._encoding, of="line", where=where, offset=offset)}
 
 
-def _compare_whole(path: Path, state: State) -> Growth:
+def compare_whole(path: Path, state: State) -> Growth:
     """A file that is one record and has more in it now has another record in it."""
     growth = compare_lines(path, state)
     return "cut" if growth == "grown" and state["offset"] else growth
 
 
-def _iter_whole(path: Path, encoding: str, limit: int, text: TextFile, place: Place) -> Iterator[Run]:
+def iter_whole(path: Path, parse: Callable[[bytes], Record], limit: int, text: TextFile, place: Place) -> Iterator[Run]:
     """The one run of a file that is one record, or one error; none of an empty file."""
     if place.run.end:
         return
@@ -140,11 +144,12 @@ def _iter_whole(path: Path, encoding: str, limit: int, text: TextFile, place: Pl
         yield error_run(over_limit(path, 0, size, raw, limit, of="file"), 0, size)
     elif size:
         try:
-            content = decode_text(raw.removeprefix(BOM), encoding, of="file", where=where_at(path, 0), offset=0)
+            record = parse(raw)
         except DataError as error:
+            error.where, error.offset = where_at(path, 0), 0
             yield error_run(error, 0, size)
         else:
-            yield Run(0, size, b"", [{"text": content, "path": str(path)}])
+            yield Run(0, size, b"", [record])
 
 
 def _save_whole(records: Iterable[Any], file: BinaryIO, encoding: str) -> int:

@@ -17,7 +17,7 @@ from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, RemotePath, find_local, is_url, split_url, strip_local
-from tidemill.data.formats.format import MAX_LINE_BYTES, Format, Options, check_options
+from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
 from tidemill.data.reader import PartReader
@@ -87,6 +87,7 @@ class Read(Config):
         encoding: of text and CSV, a name Python knows.
         whole: of text: a file is one record, not each of its lines.
         columns: of Parquet, Arrow and archives of arrays: only these are read.
+        max_pages: of PDF: a file with more is an error.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -102,12 +103,13 @@ class Read(Config):
     encoding: str = "utf-8"
     whole: bool = False
     columns: tuple[str, ...] | None = None
+    max_pages: int = Field(default=MAX_PAGES, gt=0)
 
     _folder: Path | None = PrivateAttr(default=None)
     _found: _Found = PrivateAttr(default_factory=_Found)
     _share: Share | None = PrivateAttr(default=None)
 
-    _check_int64 = field_validator("max_line_bytes")(check_int64)
+    _check_int64 = field_validator("max_line_bytes", "max_pages")(check_int64)
 
     @field_validator("path", mode="before")
     @classmethod
@@ -273,7 +275,9 @@ class Read(Config):
         return known[1] if known is not None and known[0] == (self._folder or Path.cwd()) else self._list()
 
     def _options(self) -> Options:
-        return Options(self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self._share)
+        return Options(
+            self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self.max_pages, self._share
+        )
 
     def _find_format(self, name: str) -> Format:
         found = get_format(self.format) if self.format is not None else self._guess(name)

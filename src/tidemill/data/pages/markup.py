@@ -17,32 +17,72 @@ _VOID: Final = frozenset({"br", "hr", "img", "input", "link", "meta", "wbr", "ar
 _PARAGRAPHS: Final = frozenset(
     {
         *("p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "ul", "ol", "dl", "table"),
-        *("h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "figure", "form", "fieldset", "hr", "title"),
+        *("h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "figure", "form", "fieldset", "hr"),
     }
 )
 _LINES: Final = frozenset({"br", "li", "tr", "dt", "dd", "option", "caption", "figcaption"})
 _CELLS: Final = frozenset({"td", "th"})
-_HREF: Final = re.compile(r"""(?<![\w-])href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""", re.IGNORECASE)
+_HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_ATTRIBUTE: Final = re.compile(r"""(?<![\w-])([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
 _TAG_NAME: Final = re.compile(r"/?[a-zA-Z][^\s/>]*")
 _IN_TAG: Final = re.compile(r"""[>"']""")
+_FENCE: Final = "```"
+_MARKS: Final = " -|#"
+"""Of a line that says nothing."""
 MAX_LINK: Final = 500
 """A longer address is data, or of no use to a reader."""
+_META: Final = {
+    "author": "author",
+    "article:author": "author",
+    "description": "description",
+    "og:description": "description",
+    "keywords": "keywords",
+    "date": "published",
+    "article:published_time": "published",
+    "og:url": "url",
+}
+METADATA: Final = ("author", "description", "keywords", "language", "published", "url")
+"""What a page may say of itself: in `<meta>`, by names of HTML and Open Graph, in `<html lang>`, its canonical link."""
 
 
-def render_html(text: str, *, base_url: str = "") -> str:
-    """What a reader sees of a page: its text, a blank line between paragraphs, links as `[text](address)`.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page as a reader sees it.
+
+    Attributes:
+        title: empty where it has none.
+        text: what stands on it, its title left out.
+        metadata: what it says of itself, by the names of `METADATA`.
+    """
+
+    title: str
+    text: str
+    metadata: dict[str, str]
+
+
+def read_page(text: str, *, base_url: str = "") -> Page:
+    """A page's title, text and metadata.
 
     Args:
         text: HTML, however broken.
         base_url: what addresses of links are relative to; links are left out where it is empty.
     """
-    page = _Page(base_url)
+    gathered = _Gathered(base_url)
     for piece, tag in _iter_parts(text):
         if tag:
-            page.take_tag(piece, tag)
+            gathered.take_tag(piece, tag)
         else:
-            page.take_text(piece)
-    return page.render()
+            gathered.take_text(piece)
+    return Page(" ".join("".join(gathered.title).split()), gathered.render(), gathered.metadata)
+
+
+def render_html(text: str, *, base_url: str = "") -> str:
+    """What a reader sees of a page: its title and text, a blank line between paragraphs, links as `[text](address)`.
+
+    Headings and blocks of code have the marks of Markdown. Arguments are those of `read_page`.
+    """
+    page = read_page(text, base_url=base_url)
+    return f"{page.title}\n\n{page.text}".strip()
 
 
 def strip_markup(text: str) -> str:
@@ -55,10 +95,13 @@ def strip_markup(text: str) -> str:
 
 
 @dataclass(slots=True)
-class _Page:
-    """Gathers the text of a page as its parts come."""
+class _Gathered:
+    """Gathers what is on a page as its parts come."""
 
     base_url: str
+    title: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    is_title: bool = False
     lines: list[list[str]] = field(default_factory=lambda: [[]])
     unseen: str = ""
     depth: int = 0
@@ -70,7 +113,12 @@ class _Page:
         if self.unseen:
             return
         text = html.unescape(text)
+        if self.is_title:
+            self.title.append(text)
+            return
         if self.is_pre:
+            if self.lines[-2:] == [[_FENCE], []]:
+                text = text.removeprefix("\n")
             first, *others = text.split("\n")
             self.lines[-1].append(first)
             self.lines.extend([line] for line in others)
@@ -86,11 +134,14 @@ class _Page:
                 self.unseen = self.unseen if self.depth else ""
         elif name in _UNSEEN and not is_end and not tag.endswith("/>"):
             self.unseen, self.depth = name, 1
+        elif name == "title":
+            self.is_title = not is_end and not self.title
+        elif name in ("meta", "link", "html"):
+            self._take_metadata(name, tag)
         elif name == "a":
             self._take_link(tag, is_end=is_end)
         elif name in _PARAGRAPHS:
-            self._break(2)
-            self.is_pre = name == "pre" and not is_end
+            self._take_paragraph(name, is_end=is_end)
         elif name in _LINES:
             if name == "br" or any(map(str.strip, self.lines[-1])):
                 self._break(1)
@@ -98,6 +149,36 @@ class _Page:
                 self.lines[-1].append("- ")
         elif name in _CELLS and not is_end:
             self.lines[-1].append(" | " if any(map(str.strip, self.lines[-1])) else "")
+
+    def _take_paragraph(self, name: str, *, is_end: bool) -> None:
+        self._end_pre()
+        self._break(2)
+        if name == "pre" and not is_end:
+            self.is_pre = True
+            self.lines[-1].append(_FENCE)
+            self._break(1)
+        elif name in _HEADINGS and not is_end:
+            self.lines[-1].append(_HEADINGS[name])
+
+    def _end_pre(self) -> None:
+        if self.is_pre:
+            self.is_pre = False
+            if any(map(str.strip, self.lines[-1])):
+                self._break(1)
+            self.lines[-1] = [_FENCE]
+
+    def _take_metadata(self, name: str, tag: str) -> None:
+        """Keep what the page says of itself first."""
+        said = _read_attributes(tag)
+        if name == "meta":
+            key = _META.get(said.get("name", said.get("property", "")).lower(), "")
+            value = said.get("content", "")
+        elif name == "html":
+            key, value = "language", said.get("lang", "")
+        else:
+            key, value = "url" if said.get("rel", "").lower() == "canonical" else "", said.get("href", "")
+        if key and value.strip():
+            self.metadata.setdefault(key, " ".join(value.split()))
 
     def _take_link(self, tag: str, *, is_end: bool) -> None:
         """Put the address of a link behind its text, where there is one on the same line."""
@@ -116,21 +197,27 @@ class _Page:
         self.lines.extend([] for _ in range(count))
 
     def render(self) -> str:
+        self._end_pre()
         found: list[str] = []
         for line in ("".join(pieces).rstrip() for pieces in self.lines):
             bare = line if line.startswith("    ") else re.sub(r" {2,}", " ", line).strip()
-            if bare.strip(" -|") or (found and found[-1]):
-                found.append(bare if bare.strip(" -|") else "")
+            if bare.strip(_MARKS) or (found and found[-1]):
+                found.append(bare if bare.strip(_MARKS) else "")
         return "\n".join(found).strip()
+
+
+def _read_attributes(tag: str) -> dict[str, str]:
+    """The values of a tag's attributes by their names in lower case, the first of each."""
+    found: dict[str, str] = {}
+    for name, *values in _ATTRIBUTE.findall(tag):
+        found.setdefault(name.lower(), html.unescape("".join(values)))
+    return found
 
 
 def _find_link(tag: str, base_url: str) -> str:
     """The address a link leads to, empty where it is none that can be read."""
-    match = _HREF.search(tag)
-    if match is None:
-        return ""
-    target = html.unescape(next((group for group in match.groups() if group is not None), "")).strip()
-    if target.startswith("#") or len(target) > MAX_LINK:
+    target = _read_attributes(tag).get("href", "").strip()
+    if not target or target.startswith("#") or len(target) > MAX_LINK:
         return ""
     try:
         url = urljoin(base_url, target)

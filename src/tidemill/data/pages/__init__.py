@@ -1,0 +1,1 @@
+"""Pages as a reader sees them: HTML in whatever encoding it came."""
