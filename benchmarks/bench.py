@@ -22,6 +22,7 @@ FULL = (
     ("tools_dispatch.py",),
     ("agents.py",),
     ("sources.py",),
+    ("chunking.py",),
 )
 QUICK = (
     ("calls.py", "--quick"),
@@ -33,6 +34,7 @@ QUICK = (
     ("tools_dispatch.py", "--quick"),
     ("agents.py", "--quick"),
     ("sources.py", "--quick"),
+    ("chunking.py", "--quick"),
 )
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from resuming import check_resumes_everywhere
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 import tidemill as tm
 from tidemill.data.chunking.headings import iter_headings
@@ -55,6 +55,7 @@ def texts_of(text: str, **options: Any) -> list[str]:
 def save_words(path: Path) -> Path:
     """A tokenizer that takes a text apart at white space and punctuation, and knows some words."""
     tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(["[UNK]", *dict.fromkeys(WORDS)])}))
+    tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.save(str(path))
     return path
@@ -286,6 +287,13 @@ def test_a_chunk_by_itself_has_no_more_tokens_than_asked(tokenizers: dict[str, T
         counts = [len(tokenizers[kind](each)) for each in found]
         assert max(counts) <= 16
         assert by == "sentences" or sum(counts) > 0.9 * 16 * (len(counts) - 1)
+
+
+def test_what_bert_takes_for_no_white_space_parts_no_words(tokenizers: dict[str, TokenizerFile]) -> None:
+    """A control character that it leaves out, so that the words around it are one, and none it knows."""
+    words = tokenizers["words"]
+    found = texts_of("mill\x1fthe, moon", by="words", max_tokens=1, tokenizer=words)
+    assert [len(words(each)) for each in found] == [1] * len(found)
 
 
 def test_tokenizers_of_transformers_and_of_the_package_are_taken(tokenizers: dict[str, TokenizerFile]) -> None:

@@ -121,7 +121,7 @@ class Sentences:
 
         self._text = text
         self._language = language
-        self._segment: Any = sentencex.get_sentence_boundaries
+        self._segment: Any = sentencex.segment
         self._places = array("q")
         self._end = 0  # of what was segmented
         self._begins = True  # whether a sentence begins there
@@ -151,12 +151,19 @@ class Sentences:
         self._end = end
 
     def _find_places(self, begin: int, end: int) -> list[int]:
-        places = []
-        for found in self._segment(self._language, replace_lone(self._text[begin:end])):
-            place, sentence = begin + found["start_index"], found["text"]
-            if sentence[0].isspace():
-                sentence = sentence.lstrip()
-                place = begin + found["end_index"] - len(sentence)
-            if sentence and (sentence[0] < "\u0300" or not _CONTINUES.match(sentence)):
-                places.append(place)
+        block = self._text[begin:end]
+        try:
+            sentences = self._segment(self._language, block)
+        except UnicodeEncodeError:
+            block = replace_lone(block)
+            sentences = self._segment(self._language, block)
+        places, at = [], 0
+        for sentence in sentences:
+            if not block.startswith(sentence, at):  # the blank lines between paragraphs are in none
+                at = block.index(sentence, at)
+            if "!" <= sentence[0] <= "~":
+                places.append(begin + at)
+            elif (words := sentence.lstrip()) and not _CONTINUES.match(words):
+                places.append(begin + at + len(sentence) - len(words))
+            at += len(sentence)
         return places

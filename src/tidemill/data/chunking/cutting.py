@@ -35,8 +35,7 @@ class Cutter:
         end = start + len(self._text[start:end].rstrip())
         last = at = self._pass_space(start)
         while at < end:
-            begin, cut = self._place(last, at, end)
-            stop = self._trim(begin, cut)
+            begin, stop, cut = self._place(last, at, end)
             if stop > begin:  # not so for the space of a cluster that is cut
                 yield begin, stop
             last, at = begin, self._pass_space(cut)
@@ -45,17 +44,22 @@ class Cutter:
         """Whether a stretch is no larger than `size`."""
         return self._ruler.reach(start, size) >= stop
 
-    def _place(self, last: int, at: int, end: int) -> tuple[int, int]:
-        """Where the chunk begins that goes on behind `at`, and where it is cut; the one before began at `last`."""
+    def _place(self, last: int, at: int, end: int) -> tuple[int, int, int]:
+        """Where the chunk that goes on behind `at` begins, stops, and is cut, behind the white space that follows it.
+
+        The one before began at `last`.
+        """
         room = self._sizes.limit
         while True:
             begin = self._find_begin(last, at, end, room) if at > last and self._sizes.overlap else at
             cut = self._find_cut(begin, at, end, room)
-            excess = self._ruler.exceed(begin, self._trim(begin, cut), self._sizes.limit)
+            stop = self._trim(begin, cut)
+            excess = self._ruler.exceed(begin, stop, self._sizes.limit)
             if excess <= 0:
-                return begin, cut
+                return begin, stop, cut
             if excess >= room:
-                return at, self._halve(at, cut)
+                cut = self._halve(at, cut)
+                return at, self._trim(at, cut), cut
             room -= excess
 
     def _halve(self, at: int, cut: int) -> int:

@@ -17,6 +17,10 @@ _BLOCK_CHARS = 8 * 1024
 """Tokenized at a time: of 2,000 to 200,000 the quickest but for 3 % (MiniLM's), and a long text is held but once."""
 
 
+_PARTING = frozenset(" \t\n\r")
+"""White space that every tokenizer has for such; BERT's leave other control characters out, and join what they part."""
+
+
 class Ruler(Protocol):
     """The sizes of stretches of one text, which is gone through from its start."""
 
@@ -129,7 +133,7 @@ class TokenRuler:
 
     def _is_parted(self, place: int) -> bool:
         text = self._text
-        return place in (0, len(text)) or text[place - 1].isspace() or text[place].isspace()
+        return place in (0, len(text)) or text[place - 1] in _PARTING or text[place] in _PARTING
 
     def _read_to(self, place: int) -> None:
         while self._end < min(place, len(self._text)):
