@@ -76,6 +76,13 @@ def test_the_stream_goes_on_as_printed(folder: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.splitlines() == [str(words), f"{len(REVIEWS)} {REVIEWS[-1]}"]
 
 
+@pytest.mark.usefixtures("lance_opened_once")
+def test_the_store_is_searched_as_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = compile(block("python", "library = LanceDB"), "README.md", "exec", dont_inherit=True)
+    exec(code, {"__name__": "readme"})  # noqa: S102 - the README's own code
+    assert capsys.readouterr().out == block("text", "['moby']")
+
+
 def test_the_model_is_put_back_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     code = block("python", "InferenceProfiler")
     exec(compile(code, "README.md", "exec", dont_inherit=True), {"__name__": "readme"})  # noqa: S102 - as above

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = ("README.md", "docs/*.md", "benchmarks/**/*.yaml", "src/**/*.py", "examples/*.py")
 TESTS = ("jobs/test_file", "jobs/test_replay_run", "data/test_tokenizing", "testing/test_run", "faces/test_pipeline")
 """Those whose jobs load; many others have jobs that must not."""
-PARTS = {"models", "resources", "source", "steps", "sink", "budget", "max_errors", "run"}
+PARTS = {"models", "stores", "resources", "source", "steps", "sink", "budget", "max_errors", "run"}
 LEAST = {"source": {"path": "a.jsonl"}, "steps": [], "sink": {"path": "out"}}
 
 

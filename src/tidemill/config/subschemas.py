@@ -94,6 +94,16 @@ def add_form(schema: JsonSchema, form: JsonSchema) -> JsonSchema:
     return {**about, "anyOf": [{key: value for key, value in schema.items() if key not in about}, *forms]}
 
 
+class Also:
+    """Annotation of a value that a validator takes in other forms as well, for its JSON Schema."""
+
+    def __init__(self, *forms: JsonSchema) -> None:
+        self._forms = forms
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
+        return add_form(handler(schema), {"anyOf": list(self._forms)})
+
+
 def add_short_form(schema: JsonSchema, field: str) -> JsonSchema:
     """`schema`, an object, or in its place what its field `field` takes."""
     short = {key: value for key, value in _drop_null(schema["properties"][field]).items() if key != "description"}

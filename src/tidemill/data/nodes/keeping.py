@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.roles import Runtime
+from tidemill.config.subschemas import Also, JsonSchema
 from tidemill.config.types.sizes import ByteSize
 from tidemill.data.aggregates import Aggregate
 from tidemill.data.fingerprints import describe_node
@@ -19,6 +20,9 @@ from tidemill.data.minhash import name_signer
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.read import Read
 from tidemill.protocols import Source
+
+_TEXT: JsonSchema = {"type": "string"}
+_TEXTS: JsonSchema = {"type": "array", "items": _TEXT}
 
 
 class KeepingNode(Node):
@@ -143,7 +147,7 @@ class Join(Spilling):
     kind = "join"
     gives_many = True
     other: Read
-    on: dict[str, str] = Field(min_length=1)
+    on: Annotated[dict[str, str], Also(_TEXT, _TEXTS)] = Field(min_length=1)
     how: Literal["inner", "left", "semi", "anti"] = "inner"
     suffix: str = ""
 
@@ -183,7 +187,7 @@ class GroupBy(Spilling):
     """
 
     kind = "group_by"
-    keys: tuple[str, ...] = Field(min_length=1)
+    keys: Annotated[tuple[str, ...], Also(_TEXT)] = Field(min_length=1)
     agg: dict[str, Aggregate] = Field(min_length=1)
 
     @field_validator("keys", mode="before")

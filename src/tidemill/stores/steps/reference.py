@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import ValidationInfo, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from tidemill.config.subschemas import Also
 from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.stores.store import Store
 from tidemill.stores.table import AnyStore
@@ -24,5 +25,5 @@ def _from_name(value: Any, handler: Any, info: ValidationInfo) -> Any:
     raise PydanticCustomError("store_name", message, {"name": value, "hint": suggest(value, named) or known})
 
 
-StoreRef = Annotated[AnyStore, WrapValidator(_from_name)]
+StoreRef = Annotated[AnyStore, WrapValidator(_from_name), Also({"type": "string"})]
 """A store's settings, or the name of one of the job's `stores`; holds the settings."""

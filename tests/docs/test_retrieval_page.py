@@ -1,0 +1,113 @@
+"""docs/retrieval.md runs as printed, and its jobs go on where they were killed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from docpages import Page, list_said, load_module
+
+import tidemill as tm
+from tidemill.commands import app
+from tidemill.commands.app import run_command
+from tidemill.config.loading import load_config
+from tidemill.stores import LanceDB
+
+pytestmark = pytest.mark.usefixtures("lance_opened_once")
+
+PAGE = Page.load("docs/retrieval.md")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the files that the page names."""
+    for text in re.findall(r"^```\w+\n(# \w+\.\w+\n.*?)^```", PAGE.text, re.DOTALL | re.MULTILINE):
+        head, _, body = text.partition("\n")
+        (tmp_path / head.removeprefix("# ")).write_text(body)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("write_documents", None)
+
+
+def iter_parts() -> Iterator[tuple[str, str]]:
+    """What is run and printed, in order: the page's files apart."""
+    for language, text in re.findall(r"^```(python|text|console)\n(.*?)^```", PAGE.text, re.DOTALL | re.MULTILINE):
+        if not re.match(r"# \w+\.\w+\n", text):
+            yield language, text
+
+
+def test_the_page_runs_and_prints_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Commands and code in order; each `print(…)  # text` prints that text, others what stands below them."""
+    said: list[str] = []
+    code = "from docs_commands import run\n"
+    commands: list[str] = []
+    for language, text in iter_parts():
+        if language == "text":
+            said += text.splitlines()
+        elif language == "python":
+            said += list_said(text)
+            code += text
+        else:
+            found = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ tidemill")]
+            code += "".join(f"run({len(commands) + place})\n" for place in range(len(found)))
+            commands += found
+
+    def run(number: int) -> None:
+        words = commands[number].split()[1:]
+        with capsys.disabled():
+            assert run_command(partial(app, words, standalone_mode=False)) == 0
+
+    (folder / "docs_commands.py").write_text("run = None\n")
+    import docs_commands  # type: ignore[import-not-found] # written just now
+
+    docs_commands.run = run
+    path = folder / "retrieval_page.py"
+    path.write_text(code)
+    try:
+        with load_module(path):
+            printed = capsys.readouterr().out.splitlines()
+    finally:
+        sys.modules.pop("docs_commands", None)
+    assert printed == said
+    assert load_config(tm.Agent, folder / "agent.yaml").list_sources()
+
+
+def test_a_killed_index_goes_on_and_holds_each_chunk_once(folder: Path) -> None:
+    """SIGKILL once a part is sealed: in the end the store holds what landed, each under its own id."""
+    from write_documents import write_documents  # type: ignore[import-not-found]
+
+    write_documents(modules=("heapq", "textwrap"))
+    words = ["run", "index.yaml", "--set", "sink.segment.records=8", "--set", "steps.1.embed.batch_size=8"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tidemill", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    part = folder / "out" / "chunks" / "part-00001.parquet"
+    while process.poll() is None and not part.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert run_command(partial(app, words, standalone_mode=False)) == 0
+    ids = [f"{record['name']}/{record['chunk']}" for record in tm.dataset("out/chunks")]
+    assert len(ids) == len(set(ids)) > 16
+
+    async def read() -> tuple[int, list[bool]]:
+        async with LanceDB(path=folder / "handbook", dimensions=384, fields={"module": "str"}).open() as store:
+            return await store.count(), [match is not None for match in await store.fetch(ids)]
+
+    count, found = asyncio.run(read())
+    assert count == len(ids)
+    assert all(found)
+
+
+def test_every_link_leads_somewhere() -> None:
+    """To a heading of this page or another, or to a file beside it."""
+    PAGE.check_links()
