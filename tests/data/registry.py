@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from tidemill.data.flow import Flow
 from tidemill.data.formats.jsonl import save_jsonl
+from tidemill.data.formats.saving import save_records
+from tidemill.data.formats.tar import TAR
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import (
     Batch,
@@ -87,6 +89,17 @@ def read_lines(folder: Path, suffix: str = ".jsonl", *, bad: bool = True) -> Rea
     return Read(path=str(folder / f"*{suffix}"))
 
 
+def read_archives(folder: Path) -> Read:
+    """Two tar archives with a corrupt member in the first."""
+    rows: list[dict[str, Any]] = [{"__key__": f"{n}", "n": b"%d" % n, "text": f"number {n}"} for n in range(RECORDS)]
+    rows[2]["json"] = None
+    save_records(rows[:5], folder / "a.tar", TAR)
+    save_records(rows[5:], folder / "b.tar", TAR)
+    raw = (folder / "a.tar").read_bytes()
+    (folder / "a.tar").write_bytes(raw.replace(b"null", b"nul{"))
+    return Read(path=str(folder / "*.tar"))
+
+
 def write_parquet(folder: Path) -> RowFiles:
     table = pa.Table.from_pylist(make_records())
     pq.write_table(table.slice(0, 8), folder / "a.parquet", row_group_size=3)
@@ -147,6 +160,7 @@ SOURCES: dict[str, tuple[type, MakeSource]] = {
     "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
     "npz": (Read, write_arrays),
     "sql": (SQL, write_table),
+    "tar": (Read, read_archives),
     "replay": (Replay, write_quarantine),
     "rows of jsonl": (RowFiles, write_lines),
     "rows of parquet": (RowFiles, write_parquet),

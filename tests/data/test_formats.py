@@ -13,7 +13,7 @@ from tidemill.data.files import parse_path
 from tidemill.data.formats.format import Format, Options, check_options
 from tidemill.data.formats.saving import save_records
 from tidemill.data.formats.table import FORMATS, READ_ONLY, find_format, get_format, guess_format
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, DataError
 
 each = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 each_written = pytest.mark.parametrize(
@@ -39,6 +39,11 @@ each_written = pytest.mark.parametrize(
         ("a.html.gz", "html"),
         ("a.pdf", "pdf"),
         ("a.pdf.gz", None),
+        ("a.tar", "tar"),
+        ("train-000.tar.zst", "tar"),
+        ("A.JPG", "image"),
+        ("a.tiff", "image"),
+        ("a.jpg.gz", None),
         ("a.parquet.gz", None),
         ("a.gz", None),
         ("a", None),
@@ -82,11 +87,18 @@ def test_an_option_that_a_format_does_not_take_is_told(form: Format) -> None:
 
 
 def rows_of(form: Format, count: int) -> list[dict[str, Any]]:
-    """Records that a format holds: NumPy's have numbers alone."""
-    return [{"vector": n / 2} if form.name in ("npy", "npz") else {"text": f"row {n}"} for n in range(count)]
+    """Records that a format holds: NumPy's have numbers alone, a tar archive's a key, and just one is an image file."""
+    if form.name in ("npy", "npz"):
+        return [{"vector": n / 2} for n in range(count)]
+    keys = ("__key__",) if form.name == "tar" else ()
+    return [{**dict.fromkeys(keys, f"row/{n}"), "text": f"row {n}"} for n in range(count)]
 
 
-@each_written
+MANY = [form for form in FORMATS if form.name != "image" and form not in READ_ONLY]
+of_many = pytest.mark.parametrize("form", MANY, ids=lambda form: form.name)
+
+
+@of_many
 def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -> None:
     """Of no records, too; the same records give the same bytes."""
     for rows in ([], rows_of(form, 2)):
@@ -99,7 +111,7 @@ def test_what_is_saved_to_a_file_is_read_from_it(tmp_path: Path, form: Format) -
         assert [name.name for name in path.parent.iterdir()] == [path.name]
 
 
-@each_written
+@of_many
 def test_a_file_elsewhere_is_read_as_one_here(tmp_path: Path, form: Format) -> None:
     """From every position, and by number where the format has it."""
     rows = rows_of(form, 12)
@@ -137,6 +149,21 @@ def test_the_name_of_a_file_says_how_it_is_saved(tmp_path: Path, name: str) -> N
     assert raw.startswith(b"\x1f\x8b") == name.endswith(".gz")
     assert [outcome[1] for outcome in outcomes(form.open(tmp_path / name))] == rows
     assert name != "a.tsv" or raw == b"text\r\none, two\r\nthree\r\n"
+
+
+def test_a_file_that_is_one_record_holds_no_other_number(tmp_path: Path) -> None:
+    """Of images: its bytes are those of the record, and what is no image's bytes is told."""
+    form = get_format("image")
+    save_records([{"image": b"\xff\xd8", "path": "elsewhere.jpg"}], tmp_path / "a.jpg", form)
+    assert (tmp_path / "a.jpg").read_bytes() == b"\xff\xd8"
+    for rows, told in {
+        (): "expected one record for a file that is one image, got none",
+        (b"a", b"b"): "expected one record for a file that is one image, got more",
+        ("text",): "record 0 is no image file: expected its one column to be `image`, bytes",
+    }.items():
+        with pytest.raises(DataError, match=told):
+            save_records([{"image": row} for row in rows], tmp_path / "b.jpg", form)
+        assert not (tmp_path / "b.jpg").exists()
 
 
 def test_formats_are_known_without_the_packages_that_read_them() -> None:

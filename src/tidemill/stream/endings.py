@@ -60,7 +60,7 @@ class Endings(ABC, Generic[T]):
 
         Args:
             path: of a local file, or an address that fsspec opens: `s3://bucket/a.jsonl.zst`.
-            format: `jsonl`, `csv`, `text`, `parquet`, `arrow` or `arrows`, whatever the suffix.
+            format: `jsonl`, `csv`, `text`, `parquet`, `arrow`, `arrows`, `tar` or `image`, whatever the suffix.
             compression: how the file is packed, whatever its suffix.
             delimiter: of CSV; by default a comma, and a tab for `.tsv`.
             encoding: of text and CSV.

@@ -35,7 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
 
 Paths = str | PathLike[str] | Sequence[str | PathLike[str]]
-FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows", "npy", "npz", "html", "pdf"]
+FormatName = Literal["jsonl", "csv", "text", "parquet", "arrow", "arrows", "npy", "npz", "html", "pdf", "tar", "image"]
 Compression = Literal["gzip", "zstd", "bz2", "xz", "none"]
 
 

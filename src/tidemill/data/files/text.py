@@ -33,6 +33,10 @@ class TextFile(Protocol):
         """The file's state for a reader that stands at `offset` of the text, at or before what was read of it."""
         ...
 
+    def ratio(self) -> float:
+        """How many bytes of text were made of one of the file."""
+        ...
+
 
 class PlainText:
     """A file that is its own text; its state covers it just up to the offset."""
@@ -43,6 +47,9 @@ class PlainText:
         self.read = file.read
         self.skip = file.seek
         self.state = file.state
+
+    def ratio(self) -> float:
+        return 1.0
 
 
 class PackedText:
@@ -76,6 +83,9 @@ class PackedText:
         taken = self._file.position - len(self._packed)
         read = round(taken * offset / self._text_bytes) if self._text_bytes else 0
         return {**self._file.state(self._file.frontier), "read": read}
+
+    def ratio(self) -> float:
+        return self._text_bytes / max(1, self._file.position - len(self._packed))
 
     def skip(self, offset: int) -> None:
         """Unpack up to `offset`.

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from threading import Lock
-from typing import Any, BinaryIO
+from typing import Any
 
-from tidemill.data.files import BLOCK_BYTES, open_random, stat_file
+from tidemill.data.files import BLOCK_BYTES
+from tidemill.data.formats.indexed import IndexedFile
 from tidemill.data.formats.json_lines import parse_all
-from tidemill.data.formats.line_index import LineIndex, open_index
+from tidemill.data.formats.line_index import LINES
 from tidemill.data.formats.runs import strip_line_end, where_at
 from tidemill.data.reader import raise_each
-from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.errors import DataError
 from tidemill.protocols import Record
 
 _ONLY_DICTS = {dict}
@@ -37,13 +36,13 @@ class JsonlRows:
     def __init__(self, path: Path, parse_line: ParseLine) -> None:
         self._path = path
         self._parse_line = parse_line
-        self._opened: _Opened | None = None
+        self._opened: IndexedFile | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_opened": None}
 
     def count_rows(self) -> int:
-        return len(self._open().index)
+        return len(self._open())
 
     def columns(self) -> tuple[str, ...]:
         return tuple(self.read_row(0)) if self.count_rows() else ()
@@ -53,8 +52,8 @@ class JsonlRows:
 
     def read_rows(self, indices: Sequence[int]) -> list[Record]:
         opened = self._open()
-        starts = opened.index.starts
-        self._check_unchanged(opened, indices[0] if len(indices) else 0)
+        starts = opened.starts
+        opened.check_unchanged(indices[0] if len(indices) else 0)
         data = opened.data
         lines = [data[starts[index] : starts[index + 1]] for index in indices]
         records = parse_all(lines, b"".join(lines))
@@ -71,9 +70,9 @@ class JsonlRows:
     def _iter_links(self, start: int, stop: int) -> Iterator[Iterator[Record]]:
         """The records in runs that lie within a block, a corrupt one alone."""
         opened = self._open()
-        starts = opened.index.starts
+        starts = opened.starts
         while start < stop:
-            self._check_unchanged(opened, start)
+            opened.check_unchanged(start)
             after = start + 1
             while after < stop and starts[after] - starts[start] < BLOCK_BYTES:
                 after = min(stop, after + _RUN_STEP)
@@ -85,7 +84,7 @@ class JsonlRows:
                 yield from self._iter_careful(opened, start, after)
             start = after
 
-    def _iter_careful(self, opened: _Opened, start: int, stop: int) -> Iterator[Iterator[Record]]:
+    def _iter_careful(self, opened: IndexedFile, start: int, stop: int) -> Iterator[Iterator[Record]]:
         for index in range(start, stop):
             try:
                 link: Iterator[Record] = iter((self._parse(opened, index),))
@@ -93,59 +92,17 @@ class JsonlRows:
                 link = raise_each((error,))
             yield link
 
-    def _parse(self, opened: _Opened, index: int) -> Record:
-        start, stop = opened.index.starts[index], opened.index.starts[index + 1]
+    def _parse(self, opened: IndexedFile, index: int) -> Record:
+        start, stop = opened.starts[index], opened.starts[index + 1]
         line = opened.data[start:stop].partition(b"\n")[0]
         return self._parse_line(strip_line_end(line), where_at(self._path, start), start)
 
-    def _check_unchanged(self, opened: _Opened, index: int) -> None:
-        if isinstance(opened.data, _Far):
-            return  # a request for each read would cost more than the read
-        if stat_file(self._path) != opened.index.stamp:
-            raise StateError(
-                f"row {index} is gone: the file changed", where=str(self._path), hint="open the dataset anew"
-            )
-
-    def _open(self) -> _Opened:
+    def _open(self) -> IndexedFile:
         opened = self._opened
         if opened is None:
-            self._opened = opened = _Opened(self._path)
+            self._opened = opened = IndexedFile(self._path, LINES)
         return opened
 
 
 _RUN_STEP = 16
 """Records by which a run grows until it fills a block."""
-
-
-class _Opened:
-    """A file's bytes and its index."""
-
-    def __init__(self, path: Path) -> None:
-        self.index: LineIndex = open_index(path)
-        self.data: mmap.mmap | _Far | bytes = _open_bytes(path) if self.index.stamp["size"] else b""
-
-
-class _Far:
-    """The bytes of a file that cannot be mapped; a lock guards where it stands."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lock = Lock()
-
-    def __getitem__(self, span: slice) -> bytes:
-        with self._lock:
-            self._file.seek(span.start)
-            return self._file.read(span.stop - span.start)
-
-
-def _open_bytes(path: Path) -> mmap.mmap | _Far:
-    file = open_random(path)
-    try:
-        descriptor = file.fileno()
-    except OSError:
-        return _Far(file)
-    with file:
-        try:
-            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as error:  # ValueError: it was emptied
-            raise ResourceError(f"cannot be read: {error}", where=str(path)) from error

@@ -1,4 +1,4 @@
-"""Where the lines of a file begin: an index of 8 bytes a record, kept between processes.
+"""Where the records of a file begin: an index of 8 bytes a record, kept between processes.
 
 It is made in one pass and kept in the user's cache (`XDG_CACHE_HOME`, else `~/.cache`), one for each path, and made
 anew when the file has another size, time of change, head or tail. Where the cache cannot be written, and for small
@@ -18,6 +18,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,14 +32,31 @@ from tidemill.errors import StateError
 CACHED_FROM_BYTES = 1024 * 1024
 """Size of a file from which on its index is kept; a smaller one is indexed in the time it takes to look that up."""
 
-_MAGIC = b"TMLINES1"
 _HEADER = struct.Struct("<8sQQQQ")
 _SCAN_BYTES = 4 * 1024 * 1024
 _ENDS_BYTES = 64 * 1024
 _NEWLINE = 10
 
 
-class LineIndex:
+Write = Callable[[bytes | memoryview], object]
+
+
+@dataclass(frozen=True)
+class Indexing:
+    """How the records of a format are found.
+
+    Attributes:
+        name: of the folder that its indexes are kept in.
+        magic: 8 bytes that they begin with.
+        build: writes the offset of each record of a file, then where the last one ends; 64-bit, of this machine.
+    """
+
+    name: str
+    magic: bytes
+    build: Callable[[BinaryIO, Write], None]
+
+
+class RecordIndex:
     """The offsets of the records of one file as it was when the index was opened.
 
     Attributes:
@@ -50,11 +68,8 @@ class LineIndex:
         self.starts = starts
         self.stamp = stamp
 
-    def __len__(self) -> int:
-        return len(self.starts) - 1
 
-
-def open_index(path: Path) -> LineIndex:
+def open_index(path: Path, indexing: Indexing) -> RecordIndex:
     """The index of the file at `path`, out of the cache or made anew.
 
     Raises:
@@ -64,23 +79,23 @@ def open_index(path: Path) -> LineIndex:
     stamp = stat_file(path)
     with open_random(path) as file:
         if stamp["size"] < CACHED_FROM_BYTES:
-            return LineIndex(_build_in_memory(file), stamp)
+            return RecordIndex(_build_in_memory(file, indexing), stamp)
         digest = hashlib.sha256(orjson.dumps(stamp, option=orjson.OPT_SORT_KEYS)).digest()
-        key = _MAGIC, stamp["size"], int.from_bytes(digest[:8], "little"), _sum_ends(file, stamp["size"])
-        place = _find_place(path)
-        starts = _load(place, key) or _build_in_cache(file, place, key) or _build_in_memory(file)
+        key = indexing.magic, stamp["size"], int.from_bytes(digest[:8], "little"), _sum_ends(file, stamp["size"])
+        place = _find_place(path, indexing.name)
+        starts = _load(place, key) or _build_in_cache(file, place, key, indexing) or _build_in_memory(file, indexing)
     if stat_file(path) != stamp:
-        raise StateError("the file changed while its lines were counted", where=str(path), hint="open it anew")
-    return LineIndex(starts, stamp)
+        raise StateError("the file changed while its records were counted", where=str(path), hint="open it anew")
+    return RecordIndex(starts, stamp)
 
 
-def _find_place(path: Path) -> Path:
+def _find_place(path: Path, name: str) -> Path:
     """Where the index of a file is kept."""
     local = find_local(path)
-    name = os.path.abspath(local) if local else str(path)
+    known_as = os.path.abspath(local) if local else str(path)
     named = os.environ.get("XDG_CACHE_HOME", "")
     folder = Path(named) if os.path.isabs(named) else Path(os.path.expanduser("~"), ".cache")
-    return folder / "tidemill" / "lines" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.lines"
+    return folder / "tidemill" / name / f"{hashlib.sha256(os.fsencode(known_as)).hexdigest()[:32]}.{name}"
 
 
 def _sum_ends(file: BinaryIO, size_bytes: int) -> int:
@@ -105,13 +120,15 @@ def _load(place: Path, key: tuple[bytes, int, int, int]) -> memoryview | None:
     return offsets.cast("Q")
 
 
-def _build_in_memory(file: BinaryIO) -> memoryview:
+def _build_in_memory(file: BinaryIO, indexing: Indexing) -> memoryview:
     table = bytearray()
-    _build(file, table.extend)
+    indexing.build(file, table.extend)
     return memoryview(table).cast("Q")
 
 
-def _build_in_cache(file: BinaryIO, place: Path, key: tuple[bytes, int, int, int]) -> memoryview | None:
+def _build_in_cache(
+    file: BinaryIO, place: Path, key: tuple[bytes, int, int, int], indexing: Indexing
+) -> memoryview | None:
     """Write the index file and load it; None where it cannot be written.
 
     Written beside its place and renamed, so that processes that make the same one do no harm.
@@ -129,7 +146,7 @@ def _build_in_cache(file: BinaryIO, place: Path, key: tuple[bytes, int, int, int
                 crc = isal_zlib.crc32(offsets, crc)
                 out.write(offsets)
 
-            _build(file, write)
+            indexing.build(file, write)
             out.seek(0)
             out.write(_HEADER.pack(*key, crc))
         os.replace(temporary, place)
@@ -140,7 +157,7 @@ def _build_in_cache(file: BinaryIO, place: Path, key: tuple[bytes, int, int, int
     return _load(place, key)
 
 
-def _build(file: BinaryIO, write: Callable[[bytes | memoryview], object]) -> None:
+def _build_lines(file: BinaryIO, write: Write) -> None:
     """Write the offset of each line that is not blank, then the size of the file.
 
     A blank line counts to the record in front of it; those in front of the first to none.
@@ -192,3 +209,6 @@ def _is_blank(file: BinaryIO, block: bytes, base: int, start: int) -> bool:
             break
     file.seek(after)
     return blank
+
+
+LINES = Indexing("lines", b"TMLINES1", _build_lines)

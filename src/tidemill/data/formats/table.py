@@ -7,14 +7,16 @@ from tidemill.data.formats.arrow import ARROW, ARROWS
 from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import COMPRESSED, Format
 from tidemill.data.formats.html import HTML
+from tidemill.data.formats.image import IMAGE
 from tidemill.data.formats.jsonl import JSONL
 from tidemill.data.formats.npy import NPY, NPZ
 from tidemill.data.formats.parquet import PARQUET
 from tidemill.data.formats.pdf import PDF
+from tidemill.data.formats.tar import TAR
 from tidemill.data.formats.text import TEXT
 from tidemill.errors import ConfigError
 
-FORMATS: tuple[Format, ...] = (JSONL, CSV, TEXT, PARQUET, ARROW, ARROWS, NPY, NPZ, HTML, PDF)
+FORMATS: tuple[Format, ...] = (JSONL, CSV, TEXT, PARQUET, ARROW, ARROWS, NPY, NPZ, HTML, PDF, TAR, IMAGE)
 
 READ_ONLY: tuple[Format, ...] = (HTML, PDF)
 """Those that are not written."""
@@ -50,7 +52,7 @@ def guess_format(path: str) -> Format:
     found = find_format(path)
     if found is None:
         suffixes = ", ".join(suffix for each in FORMATS if each not in READ_ONLY for suffix in each.suffixes)
-        hint = f"those of text also with {', '.join(COMPRESSED)} behind; or say format="
+        hint = f"those of text and tar also with {', '.join(COMPRESSED)} behind; or say format="
         raise ConfigError(f"expected a file that ends in {suffixes}", where=mask(path), hint=hint)
     return found
 

@@ -76,7 +76,8 @@ class Read(Config):
             (`s3://bucket/reviews/*.jsonl.gz`) is opened by fsspec.
         format: what the files are, whatever their suffix; None lets it say.
         on_error: what a corrupt record gets; None takes the run's default (`quarantine`; iteration raises).
-        max_line_bytes: a longer line is an error; it is passed over without being held in memory.
+        max_line_bytes: a longer line, row, whole file or record of an archive is an error; it is passed over without
+            being held in memory.
         storage_options: what fsspec opens the file system with: credentials, an endpoint. No part of the fingerprint,
             and secrets among them are never shown or written.
         compression: how the files are packed, whatever their suffix: `gzip`, `zstd`, `bz2`, `xz`, or `none`.
@@ -355,6 +356,6 @@ def _unknown_format(name: str) -> DataError:
     return DataError(
         "expected a file of a known format, got one of another suffix",
         where=name,
-        hint=f"say format: {' or '.join(_NAMES)}; known by their suffix are {suffixes}, those of text also with "
-        f"{packed} behind",
+        hint=f"say format: {' or '.join(_NAMES)}; known by their suffix are {suffixes}, those of text and tar also "
+        f"with {packed} behind",
     )
