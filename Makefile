@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/dev.txt
 PROOF_LOCK := requirements/proof.txt
 NPM_LOCK := requirements/npm/package-lock.json
-EXTRAS := adbc,grain,hf,lancedb,litellm,local,mcp,minilm,near,numpy,pandas,pdf,pgvector,plot,polars,postgres,qdrant,s3,tokenizers,torch,transformers
+EXTRAS := adbc,grain,hf,images,lancedb,litellm,local,mcp,minilm,near,numpy,pandas,pdf,pgvector,plot,polars,postgres,qdrant,s3,tokenizers,torch,transformers
 INSTALLED := $(VENV)/installed
 
 .PHONY: demo test check format formats lint types layers scopes restored mutants bench ideas proof lock

@@ -36,6 +36,7 @@ from tidemill.data.nodes.across import (
     Sliding,
     Take,
 )
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Other, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
@@ -252,6 +253,7 @@ STEPS: list[Node] = [
     Unbatch(),
     Tokenize(tokenizer=to_tokens),
     Chunk(by="words", max_chars=5),
+    DecodeImage(column="text", concurrency=2),
     Catch(),
     Take(count=5),
     Skip(count=4),

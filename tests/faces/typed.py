@@ -164,3 +164,5 @@ def map_datasets(reviews: tm.Dataset[Review], drops: bool) -> None:
     assert_type(reviews.zip(reviews), tm.Dataset[tuple[Any, ...]])
     assert_type(reviews + reviews.filter(bool), tm.Stream[Review])
     assert_type(reviews.tokenize(len), tm.Dataset[Review])
+    assert_type(reviews.decode_image(size=(8, 8)), tm.Dataset[Review])
+    assert_type(reviews.decode_image(on_error="skip"), tm.Stream[Review])

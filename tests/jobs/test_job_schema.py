@@ -101,6 +101,8 @@ STEPS = [
     {"tokenize": "tokenizer.json"},
     {"chunk": {"by": "headings", "max_chars": 1000, "min_size": 100}},
     {"chunk": {"max_tokens": 200, "tokenizer": "tokenizer.json"}},
+    {"decode_image": "jpg"},
+    {"decode_image": {"size": [224, 224], "fit": "pad", "concurrency": 4}},
     {"unbatch": {}},
     {"generate": {"model": {"model": "openai/any"}, "prompt": {"file": "p.txt"}, "temperature": {"column": "t"}}},
     {"generate": {"model": "openai/any", "messages": [{"role": "user", "content": "{{ a }}"}], "stop": ["."]}},

@@ -15,6 +15,8 @@ from tidemill.data.entering.beside import BesideFunction
 from tidemill.data.entering.entered import Entered, EnteredInLoop, check_plain, needs_entering
 from tidemill.data.entering.injection import Injected, inject, unwrap
 from tidemill.data.hooks import hook_function
+from tidemill.data.images import ImageDecoding
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
     Chunk,
@@ -173,6 +175,8 @@ def _find_function(node: Node, step: str) -> RecordFunction:
         return Tokenization(node.tokenizer, node.column, node.into, eos=eos, max_tokens=node.max_tokens, step=step)
     if isinstance(node, Chunk):
         return _make_chunking(node, step)
+    if isinstance(node, DecodeImage):
+        return ImageDecoding(node, step)
     if isinstance(node, Unbatch):
         return iter_batch
     raise ConfigError(f"expected a step that is a function of one record, got `{node.kind}`")

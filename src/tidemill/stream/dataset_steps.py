@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from tidemill.stream.stream import Stream
 
 if TYPE_CHECKING:
+    from tidemill.data.nodes.images import Channels, Fit
     from tidemill.data.nodes.node import OnError
     from tidemill.stream.dataset import Dataset
     from tidemill.stream.functions import OfRecord
@@ -140,6 +141,40 @@ class DatasetSteps(Stream[T]):
             on_error: OnError | None,
         ) -> Stream[T]: ...
         def tokenize(self, tokenizer: Any, **options: Any) -> Any: ...
+
+        @overload  # type: ignore[override]
+        def decode_image(
+            self,
+            column: str = ...,
+            *,
+            into: str | None = ...,
+            size: tuple[int, int] | None = ...,
+            fit: Fit = ...,
+            mode: Channels = ...,
+            frames: int | None = ...,
+            max_pixels: int = ...,
+            max_bytes: int = ...,
+            concurrency: int = ...,
+            name: str | None = ...,
+            on_error: Keeps | None = ...,
+        ) -> Dataset[T]: ...
+        @overload
+        def decode_image(
+            self,
+            column: str = ...,
+            *,
+            into: str | None = ...,
+            size: tuple[int, int] | None = ...,
+            fit: Fit = ...,
+            mode: Channels = ...,
+            frames: int | None = ...,
+            max_pixels: int = ...,
+            max_bytes: int = ...,
+            concurrency: int = ...,
+            name: str | None = ...,
+            on_error: OnError | None,
+        ) -> Stream[T]: ...
+        def decode_image(self, column: str = "image", **options: Any) -> Any: ...
 
         def provide(self, **resources: Any) -> Dataset[T]: ...
         def take(self, count: int, *, name: str | None = None) -> Dataset[T]: ...

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
+from tidemill.data.nodes.images import MAX_IMAGE_BYTES, MAX_PIXELS, Channels, DecodeImage, Fit
 from tidemill.data.nodes.node import Node, OnError
 from tidemill.data.nodes.single import (
     Catch,
@@ -222,6 +223,45 @@ class RecordSteps(ABC, Generic[T]):
         """
         sizes = {"max_chars": max_chars, "max_tokens": max_tokens, "overlap": overlap}
         return self._append(Chunk, column=column, by=by, tokenizer=tokenizer, into=into, **sizes, **options)
+
+    def decode_image(
+        self,
+        column: str = "image",
+        *,
+        into: str | None = None,
+        size: tuple[int, int] | None = None,
+        fit: Fit = "crop",
+        mode: Channels = "RGB",
+        frames: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_IMAGE_BYTES,
+        concurrency: int = 1,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> Stream[T]:
+        """Replace the bytes of an image by its pixels, a NumPy array: uint8 (height, width, 3), 0 to 255.
+
+        JPEG, PNG, WebP, GIF, BMP and TIFF, by Pillow (`tidemill[images]`), turned upright as EXIF says. The array is
+        contiguous and the record's own: `torch.from_numpy` shares its memory. A JPEG is decoded to little more than
+        `size`. The limits are held against the header, before anything is decoded.
+
+        Order: kept.   Memory: the images in flight, each as Pillow holds it (4 bytes a pixel) and as an array.
+        Failure: as `map`; an image that is cut, corrupt, of another kind, or over a limit.   Resume: as `map`.
+
+        Args:
+            into: the column of the pixels; by default they take the place of the bytes.
+            size: height and width of the result; by default each image has its own.
+            fit: how an image of another shape is made to fit: scaled to fill `size` and its middle kept (`crop`), to
+                lie within it on black (`pad`), or stretched.
+            mode: `RGB`, `RGBA`, or `L`, of one channel: (height, width).
+            frames: give so many frames of an animation at most, (frames, height, width, 3); by default the first one.
+            max_pixels: width times height, of all frames given, before anything is scaled.
+            max_bytes: of the encoded image.
+            concurrency: images decoded at once, in threads, and not given yet.
+        """
+        given = {"column": column, "into": into, "size": size, "fit": fit, "mode": mode, "frames": frames}
+        limits = {"max_pixels": max_pixels, "max_bytes": max_bytes, "concurrency": concurrency}
+        return self._append(DecodeImage, **given, **limits, name=name, on_error=on_error)
 
     def split(self, by: str | None = None, *, seed: int = 0, **ratios: float) -> dict[str, Stream[T]]:
         """Streams that share the records out: `split("id", train=0.9, test=0.1)["test"]`.

@@ -29,7 +29,8 @@ class Options:
     """How files are read and written, beyond their format; each format takes some (`Format.takes`).
 
     Attributes:
-        max_line_bytes: a longer line, row, page, whole file or record of an archive is an error; none is held in memory.
+        max_line_bytes: a longer line, row, page, whole file or record of an archive is an error; none is held in
+            memory.
         delimiter: of CSV; None takes a tab for `.tsv` and a comma for all else.
         encoding: of text and CSV, a name Python knows.
         whole: of text: the file is one record, not each of its lines.

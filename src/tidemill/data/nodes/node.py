@@ -92,6 +92,11 @@ class Node(Config):
         return copy
 
     @property
+    def is_parallel(self) -> bool:
+        """Whether records are in flight, rather than looked at one after the other."""
+        return False
+
+    @property
     def keeps_places(self) -> bool:
         """Whether what it gives for a record stands where the record stood: none is dropped, skipped or added."""
         return self.one_to_one and self.on_error != "skip"

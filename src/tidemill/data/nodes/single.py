@@ -31,7 +31,6 @@ class Map(FunctionNode):
 
     @property
     def is_parallel(self) -> bool:
-        """Whether records are in flight, rather than looked at one after the other."""
         return self.concurrency > 1 or self.on is not None
 
     @property

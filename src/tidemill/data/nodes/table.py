@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
@@ -22,7 +23,7 @@ from tidemill.data.nodes.single import (
 )
 
 DATA_NODES: tuple[type[Node], ...] = (
-    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Chunk, Catch,
+    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Chunk, DecodeImage, Catch,
     Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat, Prefetch,
     Dedupe, Sort, Join, GroupBy, Cache,
 )  # fmt: skip

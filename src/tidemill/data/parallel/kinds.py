@@ -7,6 +7,8 @@ from functools import partial
 
 from tidemill.data.entering.entered import check_plain, needs_entering
 from tidemill.data.entering.injection import inject
+from tidemill.data.images import ImageDecoding
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
 from tidemill.data.parallel.hooked import HookedWorkers
@@ -17,8 +19,8 @@ from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError
 
 
-def find_workers(node: Map, step: str) -> Callable[[], Workers]:
-    """What opens the workers for the function of a `map` step.
+def find_workers(node: Map | DecodeImage, step: str) -> Callable[[], Workers]:
+    """What opens the workers for the function of a step with records in flight.
 
     Raises:
         ConfigError: it is not one that they can call.
@@ -28,7 +30,9 @@ def find_workers(node: Map, step: str) -> Callable[[], Workers]:
     return open_workers if hooks is None else lambda: HookedWorkers(open_workers(), hooks)
 
 
-def _find_kind(node: Map, step: str) -> Callable[[], Workers]:
+def _find_kind(node: Map | DecodeImage, step: str) -> Callable[[], Workers]:
+    if isinstance(node, DecodeImage):
+        return partial(ThreadWorkers, ImageDecoding(node, step), step)
     awaits = is_async(node)
     fn = inject(node.fn, node.openers)
     if node.on == "async" or (awaits and node.on is None):

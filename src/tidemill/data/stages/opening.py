@@ -13,6 +13,7 @@ from tidemill.data.kept.folder import Keeping, KeptFolder
 from tidemill.data.kept.lookup import Lookup
 from tidemill.data.kept.parts import CacheParts
 from tidemill.data.nodes.across import Prefetch, Repeat
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Cache, Join, KeepingNode, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
@@ -111,7 +112,7 @@ class Opening:
         if not node.record_wise:
             reopen = partial(self._reopen, index, epoch)
             return open_crossing(upstream, node, index, name, mark, epoch, reopen, self._find_policy(node, index))
-        if isinstance(node, Map) and (node.is_parallel or is_async(node)):
+        if isinstance(node, (Map, DecodeImage)) and (node.is_parallel or is_async(node)):
             reopen = partial(self._reopen, index, epoch)
             return open_parallel(upstream, node, index, name, mark, reopen, self._find_policy(node, index))
         if is_async(node):

@@ -1,4 +1,4 @@
-"""The stage of a `map` that has several records in flight.
+"""The stage of a `map`, or a `decode_image`, that has several records in flight.
 
 Its state counts from an anchor, as that of every stage that holds records, and says which of the records behind it
 were not given yet: going on passes over the others without calling the function again.
@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, cast
 
 from tidemill.data.failures import NO_RECORD, explain_failure, explain_isolated
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.single import Map
 from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
@@ -68,7 +69,7 @@ class Window:
         counts: what the steps in front had given when the one furthest on of those given was read.
     """
 
-    def __init__(self, upstream: Stage, node: Map, step: str, policy: Policy, mark: State | None) -> None:
+    def __init__(self, upstream: Stage, node: Map | DecodeImage, step: str, policy: Policy, mark: State | None) -> None:
         self.progress = Progress(upstream, mark)
         self.spot = upstream.spot()
         self.number: int | None = None
@@ -191,9 +192,9 @@ class Window:
 
 
 def open_parallel(
-    upstream: Stage, node: Map, index: int, step: str, mark: State | None, reopen: Reopen, policy: Policy
+    upstream: Stage, node: Map | DecodeImage, index: int, step: str, mark: State | None, reopen: Reopen, policy: Policy
 ) -> Stage:
-    """The stage of a `map` step with records in flight, going on from its `mark`.
+    """The stage of a step with records in flight, going on from its `mark`.
 
     Raises:
         ConfigError: the function is not one that such workers can call.

@@ -14,7 +14,6 @@ from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves
-from tidemill.data.nodes.single import Map
 from tidemill.errors import StateError, TidemillError
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.live.session import Result, Session
@@ -68,7 +67,7 @@ def join_calls(source: Source, nodes: Sequence[Node], *, folder: Path, hooks: Se
 
 
 def _runs_in_window(node: Node) -> bool:
-    return node.record_wise and not (isinstance(node, Map) and node.is_parallel)
+    return node.record_wise and not node.is_parallel
 
 
 class LiveSource:

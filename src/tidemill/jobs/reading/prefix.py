@@ -128,9 +128,9 @@ def _needs_others(node: Node) -> bool:
 
 
 def _is_across(node: Node) -> bool:
-    if isinstance(node, Map):
-        return node.is_parallel or is_async(node)
-    return not (node.record_wise or isinstance(node, Take))
+    if isinstance(node, Map) and is_async(node):
+        return True
+    return node.is_parallel or not (node.record_wise or isinstance(node, Take))
 
 
 def _keep_records(source: Source) -> Source:

@@ -13,9 +13,10 @@ from pydantic.fields import FieldInfo
 from tidemill.config.types.references import Reference
 from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
+from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
-from tidemill.data.nodes.single import Chunk, Drop, Filter, Map, Observe, Rename, Select, Split, Tokenize, WithColumns
+from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
 from tidemill.data.steps import is_async
@@ -75,7 +76,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
 
 def has_workers(node: Node) -> bool:
     """Whether the step needs a loop, threads, processes, or resources, none of which a check opens."""
-    return is_async(node) or (isinstance(node, Map) and node.is_parallel) or takes_more(node)
+    return is_async(node) or node.is_parallel or takes_more(node)
 
 
 def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
@@ -136,7 +137,7 @@ def _check_columns(draft: Draft, columns: Columns) -> Iterator[Problem]:
         elif isinstance(node, WithColumns):
             columns.add(list(node.columns))
             outputs = {name: model for name, model in outputs.items() if name not in node.columns}
-        elif isinstance(node, (Tokenize, Chunk)):
+        elif isinstance(node, (Tokenize, Chunk, DecodeImage)):
             if node.column not in columns:
                 message = f"no record has a column `{node.column}`"
                 yield draft.problem(draft.path(index, "column"), message, columns.suggest(node.column))

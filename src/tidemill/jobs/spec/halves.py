@@ -52,7 +52,7 @@ def _find_misplaced(node: Node) -> tuple[str, str] | None:
             f"`{node.kind}` looks across records, which a job cannot do after a call",
             "move it before the first call, or run it in a second job over this one's output",
         )
-    if isinstance(node, Map) and node.is_parallel:
+    if node.is_parallel:
         return (
             "behind a call no function has workers of its own: plain ones run singly, coroutine ones many at once",
             "leave `concurrency` and `on` out, or move the step before the first call",
