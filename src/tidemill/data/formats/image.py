@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from tidemill.data.files import TextFile, open_random
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows
@@ -15,15 +15,14 @@ from tidemill.data.formats.text import compare_whole, iter_whole
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 
 class Image:
     """Image files, as a `Format`: `{"image": bytes, "path": path}` for each; a `decode_image` step makes pixels of it.
 
     What the bytes are is not looked at here. A file over the limit is passed over without being held in memory; it and
     an empty one raise `DataError`.
+
+    Resume: a file is one record, so nothing is read again.
     """
 
     name = "image"
@@ -59,11 +58,8 @@ class Image:
             raise DataError("expected one record for a file that is one image, got none")
         return 1
 
-    def read_schema(self, path: Path, options: Options = PLAIN) -> pa.Schema:
-        import pyarrow as pa
-
-        columns: list[tuple[str, pa.DataType]] = [("image", pa.large_binary()), ("path", pa.string())]
-        return pa.schema(columns)
+    def read_schema(self, path: Path, options: Options = PLAIN) -> None:
+        """None: no file has other columns, so that none need be looked for among thousands."""
 
     def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
         return ImageRows(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tidemill.config.secrets import mask
 from tidemill.data.formats.arrow import ARROW, ARROWS
 from tidemill.data.formats.csv import CSV
@@ -35,6 +37,7 @@ def get_format(name: str) -> Format:
     raise ConfigError(f"there is no format `{name}`", hint=f"the formats: {names}")
 
 
+@functools.lru_cache(maxsize=1024)
 def find_format(name: str) -> Format | None:
     """The format that the suffix of a file's name tells, `a.jsonl.gz` being `a.jsonl`; None when it tells none."""
     for suffix in COMPRESSED:

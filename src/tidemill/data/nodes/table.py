@@ -23,8 +23,8 @@ from tidemill.data.nodes.single import (
 )
 
 DATA_NODES: tuple[type[Node], ...] = (
-    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Chunk, DecodeImage, Catch,
-    Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat, Prefetch,
+    Map, Filter, FlatMap, WithColumns, Select, Rename, Drop, Observe, Split, Unbatch, Tokenize, Chunk, DecodeImage,
+    Catch, Take, Skip, Every, Sample, Shard, Batch, Sliding, Pack, Shuffle, Repeat, Prefetch,
     Dedupe, Sort, Join, GroupBy, Cache,
 )  # fmt: skip
 """Those that look at one record, those that look across, and of these those that keep things on disk."""
