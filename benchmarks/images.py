@@ -53,7 +53,7 @@ class Setting:
     width: int = 4000
 
 
-QUICK = Setting(rounds=2, records=10_000, images=8)
+QUICK = Setting(rounds=3, records=10_000, images=8)
 SMALL = Setting(rounds=1, records=500, images=3, height=300, width=400)
 
 

@@ -354,3 +354,43 @@ def test_large_images_are_held_a_few_at_a_time(tmp_path: Path, workers: int) -> 
         [sys.executable, "-c", MEASURE, path, str(workers), "6"], capture_output=True, text=True, check=True
     )
     assert int(ran.stdout) < 3 * workers * width * height * 4
+
+
+def write_job(folder: Path, *steps: str) -> tm.Job:
+    lines = "\n".join(f"  - {step}" for step in steps)
+    (folder / "job.yaml").write_text(f"source: {{path: 'photos/**/*'}}\nsteps:\n{lines}\nsink: {{path: out}}\n")
+    return tm.load_job(folder / "job.yaml")
+
+
+def test_a_job_file_is_checked_before_it_runs(photos: Path) -> None:
+    """A column that no record has, a shape that is none, threads where a job has none; each at its place."""
+    folder = photos.parent
+    predict = "predict: {model: builtins:len, column: image}"
+    for steps, told in {
+        ("decode_image: imag", predict): r"job.yaml:3:19  .*expected a column `imag`, got `image`, `path`",
+        (predict, "decode_image: {column: imag}"): r"job.yaml:4:28  .*no record has a column `imag`",
+        (predict, "decode_image: {concurrency: 4}"): r"behind a call no function has workers of its own",
+        (
+            "decode_image: {size: [0, 4]}",
+            predict,
+        ): r"job.yaml:3:27  `steps.0.decode_image.size.0`: expected an integer >= 1",
+        ("decode_image: {fitt: pad}", predict): r"did you mean `fit`\?",
+    }.items():
+        with pytest.raises(ConfigError, match=told):
+            write_job(folder, *steps).check()
+
+
+def measure_light(batch: list[Any]) -> list[float]:
+    return [float(pixels.mean()) for pixels in batch]
+
+
+def test_a_job_lands_what_it_can_decode_and_quarantines_the_rest(photos: Path) -> None:
+    """With the bytes as they came; the same steps as a chain are the same job."""
+    predict = "predict: {model: 'test_images:measure_light', column: image, into: light}"
+    decode_step = "decode_image: {size: [8, 8], concurrency: 2}"
+    job = write_job(photos.parent, decode_step, predict, "select: [path, light]")
+    chain = tm.read("photos/**/*").decode_image(size=(8, 8), concurrency=2)
+    assert job.spec.steps[0] == chain.pipeline[0]
+    report = job.run(progress=False)
+    assert (report.records["landed"], report.records["quarantined"]) == (5, 1)
+    assert sorted(tm.dataset(photos.parent / "out")[0]) == ["light", "path"]

@@ -373,6 +373,19 @@ def test_an_archive_that_grew_is_gone_on_with(tmp_path: Path) -> None:
         TAR.open(path, state)
 
 
+def test_a_job_over_archives_goes_on_with_what_they_gained(tmp_path: Path) -> None:
+    """Records of a grown archive follow those that landed, each once; a bad one is quarantined at its place."""
+    bad = special("b.json", tarfile.SYMTYPE, "x")
+    save(tmp_path, pack([("a.txt", b"a"), bad, ("c.txt", b"c")]))
+    stream = tm.read(tmp_path / "*.tar").select("txt")
+    for landed in (["a", "c"], ["a", "c"], ["a", "c", "z"]):
+        report = stream.write(tmp_path / "out", max_errors=5, progress=False)
+        assert report.records["quarantined"] == 1
+        assert [row["txt"] for row in tm.dataset(tmp_path / "out")] == landed
+        if report.done == 3 and report.before == 3:
+            grow(tmp_path / "a.tar")
+
+
 def test_an_archive_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By number, in any order, its index kept; packed it has none, and one that changed is told."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -36,8 +36,7 @@ def test_every_suffix_that_has_a_kind_of_its_own_is_told(tmp_path: Path) -> None
     for row in rows:
         kind = next((kind for kind in values if f"| {kind}" in row), None)
         for suffix in re.findall(r"`(\w+)`", row.partition("|")[2].partition("|")[0]) if kind else ():
-            group = Group(b"a", 0)
-            group.members.append((suffix.encode(), bodies[kind or ""], 0))
+            group = Group(b"a", 0, 0, [(suffix.encode(), bodies[kind or ""], 0)])
             assert build_record(tmp_path, group) == {KEY: "a", suffix: values[kind or ""]}
             told += 1
     assert told == 10

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Protocol
-from zlib import adler32
+
+from isal.isal_zlib import adler32
 
 from tidemill.data.files import BLOCK_BYTES, TextFile
 from tidemill.data.formats.tar_headers import (
@@ -339,11 +340,14 @@ class Group:
     problem = hint = ""
     problem_at = 0
 
-    def __init__(self, key: bytes, start: int) -> None:
+    def __init__(
+        self, key: bytes, start: int, end: int, members: list[tuple[bytes, bytes, int]], size: int = 0
+    ) -> None:
         self.key = key
-        self.start = self.end = start
-        self.members: list[tuple[bytes, bytes, int]] = []
-        self.size = 0
+        self.start = start
+        self.end = end
+        self.members = members
+        self.size = size
 
     def fail_size(self, limit: int) -> None:
         """Let the record be too large."""
@@ -352,9 +356,9 @@ class Group:
 
     def fail(self, problem: str, start: int, hint: str = "") -> None:
         """Let the record have this problem, unless it has one; its bytes are let go of."""
+        self.members.clear()
         if not self.problem:
             self.problem, self.problem_at, self.hint = problem, start, hint
-            self.members.clear()
 
 
 def iter_groups(archive: Archive, limit: int | None, *, is_part: bool = False) -> Iterator[Group]:
@@ -375,12 +379,12 @@ def iter_groups(archive: Archive, limit: int | None, *, is_part: bool = False) -
                 if group is None or group.key != key:
                     if group is not None:
                         yield group
-                    group = Group(key, start)
-                group.size += len(body)
-                group.end = after
-                if group.size <= most and not group.problem:
-                    group.members.append((suffix, body, start))
+                    group = Group(key, start, after, [(suffix, body, start)], len(body))
                 else:
+                    group.size += len(body)
+                    group.end = after
+                    group.members.append((suffix, body, start))
+                if group.size > most or group.problem:
                     group.fail_size(most)
             member = read_member(archive, is_part=is_part)
             if member is None:
@@ -392,7 +396,7 @@ def iter_groups(archive: Archive, limit: int | None, *, is_part: bool = False) -
             if group is None or group.key != key:
                 if group is not None:
                     yield group
-                group = Group(key, member.start)
+                group = Group(key, member.start, member.start, [])
             _add(group, archive, member, suffix, limit)
     except TarEnd as end:
         _locate(end, group)
