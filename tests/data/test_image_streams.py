@@ -386,7 +386,7 @@ def measure_light(batch: list[Any]) -> list[float]:
 
 def test_a_job_lands_what_it_can_decode_and_quarantines_the_rest(photos: Path) -> None:
     """With the bytes as they came; the same steps as a chain are the same job."""
-    predict = "predict: {model: 'test_images:measure_light', column: image, into: light}"
+    predict = "predict: {model: 'test_image_streams:measure_light', column: image, into: light}"
     decode_step = "decode_image: {size: [8, 8], concurrency: 2}"
     job = write_job(photos.parent, decode_step, predict, "select: [path, light]")
     chain = tm.read("photos/**/*").decode_image(size=(8, 8), concurrency=2)
