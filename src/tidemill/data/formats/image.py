@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tidemill.data.files import TextFile, open_random
-from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows
+from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits
 from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, over_limit, where_at
 from tidemill.data.formats.text import compare_whole, iter_whole
@@ -29,6 +29,14 @@ class Image:
     suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
     compressible = False
     takes = frozenset({"max_line_bytes"})
+    traits = Traits(
+        title="images",
+        record='`{"image": bytes, "path"}` of the file',
+        by_number="at once: a file is one record",
+        resume="nothing: a file is one record",
+        schema="none is asked for: all files have the same",
+        packed="images, by their own codecs",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         read_whole = functools.partial(_iter_image, path, options.max_line_bytes)

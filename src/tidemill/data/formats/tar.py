@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from tidemill.data.files import BLOCK_BYTES, TextFile, compare_file, find_codec, open_random, recognize_codec, stat_file
 from tidemill.data.files.codecs import Codec
-from tidemill.data.formats.format import PLAIN, Options, Rows, check_plain
+from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, where_at
 from tidemill.data.formats.tar_headers import BLOCK
@@ -37,6 +37,13 @@ class Tar:
     suffixes: tuple[str, ...] = (".tar",)
     compressible = True
     takes = frozenset({"max_line_bytes"})
+    traits = Traits(
+        title="tar, laid out as WebDataset's",
+        record='the members of one key, a column for each suffix: `{"__key__", "jpg", "json"}`, say',
+        by_number="an index of 8 bytes a record, made once over the headers; not of packed files",
+        resume="nothing; a packed archive is unpacked up to there",
+        schema="none: each record has its own columns",
+    )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         read_runs = functools.partial(_iter_runs, path, options.max_line_bytes, share=options.share)
