@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from tidemill.data.flow import Flow
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.formats.saving import save_records
-from tidemill.data.formats.tar import TAR
+from tidemill.data.formats.tar.tar import TAR
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import (
     Batch,

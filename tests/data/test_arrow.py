@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
-from tidemill.data.formats.arrow import ARROW, ARROWS, Arrow
+from tidemill.data.formats.columnar.arrow import ARROW, ARROWS, Arrow
 from tidemill.data.formats.format import Options
 from tidemill.errors import DataError, ResourceError, StateError
 

@@ -25,7 +25,7 @@ from resuming import check_resumes_everywhere, next_outcome, outcomes, through_j
 
 import tidemill as tm
 from tidemill.data.files import create_text
-from tidemill.data.formats.columnar import unpack_row
+from tidemill.data.formats.columnar.groups import unpack_row
 
 PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
 CUT: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}

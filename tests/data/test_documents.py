@@ -17,9 +17,9 @@ from resuming import check_resumes_everywhere, outcomes
 
 import tidemill as tm
 from tidemill.data.files import parse_path
+from tidemill.data.formats.documents.html import HTML
+from tidemill.data.formats.documents.pdf import PDF
 from tidemill.data.formats.format import Options
-from tidemill.data.formats.html import HTML
-from tidemill.data.formats.pdf import PDF
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Shard
 from tidemill.data.sources.read import Read

@@ -23,8 +23,8 @@ from resuming import check_resumes_everywhere, outcomes, through_json
 
 import tidemill as tm
 from tidemill.data.files.mapping import PrivateMapping
+from tidemill.data.formats.arrays.npy import NPY, NPZ
 from tidemill.data.formats.format import Options
-from tidemill.data.formats.npy import NPY, NPZ
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.across import Shard
 from tidemill.data.sources.read import Read

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
+from tidemill.data.formats.columnar.parquet import PARQUET
 from tidemill.data.formats.format import Options, Rows
-from tidemill.data.formats.parquet import PARQUET
 from tidemill.errors import DataError, ResourceError, StateError
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

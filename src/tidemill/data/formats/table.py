@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 
 from tidemill.config.secrets import mask
-from tidemill.data.formats.arrow import ARROW, ARROWS
+from tidemill.data.formats.arrays.npy import NPY, NPZ
+from tidemill.data.formats.columnar.arrow import ARROW, ARROWS
+from tidemill.data.formats.columnar.parquet import PARQUET
 from tidemill.data.formats.csv import CSV
+from tidemill.data.formats.documents.html import HTML
+from tidemill.data.formats.documents.pdf import PDF
 from tidemill.data.formats.format import COMPRESSED, Format
-from tidemill.data.formats.html import HTML
 from tidemill.data.formats.image import IMAGE
 from tidemill.data.formats.jsonl import JSONL
-from tidemill.data.formats.npy import NPY, NPZ
-from tidemill.data.formats.parquet import PARQUET
-from tidemill.data.formats.pdf import PDF
-from tidemill.data.formats.tar import TAR
+from tidemill.data.formats.tar.tar import TAR
 from tidemill.data.formats.text import TEXT
 from tidemill.errors import ConfigError
 

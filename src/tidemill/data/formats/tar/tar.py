@@ -12,10 +12,10 @@ from tidemill.data.files.codecs import Codec
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, where_at
-from tidemill.data.formats.tar_headers import BLOCK
-from tidemill.data.formats.tar_members import Group, TarEnd, TextArchive, iter_groups, show_name
-from tidemill.data.formats.tar_records import build_record, fail_group, save_members
-from tidemill.data.formats.tar_rows import TarRows
+from tidemill.data.formats.tar.headers import BLOCK
+from tidemill.data.formats.tar.members import Group, TarEnd, TextArchive, iter_groups, show_name
+from tidemill.data.formats.tar.records import build_record, fail_group, save_members
+from tidemill.data.formats.tar.rows import TarRows
 from tidemill.data.turns import Share
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State

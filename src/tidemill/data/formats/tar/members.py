@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from isal.isal_zlib import adler32
 
 from tidemill.data.files import BLOCK_BYTES, TextFile
-from tidemill.data.formats.tar_headers import (
+from tidemill.data.formats.tar.headers import (
     BLOCK,
     DIRECTORY,
     GNU_LINK,

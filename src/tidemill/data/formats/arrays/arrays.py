@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tidemill.data.files import open_random
 from tidemill.data.files.mapping import map_private
-from tidemill.data.formats.array_layout import ARCHIVE_ERRORS, Layout, explain_archive, read_header
+from tidemill.data.formats.arrays.layout import ARCHIVE_ERRORS, Layout, explain_archive, read_header
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tidemill.data.files import PartFile, stat_file
-from tidemill.data.formats.columnar import BATCH_ROWS, check_names, choose_columns, corrupt_errors, explain_cause
+from tidemill.data.formats.columnar.groups import BATCH_ROWS, check_names, choose_columns, corrupt_errors, explain_cause
 from tidemill.data.formats.native import open_native, sum_footer
 from tidemill.data.reader import raise_each
 from tidemill.errors import DataError

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.formats.arrays import WINDOW_ROWS, Arrays, MappedArrays, pick_records, to_records
+from tidemill.data.formats.arrays.arrays import WINDOW_ROWS, Arrays, MappedArrays, pick_records, to_records
 from tidemill.data.formats.items import Items
 from tidemill.data.reader import PartReader
 from tidemill.data.turns import Share

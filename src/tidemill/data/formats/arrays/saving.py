@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, BinaryIO
 
-from tidemill.data.formats.array_layout import COLUMN, SUFFIX, import_numpy
+from tidemill.data.formats.arrays.layout import COLUMN, SUFFIX, import_numpy
 from tidemill.errors import DataError
 
 _MEMORY_BYTES = 32 * 1024 * 1024

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
-from tidemill.data.formats.arrow_groups import MAGIC, FileGroups, StreamGroups, is_file, load_by_number, load_groups
-from tidemill.data.formats.columnar import open_broken, open_groups, refuse_edited, unpack_row
-from tidemill.data.formats.columnar_rows import GroupRows
+from tidemill.data.formats.columnar.arrow_groups import (
+    MAGIC,
+    FileGroups,
+    StreamGroups,
+    is_file,
+    load_by_number,
+    load_groups,
+)
+from tidemill.data.formats.columnar.groups import open_broken, open_groups, refuse_edited, unpack_row
+from tidemill.data.formats.columnar.rows import GroupRows
+from tidemill.data.formats.columnar.tables import spool_tables
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.formats.native import compare_footer, measure_native
-from tidemill.data.formats.tables import spool_tables
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State

@@ -12,8 +12,8 @@ from tidemill.data.formats.format import MAX_LINE_BYTES
 from tidemill.data.formats.indexed import IndexedFile
 from tidemill.data.formats.line_index import Indexing, Write
 from tidemill.data.formats.runs import where_at
-from tidemill.data.formats.tar_members import FileArchive, TarEnd, iter_groups
-from tidemill.data.formats.tar_records import build_record, fail_group
+from tidemill.data.formats.tar.members import FileArchive, TarEnd, iter_groups
+from tidemill.data.formats.tar.records import build_record, fail_group
 from tidemill.data.reader import raise_each
 from tidemill.errors import DataError
 from tidemill.protocols import Record

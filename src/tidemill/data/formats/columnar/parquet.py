@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import stat_file
-from tidemill.data.formats.columnar import (
+from tidemill.data.formats.columnar.groups import (
     BATCH_ROWS,
     check_names,
     choose_columns,
@@ -20,10 +20,10 @@ from tidemill.data.formats.columnar import (
     refuse_edited,
     unpack_row,
 )
-from tidemill.data.formats.columnar_rows import GroupRows
+from tidemill.data.formats.columnar.rows import GroupRows
+from tidemill.data.formats.columnar.tables import spool_tables
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.formats.native import compare_footer, measure_native, open_native, sum_footer
-from tidemill.data.formats.tables import spool_tables
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State

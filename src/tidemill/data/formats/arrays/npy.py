@@ -12,11 +12,11 @@ import orjson
 from isal import isal_zlib
 
 from tidemill.data.files import PartFile, compare_file, find_local, measure_file, open_random, stat_file
-from tidemill.data.formats.array_layout import Layout, choose_layouts, read_layout, read_layouts
-from tidemill.data.formats.array_rows import ArrayRows, open_arrays
-from tidemill.data.formats.array_saving import save_array, save_arrays
-from tidemill.data.formats.arrays import Arrays, FetchedArrays, MappedArrays, PackedArrays
-from tidemill.data.formats.columnar import open_broken, refuse_edited
+from tidemill.data.formats.arrays.arrays import Arrays, FetchedArrays, MappedArrays, PackedArrays
+from tidemill.data.formats.arrays.layout import Layout, choose_layouts, read_layout, read_layouts
+from tidemill.data.formats.arrays.rows import ArrayRows, open_arrays
+from tidemill.data.formats.arrays.saving import save_array, save_arrays
+from tidemill.data.formats.columnar.groups import open_broken, refuse_edited
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, ResourceError

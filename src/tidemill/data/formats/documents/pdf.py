@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
-from tidemill.data.formats.columnar import open_broken, refuse_edited
+from tidemill.data.formats.columnar.groups import open_broken, refuse_edited
+from tidemill.data.formats.documents.pages import METADATA, PdfPages, open_pages
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows, refuse_saving
 from tidemill.data.formats.native import measure_native
-from tidemill.data.formats.pdf_pages import METADATA, PdfPages, open_pages
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State

@@ -1,0 +1,1 @@
+"""NumPy's arrays: files of them as records, rows as views of the file."""

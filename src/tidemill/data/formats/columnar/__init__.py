@@ -1,0 +1,1 @@
+"""Files in columns: Parquet and Arrow."""

@@ -1,0 +1,1 @@
+"""Pages for readers: HTML and PDF."""

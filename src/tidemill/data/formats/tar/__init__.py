@@ -1,0 +1,1 @@
+"""Archives: members as records."""
