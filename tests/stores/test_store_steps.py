@@ -286,6 +286,28 @@ def test_what_is_wrong_with_a_store_is_told_at_its_place(
     assert problem.place.line == line
 
 
+@pytest.mark.usefixtures("lance_opened_once")
+@pytest.mark.parametrize("kind", ["lancedb", "qdrant"])
+def test_a_path_of_a_store_starts_at_the_job_files_folder(tmp_path: Path, kind: str) -> None:
+    text = JOB.replace('type: "shelf:Shelf"', f"type: {kind}, path: index")
+    job = tm.load_job(write_job(tmp_path, text))
+    assert job.run(progress=False).outcome == "finished"
+    assert (tmp_path / "index").is_dir()
+    assert not Path("index").exists()
+
+
+def test_a_package_that_is_not_installed_is_told_by_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for a store of two steps, before anything is called."""
+    monkeypatch.setitem(sys.modules, "lancedb", None)
+    text = JOB.replace('type: "shelf:Shelf"', "type: lancedb, path: index")
+    with pytest.raises(ConfigError, match="1 error") as caught:
+        tm.load_job(write_job(tmp_path, text)).check()
+    (problem,) = caught.value.problems
+    told = "`steps.0.index.store`: a store of LanceDB needs the package lancedb, which is not installed"
+    assert problem.message == told
+    assert problem.hint == 'pip install "tidemill[lancedb]"'
+
+
 def test_a_name_near_a_stores_is_suggested(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="1 error") as caught:
         tm.load_job(write_job(tmp_path, JOB.replace("search: {store: docs", "search: {store: doc")))

@@ -11,7 +11,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
 from tidemill.errors import ConfigError, Problem, TidemillError
-from tidemill.jobs.spec.draft import UNREADABLE, Draft, DraftStep
+from tidemill.jobs.spec.draft import NAMED, UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
 from tidemill.jobs.spec.halves import check_halves
@@ -27,6 +27,9 @@ from tidemill.models.steps.embed import Embed
 from tidemill.models.steps.generate import Generate
 from tidemill.models.structured.outputs import ReplyType
 from tidemill.models.torch.texts.location import find_text_model
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
+from tidemill.stores.store import Store
 
 
 def check_job(job: JobSpec, *, call: bool = True) -> None:
@@ -49,7 +52,7 @@ def draft_job(job: JobSpec) -> Draft:
 
 def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
-    models = [_check_models] if call else []
+    models = [_check_models, _check_stores] if call else []
     asked = (_check_formats, _check_budget, _check_outputs)
     checks = (_check_names, check_halves, check_resources, *models, *asked, check_folders, check_records)
     return [problem for check in checks for problem in check(draft)]
@@ -77,6 +80,18 @@ def _check_models(draft: Draft) -> Iterator[Problem]:
             _check_model(model, draft.folder, embeds=embeds)
         except TidemillError as exc:
             yield draft.problem(draft.path(index, *path, "model"), exc.message, exc.hint)
+
+
+def _check_stores(draft: Draft) -> Iterator[Problem]:
+    """Packages that stores take; nothing is opened, and each store is told once."""
+    seen: list[Model | Store] = [NAMED["stores"]]
+    for index, step in enumerate(draft.steps):
+        if isinstance(step.node, (Index, Search)) and step.node.store not in seen:
+            seen.append(step.node.store)
+            try:
+                step.node.store.within(draft.folder).open()
+            except TidemillError as exc:
+                yield draft.problem(draft.path(index, "store"), exc.message, exc.hint)
 
 
 def _check_model(model: Model, folder: Path, *, embeds: bool) -> None:

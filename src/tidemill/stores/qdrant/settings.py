@@ -73,6 +73,11 @@ class Qdrant(Store):
             raise ValueError("a `path` takes no `api_key`")
         return self
 
+    def within(self, folder: Path) -> Self:
+        if self.path is None or str(self.path) == MEMORY:
+            return self
+        return self.model_copy(update={"path": folder / self.path.expanduser()})
+
     def open(self) -> VectorStore:
         if self.path is not None:
             check_package("qdrant_client", need="Qdrant's local mode", extra="qdrant")
