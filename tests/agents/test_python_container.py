@@ -123,7 +123,7 @@ async def test_a_session_works_in_what_such_a_container_has(tmp_path: Path, monk
     client.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    async with interpreter(**load_settings(), limits={"timeout_s": 0.5}) as run:
+    async with interpreter(**load_settings(), limits={"timeout_s": 2}) as run:
         assert await run(
             "import os, tempfile; rate = 7; os.environ['PYTHON_VERSION'], 'OPENAI_API_KEY' in os.environ"
         ) == {"value": "('of the image', False)"}

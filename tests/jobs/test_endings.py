@@ -433,7 +433,7 @@ async def test_recalled_records_are_not_this_sittings(folder: Path) -> None:
     seen: list[Status] = []
     job, far = make_job(folder, [label()], sink={"segment": {"records": 1_000}}), FarSide()
     with pytest.raises(Crash):
-        await run_job(job, far, StoppingDisk(16))
+        await run_job(job, far, StoppingDisk(20))
     committed = sum(read_committed(job.folders).values())
     assert 0 < committed < 60
     report = await Runner(job, transport=far.connect, on_status=seen.append).run()

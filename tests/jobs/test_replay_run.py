@@ -87,7 +87,7 @@ async def test_a_mended_pipeline_is_run_over_it(tmp_path: Path) -> None:
     assert ids(outcomes(tm.replay(tmp_path / "again").iterate())) == [b"{corrupt"]
     retried = await run_job(mended, FarSide(), retry=True)
     assert retried.records == report.records
-    with pytest.raises(tm.ConfigError, match="a job file reads files, and this stream starts from a quarantine"):
+    with pytest.raises(tm.ConfigError, match=r"a job file reads files, .*, and this stream starts from a quarantine"):
         tm.Job(mended).to_yaml()
 
 

@@ -60,13 +60,15 @@ class ShelfStore:
         self.upserts.append(list(ids))
         if self.before_upsert is not None:
             await self.before_upsert(ids)
-        outcomes = []
+        outcomes: list[Upserted] = []
         for key, vector, payload in zip(ids, vectors, payloads or [{}] * len(ids), strict=True):
             if len(vector) != self.settings.dimensions:
                 outcomes.append(Upserted(key, "refused", f"expected {self.settings.dimensions} numbers"))
             else:
+                stored = Upserted(key, "stored")
+                outcomes = [Upserted(key, "superseded") if each == stored else each for each in outcomes]
                 self.held[key] = (list(vector), payload)
-                outcomes.append(Upserted(key, "stored"))
+                outcomes.append(stored)
         return outcomes
 
     async def search(

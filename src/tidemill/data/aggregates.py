@@ -7,6 +7,7 @@ same however the records were parted.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
@@ -182,7 +183,9 @@ def finish_sum(state: list[Any]) -> int | float | None:
         return None
     if not parts and not odd and odd == odd:
         return int(whole)
-    return odd if odd or odd != odd else math.fsum([*parts, whole])
+    if odd or odd != odd:
+        return float(odd)
+    return float(sum(map(Fraction, parts), Fraction(whole))) if whole else math.fsum(parts)
 
 
 def _add_part(parts: list[float], value: float) -> list[float]:

@@ -125,22 +125,25 @@ class Child:
         """Whether the program is known to have ended."""
         return self._closing is not None or self._replies.at_eof() or self._process.poll() is not None
 
-    async def close(self) -> int:
+    async def close(self, *, grace_s: float = 0.0) -> int:
         """The program's exit code, once it and all it started are gone: they are killed, if they run yet.
 
         128 and its number for a signal, which is SIGKILL for what had to be killed here. Cancelling ends the waiting,
         not the killing.
+
+        Args:
+            grace_s: how long it may take to end by itself first: of one that closed its output, what is around it.
         """
         if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close())
+            self._closing = asyncio.ensure_future(self._close(grace_s))
         return await asyncio.shield(self._closing)
 
     def kill(self) -> None:
         """Begin to kill it and all it started; never waits. It is to be closed all the same."""
         self._lifeline.cut()
 
-    async def _close(self) -> int:
-        code = await asyncio.to_thread(self._end)
+    async def _close(self, grace_s: float) -> int:
+        code = await asyncio.to_thread(self._end, grace_s)
         with contextlib.suppress(TimeoutError):  # somebody may hold the other end yet where not all can be killed
             async with asyncio.timeout(OUTPUT_S):
                 await self._has_no_output.wait()
@@ -150,7 +153,10 @@ class Child:
         self._transports.clear()
         return code
 
-    def _end(self) -> int:
+    def _end(self, grace_s: float) -> int:
+        if grace_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace_s)
         self.kill()
         try:
             code = self._process.wait(END_S)

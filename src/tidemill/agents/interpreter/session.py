@@ -33,6 +33,9 @@ FLOOD = 16 << 20
 MARKER_S = 5.0
 """Seconds that printed text may take longer than the answer: a container's streams go different ways."""
 
+ENDING_S = 2.0
+"""Seconds that what is around an interpreter that has ended, a sandbox's own program, may take to say how."""
+
 MAX_ANSWER = 8 << 20
 """Bytes of an answer: its texts are bounded where they are made."""
 
@@ -217,7 +220,7 @@ class Session:
 
     async def _lose(self, stopped: str) -> dict[str, Any]:
         """Kill the interpreter; what is told of that."""
-        ended = describe_exit(await self._end())
+        ended = describe_exit(await self._end(grace_s=0.0 if stopped else ENDING_S))
         if ended == "by SIGPROF":  # what its timer of processor time sends
             stopped = "cpu"
         told = "It could not be interrupted, and was killed." if stopped else f"The interpreter ended {ended}."
@@ -225,9 +228,9 @@ class Session:
             told += " That may be the system's, for want of memory."
         return {"error": told, "stopped": stopped, "is_lost": True}
 
-    async def _end(self) -> int:
+    async def _end(self, *, grace_s: float = 0.0) -> int:
         child, self._child = self._child, None
-        return 0 if child is None else await child.close()
+        return 0 if child is None else await child.close(grace_s=grace_s)
 
     def _tell(self, answer: dict[str, Any], output: str, files: list[WrittenFile], count: int) -> PythonResult:
         result = PythonResult()

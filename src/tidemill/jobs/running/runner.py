@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tidemill.calls.wire import Transport
 from tidemill.config.types.durations import show_duration
@@ -108,7 +108,8 @@ class Runner:
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
             report = sitting.report(outcome, reason, exit_code=code)
-            run.folder.keep_version(disk, build_manifest(run.info, run.segments))
+            with suppress(OSError):  # of a full disk; the next sitting keeps it before it adds to it
+                run.folder.keep_version(disk, build_manifest(run.info, run.segments))
             status = sitting.describe(outcome, report.reason)
             is_known = not sitting.has_worked and is_told(report, run.folder)
             if is_known or save_report(report, run.folder, disk):

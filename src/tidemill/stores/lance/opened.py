@@ -57,6 +57,10 @@ class _Query:
     with_vectors: bool
 
 
+OPENINGS, OPENING_S = 100, 0.02
+"""How often, and how long apart, a table is looked for that somebody else is making; that takes some milliseconds."""
+
+
 class LanceStore(OpenedStore):
     """Vectors in a folder, by LanceDB's async client: nothing of it runs in the loop.
 
@@ -100,7 +104,14 @@ class LanceStore(OpenedStore):
                 if "already exists" not in str(error):
                     raise
             else:
-                return table  # else another one made it meanwhile
+                return table
+        for _ in range(OPENINGS):
+            try:
+                return await self._connection.open_table(name)
+            except ValueError as error:  # another one is making it: its folder is there, and its first version not yet
+                if "was not found" not in str(error):
+                    raise
+            await asyncio.sleep(OPENING_S)
         return await self._connection.open_table(name)
 
     async def _list_tables(self) -> list[str]:
