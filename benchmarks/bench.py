@@ -24,6 +24,10 @@ FULL = (
     ("agents.py",),
     ("sources.py",),
     ("chunking.py",),
+    ("across.py",),
+    ("stores_lance.py",),
+    ("stores_pgvector.py",),
+    ("search_step.py",),
 )
 QUICK = (
     ("calls.py", "--quick"),
@@ -37,6 +41,8 @@ QUICK = (
     ("agents.py", "--quick"),
     ("sources.py", "--quick"),
     ("chunking.py", "--quick"),
+    ("stores_lance.py", "--records", "10000", "--rounds", "2"),
+    ("search_step.py", "--records", "10000", "--queries", "500"),
 )
 
 

@@ -94,7 +94,7 @@ def test_a_killed_index_goes_on_and_holds_each_chunk_once(folder: Path) -> None:
     while process.poll() is None and not part.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     assert run_command(partial(app, words, standalone_mode=False)) == 0
     ids = [f"{record['name']}/{record['chunk']}" for record in tm.dataset("out/chunks")]
     assert len(ids) == len(set(ids)) > 16

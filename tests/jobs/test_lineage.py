@@ -14,8 +14,10 @@ import tidemill as tm
 from tidemill.calls.limits import Price
 from tidemill.commands import app
 from tidemill.errors import DataError
+from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.steps.embed import Embed
 
 
 def write(folder: Path, count: int) -> JobSpec:
@@ -221,6 +223,16 @@ async def test_what_a_killed_run_left_is_a_version_once_it_goes_on(tmp_path: Pat
     assert len(tm.dataset(f"{job.folders.output}@{half}")) == 10
     assert [each.hash for each in trace_lineage(job.folders.output).earlier] == [half]
     assert len(read_output(job.folders)) == 20
+
+
+def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
+    """It costs nothing, and what it made is of it all the same."""
+    job = make_job(tmp_path, [Embed(model=tm.model("local/minilm"), column="text"), label()])
+    models = describe_origin(job)["models"]
+    assert [(each["step"], each["model"], each["price"] is None) for each in models] == [
+        ("embed", "local/minilm", True),
+        ("generate", "openai/any", False),
+    ]
 
 
 def test_a_place_that_no_job_wrote_has_no_lineage(tmp_path: Path) -> None:

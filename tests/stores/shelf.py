@@ -16,6 +16,7 @@ class Shelf(Store):
     """One shelf for each `place`; what happened to all of them stands in `shelves`."""
 
     place: str = "one"
+    opens_slowly: int = 0
     fails: int = 0
     hangs: int = 0
 
@@ -42,11 +43,15 @@ class ShelfStore:
         self.held: dict[str, tuple[list[float], Mapping[str, Any]]] = {}
         self.upserts: list[list[str]] = []
         self.searches = self.flushes = self.opened = self.closed = 0
+        self.opens_slowly = settings.opens_slowly
         self.fails = settings.fails
         self.hangs = settings.hangs
         self.before_upsert: Callable[[Sequence[str]], Any] | None = None
 
     async def __aenter__(self) -> ShelfStore:
+        if self.opens_slowly:
+            self.opens_slowly -= 1
+            await asyncio.Event().wait()
         self.opened += 1
         return self
 

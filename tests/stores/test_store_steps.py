@@ -206,6 +206,16 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[st
     assert sum(report.to_dict()["calls"]["failures"].values()) == 4
 
 
+def test_a_store_that_does_not_open_is_no_longer_waited_for_than_an_attempt_may_take(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """And opened again by the next."""
+    stream = tm.from_iterable(make_records(3)).index(shelf(opens_slowly=1), limits=limits(attempt_timeout_s=0.05))
+    report = stream.write(tmp_path / "out", progress=False)
+    assert report.records["landed"] == 3
+    assert shelves["one"].opened == 1
+
+
 def test_plain_iteration_and_one_record_use_the_store(shelves: dict[str, ShelfStore]) -> None:
     pipeline = tm.Pipeline([Index(store=shelf()), Search(store=shelf(), k=1)])
     assert pipeline({"id": 1, "embedding": [1.0, 1.0]})["matches"][0]["id"] == "1"

@@ -54,9 +54,16 @@ def _describe(folder: AnyPath, version: str) -> dict[str, Any]:
 def _iter_models(job: JobSpec) -> Iterator[dict[str, Any]]:
     """The models that the steps ask, each with what its tokens cost, as far as that is known."""
     for name, node in zip(job.names[1:], job.steps, strict=False):
-        for label, _, call in node.iter_calls() if isinstance(node, CallNode) else ():
+        for label, call in _iter_asking(node):
             model = call.find_model()
             if model is not None:
                 price = call.find_price()
                 rates = None if price is None else price.model_dump(exclude_none=True)
                 yield {"step": f"{name}.{label}" if label else name, "model": model.model, "price": rates}
+
+
+def _iter_asking(node: Node) -> Iterator[tuple[str, CallNode]]:
+    """What asks a model in a step, each with its label: its calls, or itself where its model is in this process."""
+    if isinstance(node, CallNode):
+        calls = [(label, call) for label, _, call in node.iter_calls()]
+        yield from calls or [("", node)]

@@ -27,7 +27,7 @@ from tidemill.stores.pgvector.values import HEADER, TRAILER, Vector, iter_rows, 
 from tidemill.stores.vectors import Matrix
 
 BULK_ROWS: Final = 500
-"""Records from which on they go by COPY (`benchmarks/stores.py`)."""
+"""Records from which on they go by COPY (`benchmarks/stores_pgvector.py`)."""
 MAX_EF_SEARCH: Final = 1_000
 """Of `hnsw.ef_search` (pgvector, README)."""
 QUERIES: Final = 64

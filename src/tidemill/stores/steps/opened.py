@@ -44,16 +44,15 @@ class SharedStore:
 
     @asynccontextmanager
     async def use(self, timeout_s: float) -> AsyncIterator[VectorStore]:
-        """The store for one attempt, which may take so long.
+        """The store for one attempt, which may take so long, opening it included where it is the first.
 
         Raises:
             AttemptTimeoutError: it took longer.
         """
-        store = await self.get()
         bound = asyncio.timeout(timeout_s)
         try:
             async with bound:
-                yield store
+                yield await self.get()
         except TimeoutError as error:
             if not bound.expired():
                 raise

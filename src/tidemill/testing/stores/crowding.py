@@ -71,14 +71,17 @@ async def check_cancelling_leaks_nothing(subject: StoreSubject) -> None:
 
         await asyncio.gather(*map(start, range(40)))  # what is opened when it is first needed
         before = count_open()
-        for turn in range(20):
-            tasks = [asyncio.ensure_future(start(number)) for number in range(CANCELLED // 20)]
-            for task in tasks[turn:]:
+        cancelled = turn = 0
+        while cancelled < CANCELLED:
+            tasks = [asyncio.ensure_future(start(number)) for number in range(50)]
+            for task in tasks[turn % 20 :]:
                 await asyncio.sleep(0)
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
             failed = [each for each in ended if isinstance(each, Exception)]
             assert not failed, failed[:3]
+            cancelled += sum(task.cancelled() for task in tasks)
+            turn += 1
         check_kinds(await store.upsert(KEYS, vectors), "s" * 20)
         assert await store.count() == 20
         await asyncio.gather(*map(start, range(40)))
