@@ -227,8 +227,10 @@ def test_the_local_mode_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.fixture
 def served_subject(qdrant_server: QdrantServer) -> StoreSubject:
+    """Of few connections, all of them open from the first requests on: one more is a leak."""
+
     def make(**given: Any) -> Qdrant:
-        return served(qdrant_server, **given)
+        return served(qdrant_server, **{"concurrency": 4, **given})
 
     return StoreSubject(make, orders_texts=False, many=4_000, imports=("tidemill.stores.qdrant.opened",))
 
