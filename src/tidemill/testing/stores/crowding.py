@@ -21,6 +21,9 @@ DIMENSIONS = 32
 MIN_RECALL = 0.95
 
 
+TURNS = 100
+"""Of 50 operations each, at most, until enough were broken off."""
+
 SETTLING, SETTLING_S = 300, 0.01
 """How often, and how long apart, it is looked whether what was cancelled has ended."""
 
@@ -72,7 +75,7 @@ async def check_cancelling_leaks_nothing(subject: StoreSubject) -> None:
         await asyncio.gather(*map(start, range(40)))  # what is opened when it is first needed
         before = count_open()
         cancelled = turn = 0
-        while cancelled < CANCELLED:
+        while cancelled < CANCELLED and turn < TURNS:  # what never waits is never broken off
             tasks = [asyncio.ensure_future(start(number)) for number in range(50)]
             for task in tasks[turn % 20 :]:
                 await asyncio.sleep(0)
