@@ -71,7 +71,10 @@ LONGEST = (
 """Files of twenty seconds and more: they are begun first, so that no worker has one left when the others are done."""
 
 NO_SKIPS = "TIDEMILL_NO_SKIPS"
-"""Set in CI: a skipped test fails there, unless its reason starts with `GPU` or `bwrap`: what a machine may lack."""
+"""Set in CI: a skipped test fails there, unless its reason starts with one of `LACKED`."""
+
+LACKED = ("GPU", "bwrap", "docker")
+"""What a machine may lack, as the reasons of skips say it."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -382,11 +385,11 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure where `TIDEMILL_NO_SKIPS` is set, unless it lacks a GPU or a sandbox."""
+    """Turn a skip into a failure where `TIDEMILL_NO_SKIPS` is set, unless the machine lacks what it may lack."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(NO_SKIPS):
         reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-        if not reason.startswith(("GPU", "bwrap")):
+        if not reason.startswith(LACKED):
             report.outcome = "failed"
             report.longrepr = f"skipped, which {NO_SKIPS} does not allow: {reason}"
     return report

@@ -115,7 +115,7 @@ def test_docker_understands_the_line_as_it_is_meant(tmp_path: Path) -> None:
     assert bounds == ("none", 64, 2 << 30, True)
 
 
-@pytest.mark.skipif(PYTHON is None, reason="python3: none stands where a container would have it")
+@pytest.mark.skipif(PYTHON is None, reason="docker: no python3 stands where a container has it")
 async def test_a_session_works_in_what_such_a_container_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its variables are the image's and the session's own; its folder is there under the same name, and no other is."""
     client, seen = tmp_path / "docker", tmp_path / "seen.json"
