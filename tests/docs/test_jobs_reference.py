@@ -169,10 +169,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the page's jobs name."""
     PAGE.write_files(tmp_path)
     (tmp_path / "job.yaml").write_text(PAGE.blocks("yaml")[0])
-    for name in ("reviews", "more"):
-        (tmp_path / name).mkdir()
+    for name in ("reviews", "more", "out/clean"):
+        (tmp_path / name).mkdir(parents=True)
     lines = [json.dumps({"id": number, "text": text}) + "\n" for number, text in enumerate(REVIEWS, 1)]
-    (tmp_path / "reviews" / "a.jsonl").write_text("".join([*PAGE.blocks("json"), *lines]))
+    for name in ("reviews", "out/clean"):
+        (tmp_path / name / "a.jsonl").write_text("".join([*PAGE.blocks("json"), *lines]))
     (tmp_path / "more" / "b.jsonl.gz").write_bytes(b"")
     monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
     monkeypatch.chdir(tmp_path)

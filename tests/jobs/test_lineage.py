@@ -45,7 +45,7 @@ async def test_each_rest_of_a_run_is_a_version(tmp_path: Path) -> None:
         pinned = tm.dataset(f"{job.folders.output}@{version[:8]}")
         assert list(pinned) == rows
         assert pinned.version == version
-        assert repr(pinned).startswith(f"<Dataset: {len(rows)} records: dataset('{job.folders.output}@{version}')")
+        assert repr(pinned).startswith(f"<Dataset: {len(rows)} records: dataset('{job.folders.output}@{version[:8]}')")
 
 
 async def test_a_sitting_that_adds_nothing_is_no_version(tmp_path: Path) -> None:

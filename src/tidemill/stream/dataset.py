@@ -136,7 +136,7 @@ class Dataset(DatasetSteps[T], Sequence[T]):
 
         Empty for anything else. SHA-256 of the parts' SHA-256 in order, so that equal bytes have equal ones.
         """
-        return self._source.version if isinstance(self._source, RowFiles) else ""
+        return self._source.locate().version if isinstance(self._source, RowFiles) else ""
 
     def __repr__(self) -> str:
         return f"<Dataset: {len(self):,} records: {self._show()}>"

@@ -11,6 +11,7 @@ from pydantic_core import core_schema
 
 from tidemill.config.paths import KeyPath
 from tidemill.config.shapes.shape import Shape, Walk
+from tidemill.config.wording.suggest import find_near
 
 SELF_SAID = frozenset({"value_error", "assertion_error"})
 """The kinds whose message is the author's of the type."""
@@ -19,6 +20,9 @@ MISSING = frozenset(
     {"missing", "missing_argument", "missing_keyword_only_argument", "missing_positional_only_argument"}
 )
 """The kinds of a key that is not there."""
+
+UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument", "invalid_key"})
+"""The kinds of a key that there is none of."""
 
 _KINDS = frozenset(get_args(core_schema.ErrorType)) - SELF_SAID
 # Those of Pydantic's own types that its core does not know, and that of a union as a whole.
@@ -106,9 +110,15 @@ def _settle_union(point: KeyPath, group: list[Failure], level: int) -> list[Fail
 
 
 def _distance(errors: list[Failure], point: KeyPath) -> tuple[int, int]:
-    """How far the value is from a union's member: a wrong `kind: …` of its own weighs more than any other error."""
-    kinds = [each for each in errors if each.kind == "literal_error" and len(each.path) == len(point) + 1]
-    return len(kinds), len(errors)
+    """How far the value is from a union's member: a wrong `kind: …` of its own weighs more than any other error.
+
+    A key that is missing because it was mistyped is one error with the other that it stands as.
+    """
+    own = [each for each in errors if len(each.path) == len(point) + 1]
+    kinds = sum(each.kind == "literal_error" for each in own)
+    unknown = [str(each.path[-1]) for each in own if each.kind in UNKNOWN_KEY]
+    mistyped = sum(find_near(str(each.path[-1]), unknown) is not None for each in own if each.kind in MISSING)
+    return kinds, len(errors) - mistyped
 
 
 def _says_more(error: Failure) -> bool:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tidemill.config.layers.document import Document
 from tidemill.config.paths import KeyPath, join_path
 from tidemill.config.report.defaults import name_default
-from tidemill.config.report.failures import MISSING, SELF_SAID, Failure, find_failures
+from tidemill.config.report.failures import MISSING, SELF_SAID, UNKNOWN_KEY, Failure, find_failures
 from tidemill.config.report.mentions import find_mentioned, find_source
 from tidemill.config.report.rendering import problem_at
 from tidemill.config.report.sentences import describe_failure, describe_given, is_secret, suggest_choice, suggest_quotes
@@ -47,7 +47,7 @@ def problems_from_validation(error: ValidationError, document: Document, shape: 
     if misplaced := list(iter_misplaced(details, shape)):
         document.hide(misplaced)
     settled = [each for each in find_failures(error, shape) if not document.is_broken(each.path)]
-    meant = _find_meant([each for each in settled if each.kind in _UNKNOWN_KEY], document)
+    meant = _find_meant([each for each in settled if each.kind in UNKNOWN_KEY], document)
     mistyped = {(*path[:-1], name) for path, name in meant.items()}
     settled = [each for each in settled if each.kind not in MISSING or each.path not in mistyped]
     if not document.is_whole:
@@ -68,12 +68,9 @@ def explain_errors(error: ValidationError, model: type[BaseModel], value: Any) -
     return problems_from_validation(error, document, shape)
 
 
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
-
-
 def _iter_problems(error: Failure, document: Document, shape: Shape, near: str | None) -> Iterator[Problem]:
     """The problem of an error; of an unknown key, which may stand for `near`, one for each source that gives it."""
-    if error.kind not in _UNKNOWN_KEY:
+    if error.kind not in UNKNOWN_KEY:
         yield _to_problem(error, document)
         return
     for place in (document.place(error.path, key=True), *document.iter_earlier(error.path, key=True)):

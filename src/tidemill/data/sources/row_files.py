@@ -3,74 +3,112 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, Self
 
-import orjson
+from pydantic import Field, PrivateAttr, field_serializer, field_validator
 
-from tidemill.data.files import AnyPath, RemotePath, find_local, parse_path, stat_file
-from tidemill.data.files.folders import find_kind, iter_files, name_special
+from tidemill.config.model import Config
+from tidemill.config.roles import Runtime
+from tidemill.data.files import find_local
 from tidemill.data.formats.format import Rows
-from tidemill.data.formats.table import FORMATS, find_format, get_format
+from tidemill.data.formats.table import find_format, get_format
+from tidemill.data.reader import PartReader
 from tidemill.data.rows.files import FileRows
-from tidemill.data.sources.rows import RowSource
-from tidemill.data.sources.storage import register_secrets
-from tidemill.data.sources.versions import MANIFEST, load_version, split_version
-from tidemill.errors import ConfigError, DataError, ResourceError, StateError
-
-_SEALED = ("parquet", "jsonl")
-_STAMPED_BYTES = 4096
+from tidemill.data.sources.found import FoundFiles, find_dataset
+from tidemill.data.sources.rows import ROWS_PART, RowSource
+from tidemill.data.sources.storage import mask_options, register_secrets
+from tidemill.protocols import Growth, State
 
 
-class RowFiles(RowSource):
-    """Files of one format in a folder, local or on any file system of fsspec.
+class RowFiles(Config, RowSource):
+    """Files of one format in a folder, local or on any file system of fsspec; making one touches nothing.
+
+    Which files there are is found out once, by the first that asks: what is written behind that is read by another.
+    Frozen, equal by description; pickles without what is open.
 
     Attributes:
-        path: the folder, or the one file.
-        names: of the files, in order.
-        sizes: rows of each, as a manifest tells; None counts them on first use.
-        version: of an output folder, the hash of what the manifest lists; else empty.
-        is_pinned: whether it is that version for good, and not what the folder holds when it is opened.
+        dataset: an output folder, as its manifest says, or `OUT@HASH`, a version of it for good; a folder of files of
+            one format, sorted by name; or one file. A relative path starts at the job file's folder, else the current
+            one.
+        storage_options: what fsspec opens the file system with: credentials, an endpoint. No part of the fingerprint,
+            and secrets among them are never shown or written.
     """
 
-    def __init__(
-        self,
-        path: AnyPath,
-        file_format: str,
-        names: tuple[str, ...],
-        sizes: tuple[int, ...] | None,
-        columns: tuple[str, ...] | None = None,
-        *,
-        version: str = "",
-        is_pinned: bool = False,
-    ) -> None:
-        self.path = path
-        self.names = names
-        self.sizes = sizes
-        self.version = version
-        self.is_pinned = is_pinned
-        self._format = file_format
-        self._columns = columns
-        self._stamp: str | None = None
+    dataset: str = Field(min_length=1)
+    storage_options: Annotated[dict[str, Any], Runtime()] = Field(default_factory=dict)
 
-    @property
-    def folder(self) -> AnyPath:
-        """Where the files are."""
-        return self.path if self.path.name not in self.names else self.path.parent
+    _folder: Path | None = PrivateAttr(default=None)
+    _columns: tuple[str, ...] | None = PrivateAttr(default=None)
+    _found: FoundFiles | None = PrivateAttr(default=None)
+    _stamp: str | None = PrivateAttr(default=None)
+    _opened: Rows | None = PrivateAttr(default=None)
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+    @field_validator("dataset")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        """A slash at its end says nothing: `out/` and `out` are one dataset."""
+        shorter = value.rstrip("/")
+        return value if shorter.endswith(":") else shorter or "/"
+
+    @field_validator("storage_options")
+    @classmethod
+    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        register_secrets(value)
+        return value
+
+    @field_serializer("storage_options")
+    def _show_options(self, value: dict[str, Any]) -> Any:
+        return mask_options(value)
+
+    def __repr_args__(self) -> Any:
+        for name, value in super().__repr_args__():
+            yield name, mask_options(value) if name == "storage_options" else value
+
+    def model_post_init(self, context: Any) -> None:
+        folder = context.get("folder") if isinstance(context, Mapping) else None
+        self._folder = None if folder is None else Path(folder)
+
+    def locate(self) -> FoundFiles:
+        """The files, looked for on first use.
+
+        Raises:
+            ConfigError, DataError, ResourceError, StateError: as `find_dataset`.
+        """
+        if self._found is None:
+            self._found = find_dataset(self.dataset, self._folder, self.storage_options)
+        return self._found
+
+    def parts(self, start: str | None = None) -> tuple[str, ...]:
+        """The one part, once the files are found."""
+        self.locate()
+        return (ROWS_PART,)
 
     def open_rows(self) -> Rows:
-        open_file = partial(get_format(self._format).open_rows, columns=self._columns)
-        return FileRows([locate(self.folder, name) for name in self.names], open_file, self.sizes)
+        found = self.locate()
+        open_file = partial(get_format(found.format).open_rows, columns=self._columns)
+        return FileRows(found.locate(), open_file, found.sizes)
+
+    def open_part(self, part: str, state: State | None = None) -> PartReader:
+        """All rows, from the first or from `state`, behind which files may have been added."""
+        if state is not None and self.compare_part(part, state) == "grown":
+            state = {**state, "size": self.rows.count_rows(), "stamp": self.stamp()}
+        return super().open_part(part, state)
 
     def narrow(self, columns: tuple[str, ...]) -> RowSource:
-        if "columns" not in get_format(self._format).takes or not set(columns) < set(self.rows.columns()):
+        if "columns" not in get_format(self.locate().format).takes or not set(columns) < set(self.rows.columns()):
             return self
-        version, is_pinned = self.version, self.is_pinned
-        return RowFiles(self.path, self._format, self.names, self.sizes, columns, version=version, is_pinned=is_pinned)
+        narrowed = self.model_copy()
+        narrowed._columns, narrowed._opened = columns, None
+        return narrowed
 
     def stamp(self) -> str:
         """A checksum of the files' names, sizes, and of their first and last 4 KiB; worked out once.
@@ -78,134 +116,55 @@ class RowFiles(RowSource):
         Of files elsewhere, of their names, sizes and versions.
         """
         if self._stamp is None:
-            crc = 0
-            for name in self.names:
-                crc = _stamp_file(self.folder / name, zlib.crc32(name.encode(), crc))
-            self._stamp = f"{crc:08x}"
+            *_, self._stamp = self.locate().iter_stamps()
         return self._stamp
 
+    def compare_stamp(self, stamp: str) -> Growth:
+        """`grown` where `stamp` is of the first of the files, with others behind them now."""
+        *before, _ = self.locate().iter_stamps()
+        return "grown" if stamp in before else "edited"
+
+    def would_read(self, path: Path) -> bool:
+        """Whether a file of this path, were it there, would be one of them."""
+        found = self.locate()
+        local = find_local(found.folder)
+        is_listed = found.version or found.path != found.folder
+        if local is None or is_listed or path.name.startswith((".", "_")) or find_format(path.name) is None:
+            return False
+        return Path(os.path.abspath(path)).parent == local
+
     def describe(self) -> dict[str, Any]:
-        return {"dataset": self._name()}
+        return {"dataset": self.dataset}
 
     def show(self) -> str:
-        return f"dataset({self._name()!r})"
+        return f"dataset({self.dataset!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RowFiles) and self._key() == other._key()
+        """Also the same files: a relative path starts at the folder."""
+        if not isinstance(other, RowFiles):
+            return NotImplemented
+        return super().__eq__(other) and (self._folder, self._columns) == (other._folder, other._columns)
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash((self.dataset, self._folder, self._columns))
 
-    def _name(self) -> str:
-        return f"{self.path}@{self.version}" if self.is_pinned else str(self.path)
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = {**state["__pydantic_private__"], "_opened": None}
+        return {**state, "__pydantic_private__": private}
 
-    def _key(self) -> tuple[str, tuple[str, ...], tuple[str, ...] | None]:
-        return self._name(), self.names, self._columns
+    def __deepcopy__(self, memo: object = None) -> Self:
+        copied = self.model_copy()
+        copied._opened = None
+        return copied
 
 
 def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> RowFiles:
-    """The files of a dataset at `path`, a local one or an address that fsspec opens.
-
-    An output folder is read as its manifest says; `PATH@HASH` reads an earlier version of one. Of any other folder the
-    files of one known format are taken, sorted by name.
+    """The dataset at `path`, looked for now.
 
     Raises:
-        ConfigError: the format cannot be a dataset; says why.
-        DataError: there is nothing at `path`, or no such version.
-        ResourceError: it cannot be asked about.
-        StateError: the manifest is not one that this version reads.
+        ConfigError, DataError, ResourceError, StateError: as `find_dataset`.
     """
-    register_secrets(storage_options or {})
-    place, version = locate_dataset(path, storage_options)
-    kind = find_kind(place)
-    local = find_local(place)
-    got = name_special(local) if local else None
-    if kind is None or got or (local and not local.exists()):
-        raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
-    if kind == "file":
-        return RowFiles(place, _find_name(place), (place.name,), None)
-    manifest = load_version(place, version)
-    if manifest is not None:
-        return _follow_manifest(place, manifest, is_pinned=bool(version))
-    if version:
-        raise DataError(
-            f"expected an output folder, of which there are versions, got a folder without {MANIFEST}", where=str(place)
-        )
-    return _find_files(place)
-
-
-def locate_dataset(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> tuple[AnyPath, str]:
-    """Where a dataset is, and the version that `PATH@HASH` asks for; what is there under the whole name comes first."""
-    place = _find_place(path, storage_options)
-    text, version = split_version(str(path))
-    if version and find_kind(place) is None:
-        return _find_place(text, storage_options), version
-    return place, ""
-
-
-def _find_place(path: str | PathLike[str], storage_options: Mapping[str, Any] | None) -> AnyPath:
-    place = parse_path(path, storage_options)
-    return place.expanduser().absolute() if isinstance(place, Path) else place.clean()
-
-
-def locate(folder: AnyPath, name: str) -> Path:
-    """A file in `folder` as a format is given it, which hands it on to `data.files` as it is, local or not."""
-    return cast(Path, folder / name)
-
-
-def _stamp_file(path: AnyPath, crc: int) -> int:
-    local = find_local(path)
-    try:
-        if local is None:
-            return zlib.crc32(orjson.dumps(stat_file(path)), crc)
-        with open(local, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            crc = zlib.crc32(file.read(_STAMPED_BYTES), zlib.crc32(str(size).encode(), crc))
-            file.seek(max(0, size - _STAMPED_BYTES))
-            return zlib.crc32(file.read(), crc)
-    except (OSError, ResourceError):
-        return zlib.crc32(b"gone", crc)  # told when a row of it is asked for
-
-
-def _follow_manifest(folder: AnyPath, manifest: Mapping[str, Any], *, is_pinned: bool) -> RowFiles:
-    where = str(folder / MANIFEST)
-    try:
-        parts = [(part["name"], part["rows"]) for part in manifest["parts"]]
-        file_format = manifest["format"]
-    except (LookupError, TypeError) as error:
-        raise StateError(f"expected the manifest of a run: {error!r}", where=where) from error
-    if file_format not in _SEALED:
-        raise StateError(f"expected parts in {' or '.join(_SEALED)}, got {file_format!r}", where=where)
-    names, rows = tuple(name for name, _ in parts), tuple(rows for _, rows in parts)
-    return RowFiles(folder, file_format, names, rows, version=manifest["hash"], is_pinned=is_pinned)
-
-
-def _find_files(folder: AnyPath) -> RowFiles:
-    found: dict[str, list[str]] = {}
-    for name in iter_files(folder):
-        file_format = find_format(name)
-        local = find_local(folder / name)
-        is_file = local is None or local.is_file()
-        if file_format is not None and is_file and not name.startswith((".", "_")):
-            found.setdefault(file_format.name, []).append(name)
-    if len(found) > 1:
-        raise ConfigError(
-            f"expected files of one format, got {' and '.join(sorted(found))} side by side",
-            where=str(folder),
-            hint="name one file, or put them in folders of their own",
-        )
-    if not found:
-        raise DataError(f"no {MANIFEST} and no file of a known format in the folder `{folder}`")
-    ((name, names),) = found.items()
-    for each in names:
-        get_format(name).open_rows(locate(folder, each))  # says why, if it cannot be
-    return RowFiles(folder, name, tuple(names), None)
-
-
-def _find_name(path: AnyPath) -> str:
-    file_format = find_format(path.plain_name if isinstance(path, RemotePath) else path.name)
-    if file_format is None:
-        suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
-        raise ConfigError(f"expected a file that ends in {suffixes}, got `{path.name}`", where=str(path.parent))
-    file_format.open_rows(locate(path.parent, path.name))
-    return file_format.name
+    source = RowFiles(dataset=os.fspath(path), storage_options=dict(storage_options or {}))
+    source.locate()
+    return source

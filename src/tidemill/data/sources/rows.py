@@ -29,7 +29,7 @@ class RowSource(ABC):
     Frozen, equal by description; pickles without what is open.
     """
 
-    _opened: Rows | None = None
+    _opened: Rows | None  # without a value: of a `Config` it would hide the private attribute
 
     @abstractmethod
     def open_rows(self) -> Rows:
@@ -57,9 +57,10 @@ class RowSource(ABC):
         """The rows, opened on first use and shared by all that read them; with hooks each time anew."""
         if self.has_hooks:
             return self.open_rows()
-        if self._opened is None:
-            self._opened = self.open_rows()
-        return self._opened
+        opened: Rows | None = getattr(self, "_opened", None)
+        if opened is None:
+            opened = self._opened = self.open_rows()
+        return opened
 
     def parts(self, start: str | None = None) -> Sequence[str]:
         """The one part."""
@@ -82,8 +83,13 @@ class RowSource(ABC):
         raise DataError("expected a row of a dataset, which cannot be made from bytes", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """Whether the rows are those that `state` was taken of."""
-        return "same" if state["stamp"] == self.stamp() and state["size"] == self.rows.count_rows() else "edited"
+        """Whether the rows are those that `state` was taken of, or have those before others now."""
+        is_same = state["stamp"] == self.stamp() and state["size"] == self.rows.count_rows()
+        return "same" if is_same else self.compare_stamp(state["stamp"])
+
+    def compare_stamp(self, stamp: str) -> Growth:
+        """What became of rows that had this stamp, and have another one or another number now."""
+        return "edited"
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Rows given, and how many there are."""
@@ -146,7 +152,11 @@ class RowView(RowSource):
         return self._source.open_view(self._index, state)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        return "same" if state["stamp"] == self.stamp() and state["size"] == len(self._index) else "edited"
+        is_same = state["stamp"] == self.stamp() and state["size"] == len(self._index)
+        return "same" if is_same else self.compare_stamp(state["stamp"])
+
+    def compare_stamp(self, stamp: str) -> Growth:
+        return self._source.compare_stamp(stamp)
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         return state["row"] if state else 0, len(self._index)

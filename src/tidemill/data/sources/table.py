@@ -6,15 +6,17 @@ from typing import Any
 
 from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.sql import SQL
 
-FileSource = Read | SQL | Hub
+FileSource = Read | RowFiles | SQL | Hub
 """What stands under `source:`, told apart by its first key."""
 
-FILE_SOURCES: tuple[type[FileSource], ...] = (Read, SQL, Hub)
+FILE_SOURCES: tuple[type[FileSource], ...] = (Read, RowFiles, SQL, Hub)
 
 
 def find_source_kind(written: Any) -> type[FileSource]:
     """The kind of source that a mapping is of, by the one key that only it needs; files where nothing tells."""
     keys = written if isinstance(written, dict) else {}
-    return SQL if "sql" in keys else Hub if "hf" in keys else Read
+    told_by: dict[str, type[FileSource]] = {"dataset": RowFiles, "sql": SQL, "hf": Hub}
+    return next((kind for key, kind in told_by.items() if key in keys), Read)

@@ -35,8 +35,8 @@ def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]
 def _iter_parents(source: Source) -> Iterator[dict[str, Any]]:
     """The output folders that a source reads, each with its version."""
     if isinstance(source, RowFiles):
-        if source.version:
-            yield _describe(source.path, source.version)
+        if source.locate().version:
+            yield _describe(source.locate().path, source.locate().version)
     elif isinstance(source, (Joined, JoinedDatasets)):
         for flow in (source.joined if isinstance(source, JoinedDatasets) else source).flows:
             yield from _iter_read(flow.source, flow.nodes)

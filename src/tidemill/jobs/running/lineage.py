@@ -8,7 +8,7 @@ from os import PathLike
 from typing import Any
 
 from tidemill.data.files import AnyPath
-from tidemill.data.sources.row_files import locate_dataset
+from tidemill.data.sources.found import locate_dataset
 from tidemill.data.sources.versions import find_kept, load_version
 from tidemill.errors import DataError, StateError
 

@@ -11,8 +11,8 @@ from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.read import Read
 from tidemill.errors import TidemillError
+from tidemill.protocols import Source
 
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""
@@ -30,7 +30,7 @@ class Columns:
         are_known: False where there is no record, or one that is no dict.
     """
 
-    def __init__(self, source: Read, before: Sequence[Node]) -> None:
+    def __init__(self, source: Source, before: Sequence[Node]) -> None:
         steps = place_folders(before, Path(gettempdir(), "tidemill"))  # a sample is held in memory
         self._records: Records = iterate(source, (Take(count=SAMPLED), *steps))
         self._left = SAMPLED

@@ -46,7 +46,7 @@ def dump_job(job: JobSpec) -> str:
     """
     if not isinstance(job.source, FILE_SOURCES):
         raise ConfigError(
-            f"a job file reads files, a database or a dataset of the hub, and this stream starts from "
+            f"a job file reads files, an output, a database or a dataset of the hub, and this stream starts from "
             f"{_name_source(job.source)}",
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
@@ -96,7 +96,7 @@ class _Dumper:
             return os.path.relpath(value.path, self.folder)
         if isinstance(value, Other):
             raise ConfigError(
-                "a job file joins with files, and this stream is joined with one that has steps, or no files",
+                "a job file joins with files or an output, and this stream is joined with one with steps, or neither",
                 hint='write that one to a file first: stream.save("records.jsonl.gz")',
             )
         if isinstance(value, Agent):

@@ -19,8 +19,9 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.steps import is_async
-from tidemill.errors import ConfigError, DataError, Problem, ResourceError, TidemillError
+from tidemill.errors import ConfigError, DataError, Problem, ResourceError, StateError, TidemillError
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns
 from tidemill.jobs.spec.draft import Draft
@@ -28,6 +29,7 @@ from tidemill.jobs.spec.resources import takes_more
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Vector
 from tidemill.models.structured.fields import find_fields
+from tidemill.protocols import Source
 
 Outputs = dict[str, Any]
 """The columns that calls have written, with the annotation of what stands in them, None where that is not known."""
@@ -54,13 +56,13 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     try:
         deque(islice(draft.source.parts(), _CHECKED_FILES), maxlen=0)  # each file's name is looked at
-    except (DataError, ConfigError, ResourceError) as exc:
+    except (DataError, ConfigError, ResourceError, StateError) as exc:
         yield draft.problem(("source",), f"{exc.where}: {exc.message}" if exc.where else exc.message, exc.hint)
         return
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, Read) or any(has_workers(node) for _, node in nodes):
+    if not isinstance(draft.source, (Read, RowFiles)) or any(has_workers(node) for _, node in nodes):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return
@@ -79,7 +81,7 @@ def has_workers(node: Node) -> bool:
     return is_async(node) or node.is_parallel or takes_more(node)
 
 
-def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
+def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
     """The step of the source half at which every record that comes to it fails, if there is one."""
     before, told = _sample(source, [])
     if not before.passed:
@@ -96,7 +98,7 @@ def _find_dead_end(draft: Draft, source: Read, nodes: Sequence[tuple[int, Node]]
         before, told = after, all_told
 
 
-def _sample(source: Read, nodes: Sequence[Node]) -> tuple[Columns, Failures]:
+def _sample(source: Source, nodes: Sequence[Node]) -> tuple[Columns, Failures]:
     """The whole sample behind these steps, and what it fails with up to there."""
     columns = Columns(source, nodes)
     try:

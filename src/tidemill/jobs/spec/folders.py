@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tidemill.config.paths import KeyPath
 from tidemill.data.sources.read import Read
-from tidemill.errors import Problem
+from tidemill.data.sources.row_files import RowFiles
+from tidemill.errors import Problem, TidemillError
 from tidemill.jobs.spec.draft import Draft
 
 
@@ -52,4 +54,6 @@ def find_obstacle(folder: Path) -> str | None:
 
 
 def _would_read(draft: Draft, *paths: Path) -> bool:
-    return isinstance(draft.source, Read) and any(map(draft.source.would_read, paths))
+    with suppress(TidemillError):  # of a source that is not there, which is told as such
+        return isinstance(draft.source, (Read, RowFiles)) and any(map(draft.source.would_read, paths))
+    return False
