@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +17,11 @@ from docpages import Page, bare, list_said, load_module
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
+import tidemill as tm
 from tidemill import stores
 from tidemill.config.loading import load_config
 from tidemill.config.model import Config
+from tidemill.errors import ConfigError
 from tidemill.protocols import Upserted
 from tidemill.stores.filters import OPERATORS
 from tidemill.stores.lance.settings import Index
@@ -53,10 +58,39 @@ class Holder(Config):
 
 
 def test_settings_in_files_are_known() -> None:
-    told = [yaml.safe_load(text)["store"] for text in PAGE.blocks("yaml")]
+    told = [told["store"] for told in map(yaml.safe_load, PAGE.blocks("yaml")) if "store" in told]
     for settings in told:
         assert load_config(Holder, {"store": settings}).store.model_fields_set == settings.keys() - {"type"}
     assert {settings["type"] for settings in told} == STORES.keys()
+
+
+def test_a_job_has_a_store_that_another_package_brings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's, installed as what it says of its package has it."""
+    (entries,) = PAGE.blocks("toml")
+    (job,) = (text for text in PAGE.blocks("yaml") if text.startswith("source:"))
+    info = tmp_path / "site" / "shelf-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shelf\nVersion: 1.0\n")
+    (group,) = tomllib.loads(entries)["project"]["entry-points"].items()
+    (info / "entry_points.txt").write_text(f"[{group[0]}]\n" + "".join(f"{n} = {at}\n" for n, at in group[1].items()))
+    PAGE.write_files(info.parent)
+    monkeypatch.syspath_prepend(str(info.parent))
+    monkeypatch.chdir(tmp_path)
+    books = [{"id": str(n), "title": f"book {n}", "year": 1900 + n, "embedding": [1.0, n, 0.0]} for n in range(9)]
+    Path("books.jsonl").write_text("".join(f"{json.dumps(book)}\n" for book in books))
+    Path("job.yaml").write_text(job)
+    try:
+        assert tm.load_job("job.yaml").run(progress=False).outcome == "finished"
+        held = sys.modules["shelf"].HELD["books"]
+        assert {key: payload for key, (_, payload) in held.items()} == {
+            book["id"]: {"title": book["title"], "year": book["year"]} for book in books
+        }
+        assert [record["near"][0]["id"] for record in tm.dataset("out")] == [book["id"] for book in books]
+        Path("job.yaml").write_text(job.replace("type: shelf", "type: shelv"))
+        with pytest.raises(ConfigError, match=r"`lancedb`, `pgvector`, `qdrant`, `shelf` .*did you mean `shelf`\?"):
+            tm.load_job("job.yaml")
+    finally:
+        sys.modules.pop("shelf", None)
 
 
 def iter_fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -69,7 +69,12 @@ async def test_a_store_brings_to_the_disk_what_it_says_is_stored(
 ) -> None:
     disk = Watched()
     monkeypatch.setattr(opened, "Disk", lambda: disk)
-    async with LanceDB(path=tmp_path / "on", dimensions=4).open() as store:
+    place = tmp_path / "on" / "vectors.lance"
+    async with LanceDB(path=place.parent, dimensions=4).open() as store:
+        made, disk.synced = disk.synced, []
+        assert made[:2] == [place.parent, tmp_path], "the folder's own name was left to the system"
+        assert {path.parent.name for path in made[2:-3] if path.suffix} == {"_transactions", "_versions"}
+        assert made[-3:] == [place, place, place.parent], "a table was there before what it stands on"
         await store.upsert(["a"], draw_vectors(1))
         assert {path.parent.name for path in disk.synced if path.suffix} == {"data", "_transactions", "_versions"}
         disk.synced = []

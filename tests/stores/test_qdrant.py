@@ -249,7 +249,8 @@ def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
             path = Path(MEMORY) if given["dimensions"] == MANY_DIMENSIONS else Path(folder) / str(next(numbers))
             return Qdrant(**{"path": path, **given})
 
-        yield StoreSubject(make, orders_texts=False, many=4_000, imports=("tidemill.stores.qdrant.local",))
+        imports = ("tidemill.stores.qdrant.local",)
+        yield StoreSubject(make, orders_texts=False, many=4_000, processes=False, imports=imports)
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

@@ -19,9 +19,11 @@ from tidemill.protocols import Match
 from tidemill.stores.batch import Batch
 from tidemill.stores.filters import Comparison
 from tidemill.stores.gathering import Gathering
+from tidemill.stores.lance.making import make_folder
 from tidemill.stores.lance.rows import SETTINGS, describe_store, make_schema, make_table, read_found, read_hits
 from tidemill.stores.lance.sql import render_filter, render_ids
 from tidemill.stores.lance.syncing import Syncing, drop_empty_versions
+from tidemill.stores.lifetime import finish
 from tidemill.stores.opened import LOOP_RECORDS, OpenedStore
 from tidemill.stores.vectors import Matrix
 
@@ -57,10 +59,6 @@ class _Query:
     with_vectors: bool
 
 
-OPENINGS, OPENING_S = 100, 0.02
-"""How often, and how long apart, a table is looked for that somebody else is making; that takes some milliseconds."""
-
-
 class LanceStore(OpenedStore):
     """Vectors in a folder, by LanceDB's async client: nothing of it runs in the loop.
 
@@ -84,35 +82,20 @@ class LanceStore(OpenedStore):
 
     async def _open(self) -> None:
         path = self.settings.path
-        folder = path / f"{self.settings.table}.lance"
-        await self._threads.run(drop_empty_versions, folder, Disk())
+        folder, disk = path / f"{self.settings.table}.lance", Disk()
+        await self._threads.run(drop_empty_versions, folder, disk)
         lancedb = await self._threads.run(importlib.import_module, "lancedb")
         with self._explained():
+            if self.settings.sync:
+                await self._threads.run(disk.make_folder, path)
             self._connection = await lancedb.connect_async(path, read_consistency_interval=timedelta(0))
-            self._table = await self._open_table()
+            if self.settings.table not in await self._list_tables():
+                await finish(make_folder(folder, self._schema, self._threads, disk if self.settings.sync else None))
+            self._table = await self._connection.open_table(self.settings.table)
             schema = await self._table.schema()
         _check_schema(schema, self.settings, self.name)
         if self.settings.sync:
-            self._syncing = await self._threads.run(Syncing, folder, Disk())
-
-    async def _open_table(self) -> Any:
-        name = self.settings.table
-        if name not in await self._list_tables():
-            try:
-                table = await self._connection.create_table(name, schema=self._schema)
-            except ValueError as error:
-                if "already exists" not in str(error):
-                    raise
-            else:
-                return table
-        for _ in range(OPENINGS):
-            try:
-                return await self._connection.open_table(name)
-            except ValueError as error:  # another one is making it: its folder is there, and its first version not yet
-                if "was not found" not in str(error):
-                    raise
-            await asyncio.sleep(OPENING_S)
-        return await self._connection.open_table(name)
+            self._syncing = await self._threads.run(Syncing, folder, disk)
 
     async def _list_tables(self) -> list[str]:
         names: list[str] = []

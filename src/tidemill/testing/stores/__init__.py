@@ -23,6 +23,7 @@ from tidemill.testing.stores.lifetimes import (
     check_a_leak_warns,
     check_another_loop_is_refused,
     check_closing_frees_everything,
+    check_opening_leaks_nothing,
     check_use_outside_is_refused,
 )
 from tidemill.testing.stores.records import (
@@ -41,6 +42,7 @@ from tidemill.testing.stores.searching import (
     check_more_than_there_are,
 )
 from tidemill.testing.stores.subject import StoreCheck, StoreSubject
+from tidemill.testing.stores.writing import check_processes_leave_no_duplicate
 
 __all__ = ["STORE_CHECKS", "StoreCheck", "StoreSubject"]
 
@@ -60,8 +62,10 @@ STORE_CHECKS: Final[Mapping[str, StoreCheck]] = {
         check_forms_of_vectors,
         check_filters,
         check_many_writers_leave_no_duplicate,
+        check_processes_leave_no_duplicate,
         check_cancelling_leaks_nothing,
         check_many_do_not_stall_the_loop,
+        check_opening_leaks_nothing,
         check_closing_frees_everything,
         check_use_outside_is_refused,
         check_another_loop_is_refused,

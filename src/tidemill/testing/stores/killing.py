@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from pydantic import SecretStr, TypeAdapter
 
+from tidemill.stores.store import Store
 from tidemill.stores.table import AnyStore
 from tidemill.testing.stores.subject import StoreSubject, check_kinds, draw_vectors
 
@@ -20,8 +21,6 @@ DIMENSIONS = 8
 async def check_kills(subject: StoreSubject) -> None:
     """20 processes are killed, each somewhere within an upsert: what was told to be stored is there, nothing twice."""
     settings = subject.make(dimensions=DIMENSIONS)
-    plain = TypeAdapter[Any](AnyStore).dump_python(settings)
-    order: dict[str, Any] = {"store": plain, "keys": KEYS, "imports": subject.imports}
     victim = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tidemill.testing.stores.victim"),
         stdin=asyncio.subprocess.PIPE,
@@ -30,7 +29,7 @@ async def check_kills(subject: StoreSubject) -> None:
     try:
         landed = 0
         for number in range(KILLS):
-            order["first"], order["at_ratio"] = landed + 1, (number + 0.5) / KILLS
+            order = render_order(subject, settings, {"first": landed + 1, "at_ratio": (number + 0.5) / KILLS})
             told = await _kill_one(victim, order)
             landed = max([landed, *told])
             async with settings.open() as store:
@@ -55,11 +54,17 @@ async def check_kills(subject: StoreSubject) -> None:
         _close_pipes(victim)
 
 
-async def _kill_one(victim: asyncio.subprocess.Process, order: dict[str, Any]) -> list[int]:
+def render_order(subject: StoreSubject, settings: Store, more: dict[str, Any]) -> bytes:
+    """What a process that starts others is told: which store, which ids, what to import, and more."""
+    plain = TypeAdapter[Any](AnyStore).dump_python(settings)
+    return orjson.dumps({"store": plain, "keys": KEYS, "imports": subject.imports, **more}, default=_reveal) + b"\n"
+
+
+async def _kill_one(victim: asyncio.subprocess.Process, order: bytes) -> list[int]:
     """The rounds that one process was told to be stored before it was killed."""
     assert victim.stdin is not None
     assert victim.stdout is not None
-    victim.stdin.write(orjson.dumps(order, default=_reveal) + b"\n")
+    victim.stdin.write(order)
     told: list[int] = []
     while (line := await victim.stdout.readline()) not in (b"killed\n", b""):
         told.append(int(line))

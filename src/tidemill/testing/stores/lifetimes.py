@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tidemill.errors import StateError
 from tidemill.protocols import VectorStore
-from tidemill.testing.stores.subject import StoreSubject, count_open, draw_vectors, refused
+from tidemill.testing.stores.subject import StoreSubject, count_open, count_settled, draw_vectors, refused
 
 USES: tuple[Callable[[VectorStore], Awaitable[Any]], ...] = (
     lambda store: store.upsert(["a"], draw_vectors(1)),
@@ -21,6 +22,60 @@ USES: tuple[Callable[[VectorStore], Awaitable[Any]], ...] = (
     lambda store: store.flush(),
 )
 ROUNDS = 8
+OPENINGS, FIRST = 40, 15
+"""Openings that are cancelled: so many after 0, 1, 2 … turns of the loop, the others over all that one takes."""
+
+
+async def check_opening_leaks_nothing(subject: StoreSubject) -> None:
+    """Cancelled at any point as it opens, and again as it closes then, a store leaves nothing, and opens afterwards."""
+    made = [subject.make(dimensions=4) for _ in range(OPENINGS)]
+    turns = 0
+    for settings in (subject.make(dimensions=4), subject.make(dimensions=4)):  # the first opens what is opened once
+        store = settings.open()
+        opening = asyncio.ensure_future(store.__aenter__())
+        turns = await _take_turns(opening)
+        await opening
+        await store.__aexit__(None, None, None)
+    gc.collect()
+    most = count_open() + subject.spare
+    cancelled = 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number, settings in enumerate(made):
+            after = number if number < FIRST else turns * (number - FIRST) // (OPENINGS - FIRST)
+            cancelled += await _break_off(settings.open(), after)
+        gc.collect()
+        assert await count_settled(most) <= most, "descriptors or threads were left by openings that were cancelled"
+    told = [str(each.message) for each in caught if issubclass(each.category, ResourceWarning)]
+    assert not told, told
+    assert cancelled > (FIRST if subject.waits else 0), f"{cancelled} of {OPENINGS} openings were broken off"
+    for settings in made:
+        async with settings.open() as store:
+            assert await store.count() == 0
+    assert await count_settled(most) <= most, "descriptors or threads were left open"
+
+
+async def _break_off(store: VectorStore, after: int) -> bool:
+    """Open a store and cancel that after so many turns of the loop, twice; whether it was not open by then."""
+    opening = asyncio.ensure_future(store.__aenter__())
+    await _take_turns(opening, after)
+    opening.cancel()
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.wait([opening])
+    if opening.cancelled():
+        return True
+    await (await opening).__aexit__(None, None, None)
+    return False
+
+
+async def _take_turns(task: asyncio.Future[Any], most: float = math.inf) -> int:
+    """Let the loop turn until the task has ended, or so often; how often that was."""
+    turns = 0
+    while turns < most and not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
 
 
 async def check_closing_frees_everything(subject: StoreSubject) -> None:
@@ -34,20 +89,21 @@ async def check_closing_frees_everything(subject: StoreSubject) -> None:
             if number % 2:
                 raise KeyError(number)
 
-    before = 0
+    most = 0
     for number in range(ROUNDS):
         try:
             await use(number)
         except KeyError:
             assert number % 2
         if number == 1:
-            before = await _count_settled()
-    assert await _count_settled() <= before + subject.spare, "closing left descriptors or threads open"
-
-
-async def _count_settled() -> int:
-    """What is open once threads that were told to end have."""
+            gc.collect()
+            most = await _count_least() + subject.spare
     gc.collect()
+    assert await count_settled(most) <= most, "closing left descriptors or threads open"
+
+
+async def _count_least() -> int:
+    """What is open once threads that were told to end have."""
     least = count_open()
     for _ in range(50):
         await asyncio.sleep(0.002)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ class StoreSubject:
         orders_texts: whether a filter may ask for texts in front of or behind another; else it is refused.
         spare: descriptors and threads that stay when all is closed: what a library opens once for the process.
         many: records that are put in where there are to be many; fewer where a store is not meant for as many.
+        processes: whether several processes may have it open at once.
+        waits: whether what it does is waited for, so that it can be broken off; not what is held in this process alone.
         stall_cpu_s: the longest that the loop may compute in one go.
         imports: modules that processes which are killed import beforehand, all of them once.
     """
@@ -43,11 +46,16 @@ class StoreSubject:
     orders_texts: bool = True
     spare: int = 0
     many: int = 100_000
+    processes: bool = True
+    waits: bool = True
     stall_cpu_s: float = 0.1
     imports: tuple[str, ...] = ()
 
 
 StoreCheck: TypeAlias = Callable[[StoreSubject], Awaitable[None]]
+
+SETTLING, SETTLING_S = 300, 0.01
+"""How often, and how long apart, it is looked whether what was cancelled has ended."""
 
 FIELDS = {"text": "str", "number": "int", "share": "float", "flag": "bool"}
 """A field of each kind."""
@@ -80,6 +88,18 @@ def refused(kind: type[TidemillError], words: str) -> Iterator[None]:
 
 
 def count_open() -> int:
-    """Descriptors and Python threads of this process; descriptors only where the system tells."""
+    """Descriptors and Python threads of this process; descriptors only where the system tells.
+
+    Without the threads that a loop has for its own functions, which it keeps: those are made as they come to be needed.
+    """
     descriptors = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
-    return descriptors + threading.active_count()
+    return descriptors + sum(not thread.name.startswith("asyncio_") for thread in threading.enumerate())
+
+
+async def count_settled(most: int) -> int:
+    """What is open once what was cancelled has ended: a connection that was cut, a thread; `most` is enough."""
+    for _ in range(SETTLING):
+        if count_open() <= most:
+            break
+        await asyncio.sleep(SETTLING_S)
+    return count_open()

@@ -27,16 +27,21 @@ def main() -> None:
     """Take orders until there are no more; the libraries are imported once, for all who are started."""
     for line in sys.stdin:
         order = orjson.loads(line)
-        store = TypeAdapter[Any](AnyStore).validate_python(order["store"])
-        for module in order["imports"]:
-            importlib.import_module(module)
+        store = read_store(order)
         child = os.fork()
         if child == 0:
             asyncio.run(_put(store, order))
             os._exit(1)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL, status
-        _tell("killed")
+        tell("killed")
+
+
+def read_store(order: dict[str, Any]) -> Any:
+    """The settings in an order; what is to be imported has been then."""
+    for module in order["imports"]:
+        importlib.import_module(module)
+    return TypeAdapter[Any](AnyStore).validate_python(order["store"])
 
 
 async def _put(settings: Any, order: dict[str, Any]) -> None:
@@ -49,7 +54,7 @@ async def _put(settings: Any, order: dict[str, Any]) -> None:
                 threading.Thread(target=_kill, args=(took_s * order["at_ratio"],), daemon=True).start()
             await store.upsert(keys, vectors, [{"round": number}] * len(keys))
             took_s = time.perf_counter() - began_s
-            _tell(str(number))
+            tell(str(number))
             number += 1
 
 
@@ -58,7 +63,8 @@ def _kill(after_s: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """Answer a line."""
     os.write(1, f"{text}\n".encode())
 
 
