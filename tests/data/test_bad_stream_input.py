@@ -19,9 +19,10 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from failing import Checks, Wrong, check_quarantine_resumes, check_shared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from resuming import check_resumes_everywhere, next_outcome, outcomes, through_json
+from resuming import check_resumes_everywhere, outcomes, through_json
 
 import tidemill as tm
 from tidemill.data.files import create_text
@@ -29,14 +30,6 @@ from tidemill.data.formats.columnar.groups import unpack_row
 
 PACKED = ("", ".gz", ".zst", ".bz2", ".xz")
 CUT: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """What a failure says, and the bytes it carries."""
-
-    message: str
-    raw: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -127,76 +120,6 @@ def write_text(folder: Path, case: Case, packed: str) -> Path:
     with open(path, "wb") as file, create_text(path, file) as text:
         text.write(case.text)
     return path
-
-
-class Checks:
-    """What holds of any bad input: `path` read, and what is expected of it."""
-
-    def __init__(self, path: Path, folder: Path, found: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.path = path
-        self.kept = folder / "kept" / "failures.txt"
-        self.found = found
-        self.options = options
-        self.good = [each for each in found if not isinstance(each, Wrong)]
-        self.wrong = [each for each in found if isinstance(each, Wrong)]
-
-    def check_all(self) -> None:
-        self.check_raised()
-        self.check_skipped()
-        self.check_kept()
-
-    def check_raised(self) -> None:
-        """Typed, with file, place and step; iteration goes on behind it."""
-        iterator = tm.read(self.path, **self.options).iterate()
-        for expected in self.found:
-            if not isinstance(expected, Wrong):
-                assert next(iterator) == expected
-                continue
-            with pytest.raises(tm.DataError) as caught:
-                next(iterator)
-            assert caught.value.message.startswith(expected.message)
-            assert (caught.value.raw, caught.value.step) == (expected.raw, "source")
-            assert caught.value.where.startswith(str(self.path))
-            assert "byte " in caught.value.where or caught.value.offset is None
-        assert next_outcome(iterator) is None
-        check_resumes_everywhere(partial(tm.read(self.path, **self.options).iterate))
-
-    def check_skipped(self) -> None:
-        """Passed over, counted under its step."""
-        stream = tm.read(self.path, on_error="skip", **self.options)
-        iterator = stream.iterate()
-        assert list(iterator) == self.good
-        assert iterator.losses.skipped == ({"source": len(self.wrong)} if self.wrong else {})
-        check_resumes_everywhere(partial(stream.iterate))
-
-    def check_kept(self) -> None:
-        """In quarantine with bytes, file, place, step and cause; a replay tells it again."""
-        stream = tm.read(self.path, **self.options).catch(to=self.kept)
-        iterator = stream.iterate()
-        assert list(iterator) == self.good
-        assert iterator.losses.quarantined == ({"source": len(self.wrong)} if self.wrong else {})
-        rows = list(tm.replay(self.kept, errors=True))
-        assert [row["raw"] for row in rows] == [each.raw for each in self.wrong]
-        assert all(row["step"] == "source" and row["where"].startswith(str(self.path)) for row in rows)
-        again = [outcome[1:3] for outcome in outcomes(tm.replay(self.kept).iterate())]
-        assert [raw for _, raw in again] == [each.raw for each in self.wrong]
-        for (message, _), expected in zip(again, self.wrong, strict=True):
-            assert message.startswith(expected.message)
-        check_quarantine_resumes(stream, self.kept)
-
-
-def check_quarantine_resumes(stream: tm.Stream[Any], kept: Path) -> None:
-    """From the state at every position the file ends up holding the same, each failure once."""
-    states = []
-    iterator = stream.iterate()
-    while True:
-        states.append(through_json(iterator.state()))
-        if next_outcome(iterator) is None:
-            break
-    whole = kept.read_bytes() if kept.exists() else b""
-    for state in states:
-        outcomes(stream.iterate(state))
-        assert kept.read_bytes() == whole
 
 
 @pytest.mark.parametrize("packed", PACKED)
@@ -311,7 +234,7 @@ def test_a_file_in_columns_that_is_none(tmp_path: Path, suffix: str, kind: str) 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".arrows", ".csv"])
 def test_files_of_other_columns(tmp_path: Path, suffix: str) -> None:
-    """The one that is unlike the others is one failure, which names both; the others are given."""
+    """The one that is unlike the others is one failure, which names both and is one rank's; the others are given."""
     for number in range(4):
         name = "other" if number == 1 else "n"
         tm.from_iterable([{name: str(number)}]).save(tmp_path / "x.jsonl")
@@ -324,7 +247,8 @@ def test_files_of_other_columns(tmp_path: Path, suffix: str) -> None:
     stream = tm.read(tmp_path / f"*{suffix}", on_error="skip")
     found = list(stream)
     assert [record["n"] for record in found if "other" not in record or record["other"] is None][:3]
-    check_resumes_everywhere(partial(tm.read(tmp_path / f"*{suffix}").iterate))
+    whole = check_resumes_everywhere(partial(tm.read(tmp_path / f"*{suffix}").iterate))
+    check_shared(tm.read(tmp_path / f"*{suffix}"), whole)
 
 
 def iter_kinds() -> Iterator[tuple[str, Callable[[Any], Any], str, str]]:

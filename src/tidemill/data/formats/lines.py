@@ -208,7 +208,8 @@ def iter_line_runs(
             break  # the start of a line, which the error that stands for the end of a cut file was about
         reported = False
         run = None
-        if end - start <= limit and (ended or not parser.needs_end or not text.failure):
+        is_plain = ended or not text.failure or (not parser.needs_end and share is None)  # another rank's is not parsed
+        if end - start <= limit and is_plain:
             run = _parse_body(parser, start, end, body, share)
         if run is not None:
             yield run

@@ -23,8 +23,10 @@ from tidemill.config.secrets import mask_start
 from tidemill.config.types.functions import fingerprint_schema, import_object, to_import_path
 from tidemill.config.wording.words import Says
 from tidemill.data.files import AnyPath, find_codec, open_random
+from tidemill.data.formats.broken import open_failing
 from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.data.reader import PartReader
+from tidemill.data.turns import Share
 from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.protocols import State
 
@@ -190,33 +192,11 @@ def _find_raw(reader: PartReader, path: AnyPath, place: State, record: Any, is_j
     return (orjson.dumps(record, default=str), False) if is_json else (None, False)
 
 
-class MisfitReader(PartReader):
-    """One error in the place of a file that cannot be read as the source's others are."""
-
-    _ahead: list[int]
-
-    def state(self, back: int = 0) -> State:
-        return {MISFIT: not self._ahead and not back}
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
-
 MISFIT = "misfit"
-"""In the states of a `MisfitReader` alone: whether its error was given."""
+"""In the states of a file alone that cannot be read as the source's others are: whether its error was given."""
 
 
-def fail_once(error: DataError, state: State | None) -> PartReader:
-    """A reader that raises `error` unless it did so before `state`, and is then at its end."""
-    ahead = [] if state is not None and state[MISFIT] else [1]
-
-    def fail(_: int) -> Any:
-        raise error
-
-    def iter_left() -> Iterator[int]:
-        while ahead:
-            yield ahead.pop()
-
-    reader = cast(MisfitReader, MisfitReader.from_iterable([map(fail, iter_left())]))
-    reader._ahead = ahead
-    return reader
+def fail_once(error: DataError, state: State | None, share: Share | None = None) -> PartReader:
+    """A reader that raises `error` unless it did so before `state`, and is then at its end; of a share in its turn."""
+    told = state is not None and bool(state[MISFIT])
+    return open_failing(error, {MISFIT: False}, {MISFIT: True}, told=told, share=share)

@@ -203,7 +203,7 @@ class Read(Config):
         except DataError as error:
             misfit = error
         if misfit is not None and (state is None or MISFIT in state):
-            return fail_once(misfit, state)
+            return fail_once(misfit, state, self._share)
         if state is not None and MISFIT in state:
             state = None
         reader = file_format.open(path, state, options)

@@ -16,7 +16,8 @@ from tidemill.data.formats.arrays.arrays import Arrays, FetchedArrays, MappedArr
 from tidemill.data.formats.arrays.layout import Layout, choose_layouts, read_layout, read_layouts
 from tidemill.data.formats.arrays.rows import ArrayRows, open_arrays
 from tidemill.data.formats.arrays.saving import save_array, save_arrays
-from tidemill.data.formats.columnar.groups import open_broken, refuse_edited
+from tidemill.data.formats.broken import open_broken
+from tidemill.data.formats.columnar.groups import refuse_edited
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, ResourceError
@@ -54,7 +55,7 @@ class Npy:
             layout = _load_array(path, options.columns)
             arrays = _open_layouts(path, [layout])
         except DataError as error:
-            return open_broken(error, stat_file(path), state)
+            return open_broken(error, stat_file(path), state, options.share)
         file = PartFile(path, state if state and "crc" in state else None)
         return open_arrays(path, arrays, layout.rows, _ArrayStamp(layout, file), state, options.share)
 
@@ -107,7 +108,7 @@ class Npz:
             layouts, mark = _load_archive(path, options.columns)
             arrays = _open_layouts(path, layouts)
         except DataError as error:
-            return open_broken(error, known, state)
+            return open_broken(error, known, state, options.share)
         rows = layouts[0].rows
         return open_arrays(path, arrays, rows, _ArchiveStamp(rows, mark, known), state, options.share)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
+from tidemill.data.formats.broken import open_broken
 from tidemill.data.formats.columnar.arrow_groups import (
     MAGIC,
     FileGroups,
@@ -16,7 +17,7 @@ from tidemill.data.formats.columnar.arrow_groups import (
     load_by_number,
     load_groups,
 )
-from tidemill.data.formats.columnar.groups import open_broken, open_groups, refuse_edited, unpack_row
+from tidemill.data.formats.columnar.groups import open_groups, refuse_edited, unpack_row
 from tidemill.data.formats.columnar.rows import GroupRows
 from tidemill.data.formats.columnar.tables import spool_tables
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
@@ -55,7 +56,7 @@ class Arrow:
             groups = StreamGroups(path, options.columns, state if state and "offset" in state else None)
             return open_groups(path, groups, state, options.share)
         except DataError as error:
-            return open_broken(error, stat_file(path), state)
+            return open_broken(error, stat_file(path), state, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_file(path, state) if "offset" in state else compare_footer(path, state, MAGIC)

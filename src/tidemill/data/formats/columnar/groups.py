@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tidemill.data.formats.items import Items
-from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.reader import PartReader
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import Record, State
@@ -122,32 +121,6 @@ def open_groups(path: Path, groups: OpenGroups, state: State | None, share: Shar
     reader._share = share
     reader._groups = groups
     reader._place = place
-    return reader
-
-
-class BrokenReader(PartReader):
-    """The one error of a file that is none of its format, and then its end."""
-
-    _state: State
-    _errors: list[DataError]
-    _ahead: Iterator[Any]
-
-    def state(self, back: int = 0) -> State:
-        given = len(self._errors) - length_hint(self._ahead) - back
-        return {**self._state, "failed": True} if given >= len(self._errors) else self._state
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def open_broken(error: DataError, stamp: State, state: State | None) -> BrokenReader:
-    """A reader that raises `error` once, unless `state` says that it did."""
-    errors = [] if state and state.get("failed") else [error]
-    ahead = iter(errors)
-    reader = cast(BrokenReader, BrokenReader.from_iterable(iter((raise_each(ahead),))))
-    reader._state = {"group": 0, "row": 0, "read": 0, **stamp}
-    reader._errors = errors
-    reader._ahead = ahead
     return reader
 
 

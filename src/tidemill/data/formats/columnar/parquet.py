@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import stat_file
+from tidemill.data.formats.broken import open_broken
 from tidemill.data.formats.columnar.groups import (
     BATCH_ROWS,
     check_names,
     choose_columns,
     corrupt_errors,
     explain_cause,
-    open_broken,
     open_groups,
     refuse_edited,
     unpack_row,
@@ -62,7 +62,7 @@ class Parquet:
         try:
             return open_groups(path, ParquetGroups(path, options.columns), state, options.share)
         except DataError as error:
-            return open_broken(error, stat_file(path), state)
+            return open_broken(error, stat_file(path), state, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_footer(path, state, _MAGIC)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import compare_file, stat_file
-from tidemill.data.formats.columnar.groups import open_broken, refuse_edited
+from tidemill.data.formats.broken import open_broken
+from tidemill.data.formats.columnar.groups import refuse_edited
 from tidemill.data.formats.documents.pages import METADATA, PdfPages, open_pages
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows, refuse_saving
 from tidemill.data.formats.native import measure_native
@@ -46,7 +47,7 @@ class Pdf:
         try:
             pages = PdfPages(path, max_pages=options.max_pages, max_text_bytes=options.max_line_bytes)
         except DataError as error:
-            return open_broken(error, stat_file(path), state)
+            return open_broken(error, stat_file(path), state, options.share)
         return open_pages(pages, state["page"] if state else 0, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
