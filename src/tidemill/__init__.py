@@ -9,6 +9,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tidemill.exports import export
 from tidemill.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -63,47 +64,38 @@ _ERRORS = (
     "BudgetError CallError ConfigError DataError PermanentCallError ResourceError StateError TidemillError "
     "TransientCallError WorkerError"
 )
-_HOMES = {
-    "adapters.collate": "collate",
-    "agents.agent": "Agent",
-    "agents.tools.context": "Context",
-    "agents.tools.decorator": "tool",
-    "calls.gather": "gather",
-    "calls.limits": "Budget Limits Price",
-    "config.cli.script": "cli",
-    "config.loading": "load_config",
-    "config.model": "Config",
-    "config.schemas.json_schema": "json_schema",
-    "data.merging": "merge_states",
-    "errors": _ERRORS,
-    "job": "Job load_job",
-    "models.model": "Model model",
-    "pipeline": "Pipeline",
-    "resources.timing.latency": "latency",
-    "resources.profiling.profiler": "InferenceProfiler",
-    "resources.scope": "Scope",
-    "resources.states.freezing": "frozen",
-    "resources.states.gradients": "gradients",
-    "resources.states.modes": "evaluating",
-    "resources.states.seeding": "seeded",
-    "stream.dataset": "Dataset",
-    "stream.opening": "dataset from_hf from_iterable from_sql mix read replay",
-    "stream.stream": "Stream",
-}
-_HOME_OF = {name: f"tidemill.{home}" for home, names in _HOMES.items() for name in names.split()}
-
-__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604 - strings, computed from the table above
+__all__, _load, __dir__ = export(
+    __name__,
+    {
+        "adapters.collate": "collate",
+        "agents.agent": "Agent",
+        "agents.tools.context": "Context",
+        "agents.tools.decorator": "tool",
+        "calls.gather": "gather",
+        "calls.limits": "Budget Limits Price",
+        "config.cli.script": "cli",
+        "config.loading": "load_config",
+        "config.model": "Config",
+        "config.schemas.json_schema": "json_schema",
+        "data.merging": "merge_states",
+        "errors": _ERRORS,
+        "job": "Job load_job",
+        "models.model": "Model model",
+        "pipeline": "Pipeline",
+        "resources.timing.latency": "latency",
+        "resources.profiling.profiler": "InferenceProfiler",
+        "resources.scope": "Scope",
+        "resources.states.freezing": "frozen",
+        "resources.states.gradients": "gradients",
+        "resources.states.modes": "evaluating",
+        "resources.states.seeding": "seeded",
+        "stream.dataset": "Dataset",
+        "stream.opening": "dataset from_hf from_iterable from_sql mix read replay",
+        "stream.stream": "Stream",
+        "version": "__version__",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if name == "testing":  # the one part that is used whole
-        return import_module("tidemill.testing")
-    if home is None:
-        raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return import_module("tidemill.testing") if name == "testing" else _load(name)  # the one part that is used whole

@@ -5,8 +5,9 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tidemill.exports import export
 
 if TYPE_CHECKING:
     from tidemill.agents.builtin.http_get import FetchLimits as FetchLimits
@@ -45,38 +46,26 @@ if TYPE_CHECKING:
     from tidemill.agents.tools.refusal import RefusalError as RefusalError
     from tidemill.agents.tools.told import Told as Told
 
-_HOMES = {
-    "builtin.http_get": "FetchLimits http_get",
-    "builtin.read_file": "list_files read_file",
-    "builtin.search_engines": "Brave SearXNG SearchEngine SearchHit Tavily",
-    "builtin.sql_query": "SQLLimits sql_query sql_schema",
-    "builtin.vector_search": "vector_search",
-    "builtin.web_search": "web_search",
-    "calling.approval": "ApprovalRequest Approve Modify Reject Stop",
-    "calling.policy": "load_policy",
-    "events": "Event Final TextDelta ToolEnd ToolStart TurnEnd",
-    "interpreter.options": "InterpreterLimits",
-    "interpreter.tool": "python",
-    "mcp.server": "mcp_server",
-    "operations.openapi": "openapi",
-    "result": "AgentResult",
-    "teams": "fan_out",
-    "tools.image": "Image",
-    "tools.refusal": "RefusalError",
-    "tools.told": "Told",
-}
-_HOME_OF = {name: f"tidemill.agents.{home}" for home, names in _HOMES.items() for name in names.split()}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - computed from the table above
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__all__, __getattr__, __dir__ = export(
+    __name__,
+    {
+        "builtin.http_get": "FetchLimits http_get",
+        "builtin.read_file": "list_files read_file",
+        "builtin.search_engines": "Brave SearXNG SearchEngine SearchHit Tavily",
+        "builtin.sql_query": "SQLLimits sql_query sql_schema",
+        "builtin.vector_search": "vector_search",
+        "builtin.web_search": "web_search",
+        "calling.approval": "ApprovalRequest Approve Modify Reject Stop",
+        "calling.policy": "load_policy",
+        "events": "Event Final TextDelta ToolEnd ToolStart TurnEnd",
+        "interpreter.options": "InterpreterLimits",
+        "interpreter.tool": "python",
+        "mcp.server": "mcp_server",
+        "operations.openapi": "openapi",
+        "result": "AgentResult",
+        "teams": "fan_out",
+        "tools.image": "Image",
+        "tools.refusal": "RefusalError",
+        "tools.told": "Told",
+    },
+)

@@ -5,8 +5,9 @@ The names here are loaded when they are first used; `tidemill` has `Config`, `lo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tidemill.exports import export
 
 if TYPE_CHECKING:
     from tidemill.config.loading import Loaded as Loaded
@@ -21,29 +22,17 @@ if TYPE_CHECKING:
     from tidemill.config.unions.plugins import Plugins as Plugins
     from tidemill.config.unions.tagged import Tagged as Tagged
 
-_HOMES = {
-    "loading": "Loaded load_with_origins",
-    "report.values": "check_value",
-    "roles": "Runtime",
-    "types.durations": "Duration",
-    "types.functions": "Function Schema",
-    "types.sizes": "ByteSize",
-    "types.unique": "Unique",
-    "unions.plugins": "Plugins",
-    "unions.tagged": "Tagged",
-}
-_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names.split()}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - strings, computed from the table above
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__all__, __getattr__, __dir__ = export(
+    __name__,
+    {
+        "loading": "Loaded load_with_origins",
+        "report.values": "check_value",
+        "roles": "Runtime",
+        "types.durations": "Duration",
+        "types.functions": "Function Schema",
+        "types.sizes": "ByteSize",
+        "types.unique": "Unique",
+        "unions.plugins": "Plugins",
+        "unions.tagged": "Tagged",
+    },
+)

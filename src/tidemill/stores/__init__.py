@@ -5,8 +5,9 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tidemill.exports import export
 
 if TYPE_CHECKING:
     from tidemill.stores.batch import Batch as Batch
@@ -18,28 +19,16 @@ if TYPE_CHECKING:
     from tidemill.stores.store import Store as Store
     from tidemill.stores.table import AnyStore as AnyStore
 
-_HOMES = {
-    "batch": "Batch",
-    "filters": "Comparison",
-    "lance.settings": "LanceDB",
-    "opened": "OpenedStore",
-    "pgvector.settings": "PgVector",
-    "qdrant.settings": "Qdrant",
-    "store": "Store",
-    "table": "AnyStore",
-}
-_HOME_OF = {name: f"tidemill.stores.{home}" for home, names in _HOMES.items() for name in names.split()}
-
-__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - computed from the table above
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__all__, __getattr__, __dir__ = export(
+    __name__,
+    {
+        "batch": "Batch",
+        "filters": "Comparison",
+        "lance.settings": "LanceDB",
+        "opened": "OpenedStore",
+        "pgvector.settings": "PgVector",
+        "qdrant.settings": "Qdrant",
+        "store": "Store",
+        "table": "AnyStore",
+    },
+)

@@ -7,97 +7,56 @@ hardware (`FakeDevice`). Names are loaded on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tidemill.exports import export
 
 if TYPE_CHECKING:
-    from tidemill.testing.clock import FakeClock, VirtualLoop, run_virtual
-    from tidemill.testing.crash import Crash, CrashDisk, FullDisk, Snapshot, StoppingDisk
-    from tidemill.testing.delivery import Delivery
-    from tidemill.testing.device import FakeDevice
-    from tidemill.testing.faults import FaultProcess, FaultServer
-    from tidemill.testing.load.plan import Capacity, Latency, Load, Outage, Queue, Quota, Steps
-    from tidemill.testing.plan import Call, Fault, Faults
-    from tidemill.testing.rehearsal import Rehearsal, run
-    from tidemill.testing.script import Asked, UnansweredError
-    from tidemill.testing.scripted import STALL, ScriptedTransport, chat_response, error_response
-    from tidemill.testing.tool_calls import ToolCalls
+    from tidemill.testing.clock import FakeClock as FakeClock
+    from tidemill.testing.clock import VirtualLoop as VirtualLoop
+    from tidemill.testing.clock import run_virtual as run_virtual
+    from tidemill.testing.crash import Crash as Crash
+    from tidemill.testing.crash import CrashDisk as CrashDisk
+    from tidemill.testing.crash import FullDisk as FullDisk
+    from tidemill.testing.crash import Snapshot as Snapshot
+    from tidemill.testing.crash import StoppingDisk as StoppingDisk
+    from tidemill.testing.delivery import Delivery as Delivery
+    from tidemill.testing.device import FakeDevice as FakeDevice
+    from tidemill.testing.faults import FaultProcess as FaultProcess
+    from tidemill.testing.faults import FaultServer as FaultServer
+    from tidemill.testing.load.plan import Capacity as Capacity
+    from tidemill.testing.load.plan import Latency as Latency
+    from tidemill.testing.load.plan import Load as Load
+    from tidemill.testing.load.plan import Outage as Outage
+    from tidemill.testing.load.plan import Queue as Queue
+    from tidemill.testing.load.plan import Quota as Quota
+    from tidemill.testing.load.plan import Steps as Steps
+    from tidemill.testing.plan import Call as Call
+    from tidemill.testing.plan import Fault as Fault
+    from tidemill.testing.plan import Faults as Faults
+    from tidemill.testing.rehearsal import Rehearsal as Rehearsal
+    from tidemill.testing.rehearsal import run as run
+    from tidemill.testing.script import Asked as Asked
+    from tidemill.testing.script import UnansweredError as UnansweredError
+    from tidemill.testing.scripted import STALL as STALL
+    from tidemill.testing.scripted import ScriptedTransport as ScriptedTransport
+    from tidemill.testing.scripted import chat_response as chat_response
+    from tidemill.testing.scripted import error_response as error_response
+    from tidemill.testing.tool_calls import ToolCalls as ToolCalls
 
-_MODULES = {
-    "FakeClock": "clock",
-    "VirtualLoop": "clock",
-    "run_virtual": "clock",
-    "Crash": "crash",
-    "CrashDisk": "crash",
-    "FullDisk": "crash",
-    "Snapshot": "crash",
-    "StoppingDisk": "crash",
-    "Capacity": "load.plan",
-    "Delivery": "delivery",
-    "FakeDevice": "device",
-    "FaultProcess": "faults",
-    "FaultServer": "faults",
-    "Call": "plan",
-    "Fault": "plan",
-    "Faults": "plan",
-    "Rehearsal": "rehearsal",
-    "run": "rehearsal",
-    "Asked": "script",
-    "UnansweredError": "script",
-    "Latency": "load.plan",
-    "Load": "load.plan",
-    "Outage": "load.plan",
-    "Queue": "load.plan",
-    "Quota": "load.plan",
-    "Steps": "load.plan",
-    "STALL": "scripted",
-    "ToolCalls": "tool_calls",
-    "ScriptedTransport": "scripted",
-    "chat_response": "scripted",
-    "error_response": "scripted",
-}
-
-__all__ = [
-    "STALL",
-    "Asked",
-    "Call",
-    "Capacity",
-    "Crash",
-    "CrashDisk",
-    "Delivery",
-    "FakeClock",
-    "FakeDevice",
-    "Fault",
-    "FaultProcess",
-    "FaultServer",
-    "Faults",
-    "FullDisk",
-    "Latency",
-    "Load",
-    "Outage",
-    "Queue",
-    "Quota",
-    "Rehearsal",
-    "ScriptedTransport",
-    "Snapshot",
-    "Steps",
-    "StoppingDisk",
-    "ToolCalls",
-    "UnansweredError",
-    "VirtualLoop",
-    "chat_response",
-    "error_response",
-    "run",
-    "run_virtual",
-]
-
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__, __getattr__, __dir__ = export(
+    __name__,
+    {
+        "clock": "FakeClock VirtualLoop run_virtual",
+        "crash": "Crash CrashDisk FullDisk Snapshot StoppingDisk",
+        "delivery": "Delivery",
+        "device": "FakeDevice",
+        "faults": "FaultProcess FaultServer",
+        "load.plan": "Capacity Latency Load Outage Queue Quota Steps",
+        "plan": "Call Fault Faults",
+        "rehearsal": "Rehearsal run",
+        "script": "Asked UnansweredError",
+        "scripted": "STALL ScriptedTransport chat_response error_response",
+        "tool_calls": "ToolCalls",
+    },
+)
