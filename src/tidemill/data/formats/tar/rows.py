@@ -3,87 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from tidemill.data.formats.format import MAX_LINE_BYTES
-from tidemill.data.formats.indexed import IndexedFile
+from tidemill.data.formats.indexed import IndexedFile, IndexedRows
 from tidemill.data.formats.line_index import Indexing, Write
 from tidemill.data.formats.runs import where_at
 from tidemill.data.formats.tar.members import FileArchive, TarEnd, iter_groups
 from tidemill.data.formats.tar.records import build_record, fail_group
-from tidemill.data.reader import raise_each
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
 _BUFFER_BYTES = 8 * 1024
 """Read at a header while an index is made: those of small members lie closer."""
-
-
-class TarRows:
-    """The records of one plain tar archive, as `Rows`; what it cannot be read behind is one record, which fails.
-
-    Memory: none of its own but the index, 8 bytes a record, mapped from the user's cache; so is the file. The pages
-    that were read are the system's to keep or to drop.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._opened: IndexedFile | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_opened": None}
-
-    def count_rows(self) -> int:
-        return len(self._open())
-
-    def columns(self) -> tuple[str, ...]:
-        return tuple(self.read_row(0)) if self.count_rows() else ()
-
-    def read_row(self, index: int) -> Record:
-        return self.read_rows((index,))[0]
-
-    def read_rows(self, indices: Sequence[int]) -> list[Record]:
-        opened = self._open()
-        opened.check_unchanged(indices[0] if len(indices) else 0)
-        return [self._read(opened, index) for index in indices]
-
-    def iter_rows(self, start: int, stop: int) -> Iterator[Record]:
-        return chain.from_iterable(self._iter_links(start, stop))
-
-    def release(self) -> None:
-        self._opened = None
-
-    def _iter_links(self, start: int, stop: int) -> Iterator[Iterator[Record]]:
-        opened = self._open()
-        for index in range(start, stop):
-            opened.check_unchanged(index)
-            try:
-                link: Iterator[Record] = iter((self._read(opened, index),))
-            except DataError as error:
-                link = raise_each((error,))
-            yield link
-
-    def _read(self, opened: IndexedFile, index: int) -> Record:
-        start, stop = opened.starts[index], opened.starts[index + 1]
-        archive = FileArchive(io.BytesIO(opened.data[start:stop]), stop - start, start)
-        is_part = stop < opened.size  # what nothing can be read behind goes to the end, where no end mark stands
-        try:
-            group = next(iter_groups(archive, MAX_LINE_BYTES, is_part=is_part))
-        except TarEnd as end:
-            message = f"the archive ends here: {end}"
-            raise DataError(message, where=where_at(self._path, end.offset), offset=end.offset, is_cut=True) from None
-        if group.problem:
-            raise fail_group(self._path, group)
-        return build_record(self._path, group)
-
-    def _open(self) -> IndexedFile:
-        opened = self._opened
-        if opened is None:
-            self._opened = opened = IndexedFile(self._path, RECORDS)
-        return opened
 
 
 def _build_records(file: BinaryIO, write: Write) -> None:
@@ -113,3 +45,22 @@ _WRITTEN = 1024
 """Offsets written at a time."""
 
 RECORDS = Indexing("members", b"TMGROUPS", _build_records)
+
+
+class TarRows(IndexedRows):
+    """The records of one plain tar archive; what it cannot be read behind is one record, which fails."""
+
+    indexing = RECORDS
+
+    def _parse(self, opened: IndexedFile, index: int) -> Record:
+        start, stop = opened.starts[index], opened.starts[index + 1]
+        archive = FileArchive(io.BytesIO(opened.data[start:stop]), stop - start, start)
+        is_part = stop < opened.size  # what nothing can be read behind goes to the end, where no end mark stands
+        try:
+            group = next(iter_groups(archive, MAX_LINE_BYTES, is_part=is_part))
+        except TarEnd as end:
+            message = f"the archive ends here: {end}"
+            raise DataError(message, where=where_at(self._path, end.offset), offset=end.offset, is_cut=True) from None
+        if group.problem:
+            raise fail_group(self._path, group)
+        return build_record(self._path, group)
