@@ -57,3 +57,7 @@ class Items:
         if given >= self.count:
             return self._total
         return self._places[given - 1] + 1 if given else 0
+
+    def passed(self, back: int) -> int:
+        """How many of all stand before what comes next, had `back` fewer been given."""
+        return self.before(self.given() - back)

@@ -62,11 +62,3 @@ def compare_footer(path: Path, state: State, magic: bytes) -> Growth:
             return "same" if sum_footer(source, magic) == state["footer"] else "edited"
     except (ResourceError, KeyError):
         return "edited"
-
-
-def measure_native(path: Path, state: State | None) -> tuple[int, int] | None:
-    """Bytes of the file that the records before `state` take, about, and its size; None when it is gone."""
-    try:
-        return state["read"] if state else 0, stat_file(path)["size"]
-    except ResourceError:
-        return None

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 from isal import isal_zlib
 
-from tidemill.data.files import PartFile, compare_file, find_local, measure_file, open_random, stat_file
+from tidemill.data.files import PartFile, compare_file, find_local, open_random, stat_file
 from tidemill.data.formats.arrays.arrays import Arrays, FetchedArrays, MappedArrays, PackedArrays
 from tidemill.data.formats.arrays.layout import Layout, choose_layouts, read_layout, read_layouts
 from tidemill.data.formats.arrays.rows import ArrayRows, open_arrays
 from tidemill.data.formats.arrays.saving import save_array, save_arrays
-from tidemill.data.formats.broken import open_broken
-from tidemill.data.formats.columnar.groups import refuse_edited
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
+from tidemill.data.formats.written_once import WrittenOnce
 from tidemill.data.reader import PartReader
 from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.protocols import Growth, Record, State
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Npy:
+class Npy(WrittenOnce):
     """One array, as a `Format`: `{"vector": row}` for each row, or the fields of structured values by their names.
 
     A row is a view of the file where that is local, as it lies there: of its byte order and its kind, and not to be
@@ -48,23 +47,15 @@ class Npy:
         extra="numpy",
     )
 
-    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
-        if state is not None and self.compare(path, state) != "same":
-            raise refuse_edited(path)
-        try:
-            layout = _load_array(path, options.columns)
-            arrays = _open_layouts(path, [layout])
-        except DataError as error:
-            return open_broken(error, stat_file(path), state, options.share)
+    def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
+        layout = _load_array(path, options.columns)
+        arrays = _open_layouts(path, [layout])
         file = PartFile(path, state if state and "crc" in state else None)
         return open_arrays(path, arrays, layout.rows, _ArrayStamp(layout, file), state, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         growth = compare_file(path, state)
         return "edited" if growth == "grown" else growth  # the header says how many rows there are
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_file(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         raise DataError("expected a row of an array, which cannot be made from bytes", raw=raw)
@@ -80,7 +71,7 @@ class Npy:
         return ArrayRows(path, partial(_load_npy, columns=columns))
 
 
-class Npz:
+class Npz(WrittenOnce):
     """An archive of arrays of as many rows each, as a `Format`: a record has a row of each, by the array's name.
 
     As of `Npy`; what is packed (`numpy.savez_compressed`) is unpacked in order, and cannot be a dataset.
@@ -100,15 +91,10 @@ class Npz:
         extra="numpy",
     )
 
-    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
-        if state is not None and self.compare(path, state) != "same":
-            raise refuse_edited(path)
+    def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
         known = stat_file(path)
-        try:
-            layouts, mark = _load_archive(path, options.columns)
-            arrays = _open_layouts(path, layouts)
-        except DataError as error:
-            return open_broken(error, known, state, options.share)
+        layouts, mark = _load_archive(path, options.columns)
+        arrays = _open_layouts(path, layouts)
         rows = layouts[0].rows
         return open_arrays(path, arrays, rows, _ArchiveStamp(rows, mark, known), state, options.share)
 
@@ -120,9 +106,6 @@ class Npz:
             return "same" if "mark" in state and _load_archive(path, None)[1] == state["mark"] else "edited"
         except (ResourceError, DataError):
             return "edited"
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_file(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         raise DataError("expected a row of arrays, which cannot be made from bytes", raw=raw)

@@ -46,10 +46,6 @@ class _Run(Items):
         passed = self.passed(back)
         return self.after if passed >= max(self.count, self._total) else self.row + passed
 
-    def passed(self, back: int) -> int:
-        """How many of its rows stand before what comes next."""
-        return self.before(self.given() - back)
-
 
 class _Place:
     __slots__ = ("run",)

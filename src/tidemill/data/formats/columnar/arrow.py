@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidemill.data.files import compare_file, stat_file
-from tidemill.data.formats.broken import open_broken
+from tidemill.data.files import compare_file
 from tidemill.data.formats.columnar.arrow_groups import (
     MAGIC,
     FileGroups,
@@ -17,20 +16,20 @@ from tidemill.data.formats.columnar.arrow_groups import (
     load_by_number,
     load_groups,
 )
-from tidemill.data.formats.columnar.groups import open_groups, refuse_edited, unpack_row
+from tidemill.data.formats.columnar.groups import open_groups, unpack_row
 from tidemill.data.formats.columnar.rows import GroupRows
 from tidemill.data.formats.columnar.tables import spool_tables
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
-from tidemill.data.formats.native import compare_footer, measure_native
+from tidemill.data.formats.native import compare_footer
+from tidemill.data.formats.written_once import WrittenOnce
 from tidemill.data.reader import PartReader
-from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Arrow:
+class Arrow(WrittenOnce):
     """Arrow IPC, as a `Format`; which of its two forms a file has is told by its first bytes.
 
     A record batch that is corrupt costs itself, told by one `DataError`; in a stream, all behind it too. What a batch
@@ -47,22 +46,14 @@ class Arrow:
         self.suffixes = suffixes
         self._writes_stream = writes_stream
 
-    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
-        if state is not None and self.compare(path, state) not in ("same", "grown"):
-            raise refuse_edited(path)
-        try:
-            if is_file(path):
-                return open_groups(path, FileGroups(path, options.columns), state, options.share)
-            groups = StreamGroups(path, options.columns, state if state and "offset" in state else None)
-            return open_groups(path, groups, state, options.share)
-        except DataError as error:
-            return open_broken(error, stat_file(path), state, options.share)
+    def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
+        if is_file(path):
+            return open_groups(path, FileGroups(path, options.columns), state, options.share)
+        groups = StreamGroups(path, options.columns, state if state and "offset" in state else None)
+        return open_groups(path, groups, state, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_file(path, state) if "offset" in state else compare_footer(path, state, MAGIC)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return unpack_row(raw)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from tidemill.data.formats.items import Items
 from tidemill.data.reader import PartReader
 from tidemill.data.turns import Share
-from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Record, State
 
 if TYPE_CHECKING:
@@ -74,10 +74,6 @@ class _Run(Items):
         passed = self.passed(back)
         return self.after if passed >= max(self.count, self._total) else (self.group, self.row + passed)
 
-    def passed(self, back: int) -> int:
-        """How many of its rows stand before what comes next."""
-        return self.before(self.given() - back)
-
 
 class _Place:
     __slots__ = ("run",)
@@ -122,15 +118,6 @@ def open_groups(path: Path, groups: OpenGroups, state: State | None, share: Shar
     reader._groups = groups
     reader._place = place
     return reader
-
-
-def refuse_edited(path: Path) -> StateError:
-    """That a file is not the one that a state was taken of."""
-    return StateError(
-        "the file is another than the one the state was taken of",
-        where=str(path),
-        hint="put the file back as it was, or start without a state",
-    )
 
 
 def check_names(path: Path, names: list[str], columns: tuple[str, ...] | None) -> None:

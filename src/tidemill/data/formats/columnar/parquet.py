@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.files import stat_file
-from tidemill.data.formats.broken import open_broken
 from tidemill.data.formats.columnar.groups import (
     BATCH_ROWS,
     check_names,
@@ -17,13 +16,13 @@ from tidemill.data.formats.columnar.groups import (
     corrupt_errors,
     explain_cause,
     open_groups,
-    refuse_edited,
     unpack_row,
 )
 from tidemill.data.formats.columnar.rows import GroupRows
 from tidemill.data.formats.columnar.tables import spool_tables
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits
-from tidemill.data.formats.native import compare_footer, measure_native, open_native, sum_footer
+from tidemill.data.formats.native import compare_footer, open_native, sum_footer
+from tidemill.data.formats.written_once import WrittenOnce
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -36,7 +35,7 @@ _BUFFER_BYTES = 256 * 1024
 """Of a column read at a time; with pre-buffering off: as fast as 1 MiB, and 14 MB less of memory."""
 
 
-class Parquet:
+class Parquet(WrittenOnce):
     """Parquet, as a `Format`.
 
     A row group that is corrupt costs itself, told by one `DataError`; a file without a readable footer is one.
@@ -56,19 +55,11 @@ class Parquet:
         packed="columns, by the file's own codecs",
     )
 
-    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
-        if state is not None and self.compare(path, state) != "same":
-            raise refuse_edited(path)
-        try:
-            return open_groups(path, ParquetGroups(path, options.columns), state, options.share)
-        except DataError as error:
-            return open_broken(error, stat_file(path), state, options.share)
+    def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
+        return open_groups(path, ParquetGroups(path, options.columns), state, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_footer(path, state, _MAGIC)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return unpack_row(raw)

@@ -202,7 +202,7 @@ class PageReader(PartReader):
 
     def state(self, back: int = 0) -> State:
         run = self._place.run
-        passed = run.before(run.given() - back)
+        passed = run.passed(back)
         shared = {} if self._share is None else {"seen": run.seen + passed}
         return {**self._pages.state(run.page + passed), **shared}
 

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidemill.data.files import compare_file, stat_file
-from tidemill.data.formats.broken import open_broken
-from tidemill.data.formats.columnar.groups import refuse_edited
+from tidemill.data.files import compare_file
 from tidemill.data.formats.documents.pages import METADATA, PdfPages, open_pages
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows, refuse_saving
-from tidemill.data.formats.native import measure_native
+from tidemill.data.formats.written_once import WrittenOnce
 from tidemill.data.reader import PartReader
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Pdf:
+class Pdf(WrittenOnce):
     """PDF, as a `Format`: `{"text", "page", "pages", "title", "metadata", "path"}` of each page, numbered from 1.
 
     The text is what the file says it is, in the order it stands in the file; of a scanned page there is none. A page
@@ -41,20 +39,12 @@ class Pdf:
         extra="pdf",
     )
 
-    def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
-        if state is not None and self.compare(path, state) != "same":
-            raise refuse_edited(path)
-        try:
-            pages = PdfPages(path, max_pages=options.max_pages, max_text_bytes=options.max_line_bytes)
-        except DataError as error:
-            return open_broken(error, stat_file(path), state, options.share)
+    def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
+        pages = PdfPages(path, max_pages=options.max_pages, max_text_bytes=options.max_line_bytes)
         return open_pages(pages, state["page"] if state else 0, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return "same" if compare_file(path, state) == "same" else "edited"
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_native(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         raise DataError("a page cannot be read without its file", hint="read the file anew", raw=raw)
