@@ -15,7 +15,7 @@ from typing import Any
 
 import tidemill as tm
 from tidemill.data.kept import digests
-from tidemill.data.stages import sorting
+from tidemill.data.stages import spilling
 
 RECORDS = 400
 
@@ -35,7 +35,7 @@ STEPS: dict[str, Callable[[tm.Stream[Any], Path], tm.Stream[Any]]] = {
 def make(step: str, folder: Path) -> tm.Stream[Any]:
     """The stream of a step, with the sizes that millions of records would have."""
     digests.STRETCH, digests.FAN = 32, 2
-    sorting.GIVEN = 16
+    spilling.GIVEN = 16
     return STEPS[step](tm.from_iterable(records), folder)
 
 

@@ -87,7 +87,7 @@ def test_groups_are_what_memory_would_make_of_them(memory: str, tmp_path: Path) 
 @pytest.mark.parametrize("memory", [1 << 20, 8000])
 def test_a_group_by_resumes_everywhere(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among the failures of what it reads, and among the groups."""
-    monkeypatch.setattr("tidemill.data.stages.sorting.GIVEN", 4)
+    monkeypatch.setattr("tidemill.data.stages.spilling.GIVEN", 4)
     records: list[Any] = sales(40)
     records[11] = {"shop": "a"}
     records[30] = {**records[30], "price": "dear"}

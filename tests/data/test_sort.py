@@ -53,7 +53,7 @@ def fail_on_sevens(record: Any) -> Any:
 @pytest.mark.parametrize("memory", [1 << 20, 1500])
 def test_a_sort_resumes_everywhere(memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Among the failures that it gives while it reads, among the records, and within a block of them."""
-    monkeypatch.setattr("tidemill.data.stages.sorting.GIVEN", 4)
+    monkeypatch.setattr("tidemill.data.stages.spilling.GIVEN", 4)
     nodes = [
         tm.Stream(FromIterable(iterable=[])).map(fail_on_sevens).pipeline[0],
         Sort(key="n", dir=str(tmp_path), memory=memory),

@@ -73,4 +73,4 @@ async def test_fresh_takes_away_what_steps_keep(tmp_path: Path) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes as they come with millions of records."""
     monkeypatch.setattr(digests, "STRETCH", 16)
-    monkeypatch.setattr("tidemill.data.stages.sorting.GIVEN", 4)
+    monkeypatch.setattr("tidemill.data.stages.spilling.GIVEN", 4)

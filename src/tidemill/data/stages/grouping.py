@@ -7,23 +7,19 @@ and sorted once more by the number of its first record.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from itertools import groupby, islice
+from collections.abc import Iterator
+from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 from tidemill.data.aggregates import LISTING, Accumulator
 from tidemill.data.columns import read_column
-from tidemill.data.failures import NO_RECORD
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.kept.runs import HEAD_BYTES, Runs
+from tidemill.data.kept.runs import Runs
 from tidemill.data.keys import digest_key
 from tidemill.data.nodes.keeping import GroupBy
-from tidemill.data.stages import sorting
-from tidemill.data.stages.anchored import Anchor
-from tidemill.data.stages.sorting import ENTRY_BYTES, give_runs
-from tidemill.data.stages.stage import Stage
+from tidemill.data.stages.spilling import ENTRY_BYTES, Spiller
 from tidemill.protocols import State
 
 GROUP_BYTES = 500
@@ -36,69 +32,37 @@ Group = list[Any]
 """The number of its first record, its key, and the state of each aggregate."""
 
 
-class Grouper:
-    """Groups what the stage in front gives; one for each time that it is opened."""
+class Grouper(Spiller):
+    """Groups what the stage in front gives."""
 
-    def __init__(self, node: GroupBy, folder: KeptFolder, mark: State | None) -> None:
+    start: ClassVar[State] = {"seen": 0, "kinds": ()}
+
+    def __init__(self, node: GroupBy, folder: KeptFolder) -> None:
+        super().__init__(node.memory, Runs(folder, "part"), Runs(folder, "group"))
         self._keys = node.keys
         self._names = tuple(node.agg)
-        self._memory = node.memory
-        self._parts = Runs(folder, "part")
-        self._groups = Runs(folder, "group")
         self._encode = make_encoder()
-        kinds = ((mark or {}).get("own") or {}).get("kinds") or [""] * len(node.agg)
-        self._aggregates = [Accumulator(each, kind) for each, kind in zip(node.agg.values(), kinds, strict=True)]
+        self._aggregates = [Accumulator(each, "") for each in node.agg.values()]
         self._growing = [number for number, each in enumerate(self._aggregates) if each.how in LISTING]
+        self._seen = 0
         self._held: dict[bytes, Group] = {}
 
-    def feed(self, upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
-        """The groups in the order of their first records, behind the failures of records."""
-        own = anchor.own or {"runs": 0, "check": "", "seen": 0, "kinds": None}
-        if "heads" not in own:
-            yield from self._read(upstream, anchor, own)
-            if not anchor.own:
-                groups = iter(self._held.values())
-                while block := [self._finish(group) for group in islice(groups, sorting.GIVEN)]:
-                    yield anchor.link(block)
-                return
-            own = dict(anchor.own)
-            self._write_part(own)
-            own = self._order_groups(own)
-            anchor.move(own)
-        yield from give_runs(self._groups, anchor, own)
+    def _resume(self, own: State) -> None:
+        self._seen = own["seen"]
+        for each, kind in zip(self._aggregates, own["kinds"], strict=False):  # none at the start
+            each.order.kind = kind
 
-    def _read(self, upstream: Stage, anchor: Anchor, own: State) -> Generator[Iterator[Any]]:
-        """Read all there is into groups; gives the failures."""
-        number, size = own["seen"], 0
-        record: Any = NO_RECORD
-        while True:
-            failed: Iterator[Any] | None = None
-            try:
-                for record in upstream:
-                    size += self._add(number, record)
-                    number += 1
-                    record = NO_RECORD
-                    if size >= self._memory:
-                        break
-                else:
-                    return
-            except BaseException as error:  # noqa: BLE001 - raised by the chain, which it would end here
-                failed = anchor.error(error, record)
-                record = NO_RECORD
-            if failed is not None:
-                yield failed
-                continue
-            own = {**own, "seen": number, "kinds": [each.order.kind for each in self._aggregates]}
-            self._write_part(own)
-            anchor.move(own)
-            size = 0
+    def _describe(self) -> State:
+        return {"seen": self._seen, "kinds": [each.order.kind for each in self._aggregates]}
 
-    def _add(self, number: int, record: Any) -> int:
+    def _add(self, record: Any) -> int:
         """Add a record to its group; gives the bytes by which that grew."""
+        number = self._seen
         key = tuple(read_column(record, name) for name in self._keys)
         digest = digest_key(key)
         values = [each.read(record) for each in self._aggregates]
         states = [each.start(number, value) for each, value in zip(self._aggregates, values, strict=True)]
+        self._seen += 1
         size = sum(len(self._encode(values[place])) + STATE_BYTES for place in self._growing)
         group = self._held.get(digest)
         if group is None:
@@ -112,21 +76,20 @@ class Grouper:
         for place, each in enumerate(self._aggregates):
             mine[place] = each.merge(mine[place], states[place])
 
-    def _write_part(self, own: State) -> None:
-        """Write the groups that are held as the next run, by their keys' digests, and count it."""
-        encode = self._encode
-        payloads = (encode(item) for item in sorted(self._held.items(), key=itemgetter(0)))
-        own["check"] = self._parts.write(0, own["runs"], payloads, own["check"])
-        own["runs"] += 1
-        self._held = {}
+    def _take_held(self) -> Iterator[bytes]:
+        """The groups by their keys' digests."""
+        held, self._held = self._held, {}
+        return (self._encode(item) for item in sorted(held.items(), key=itemgetter(0)))
 
-    def _order_groups(self, own: State) -> State:
-        """Merge the parts of each group, and sort the groups by their first records; gives where that begins."""
-        level, count, check = self._parts.merge_down(own["runs"], own["check"])
+    def _iter_held(self) -> Iterator[Any]:
+        return map(self._finish, self._held.values())
+
+    def _arrange(self, level: int, count: int, check: str) -> tuple[int, int, str]:
+        """Merge the parts of each group, and sort the groups by their first records."""
         held: list[tuple[int, bytes]] = []
         size = runs = 0
         before = ""
-        with self._parts.open(level, 0, count, check=check) as merged:
+        with self._written.open(level, 0, count, check=check) as merged:
             for _, parts in groupby(merged, key=itemgetter(0)):
                 group = self._join([part for _, part, _ in parts])
                 held.append((group[0], self._encode((group[0], self._finish(group)))))
@@ -135,8 +98,7 @@ class Grouper:
                     before = self._write_groups(runs, held, before)
                     held, size, runs = [], 0, runs + 1
         before = self._write_groups(runs, held, before)
-        level, count, check = self._groups.merge_down(runs + 1, before)
-        return {"level": level, "heads": [HEAD_BYTES] * count, "check": check}
+        return self._given.merge_down(runs + 1, before)
 
     def _join(self, parts: list[Group]) -> Group:
         """A group of what each run has of it, in their order."""
@@ -147,7 +109,7 @@ class Grouper:
 
     def _write_groups(self, number: int, held: list[tuple[int, bytes]], before: str) -> str:
         held.sort(key=itemgetter(0))
-        return self._groups.write(0, number, (payload for _, payload in held), before)
+        return self._given.write(0, number, (payload for _, payload in held), before)
 
     def _finish(self, group: Group) -> dict[str, Any]:
         """A group as a record."""

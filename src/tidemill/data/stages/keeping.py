@@ -31,7 +31,7 @@ def open_keeping(
             seen = DigestSet(folder, mark) if node.near is None else SignatureSet(folder, node.near, mark)
             return open_dedupe(upstream, node, index, folder.step, seen, policy)
         case GroupBy():
-            return open_kept(upstream, index, folder.step, Grouper(node, folder, mark).feed, mark, policy)
+            return open_kept(upstream, index, folder.step, Grouper(node, folder).feed, mark, policy)
         case Sort():
             return open_kept(upstream, index, folder.step, Sorter(node, folder).feed, mark, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{folder.step}`")
