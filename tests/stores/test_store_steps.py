@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from shelf import Shelf, ShelfStore
 import tidemill as tm
 from tidemill.calls.limits import Limits
 from tidemill.errors import ConfigError
+from tidemill.jobs.running.report import Report
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
+from tidemill.stores.store import Store
 
 FIELDS = {"lang": "str", "year": "int"}
 
@@ -132,6 +134,113 @@ def test_what_the_store_cannot_take_fails_its_record_alone(tmp_path: Path) -> No
     told = [line["error"]["message"] for line in lines]
     assert all(each.startswith("the store cannot take it: ") for each in told[:4])
     assert "embedding" in told[4]
+
+
+BROKEN: set[int] = set()
+"""The years whose records fail."""
+
+
+def look_over(record: dict[str, Any]) -> bool:
+    if record["year"] in BROKEN:
+        raise ValueError("not yet")
+    return True
+
+
+@pytest.fixture
+def broken() -> Iterator[set[int]]:
+    yield BROKEN
+    BROKEN.clear()
+
+
+def read_years(store: Store) -> dict[str, int]:
+    """What the store holds, by id."""
+
+    async def read() -> dict[str, int]:
+        async with store.open() as opened:
+            found = await opened.fetch([str(number) for number in range(20)])
+            return {match.id: match.payload["year"] for match in found if match is not None}
+
+    return asyncio.run(read())
+
+
+def number_from(first: int) -> dict[str, int]:
+    return {str(key): first + key for key in range(20)}
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+@pytest.mark.parametrize("make", [lambda folder: LanceDB(path=folder / "index", dimensions=2), lambda _: shelf()])
+def test_a_record_that_retry_brings_in_does_not_take_the_place_of_a_later_one(
+    tmp_path: Path, broken: set[int], make: Callable[[Path], Store]
+) -> None:
+    """Records 2 and 22 have one id, 22 is sealed, and 2 comes in after it; 33 is the last of its id.
+
+    So it is with a second retry, and what is read after one takes the place of what that brought in.
+    """
+    store = make(tmp_path)
+    broken |= {2, 3, 17, 33}
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in make_records(60, ids=20)))
+    stream = tm.read(str(tmp_path / "records.jsonl")).with_columns(checked=look_over).index(store, payload=["year"])
+
+    def write(**fields: Any) -> Report:
+        return stream.write(tmp_path / "out", max_errors=10, progress=False, **fields)
+
+    assert write(limit=40).records["quarantined"] == 4
+    assert read_years(store) == {**number_from(20), "13": 13}
+    broken -= {2, 17, 33}
+    report = write(retry=True)
+    assert report.records == {"landed": 39, "dropped": 0, "skipped": 0, "quarantined": 1}
+    counts = report.to_dict()["calls"]["shares"]["index"]["counts"]
+    assert sum(counts.values()) == 39
+    assert read_years(store) == number_from(20)
+    assert write().records["landed"] == 59
+    assert read_years(store) == number_from(40)
+    broken.clear()
+    assert write(retry=True).records["landed"] == 60
+    assert read_years(store) == number_from(40)
+
+
+def test_a_record_that_failed_behind_index_is_not_put_in_again(
+    tmp_path: Path, broken: set[int], shelves: dict[str, ShelfStore]
+) -> None:
+    """It stands in the store from its first time on."""
+    broken.add(2)
+    stream = tm.from_iterable(make_records(40, ids=20)).index(shelf(), payload=["year"]).with_columns(checked=look_over)
+    assert stream.write(tmp_path, max_errors=10, progress=False).records["quarantined"] == 1
+    put = sum(map(len, shelves["one"].upserts))
+    broken.clear()
+    assert stream.write(tmp_path, max_errors=10, retry=True, progress=False).records["landed"] == 40
+    assert sum(map(len, shelves["one"].upserts)) == put
+    assert read_years(shelf()) == number_from(20)
+
+
+def test_children_of_one_record_have_their_places_in_a_retry(
+    tmp_path: Path, broken: set[int], shelves: dict[str, ShelfStore]
+) -> None:
+    """Of children with one id the last stands, and not the one before it that comes in by a retry."""
+    broken.add(101)
+
+    async def ask(record: dict[str, Any]) -> dict[str, Any]:
+        return {"asked": True}
+
+    def split(record: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{**record, "year": 100 + place} for place in range(3)]
+
+    stream = tm.from_iterable(make_records(1)).call(ask).flat_map(split).with_columns(checked=look_over).index(shelf())
+    stream.write(tmp_path, max_errors=10, progress=False)
+    broken.clear()
+    assert stream.write(tmp_path, max_errors=10, retry=True, progress=False).records["landed"] == 3
+    assert shelves["one"].held["0"][1]["year"] == 102
+
+
+def test_what_is_found_is_as_it_was_put_in(tmp_path: Path) -> None:
+    """Without what a run keeps along with it, which the store itself gives; plain iteration keeps nothing there."""
+    tm.from_iterable(make_records(1)).index(shelf(), payload=["year"]).write(tmp_path / "in", progress=False)
+    assert Shelf.shelves["one"].held["0"][1].keys() == {"year", "_tidemill"}
+    asked: list[dict[str, Any]] = [{"embedding": [1.0, 0.0]}]
+    (found,) = tm.from_iterable(asked).search(shelf())
+    assert found["matches"] == [{"id": "0", "score": 1.0, "payload": {"year": 0}}]
+    list(tm.from_iterable(make_records(1)).index(shelf(), payload=["year"]))
+    assert dict(Shelf.shelves["one"].held["0"][1]) == {"year": 0}
 
 
 @pytest.mark.usefixtures("lance_opened_once")

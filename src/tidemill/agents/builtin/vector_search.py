@@ -31,6 +31,7 @@ from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.protocols import VectorStore
 from tidemill.resources.scope import Scope
 from tidemill.stores.filters import parse_filter
+from tidemill.stores.steps.marks import hide_mark
 from tidemill.stores.steps.reference import StoreRef
 from tidemill.stores.store import FieldKind, Store
 
@@ -130,7 +131,9 @@ class VectorSearch(Config):
         return [{"id": match.id, "score": round(match.score, 4), **self._tell(match.payload)} for match in matches]
 
     def _tell(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in payload.items() if self.columns is None or name in self.columns}
+        return {
+            name: value for name, value in hide_mark(payload).items() if self.columns is None or name in self.columns
+        }
 
     def _describe_embedding(self) -> Embed:
         return Embed(model=self.model, column=_QUERY, into=_VECTOR, batch_size=1)

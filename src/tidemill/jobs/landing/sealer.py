@@ -88,7 +88,7 @@ class Sealer:
             for index, error in self._writer.write_part(file, [landed.record for landed in cut.landed]).items():
                 landed = cut.landed[index]
                 misfits[index] = Failed(
-                    landed.part, landed.ordinal, Failure(sink, error, landed.record, path=landed.path)
+                    landed.part, landed.ordinal, landed.order, Failure(sink, error, landed.record, path=landed.path)
                 )
 
         written = self._write(path, write)
@@ -105,9 +105,9 @@ class Sealer:
         self._disk.make_folder(path.parent)
 
         def write(file: BinaryIO) -> None:
-            for part, ordinal, failure in failed:
+            for part, ordinal, order, failure in failed:
                 outcome = "skipped" if failure.step in self._skipping else "quarantined"
-                row = FailedRow.from_failure(part, ordinal, failure, self._names[failure.step], outcome)
+                row = FailedRow.from_failure(part, ordinal, failure, self._names[failure.step], outcome, order=order)
                 file.write(row.to_line())
 
         info["quarantine"] = {**self._write(path, write), "rows": len(failed), "retired": 0}

@@ -34,19 +34,21 @@ class SegmentLimits(Config):
 
 
 class Landed(Struct, frozen=True):
-    """A record at the end of its pipeline, with its identity."""
+    """A record at the end of its pipeline, with its identity, and where it stands in the pass over the source."""
 
     part: str
     ordinal: int
+    order: int
     path: tuple[int, ...]
     record: Any
 
 
 class Failed(NamedTuple):
-    """A failed record's identity and failure."""
+    """A failed record's identity, where it stands in the pass over the source, and failure."""
 
     part: str
     ordinal: int
+    order: int
     failure: Failure
 
 
@@ -72,9 +74,11 @@ class Cut:
 
     def add_roots(self, roots: Sequence[Root]) -> None:
         """Take over finished records, at least one; together, since each alone would cost five times as much."""
-        self.landed += [Landed(root.part, root.ordinal, path, record) for root in roots for path, record in root.landed]
+        self.landed += [
+            Landed(root.part, root.ordinal, root.order, path, record) for root in roots for path, record in root.landed
+        ]
         self.failed += [
-            Failed(root.part, root.ordinal, failure)
+            Failed(root.part, root.ordinal, root.order, failure)
             for root in filter(_failures_of, roots)
             for failure in root.failures
         ]

@@ -36,6 +36,7 @@ class FailedRow:
 
     Attributes:
         part, ordinal, path: its identity.
+        order: where it stands among all that the pass over the source read.
         step: the failed step's place in the counts; `name` its name.
         outcome: `quarantined` or `skipped`.
         branch: the one that failed, of a step with several.
@@ -49,6 +50,7 @@ class FailedRow:
     part: str
     ordinal: int
     path: tuple[int, ...]
+    order: int
     step: int
     name: str
     outcome: str
@@ -65,13 +67,16 @@ class FailedRow:
         return f"{self.name}.{self.branch}" if self.branch else self.name
 
     @classmethod
-    def from_failure(cls, part: str, ordinal: int, failure: Failure, name: str, outcome: str) -> FailedRow:
+    def from_failure(
+        cls, part: str, ordinal: int, failure: Failure, name: str, outcome: str, *, order: int
+    ) -> FailedRow:
         """The row of a failure."""
         record, restorable = _to_json(failure.record)
         return cls(
             part,
             ordinal,
             failure.path,
+            order,
             failure.step,
             name,
             outcome,
@@ -89,6 +94,7 @@ class FailedRow:
             "part": self.part,
             "ordinal": self.ordinal,
             "path": self.path,
+            "order": self.order,
             "step": self.step,
             "name": self.name,
             "outcome": self.outcome,

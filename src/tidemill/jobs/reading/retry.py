@@ -83,7 +83,7 @@ class RetryReader:
             held = (each.record if isinstance(each, Failure) else each for _, each, _ in entered)
             size_bytes = sum(map(estimate_bytes, held))
             size += size_bytes
-            rows.append((row.ordinal, Redo(row.part, entered), size_bytes))
+            rows.append((row.ordinal, Redo(row.part, row.order, entered), size_bytes))
         if not rows:
             return None
         return Chunk("", rows, None, SourceTotals(self._totals.ordinal, dict(self._half.taken)), counts)

@@ -38,9 +38,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Redo:
-    """A quarantined record tried again: what enters the record half, each as `(path, record or Failure, step)`."""
+    """A quarantined record tried again: what enters the record half, each as `(path, record or Failure, step)`.
+
+    Attributes:
+        order: where it stands among all that the pass over the source read.
+    """
 
     part: str
+    order: int
     records: list[tuple[tuple[int, ...], Any, int]]
 
 

@@ -16,6 +16,8 @@ class Root:
     """A record at the end of the source half, with all that becomes of it.
 
     Attributes:
+        number: counts the records of its pass, from the first that the run ever read on.
+        order: where it stands among all that the pass over the source read: its number there, which a retry keeps.
         size_bytes: about what it all takes.
         pending: descendants not finished.
         dropped: those that were dropped.
@@ -30,6 +32,7 @@ class Root:
         "failures",
         "landed",
         "number",
+        "order",
         "ordinal",
         "part",
         "pending",
@@ -41,7 +44,7 @@ class Root:
     # Written out: one that `dataclass` makes takes twice as long, and there is one for each record.
     def __init__(self, chunk: Chunk, number: int, ordinal: int, size_bytes: int) -> None:
         self.chunk = chunk
-        self.number = number
+        self.number = self.order = number
         self.part = chunk.part
         self.ordinal = ordinal
         self.size_bytes = size_bytes

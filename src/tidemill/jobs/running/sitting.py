@@ -52,6 +52,7 @@ from tidemill.resources.scope import Scope
 from tidemill.resources.timing.latency import collecting
 from tidemill.resources.timing.timings import Timings
 from tidemill.resources.worker import WorkerThread
+from tidemill.stores.steps.marks import Marks
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ class Sitting:
             engine=self.engine,
             scope=self._scope,
             folder=job.folder,
+            marks=Marks(self.run.info["run_id"], are_compared=self.request.retry),
         )
         self.window = Window(
             self.next_chunk,

@@ -170,6 +170,7 @@ class Entries:
     def _admit_again(self, root: Root, redo: Redo) -> None:
         self._unfinished += 1
         root.part = redo.part
+        root.order = redo.order
         root.pending = len(redo.records)
         for path, record, step in redo.records:
             if isinstance(record, Failure):

@@ -48,6 +48,7 @@ from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.resources.scope import Scope
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.indexer import Indexer
+from tidemill.stores.steps.marks import Marks
 from tidemill.stores.steps.opened import OpenStores
 from tidemill.stores.steps.search import Search
 from tidemill.stores.steps.searcher import Searcher
@@ -72,6 +73,7 @@ def open_steps(
     scope: Scope,
     folder: Path,
     send: bool = True,
+    marks: Marks | None = None,
 ) -> list[WindowStep]:
     """The steps of `nodes`, in order; a local model is started by the first record for it, and runs until `scope` ends.
 
@@ -80,12 +82,13 @@ def open_steps(
         first: the place in the counts of the first of them.
         folder: where `.env`, images and local models with relative paths are looked for.
         send: False where requests are only built: no key and no local model is needed.
+        marks: those of the run, where it is one.
 
     Raises:
         ConfigError: a key is missing, a model is not there.
         ResourceError: what a local model needs is not installed.
     """
-    opener = _Opener(engine, scope, folder, send=send)
+    opener = _Opener(engine, scope, folder, send=send, marks=marks)
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         try:
@@ -100,15 +103,16 @@ class _Opener:
     """Opens steps that call; each model once.
 
     Args:
-        folder, send: as `open_steps` has them.
+        folder, send, marks: as `open_steps` has them.
     """
 
-    def __init__(self, engine: Engine, scope: Scope, folder: Path, *, send: bool) -> None:
+    def __init__(self, engine: Engine, scope: Scope, folder: Path, *, send: bool, marks: Marks | None) -> None:
         self._engine = engine
         self._scope = scope
         self._folder = folder
         self._models = OpenModels(engine, scope, folder, send=send)
         self._stores = OpenStores(scope, folder)
+        self._marks = marks
 
     def open_step(self, index: int, node: Node, name: str) -> WindowStep:
         """The step of `node`, whose place in the counts is `index`."""
@@ -185,9 +189,9 @@ class _Opener:
         return searcher, Line(lane, lane, Value.from_response, Value.from_row)
 
     def _open_index(self, index: int, node: Index, name: str) -> IndexStep:
-        upserts = Upserts(self._stores.find(node.store))
+        upserts = Upserts(self._stores.find(node.store), self._marks)
         lane = self._open_store_lane("index", name, node.limits, upserts)
-        indexer = Indexer(node, name)
+        indexer = Indexer(node, name, self._marks)
         batching = Batching(lane, indexer, most=node.batch_size, most_size=node.batch_size)
         self._scope.defer_async(batching.close, name=name)
         return IndexStep(index, name, indexer, batching, upserts, lane)

@@ -20,7 +20,8 @@ from tidemill.models.steps.lines import Line, StepAsk
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.stores.steps.indexer import Indexer
-from tidemill.stores.steps.upserts import Order, Upserted, Upserts
+from tidemill.stores.steps.marks import Order
+from tidemill.stores.steps.upserts import Upserted, Upserts
 
 
 class Gathering(Protocol):

@@ -246,7 +246,7 @@ class Window:
                 self._at[position] += 1
             try:
                 if isinstance(step, IndexStep):
-                    result = await step.run(record, (root.number, path))
+                    result = await step.run(record, (root.order, path))
                 elif step.function is None:
                     result = await step.run(record, partial(self._ask, root, path, step.name))
                 else:

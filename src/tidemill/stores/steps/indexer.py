@@ -11,7 +11,8 @@ from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import hook_run
 from tidemill.protocols import Record
 from tidemill.stores.steps.index import Index
-from tidemill.stores.steps.upserts import Order, Row, Upsert, Upserted, UpsertedBatch, parse_upserted
+from tidemill.stores.steps.marks import MARK, Marks, Order
+from tidemill.stores.steps.upserts import Row, Upsert, Upserted, UpsertedBatch, parse_upserted
 
 
 class Indexer:
@@ -19,10 +20,12 @@ class Indexer:
 
     Args:
         name: the step's name.
+        marks: those of the run, where it is one.
     """
 
-    def __init__(self, node: Index, name: str) -> None:
+    def __init__(self, node: Index, name: str, marks: Marks | None) -> None:
         self._node = node
+        self._marks = marks
         self._url = f"index:{name}"
         self._tally = Tally(name, _iter_kinds)
         self._hooked = hook_run(self._run, node.bound_hooks)
@@ -73,6 +76,8 @@ class Indexer:
                 payload = {name: record[name] for name in node.payload}
         except KeyError as error:
             raise missing_column(str(error.args[0]), record) from None
+        if self._marks is not None:
+            payload[MARK] = self._marks.make(order)
         return Row(order, node.id.render(record), vector, payload)
 
 

@@ -16,6 +16,7 @@ from tidemill.models.steps.call import Value
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.packing import pack_record, pack_result
 from tidemill.protocols import Record
+from tidemill.stores.steps.marks import hide_mark
 from tidemill.stores.steps.opened import SharedStore
 from tidemill.stores.steps.search import Search
 
@@ -60,7 +61,7 @@ class Searcher:
         """One attempt: what a transport's `send` is to a request."""
         async with self._store.use(t_s) as store:
             (matches,) = await store.search([vector], self._node.k, asked)
-        found = [{"id": each.id, "score": each.score, "payload": dict(each.payload) or None} for each in matches]
+        found = [{"id": each.id, "score": each.score, "payload": hide_mark(each.payload) or None} for each in matches]
         return Response(200, {}, pack_result(found))
 
 

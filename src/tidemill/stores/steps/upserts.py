@@ -13,10 +13,8 @@ import orjson
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import TransientCallError
 from tidemill.protocols import VectorStore
+from tidemill.stores.steps.marks import Marks, Order
 from tidemill.stores.steps.opened import SharedStore
-
-Order = tuple[int, tuple[int, ...]]
-"""Where a record stands in its source: its number, and its place among the children of each `flat_map`."""
 
 _FORGOTTEN_FROM = 10_000
 """Ids that are remembered before those are looked for that nothing earlier can come for."""
@@ -59,14 +57,19 @@ class Upserts:
     """A transport whose requests are upserts. Belongs to one loop.
 
     Of an id no two upserts are under way at once, and a record never replaces a later one: what has landed is known by
-    its place in the source as long as an earlier record may come.
+    its place in the source as long as an earlier record may come. In a retry the store is asked, by the marks that it
+    has: what has landed was put in by earlier sittings.
+
+    Args:
+        marks: those of the run; None where it is none, and nothing of it is tried again.
 
     Attributes:
         find_oldest: gives the number of the oldest record that is still on its way.
     """
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, marks: Marks | None) -> None:
         self._store = store
+        self._marks = marks
         self._landed: dict[str, Order] = {}
         self._under_way: dict[str, asyncio.Event] = {}
         self._forgets_from = _FORGOTTEN_FROM
@@ -99,16 +102,25 @@ class Upserts:
         """Upsert the rows that nothing later took the place of, the last of one id last."""
         outcomes = [Upserted("superseded")] * len(rows)
         places = sorted(range(len(rows)), key=lambda place: rows[place].order)
-        due = [place for place in places if self._landed.get(rows[place].id, rows[place].order) <= rows[place].order]
+        landed = await self._find_landed(store, rows)
+        due = [place for place in places if landed.get(rows[place].id, rows[place].order) <= rows[place].order]
         if due:
             ids, vectors, payloads = zip(*(rows[place][1:] for place in due), strict=True)
             found = await store.upsert(ids, list(vectors), payloads)
             for place, became in zip(due, found, strict=True):
                 outcomes[place] = Upserted(became.kind, became.error)
                 if became.kind == "stored":
-                    self._landed[rows[place].id] = rows[place].order
+                    landed[rows[place].id] = rows[place].order
         self._forget()
         return outcomes
+
+    async def _find_landed(self, store: VectorStore, rows: Sequence[Row]) -> dict[str, Order]:
+        """Where the records stand that landed under the ids of these, as far as an earlier one may come."""
+        if self._marks is None or not self._marks.are_compared:
+            return self._landed
+        found = await store.fetch(list({row.id for row in rows}))
+        placed = [(match.id, self._marks.find(match.payload)) for match in found if match is not None]
+        return {key: order for key, order in placed if order is not None}
 
     @contextmanager
     def _hold(self, ids: set[str]) -> Iterator[None]:
