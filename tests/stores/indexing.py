@@ -1,6 +1,6 @@
-"""A job in a process of its own that is killed in the middle of its upserts: `python indexing.py FOLDER UPSERTS`.
+"""Jobs that are killed between upsert and seal, each a process of its own: `python indexing.py` runs one for each line.
 
-Once so many upserts have landed it is killed before it can seal any of them; 0 lets it end.
+They are forks of one that has imported everything, which takes longer than a job, and has opened nothing.
 """
 
 from __future__ import annotations
@@ -8,65 +8,99 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+
+from pydantic import TypeAdapter
 
 import tidemill as tm
 from tidemill.calls.limits import Limits
 from tidemill.jobs.landing.stretch import SegmentLimits
-from tidemill.protocols import Upserted, Vectors
-from tidemill.stores.lance.opened import LanceStore
-from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.store import Store
+from tidemill.stores.table import AnyStore
 
 RECORDS = 400
 DIMENSIONS = 4
-
-
-class Dying(LanceDB):
-    """LanceDB, until so many upserts have landed."""
-
-    left: ClassVar[int] = 0
-
-    def open(self) -> LanceStore:
-        return DyingStore(self)
-
-
-class DyingStore(LanceStore):
-    async def upsert(
-        self, ids: Sequence[str], vectors: Vectors, payloads: Sequence[Mapping[str, Any]] | None = None
-    ) -> Sequence[Upserted]:
-        outcomes = await super().upsert(ids, vectors, payloads)
-        Dying.left -= 1
-        if Dying.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return outcomes
+LIVES = 0
+"""Records that come out of the store's step before the process is killed; 0 lets it end."""
 
 
 def iter_records() -> Iterator[dict[str, Any]]:
-    """Some ids come twice: the second has the greater number."""
+    """One id of ten comes twice, 150 records apart: the second has the greater number."""
     for number in range(RECORDS):
-        key = f"document {number - 150 if 200 <= number < 210 else number}"
+        key = f"document {number - 150 if number >= 200 and number % 10 == 0 else number}"
         yield {"id": key, "number": number, "embedding": [1.0, number / RECORDS, 0.5, -1.0]}
 
 
-def make_settings(folder: Path) -> Dying:
-    return Dying(path=folder / "index", dimensions=DIMENSIONS)
+def read_settings(described: dict[str, Any]) -> Store:
+    """The settings of a store, as a file has them."""
+    settings: Store = TypeAdapter(AnyStore).validate_python({**described, "dimensions": DIMENSIONS})
+    return settings
 
 
-def index(folder: Path) -> None:
-    """Put the records of `records.jsonl` into the store, sealed every 64."""
-    stream = tm.read(str(folder / "records.jsonl")).index(
-        make_settings(folder), batch_size=16, limits=Limits.model_validate({"concurrency": 3})
-    )
-    stream.write(folder / "out", segment=SegmentLimits(records=64), progress=False)
+def go_on(record: dict[str, Any]) -> bool:
+    """True, of a record whose upsert has landed and that is not sealed; or the end."""
+    global LIVES
+    LIVES -= 1
+    if LIVES == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+def index(folder: Path, store: Store, limit: int | None) -> int:
+    """Put the records of `records.jsonl` into the store, the first `limit` of them, sealed every 16; the exit code."""
+    limits = Limits.model_validate({"concurrency": 3})
+    stream = tm.read(str(folder / "records.jsonl")).index(store, batch_size=8, limits=limits).filter(go_on)
+    sealed = SegmentLimits(records=16)
+    return stream.write(folder / "out", limit=limit, segment=sealed, progress=False).exit_code
+
+
+class Jobs:
+    """Starts the processes, one at a time."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def run(self, folder: Path, described: dict[str, Any], *, lives: int = 0, limit: int | None = None) -> int:
+        """How the process ended: its exit code, or less than 0 the signal that killed it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([str(folder), described, lives, limit]), file=self._process.stdin, flush=True)
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def open_jobs() -> Iterator[Jobs]:
+    """What starts them, in a process of its own, which ends with the block."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, __file__], stdin=pipe, stdout=pipe, text=True) as process:
+        yield Jobs(process)
+
+
+def main() -> None:
+    global LIVES
+    import lance_namespace  # noqa: F401 - for the forks, as what follows; lancedb itself would start a thread
+    import pandas as pd  # noqa: F401
+    import psycopg_pool  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import qdrant_client  # noqa: F401
+
+    import tidemill.jobs.running.runner
+    import tidemill.stream.stream  # noqa: F401
+
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            folder, described, LIVES, limit = json.loads(line)
+            os._exit(index(Path(folder), read_settings(described), limit))
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    place, upserts = Path(sys.argv[1]), int(sys.argv[2])
-    source = place / "records.jsonl"
-    if not source.exists():
-        source.write_text("".join(json.dumps(record) + "\n" for record in iter_records()))
-    Dying.left = upserts
-    index(place)
+    main()

@@ -6,7 +6,6 @@ import asyncio
 import json
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from shelf import Shelf, ShelfStore
 
 import tidemill as tm
+from conftest import PostgresServer, QdrantServer
 from tidemill.calls.limits import Limits
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.report import Report
@@ -243,24 +243,43 @@ def test_what_is_found_is_as_it_was_put_in(tmp_path: Path) -> None:
     assert dict(Shelf.shelves["one"].held["0"][1]) == {"year": 0}
 
 
+@pytest.fixture(scope="module")
+def jobs() -> Iterator[indexing.Jobs]:
+    with indexing.open_jobs() as jobs:
+        yield jobs
+
+
 @pytest.mark.usefixtures("lance_opened_once")
-@pytest.mark.parametrize("upserts", [1, 2, 5, 11, 24])
-def test_a_job_killed_between_upsert_and_seal_puts_in_each_record_once(tmp_path: Path, upserts: int) -> None:
-    """What was not sealed is put in again: in the end every id is there once, with the last record that has it."""
-    command = [sys.executable, indexing.__file__, str(tmp_path)]
-    killed = subprocess.run([*command, str(upserts)], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    indexing.index(tmp_path)
+@pytest.mark.parametrize("kind", ["lancedb", "pgvector", "qdrant", "qdrant server"])
+def test_a_job_killed_twenty_times_between_upsert_and_seal_puts_in_each_record_once(
+    tmp_path: Path, kind: str, jobs: indexing.Jobs, postgres_server: PostgresServer, qdrant_server: QdrantServer
+) -> None:
+    """What was not sealed is put in again: in the end every id is there once, with the last record that has it.
+
+    Five times each at the beginning and from three places on the way.
+    """
+    if kind == "pgvector":
+        described = {"type": kind, "url": postgres_server.make_database()}
+    elif kind == "qdrant server":
+        described = {"type": "qdrant", "url": qdrant_server.url, "collection": qdrant_server.make_name()}
+    else:
+        described = {"type": kind, "path": str(tmp_path / "index")}
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in indexing.iter_records()))
+    rng = random.Random(kind)
+    for limit in (64, 128, 192, None):
+        ends = [jobs.run(tmp_path, described, lives=rng.randrange(1, 32)) for _ in range(5)]
+        assert ends == [-signal.SIGKILL] * 5
+        assert jobs.run(tmp_path, described, limit=limit) == 0
     expected = {record["id"]: record["number"] for record in indexing.iter_records()}
 
     async def read() -> tuple[int, list[Any]]:
-        async with indexing.make_settings(tmp_path).open() as store:
+        async with indexing.read_settings(described).open() as store:
             return await store.count(), list(await store.fetch(list(expected)))
 
     count, found = asyncio.run(read())
     assert count == len(expected)
     assert {match.id: match.payload["number"] for match in found} == expected
-    assert [record["number"] for record in tm.dataset(tmp_path / "out")] == list(range(indexing.RECORDS))
+    assert list(tm.dataset(tmp_path / "out")["number"]) == list(range(indexing.RECORDS))
 
 
 def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
