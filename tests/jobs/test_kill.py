@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from victim import BLOCKED, CONCURRENCY, job_in, read_line, start
-from workbench import check_folders, describe_failed, numbered, read_failed, read_output, write_records
+from workbench import check_folders, describe_failed, load_manifest, numbered, read_failed, read_output, write_records
 
+from tidemill.data.sources.read import Read
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.testing import FaultProcess
 
@@ -90,6 +91,7 @@ def test_twenty_kills(half: str, tmp_path: Path, server: FaultProcess) -> None:
         else:
             kill_at(killed, server, *kill[1:], half=half)
         assert count_repeats(server, wanted) <= number * CONCURRENCY, kill
+        check_readable(job_in(killed, server.base_url, half).folders)
     with start(killed, server.base_url, half=half) as process:
         assert process.wait() == 0
     assert count_repeats(server, wanted) <= len(kills) * CONCURRENCY
@@ -98,6 +100,12 @@ def test_twenty_kills(half: str, tmp_path: Path, server: FaultProcess) -> None:
     assert describe_failed(read_failed(job.folders)) == describe_failed(read_failed(uncut.folders))
     assert load_report(job.folders)["steps"] == load_report(uncut.folders)["steps"]
     check_folders(job.folders)
+
+
+def check_readable(folder: RunFolder) -> None:
+    """Check that a pattern finds what the manifest names, whatever the kill left beside it."""
+    if named := [part["name"] for part in load_manifest(folder)["parts"]]:
+        assert list(Read(path=str(folder.output / "*.parquet")).parts()) == named
 
 
 def load_report(folder: RunFolder) -> dict[str, Any]:

@@ -228,7 +228,7 @@ async def test_what_a_killed_run_left_is_a_version_once_it_goes_on(tmp_path: Pat
 def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
     """It costs nothing, and what it made is of it all the same."""
     job = make_job(tmp_path, [Embed(model=tm.model("local/minilm"), column="text"), label()])
-    models = describe_origin(job)["models"]
+    models = describe_origin(job, ())["models"]
     assert [(each["step"], each["model"], each["price"] is None) for each in models] == [
         ("embed", "local/minilm", True),
         ("generate", "openai/any", False),

@@ -15,6 +15,7 @@ import orjson
 from tidemill.data.files import AnyPath, RemotePath, find_local, is_url, parse_path, stat_file, strip_local
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.table import FORMATS, find_format, get_format
+from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.versions import MANIFEST, load_version, split_version
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
@@ -48,6 +49,14 @@ class FoundFiles:
     def locate(self) -> list[Path]:
         """The files, each as a format is given it."""
         return [locate(self.folder, name) for name in self.names]
+
+    def iter_outputs(self) -> Iterator[tuple[AnyPath, str]]:
+        """The output folder that they are of, with its version; also of one file that is a part of it."""
+        if self.version:
+            yield self.path, self.version
+        elif self.path != self.folder:
+            output = Manifests(self.folder).find_output(self.path.name)
+            yield from () if output is None else (output,)
 
     def iter_stamps(self) -> Iterator[str]:
         """A checksum of no file, of the first, of the first two and so on, the last one of all.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
+from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.pattern import Pattern
 from tidemill.errors import DataError
 
@@ -17,7 +18,8 @@ class Listing:
     """The files of several patterns, each named by its path from the folder that all patterns share.
 
     They come pattern by pattern, sorted within one, and a file where it matched first. Nothing is kept: names are
-    found as they are asked for.
+    found as they are asked for. In an output folder, of what is named as a part only those count that its manifest
+    names: a killed run may have left others there. A file that is named outright always counts.
     """
 
     def __init__(self, patterns: Sequence[Pattern], is_known: Callable[[str], bool]) -> None:
@@ -25,11 +27,7 @@ class Listing:
         self._is_known = is_known  # which files of a folder named as a whole can be read
         self.root = _share([pattern.root for pattern in patterns])
         self._before = [_relate(pattern.root, self.root) for pattern in patterns]
-
-    @property
-    def roots(self) -> list[AnyPath]:
-        """The folder of each pattern."""
-        return [pattern.root for pattern in self._patterns]
+        self._manifests = Manifests(self.root)
 
     def locate(self, name: str) -> AnyPath:
         """The file of this name."""
@@ -38,6 +36,10 @@ class Listing:
     def find(self, name: str) -> Pattern | None:
         """The first pattern that matches a file of this name."""
         return next((self._patterns[number] for number in range(len(self._patterns)) if self._has(number, name)), None)
+
+    def find_output(self, name: str) -> tuple[AnyPath, str] | None:
+        """The output folder that the file of this name is a part of, with its version; None where it is none."""
+        return self._manifests.find_output(name)
 
     def would_have(self, path: Path) -> bool:
         """Whether a local file of this path, were it there, would be one of them."""
@@ -56,6 +58,7 @@ class Listing:
         Raises:
             DataError: a pattern matches no file, or a file's name is not UTF-8.
             ResourceError: a folder cannot be listed.
+            StateError: the manifest of an output folder cannot be read.
         """
         begun = start is None
         for number, pattern in enumerate(self._patterns):
@@ -64,15 +67,23 @@ class Listing:
                 if not self._has(number, start or ""):
                     continue
                 begun, first = True, (start or "").removeprefix(self._before[number])
-            found = bool(first)
+            found, leftover = bool(first), ""
             for name in self._iter_pattern(pattern, first):
-                found = True
                 name = self._before[number] + name
-                if not any(self._has(earlier, name) for earlier in range(number)):
+                if self._passes_over(number, name):
+                    leftover = name
+                    continue
+                found = True
+                if not any(
+                    self._has(earlier, name) for earlier in range(number) if not self._passes_over(earlier, name)
+                ):
                     _check_name(name)
                     yield name
             if not found:
-                raise _no_match(pattern)
+                raise _no_match(pattern, leftover)
+
+    def _passes_over(self, number: int, name: str) -> bool:
+        return self._patterns[number].kind != "file" and self._manifests.is_leftover(name)
 
     def _has(self, number: int, name: str) -> bool:
         before = self._before[number]
@@ -117,8 +128,14 @@ def _relate(folder: AnyPath, shared: AnyPath) -> str:
     return "".join(part + "/" for part in parts)
 
 
-def _no_match(pattern: Pattern) -> DataError:
+def _no_match(pattern: Pattern, leftover: str) -> DataError:
     shown = str(pattern.root)
+    if leftover:
+        return DataError(
+            f"no file matches that a manifest names; the last of the others is `{leftover}`",
+            where=shown,
+            hint="what a killed run was writing is passed over: run its job again, and it goes on",
+        )
     if pattern.kind == "folder":
         return DataError("expected files of a known format in the folder, got none", where=shown)
     rest = "/".join(pattern.components)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -16,7 +16,7 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.files import CODECS, RemotePath, find_local, is_url, split_url, strip_local
+from tidemill.data.files import CODECS, AnyPath, RemotePath, is_url, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
@@ -65,7 +65,8 @@ class Read(Config):
     list of patterns keeps its order, and a file stands where it matched first. They are listed as they are come to. A
     part is named by its path from the folder all patterns share: the parts of `reviews/*.jsonl` are `a.jsonl`,
     `b.jsonl`. A folder stands for its files, those in folders named `key=value` too, which give columns then; names
-    that begin with a dot or underscore are passed over.
+    that begin with a dot or underscore are passed over. So is, in a job's output folder, what a killed run left behind:
+    of files that are named as parts are, those that the folder's manifest does not name; one named outright is read.
 
     Of files with columns at most 16, spread over the first 1,000, say what the columns are: one that some of these
     lack is None there, and its kind of values is that of the most. A file with another column, or another kind of
@@ -174,6 +175,7 @@ class Read(Config):
         Raises:
             DataError: a pattern matches no file, a file's name is not UTF-8, or its format is not known by its suffix.
             ResourceError: a folder cannot be listed.
+            StateError: the manifest of an output folder cannot be read.
         """
         listing = self._list()
         formats: dict[str, str] = {}
@@ -239,12 +241,21 @@ class Read(Config):
         known = None if state is None or MISFIT in state else state
         return self._find_format(part).measure(_locate(self._find_listing(), part), known)
 
-    def iter_local_folders(self) -> Iterator[Path]:
-        """The folders of this machine that the patterns look for names in: those in front of their first wildcards."""
-        for root in self._list().roots:
-            local = find_local(root)
-            if local is not None:
-                yield local
+    def iter_outputs(self, names: Iterable[str]) -> Iterator[tuple[AnyPath, str]]:
+        """The output folders that the files of these names are parts of, each with its version when they were listed.
+
+        Args:
+            names: as `parts` gave them last, or is giving them.
+
+        Raises:
+            StateError: the manifest of a folder cannot be read.
+        """
+        given: set[tuple[AnyPath, str]] = set()
+        for name in names:
+            output = self._find_listing().find_output(name)
+            if output is not None and output not in given:
+                given.add(output)
+                yield output
 
     def would_read(self, path: Path) -> bool:
         """Whether a file of this path, were it there, would be one of the parts."""

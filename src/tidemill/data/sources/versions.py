@@ -18,6 +18,7 @@ MANIFEST_VERSION = 1
 VERSIONS = "_versions"
 """The folder of the earlier manifests, within the output folder."""
 
+_PART = re.compile(r"part-\d{5,}\.(parquet|jsonl)(\.\w+)?")
 _AT_VERSION = re.compile(r"(?P<path>.+)@(?P<version>[0-9a-f]{4,64})", re.DOTALL)
 _SHOWN = 12
 _SUFFIX = ".json"
@@ -29,6 +30,15 @@ def hash_parts(parts: Sequence[Mapping[str, Any]]) -> str:
     It depends on no name, place or time: equal bytes in the same order have the same one.
     """
     return hashlib.sha256("\n".join(part["sha256"] for part in parts).encode()).hexdigest()
+
+
+def is_part_name(name: str) -> bool:
+    """Whether a run names the parts of its output so, or what it has not finished writing.
+
+    >>> is_part_name("part-00001.parquet"), is_part_name("part-00000-0b3e.c000.parquet")
+    (True, False)
+    """
+    return name.startswith("part-") and _PART.fullmatch(name) is not None
 
 
 def shorten(version: str) -> str:

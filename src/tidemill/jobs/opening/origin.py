@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, starmap
 from typing import Any
 
 from tidemill.data.files import AnyPath
@@ -12,39 +13,43 @@ from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.joined_rows import JoinedDatasets
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
-from tidemill.data.sources.versions import load_version
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.calling import CallNode
 from tidemill.protocols import Source
 
 
-def describe_origin(job: JobSpec) -> dict[str, Any]:
-    """The parents and models of what `job` lands, as its run's manifest has them, as they are now."""
-    parents = {(each["dataset"], each["hash"]): each for each in _iter_read(job.source, job.steps)}
+def describe_origin(job: JobSpec, names: Sequence[str]) -> dict[str, Any]:
+    """The parents and models of what `job` lands, as its run's manifest has them, as they are now.
+
+    Args:
+        names: the parts of its source, as they were listed for the run.
+    """
+    read = chain(_iter_parents(job.source, names), _iter_joined(job.steps))
+    parents = {(each["dataset"], each["hash"]): each for each in read}
     return {"parents": list(parents.values()), "models": list(_iter_models(job))}
 
 
 def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
     """The output folders that a stream reads, those that its steps join with too, each with its version."""
-    yield from _iter_parents(source)
+    yield from _iter_parents(source, source.parts())
+    yield from _iter_joined(steps)
+
+
+def _iter_joined(steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
     for step in steps:
         if isinstance(step, Join):
             yield from _iter_read(*find_other(step))
 
 
-def _iter_parents(source: Source) -> Iterator[dict[str, Any]]:
+def _iter_parents(source: Source, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     """The output folders that a source reads, each with its version."""
     if isinstance(source, RowFiles):
-        if source.locate().version:
-            yield _describe(source.locate().path, source.locate().version)
+        yield from starmap(_describe, source.locate().iter_outputs())
     elif isinstance(source, (Joined, JoinedDatasets)):
         for flow in (source.joined if isinstance(source, JoinedDatasets) else source).flows:
             yield from _iter_read(flow.source, flow.nodes)
     elif isinstance(source, Read):
-        for folder in source.iter_local_folders():
-            manifest = load_version(folder)
-            if manifest is not None:
-                yield _describe(folder, manifest["hash"])
+        yield from starmap(_describe, source.iter_outputs(names))
 
 
 def _describe(folder: AnyPath, version: str) -> dict[str, Any]:

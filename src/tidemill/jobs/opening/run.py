@@ -49,8 +49,9 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
         ResourceError: the disk is full or fails; what was committed is kept, and opening again goes on.
     """
     names = tuple(job.source.parts())
+    origin = describe_origin(job, names)
     with explaining_disk():
-        run = _open_folders(job, scope, disk, fresh=fresh)
+        run = _open_folders(job, scope, disk, origin, fresh=fresh)
     prefix = find_prefix(job.source, job.halves[0])
     half = SourceHalf(job.halves[0], [], run.totals.taken, prefix=None if prefix is None else len(prefix.nodes))
     if prefix is None:
@@ -60,7 +61,7 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
     return run
 
 
-def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> OpenRun:
+def _open_folders(job: JobSpec, scope: Scope, disk: Disk, origin: Mapping[str, Any], *, fresh: bool) -> OpenRun:
     """The run without the plan of its parts: its folders checked, and as its ledger says."""
     folder = job.folders
     check_run_folder(folder)
@@ -81,7 +82,7 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool) -> Ope
     check_same(job, info, folder)
     segments = ledger.load_segments()
     check_parts(folder, list_parts(segments))
-    placed = {**info, **_describe_place(job, folder), **describe_origin(job), **_note_version(info, segments)}
+    placed = {**info, **_describe_place(job, folder), **origin, **_note_version(info, segments)}
     if placed != info:
         info = _save_info(placed, folder, ledger, disk)
     if job.document is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from tidemill.data.files import AnyPath
 from tidemill.data.sources.found import locate_dataset
 from tidemill.data.sources.versions import find_kept, load_version
-from tidemill.errors import DataError, StateError
+from tidemill.errors import DataError, TidemillError
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def _trace_parent(parent: Mapping[str, Any], below: frozenset[tuple[str, str]]) 
         folder, _ = locate_dataset(dataset)
         current = load_version(folder)
         manifest = load_version(folder, content)
-    except (DataError, StateError) as error:
+    except TidemillError as error:  # also of a place that cannot be asked about from here
         return Version(dataset, content, fault=error.message)
     if current is None or manifest is None:
         return Version(dataset, content, fault="is not there any more")
