@@ -67,7 +67,7 @@ proof: $(INSTALLED)
 	@$(BIN)/python benchmarks/proofs/device_times.py
 	@$(BIN)/python benchmarks/proofs/bfcl.py
 	@$(BIN)/python benchmarks/proofs/agent_kills.py
-	@$(BIN)/python benchmarks/proofs/qdrant_local.py
+	@$(BIN)/python benchmarks/proofs/stores_many.py
 	@$(BIN)/python benchmarks/proofs/image_memory.py
 
 # Takes the newest versions within pyproject.toml's bounds.

@@ -240,7 +240,7 @@ def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
     """Folders in memory, as far as the system has them: each point is synced to the disk by itself.
 
     Of few records: each search compares all of them, in Python where there is a filter. 100,000 are put in by
-    `benchmarks/proofs/qdrant_local.py`.
+    `benchmarks/proofs/stores_many.py`.
     """
     numbers = count()
     with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:

@@ -65,24 +65,26 @@ class OpenedPgVector(OpenedStore):
         super().__init__(settings, f"{label_endpoint(self._url) or 'PostgreSQL'} table `{settings.table}`")
         self._statements = Statements(settings)
         self._table = Table(settings, self._statements, self.name)
+        connect_s = max(2, round(settings.pool.connect_s))
+        self._connecting: Final[dict[str, Any]] = {
+            "autocommit": True,
+            "connect_timeout": connect_s,
+            "fallback_application_name": "tidemill",
+        }
         self._pool: AsyncConnectionPool[PooledConnection] | None = None
         self._type: TypeInfo
         self._rendered: dict[tuple[bool, bool], bytes] = {}
 
     async def _open(self) -> None:
         pool = self.settings.pool
-        # By a connection of its own: what is wrong is told at once, where the pool would try until its time is over.
+        # What is wrong is told at once, where the pool would try until its time is over.
+        async with self._connection_of_its_own() as connection:
+            self._type = await self._table.prepare(connection)
         with mapped_errors(self.name):
-            known = {"connect_timeout": max(2, round(pool.connect_s)), "fallback_application_name": "tidemill"}
-            connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **known)  # type: ignore[arg-type] # of libpq
-            try:
-                self._type = await self._table.prepare(connection)
-            finally:
-                await connection.close()
             self._pool = AsyncConnectionPool(
                 self._url,
                 connection_class=PooledConnection,
-                kwargs={"autocommit": True, **known},
+                kwargs=self._connecting,
                 min_size=pool.min_size,
                 max_size=pool.max_size,
                 open=False,
@@ -229,7 +231,7 @@ class OpenedPgVector(OpenedStore):
             return int(found[0]) if found else 0
 
     async def _flush(self) -> None:
-        async with self._connection() as connection:
+        async with self._connection_of_its_own() as connection:
             await self._table.index(connection)
 
     def _refuse(self, key: str, payload: bytes) -> str:
@@ -246,6 +248,16 @@ class OpenedPgVector(OpenedStore):
         with mapped_errors(self.name):
             async with self._pool.connection() as connection:
                 yield connection
+
+    @asynccontextmanager
+    async def _connection_of_its_own(self) -> AsyncIterator[Connection]:
+        """A connection beside the pool's, with what is set and locked by it for the length of a `with`."""
+        with mapped_errors(self.name):
+            connection = await psycopg.AsyncConnection.connect(self._url, **self._connecting)
+            try:
+                yield connection
+            finally:
+                await connection.close()
 
     async def _configure(self, connection: PooledConnection) -> None:
         """Set a new connection up."""

@@ -28,6 +28,9 @@ _VALUES: Final[dict[FieldKind, sql.SQL]] = {
 _INDEXED: Final[dict[FieldKind, sql.SQL]] = {"str": sql.SQL("hash"), "int": sql.SQL("btree"), "float": sql.SQL("btree")}
 """How a field's column is indexed: a text may be longer than a B-tree takes; two truths are not worth an index."""
 
+INDEX_PREFIX: Final = "tidemill_"
+"""What the names of the indexes made here begin with."""
+
 
 class Statements:
     """What is said to the database of one table; the names of a user's are quoted."""
@@ -70,11 +73,15 @@ class Statements:
             return None
         index = self._name_index(name)
         column = sql.Identifier(name_column(name))
-        return sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} USING {} ({})").format(index, self.table, method, column)
+        return sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} USING {} ({})").format(
+            index, self.table, method, column
+        )
 
     def index_vectors(self) -> sql.Composed:
         index = self._settings.index
-        return sql.SQL("CREATE INDEX {} ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})").format(
+        return sql.SQL(
+            "CREATE INDEX CONCURRENTLY {} ON {} USING hnsw (embedding {}) WITH (m = {}, ef_construction = {})"
+        ).format(
             self._name_index(f"{self._settings.metric} {index.m} {index.ef_construction}"),
             self.table,
             self._operators,
@@ -82,10 +89,13 @@ class Statements:
             sql.Literal(index.ef_construction),
         )
 
+    def drop_index(self, schema: str, name: str) -> sql.Composed:
+        return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, name))
+
     def _name_index(self, what: str) -> sql.Identifier:
         """A name that no other index has, of this table or another, and of any length of theirs."""
         digest = hashlib.sha256(f"{self._settings.table}\0{what}".encode()).hexdigest()
-        return sql.Identifier(f"tidemill_{digest[:32]}")
+        return sql.Identifier(f"{INDEX_PREFIX}{digest[:32]}")
 
     # The records
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg.types import TypeInfo
 from tidemill.errors import ResourceError, StateError
 from tidemill.stores.pgvector.conditions import TYPES, name_column
 from tidemill.stores.pgvector.settings import PgVector
-from tidemill.stores.pgvector.statements import DISTANCES, Statements
+from tidemill.stores.pgvector.statements import DISTANCES, INDEX_PREFIX, Statements
 
 Connection = AsyncConnection[Any]
 
@@ -21,6 +22,8 @@ MAX_INDEXED: Final = 2_000
 """Dimensions of a vector that an HNSW index takes (pgvector, README, Limits)."""
 _OPENING, _INDEXING = 0x7469_6465_0001, 0x7469_6465_0002
 """Whoever makes a table, and whoever builds an index, has the lock of this number in the database meanwhile."""
+_PAUSES_S: Final = (0.05, 2.0)
+"""How often it is looked whether that lock is free: the first pause, which doubles, and the longest."""
 _COMMENT = re.compile(r"vectors of Tidemill, metric (\w+)")
 _NO_EXTENSION: Final = ("0A000", "58P01", "42704")
 """The SQLSTATE of a server without the extension's files."""
@@ -60,22 +63,37 @@ class Table:
     async def index(self, connection: Connection) -> None:
         """Build the indexes that are not there; that of the vectors once there are enough of them.
 
-        The table takes no upserts meanwhile.
+        The table takes upserts meanwhile. Settings and lock stay with the connection, which is for nothing else.
         """
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_INDEXING])
-            memory = f"{self._settings.index.build_memory >> 10}kB"
-            await connection.execute(
-                "SELECT set_config('statement_timeout', '0', true), set_config('maintenance_work_mem', %s, true)",
-                [memory],
-            )
-            for name in self._settings.fields:
-                statement = self._statements.index_field(name)
-                if statement is not None:
-                    await connection.execute(statement)
-            if await self._wants_index(connection):
-                await connection.execute(self._statements.index_vectors())
-            await connection.execute(self._statements.analyze())
+        # Whoever waited for the lock within a statement would be waited for by the build, as having begun before it.
+        for pause_s in _iter_pauses():
+            if await _ask(connection, "SELECT pg_try_advisory_lock(%s)", _INDEXING):
+                break
+            await asyncio.sleep(pause_s)
+        memory = f"{self._settings.index.build_memory >> 10}kB"
+        await connection.execute(
+            "SELECT set_config('statement_timeout', '0', false), set_config('maintenance_work_mem', %s, false)",
+            [memory],
+        )
+        for schema, name in await self._list_broken(connection):
+            await connection.execute(self._statements.drop_index(schema, name))
+        for name in self._settings.fields:
+            statement = self._statements.index_field(name)
+            if statement is not None:
+                await connection.execute(statement)
+        if await self._wants_index(connection):
+            await connection.execute(self._statements.index_vectors())
+        await connection.execute(self._statements.analyze())
+
+    async def _list_broken(self, connection: Connection) -> list[tuple[str, str]]:
+        """Schema and name of each index whose building was broken off: upserts alone use it."""
+        cursor = await connection.execute(
+            "SELECT nspname, relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
+            "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+            "WHERE indrelid = to_regclass(%s) AND NOT indisvalid AND starts_with(relname, %s)",
+            [self._name(connection), INDEX_PREFIX],
+        )
+        return await cursor.fetchall()
 
     async def is_indexed(self, connection: Connection) -> bool:
         """Whether a search may look at some records only."""
@@ -189,6 +207,14 @@ class Table:
 
     def _error(self, message: str, hint: str) -> StateError:
         return StateError(message, where=self._where, hint=hint)
+
+
+def _iter_pauses() -> Iterator[float]:
+    """How long to wait before it is looked again whether somebody else's build has ended."""
+    pause_s, longest_s = _PAUSES_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, longest_s)
 
 
 async def _ask(connection: Connection, query: str, *given: Any) -> Any:
