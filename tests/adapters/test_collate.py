@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import datetime
 import multiprocessing
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +170,28 @@ def test_arrow_columns_reach_tensors_without_a_copy() -> None:
     assert batch["is_good"].tolist() == [True, False, True]
     assert batch["text"] == ["a", "b", "a"]
     assert batch["meta"]["depth"].tolist() == [2, 3, 4]
+
+
+WRITE_MAPPED = """
+import sys, pyarrow as pa, tidemill as tm
+batch = tm.collate(pa.ipc.open_file(pa.memory_map(sys.argv[1])).get_batch(0))
+for name in ("n", "vector"):
+    batch[name] += 1
+print(batch["n"].tolist(), batch["vector"].tolist(), batch["none"].shape)
+"""
+
+
+def test_tensors_of_a_mapped_arrow_file_may_be_written(tmp_path: Path) -> None:
+    """They are copies: the process goes on, and the file stays as it is."""
+    table = pa.table({"n": [1, 2], "vector": pa.array([[0.5], [1.5]], pa.list_(pa.float32(), 1)), "none": [[], []]})
+    path = tmp_path / "a.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    before = path.read_bytes()
+    command = [sys.executable, "-c", WRITE_MAPPED, str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[2, 3] [[1.5], [2.5]] torch.Size([2, 0])\n", done
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

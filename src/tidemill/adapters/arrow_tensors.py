@@ -15,17 +15,25 @@ from tidemill.adapters.tensors import collate_values, ragged_error
 
 
 def collate_arrow(column: Any, at: Column) -> Any:
-    """What `tidemill.collate` makes of an Arrow column: over its own memory where it is numbers without nulls."""
+    """What `tidemill.collate` makes of an Arrow column: over its own memory where it is numbers without nulls.
+
+    What Arrow says is not to be written, as a file that is mapped or bytes that were received, is copied.
+    """
     array = _as_one(column)
     kind = array.type
     if array.null_count:
         number = pc.index(array.is_null(), True).as_py()
         hint = "fill it in a step (`with_columns`), filter such records out, or drop the column"
         raise at.error(number, "expected a value, got None", hint=hint)
+    if pa.types.is_null(kind):  # what lists hold that are all empty
+        return torch.empty(0)
     if pa.types.is_boolean(kind):
         return to_tensor(array.to_numpy(zero_copy_only=False), at)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return torch.utils.dlpack.from_dlpack(array)
+        data = array.buffers()[-1]
+        if data is None or data.is_mutable:
+            return torch.utils.dlpack.from_dlpack(array)
+        return to_tensor(array.to_numpy(), at)  # a copy: to write into a file that is mapped would end the process
     if pa.types.is_struct(kind):
         fields = zip(kind, array.flatten(), strict=True)
         return {field.name: collate_arrow(values, at.inside(field.name)) for field, values in fields}

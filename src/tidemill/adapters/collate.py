@@ -12,7 +12,7 @@ def collate(batch: Any) -> dict[str, Any]:
 
     As a loader's `collate_fn` it takes the list of records; with `batch_size=None`, the batches that a stream's
     `batch(…, form="arrow")` or `form="numpy"` gives, and makes tensors over their own memory: numbers in Arrow columns
-    without nulls and writable NumPy arrays are not copied.
+    without nulls and NumPy arrays are not copied, where their memory may be written.
 
     Integers become int64, other Python numbers the default dtype of torch (float32 unless it was set), booleans bool;
     what NumPy, torch or Arrow hold keeps its dtype. Lists of one length and arrays of one shape are stacked:
