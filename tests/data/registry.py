@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pdfs import make_pdf
 
 from tidemill.data.flow import Flow
 from tidemill.data.formats.jsonl import save_jsonl
@@ -116,6 +117,27 @@ def write_arrays(folder: Path) -> Read:
     return Read(path=str(folder / "*.npz"))
 
 
+def write_pages(folder: Path) -> Read:
+    """Pages of HTML, one of them none, and an empty file."""
+    for number, content in enumerate((b"<title>Mill</title><h1>It</h1>turns", bytes(9), b"", *[b"<p>a"] * 4)):
+        (folder / f"{number}.html").write_bytes(content)
+    return Read(path=str(folder / "*.html"))
+
+
+def write_documents(folder: Path) -> Read:
+    """PDFs, one with a page that is corrupt, one none at all."""
+    for name, content in (("a", make_pdf([f"{n}" for n in range(5)], bad=[2])), ("b", b"none"), ("c", make_pdf("56"))):
+        (folder / f"{name}.pdf").write_bytes(content)
+    return Read(path=str(folder / "*.pdf"))
+
+
+def write_images(folder: Path) -> Read:
+    """Image files, one of them empty."""
+    for number in range(7):
+        (folder / f"{number}.png").write_bytes(b"" if number == 2 else b"%d" % number)
+    return Read(path=str(folder / "*.png"))
+
+
 def write_table(folder: Path) -> SQL:
     """A table of a database, in the order of its key."""
     with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
@@ -159,7 +181,10 @@ SOURCES: dict[str, tuple[type, MakeSource]] = {
     "function": (FromIterable, lambda folder: FromIterable(iterable=iter_records)),
     "jsonl": (Read, read_lines),
     "jsonl.gz": (Read, lambda folder: read_lines(folder, ".jsonl.gz")),
+    "html": (Read, write_pages),
+    "image": (Read, write_images),
     "npz": (Read, write_arrays),
+    "pdf": (Read, write_documents),
     "sql": (SQL, write_table),
     "tar": (Read, read_archives),
     "replay": (Replay, write_quarantine),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from functools import partial
@@ -16,6 +17,7 @@ from resuming import check_resumes_everywhere, outcomes
 import tidemill as tm
 from tidemill.data.files import parse_path
 from tidemill.data.formats.documents.html import HTML
+from tidemill.data.formats.documents.pages import PdfPages
 from tidemill.data.formats.documents.pdf import PDF
 from tidemill.data.formats.format import Options
 from tidemill.data.iteration import iterate
@@ -143,6 +145,26 @@ def test_pages_are_read_in_threads(tmp_path: Path) -> None:
 
     found = list(tm.from_iterable([{"n": n} for n in range(6)]).map(read_all, concurrency=4, on="threads"))
     assert found == [[f"{number} {page}" for page in range(20)] for number in range(6)]
+
+
+def test_what_the_collector_finds_while_a_page_is_read_is_closed(tmp_path: Path) -> None:
+    """It runs within calls of PDFium as well, of which one may be made at a time: it never waits for its own thread."""
+    path = write(tmp_path / "a.pdf", make_pdf(["One"]))
+    thresholds = gc.get_threshold()
+    pages = PdfPages(path, max_pages=1, max_text_bytes=100)
+    try:
+        for threshold in range(1, 200):
+            held: list[Any] = [PdfPages(path, max_pages=1, max_text_bytes=100)]
+            held.append(held)
+            gc.disable()
+            gc.set_threshold(threshold)
+            del held
+            gc.enable()
+            assert pages.read_page(0)["text"] == "One"
+    finally:
+        gc.enable()
+        gc.set_threshold(*thresholds)
+        pages.close()
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path) -> None:

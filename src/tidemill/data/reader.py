@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, repeat
 from typing import Any, NoReturn
 
-from tidemill.errors import TidemillError
+from tidemill.errors import ResourceError, TidemillError
 from tidemill.protocols import State
 
 
@@ -39,6 +39,19 @@ def raise_each(errors: Iterable[BaseException]) -> Iterator[Any]:
     A chain goes on after such a link, while an error out of the generator that feeds the chain would end it.
     """
     return _Raising(errors)
+
+
+def hold_failure(links: Iterator[Iterator[Any]]) -> Iterator[Iterator[Any]]:
+    """The links of a reader, and behind a failure of the run that one for ever.
+
+    A chain whose generator raised is at its end, which would be taken for that of the data.
+    """
+    try:
+        for link in links:  # noqa: UP028 - `yield from` would close them in whatever thread drops this
+            yield link
+    except ResourceError as error:
+        failure = error.with_traceback(None)
+        yield raise_each(repeat(failure))
 
 
 class _Raising:

@@ -4,6 +4,7 @@ from tidemill.data.files.codecs import CODECS, find_codec, recognize_codec, stri
 from tidemill.data.files.part import (
     BLOCK_BYTES,
     PartFile,
+    check_whole,
     compare_file,
     compute_crc,
     count_bytes,
@@ -24,6 +25,7 @@ __all__ = [
     "PlainText",
     "RemotePath",
     "TextFile",
+    "check_whole",
     "compare_file",
     "compute_crc",
     "count_bytes",

@@ -98,12 +98,7 @@ class _LocalFile:
         except OSError as error:
             raise _resource_error(self._path, error) from error
         if not data and self._file.tell() < self._stamp["size"]:
-            raise ResourceError(
-                f"the file was cut while it was read: it had {self._stamp['size']:,} bytes, of which "
-                f"{self._file.tell():,} were there to be read",
-                where=str(self._path),
-                hint="put it back and go on from the state, or read it anew",
-            )
+            raise cut_while_read(self._path, self._stamp["size"], self._file.tell())
         return data
 
     def state(self, size_bytes: int) -> State:
@@ -121,6 +116,27 @@ class _LocalFile:
             return _extend_crc(self._file.fileno(), start, stop, crc)
         except OSError as error:
             raise _resource_error(self._path, error) from error
+
+
+def cut_while_read(path: AnyPath, size_bytes: int, left_bytes: int) -> ResourceError:
+    """That a file which had so many bytes when it was opened has fewer: its end is not that of the data."""
+    return ResourceError(
+        f"the file was cut while it was read: it had {size_bytes:,} bytes, of which "
+        f"{left_bytes:,} were there to be read",
+        where=str(path),
+        hint="put it back and go on from the state, or read it anew",
+    )
+
+
+def check_whole(file: BinaryIO, path: AnyPath, size_bytes: int) -> None:
+    """Check that an open local file has at least the bytes that it had.
+
+    Raises:
+        ResourceError: it was cut.
+    """
+    left_bytes = os.fstat(file.fileno()).st_size
+    if left_bytes < size_bytes:
+        raise cut_while_read(path, size_bytes, left_bytes)
 
 
 def _open_stored(path: AnyPath, state: State | None) -> _Stored:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, measure_file, open_text, recognize_codec
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
-from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
-from tidemill.errors import DataError, ResourceError, StateError
+from tidemill.errors import DataError, StateError
 from tidemill.protocols import Growth, State
 
 BOM = b"\xef\xbb\xbf"
@@ -98,7 +97,8 @@ def open_lines(
     if share is not None:
         place.run.seen = share.seen
     runs = read_runs(text, place)
-    reader = cast(LineReader, LineReader.from_iterable(_iter_links(path, file, text, place, runs, share)))
+    links = hold_failure(_iter_links(path, file, text, place, runs, share))
+    reader = cast(LineReader, LineReader.from_iterable(links))
     reader._share = share
     reader._file = file
     reader._text = text
@@ -282,16 +282,11 @@ def _iter_links(
     path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run], share: Share | None
 ) -> Iterator[Iterator[Any]]:
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
-    try:
-        for run in runs:
-            if share is not None:
-                run.choose(share)
-            place.run = run
-            yield run.link()
-    except GeneratorExit:
-        raise
-    except ResourceError as error:
-        yield raise_each(repeat(error))  # what lies behind must not be read as if it were next
+    for run in runs:
+        if share is not None:
+            run.choose(share)
+        place.run = run
+        yield run.link()
     if text.failure and not place.run.failed:
         cut = cut_run(path, place.run.end, b"", text)
         if share is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-from tidemill.data.files import open_random
+from tidemill.data.files import check_whole, find_local, open_random
 from tidemill.data.files.mapping import map_private
 from tidemill.data.formats.arrays.layout import ARCHIVE_ERRORS, Layout, explain_archive, read_header
 from tidemill.errors import DataError
@@ -45,16 +46,24 @@ class Arrays(Protocol):
 class MappedArrays:
     """Arrays of a local file as they lie there: nothing is copied, and a page is read when a number of it is.
 
-    Threads and forked processes may share one.
+    The file is held open, so that what is mapped later is of the same one. Threads and forked processes may share one.
+
+    Raises:
+        ResourceError: the file cannot be opened.
     """
 
     def __init__(self, path: Path, layouts: Sequence[Layout]) -> None:
         self._path = path
+        self._file = open_random(path)
         self._layouts = tuple(layouts)
         self._window: tuple[int, int, Columns] = (0, 0, {})  # replaced whole, as threads may share it
         self._whole: Columns | None = None
         rows = max(layout.row_bytes for layout in layouts)
         self._step = max(WINDOW_ROWS, WINDOW_BYTES // max(1, rows))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # not when it could not be opened
+            self._file.close()
 
     def read(self, start: int, stop: int) -> Columns:
         if self._whole is not None or not all(layout.is_by_row for layout in self._layouts):
@@ -62,7 +71,7 @@ class MappedArrays:
         first, last, columns = self._window
         if not first <= start <= stop <= last:
             first, last = start, max(stop, min(start + self._step, self._layouts[0].rows))
-            columns = _gather(self._layouts, [_map(self._path, each, first, last) for each in self._layouts])
+            columns = _gather(self._layouts, [self._map(each, first, last) for each in self._layouts])
             self._window = first, last, columns
         return _cut(columns, start - first, stop - first)
 
@@ -70,13 +79,27 @@ class MappedArrays:
         """All rows, mapped until `close`."""
         whole = self._whole
         if whole is None:
-            arrays = [_map(self._path, each, 0, each.rows) for each in self._layouts]
+            arrays = [self._map(each, 0, each.rows) for each in self._layouts]
             self._whole = whole = _gather(self._layouts, arrays)
         return whole
 
     def close(self) -> None:
         self._window = (0, 0, {})
         self._whole = None
+        self._file.close()
+
+    def _map(self, layout: Layout, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        first = layout.start + start * layout.row_bytes if layout.is_by_row else layout.start
+        last = first + (stop - start) * layout.row_bytes
+        shape = (stop - start, *layout.shape[1:])
+        if first == last:  # nothing to map
+            return np.empty(shape, layout.dtype)
+        mapping, offset = map_private(self._file, self._path, first, last)
+        array = np.ndarray(shape, layout.dtype, mapping, offset, order="F" if layout.is_fortran else "C")
+        array.flags.writeable = False
+        return array
 
 
 class FetchedArrays:
@@ -120,6 +143,7 @@ class PackedArrays:
         self._members: dict[str, Any] = {}
         self._row = 0
         self._file = open_random(path)
+        self._size_bytes = self._file.seek(0, io.SEEK_END)
         self._archive = zipfile.ZipFile(self._file)
 
     def __del__(self) -> None:
@@ -138,6 +162,8 @@ class PackedArrays:
                 data = _read_exactly(member, (stop - start) * layout.row_bytes)
                 arrays.append(_shape(self._path, layout, data, stop - start))
         except ARCHIVE_ERRORS as error:
+            if find_local(self._path) is not None:
+                check_whole(self._file, self._path, self._size_bytes)
             raise explain_archive(self._path, error) from error
         self._row = stop
         return _gather(self._layouts, arrays)
@@ -200,20 +226,6 @@ def _zip_rows(columns: Columns, values: Sequence[Sequence[Any]]) -> list[Record]
         return [{name: value} for value in values[0]]
     names = tuple(columns)
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _map(path: Path, layout: Layout, start: int, stop: int) -> np.ndarray[Any, Any]:
-    import numpy as np
-
-    first = layout.start + start * layout.row_bytes if layout.is_by_row else layout.start
-    last = first + (stop - start) * layout.row_bytes
-    shape = (stop - start, *layout.shape[1:])
-    if first == last:  # nothing to map
-        return np.empty(shape, layout.dtype)
-    mapping, offset = map_private(path, first, last)
-    array = np.ndarray(shape, layout.dtype, mapping, offset, order="F" if layout.is_fortran else "C")
-    array.flags.writeable = False
-    return array
 
 
 def _shape(path: Path, layout: Layout, data: bytes, rows: int) -> np.ndarray[Any, Any]:

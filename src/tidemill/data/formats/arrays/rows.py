@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from tidemill.data.formats.arrays.arrays import WINDOW_ROWS, Arrays, MappedArrays, pick_records, to_records
 from tidemill.data.formats.items import Items
-from tidemill.data.reader import PartReader
+from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError
 from tidemill.protocols import Record, State
@@ -84,7 +84,8 @@ def open_arrays(
     place = _Place(state["row"] if state else 0)
     if share is not None:
         place.run.seen = share.seen
-    reader = cast(ArrayReader, ArrayReader.from_iterable(_iter_links(path, arrays, rows, place, share)))
+    links = hold_failure(_iter_links(path, arrays, rows, place, share))
+    reader = cast(ArrayReader, ArrayReader.from_iterable(links))
     reader._arrays, reader._place, reader._stamp, reader._share = arrays, place, stamp, share
     return reader
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from tidemill.data.formats.items import Items
-from tidemill.data.reader import PartReader
+from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Record, State
@@ -113,7 +113,7 @@ def open_groups(path: Path, groups: OpenGroups, state: State | None, share: Shar
     place = _Place(state["group"], state["row"]) if state else _Place(0, 0)
     if share is not None:
         place.run.seen = share.seen
-    reader = cast(ColumnarReader, ColumnarReader.from_iterable(_iter_links(path, groups, place, share)))
+    reader = cast(ColumnarReader, ColumnarReader.from_iterable(hold_failure(_iter_links(path, groups, place, share))))
     reader._share = share
     reader._groups = groups
     reader._place = place

@@ -6,14 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final, cast
 
-from tidemill.data.files import compute_crc, find_local, open_random, stat_file
+from tidemill.data.files import check_whole, compute_crc, find_local, open_random, stat_file
+from tidemill.data.formats.documents.pdfium import calling_pdfium, close_document
 from tidemill.data.formats.items import Items
-from tidemill.data.reader import PartReader
+from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
-from tidemill.errors import DataError, ResourceError
+from tidemill.errors import DataError
 from tidemill.protocols import Record, State
 
 METADATA: Final = {
@@ -27,8 +27,6 @@ METADATA: Final = {
 }
 """What a document may say of itself (ISO 32000-1, 14.3.3), and what a record calls it; dates stay as they are there."""
 
-_LOCK: Final = Lock()
-"""Held in each call of PDFium, of which one process may make one at a time."""
 _CLEANED: Final = str.maketrans({"\x02": "", "\ufffe": "", "\0": "", "\r": "\n"})
 """PDFium has the first two in the place of a hyphen that a word was broken at."""
 
@@ -45,14 +43,14 @@ class PdfPages:
     """
 
     def __init__(self, path: Path, *, max_pages: int, max_text_bytes: int) -> None:
-        self._copy: Any = None
+        self._file: Any = None
         self._document: Any = None
         self._path = path
         self._max_text_bytes = max_text_bytes
         self._stamp = stat_file(path)
         self._crc: int | None = None
-        self._document = self._open(_import_pdfium())
-        with _LOCK:
+        self._document = self._open()
+        with calling_pdfium():
             self.count = len(self._document)
             said = self._document.get_metadata_dict(skip_empty=True)
         if self.count > max_pages:
@@ -95,32 +93,29 @@ class PdfPages:
     def close(self) -> None:
         """Close the file; it may be closed already."""
         document, self._document = self._document, None
-        copy, self._copy = self._copy, None
+        file, self._file = self._file, None
         if document is not None:
-            with _LOCK:
-                document.close()
-        if copy is not None:
-            copy.close()
+            close_document(document)
+        if file is not None:
+            file.close()
 
-    def _open(self, pdfium: Any) -> Any:
-        local = find_local(self._path)
-        if local is None:
-            self._copy = tempfile.NamedTemporaryFile(suffix=".pdf")  # noqa: SIM115 - closed by `close`
-            with open_random(self._path) as file:
-                shutil.copyfileobj(file, self._copy)
-            self._copy.flush()
-        try:
-            with _LOCK:
-                return pdfium.PdfDocument(str(local or self._copy.name))
-        except pdfium.PdfiumError as error:
-            self.close()
-            raise _explain(error, self._path, self._stamp["size"]) from None
+    def _open(self) -> Any:
+        self._file = open_random(self._path)
+        if find_local(self._path) is None:
+            with self._file as remote:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+                shutil.copyfileobj(remote, self._file)
+        with calling_pdfium() as pdfium:
+            try:
+                return pdfium.PdfDocument(self._file)  # of a path it would leave one without pages open
+            except pdfium.PdfiumError as error:
+                self.close()
+                raise _explain(error, self._path, self._stamp["size"]) from None
 
     def _read_text(self, number: int) -> str:
-        """The text of a page as PDFium gives it."""
+        """The text of a page as PDFium gives it, which finds none where the file was cut."""
         where = f"{self._path}, page {number + 1}"
-        pdfium = _import_pdfium()
-        with _LOCK:
+        with calling_pdfium() as pdfium:
             try:
                 page = self._document[number]
                 try:
@@ -130,7 +125,9 @@ class PdfPages:
                 finally:
                     page.close()  # with its text
             except pdfium.PdfiumError as error:
+                self._check_whole()
                 raise DataError(f"the page is corrupt: {error}", where=where) from None
+        self._check_whole()
         size = max(characters, len(found.encode("utf-8", "replace")))
         if size > self._max_text_bytes:
             raise DataError(
@@ -140,14 +137,9 @@ class PdfPages:
             )
         return cast(str, found)
 
-
-def _import_pdfium() -> Any:
-    try:
-        import pypdfium2
-    except ImportError as error:
-        hint = 'pip install "tidemill[pdf]"'
-        raise ResourceError("reading PDF needs the package pypdfium2, which is not installed", hint=hint) from error
-    return pypdfium2
+    def _check_whole(self) -> None:
+        if find_local(self._path) is not None:
+            check_whole(self._file, self._path, self._stamp["size"])
 
 
 def _explain(error: Any, path: Path, size: int | None) -> DataError:
@@ -215,7 +207,7 @@ def open_pages(pages: PdfPages, page: int, share: Share | None) -> PageReader:
     place = _Place(page)
     if share is not None:
         place.run.seen = share.seen
-    reader = cast(PageReader, PageReader.from_iterable(_iter_links(pages, place, page, share)))
+    reader = cast(PageReader, PageReader.from_iterable(hold_failure(_iter_links(pages, place, page, share))))
     reader._pages = pages
     reader._place = place
     reader._share = share
