@@ -186,6 +186,65 @@ def test_user_and_password_of_an_address_are_sent_and_not_shown(site: Site) -> N
     assert "hush" not in str(caught.value)
 
 
+SIGNED = {
+    "aws": "X-Amz-Credential=AKIDnottobetold%2F2026&X-Amz-Expires=60&X-Amz-Signature=not-to-be-told-{n}",
+    "google": "X-Goog-Date=20260101T000000Z&X-Goog-SignedHeaders=host&X-Goog-Signature=not-to-be-told-{n}",
+    "azure": "sv=2024-11-04&sp=r&se=2026-0{n}-01T00:00:00Z&sig=not-to-be-told%2B{n}/x%3D",
+    "cloudfront": "Expires=17{n}&Policy=not-to-be-told-p{n}&Signature=not-to-be-told-{n}&Key-Pair-Id=K{n}",
+    "token": "access_token=not-to-be-told-{n}",
+}
+
+
+@pytest.mark.parametrize("kind", SIGNED)
+def test_what_signs_an_address_is_sent_and_shown_nowhere(site: Site, tmp_path: Path, kind: str) -> None:
+    """Neither in states, names, descriptions and errors, nor in a run's files; signed anew it is the same file."""
+    site.files["/in/page.html"] = b"<p>It turns."
+    addresses = [f"{site.url}/in/{{}}?version=7&{SIGNED[kind].format(n=n)}" for n in (1, 2)]
+    stream, again = (tm.read(address.format("a.jsonl")) for address in addresses)
+    assert isinstance(stream.source, Read)
+    records = stream.iterate()
+    first = list(islice(records, 20_000))
+    state = json.dumps(records.state())
+    records.close()
+    assert first + list(again.iterate(json.loads(state))) == ROWS
+    assert site.seen[-1][0] == addresses[1].format("a.jsonl").removeprefix(site.url)
+    report = stream.take(5).write(tmp_path / "out")
+    (page,) = tm.read(addresses[0].format("page.html"))
+    data = tm.dataset(addresses[0].format("a.jsonl"))
+    assert data[7] == ROWS[7]
+    release(data)
+    with pytest.raises(DataError) as missing:
+        list(tm.read(addresses[0].format("gone.jsonl")))
+    site.statuses = [(403, {})]
+    with pytest.raises(ResourceError) as denied:
+        list(stream)
+    written = [path.read_bytes().decode("latin-1") for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    shown = [state, repr(stream), repr(stream.source), repr(data.source), str(report), *written, str(missing.value)]
+    shown += [json.dumps(stream.source.describe()), stream.source.show(), page["path"], str(denied.value)]
+    shown += [stream.job(tmp_path / "out").to_yaml(), repr(again.iterate(json.loads(state)))]
+    assert not [each for each in shown if "to-be-told" in each or "nottobetold" in each]
+    assert list(stream.source.parts()) == ["a.jsonl?version=7"]
+    assert page["path"] == f"{site.url}/in/page.html?version=7"
+
+
+def test_addresses_that_differ_in_a_query_alone_are_files_of_their_own(site: Site) -> None:
+    """Also in what is not shown of it, which may say which file is meant."""
+    whole = f"{site.url}/in/a.jsonl"
+    addresses = [
+        f"{whole}?id=1",
+        f"{whole}?id=2/3",
+        f"{whole}?key=first",
+        f"{whole}?key=second",
+        f"{whole}?key=first",
+        whole,
+    ]
+    source = Read(path=tuple(addresses))
+    assert list(source.parts()) == ["a.jsonl?id=1", "a.jsonl?id=2%2F3", "a.jsonl", "a.jsonl?2", "a.jsonl?3"]
+    assert sum(1 for _ in iterate(source, ())) == 5 * len(ROWS)
+    asked = [path for path, headers in site.seen if headers.get("range") == "bytes=0-"]
+    assert asked == [f"/in/a.jsonl{each}" for each in ("?id=1", "?id=2/3", "?key=first", "?key=second", "")]
+
+
 def test_a_packing_that_nobody_asked_for_is_told(site: Site) -> None:
     site.statuses = [(200, {"Content-Encoding": "br"})]
     with pytest.raises(ResourceError, match="the server packs it as `br` unasked"):

@@ -13,6 +13,7 @@ from tidemill.data.files.part import (
     stat_file,
 )
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, is_url, parse_path, split_url, strip_local
+from tidemill.data.files.query import is_web, show_path
 from tidemill.data.files.text import PackedText, PlainText, TextFile, open_text
 from tidemill.data.files.writing import create_file, create_text
 
@@ -34,11 +35,13 @@ __all__ = [
     "find_codec",
     "find_local",
     "is_url",
+    "is_web",
     "measure_file",
     "open_random",
     "open_text",
     "parse_path",
     "recognize_codec",
+    "show_path",
     "split_url",
     "stat_file",
     "strip_codec",

@@ -167,7 +167,7 @@ def find_codec(path: AnyPath) -> Codec | None:
     named = path.codec if isinstance(path, RemotePath) else None
     if named is not None:
         return next((codec for codec in CODECS if codec.name == named), None)
-    return _by_suffix(path.plain_name if isinstance(path, RemotePath) else path.name)
+    return _by_suffix(path.name)
 
 
 def recognize_codec(head: bytes) -> Codec | None:

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tidemill.config.secrets import mask
+from tidemill.data.files.query import is_web, show_query, split_query
 
 _LOCAL = ("file", "local")
 
@@ -21,14 +22,16 @@ class RemotePath:
     Shown without credentials. Pickles; the file system is opened anew in the other process.
 
     Attributes:
-        url: `s3://bucket/key`, say; a local path only beside a `codec`.
+        url: `s3://bucket/key`, say, without a query; a local path only beside a `codec`.
         options: what fsspec is given to open the file system, `storage_options` elsewhere.
         codec: the codec it is packed with, `none` for none; None lets the suffix say.
+        query: what an address of the web has behind its question mark.
     """
 
     url: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
     codec: str | None = None
+    query: str = field(default="", repr=False)
 
     @property
     def name(self) -> str:
@@ -36,19 +39,19 @@ class RemotePath:
         return posixpath.basename(self.url)
 
     @property
-    def plain_name(self) -> str:
-        """The last component without the query that an address of the web may have."""
-        return self.name.partition("?")[0] if self.is_web else self.name
-
-    @property
     def suffix(self) -> str:
         """The last suffix of the name, its dot included."""
-        return PurePosixPath(self.plain_name).suffix
+        return PurePosixPath(self.name).suffix
 
     @property
     def is_web(self) -> bool:
         """Whether it is a file of an HTTP server."""
-        return self.url.startswith(("http://", "https://"))
+        return is_web(self.url)
+
+    @property
+    def address(self) -> str:
+        """What it is asked for by, credentials and all; not to be shown."""
+        return f"{self.url}?{self.query}" if self.query else self.url
 
     @property
     def parent(self) -> RemotePath:
@@ -72,7 +75,7 @@ class RemotePath:
         return replace(self, url=posixpath.join(self.url, name))
 
     def __str__(self) -> str:
-        return mask(self.url)
+        return mask(self.url + show_query(self.query))
 
 
 AnyPath = Path | RemotePath
@@ -110,6 +113,9 @@ def parse_path(
     if isinstance(path, RemotePath):
         return path
     text = strip_local(os.fspath(path))
+    if is_web(text):
+        url, query = split_query(text)
+        return RemotePath(url, options or {}, codec, query)
     if is_url(text):
         return RemotePath(text, options or {}, codec)
     return Path(text) if codec is None else RemotePath(text, codec=codec)

@@ -11,6 +11,7 @@ import http
 import http.client
 import io
 import re
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +26,7 @@ from tidemill.config.secrets import mask_start, register_secret
 from tidemill.config.wording.suggest import suggest
 from tidemill.data.files.codecs import find_codec
 from tidemill.data.files.path import RemotePath
+from tidemill.data.files.query import is_web
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.protocols import State
 from tidemill.version import __version__
@@ -42,6 +44,7 @@ _FIRST_PAUSE_S = 0.25  # doubled each time; the first try again goes out at once
 _MAX_PAUSE_S = 30.0
 _OPTIONS = ("headers", "timeout_s", "retries")
 _GONE = "there is no such file"
+_UNTRUSTED = "where an authority of your own has signed it, name the file of its certificate: SSL_CERT_FILE=ca.pem"
 _MISSING = (404, 410)
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _SKIP_BYTES = 256 * 1024
@@ -255,7 +258,7 @@ class _Client:
             message = f"no storage option of an HTTP server is `{unknown}`"
             raise ConfigError(message, where=str(path), hint=suggest(unknown, _OPTIONS) or known)
         self._path = path
-        self._url, own = _split_credentials(path.url)
+        self._url, own = _split_credentials(path.address)
         given: Mapping[str, str] = path.options.get("headers") or {}
         self._headers = {
             "User-Agent": f"tidemill/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity", **own, **given
@@ -303,6 +306,8 @@ class _Client:
             except urllib.error.HTTPError:
                 raise
             except (OSError, http.client.HTTPException, zlib.error) as error:
+                if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+                    raise self._fail(_explain(error), _UNTRUSTED) from error
                 if tries >= self._retries:
                     raise self._fail(_explain(error)) from error
                 pause_s = _find_pause(error, tries)
@@ -333,15 +338,15 @@ class _Client:
                 raise
         return response
 
-    def _fail(self, cause: str) -> ResourceError:
-        return ResourceError(f"cannot be read: {mask_start(cause, _MAX_CAUSE)}", where=str(self._path))
+    def _fail(self, cause: str, hint: str = "") -> ResourceError:
+        return ResourceError(f"cannot be read: {mask_start(cause, _MAX_CAUSE)}", where=str(self._path), hint=hint)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to HTTP alone; what was meant for one host is not told to another."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if not RemotePath(newurl).is_web:
+        if not is_web(newurl):
             raise urllib.error.HTTPError(newurl, code, "it redirects to what is no HTTP address", headers, fp)
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         if request is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
@@ -411,6 +416,8 @@ def _explain(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "the connection was cut again and again before the end of the file"
     reason = getattr(error, "reason", error)  # of what urllib has wrapped
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"the server's certificate is refused: {reason.verify_message}"
     return str(reason) or type(reason).__name__
 
 

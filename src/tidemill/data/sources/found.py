@@ -177,7 +177,7 @@ def _find_files(folder: AnyPath) -> FoundFiles:
 
 
 def _find_name(path: AnyPath) -> str:
-    file_format = find_format(path.plain_name if isinstance(path, RemotePath) else path.name)
+    file_format = find_format(path.name)
     if file_format is None:
         suffixes = ", ".join(suffix for each in FORMATS for suffix in each.suffixes)
         raise ConfigError(f"expected a file that ends in {suffixes}, got `{path.name}`", where=str(path.parent))

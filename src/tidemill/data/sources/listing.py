@@ -10,7 +10,7 @@ from pathlib import Path
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
 from tidemill.data.sources.manifests import Manifests
-from tidemill.data.sources.pattern import Pattern
+from tidemill.data.sources.pattern import Pattern, tell_apart
 from tidemill.errors import DataError
 
 
@@ -23,7 +23,7 @@ class Listing:
     """
 
     def __init__(self, patterns: Sequence[Pattern], is_known: Callable[[str], bool]) -> None:
-        self._patterns = patterns
+        self._patterns = patterns = tell_apart(patterns)
         self._is_known = is_known  # which files of a folder named as a whole can be read
         self.root = _share([pattern.root for pattern in patterns])
         self._before = [_relate(pattern.root, self.root) for pattern in patterns]
@@ -31,7 +31,12 @@ class Listing:
 
     def locate(self, name: str) -> AnyPath:
         """The file of this name."""
-        return self.root / name
+        root = self.root
+        if isinstance(root, RemotePath) and root.is_web:  # each pattern has a query of its own
+            for number, pattern in enumerate(self._patterns):
+                if self._has(number, name):
+                    return pattern.locate(name.removeprefix(self._before[number]))
+        return root / name
 
     def find(self, name: str) -> Pattern | None:
         """The first pattern that matches a file of this name."""
@@ -94,7 +99,7 @@ class Listing:
 
     def _iter_pattern(self, pattern: Pattern, start: str) -> Iterator[str]:
         if pattern.kind == "file":
-            is_there = find_kind(pattern.root / pattern.components[0]) == "file"
+            is_there = find_kind(pattern.locate(pattern.components[0])) == "file"
             return iter(pattern.components if is_there else ())
         enters = pattern.enters if pattern.is_deep else None
         names = iter_files(pattern.root, prefix=pattern.prefix, start=start, enters=enters)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from tidemill.data.files.folders import find_kind
 from tidemill.data.files.path import AnyPath, RemotePath, is_url, split_url, strip_local
+from tidemill.data.files.query import is_web, show_query, split_query
 
 _WEB = ("http", "https")  # a question mark begins the query of such an address
 _PARTITION = re.compile(r"[^=/._][^=/]*=.*")
@@ -22,7 +24,7 @@ class Pattern:
     """A pattern as it is looked for.
 
     Attributes:
-        text: as it was written.
+        text: as it was written, an address of the web without its query.
         root: the folder in front of the first component with a wildcard; of a file or folder named outright the one
             around it, or itself.
         components: what names below `root` must match, each a pattern of one name or `**`; none of a whole folder.
@@ -49,6 +51,11 @@ class Pattern:
         if self.kind == "folder":
             return is_partition(parts[-1])
         return any(place < len(self.components) for place in self._reach(parts))
+
+    def locate(self, name: str) -> AnyPath:
+        """The file of a name below `root`; what the name of an address has behind a question mark is no part of it."""
+        root = self.root
+        return root / (name.partition("?")[0] if isinstance(root, RemotePath) and root.is_web else name)
 
     @property
     def is_deep(self) -> bool:
@@ -130,16 +137,37 @@ def _locate(folder: Path, codec: str | None) -> AnyPath:
     return folder if codec is None else RemotePath(str(folder), codec=codec)
 
 
+def tell_apart(patterns: Sequence[Pattern]) -> list[Pattern]:
+    """The patterns, with the addresses numbered that would be shown as one and may lead to other files."""
+    told: list[Pattern] = []
+    seen: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for pattern in patterns:
+        root = pattern.root
+        if pattern.kind == "file" and isinstance(root, RemotePath) and root.is_web:
+            queries = seen.setdefault((root.url, pattern.components), [])
+            queries += [root.query] if root.query not in queries else []
+            number = queries.index(root.query)
+            (name,) = pattern.components
+            if number:
+                pattern = replace(pattern, components=(f"{name}{'&' if '?' in name else '?'}{number + 1}",))
+        told.append(pattern)
+    return told
+
+
 def _open_remote(text: str, options: dict[str, Any], codec: str | None) -> Pattern:
+    query = ""
+    if is_web(text):
+        text, query = split_query(text)
     protocol, parts = split_url(text)
     wild = next((number for number, part in enumerate(parts) if _is_wild_key(protocol, part)), None)
     if wild is not None:
         root = f"{protocol}://{'/'.join(parts[:wild])}"
-        return Pattern(text, RemotePath(root, options, codec), tuple(parts[wild:]), "names")
-    whole = RemotePath(f"{protocol}://{'/'.join(parts)}", options, codec)
+        return Pattern(text, RemotePath(root, options, codec, query), tuple(parts[wild:]), "names")
+    whole = RemotePath(f"{protocol}://{'/'.join(parts)}", options, codec, query)
     if text.endswith("/") or (protocol not in _WEB and find_kind(whole) == "folder"):
         return Pattern(text, whole, (), "folder")
-    return Pattern(text, whole.parent, tuple(parts[-1:]), "file")
+    shown = show_query(query).replace("/", "%2F")  # which would part it
+    return Pattern(text, whole.parent, (whole.name + shown,), "file")
 
 
 def _is_wild_key(protocol: str, part: str) -> bool:

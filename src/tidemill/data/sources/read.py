@@ -16,7 +16,7 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.files import CODECS, AnyPath, RemotePath, is_url, split_url, strip_local
+from tidemill.data.files import CODECS, AnyPath, is_url, is_web, show_path, split_url, strip_local
 from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, Format, Options, check_options
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
@@ -148,13 +148,20 @@ class Read(Config):
         register_secrets(value)
         return value
 
+    @field_serializer("path")
+    def _show_path(self, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return _show_paths(value)
+
     @field_serializer("storage_options")
     def _show_options(self, value: dict[str, Any]) -> Any:
         return mask_options(value)
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            yield name, mask_options(value) if name == "storage_options" else value
+            if name == "storage_options":
+                yield name, mask_options(value)
+            else:
+                yield name, _show_paths(value) if name == "path" else value
 
     def __eq__(self, other: object) -> bool:
         """Also the same files: relative ones start at the folder, and a rank's share is not the whole."""
@@ -263,11 +270,12 @@ class Read(Config):
 
     def show(self) -> str:
         """The source in a line, as its user would write it."""
-        return f"read({self.path!r})"
+        return f"read({_show_paths(self.path)!r})"
 
     def describe(self) -> dict[str, Any]:
-        """The source as JSON, paths as they were written."""
+        """The source as JSON, paths as they were written, addresses of the web without what signs them."""
         described = {"max_line_bytes": self.max_line_bytes, **describe_value(self)}
+        described["path"] = describe_value(_show_paths(self.path))
         if described.pop("record_schema", None) is not None:
             described["schema"] = fingerprint_record_schema(self.record_schema)
         return {"read": described}
@@ -300,7 +308,7 @@ class Read(Config):
     def _guess(self, name: str) -> Format | None:
         """The format that a file's name tells; what begins an address's query is no part of it."""
         first = self.path if isinstance(self.path, str) else self.path[0]
-        return find_format(name.partition("?")[0] if RemotePath(first).is_web else name)
+        return find_format(name.partition("?")[0] if is_web(first) else name)
 
     def _fit(self) -> Any:
         if self.record_schema is not None and self._found.fit is None:
@@ -336,6 +344,10 @@ class Read(Config):
             return self._find_format(name).read_schema(_locate(listing, name), self._options())
         except (DataError, ResourceError):
             return None
+
+
+def _show_paths(paths: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return show_path(paths) if isinstance(paths, str) else tuple(map(show_path, paths))
 
 
 def _iter_listed(names: Iterator[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator
 
 from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
-from tidemill.data.files import find_local
+from tidemill.data.files import find_local, show_path
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.table import find_format, get_format
 from tidemill.data.reader import PartReader
@@ -65,13 +65,20 @@ class RowFiles(Config, RowSource):
         register_secrets(value)
         return value
 
+    @field_serializer("dataset")
+    def _show_dataset(self, value: str) -> str:
+        return show_path(value)
+
     @field_serializer("storage_options")
     def _show_options(self, value: dict[str, Any]) -> Any:
         return mask_options(value)
 
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            yield name, mask_options(value) if name == "storage_options" else value
+            if name == "storage_options":
+                yield name, mask_options(value)
+            else:
+                yield name, show_path(value) if name == "dataset" else value
 
     def model_post_init(self, context: Any) -> None:
         folder = context.get("folder") if isinstance(context, Mapping) else None
@@ -134,10 +141,10 @@ class RowFiles(Config, RowSource):
         return Path(os.path.abspath(path)).parent == local
 
     def describe(self) -> dict[str, Any]:
-        return {"dataset": self.dataset}
+        return {"dataset": show_path(self.dataset)}
 
     def show(self) -> str:
-        return f"dataset({self.dataset!r})"
+        return f"dataset({show_path(self.dataset)!r})"
 
     def __eq__(self, other: object) -> bool:
         """Also the same files: a relative path starts at the folder."""

@@ -17,12 +17,15 @@ from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
 from tidemill.data.entering.providing import find_openers
 from tidemill.data.entering.resource import make_openers
+from tidemill.data.files import show_path
 from tidemill.data.flow import show_source
 from tidemill.data.nodes.keeping import Other
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.joined import Joined
+from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.sql import SQL
 from tidemill.data.sources.storage import leave_out_secrets
 from tidemill.data.sources.table import FILE_SOURCES
@@ -142,6 +145,8 @@ class _Dumper:
                 held = leave_out_secrets(held) if name in ("storage_options", "arguments") else held
                 if isinstance(value, SQL) and name == "connect" and isinstance(held, str):
                     held = show_address(held)
+                if isinstance(value, (Read, RowFiles)) and name in ("path", "dataset"):
+                    held = show_path(held) if isinstance(held, str) else tuple(map(show_path, held))
                 dumped[field.alias or name] = self.dump(held)
         return dumped
 
