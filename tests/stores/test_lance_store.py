@@ -22,6 +22,8 @@ from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.lance.syncing import Syncing
 from tidemill.stores.store import Store
 from tidemill.stores.table import AnyStore
+from tidemill.testing.stores.crowding import measure_recall
+from tidemill.testing.stores.searching import score
 from tidemill.testing.stores.subject import draw_vectors
 
 pytestmark = pytest.mark.usefixtures("lance_opened_once")
@@ -152,6 +154,18 @@ async def test_each_index_finds_the_nearest(index: str, tmp_path: Path) -> None:
     assert [matches[0].id for matches in found] == keys[:50]
     assert np.allclose([matches[0].score for matches in found], 1, atol=1e-3)
     assert ("vector" in await list_indexes(tmp_path)) is (index != "none")
+
+
+async def test_a_search_looks_into_as_many_partitions_as_are_said(tmp_path: Path) -> None:
+    """Of all it finds what comparing every vector does, of few not; more than the library's own 20 may be said."""
+    settings = LanceDB(path=tmp_path, dimensions=16, index_above=1, partitions=50, nprobes=50)
+    held, queries = draw_vectors(2000, 16), draw_vectors(50, 16, seed=1)
+    async with settings.open() as store:
+        await store.upsert([str(number) for number in range(2000)], held)
+        await store.flush()
+        assert measure_recall(await store.search(queries, 10), score(held, queries, "cosine")) == 1
+    async with settings.replace({"nprobes": 1}).open() as store:
+        assert 0.5 < measure_recall(await store.search(queries, 10), score(held, queries, "cosine")) < 1
 
 
 async def list_indexes(folder: Path) -> dict[str, str]:

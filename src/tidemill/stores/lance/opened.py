@@ -166,7 +166,9 @@ class LanceStore(OpenedStore):
         vectors = [vector for _, matrix in asked for vector in matrix]
         query = self._table.query().nearest_to(vectors if len(vectors) > 1 else vectors[0])
         query = query.distance_type(self.settings.metric).limit(key.k)
-        query = query.minimum_nprobes(self.settings.nprobes).maximum_nprobes(0)
+        query = query.maximum_nprobes(0).minimum_nprobes(
+            self.settings.nprobes
+        )  # in this order: the most is 20 at first
         if self.settings.index in ("ivf_pq", "hnsw_sq"):
             query = query.refine_factor(self.settings.refine)
         if key.filter:
@@ -225,7 +227,8 @@ class LanceStore(OpenedStore):
             await self._table.create_index("id", config=kinds.BTree())
         if "vector" not in indexed and self.settings.index != "none":
             kind = getattr(kinds, _INDEXES[self.settings.index])
-            await self._table.create_index("vector", config=kind(distance_type=self.settings.metric))
+            config = kind(distance_type=self.settings.metric, num_partitions=self.settings.partitions)
+            await self._table.create_index("vector", config=config)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -31,6 +31,7 @@ class LanceDB(Store):
             search and takes some twenty times as long to build, `ivf_pq` takes the least memory; `none` has every
             search look at all of them.
         index_above: records from which on `flush` builds it. Below, every search looks at all of them: it is exact.
+        partitions: of the index, when it is built; by default one for every 4,096 records, as Lance has it.
         nprobes: partitions of the index that a search looks into at least: more finds more, and takes longer.
         refine: how many times as many as are asked for are compared exactly, where the index holds vectors cut short.
         sync: whether `upsert` and `delete` return once what they wrote is on the disk, and survives a power cut; else
@@ -42,6 +43,7 @@ class LanceDB(Store):
     table: str = Field(default="vectors", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
     index: Index = "ivf_flat"
     index_above: int = Field(default=50_000, ge=1)
+    partitions: int | None = Field(default=None, ge=1)
     nprobes: int = Field(default=20, ge=1)
     refine: int = Field(default=4, ge=1)
     sync: Annotated[bool, Runtime()] = True
