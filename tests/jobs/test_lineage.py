@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from workbench import FarSide, ask, label, make_job, make_model, numbered, read_output, run_job, write_records
 
 import tidemill as tm
+from tidemill.agents import vector_search
+from tidemill.agents.step import RunAgent
 from tidemill.calls.limits import Price
 from tidemill.commands import app
 from tidemill.errors import DataError
@@ -18,6 +20,11 @@ from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.embed import Embed
+from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.pgvector.settings import PgVector
+from tidemill.stores.qdrant.settings import Qdrant
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
 
 
 def write(folder: Path, count: int) -> JobSpec:
@@ -225,13 +232,62 @@ async def test_what_a_killed_run_left_is_a_version_once_it_goes_on(tmp_path: Pat
     assert len(read_output(job.folders)) == 20
 
 
-def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
+async def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
     """It costs nothing, and what it made is of it all the same."""
-    job = make_job(tmp_path, [Embed(model=tm.model("local/minilm"), column="text"), label()])
+    embed = Embed(model=tm.model("local/minilm"), column="text")
+    job = make_job(tmp_path, [embed, label(), ask(model=make_model(price=None))])
     models = describe_origin(job, ())["models"]
-    assert [(each["step"], each["model"], each["price"] is None) for each in models] == [
-        ("embed", "local/minilm", True),
-        ("generate", "openai/any", False),
+    assert [(each["step"], each["model"], each["is_local"], each["price"] is None) for each in models] == [
+        ("embed", "local/minilm", True, True),
+        ("generate", "openai/any", False, False),
+        ("generate_2", "openai/any", False, True),
+    ]
+    write_records(tmp_path / "records.jsonl", [])
+    await run_job(job, FarSide())
+    text = lineage(str(job.folders.output))
+    assert "embed: local/minilm, in this process\n" in text
+    assert "generate_2: openai/any, at an unknown price\n" in text
+
+
+async def test_an_output_without_rows_says_so(tmp_path: Path) -> None:
+    """All such have one hash, which names nothing."""
+    job = write(tmp_path, 0)
+    await run_job(job, FarSide())
+    tm.dataset(job.folders.output).map(dict).write(tmp_path / "copy")
+    write(tmp_path, 3)
+    await run_job(job, FarSide())
+    text = lineage(str(tmp_path / "copy"))
+    assert "@" not in text.splitlines()[0]
+    assert text.startswith(f"{tmp_path / 'copy'}: no rows, run ")
+    assert f"── {job.folders.output}: no rows\n" in text
+    assert "the folder went on since; it is now @" in text
+
+
+def test_the_stores_of_steps_and_agents_are_named(tmp_path: Path) -> None:
+    """With what reads or writes them, and without credentials; the models of an agent's searches beside its own."""
+    passages = PgVector(url="postgresql://me:PASSWORD@db.invalid/docs?sslkey=KEY", table="passages", dimensions=3)
+    notes = Qdrant(url="https://me:PASSWORD@q.invalid:6333", api_key="KEY-OF-QDRANT", dimensions=384)
+    agent = tm.Agent(
+        make_model(), tools=[tm.Agent(make_model(), name="clerk", tools=[vector_search(notes, "local/minilm")])]
+    )
+    job = make_job(
+        tmp_path,
+        [
+            Index(store=LanceDB(path="handbook", dimensions=3)),
+            Search(store=passages),
+            RunAgent(agent=agent, prompt="{{ text }}"),
+        ],
+    )
+    origin = describe_origin(job, ())
+    assert [list(each.values()) for each in origin["stores"]] == [
+        ["index", "write", "lancedb", str(tmp_path / "handbook"), "vectors", 3],
+        ["search", "read", "pgvector", "postgresql://me@db.invalid/docs", "passages", 3],
+        ["agent.clerk.vector_search", "read", "qdrant", "https://me@q.invalid:6333", "vectors", 384],
+    ]
+    assert [(each["step"], each["model"]) for each in origin["models"]] == [
+        ("agent", "openai/any"),
+        ("agent.clerk", "openai/any"),
+        ("agent.clerk.vector_search", "local/minilm"),
     ]
 
 

@@ -19,6 +19,7 @@ import tidemill as tm
 from conftest import PostgresServer, QdrantServer
 from tidemill.calls.limits import Limits
 from tidemill.errors import ConfigError
+from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.running.report import Report
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.steps.index import Index
@@ -71,6 +72,17 @@ def test_records_are_found_by_their_vectors(tmp_path: Path) -> None:
     assert [match["id"] for match in found] == ["doc 7", "doc 8", "doc 6"]
     assert found[0]["payload"] == {"year": 7, "lang": "en"}
     assert found[0]["score"] > found[1]["score"] > 0.99
+    for output, step, access in (("in", "index", "write"), ("found", "search", "read")):
+        assert trace_lineage(tmp_path / output).stores == (
+            {
+                "step": step,
+                "access": access,
+                "store": "lancedb",
+                "place": str(tmp_path / "index"),
+                "name": "vectors",
+                "dimensions": 2,
+            },
+        )
 
 
 def test_of_several_records_with_one_id_the_last_in_source_order_stands(

@@ -48,6 +48,10 @@ class Store(Config):
         """The same store, its relative paths starting from `folder`."""
         return self
 
+    def find_place(self) -> tuple[str, str]:
+        """The folder or address that it is at, without credentials, and its name there; empty where nothing is told."""
+        return "", ""
+
     def open(self) -> VectorStore:
         """The store, not entered yet: `async with settings.open() as store`.
 

@@ -10,7 +10,7 @@ import orjson
 from rich.console import Console
 
 from tidemill.config.secrets import mask
-from tidemill.data.sources.versions import shorten
+from tidemill.data.sources.versions import EMPTY, shorten
 from tidemill.jobs.running.lineage import Version
 from tidemill.view.plain import make_plain
 
@@ -34,8 +34,13 @@ def _draw(version: Version) -> Iterator[str]:
 
 
 def _title(version: Version) -> str:
-    named = f"{_relate(version.dataset)}@{shorten(version.hash)}"
+    named = f"{_relate(version.dataset)}{_at(version.hash)}"
     return f"{named}: {version.fault}" if version.fault else f"{named}: {_describe(version)}"
+
+
+def _at(content: str) -> str:
+    """A version behind its folder's name; nothing of one without rows, which all such outputs share."""
+    return "" if content == EMPTY else f"@{shorten(content)}"
 
 
 def _relate(dataset: str) -> str:
@@ -45,20 +50,24 @@ def _relate(dataset: str) -> str:
 
 
 def _describe(version: Version) -> str:
+    run = f", run {version.run_id[:8]}" if version.run_id else ""
+    if not version.rows:
+        return f"no rows{run}"
     rows = f"{version.rows:,} row{'' if version.rows == 1 else 's'}"
-    when = f"{version.saved_at}" if version.saved_at else "its run has not ended"
-    return f"{rows}, {when}, run {(version.run_id or '')[:8]}"
+    return f"{rows}, {version.saved_at or 'its run has not ended'}{run}"
 
 
 def _iter_lines(version: Version) -> Iterator[str]:
     if version.latest is not None:
-        yield f"the folder went on since; it is now @{shorten(version.latest)}"
+        yield f"the folder went on since; it is now {_at(version.latest) or 'without rows'}"
     if version.source is not None and not version.parents:
         yield f"source: {_show(version.source)}"
     if version.steps:
         yield f"steps: {', '.join(version.steps)}"
     for model in version.models:
-        yield f"{model['step']}: {model['model']}{_show_price(model['price'])}"
+        yield f"{model['step']}: {model['model']}{_show_price(model)}"
+    for store in version.stores:
+        yield f"{store['step']}: {_show_store(store)}"
     for earlier in version.earlier:
         grown = f"grew from @{shorten(earlier.hash)}"
         yield f"{grown}, which {earlier.fault}" if earlier.fault else f"{grown}: {_describe(earlier)}"
@@ -69,8 +78,16 @@ def _show(source: Mapping[str, Any]) -> str:
     return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
-def _show_price(price: Mapping[str, float] | None) -> str:
-    if price is None:
-        return ", at an unknown price"
-    rates = ", ".join(f"{name} {rate:g}" for name, rate in price.items())
-    return f", in USD per million tokens: {rates}"
+def _show_price(model: Mapping[str, Any]) -> str:
+    where = ", in this process" if model.get("is_local") else ""
+    if model["price"] is None:
+        return where or ", at an unknown price"
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in model["price"].items())
+    return f"{where}, in USD per million tokens: {rates}"
+
+
+def _show_store(store: Mapping[str, Any]) -> str:
+    """`writes lancedb, vectors in handbook, of 384 dimensions`."""
+    place = f", {store['name']} in {_relate(mask(store['place']))}" if store["place"] else ""
+    verb = "writes" if store["access"] == "write" else "reads"
+    return f"{verb} {store['store']}{place}, of {store['dimensions']:,} dimensions"

@@ -32,6 +32,10 @@ def hash_parts(parts: Sequence[Mapping[str, Any]]) -> str:
     return hashlib.sha256("\n".join(part["sha256"] for part in parts).encode()).hexdigest()
 
 
+EMPTY = hash_parts(())
+"""The content hash of an output without a row, the same for all."""
+
+
 def is_part_name(name: str) -> bool:
     """Whether a run names the parts of its output so, or what it has not finished writing.
 

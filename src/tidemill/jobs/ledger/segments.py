@@ -55,6 +55,7 @@ def build_manifest(run: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]
         "previous": next((version for version in reversed(run.get("versions", ())) if version != content), None),
         "parents": run.get("parents", []),
         "models": run.get("models", []),
+        "stores": run.get("stores", []),
         "config": run["description"],
         "run_id": run["run_id"],
         "fingerprint": run["fingerprint"],

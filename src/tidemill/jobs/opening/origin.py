@@ -1,4 +1,4 @@
-"""What an output is made of: the versions of the outputs that its source reads, and the models with their prices."""
+"""What an output is made of: the versions of outputs that were read, the models with their prices, and the stores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, starmap
 from typing import Any
 
+from tidemill.agents.builtin.vector_search import VectorSearch
+from tidemill.agents.step import RunAgent
+from tidemill.calls.limits import Price
 from tidemill.data.files import AnyPath
 from tidemill.data.nodes.keeping import Join, find_other
 from tidemill.data.nodes.node import Node
@@ -14,19 +17,24 @@ from tidemill.data.sources.joined_rows import JoinedDatasets
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.jobs.spec.job import JobSpec
+from tidemill.models.model import Model
 from tidemill.models.steps.calling import CallNode
 from tidemill.protocols import Source
+from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.search import Search
+from tidemill.stores.store import Store
+from tidemill.stores.table import name_store
 
 
 def describe_origin(job: JobSpec, names: Sequence[str]) -> dict[str, Any]:
-    """The parents and models of what `job` lands, as its run's manifest has them, as they are now.
+    """The parents, models and stores of what `job` lands, as its run's manifest has them, as they are now.
 
     Args:
         names: the parts of its source, as they were listed for the run.
     """
     read = chain(_iter_parents(job.source, names), _iter_joined(job.steps))
     parents = {(each["dataset"], each["hash"]): each for each in read}
-    return {"parents": list(parents.values()), "models": list(_iter_models(job))}
+    return {"parents": list(parents.values()), "models": list(_iter_models(job)), "stores": list(_iter_stores(job))}
 
 
 def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
@@ -58,13 +66,42 @@ def _describe(folder: AnyPath, version: str) -> dict[str, Any]:
 
 def _iter_models(job: JobSpec) -> Iterator[dict[str, Any]]:
     """The models that the steps ask, each with what its tokens cost, as far as that is known."""
-    for name, node in zip(job.names[1:], job.steps, strict=False):
+    for name, node in _iter_steps(job):
         for label, call in _iter_asking(node):
             model = call.find_model()
             if model is not None:
-                price = call.find_price()
-                rates = None if price is None else price.model_dump(exclude_none=True)
-                yield {"step": f"{name}.{label}" if label else name, "model": model.model, "price": rates}
+                yield _describe_model(_join(name, label), model, call.find_price())
+        for label, tool in _iter_searches(node):
+            yield _describe_model(_join(name, label), tool.model, tool.model.price_with({}))
+
+
+def _describe_model(step: str, model: Model, price: Price | None) -> dict[str, Any]:
+    rates = None if price is None else price.model_dump(exclude_none=True)
+    return {"step": step, "model": model.model, "price": rates, "is_local": model.is_local}
+
+
+def _iter_stores(job: JobSpec) -> Iterator[dict[str, Any]]:
+    """The vector stores that the steps read or write."""
+    for name, node in _iter_steps(job):
+        if isinstance(node, (Index, Search)):
+            access = "write" if isinstance(node, Index) else "read"
+            yield _describe_store(name, node.store.within(job.folder), access)
+        for label, tool in _iter_searches(node):
+            yield _describe_store(_join(name, label), tool.store.within(tool.folder), "read")
+
+
+def _describe_store(step: str, store: Store, access: str) -> dict[str, Any]:
+    place, table = store.find_place()
+    described = {"store": name_store(store), "place": place, "name": table, "dimensions": store.dimensions}
+    return {"step": step, "access": access, **described}
+
+
+def _iter_steps(job: JobSpec) -> Iterator[tuple[str, Node]]:
+    return zip(job.names[1:], job.steps, strict=False)
+
+
+def _join(step: str, label: str) -> str:
+    return f"{step}.{label}" if label else step
 
 
 def _iter_asking(node: Node) -> Iterator[tuple[str, CallNode]]:
@@ -72,3 +109,15 @@ def _iter_asking(node: Node) -> Iterator[tuple[str, CallNode]]:
     if isinstance(node, CallNode):
         calls = [(label, call) for label, _, call in node.iter_calls()]
         yield from calls or [("", node)]
+
+
+def _iter_searches(node: Node) -> Iterator[tuple[str, VectorSearch]]:
+    """The searches of stores that a step's agents have as tools, each with its label, each once."""
+    if isinstance(node, RunAgent):
+        found = {
+            f"{agent.name}.{tool.name}" if place else tool.name: tool
+            for place, agent in enumerate(node.agent.iter_agents())
+            for tool in agent.list_sources()
+            if isinstance(tool, VectorSearch)
+        }
+        yield from found.items()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tidemill.data.files import AnyPath
 from tidemill.data.sources.found import locate_dataset
-from tidemill.data.sources.versions import find_kept, load_version
+from tidemill.data.sources.versions import EMPTY, find_kept, load_version
 from tidemill.errors import DataError, TidemillError
 
 
@@ -21,11 +21,13 @@ class Version:
         dataset: the folder.
         hash: the content hash; 64 hex digits.
         rows: how many records it has; None where nothing tells any more.
-        saved_at: when it was first at rest, UTC; None while its run goes on, or was killed and is not run again yet.
+        saved_at: when it was first at rest, UTC; None while its run goes on, or was killed and is not run again yet,
+            and where it has no rows.
         run_id: of the run that made it.
         source: what its run reads, as its fingerprint has it.
         steps: the names of its run's steps, in order.
         models: each with its step and what its tokens cost, as they were then.
+        stores: the vector stores that its steps read or wrote.
         earlier: what it grew from, the latest first, each without what is before it.
         parents: the versions that its run read, each with all of this.
         latest: the content hash that the folder has now, where it went on since; else None.
@@ -40,6 +42,7 @@ class Version:
     source: Mapping[str, Any] | None = None
     steps: tuple[str, ...] = ()
     models: tuple[Mapping[str, Any], ...] = ()
+    stores: tuple[Mapping[str, Any], ...] = ()
     earlier: tuple[Version, ...] = ()
     parents: tuple[Version, ...] = ()
     latest: str | None = None
@@ -75,6 +78,7 @@ def _trace(folder: AnyPath, found: Mapping[str, Any], latest: str, below: frozen
         config.get("source"),
         tuple(step["name"] for step in config.get("steps", ())),
         tuple(manifest.get("models", ())),
+        tuple(manifest.get("stores", ())),
         tuple(_iter_earlier(folder, manifest)),
         tuple(_trace_parent(parent, here) for parent in manifest.get("parents", ())),
         None if manifest["hash"] == latest else latest,
@@ -89,6 +93,8 @@ def _trace_parent(parent: Mapping[str, Any], below: frozenset[tuple[str, str]]) 
     try:
         folder, _ = locate_dataset(dataset)
         current = load_version(folder)
+        if content == EMPTY and current is not None and current["hash"] != EMPTY:  # of which no manifest is kept
+            return Version(dataset, content, 0, latest=current["hash"])
         manifest = load_version(folder, content)
     except TidemillError as error:  # also of a place that cannot be asked about from here
         return Version(dataset, content, fault=error.message)

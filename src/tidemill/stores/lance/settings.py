@@ -52,6 +52,9 @@ class LanceDB(Store):
     def within(self, folder: Path) -> Self:
         return self.model_copy(update={"path": folder / self.path.expanduser()})
 
+    def find_place(self) -> tuple[str, str]:
+        return str(self.path.absolute()), self.table
+
     def open(self) -> LanceStore:
         check_package("lancedb", need="a store of LanceDB", extra="lancedb")
         from tidemill.stores.lance.opened import LanceStore

@@ -11,6 +11,7 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
+from tidemill.data.sql.connection import show_address
 from tidemill.protocols import VectorStore
 from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
@@ -110,6 +111,9 @@ class PgVector(Store):
         if self.dimensions > MAX_DIMENSIONS:
             raise ValueError(f"pgvector takes at most {MAX_DIMENSIONS:,} `dimensions`, got {self.dimensions:,}")
         return self
+
+    def find_place(self) -> tuple[str, str]:
+        return show_address(self.url.get_secret_value()), self.table
 
     def open(self) -> VectorStore:
         for package in ("psycopg", "psycopg_pool", "numpy"):

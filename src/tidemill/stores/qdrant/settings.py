@@ -12,6 +12,7 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
+from tidemill.data.sql.connection import show_address
 from tidemill.protocols import VectorStore
 from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
@@ -77,6 +78,11 @@ class Qdrant(Store):
         if self.path is None or str(self.path) == MEMORY:
             return self
         return self.model_copy(update={"path": folder / self.path.expanduser()})
+
+    def find_place(self) -> tuple[str, str]:
+        if self.path is None:
+            return show_address(self.url or ""), self.collection
+        return MEMORY if str(self.path) == MEMORY else str(self.path.absolute()), self.collection
 
     def open(self) -> VectorStore:
         if self.path is not None:
