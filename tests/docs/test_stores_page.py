@@ -76,6 +76,7 @@ def test_a_job_has_a_store_that_another_package_brings(tmp_path: Path, monkeypat
     (info / "entry_points.txt").write_text(f"[{group[0]}]\n" + "".join(f"{n} = {at}\n" for n, at in group[1].items()))
     PAGE.write_files(info.parent)
     monkeypatch.syspath_prepend(str(info.parent))
+    monkeypatch.delitem(sys.modules, "shelf", raising=False)  # the tests of stores have one of that name
     monkeypatch.chdir(tmp_path)
     books = [{"id": str(n), "title": f"book {n}", "year": 1900 + n, "embedding": [1.0, n, 0.0]} for n in range(9)]
     Path("books.jsonl").write_text("".join(f"{json.dumps(book)}\n" for book in books))
