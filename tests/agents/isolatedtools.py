@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,16 +24,23 @@ class Reading(BaseModel):
     level: float
 
 
-def where_am_i(folder: str = "") -> dict[str, int]:
-    """This process and how often it was asked; with a folder, once another process has been asked there, too."""
+def where_am_i(meeting: str = "") -> dict[str, int]:
+    """This process and how often it was asked; with a place to meet, once another process has been asked, too."""
     global calls
     calls += 1
-    if folder:
-        with open(f"{folder}/{os.getpid()}", "w"):
-            pass
-        while len(os.listdir(folder)) < 2:
-            time.sleep(0.001)
+    if meeting:
+        meet(meeting)
     return {"pid": os.getpid(), "group": os.getpgrp(), "calls": calls}
+
+
+def meet(path: str) -> None:
+    """Wait for another process that is there, too: a named pipe opens once both its ends do."""
+    try:
+        os.mkfifo(path)
+    except FileExistsError:
+        os.close(os.open(path, os.O_WRONLY))
+    else:
+        os.close(os.open(path, os.O_RDONLY))
 
 
 async def measure(level: float) -> Reading:

@@ -35,7 +35,7 @@ async def test_an_idle_process_is_used_again_and_calls_at_once_have_one_each(tmp
     """It is a group of its own, so that all of it can be ended."""
     async with dispatching(make_tool(own.where_am_i, isolate=True)) as dispatcher:
         [first] = await dispatcher.run_turn(1, [ask_for("where_am_i")])
-        second, third = await dispatcher.run_turn(2, [ask_for("where_am_i", folder=str(tmp_path))] * 2)
+        second, third = await dispatcher.run_turn(2, [ask_for("where_am_i", meeting=str(tmp_path / "meeting"))] * 2)
     pids = {first.value["pid"], second.value["pid"], third.value["pid"]}
     assert len(pids) == 2
     assert sorted([second.value["calls"], third.value["calls"]]) == [1, 2]
@@ -165,7 +165,7 @@ async def test_what_is_too_large_to_be_sent_is_told(monkeypatch: pytest.MonkeyPa
 
 
 ASKING = """
-import asyncio, collections, itertools, os, time
+import asyncio, collections, itertools, os, signal
 
 def go_on() -> None:
     pid = str(os.getpid())
@@ -183,7 +183,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize(
     "busy",
-    ["while True: time.sleep(0.01)", "collections.deque(itertools.repeat(0), 0)"],
+    ["signal.pause()", "collections.deque(itertools.repeat(0), 0)"],
     ids=["asleep", "in C, which lets no other thread run"],
 )
 async def test_a_process_ends_with_the_script_whose_function_it_calls(busy: str, tmp_path: Path) -> None:

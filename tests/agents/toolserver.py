@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -130,7 +129,7 @@ def main() -> None:
         app = server.streamable_http_app()
         uvicorn.Server(uvicorn.Config(app, log_level="critical", ws="none")).run([socket.socket(fileno=given.fd)])
     while given.deaf:
-        time.sleep(60)
+        signal.pause()
 
 
 if __name__ == "__main__":
