@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.nodes.node import CountNode, Node
+from tidemill.data.nodes.node import Node
 from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 
 
@@ -20,22 +20,14 @@ class Take(Node):
     """
 
     kind = "take"
+    alone = "count"
     record_wise = False
     count: int = Field(ge=0)
 
     _check_int64 = field_validator("count")(check_int64)
 
-    @classmethod
-    def find_alone(cls) -> str:
-        return "count"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_count(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"count": value}
-
-
-class Skip(CountNode):
+class Skip(Node):
     """Pass over the first `count` records.
 
     Attributes:
@@ -43,10 +35,12 @@ class Skip(CountNode):
     """
 
     kind = "skip"
+    alone = "count"
+    record_wise = False
     count: int = Field(ge=0)
 
 
-class Every(CountNode):
+class Every(Node):
     """Keep one record of every `count`, beginning with the one numbered `offset`.
 
     Attributes:
@@ -55,11 +49,13 @@ class Every(CountNode):
     """
 
     kind = "every"
+    alone = "count"
+    record_wise = False
     count: int = Field(ge=1)
     offset: int = Field(default=0, ge=0)
 
 
-class Sample(CountNode):
+class Sample(Node):
     """Keep about `ratio` of the records, each chosen by its number and `seed`.
 
     Attributes:
@@ -68,6 +64,8 @@ class Sample(CountNode):
     """
 
     kind = "sample"
+    alone = "ratio"
+    record_wise = False
     ratio: float = Field(ge=0, le=1)
     seed: int = 0
 
@@ -97,7 +95,7 @@ class Shard(Node):
         return self
 
 
-class Batch(CountNode):
+class Batch(Node):
     """Gather records into batches of `size`, or as many as `size_bytes` or `tokens` hold.
 
     Attributes:
@@ -111,6 +109,8 @@ class Batch(CountNode):
     """
 
     kind = "batch"
+    alone = "size"
+    record_wise = False
     size: int | None = Field(default=None, ge=1)
     form: Literal["records", "columns", "arrow", "numpy"] = "records"
     drop_last: bool = False
@@ -129,7 +129,7 @@ class Batch(CountNode):
         return self
 
 
-class Sliding(CountNode):
+class Sliding(Node):
     """Give lists of `size` records in a row, each beginning `step` records after the last.
 
     Attributes:
@@ -138,6 +138,8 @@ class Sliding(CountNode):
     """
 
     kind = "sliding"
+    alone = "size"
+    record_wise = False
     size: int = Field(ge=1)
     step: int = Field(default=1, ge=1)
 
@@ -174,7 +176,7 @@ class Shuffle(Node):
     buffer: int | None = Field(default=10_000, ge=1)
 
 
-class Prefetch(CountNode):
+class Prefetch(Node):
     """Read up to `count` records ahead of who consumes them, in a thread.
 
     Attributes:
@@ -182,10 +184,12 @@ class Prefetch(CountNode):
     """
 
     kind = "prefetch"
+    alone = "count"
+    record_wise = False
     count: int = Field(ge=1)
 
 
-class Repeat(CountNode):
+class Repeat(Node):
     """Go through all in front of it `epochs` times, None for ever; what shuffles there does so anew each time.
 
     Attributes:
@@ -194,11 +198,13 @@ class Repeat(CountNode):
     """
 
     kind = "repeat"
+    alone = "epochs"
+    record_wise = False
     epochs: int | None = Field(default=None, ge=0)
     start: int = Field(default=0, ge=0)
 
 
-class Pack(CountNode):
+class Pack(Node):
     """Pack token sequences into records of at most `max_tokens` tokens, with `segment_ids` and `positions`.
 
     Attributes:
@@ -213,6 +219,8 @@ class Pack(CountNode):
     """
 
     kind = "pack"
+    alone = "max_tokens"
+    record_wise = False
     max_tokens: int = Field(ge=1)
     column: str = "input_ids"
     also: tuple[str, ...] | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
@@ -35,6 +35,7 @@ class DecodeImage(Node):
     """
 
     kind = "decode_image"
+    alone = "column"
     one_to_one = True
     on: ClassVar[None] = None
     ordered: ClassVar[bool] = True
@@ -50,15 +51,6 @@ class DecodeImage(Node):
     concurrency: Annotated[int, Runtime()] = Field(default=1, ge=1)
 
     _check_int64 = field_validator("frames", "max_pixels", "max_bytes")(check_int64)
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "column"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_column(cls, value: Any) -> Any:
-        return {"column": value} if isinstance(value, str) else value
 
     @property
     def is_parallel(self) -> bool:

@@ -71,17 +71,9 @@ class Dedupe(KeepingNode):
     """
 
     kind = "dedupe"
+    alone = "key"
     key: Key | None = None
     near: float | None = Field(default=None, gt=0, lt=1)
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "key"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_key(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"key": value}
 
     @model_validator(mode="after")
     def _check_near(self) -> Dedupe:
@@ -102,17 +94,9 @@ class Sort(Spilling):
     """
 
     kind = "sort"
+    alone = "key"
     key: Key
     reverse: bool = False
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "key"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_key(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"key": value}
 
 
 @dataclass(frozen=True, slots=True)

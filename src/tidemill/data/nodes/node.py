@@ -45,20 +45,28 @@ class Node(Config):
     one_to_one: ClassVar[bool] = False
     """True when the step gives just one record for each."""
 
+    alone: ClassVar[str | None] = None
+    """The field that alone is short for the step, if one is."""
+
     name: Annotated[str | None, Runtime()] = None  # what a job calls a step counts, and stands beside it
     on_error: OnError | None = None
     _hooks: BoundHooks | None = PrivateAttr(default=None)
     _openers: Mapping[str, Opener] = PrivateAttr(default_factory=dict)
 
+    @model_validator(mode="before")
     @classmethod
-    def find_alone(cls) -> str | None:
-        """The field that alone is short for the step, if one is."""
-        return None
+    def _from_alone(cls, value: Any) -> Any:
+        return {cls.alone: value} if cls.alone is not None and cls.is_short(value) else value
+
+    @classmethod
+    def is_short(cls, value: Any) -> bool:
+        """Whether what stands for the step is its field `alone`, and neither all its fields nor a step."""
+        return not isinstance(value, (dict, Node))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchema:
-        written, alone = handler(schema), cls.find_alone()
-        return written if alone is None else add_short_form(written, alone)
+        written = handler(schema)
+        return written if cls.alone is None else add_short_form(written, cls.alone)
 
     @property
     def bound_hooks(self) -> BoundHooks | None:
@@ -110,59 +118,25 @@ class FunctionNode(Node):
     """
 
     functions = ("fn",)
+    alone = "fn"
     fn: Function
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "fn"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_function(cls, value: Any) -> Any:
-        return {"fn": value} if isinstance(value, str) or callable(value) else value
 
 
 class MappingNode(Node):
     """A step whose `columns` are a mapping by name; the mapping alone is short for it."""
 
-    @classmethod
-    def find_alone(cls) -> str:
-        return "columns"
+    alone = "columns"
 
-    @model_validator(mode="before")
     @classmethod
-    def _from_columns(cls, value: Any) -> Any:
-        return {"columns": value} if isinstance(value, dict) and "columns" not in value else value
+    def is_short(cls, value: Any) -> bool:
+        return isinstance(value, dict) and cls.alone not in value
 
 
 class ColumnsNode(Node):
     """A step over named columns; the list of their names is short for it."""
 
+    alone = "columns"
     columns: tuple[str, ...]
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "columns"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_columns(cls, value: Any) -> Any:
-        return {"columns": value} if isinstance(value, (list, tuple)) else value
-
-
-class CountNode(Node):
-    """A step that is one number; the number alone is short for it."""
-
-    record_wise = False
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return next(name for name in cls.model_fields if name not in Node.model_fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_number(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {cls.find_alone(): value}
 
 
 def step_names(nodes: tuple[Node, ...]) -> tuple[str, ...]:

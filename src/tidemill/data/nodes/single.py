@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -149,6 +149,7 @@ class Catch(Node):
     """
 
     kind = "catch"
+    alone = "to"
     record_wise = False
     to: str | None = None
 
@@ -161,15 +162,6 @@ class Catch(Node):
         if self.on_error == "skip" and self.to is not None:
             raise PydanticCustomError("catch", "what is skipped goes to no file: leave out `to`, or on_error")
         return self
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "to"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        return {"to": value} if isinstance(value, str) else value
 
 
 class Tokenize(Node):
@@ -184,6 +176,7 @@ class Tokenize(Node):
     """
 
     kind = "tokenize"
+    alone = "tokenizer"
     functions = ("tokenizer",)
     one_to_one = True
     tokenizer: Tokenizer
@@ -196,15 +189,6 @@ class Tokenize(Node):
     def added(self) -> tuple[str, ...]:
         """The columns that it writes."""
         return (self.into,)
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "tokenizer"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_tokenizer(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"tokenizer": value}
 
     @model_validator(mode="after")
     def _check_eos(self) -> Tokenize:

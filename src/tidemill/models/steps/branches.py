@@ -59,19 +59,13 @@ class Gather(CallNode):
     """
 
     kind = "gather"
+    alone = "branches"
 
     branches: dict[str, Branch] = Field(min_length=1, max_length=100)
 
     @classmethod
-    def find_alone(cls) -> str:
-        return "branches"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_branches(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "branches" not in value:
-            return {"branches": value}
-        return value
+    def is_short(cls, value: Any) -> bool:
+        return isinstance(value, dict) and cls.alone not in value
 
     @field_validator("branches", mode="before")
     @classmethod

@@ -45,6 +45,7 @@ class Predict(CallNode):
     """
 
     kind = "predict"
+    alone = "model"
     functions = ("prepare", "finish")
 
     model: Function | None = None
@@ -58,15 +59,6 @@ class Predict(CallNode):
     batch_tokens: Annotated[int | None, Runtime()] = Field(default=None, ge=1)
     devices: Annotated[tuple[str, ...] | None, Runtime()] = Field(default=None, min_length=1)
     inference: Annotated[bool, Runtime()] = False
-
-    @classmethod
-    def find_alone(cls) -> str:
-        return "model"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_model(cls, value: Any) -> Any:
-        return {"model": value} if isinstance(value, str) or callable(value) else value
 
     @field_validator("model", "load", "prepare", "finish")
     @classmethod
