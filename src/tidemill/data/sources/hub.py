@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr
 
-from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.secrets import mask_start
 from tidemill.data.files import is_url
 from tidemill.data.reader import PartReader
-from tidemill.data.sources.storage import leave_out_secrets, mask_options, register_secrets
+from tidemill.data.sources.placed import PlacedSource
+from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.errors import ConfigError, DataError, ResourceError, TidemillError
 from tidemill.protocols import Growth, State
 
@@ -39,7 +39,7 @@ class _Opened:
         return _Opened()
 
 
-class Hub(Config):
+class Hub(PlacedSource):
     """A dataset of the Hugging Face hub, or of files that its library reads, streamed; making one touches nothing.
 
     Resume: exact, from the dataset's own state where that is, else by passing over the records given before.
@@ -58,28 +58,9 @@ class Hub(Config):
     split: str = "train"
     revision: str | None = None
     data_files: str | tuple[str, ...] | None = None
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: SecretOptions = Field(default_factory=dict)
 
-    _folder: Path | None = PrivateAttr(default=None)
     _opened: _Opened = PrivateAttr(default_factory=_Opened)
-
-    @field_validator("arguments")
-    @classmethod
-    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        register_secrets(value)
-        return value
-
-    def model_post_init(self, context: Any) -> None:
-        folder = context.get("folder") if isinstance(context, Mapping) else None
-        self._folder = None if folder is None else Path(folder)
-
-    def __repr_args__(self) -> Any:
-        for name, value in super().__repr_args__():
-            yield name, mask_options(value) if name == "arguments" else value
-
-    def __eq__(self, other: object) -> bool:
-        """Also the same files: relative ones start at the folder."""
-        return isinstance(other, Hub) and super().__eq__(other) and self._folder == other._folder
 
     def __hash__(self) -> int:
         return hash((self.hf, self.config, self.split, self.revision, self.data_files))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
@@ -33,8 +32,9 @@ from tidemill.data.sources.fitting import (
 )
 from tidemill.data.sources.listing import Listing
 from tidemill.data.sources.pattern import open_pattern
+from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, find_misfit, sample_shape
-from tidemill.data.sources.storage import mask_options, register_secrets
+from tidemill.data.sources.storage import SecretOptions
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State
@@ -58,7 +58,7 @@ class _Found:
         return _Found()
 
 
-class Read(Config):
+class Read(PlacedSource):
     """Files as a source, local or on any file system of fsspec; making one touches nothing.
 
     A pattern takes `*`, `?`, `[…]` and `**`. The files that match it are the parts, sorted by their whole names; a
@@ -98,7 +98,7 @@ class Read(Config):
     format: str | None = None
     on_error: OnError | None = None
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
-    storage_options: Annotated[dict[str, Any], Runtime()] = Field(default_factory=dict)
+    storage_options: Annotated[SecretOptions, Runtime()] = Field(default_factory=dict)
     compression: Literal["gzip", "zstd", "bz2", "xz", "none"] | None = None
     record_schema: RecordSchema | None = Field(default=None, alias="schema")
     delimiter: str | None = None
@@ -107,7 +107,6 @@ class Read(Config):
     columns: tuple[str, ...] | None = None
     max_pages: int = Field(default=MAX_PAGES, gt=0)
 
-    _folder: Path | None = PrivateAttr(default=None)
     _found: _Found = PrivateAttr(default_factory=_Found)
     _share: Share | None = PrivateAttr(default=None)
 
@@ -142,39 +141,20 @@ class Read(Config):
             raise PydanticCustomError("format", message, {"known": ", ".join(_NAMES), "value": value})
         return value
 
-    @field_validator("storage_options")
-    @classmethod
-    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        register_secrets(value)
-        return value
-
     @field_serializer("path")
     def _show_path(self, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         return _show_paths(value)
 
-    @field_serializer("storage_options")
-    def _show_options(self, value: dict[str, Any]) -> Any:
-        return mask_options(value)
-
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            if name == "storage_options":
-                yield name, mask_options(value)
-            else:
-                yield name, _show_paths(value) if name == "path" else value
+            yield name, _show_paths(value) if name == "path" else value
 
     def __eq__(self, other: object) -> bool:
-        """Also the same files: relative ones start at the folder, and a rank's share is not the whole."""
-        if not isinstance(other, Read):
-            return NotImplemented
-        return super().__eq__(other) and (self._folder, self._share) == (other._folder, other._share)
+        """Also the same turn: a rank's share is not the whole."""
+        return super().__eq__(other) and isinstance(other, Read) and self._share == other._share
 
     def __hash__(self) -> int:
         return hash((self.path, self.format, self._folder))
-
-    def model_post_init(self, context: Any) -> None:
-        folder = context.get("folder") if isinstance(context, Mapping) else None
-        self._folder = None if folder is None else Path(folder)
 
     def parts(self, start: str | None = None) -> Iterator[str]:
         """The names of the files that match, in reading order, from `start` on; found as they are asked for.

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, field_serializer, field_validator
 
-from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.data.files import find_local, show_path
 from tidemill.data.formats.format import Rows
@@ -19,12 +18,13 @@ from tidemill.data.formats.table import find_format, get_format
 from tidemill.data.reader import PartReader
 from tidemill.data.rows.files import FileRows
 from tidemill.data.sources.found import FoundFiles, find_dataset
+from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.rows import ROWS_PART, RowSource
-from tidemill.data.sources.storage import mask_options, register_secrets
+from tidemill.data.sources.storage import SecretOptions
 from tidemill.protocols import Growth, State
 
 
-class RowFiles(Config, RowSource):
+class RowFiles(PlacedSource, RowSource):
     """Files of one format in a folder, local or on any file system of fsspec; making one touches nothing.
 
     Which files there are is found out once, by the first that asks: what is written behind that is read by another.
@@ -39,9 +39,8 @@ class RowFiles(Config, RowSource):
     """
 
     dataset: str = Field(min_length=1)
-    storage_options: Annotated[dict[str, Any], Runtime()] = Field(default_factory=dict)
+    storage_options: Annotated[SecretOptions, Runtime()] = Field(default_factory=dict)
 
-    _folder: Path | None = PrivateAttr(default=None)
     _columns: tuple[str, ...] | None = PrivateAttr(default=None)
     _found: FoundFiles | None = PrivateAttr(default=None)
     _stamp: str | None = PrivateAttr(default=None)
@@ -59,30 +58,13 @@ class RowFiles(Config, RowSource):
         shorter = value.rstrip("/")
         return value if shorter.endswith(":") else shorter or "/"
 
-    @field_validator("storage_options")
-    @classmethod
-    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        register_secrets(value)
-        return value
-
     @field_serializer("dataset")
     def _show_dataset(self, value: str) -> str:
         return show_path(value)
 
-    @field_serializer("storage_options")
-    def _show_options(self, value: dict[str, Any]) -> Any:
-        return mask_options(value)
-
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            if name == "storage_options":
-                yield name, mask_options(value)
-            else:
-                yield name, show_path(value) if name == "dataset" else value
-
-    def model_post_init(self, context: Any) -> None:
-        folder = context.get("folder") if isinstance(context, Mapping) else None
-        self._folder = None if folder is None else Path(folder)
+            yield name, show_path(value) if name == "dataset" else value
 
     def locate(self) -> FoundFiles:
         """The files, looked for on first use.
@@ -147,10 +129,7 @@ class RowFiles(Config, RowSource):
         return f"dataset({show_path(self.dataset)!r})"
 
     def __eq__(self, other: object) -> bool:
-        """Also the same files: a relative path starts at the folder."""
-        if not isinstance(other, RowFiles):
-            return NotImplemented
-        return super().__eq__(other) and (self._folder, self._columns) == (other._folder, other._columns)
+        return super().__eq__(other) and isinstance(other, RowFiles) and self._columns == other._columns
 
     def __hash__(self) -> int:
         return hash((self.dataset, self._folder, self._columns))

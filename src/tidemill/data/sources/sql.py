@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -18,13 +17,13 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording import words
 from tidemill.data.exact import from_exact_json
-from tidemill.data.sources.storage import leave_out_secrets, mask_options, register_secrets
+from tidemill.data.sources.placed import PlacedSource
+from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.data.sql.connection import (
     check_address,
     find_marks,
@@ -78,7 +77,7 @@ ConnectTo = Annotated[
 """An address, a function that connects, or its import path; holds the address or the function."""
 
 
-class SQL(Config):
+class SQL(PlacedSource):
     """The rows of a query as a source; making one connects to nothing.
 
     A record is a row by the names of its columns. Decimals, dates and bytes are Python's; UUIDs and addresses of
@@ -102,24 +101,16 @@ class SQL(Config):
 
     sql: str = Field(min_length=1)
     connect: ConnectTo
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: SecretOptions = Field(default_factory=dict)
     params: list[Any] | dict[str, Any] = Field(default_factory=list)
     key: str | tuple[str, ...] = ()
     splits: tuple[Any, ...] = ()
     batch: Annotated[int, Runtime()] = Field(default=1_000, gt=0)
 
-    _folder: Path | None = PrivateAttr(default=None)
-
     @field_validator("key")
     @classmethod
     def _from_name(cls, value: str | tuple[str, ...]) -> tuple[str, ...]:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("arguments")
-    @classmethod
-    def _register_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
-        register_secrets(value)
-        return value
 
     @model_validator(mode="after")
     def _check_splits(self) -> SQL:
@@ -129,18 +120,9 @@ class SQL(Config):
             )
         return self
 
-    def model_post_init(self, context: Any) -> None:
-        folder = context.get("folder") if isinstance(context, Mapping) else None
-        self._folder = None if folder is None else Path(folder)
-
     def __repr_args__(self) -> Any:
         for name, value in super().__repr_args__():
-            shown = {"arguments": mask_options, "connect": _show_connect}.get(name or "")
-            yield name, value if shown is None else shown(value)
-
-    def __eq__(self, other: object) -> bool:
-        """Also the same file: a relative one starts at the folder."""
-        return isinstance(other, SQL) and super().__eq__(other) and self._folder == other._folder
+            yield name, _show_connect(value) if name == "connect" else value
 
     def __hash__(self) -> int:
         return hash((self.sql, self.key, _show_connect(self.connect)))

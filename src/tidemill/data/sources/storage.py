@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, PlainSerializer
 
 from tidemill.config.secrets import MASK, is_secret_key, mask_value, register_secret
 
@@ -32,3 +34,19 @@ def leave_out_secrets(options: Mapping[str, Any]) -> dict[str, Any]:
 def mask_options(options: Mapping[str, Any]) -> Any:
     """Storage options as they may be shown."""
     return mask_value({key: MASK if key in _KEYS else item for key, item in options.items()})
+
+
+class _Hiding(dict[str, Any]):
+    """Options that are shown without what is secret among them."""
+
+    def __repr__(self) -> str:
+        return repr(mask_options(self))
+
+
+def _hide(options: dict[str, Any]) -> dict[str, Any]:
+    register_secrets(options)
+    return _Hiding(options)
+
+
+SecretOptions = Annotated[dict[str, Any], AfterValidator(_hide), PlainSerializer(mask_options)]
+"""Options with secrets among them, which are never shown or written: no repr, dump or error has them."""
