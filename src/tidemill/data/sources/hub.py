@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +11,14 @@ from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.secrets import mask_start
 from tidemill.data.files import is_url
 from tidemill.data.reader import PartReader
+from tidemill.data.sources.examples import Examples
 from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
-from tidemill.errors import ConfigError, DataError, ResourceError, TidemillError
-from tidemill.protocols import Growth, State
+from tidemill.errors import ConfigError, ResourceError, TidemillError
+from tidemill.protocols import State
 
 if TYPE_CHECKING:
     from tidemill.data.sources.hugging_face import HuggingFaceSource
-
-PART = "dataset"
-"""The name of the one part, as of any Hugging Face dataset."""
 
 _MAX_CAUSE = 300
 
@@ -39,7 +36,7 @@ class _Opened:
         return _Opened()
 
 
-class Hub(PlacedSource):
+class Hub(PlacedSource, Examples):
     """A dataset of the Hugging Face hub, or of files that its library reads, streamed; making one touches nothing.
 
     Resume: exact, from the dataset's own state where that is, else by passing over the records given before.
@@ -70,10 +67,6 @@ class Hub(PlacedSource):
         """What each column is; None where the dataset does not know."""
         return self._open().features
 
-    def parts(self, start: str | None = None) -> Sequence[str]:
-        """The one part."""
-        return (PART,)
-
     def open_part(self, part: str, state: State | None = None) -> PartReader:
         """The records, from the first or from `state`.
 
@@ -83,18 +76,6 @@ class Hub(PlacedSource):
             StateError: the dataset ends in front of `state`.
         """
         return self._open().open_part(part, state)
-
-    def decode_record(self, raw: bytes) -> Any:
-        """Not possible: no error about an example carries its bytes."""
-        raise DataError("expected an example of a dataset, which cannot be made from bytes", raw=raw)
-
-    def compare_part(self, part: str, state: State) -> Growth:
-        """Always `same`: what the library gives is not compared; a `revision` keeps it."""
-        return "same"
-
-    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
-        """Nothing: a streamed dataset does not tell how long it is."""
-        return None
 
     def show(self) -> str:
         """The source in a line, as its user would write it."""

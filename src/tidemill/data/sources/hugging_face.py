@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
@@ -13,11 +13,9 @@ from typing import Any, cast
 import datasets
 
 from tidemill.data.reader import PartReader, raise_each
-from tidemill.errors import DataError, StateError, WorkerError
-from tidemill.protocols import Growth, State
-
-PART = "dataset"
-"""The name of the one part."""
+from tidemill.data.sources.examples import PART, Examples
+from tidemill.errors import StateError, WorkerError
+from tidemill.protocols import State
 
 _EXACT = frozenset(
     (
@@ -42,7 +40,7 @@ Not among them is a shuffle buffer, whose content is lost.
 """
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(Examples):
     """The examples of a streaming dataset, as one part.
 
     Resume: exact. Where the dataset's own `state_dict` is exact, it is used, and as much is read again as it needs
@@ -73,10 +71,6 @@ class HuggingFaceSource:
         formatting = self.dataset._formatting
         return not (formatting and formatting.is_table) and all(map(_is_exact, _iter_nodes(self.dataset._ex_iterable)))
 
-    def parts(self, start: str | None = None) -> Sequence[str]:
-        """The one part."""
-        return (PART,)
-
     def open_part(self, part: str, state: State | None = None) -> PartReader:
         """The examples, from the first or from `state`.
 
@@ -85,18 +79,6 @@ class HuggingFaceSource:
         """
         own = _copy_dataset(self.dataset)  # iterators over one dataset share its state
         return _open_rows(own, state, by_state=self.resumes_by_state)
-
-    def decode_record(self, raw: bytes) -> Any:
-        """Not possible: no error about an example carries its bytes."""
-        raise DataError("expected an example of a dataset, which cannot be made from bytes", raw=raw)
-
-    def compare_part(self, part: str, state: State) -> Growth:
-        """Always `same`: what a dataset on a hub or in a generator gives is not compared."""
-        return "same"
-
-    def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
-        """Nothing: a streaming dataset does not tell how long it is."""
-        return None
 
     def show(self) -> str:
         """The source in a line, as its user would write it."""
