@@ -277,3 +277,18 @@ def test_an_estimate_tells_that_it_is_of_the_first_turn(job: Path) -> None:
     assert report.calls["calls"] == 7
     told = compare_estimate(report)
     assert re.findall(r"or more (\w+)[ \w]* \(came to within\)", told) == ["calls", "tokens", "tokens"]
+
+
+def test_a_job_s_budget_ends_what_agents_below_ask_for(tmp_path: Path) -> None:
+    """They wait for no refund of the execution that they are in, which ends after them."""
+
+    def reply(call: Call) -> str | ToolCalls:
+        return "done" if call.results or "inner" in call.message else ToolCalls(("writer", {"request": "inner"}))
+
+    with FaultServer(reply=reply) as server:
+        model = tm.model("test/model", base_url=server.base_url, price=tm.Price(1, 1))
+        outer = tm.Agent(model, tools=[tm.Agent(model, name="writer", max_tokens=10)], max_tokens=10)
+        stream = tm.from_iterable([{"q": "abc"}]).agent(outer, "{{ q }}")
+        report = stream.write(tmp_path / "out", budget=tm.Budget(calls=2), progress=False)
+        assert "the budget allows no further call" in str(report.reason)
+        assert (report.exit_code, server.requests) == (3, 1)

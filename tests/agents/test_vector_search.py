@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tidemill.config.loading import load_config
 from tidemill.errors import ConfigError
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.testing import FaultServer, ToolCalls
+from tidemill.testing.faults import Fault, Faults
 
 pytestmark = pytest.mark.usefixtures("lance_opened_once")
 
@@ -79,6 +81,105 @@ def test_a_fixed_filter_holds_whatever_is_asked(tmp_path: Path) -> None:
         tool = vector_search(store, model, filter={"year": {"ge": 1800}, "lang": ["en"]}, name="find", count=9)
         (found,) = converse(tool, {"query": "anything"})
     assert [each["id"] for each in found.value] == ["bread"]
+
+
+@pytest.fixture
+def vectors() -> Iterator[FaultServer]:
+    """Where the embedding model is."""
+    with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture
+def chat() -> Iterator[FaultServer]:
+    """Where the agent's model is, which searches once and answers."""
+    with FaultServer(reply=search_once) as server:
+        yield server
+
+
+QUERY = "flour " * 66
+"""Of 99 tokens in 396 bytes."""
+
+
+def search_once(request: Any) -> Any:
+    asked = sum(message["role"] == "assistant" for message in request.payload["messages"])
+    return "Done." if asked else ToolCalls(("vector_search", {"query": QUERY}))
+
+
+def make_searcher(folder: Path, chat: FaultServer, vectors: FaultServer, **given: Any) -> tm.Agent:
+    """An agent that asks both, over a store with the texts."""
+    limits = tm.Limits.model_validate({"concurrency": 1})
+    embedding = tm.model(
+        "openai/far",
+        base_url=vectors.base_url,
+        api_key="none",
+        limits=limits,
+        price=given.pop("price", tm.Price(100, 0)),
+    )
+    dimensions = len(next(iter(tm.from_iterable([{"text": "a"}]).embed(embedding, "text")))["embedding"])
+    store = make_store(folder, dimensions)
+    index(store, embedding, folder)
+    vectors.reset()
+    model = tm.model("openai/near", base_url=chat.base_url, api_key="none", price=tm.Price(1, 1))
+    return tm.Agent(model, tools=[vector_search(store, embedding)], max_tokens=50, **given)
+
+
+def test_vectors_of_a_model_elsewhere_go_by_the_run_s_engine(
+    tmp_path: Path, chat: FaultServer, vectors: FaultServer
+) -> None:
+    """Under the model's limits, tried again as any call is, counted in the report and held against the job's budget."""
+    agent = make_searcher(tmp_path, chat, vectors)
+    vectors.latency_s = 0.01
+    vectors.faults = Faults(script=lambda call: Fault("status", status=500) if call.number == 1 else None)
+    stream = tm.from_iterable([{"id": number} for number in range(8)]).agent(agent, "Find flour ({{ id }}).")
+    report = stream.write(tmp_path / "answers", budget=tm.Budget(usd=1), progress=False)
+    assert report.records["landed"] == 8
+    assert (vectors.requests, vectors.max_in_flight) == (9, 1)
+    shares = report.to_dict()["calls"]["shares"]
+    assert shares["agent/agent/vector_search/embed"]["calls"] == 8
+    assert shares["agent/agent/vector_search/embed"]["input_tokens"] == vectors.stats()["input_tokens"]
+    assert shares["agent/agent/vector_search"]["counts"] == {"ok": 8}
+
+
+def test_a_job_s_budget_bounds_what_its_agents_search_for(
+    tmp_path: Path, chat: FaultServer, vectors: FaultServer
+) -> None:
+    """At 1 USD for a token: each vector costs 99, and may cost its request's bytes, for which no room is left then."""
+    agent = make_searcher(tmp_path, chat, vectors, price=tm.Price(1_000_000, 0))
+    stream = tm.from_iterable([{"id": number} for number in range(8)]).agent(agent, "Find flour ({{ id }}).")
+    report = stream.write(tmp_path / "answers", budget=tm.Budget(usd=600), progress=False)
+    assert "the budget allows no further call" in str(report.reason)
+    assert (report.exit_code, vectors.requests) == (3, 2)
+
+
+def test_an_agent_s_budget_counts_the_vectors_it_has_made(
+    tmp_path: Path, chat: FaultServer, vectors: FaultServer
+) -> None:
+    """Each is a request to a model: three make an answer; where there is no room for one, none is sent."""
+    for calls, stop, requests in [(3, "finished", 1), (2, "budget", 1), (1, "budget", 0)]:
+        with make_searcher(tmp_path / str(calls), chat, vectors, budget=tm.Budget(calls=calls)) as agent:
+            result = agent("Find flour.")
+        assert (result.stop_reason, vectors.requests) == (stop, requests)
+
+
+def test_a_price_and_a_key_that_are_missing_are_found_before_anything_runs(
+    tmp_path: Path, chat: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tool's model as of any other."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    model = tm.model("openai/near", base_url=chat.base_url, api_key="none", price=tm.Price(1, 1))
+    tool = vector_search(make_store(tmp_path), tm.model("openai/some-embedding"))
+    agent = tm.Agent(model, tools=[tool], max_tokens=50)
+    with pytest.raises(ConfigError, match="2 errors") as caught:
+        tm.from_iterable([{"id": 1}]).agent(agent, "Find {{ id }}.").write(
+            tmp_path / "out", budget=tm.Budget(usd=1), progress=False
+        )
+    told = "\n".join(problem.message for problem in caught.value.problems)
+    assert "`openai/some-embedding` needs a key, and OPENAI_API_KEY is not set" in told
+    assert "budget.usd needs the price of `openai/some-embedding`" in told
+    with pytest.raises(ConfigError, match="1 error") as caught:
+        tm.Agent(model, tools=[tool], max_tokens=50, budget=tm.Budget(usd=1))
+    assert "that of `openai/some-embedding` is not known" in caught.value.problems[0].message
 
 
 @pytest.mark.parametrize(

@@ -156,12 +156,15 @@ class Agent(Config):
             return self
         for agent in self.iter_agents():
             is_bound = self.budget.usd is not None or self.budget.tokens is not None
+            prices = [(agent.model, agent.model.price_with(agent.params))]
+            prices += [(model, model.lane_price) for model in agent.list_tool_models()]
             if is_bound and not agent.options((), stream=False).has_ceiling:
                 message = "a budget in usd or tokens needs max_tokens, which `{name}` does not set"
                 raise PydanticCustomError("budget", message, {"name": agent.name, "path": ("budget",)})
-            if self.budget.usd is not None and agent.model.price_with(agent.params) is None:
+            unknown = next((model.model for model, price in prices if price is None), None)
+            if self.budget.usd is not None and unknown is not None:
                 message = "a budget in usd needs every model's price, and that of `{model}` is not known"
-                context = {"model": agent.model.model, "path": ("budget",), "hint": "give the model a price"}
+                context = {"model": unknown, "path": ("budget",), "hint": "give the model a price"}
                 raise PydanticCustomError("budget", message, context)
         return self
 
@@ -184,6 +187,10 @@ class Agent(Config):
         """Where it has further tools from."""
         known = (Tool, FanOut, Agent)
         return [each for each in self.tools if isinstance(each, ToolSource) and not isinstance(each, known)]
+
+    def list_tool_models(self) -> list[Model]:
+        """The models that tools of it ask elsewhere."""
+        return [model for source in self.list_sources() for model in source.list_models()]
 
     def list_teams(self) -> list[Any]:
         """The agents that it calls as a tool, and those that it asks together."""

@@ -18,6 +18,7 @@ from tidemill.agents.calling.places import Places
 from tidemill.agents.sources import HeldSource
 from tidemill.agents.teams import list_team, make_handoff_tool, make_team_tool
 from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.agents.tools.ways import ToolWays
 from tidemill.calls.budget import Pricing
 from tidemill.calls.engine import Engine
 from tidemill.calls.lane import Lane
@@ -89,7 +90,8 @@ class OpenAgent:
         own = [make_team_tool(team) for team in teams.values()]
         own += [make_handoff_tool(name, opened.agent) for name, opened in self.handoffs.items()]
         self._tools = {tool.name: tool for tool in [*agent.list_tools(), *own]}
-        self._sources = [opener.hold(source) for source in agent.list_sources()]
+        self._label = "/".join((*opener.label, *path))
+        self._sources = [opener.hold(source, self._label) for source in agent.list_sources()]
         self._kit: Kit | None = None
 
     @property
@@ -137,7 +139,7 @@ class OpenAgent:
 
         called = {name: tool for name, tool in tools.items() if name not in self.handoffs}
         lines = {name: self._opener.line(tool) for name, tool in called.items()}
-        label = "/".join((*self._opener.label, *self.path))
+        label = self._label
         tallies = {name: Tally(f"{label}/{name}", _name_outcome) for name in lines if name not in self.teams}
         system = make_system(agent.instructions, has_tools=bool(tools))
         tally = Tally(label, beside=Misfits(label, called, self.handoffs).find)
@@ -186,9 +188,9 @@ class AgentOpener:
             known = self._lanes[id(tool)] = (tool, open_tool_lane(self._engine, tool, key))
         return Line(known[1], known[1], ToolOutcome.from_response, ToolOutcome.from_row, is_keyed=True)
 
-    def hold(self, source: ToolSource) -> HeldSource:
-        """The tools of a source, which is left with the scope."""
-        held = HeldSource(source)
+    def hold(self, source: ToolSource, label: str) -> HeldSource:
+        """The tools of a source, which is left with the scope; `label` is that of the agent that has them."""
+        held = HeldSource(source, ToolWays(self.models, label))
         self._scope.defer_async(held.close, name="tools")
         return held
 

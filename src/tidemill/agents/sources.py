@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.agents.tools.ways import ToolWays
 
 
 class HeldSource:
@@ -12,10 +13,12 @@ class HeldSource:
 
     Args:
         source: where they come from.
+        ways: how they get out.
     """
 
-    def __init__(self, source: ToolSource) -> None:
+    def __init__(self, source: ToolSource, ways: ToolWays) -> None:
         self._source = source
+        self._ways = ways
         self._closing = asyncio.Event()
         self._opened: asyncio.Future[list[Tool]] | None = None
         self._holding: asyncio.Task[None] | None = None
@@ -40,7 +43,7 @@ class HeldSource:
 
     async def _hold(self, opened: asyncio.Future[list[Tool]]) -> None:
         try:
-            async with self._source.open() as tools:
+            async with self._source.open(self._ways) as tools:
                 opened.set_result(tools)
                 await self._closing.wait()
         except BaseException as exc:

@@ -100,6 +100,12 @@ class RunAgent(CallNode):
             label = agent.name if place else ""
             yield label, ("agent",), AskAgent(step=self, asked=agent)
 
+    def iter_beside(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
+        """The models that tools ask, of its agent and of those that one calls."""
+        for agent in self.agent.iter_agents():
+            for model in agent.list_tool_models():
+                yield f"{agent.name} tools", ("agent", "tools"), AskOfTool(asked=model)
+
     def column_types(self) -> dict[str, Any]:
         """The columns of the answer and the transcript."""
         answer = str if self.agent.output is None else annotation_of(self.agent.output)
@@ -149,3 +155,14 @@ class AskAgent(CallNode):
 
     def iter_columns(self) -> Iterator[tuple[KeyPath, str]]:
         yield from self.step.iter_columns() if self.asked is self.step.agent else ()
+
+
+class AskOfTool(CallNode):
+    """A model that a tool asks, as checks look at it; no step itself."""
+
+    kind = "agent"
+
+    asked: Model
+
+    def find_model(self) -> Model:
+        return self.asked

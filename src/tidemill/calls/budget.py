@@ -159,6 +159,8 @@ class BudgetLedger:
         # Three numbers each, moved with every call: what is spent, and that and what is reserved.
         self._spent_calls, self._spent_tokens, self._spent_pico_usd = spent.measures
         self._calls, self._tokens, self._pico_usd = spent.measures
+        # Attempts that may turn out cheaper than what they hold: not executions of tools, which may themselves wait
+        # for what they ask models to be paid for.
         self._open = 0
         self.overrun = NOTHING
         self._bound = self._mark = NOTHING
@@ -215,7 +217,7 @@ class BudgetLedger:
                 return False
             self.is_low = True
         self._calls, self._tokens, self._pico_usd = calls, tokens, pico_usd
-        self._open += 1
+        self._open += ceiling.tokens > 0
         return True
 
     def settle(self, ceiling: Spend, cost: Spend | None) -> None:
@@ -233,7 +235,7 @@ class BudgetLedger:
         self._spent_calls += calls
         self._spent_tokens += tokens
         self._spent_pico_usd += pico_usd
-        self._open -= 1
+        self._open -= ceiling.tokens > 0
 
     def refuse(self, ceiling: Spend) -> None:
         """The far side answered that it computed nothing: only the request itself counts."""

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import msgspec.structs
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.agents.tools.options import ToolOptions
 from tidemill.agents.tools.schemas import schema_signature
 from tidemill.agents.tools.tool import Tool
-from tidemill.calls.engine import Engine
-from tidemill.calls.http.transport import HttpTransport
+from tidemill.calls.budget import Pricing
+from tidemill.calls.lane import Lane
+from tidemill.calls.wire import Response, Tally
 from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import suggest
-from tidemill.errors import DataError
+from tidemill.errors import DataError, TransientCallError
 from tidemill.models.endpoints import make_embedding_endpoint
-from tidemill.models.lanes import OpenModels
+from tidemill.models.formats.embeddings import Vectors
 from tidemill.models.model import Model
-from tidemill.models.steps.batching import Batching
-from tidemill.models.steps.embed import Embed, Embedder, Embedding
+from tidemill.models.steps.embed import Embed, Embedder
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.protocols import VectorStore
 from tidemill.resources.scope import Scope
@@ -35,13 +35,16 @@ from tidemill.stores.steps.marks import hide_mark
 from tidemill.stores.steps.reference import StoreRef
 from tidemill.stores.store import FieldKind, Store
 
+if TYPE_CHECKING:
+    from tidemill.agents.tools.ways import Meter, ToolWays
+
 MAX_COUNT = 50
 
 _KINDS: Mapping[FieldKind, str] = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _QUERY, _VECTOR = "query", "vector"
 
-Embedded = Callable[[str], Awaitable[Sequence[float]]]
-"""Gives the vector of a text."""
+Embedded = Callable[[str, "Meter | None"], Awaitable[Sequence[float]]]
+"""Gives the vector of a text, what it takes held against budgets."""
 
 
 class VectorSearch(Config):
@@ -88,17 +91,24 @@ class VectorSearch(Config):
         return self
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[list[Tool]]:
+    async def open(self, ways: ToolWays) -> AsyncIterator[list[Tool]]:
         """The tool, its store open. Belongs to one loop.
+
+        Args:
+            ways: how its model is asked, where that is elsewhere.
 
         Raises:
             ConfigError, ResourceError: the model cannot be asked: a key, a package or a file is missing.
             StateError: the store is of other dimensions.
         """
         async with Scope() as scope:
-            embed = await self._open_embedding(scope)
+            embed = self._open_embedding(scope, ways)
             store = await scope.enter_async(self.store.within(self.folder).open(), name="store")
             yield [self._make_tool(partial(self._search, store, embed))]
+
+    def list_models(self) -> tuple[Model, ...]:
+        """Its embedding model, where that is not in this process."""
+        return () if self.model.makes_vectors_here else (self.model,)
 
     def describe_result(self) -> Mapping[str, Any]:
         """The store, the model and what is told of it, without credentials."""
@@ -108,9 +118,16 @@ class VectorSearch(Config):
     def _make_tool(self, search: Callable[..., Awaitable[Any]]) -> Tool:
         options = ToolOptions(idempotent=True, retries=2, shows_errors=True)
         signature = schema_signature(self._make_schema())
-        identity = self.describe_result()
         return Tool(
-            self.name, self.description, signature, search, options, is_async=True, runs_here=True, identity=identity
+            self.name,
+            self.description,
+            signature,
+            search,
+            options,
+            is_async=True,
+            runs_here=True,
+            identity=self.describe_result(),
+            meters=bool(self.list_models()),
         )
 
     def _make_schema(self) -> dict[str, Any]:
@@ -124,9 +141,17 @@ class VectorSearch(Config):
         return {"type": "object", "properties": properties, "required": [_QUERY], "additionalProperties": False}
 
     async def _search(
-        self, store: VectorStore, embed: Embedded, /, *, query: str, count: int | None = None, **asked: Any
+        self,
+        store: VectorStore,
+        embed: Embedded,
+        meter: Meter | None = None,
+        /,
+        *,
+        query: str,
+        count: int | None = None,
+        **asked: Any,
     ) -> list[dict[str, Any]]:
-        vector = await embed(query)
+        vector = await embed(query, meter)
         (matches,) = await store.search([vector], count or self.count, {**(self.filter or {}), **asked})
         return [{"id": match.id, "score": round(match.score, 4), **self._tell(match.payload)} for match in matches]
 
@@ -138,25 +163,60 @@ class VectorSearch(Config):
     def _describe_embedding(self) -> Embed:
         return Embed(model=self.model, column=_QUERY, into=_VECTOR, batch_size=1)
 
-    async def _open_embedding(self, scope: Scope) -> Embedded:
+    def _open_embedding(self, scope: Scope, ways: ToolWays) -> Embedded:
         """What gives the vector of a text; the model is loaded, or asked, by the first one."""
         node = self._describe_embedding()
         if node.runs_here:
             predictor = EmbeddingPredictor(node, self.name, self.folder)
             scope.defer_async(predictor.close, name=self.name)
-            return partial(_embed, lambda record: predictor.run(record, _ask_nobody))
-        engine = Engine(HttpTransport(), rng=random.Random())
-        scope.defer_async(engine.close, name="engine")
-        model = OpenModels(engine, scope, self.folder, send=True).find(self.model)
-        embedder = Embedder(node, make_embedding_endpoint(self.model, model.headers, dimensions=None, params={}))
-        batching = Batching(model.lane, embedder, most=node.batch_size, most_size=node.batch_tokens)
-        scope.defer_async(batching.close, name=self.name)
+            return partial(_embed_here, predictor)
+        model = ways.models.find(self.model)
+        endpoint = make_embedding_endpoint(self.model, model.headers, dimensions=None, params={})
+        pricing = Pricing(self.model.lane_price)
+        return Asking(Embedder(node, endpoint), model.lane, pricing, Tally(f"{ways.label}/{self.name}/embed")).embed
 
-        async def ask(number: int, request: Any, send: Any = None, decode: Any = None) -> Embedding:
-            reply: Embedding = await batching.call(request, embedder.decode)
-            return reply
 
-        return partial(_embed, lambda record: embedder.run(record, ask))
+class Asking:
+    """Asks a model elsewhere for the vector of a text.
+
+    Args:
+        lane: how it is asked.
+        pricing: what it costs.
+        tally: under what it is counted.
+    """
+
+    def __init__(self, embedder: Embedder, lane: Lane, pricing: Pricing, tally: Tally) -> None:
+        self._embedder = embedder
+        self._lane = lane
+        self._pricing = pricing
+        self._tally = tally
+
+    async def embed(self, text: str, meter: Meter | None) -> Sequence[float]:
+        """The vector of `text`, the attempts for it held by `meter`.
+
+        Raises:
+            CallError: as the lane raises it.
+        """
+        request = self._embedder.join([self._embedder.build_request({_QUERY: text})])
+        held = None if meter is None else meter(self._lane.send, self._pricing)
+
+        def decode(response: Response) -> Vectors:
+            try:
+                vectors = self._embedder.decode(response)
+                if len(vectors.values) != 1:
+                    raise TransientCallError(f"expected the vector of one text, got {len(vectors.values)}")
+            except BaseException:
+                if held is not None:
+                    held.settle(None)
+                raise
+            if held is not None:
+                held.settle(vectors.usage)
+            return vectors
+
+        counted = msgspec.structs.replace(request, tally=self._tally)
+        found = await self._lane.call(counted, decode, send=None if held is None else held.send)
+        vector: Sequence[float] = found.values[0].tolist()
+        return vector
 
 
 def vector_search(
@@ -173,8 +233,8 @@ def vector_search(
     """A tool that finds what a store holds near a question; nothing is opened before an agent that has it runs.
 
     The model gives a query, a count of at most 50, and a value of each field of `by` that it wants; it is told id,
-    score and payload of each record, the nearest first. What an embedding model that is asked elsewhere costs is in no
-    budget; one of this process (`local/minilm`) costs nothing.
+    score and payload of each record, the nearest first. What an embedding model that is asked elsewhere costs is in the
+    budgets of the agent and of the job; one of this process (`local/minilm`) costs nothing.
 
     Args:
         store: the settings of a store.
@@ -201,8 +261,8 @@ def vector_search(
     return VectorSearch(**given, **({} if description is None else {"description": description}))
 
 
-async def _embed(run: Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]], text: str) -> Sequence[float]:
-    vector: Sequence[float] = (await run({_QUERY: text}))[_VECTOR]
+async def _embed_here(predictor: EmbeddingPredictor, text: str, meter: Meter | None) -> Sequence[float]:
+    vector: Sequence[float] = (await predictor.run({_QUERY: text}, _ask_nobody))[_VECTOR]
     return vector
 
 

@@ -38,7 +38,7 @@ from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.options import TOOL_TIMEOUT_S
 from tidemill.agents.tools.told import Refused, Told
 from tidemill.agents.tools.tool import Arguments, Tool
-from tidemill.calls.outgoing import LaneStopped
+from tidemill.calls.outgoing import LaneStopped, TakenBackError
 from tidemill.calls.retry import backoff_s
 from tidemill.calls.wire import Request, Response
 from tidemill.errors import DataError, TidemillError, TransientCallError
@@ -171,7 +171,7 @@ class Execution:
             return tell_misfit(tool, error.message)
         except DiedError as error:
             return tell_died(tool, error.ending)
-        except LaneStopped:
+        except (LaneStopped, TakenBackError):
             raise
         except Exception as error:  # the tool's own failures are outcomes, whatever they are
             if isinstance(error, TidemillError) and error.of == "run":

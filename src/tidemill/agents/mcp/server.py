@@ -33,6 +33,9 @@ from tidemill.errors import ConfigError, ResourceError
 if TYPE_CHECKING:
     from mcp.types import Tool as ServerTool
 
+    from tidemill.agents.tools.ways import ToolWays
+    from tidemill.models.model import Model
+
 MAJOR = 2
 START_TIMEOUT_S = 30.0
 RETRIES = 2
@@ -113,11 +116,14 @@ class McpServer(Config):
         return Process(self.command or (), self.env, None if self.cwd is None else os.fspath(self.cwd))
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[list[Tool]]:
+    async def open(self, ways: ToolWays | None = None) -> AsyncIterator[list[Tool]]:
         """The server's allowed tools, as it has them now: what it changes of them later is not seen.
 
         A command is started, and is gone with all it started when this is left, even one that ignores that its
         standard input was closed and SIGTERM: that takes 4 s. Belongs to one loop.
+
+        Args:
+            ways: not needed: a server's tools ask no model.
 
         Raises:
             ResourceError: the server cannot be started or reached, or the extra `mcp` is not installed.
@@ -129,6 +135,10 @@ class McpServer(Config):
             yield self._make_tools(link, await link.list_tools())
         finally:
             await link.close()
+
+    def list_models(self) -> tuple[Model, ...]:
+        """None."""
+        return ()
 
     def describe_result(self) -> Mapping[str, Any]:
         """The server and what is taken of it, without credentials."""

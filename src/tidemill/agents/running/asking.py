@@ -8,8 +8,8 @@ from typing import Any
 import msgspec.structs
 
 from tidemill.agents.opening import Kit, OpenAgent
+from tidemill.agents.running.metered import HeldAttempts
 from tidemill.agents.running.purse import Purse
-from tidemill.calls.budget import Spend
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.models.formats.streaming import StreamedCall
@@ -49,11 +49,11 @@ class ModelCall:
         self._tally = kit.last_tally if is_last else kit.tally
         self._overrides: dict[str, Any] | None = {"tool_choice": "none"} if is_last else None
         self._endpoint = kit.endpoint if on_text is None else kit.streamed
-        self._ceiling: Spend | None = None
         self._has_text = False
         lane = opened.model_line.lane
         self._streamed = None if on_text is None else StreamedCall(self._endpoint, lane.send, self._take_text)
-        self._way: Send = lane.send if self._streamed is None else self._streamed.send
+        way: Send = lane.send if self._streamed is None else self._streamed.send
+        self._attempts = HeldAttempts(purse, opened.pricing, way)
 
     def build_request(self, messages: Sequence[Message]) -> Request:
         """The request that asks `messages`."""
@@ -72,37 +72,25 @@ class ModelCall:
 
     def note_recalled(self, request: Request, reply: Reply) -> None:
         """Count a reply that was not sent for: what it cost before counts in the budgets, too."""
-        if self._ceiling is None and not self._purse.is_open:
+        if not self._attempts.was_sent and not self._purse.is_open:
             ceiling = self._purse.reserve(request, self._opened.pricing)
             self._purse.settle(ceiling, self._opened.pricing, reply.usage)
 
     async def _send(self, request: Request, timeout_s: float) -> Response:
-        self._ceiling = ceiling = self._purse.reserve(request, self._opened.pricing)
         if self._on_text is not None and self._has_text:
             self._on_text("", True)
             self._has_text = False
-        try:
-            response = await self._way(request, timeout_s)
-        except BaseException as exc:
-            self._purse.fail(ceiling, exc)
-            raise
-        if not 200 <= response.status < 300:  # nothing is computed for a refusal; of a server's error nobody knows
-            self._purse.refuse(ceiling, response.status)
-        return response
+        return await self._attempts.send(request, timeout_s)
 
     def _decode(self, response: Response) -> Reply:
         parse = self._endpoint.parse_reply if self._streamed is None else self._streamed.decode
         try:
             reply = parse(response)
         except BaseException:
-            self._settle(None)
+            self._attempts.settle(None)
             raise
-        self._settle(reply)
+        self._attempts.settle(reply.usage)
         return msgspec.structs.replace(reply, asked=self._gained) if self._gained else reply
-
-    def _settle(self, reply: Reply | None) -> None:
-        if self._ceiling is not None:
-            self._purse.settle(self._ceiling, self._opened.pricing, None if reply is None else reply.usage)
 
     def _take_text(self, text: str) -> None:
         assert self._on_text is not None

@@ -20,6 +20,7 @@ from tidemill.agents.opening import Kit, OpenAgent
 from tidemill.agents.result import AgentResult, CallTrace, StopReason, TurnTrace
 from tidemill.agents.running.asking import ModelCall
 from tidemill.agents.running.history import Measure, bound_history, drop_native, drop_open_calls
+from tidemill.agents.running.metered import HeldAttempts
 from tidemill.agents.running.outside import RunOutside
 from tidemill.agents.running.purse import Purse, Spent
 from tidemill.agents.running.spending import Spending
@@ -28,6 +29,8 @@ from tidemill.agents.running.teamwork import ask_team, recall_team
 from tidemill.agents.teams import HANDED_ON, HANDED_ON_BEFORE
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.tool import Tool
+from tidemill.calls.budget import Pricing
+from tidemill.calls.outgoing import Send
 from tidemill.models.messages import Message, Reply, ToolCall
 
 logger = logging.getLogger(__name__)
@@ -230,6 +233,8 @@ class Run:
             tools = kit.called
             if teams := self._opened.teams:
                 tools = {**tools, **{name: self._put_in(tools[name]) for name in teams}}
+            if metered := {name: self._put_meter(tool) for name, tool in tools.items() if tool.meters}:
+                tools = {**tools, **metered}
             known = self._dispatchers[id(self._opened)] = Dispatcher(
                 tools,
                 on_error=agent.on_tool_error,
@@ -246,6 +251,14 @@ class Run:
     def _put_in(self, tool: Tool) -> Tool:
         """The tool that calls agents, with this run around them."""
         return replace(tool, function=partial(self._ask_team, self._opened.teams[tool.name]))
+
+    def _put_meter(self, tool: Tool) -> Tool:
+        """The tool that asks a model, each attempt held against the budgets of whose turn it is."""
+
+        def meter(send: Send, pricing: Pricing) -> HeldAttempts:
+            return HeldAttempts(self._stint.purse, pricing, send)
+
+        return replace(tool, function=partial(tool.function, meter))
 
     async def _ask_team(self, team: Sequence[OpenAgent], request: str, context: Context[Any]) -> Any:
         self._asked_teams.add((context.turn, context.place))

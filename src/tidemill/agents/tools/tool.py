@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -14,6 +14,10 @@ from tidemill.agents.tools.options import ToolOptions
 from tidemill.config.report.values import Checked
 from tidemill.config.types.functions import fingerprint_function
 from tidemill.errors import Problem
+
+if TYPE_CHECKING:
+    from tidemill.agents.tools.ways import ToolWays
+    from tidemill.models.model import Model
 
 OpenSession = Callable[[Context[Any]], AbstractAsyncContextManager[Callable[..., Any]]]
 """Opens what lives as long as one run of an agent: the function that its calls of the tool go to."""
@@ -79,6 +83,7 @@ class Tool:
         stamp: what tells its calls from those of another tool that has its name, where anything does.
         written: how a file names it with its settings, where one did.
         gives_images: whether what it gives is known to have pictures, which not every model can be shown.
+        meters: whether it asks a model itself: its function gets a `Meter` in front.
     """
 
     name: str
@@ -94,6 +99,7 @@ class Tool:
     stamp: str = ""
     written: Mapping[str, Any] | None = None
     gives_images: bool = False
+    meters: bool = False
 
     def describe_result(self) -> dict[str, Any]:
         """What a job's fingerprint has of it: what the model is told, and the function; not how fast it is called."""
@@ -114,8 +120,16 @@ class Tool:
 class ToolSource(Protocol):
     """Tools that are known once something is open: a server's."""
 
-    def open(self) -> AbstractAsyncContextManager[list[Tool]]:
-        """The tools, for as long as the context lasts; entered and left in one task of one loop."""
+    def open(self, ways: ToolWays) -> AbstractAsyncContextManager[list[Tool]]:
+        """The tools, for as long as the context lasts; entered and left in one task of one loop.
+
+        Args:
+            ways: how they get out, where they ask models.
+        """
+        ...
+
+    def list_models(self) -> Sequence[Model]:
+        """The models that its tools ask elsewhere."""
         ...
 
     def describe_result(self) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ def _check_names(draft: Draft) -> Iterator[Problem]:
 
 def _check_models(draft: Draft) -> Iterator[Problem]:
     seen: list[tuple[Model, bool]] = []
-    for index, path, node in draft.find_outputs():
+    for index, path, node in [*draft.find_outputs(), *draft.find_beside()]:
         model, embeds = node.find_model(), isinstance(node, Embed)
         if model is None or model == UNREADABLE or (model, embeds) in seen:
             continue
@@ -148,7 +148,7 @@ def _check_budget(draft: Draft) -> Iterator[Problem]:
                 "set max_tokens: the most tokens a reply may have",
             )
     priced: list[Model] = [UNREADABLE]
-    for index, path, node in calls if budget.usd is not None else ():
+    for index, path, node in [*calls, *draft.find_beside()] if budget.usd is not None else ():
         model = node.find_model()
         if model is None or model in priced or not draft.steps[index].is_whole or node.find_price() is not None:
             continue

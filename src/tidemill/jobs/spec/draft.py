@@ -89,6 +89,11 @@ class Draft:
         called = [(index, node) for index, node in steps if isinstance(node, CallNode)]
         return [(index, path, call) for index, node in called for _, path, call in node.iter_calls()]
 
+    def find_beside(self) -> list[tuple[int, KeyPath, CallNode]]:
+        """What is asked on the way of the steps' calls, each with the step's place and the key in it."""
+        called = [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, CallNode)]
+        return [(index, path, call) for index, node in called for _, path, call in node.iter_beside()]
+
     def find_outputs(self) -> list[tuple[int, KeyPath, CallNode]]:
         """What writes columns of its own, each with the step's place and the key in it: calls, and models run here."""
         asked = [(index, step.node) for index, step in enumerate(self.steps) if isinstance(step.node, CallNode)]

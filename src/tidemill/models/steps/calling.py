@@ -68,6 +68,10 @@ class CallNode(Node):
         """The calls it makes of one record, each with its label within the step and its key: by default itself."""
         yield "", (), self
 
+    def iter_beside(self) -> Iterator[tuple[str, KeyPath, CallNode]]:
+        """What is asked on the way of its calls, as often as those want: the models of an agent's tools."""
+        yield from ()
+
     def find_model(self) -> Model | None:
         """The model it asks, if it is a call that asks one."""
         return None
