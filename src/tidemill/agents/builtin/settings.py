@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,6 +27,7 @@ from tidemill.config.roles import Runtime
 class Builtin(Config):
     """A tool of Tidemill's, or several, as they are described in a file."""
 
+    @abstractmethod
     def make(self, folder: Path) -> Tool | ToolSource | list[Tool]:
         """The tool, tools, or where they are from.
 
@@ -35,7 +37,6 @@ class Builtin(Config):
         Raises:
             ConfigError: it cannot be made: a key, folder or file is not there.
         """
-        raise NotImplementedError
 
 
 class WebSearch(Builtin):
