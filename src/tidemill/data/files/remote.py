@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 import fsspec
 
 from tidemill.config.secrets import mask_start
+from tidemill.data.files.elsewhere import FileElsewhere
 from tidemill.data.files.path import RemotePath
 from tidemill.data.files.web import WebFile, has_web_file, stat_web
 from tidemill.errors import ConfigError, ResourceError, TidemillError
@@ -74,7 +75,7 @@ def _explain(error: Exception) -> str:
     return mask_start(str(error), _MAX_CAUSE) or type(error).__name__
 
 
-class RemoteFile(io.RawIOBase):
+class RemoteFile(FileElsewhere):
     """A file elsewhere, open for reading; blocks are fetched ahead, one request at a time.
 
     Memory: twice `block_bytes`.
@@ -83,9 +84,10 @@ class RemoteFile(io.RawIOBase):
         ResourceError: the file cannot be opened or read, or was exchanged meanwhile where that is told.
     """
 
+    _file: Any = None
+
     def __init__(self, path: RemotePath, block_bytes: int = READ_AHEAD_BYTES) -> None:
         self._path = path
-        self._position = 0  # of this reader: fsspec's files in memory are one object for all that open them
         with explaining(path):
             filesystem, name = open_filesystem(path)
             filesystem.invalidate_cache(name)
@@ -101,35 +103,20 @@ class RemoteFile(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         with explaining(self._path), memoryview(buffer) as view:
-            if self._file.tell() != self._position:
+            if self._file.tell() != self._position:  # files in memory are one object for all that open them
                 self._file.seek(self._position)
             data = self._file.read(len(view))
             view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
-    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
+    def _find_size(self) -> int:
         with explaining(self._path):
-            if whence == io.SEEK_END:
-                position = self._file.seek(position, whence)
-            self._position = position + (self._position if whence == io.SEEK_CUR else 0)
-        return self._position
+            return int(self._file.seek(0, io.SEEK_END))
 
-    def tell(self) -> int:
-        return self._position
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self.closed:
-            file = getattr(self, "_file", None)  # missing when opening failed
-            if file is not None:
-                file.close()
-            super().close()
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def open_ahead(path: RemotePath) -> RemoteFile | WebFile:
