@@ -61,6 +61,46 @@ def test_pixels_are_those_that_pillow_decodes(form: str) -> None:
         assert (pixels == expected).all()
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_photo_is_put_together_of_strips(mode: str, orientation: int) -> None:
+    """Whichever way it lies, and whatever its colors are made of."""
+    data = encode(make_picture(700, 900).convert(mode), "JPEG", exif=turned(orientation))
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+        assert (decode(data) == np.asarray(upright.convert("RGB"))).all()
+
+
+PHOTOS_HELD = """
+import sys
+from pathlib import Path
+import tidemill as tm
+
+def kib(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+photos = tm.read(sys.argv[1])
+next(iter(photos.decode_image(size=(8, 8))))
+before = kib("VmRSS")
+for photo in photos.decode_image():
+    pass
+print(kib("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process has held")
+@pytest.mark.parametrize("orientation", [1, 3])
+def test_no_more_than_three_photos_are_held(tmp_path: Path, orientation: int) -> None:
+    """The one that the consumer has, and the one that is decoded, which is not held twice."""
+    data = encode(make_picture(3_000, 4_000), "JPEG", exif=turned(orientation))
+    for number in range(4):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    command = [sys.executable, "-c", PHOTOS_HELD, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) * 1024 < 3 * 3_000 * 4_000 * 3
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_is_turned_upright(form: str, orientation: int) -> None:

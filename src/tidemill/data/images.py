@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -188,6 +189,8 @@ def _render_frames(image: ImageFile, asked: DecodeImage, count: int) -> Pixels:
 
 def _render(image: ImageFile, asked: DecodeImage) -> Pixels:
     """The pixels of the frame that an image stands at, which is decoded here."""
+    is_photo = (image.format, image.mode, asked.size) == ("JPEG", "RGB", None)
+    held = _Memory(image) if is_photo else None
     if image.format != "JPEG":  # whose orientation is wanted before it is decoded, and stands in front
         image.load()
     orientation = _find_orientation(image)
@@ -195,7 +198,30 @@ def _render(image: ImageFile, asked: DecodeImage) -> Pixels:
     if size is not None and orientation in _LYING:
         size = size[1], size[0]
     scaled = _to_mode(image, asked.mode) if size is None else _scale(image, asked, size)
-    return _copy(scaled, asked, orientation, size)
+    return _copy(scaled, asked, orientation, size, held if scaled is image else None)
+
+
+class _Memory:
+    """Where an RGB image is decoded to, four bytes a pixel as in Pillow's own memory: what was copied is let go of.
+
+    Of Pillow's own none is before all of it was copied, and an image would be held twice.
+    """
+
+    def __init__(self, image: ImageFile) -> None:
+        from PIL import _imaging
+
+        width, height = image.size
+        self._row_bytes = width * 4
+        self._mapping = mmap.mmap(-1, height * self._row_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._freed = 0
+        image.im = _imaging.map_buffer(self._mapping, image.size, "raw", 0, (image.mode, 0, 1))
+
+    def free(self, rows: int) -> None:
+        """Let go of the first `rows`."""
+        stop = rows * self._row_bytes // mmap.PAGESIZE * mmap.PAGESIZE
+        if stop > self._freed:
+            self._mapping.madvise(mmap.MADV_DONTNEED, self._freed, stop - self._freed)
+            self._freed = stop
 
 
 def _find_orientation(image: Image) -> int:
@@ -246,8 +272,10 @@ def _to_mode(image: Image, mode: str) -> Image:
     return image.convert(mode)
 
 
-def _copy(image: Image, asked: DecodeImage, orientation: int, size: tuple[int, int] | None) -> Pixels:
-    """An array of the image, turned upright; in the middle of `size`, where it is smaller."""
+def _copy(
+    image: Image, asked: DecodeImage, orientation: int, size: tuple[int, int] | None, held: _Memory | None
+) -> Pixels:
+    """An array of the image, turned upright; in the middle of `size`, where it is smaller. What is `held` is let go."""
     import numpy as np
 
     width, height = image.size
@@ -263,4 +291,6 @@ def _copy(image: Image, asked: DecodeImage, orientation: int, size: tuple[int, i
     for start in range(0, height, rows):
         strip = image if rows >= height else image.crop((0, start, width, min(height, start + rows)))
         view[start : start + rows] = np.asarray(strip)
+        if held is not None:
+            held.free(start + rows)
     return pixels
