@@ -79,6 +79,7 @@ def test_an_option_that_a_format_does_not_take_is_told(form: Format) -> None:
         "whole": True,
         "columns": ("a",),
         "max_pages": 3,
+        "max_unpacked_ratio": 3,
     }
     check_options(form, Options(**{name: given[name] for name in form.takes}))
     for name in given.keys() - form.takes:

@@ -307,6 +307,12 @@ def test_a_bomb_ends_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         first, end = read(path, max_line_bytes=1000)
         assert first[1]["txt"] == "first"
         assert end[1].startswith("the archive ends here: it unpacks to more than 250 times its size")
+        with pytest.raises(
+            DataError, match=r"more than 9 times its size(?s:.*)raise max_unpacked_ratio if such archives"
+        ):
+            list(tm.read(path, max_unpacked_ratio=9))
+        whole = tm.read(path, max_unpacked_ratio=100_000, on_error="skip", max_line_bytes=1000)
+        assert [each["txt"] for each in whole] == ["first", "last"]
 
 
 def test_what_is_written_to_an_archive_is_read_back(tmp_path: Path) -> None:

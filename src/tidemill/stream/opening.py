@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.loading import load_config
-from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES
+from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, MAX_UNPACKED_RATIO
 from tidemill.data.nodes.node import OnError
 from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.iterable import FromIterable
@@ -65,6 +65,7 @@ def read(
     encoding: str = ...,
     whole: bool = ...,
     max_pages: int = ...,
+    max_unpacked_ratio: int = ...,
     compression: Compression | None = ...,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Stream[M]: ...
@@ -81,6 +82,7 @@ def read(
     encoding: str = ...,
     whole: bool = ...,
     max_pages: int = ...,
+    max_unpacked_ratio: int = ...,
     compression: Compression | None = ...,
     storage_options: Mapping[str, Any] | None = ...,
 ) -> Stream[Record]: ...
@@ -96,6 +98,7 @@ def read(
     encoding: str = "utf-8",
     whole: bool = False,
     max_pages: int = MAX_PAGES,
+    max_unpacked_ratio: int = MAX_UNPACKED_RATIO,
     compression: Compression | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Stream[Any]:
@@ -118,6 +121,8 @@ def read(
         encoding: of text and CSV, a name Python knows.
         whole: of text: a file is one record, not each of its lines.
         max_pages: of PDF: a file with more is an error.
+        max_unpacked_ratio: of packed archives: one that unpacks to more than so many times its size ends there with an
+            error, once it has given a gibibyte.
         compression: how the files are packed, whatever their suffix.
         storage_options: what fsspec opens the file system with: credentials, an endpoint.
 
@@ -126,7 +131,7 @@ def read(
     """
     given: dict[str, Any] = {"schema": schema, "format": format, "on_error": on_error, "max_line_bytes": max_line_bytes}
     given |= {"columns": columns, "delimiter": delimiter, "encoding": encoding, "whole": whole}
-    given |= {"max_pages": max_pages}
+    given |= {"max_pages": max_pages, "max_unpacked_ratio": max_unpacked_ratio}
     given |= {"compression": compression, "storage_options": storage_options}
     return Stream(load_config(Read, {"path": path, **{key: each for key, each in given.items() if each is not None}}))
 

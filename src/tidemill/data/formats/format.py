@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_PAGES = 10_000
+MAX_UNPACKED_RATIO = 250
 
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files: their text can be read from the start only."""
@@ -36,6 +37,8 @@ class Options:
         whole: of text: the file is one record, not each of its lines.
         columns: of Parquet, Arrow and archives of arrays: only these are read.
         max_pages: of PDF: a file with more is an error.
+        max_unpacked_ratio: of packed archives: one that unpacks to more than so many times its size ends there, once it
+            has given a gibibyte.
         share: whose turn the records and failures are: others are not given, and as far as can be not parsed.
     """
 
@@ -45,6 +48,7 @@ class Options:
     whole: bool = False
     columns: tuple[str, ...] | None = None
     max_pages: int = MAX_PAGES
+    max_unpacked_ratio: int = MAX_UNPACKED_RATIO
     share: Share | None = None
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -16,7 +17,14 @@ from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, AnyPath, is_url, is_web, show_path, split_url, strip_local
-from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, Format, Options, check_options
+from tidemill.data.formats.format import (
+    MAX_LINE_BYTES,
+    MAX_PAGES,
+    MAX_UNPACKED_RATIO,
+    Format,
+    Options,
+    check_options,
+)
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.nodes.node import OnError
 from tidemill.data.reader import PartReader
@@ -90,6 +98,8 @@ class Read(PlacedSource):
         whole: of text: a file is one record, not each of its lines.
         columns: of Parquet, Arrow and archives of arrays: only these are read.
         max_pages: of PDF: a file with more is an error.
+        max_unpacked_ratio: of packed archives: one that unpacks to more than so many times its size ends there with an
+            error, once it has given a gibibyte.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -106,11 +116,12 @@ class Read(PlacedSource):
     whole: bool = False
     columns: tuple[str, ...] | None = None
     max_pages: int = Field(default=MAX_PAGES, gt=0)
+    max_unpacked_ratio: int = Field(default=MAX_UNPACKED_RATIO, gt=0)
 
     _found: _Found = PrivateAttr(default_factory=_Found)
     _share: Share | None = PrivateAttr(default=None)
 
-    _check_int64 = field_validator("max_line_bytes", "max_pages")(check_int64)
+    _check_int64 = field_validator("max_line_bytes", "max_pages", "max_unpacked_ratio")(check_int64)
 
     @field_validator("path", mode="before")
     @classmethod
@@ -275,9 +286,8 @@ class Read(PlacedSource):
         return known[1] if known is not None and known[0] == (self._folder or Path.cwd()) else self._list()
 
     def _options(self) -> Options:
-        return Options(
-            self.max_line_bytes, self.delimiter, self.encoding, self.whole, self.columns, self.max_pages, self._share
-        )
+        given = {field.name: getattr(self, field.name) for field in fields(Options) if field.name != "share"}
+        return Options(**given, share=self._share)
 
     def _find_format(self, name: str) -> Format:
         found = get_format(self.format) if self.format is not None else self._guess(name)

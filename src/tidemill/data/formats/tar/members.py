@@ -29,10 +29,8 @@ from tidemill.data.formats.tar.headers import (
 MAX_NAME_BYTES = 1024 * 1024
 """Of an extended header or a long name; a longer one is no name."""
 
-MAX_UNPACKED_RATIO = 250
-"""How many times its size an archive may unpack to, from `RATIO_FROM_BYTES` on: more is a bomb, of zeros say."""
-
 RATIO_FROM_BYTES = 1024 * 1024 * 1024
+"""An archive that has unpacked to more may be a bomb, of zeros say."""
 
 
 _ENDS_NUMBER = b"\0 "
@@ -44,11 +42,13 @@ class TarEnd(Exception):  # noqa: N818 - where an archive ends; its reader makes
     Attributes:
         offset: where the record begins that could not be read whole, else the header.
         key: of that record.
+        hint: the next step, empty when there is none.
     """
 
-    def __init__(self, message: str, offset: int) -> None:
+    def __init__(self, message: str, offset: int, hint: str = "") -> None:
         super().__init__(message)
         self.offset = offset
+        self.hint = hint
         self.key = b""
 
 
@@ -79,10 +79,12 @@ class TextArchive:
 
     Args:
         text: what stands at `position`.
+        max_ratio: how many times its size the archive may unpack to, behind `RATIO_FROM_BYTES`.
     """
 
-    def __init__(self, text: TextFile, position: int) -> None:
+    def __init__(self, text: TextFile, position: int, max_ratio: int) -> None:
         self.position = position
+        self._max_ratio = max_ratio
         self._text = text
         self._block = b""
         self._at = 0
@@ -146,8 +148,9 @@ class TextArchive:
 
     def _read(self) -> bool:
         self._block, self._at = self._text.read(), 0
-        if self.position > RATIO_FROM_BYTES and self._text.ratio() > MAX_UNPACKED_RATIO:
-            raise TarEnd(f"it unpacks to more than {MAX_UNPACKED_RATIO} times its size", self.position)
+        if self.position > RATIO_FROM_BYTES and self._text.ratio() > self._max_ratio:
+            hint = "raise max_unpacked_ratio if such archives are meant"
+            raise TarEnd(f"it unpacks to more than {self._max_ratio:,} times its size", self.position, hint)
         return bool(self._block)
 
 

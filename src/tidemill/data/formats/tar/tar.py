@@ -36,7 +36,7 @@ class Tar:
     name = "tar"
     suffixes: tuple[str, ...] = (".tar",)
     compressible = True
-    takes = frozenset({"max_line_bytes"})
+    takes = frozenset({"max_line_bytes", "max_unpacked_ratio"})
     traits = Traits(
         title="tar, laid out as WebDataset's",
         record='the members of one key, a column for each suffix: `{"__key__", "jpg", "json"}`, say',
@@ -46,7 +46,7 @@ class Tar:
     )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        read_runs = functools.partial(_iter_runs, path, options.max_line_bytes, share=options.share)
+        read_runs = functools.partial(_iter_runs, path, options)
         return open_lines(path, state, read_runs, compare=_compare, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
@@ -89,13 +89,15 @@ class _GroupRun(Run):
         return self._ends[given - 1] - self.start if given else 0
 
 
-def _iter_runs(path: Path, limit: int, text: TextFile, place: Place, *, share: Share | None) -> Iterator[Run]:
+def _iter_runs(path: Path, options: Options, text: TextFile, place: Place) -> Iterator[Run]:
     """The runs of an archive; the records of those that are not the share's turn are not made."""
+    share = options.share
     told_at = place.run.end if place.run.failed else None
     groups: list[Group] = []
     ending: Run | None = None
     try:
-        for group in iter_groups(TextArchive(text, place.run.end), limit):
+        archive = TextArchive(text, place.run.end, options.max_unpacked_ratio)
+        for group in iter_groups(archive, options.max_line_bytes):
             if group.problem:
                 yield from _build_runs(path, groups, share)
                 yield error_run(fail_group(path, group), group.start, group.end)
@@ -153,7 +155,7 @@ def _fail_end(path: Path, end: TarEnd, text: TextFile) -> DataError:
     """That an archive is cut or corrupt, and what is lost with it."""
     lost = f"; record `{show_name(end.key)}` is not whole" if end.key else ""
     message = f"the archive ends here: {text.failure or end}{lost}"
-    hint = ""
+    hint = end.hint
     if end.offset == 0 and not end.key and not text.failure:
         codec = _recognize(path) if find_codec(path) is None else None
         message = f"expected a tar archive: {end}"
