@@ -20,7 +20,7 @@ import tidemill as tm
 from tidemill.data.files.codecs import CODECS
 from tidemill.data.formats.format import Options, Rows
 from tidemill.data.formats.saving import save_records
-from tidemill.data.formats.tar import members
+from tidemill.data.formats.tar import archive
 from tidemill.data.formats.tar.tar import TAR
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
@@ -298,7 +298,7 @@ def test_archives_put_together_are_read_to_the_end(tmp_path: Path) -> None:
 
 def test_a_bomb_ends_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Zeros that unpack to hundreds of times their size are not gone through for ever."""
-    monkeypatch.setattr(members, "RATIO_FROM_BYTES", 1_000_000)
+    monkeypatch.setattr(archive, "RATIO_FROM_BYTES", 1_000_000)
     for codec in CODECS:
         path = tmp_path / f"a.tar{codec.suffix}"
         data = pack([("a.txt", b"first"), ("b.bin", bytes(8_000_000)), ("c.txt", b"last")])

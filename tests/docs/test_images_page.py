@@ -9,7 +9,7 @@ import pytest
 from docpages import Page, run_page
 
 from tidemill.data.formats.image import IMAGE
-from tidemill.data.formats.tar.members import Group
+from tidemill.data.formats.tar.groups import Group
 from tidemill.data.formats.tar.records import KEY, build_record
 
 PAGE = Page.load("docs/images.md")

@@ -14,7 +14,7 @@ import orjson
 
 from tidemill.data.formats.json_lines import parse_json
 from tidemill.data.formats.runs import where_at
-from tidemill.data.formats.tar.members import Group, show_name
+from tidemill.data.formats.tar.groups import Group, show_name
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 

@@ -9,7 +9,8 @@ from tidemill.data.formats.format import MAX_LINE_BYTES
 from tidemill.data.formats.indexed import IndexedFile, IndexedRows
 from tidemill.data.formats.line_index import Indexing, Write
 from tidemill.data.formats.runs import where_at
-from tidemill.data.formats.tar.members import FileArchive, TarEnd, iter_groups
+from tidemill.data.formats.tar.archive import FileArchive, TarEnd
+from tidemill.data.formats.tar.groups import iter_groups
 from tidemill.data.formats.tar.records import build_record, fail_group
 from tidemill.errors import DataError
 from tidemill.protocols import Record

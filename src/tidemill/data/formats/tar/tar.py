@@ -12,8 +12,9 @@ from tidemill.data.files.codecs import Codec
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, where_at
+from tidemill.data.formats.tar.archive import TarEnd, TextArchive
+from tidemill.data.formats.tar.groups import Group, iter_groups, show_name
 from tidemill.data.formats.tar.headers import BLOCK
-from tidemill.data.formats.tar.members import Group, TarEnd, TextArchive, iter_groups, show_name
 from tidemill.data.formats.tar.records import build_record, fail_group, save_members
 from tidemill.data.formats.tar.rows import TarRows
 from tidemill.data.turns import Share
