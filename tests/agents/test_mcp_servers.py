@@ -21,7 +21,7 @@ from tidemill.agents.mcp import link, transports
 from tidemill.agents.mcp.server import McpServer
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.refusal import RefusalError
-from tidemill.agents.tools.tool import Tool, ToolSource
+from tidemill.agents.tools.tool import Tool
 from tidemill.errors import CallError, ConfigError, PermanentCallError, ResourceError, TransientCallError
 
 PROGRAM = Path(__file__).with_name("toolserver.py")
@@ -40,7 +40,7 @@ class Open(dict[str, Tool]):
 
 
 @asynccontextmanager
-async def opened(server: ToolSource) -> AsyncIterator[Open]:
+async def opened(server: McpServer) -> AsyncIterator[Open]:
     async with server.open() as tools:
         yield Open({tool.name: tool for tool in tools})
 
