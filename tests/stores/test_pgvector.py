@@ -262,10 +262,10 @@ async def test_an_index_finds_nearly_all_and_what_a_filter_leaves_is_whole(
 
 async def see_build(url: str, table: str) -> int:
     """The process that builds an index of the table, once there is one."""
-    found: list[Any] = []
-    while not found:
-        query = "SELECT pid FROM pg_stat_progress_create_index WHERE relid = %s::regclass"
-        found = await ask(url, query, table)
+    query = "SELECT pid FROM pg_stat_progress_create_index WHERE relid = %s::regclass"
+    async with asyncio.timeout(30):
+        while not (found := await ask(url, query, table)):
+            pass
     return int(found[0][0])
 
 
@@ -275,13 +275,16 @@ async def list_graphs(url: str, table: str) -> list[Any]:
     return [is_valid for (is_valid,) in await ask(url, query, table)]
 
 
-async def test_records_are_put_in_while_an_index_is_built(make_settings: Callable[..., PgVector], url: str) -> None:
+@pytest.mark.parametrize("fields", [{}, {"n": "int"}], ids=["of vectors", "of a field"])
+async def test_records_are_put_in_while_an_index_is_built(
+    make_settings: Callable[..., PgVector], url: str, fields: dict[str, Any]
+) -> None:
     """A build waits for what somebody else has begun to write; nobody waits for the build but another one."""
-    made = make_settings(table="growing", index=Hnsw(min_rows=1), fields={"n": "int"}, timeout_s=20)
+    made = make_settings(table=f"growing{len(fields)}", index=Hnsw(min_rows=1), fields=fields, timeout_s=20)
     vectors = draw_vectors(101)
     async with made.open() as store, made.open() as other, await psycopg.AsyncConnection.connect(url) as connection:
         await store.upsert([str(number) for number in range(100)], vectors[:100])
-        await connection.execute("INSERT INTO growing VALUES ('mine', '[1,1,1,1,1,1,1,1]', '{}')")
+        await connection.execute(f"INSERT INTO {made.table} VALUES ('mine', '[1,1,1,1,1,1,1,1]', '{{}}')")
         flushes = [asyncio.ensure_future(each.flush()) for each in (store, other)]
         await see_build(url, made.table)
         await store.upsert(["100"], vectors[100:])

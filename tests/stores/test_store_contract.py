@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,11 @@ def subject(tmp_path: Path) -> StoreSubject:
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)
 async def test_the_contract(check: StoreCheck, subject: StoreSubject) -> None:
     await check(subject)
+
+
+async def test_openings_that_are_cancelled_leave_no_half_of_a_table(subject: StoreSubject, tmp_path: Path) -> None:
+    await STORE_CHECKS["opening_leaks_nothing"](subject)
+    assert {name for store in os.listdir(tmp_path) for name in os.listdir(tmp_path / store)} == {"vectors.lance"}
 
 
 @pytest.mark.parametrize("name", ["many_writers_leave_no_duplicate", "filters", "deleting"])

@@ -10,7 +10,7 @@ import numpy as np
 from tidemill.testing.stores.killing import DIMENSIONS, KEYS, render_order
 from tidemill.testing.stores.subject import StoreSubject, draw_vectors
 
-WRITERS, ROUNDS = 3, 8
+WRITERS, ROUNDS = 3, 4
 
 
 async def check_processes_leave_no_duplicate(subject: StoreSubject) -> None:
