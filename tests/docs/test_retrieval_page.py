@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import subprocess
@@ -19,10 +20,12 @@ from tidemill.commands import app
 from tidemill.commands.app import run_command
 from tidemill.config.loading import load_config
 from tidemill.stores import LanceDB
+from tidemill.testing import Call, FaultServer
 
 pytestmark = pytest.mark.usefixtures("lance_opened_once")
 
 PAGE = Page.load("docs/retrieval.md")
+QUESTIONS = 24
 
 KILLED = """
 import os, signal, sys
@@ -115,6 +118,40 @@ def test_a_killed_index_goes_on_and_holds_each_chunk_once(folder: Path) -> None:
     count, found = asyncio.run(read())
     assert count == len(ids)
     assert all(found)
+
+
+def test_a_killed_answer_job_goes_on_and_asks_nothing_again(folder: Path) -> None:
+    """SIGKILL on the ninth question asked: those that were committed are searched for and asked once, on the whole.
+
+    The model is a server of this process, which counts. What is asked holds what the search found.
+    """
+    texts = [f"A tide mill has {number} wheels." for number in range(QUESTIONS)]
+    found = [{"name": f"text {n}", "module": "mills", "text": text} for n, text in enumerate(texts)]
+    handbook = LanceDB(path=folder / "handbook", dimensions=384, fields={"module": "str"})
+    filled = tm.from_iterable(found).embed("local/minilm", "text").index(handbook, id="{{ name }}")
+    assert filled.write("out/chunks", progress=False).records["landed"] == QUESTIONS
+    asked = [{"question": f"What has {number} wheels?"} for number in range(QUESTIONS)]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(each) + "\n" for each in asked))
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def reply(call: Call) -> str:
+        if call.number == 9:
+            processes[0].kill()
+        return f"{call.number}"
+
+    with FaultServer(reply=reply) as server:
+        small = {"model": "openai/stand-in", "base_url": server.base_url, "api_key": "none"}
+        words = ["run", "answer.yaml", "--set", "models.small.limits.concurrency=2"]
+        words += [word for key, value in small.items() for word in ("--set", f"models.small.{key}={value}")]
+        command = [sys.executable, "-m", "tidemill", *words]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        assert processes[0].wait() == -signal.SIGKILL
+        assert run_command(partial(app, words, standalone_mode=False)) == 0
+        assert len(server.billed_bodies) == QUESTIONS
+        assert QUESTIONS <= server.billed <= QUESTIONS + 2
+    landed = list(tm.dataset("out/answers"))
+    assert [record["question"] for record in landed] == [each["question"] for each in asked]
+    assert all(len(record["matches"]) == 3 for record in landed)
 
 
 def test_every_link_leads_somewhere() -> None:

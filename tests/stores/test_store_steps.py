@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -279,9 +280,9 @@ def test_a_job_killed_twenty_times_between_upsert_and_seal_puts_in_each_record_o
     (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in indexing.iter_records()))
     rng = random.Random(kind)
     for limit in (64, 128, 192, None):
-        ends = [jobs.run(tmp_path, described, lives=rng.randrange(1, 32)) for _ in range(5)]
+        ends = [jobs.run(tmp_path, described, "index", lives=rng.randrange(1, 32)) for _ in range(5)]
         assert ends == [-signal.SIGKILL] * 5
-        assert jobs.run(tmp_path, described, limit=limit) == 0
+        assert jobs.run(tmp_path, described, "index", limit=limit) == 0
     expected = {record["id"]: record["number"] for record in indexing.iter_records()}
 
     async def read() -> tuple[int, list[Any]]:
@@ -292,6 +293,35 @@ def test_a_job_killed_twenty_times_between_upsert_and_seal_puts_in_each_record_o
     assert count == len(expected)
     assert {match.id: match.payload["number"] for match in found} == expected
     assert list(tm.dataset(tmp_path / "out")["number"]) == list(range(indexing.RECORDS))
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+def test_a_search_job_killed_five_times_makes_no_committed_search_again(tmp_path: Path, jobs: indexing.Jobs) -> None:
+    """Once a record has come out of the step, nobody searches for it; more than those in flight are searched for once.
+
+    Each record says what was found for it, in the order of the source.
+    """
+    described = {"type": "lancedb", "path": str(tmp_path / "index")}
+    records = list(indexing.iter_records())
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    assert jobs.run(tmp_path, described, "index") == 0
+    ends = [jobs.run(tmp_path, described, "search", lives=30 + 5 * life) for life in range(5)]
+    assert ends == [-signal.SIGKILL] * 5
+    assert jobs.run(tmp_path, described, "search") == 0
+    told: set[str] = set()
+    asked: Counter[str] = Counter()
+    for line in (tmp_path / "searches.txt").read_text().splitlines():
+        what, number = line.split()
+        if what == "told":
+            told.add(number)
+        else:
+            assert number not in told
+            asked[number] += 1
+    assert len(told) == len(asked) == indexing.RECORDS
+    assert sum(asked.values()) - len(asked) <= 5 * indexing.CONCURRENCY
+    landed = list(tm.dataset(tmp_path / "found"))
+    assert [record["number"] for record in landed] == list(range(indexing.RECORDS))
+    assert all(record["matches"][0]["score"] == pytest.approx(1.0, abs=1e-5) for record in landed)
 
 
 def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
