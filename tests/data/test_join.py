@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,25 @@ def test_a_join_is_one_thing_as_a_chain_and_as_a_job_file(tmp_path: Path, monkey
     assert sorted(path.name.partition("-")[0] for path in (tmp_path / "out" / ".run" / "kept").iterdir()) == [
         "dedupe", "sort",
     ]  # fmt: skip
+
+
+def test_a_job_joins_with_the_rows_of_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a chain does, and as the file that is written of it."""
+    monkeypatch.chdir(tmp_path)
+    with closing(sqlite3.connect("shops.db")) as connection, connection:
+        connection.execute("CREATE TABLE shops (shop INTEGER PRIMARY KEY, name TEXT)")
+        connection.executemany("INSERT INTO shops VALUES (?, ?)", [(1, "a"), (3, "b")])
+    (tmp_path / "orders.jsonl").write_text("".join(f'{{"at": {at}, "shop": {at % 5}}}\n' for at in range(10)))
+    query = '{sql: "SELECT * FROM shops", connect: "sqlite:///shops.db", key: shop}'
+    steps = f"steps:\n  - join: {{other: {query}, on: shop}}\n"
+    (tmp_path / "job.yaml").write_text(f"source: {{path: orders.jsonl}}\n{steps}sink: {{path: out, format: jsonl}}\n")
+    job = tm.load_job("job.yaml")
+    (tmp_path / "again.yaml").write_text(job.to_yaml())
+    assert tm.load_job("again.yaml").fingerprint == job.fingerprint
+    rows = tm.from_sql("SELECT * FROM shops", "sqlite:///shops.db", key="shop")
+    assert tm.read("orders.jsonl").join(rows, "shop").pipeline.fingerprint == job.pipeline.fingerprint
+    job.run()
+    assert [record["name"] for record in tm.read("out/*.jsonl")] == ["a", "b", "a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from tidemill.data.fingerprints import describe_node
 from tidemill.data.keys import Key
 from tidemill.data.minhash import name_signer
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.read import Read
-from tidemill.data.sources.row_files import RowFiles
+from tidemill.data.sources.table import FILE_SOURCES, FileSource
 from tidemill.protocols import Source
 
 _TEXT: JsonSchema = {"type": "string"}
@@ -120,7 +119,7 @@ class Join(Spilling):
     """Put each record together with those of another stream that have the same key.
 
     Attributes:
-        other: the other stream; in a job file a source, as `{path: "shops.jsonl"}` or `{dataset: out/shops}`.
+        other: the other stream; in a job file any source, as `{path: "shops.jsonl"}` or `{dataset: out/shops}`.
         on: the columns of the key, by the name each has in the other stream; a text, or a list of texts, where both
             streams have them by one name.
         how: `inner` gives a record for each pair; `left` also the records without one, with None in the columns of
@@ -131,7 +130,7 @@ class Join(Spilling):
 
     kind = "join"
     gives_many = True
-    other: Read | RowFiles
+    other: FileSource
     on: Annotated[dict[str, str], Also(_TEXT, _TEXTS)] = Field(min_length=1)
     how: Literal["inner", "left", "semi", "anti"] = "inner"
     suffix: str = ""
@@ -144,7 +143,7 @@ class Join(Spilling):
         flow = getattr(value, "flow", None)
         if flow is None:
             return handler(value)
-        is_file = isinstance(flow.source, (Read, RowFiles)) and not flow.nodes
+        is_file = isinstance(flow.source, FILE_SOURCES) and not flow.nodes
         return flow.source if is_file else Other(flow.source, flow.nodes)
 
     @field_validator("on", mode="before")
