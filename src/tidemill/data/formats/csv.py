@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, PartFile, TextFile, open_text
 from tidemill.data.formats.csv_rows import CsvLayout, Table, find_layout, write_rows
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
-from tidemill.data.formats.lines import LineReader, compare_lines, iter_bodies, measure_lines, open_lines
+from tidemill.data.formats.lines import LineReader, compare_lines, iter_bodies, open_lines
 from tidemill.data.formats.runs import Place, Run, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -48,9 +48,6 @@ class Csv:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         raise DataError(

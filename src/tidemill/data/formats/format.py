@@ -110,10 +110,6 @@ class Format(Protocol):
         """Whether the file, up to `state`, is as it was."""
         ...
 
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        """Bytes of the file that the records before `state` take, about, and its size; None when it is gone."""
-        ...
-
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         """The record in the bytes that a `DataError` carried.
 

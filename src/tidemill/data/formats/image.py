@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from tidemill.data.files import TextFile, open_random
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits
-from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
+from tidemill.data.formats.lines import LineReader, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, over_limit, where_at
 from tidemill.data.formats.text import compare_whole, iter_whole
 from tidemill.errors import DataError
@@ -44,9 +44,6 @@ class Image:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_whole(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return {"image": raw}

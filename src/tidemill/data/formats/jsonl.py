@@ -17,7 +17,7 @@ from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.json_lines import parse_all, parse_json
 from tidemill.data.formats.jsonl_rows import JsonlRows
-from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
+from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, open_lines
 from tidemill.data.formats.saving import save_records
 from tidemill.disk import Disk
 from tidemill.errors import DataError
@@ -51,9 +51,6 @@ class Jsonl:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_lines(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return parse_line(raw)

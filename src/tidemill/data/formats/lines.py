@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, measure_file, open_text, recognize_codec
+from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, open_text, recognize_codec
 from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
@@ -124,11 +124,6 @@ def compare_lines(path: Path, state: State) -> Growth:
     file.close()
     line_ended = around[:1] == b"\n" or around[1:2] in (b"", b"\n") or around[1:3] == b"\r\n"
     return "grown" if line_ended else "cut"
-
-
-def measure_lines(path: Path, state: State | None) -> tuple[int, int] | None:
-    """Bytes of the file as it lies on the disk that the records before `state` take, and its size."""
-    return measure_file(path, state)
 
 
 def iter_bodies(text: TextFile, start: int, limit: int) -> Iterator[tuple[int, int, bytes]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, TextFile
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
-from tidemill.data.formats.lines import BOM, LineReader, compare_lines, iter_line_runs, measure_lines, open_lines
+from tidemill.data.formats.lines import BOM, LineReader, compare_lines, iter_line_runs, open_lines
 from tidemill.data.formats.runs import RAW_KEPT_BYTES, Place, Run, cut_run, error_run, over_limit, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -53,9 +53,6 @@ class Text:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_whole(path, state) if options.whole else compare_lines(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return {"text": decode_text(raw, options.encoding, of="text")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from tidemill.data.files import measure_file, stat_file
+from tidemill.data.files import stat_file
 from tidemill.data.formats.broken import open_broken
 from tidemill.data.formats.format import PLAIN, Options
 from tidemill.data.reader import PartReader
@@ -31,9 +31,6 @@ class WrittenOnce(ABC):
     @abstractmethod
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         """Whether the file, up to `state`, is as it was."""
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_file(path, state)
 
     @abstractmethod
     def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:

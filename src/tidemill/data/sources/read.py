@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.numbers import check_int64
-from tidemill.data.files import CODECS, AnyPath, is_url, is_web, show_path, split_url, strip_local
+from tidemill.data.files import CODECS, AnyPath, is_url, is_web, measure_file, show_path, split_url, strip_local
 from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
     MAX_PAGES,
@@ -237,7 +237,7 @@ class Read(PlacedSource):
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Bytes of the file as it is stored that the records before `state` take, and its size."""
         known = None if state is None or MISFIT in state else state
-        return self._find_format(part).measure(_locate(self._find_listing(), part), known)
+        return measure_file(_locate(self._find_listing(), part), known)
 
     def iter_outputs(self, names: Iterable[str]) -> Iterator[tuple[AnyPath, str]]:
         """The output folders that the files of these names are parts of, each with its version when they were listed.

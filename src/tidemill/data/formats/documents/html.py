@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows, refuse_saving
-from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
+from tidemill.data.formats.lines import LineReader, open_lines
 from tidemill.data.formats.text import compare_whole, iter_whole
 from tidemill.data.pages.charset import decode_page, find_charset
 from tidemill.data.pages.markup import METADATA, read_page
@@ -47,9 +47,6 @@ class Html:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return compare_whole(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         return _parse(raw)

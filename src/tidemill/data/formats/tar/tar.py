@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, TextFile, compare_file, find_codec, open_random, recognize_codec, stat_file
 from tidemill.data.files.codecs import Codec
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, check_plain
-from tidemill.data.formats.lines import LineReader, measure_lines, open_lines
+from tidemill.data.formats.lines import LineReader, open_lines
 from tidemill.data.formats.runs import Place, Run, error_run, where_at
 from tidemill.data.formats.tar.archive import TarEnd, TextArchive
 from tidemill.data.formats.tar.groups import Group, iter_groups, show_name
@@ -52,9 +52,6 @@ class Tar:
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
         return _compare(path, state)
-
-    def measure(self, path: Path, state: State | None) -> tuple[int, int] | None:
-        return measure_lines(path, state)
 
     def decode(self, raw: bytes, options: Options = PLAIN) -> Record:
         raise DataError("expected a record of a tar archive, which cannot be made from the bytes of a member", raw=raw)
