@@ -16,6 +16,8 @@ from tidemill.protocols import Growth, State
 class WrittenOnce(ABC):
     """What such formats share, as a `Format`: a file is whole or it is one error, and a state is of that very file."""
 
+    compressible = False
+
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> PartReader:
         if state is not None and self.compare(path, state) not in ("same", "grown"):
             raise StateError(

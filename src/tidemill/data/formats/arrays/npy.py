@@ -36,7 +36,6 @@ class Npy(WrittenOnce):
 
     name = "npy"
     suffixes: tuple[str, ...] = (".npy",)
-    compressible = False
     takes = frozenset({"columns"})
     traits = Traits(
         title="NumPy array",
@@ -79,7 +78,6 @@ class Npz(WrittenOnce):
 
     name = "npz"
     suffixes: tuple[str, ...] = (".npz",)
-    compressible = False
     takes = frozenset({"columns"})
     traits = Traits(
         title="NumPy archive",

@@ -37,7 +37,6 @@ class Arrow(WrittenOnce):
     it is read.
     """
 
-    compressible = False
     takes = frozenset({"columns"})
 
     def __init__(self, name: str, suffixes: tuple[str, ...], traits: Traits, *, writes_stream: bool) -> None:

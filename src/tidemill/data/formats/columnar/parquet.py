@@ -44,7 +44,6 @@ class Parquet(WrittenOnce):
 
     name = "parquet"
     suffixes: tuple[str, ...] = (".parquet", ".pq")
-    compressible = False
     takes = frozenset({"columns"})
     traits = Traits(
         title="Parquet",

@@ -28,7 +28,6 @@ class Pdf(WrittenOnce):
 
     name = "pdf"
     suffixes: tuple[str, ...] = (".pdf",)
-    compressible = False
     takes = frozenset({"max_line_bytes", "max_pages"})
     traits = Traits(
         title="PDF",
