@@ -36,6 +36,7 @@ class ShelfStore:
         upserts: the ids of each upsert, in the order they began.
         searches, flushes, opened, closed: how many there were.
         before_upsert: awaited with the ids of each upsert before they are there.
+        before_search: awaited with the vectors of each search before it looks.
     """
 
     def __init__(self, settings: Shelf) -> None:
@@ -47,6 +48,7 @@ class ShelfStore:
         self.fails = settings.fails
         self.hangs = settings.hangs
         self.before_upsert: Callable[[Sequence[str]], Any] | None = None
+        self.before_search: Callable[[Vectors], Any] | None = None
 
     async def __aenter__(self) -> ShelfStore:
         if self.opens_slowly:
@@ -81,6 +83,8 @@ class ShelfStore:
     ) -> list[list[Match]]:
         await self._misbehave()
         self.searches += len(vectors)
+        if self.before_search is not None:
+            await self.before_search(vectors)
         comparisons = parse_filter(filter, self.settings.fields)
         passing = {key: each for key, each in self.held.items() if all(asked.passes(each[1]) for asked in comparisons)}
         return [
