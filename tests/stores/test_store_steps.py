@@ -473,6 +473,72 @@ def test_what_is_wrong_with_a_store_is_told_at_its_place(
     assert problem.place.line == line
 
 
+EMBEDDED = """
+stores:
+  docs: {type: "shelf:Shelf", dimensions: 512}
+source: {path: records.jsonl}
+steps:
+  - embed: {model: local/minilm, column: lang, into: vector}
+  - rename: {vector: embedding}
+  - index: {store: docs}
+  - search: {store: docs, k: 2}
+sink: {path: out}
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "told"),
+    [
+        ([], 3, "`stores.docs.dimensions`: step `embed` makes vectors of 384 numbers, and the store's have 512"),
+        (
+            [("model: local/minilm", "model: openai/any, dimensions: 256, name: short")],
+            3,
+            "`stores.docs.dimensions`: step `short` makes vectors of 256 numbers, and the store's have 512",
+        ),
+        (
+            [("search: {store: docs", "search: {store: {type: 'shelf:Shelf', dimensions: 7}"), ("512", "384")],
+            9,
+            "`steps.3.search.store.dimensions`: step `embed` makes vectors of 384 numbers, and the store's have 7",
+        ),
+    ],
+)
+def test_vectors_that_do_not_fit_their_store_are_told_before_they_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]], line: int, told: str
+) -> None:
+    """Once for each store, at its dimensions, under whatever name the column comes to it."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    text = EMBEDDED
+    for old, new in changes:
+        text = text.replace(old, new)
+    with pytest.raises(ConfigError, match="1 error") as caught:
+        tm.load_job(write_job(tmp_path, text)).check()
+    (problem,) = caught.value.problems
+    assert problem.message == told
+    assert problem.place is not None
+    assert problem.place.line == line
+    assert problem.hint == f"dimensions: {told.partition('vectors of ')[2].split()[0]}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [("512", "384")],
+        [("model: local/minilm", "model: openai/any")],
+        [("rename: {vector: embedding}", "with_columns: {embedding: 'json:dumps'}")],
+        [("rename: {vector: embedding}", "map: 'copy:copy'"), (", into: vector", "")],
+    ],
+)
+def test_vectors_of_which_nobody_knows_the_length_are_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]]
+) -> None:
+    """A model elsewhere gives what it has; a function may change a column."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    text = EMBEDDED
+    for old, new in changes:
+        text = text.replace(old, new)
+    tm.load_job(write_job(tmp_path, text)).check()
+
+
 @pytest.mark.usefixtures("lance_opened_once")
 @pytest.mark.parametrize("kind", ["lancedb", "qdrant"])
 def test_a_path_of_a_store_starts_at_the_job_files_folder(tmp_path: Path, kind: str) -> None:

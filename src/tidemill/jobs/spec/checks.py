@@ -11,6 +11,7 @@ from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
 from tidemill.errors import ConfigError, Problem, TidemillError
+from tidemill.jobs.spec.dimensions import check_dimensions
 from tidemill.jobs.spec.draft import NAMED, UNREADABLE, Draft, DraftStep
 from tidemill.jobs.spec.flow import check_records
 from tidemill.jobs.spec.folders import check_folders
@@ -54,7 +55,8 @@ def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
     models = [_check_models, _check_stores] if call else []
     asked = (_check_formats, _check_budget, _check_outputs)
-    checks = (_check_names, check_halves, check_resources, *models, *asked, check_folders, check_records)
+    found = (check_folders, check_records, check_dimensions)
+    checks = (_check_names, check_halves, check_resources, *models, *asked, *found)
     return [problem for check in checks for problem in check(draft)]
 
 

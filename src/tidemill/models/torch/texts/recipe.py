@@ -76,6 +76,16 @@ def read_recipe(folder: Path) -> Recipe:
     )
 
 
+def find_size(folder: Path) -> int | None:
+    """How many numbers the vectors of the model in `folder` have, None where its files do not say.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    size = _read_json(folder / "config.json", {}).get("hidden_size")
+    return size if isinstance(size, int) else None
+
+
 def _find_pooling(path: Path, prompt: str) -> str:
     config = _read_json(path, {})
     if prompt and config.get("include_prompt") is False:
