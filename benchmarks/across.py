@@ -1,9 +1,10 @@
 """Steps that hold more than memory, beside polars, SQLite and plain Python over the same JSON Lines.
 
 python benchmarks/across.py                       # 1,000,000 records; 32 MiB of memory for tidemill's steps
-python benchmarks/across.py --records 10000000 --only dedupe --ways tidemill
+python benchmarks/across.py --records 3000000 --only read dedupe_id --ways tidemill
 
-Each way in a process of its own: CPU a record, peak memory, imports included, and how many records it gave.
+Each way in a process of its own: CPU a record, peak memory, how much of that is no page of a file (imports included in
+all three), how many records it gave, and what it kept on disk. `dedupe_id` is `dedupe` by a key that no two records share.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import resource
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,8 @@ from machine import describe_machine
 
 MEMORY = "32MiB"
 WAYS = ("tidemill", "plain", "polars", "sqlite")
+OWN = ("dedupe_id", "cache")
+"""Steps that are not made by the other ways."""
 
 
 def write_records(path: Path, count: int) -> None:
@@ -46,6 +52,7 @@ def run_tidemill(step: str, path: Path, folder: Path) -> int:
     steps: dict[str, Callable[[], tm.Stream[Any]]] = {
         "read": lambda: stream,
         "dedupe": lambda: stream.dedupe("key", dir=folder),
+        "dedupe_id": lambda: stream.dedupe("id", dir=folder),
         "sort": lambda: stream.sort("key", **kept),
         "join": lambda: stream.join(
             tm.read(str(path)).select("id", "price"), "id", suffix="_2", dir=folder, memory=MEMORY
@@ -116,19 +123,46 @@ def run_sqlite(step: str, path: Path, folder: Path) -> int:
     return sum(1 for _ in base.execute(query))
 
 
+@contextmanager
+def watching_memory() -> Iterator[list[float]]:
+    """The megabytes of this process that are no pages of files, every 50 ms."""
+    seen: list[float] = []
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while True:
+            (line,) = re.findall(r"^RssAnon:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+            seen.append(int(line) / 1000)
+            if is_over.wait(0.05):
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def run(way: str, step: str, path: Path) -> None:
     """One way in this process; prints what it took."""
     started = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, watching_memory() as own_mb:
         given = globals()[f"run_{way}"](step, path, Path(folder, "kept"))
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"given": given, "cpu_s": time.process_time() - started, "peak_rss_mb": usage.ru_maxrss / 1000}))
+        found = {"given": given, "cpu_s": time.process_time() - started}
+        found["kept_mb"] = sum(each.stat().st_size for each in Path(folder).rglob("*") if each.is_file()) / 1e6
+    found["own_mb"] = max(own_mb)
+    found["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps(found))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
-    parser.add_argument("--only", nargs="*", default=["read", "dedupe", "sort", "join", "group_by", "cache"])
+    parser.add_argument(
+        "--only", nargs="*", default=["read", "dedupe", "dedupe_id", "sort", "join", "group_by", "cache"]
+    )
     parser.add_argument("--ways", nargs="*", default=WAYS)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -142,13 +176,16 @@ def main() -> None:
         print(f"{options.records:,} records, {path.stat().st_size / 1e6:,.0f} MB of JSON Lines")
         for step in options.only:
             for way in options.ways:
-                if step == "cache" and way != "tidemill":
+                if step in OWN and way != "tidemill":
                     continue
                 command = [sys.executable, __file__, "--run", way, step, str(path)]
                 found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 took_us = found["cpu_s"] / options.records * 1e6
                 print(
-                    f"{step:9} {way:9} {took_us:6.2f} us {found['peak_rss_mb']:6.0f} MB {found['given']:,}", flush=True
+                    f"{step:9} {way:9} {took_us:6.2f} us {found['peak_rss_mb']:6.0f} MB, "
+                    f"{found['own_mb']:.0f} its own, {found['given']:,} given, "
+                    f"{found['kept_mb']:.0f} MB on disk",
+                    flush=True,
                 )
 
 
