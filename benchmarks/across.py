@@ -4,7 +4,7 @@ python benchmarks/across.py                       # 1,000,000 records; 32 MiB of
 python benchmarks/across.py --records 3000000 --only read dedupe_id --ways tidemill
 
 Each way in a process of its own: CPU a record, peak memory, how much of that is no page of a file (imports included in
-all three), how many records it gave, and what it kept on disk. `dedupe_id` is `dedupe` by a key that no two records share.
+both), how many records it gave, and what it kept on disk. `dedupe_id` is `dedupe` by a key that all records differ in.
 """
 
 from __future__ import annotations
