@@ -259,7 +259,7 @@ def test_a_job_tokenizes_on_either_side_of_its_calls(file: Path, tmp_path: Path)
     written = tmp_path / "again.yaml"
     written.write_text(loaded.to_yaml())
     assert tm.load_job(written) == loaded
-    assert written.read_text().count("tokenizer: tokenizer.json") == 2
+    assert written.read_text().count("tokenizer.json") == 2
 
 
 def test_a_job_packs_in_front_of_calls_alone(tmp_path: Path) -> None:

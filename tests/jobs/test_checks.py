@@ -415,7 +415,7 @@ def test_a_chain_is_checked_as_a_file_is(folder: Path, server: FaultServer) -> N
     ceiling += "set max_tokens: the most tokens a reply may have"
     told = {
         "take": "`take` looks across records, which a job cannot do after a call; "
-        "move it before the first call, or run it in a second job over this one's output",
+        "move it before the first call, or run it in a second job over this one's output, source: {dataset: …}",
         "generate_2": "`openai/any` needs a key, and OPENAI_API_KEY is not set; "
         "set it in the environment or in .env, or give the model an api_key",
         "generate": "no record has a column `txt`; did you mean `text`?",

@@ -212,6 +212,56 @@ async def test_a_sink_among_what_is_read_is_refused(tmp_path: Path) -> None:
         tm.load_job(write_job(tmp_path, text)).check()
 
 
+async def test_steps_by_number_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a chain chooses and orders by number, a file does, and lands the same."""
+    await land(tmp_path, 40)
+    monkeypatch.chdir(tmp_path)
+    chain = tm.dataset("out").shuffle(seed=3)[4:30:2][[5, 0, -1, 0]]
+    job = chain.job("chosen", format="jsonl")
+    assert yaml.safe_load(job.to_yaml())["steps"] == [
+        {"shuffle": {"seed": 3, "buffer": None}},
+        {"slice": {"start": 4, "stop": 30, "step": 2}},
+        {"pick": [5, 0, 12, 0]},
+    ]
+    written = tm.load_job(write_job(tmp_path, job.to_yaml()))
+    assert written.fingerprint == job.fingerprint
+    assert written.run(progress=False).outcome == "finished"
+    assert list(tm.dataset("chosen")) == list(chain)
+
+
+STEPS = "source: {dataset: data}\nsteps: [%s]\nsink: {path: chosen}\n"
+
+
+def test_a_check_knows_all_numbers_of_a_dataset(tmp_path: Path) -> None:
+    """Also those behind the records that it reads of any source."""
+    write_records(tmp_path / "data" / "a.jsonl", numbered(3_000))
+    tm.load_job(write_job(tmp_path, STEPS % "{pick: [2999, -3000]}")).check()
+    steps = "{map: builtins:dict}, {slice: {start: -5}}, {call: builtins:dict}"
+    assert tm.load_job(write_job(tmp_path, STEPS % steps)).estimate().records == 5
+    told = (
+        r"again.yaml:2:16\s+`steps.0.pick`: a step picks what is not there: index 3000 is out of range: there are 3,000"
+    )
+    with pytest.raises(ConfigError, match=told):
+        tm.load_job(write_job(tmp_path, STEPS % "{pick: [3000]}")).check()
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("{slice: {step: 0}}", "`steps.0.slice.step`: expected a whole number other than 0, got 0"),
+        (
+            "{filter: builtins:any}, {slice: {stop: 3}}",
+            r"`steps.1.slice` needs records with numbers, and these have none",
+        ),
+        ("{pick: [x]}", '`steps.0.pick.0`: expected an integer, got "x"'),
+    ],
+)
+def test_a_step_by_number_that_cannot_be_is_told(tmp_path: Path, step: str, told: str) -> None:
+    write_records(tmp_path / "data" / "a.jsonl", numbered(3))
+    with pytest.raises(ConfigError, match=told):
+        tm.load_job(write_job(tmp_path, STEPS % step)).check()
+
+
 async def test_a_job_file_joins_with_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the chain does, and the output joined with is a parent, too."""
     version = await land(tmp_path, 4)

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 import tidemill as tm
 from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.fingerprints import describe_node
-from tidemill.data.nodes.across import Batch, Shuffle, Take
+from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Select, Split, WithColumns
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.models.steps.branches import Gather
 from tidemill.models.steps.call import Call
@@ -60,6 +61,8 @@ NODES: dict[str, tuple[Node, str]] = {
     "take": (Take.model_validate(5), "8d3679e211087392"),
     "batch": (Batch.model_validate(5), "540a678645c821fc"),
     "shuffle": (Shuffle(seed=7), "231fca8b987506cc"),
+    "slice": (Slice(start=1, step=-2), "9ec3b6f6b22649e9"),
+    "pick": (Pick(places=(3, -1)), "3023d5c02cdd8642"),
     "generate": (Generate(model=tm.model("openai/x"), prompt="{{ text }}"), "dc996caf6b8d34bd"),
     "generate at other settings": (
         Generate(
@@ -125,6 +128,7 @@ SOURCES: dict[str, tuple[Any, str]] = {
         Read(path="a.jsonl", record_schema=pa.schema([("a", pa.int64())])),
         "32ad213936b8b715",
     ),
+    "dataset": (RowFiles(dataset="out", storage_options={"key": "canary"}), "fcb7d4a6ef6f883f"),
     "iterable": (FromIterable(iterable=clean), "b8b142372435e5c8"),
 }
 

@@ -145,7 +145,13 @@ class Sliding(Node):
 
 
 class Slice(Node):
-    """Keep the records of a dataset that `[start:stop:step]` names."""
+    """Keep the records of a dataset that `[start:stop:step]` names.
+
+    Attributes:
+        start: the number of the first; a negative one counts from the end.
+        stop: the number in front of which it ends; a negative one counts from the end.
+        step: how many numbers further on the next one stands; a negative one goes backwards.
+    """
 
     kind = "slice"
     record_wise = False
@@ -153,11 +159,23 @@ class Slice(Node):
     stop: int | None = None
     step: int | None = None
 
+    @field_validator("step")
+    @classmethod
+    def _check_step(cls, step: int | None) -> int | None:
+        if step == 0:
+            raise PydanticCustomError("slice", "expected a whole number other than 0, got 0")
+        return step
+
 
 class Pick(Node):
-    """Keep the records of a dataset at these places, in this order; negative ones count from the end."""
+    """Keep the records of a dataset at these places, in this order; the list of them is short for it.
+
+    Attributes:
+        places: the numbers of the records; negative ones count from the end.
+    """
 
     kind = "pick"
+    alone = "places"
     record_wise = False
     places: tuple[int, ...]
 

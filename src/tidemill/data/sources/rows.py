@@ -195,10 +195,16 @@ def choose_rows(source: Source, chosen: Sequence[tuple[Node, State | None]], epo
 
     Args:
         chosen: each step with what a state says of it.
+
+    Raises:
+        DataError: a step picks a place that is not there.
     """
     if not (chosen and isinstance(source, RowSource)):
         return source
-    return RowView(source, fold_index(full_index(source.rows.count_rows()), chosen, epoch))
+    try:
+        return RowView(source, fold_index(full_index(source.rows.count_rows()), chosen, epoch))
+    except IndexError as error:
+        raise DataError(f"a step picks what is not there: {error}") from error
 
 
 def is_dataset(source: object, nodes: Sequence[Node]) -> bool:

@@ -11,6 +11,7 @@ from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
+from tidemill.data.sources.rows import find_folded
 from tidemill.errors import TidemillError
 from tidemill.protocols import Source
 
@@ -32,7 +33,8 @@ class Columns:
 
     def __init__(self, source: Source, before: Sequence[Node]) -> None:
         steps = place_folders(before, Path(gettempdir(), "tidemill"))  # a sample is held in memory
-        self._records: Records = iterate(source, (Take(count=SAMPLED), *steps))
+        at = 1 + max(find_folded(source, steps), default=-1)  # behind what chooses rows by number, among all there are
+        self._records: Records = iterate(source, (*steps[:at], Take(count=SAMPLED), *steps[at:]))
         self._left = SAMPLED
         self._names: dict[str, None] = {}
         self._common: set[str] = set()

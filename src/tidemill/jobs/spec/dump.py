@@ -115,10 +115,9 @@ class _Dumper:
     def dump_step(self, node: Node) -> Any:
         """A step, in its short form where it has one: a function alone, columns alone."""
         fields = self.dump_fields(node)
-        if len(fields) == 1 and (short := {"fn", "columns", "count", "branches"}.intersection(fields)):
-            alone = fields[short.pop()]
-            return fields if isinstance(alone, dict) and "columns" in alone else alone
-        return fields
+        if node.alone is None or fields.keys() != {node.alone}:
+            return fields
+        return fields[node.alone] if node.is_short(fields[node.alone]) else fields
 
     def dump_resources(self, job: JobSpec) -> dict[str, Any]:
         """The resources by name, without credentials.

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tidemill.config.types.references import Reference
 from tidemill.config.wording.suggest import list_names, suggest
-from tidemill.data.nodes.across import Every, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
+from tidemill.data.nodes.across import Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
@@ -66,7 +66,14 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return
-    columns = Columns(draft.source, [node for _, node in nodes])
+    try:
+        columns = Columns(draft.source, [node for _, node in nodes])
+    except (DataError, ResourceError, StateError) as exc:  # a file of a dataset, or a place in it
+        picking = (draft.path(index) for index, node in nodes if isinstance(node, Pick))
+        yield draft.problem(next(picking, ("source",)), *_explain(exc))
+        return
+    except ConfigError:  # of a step that cannot stand there, which the check of halves tells
+        return
     try:
         if columns.errors and not columns.passed:
             yield from _find_dead_end(draft, draft.source, nodes)

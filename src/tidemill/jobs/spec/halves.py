@@ -50,7 +50,7 @@ def _find_misplaced(node: Node) -> tuple[str, str] | None:
     if not node.record_wise:
         return (
             f"`{node.kind}` looks across records, which a job cannot do after a call",
-            "move it before the first call, or run it in a second job over this one's output",
+            "move it before the first call, or run it in a second job over this one's output, source: {dataset: …}",
         )
     if node.is_parallel:
         return (
