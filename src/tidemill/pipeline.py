@@ -18,6 +18,7 @@ from tidemill.data.parallel.gradients import find_gradient_mode
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge
+from tidemill.stores.steps.provided import to_resources
 
 Step = Union[Node, "Pipeline", Callable[..., Any]]
 """What a pipeline is made of."""
@@ -107,7 +108,7 @@ class Pipeline(Sequence[Node]):
         Raises:
             ConfigError: one is no resource, or no step takes it.
         """
-        return make_pipeline(provide(self.nodes, resources), self.hooks, folder=self.folder)
+        return make_pipeline(provide(self.nodes, to_resources(resources)), self.hooks, folder=self.folder)
 
     def register_before(self, hook: Before, *, step: int | str | None = None, prepend: bool = False) -> HookHandle:
         """Call `hook(step, record)` in front of each step; what it gives replaces the record, None keeps it.

@@ -29,6 +29,7 @@ from tidemill.jobs.running.report import Report
 from tidemill.jobs.spec.job import JobSpec, MaxErrors, RunOptions, Sink
 from tidemill.pipeline import Pipeline, make_pipeline
 from tidemill.protocols import Source, State
+from tidemill.stores.steps.provided import to_resources
 from tidemill.stream.across_steps import AcrossSteps
 from tidemill.stream.call_steps import CallSteps
 from tidemill.stream.endings import Endings
@@ -196,12 +197,13 @@ class Stream(RecordSteps[T], CallSteps[T], AcrossSteps[T], KeepingSteps[T], Join
 
         Args:
             resources: each a function or class that gives a context manager when it is called without arguments (a
-                `functools.partial` has some), or a `tidemill.data.entering.resource.Resource`, as a job file has them.
+                `functools.partial` has some), or a `tidemill.data.entering.resource.Resource`, as a job file has them;
+                or the settings of a vector store, which is then shared with the steps that use it.
 
         Raises:
             ConfigError: one is neither, or no step so far takes it.
         """
-        return make_stream(self._source, provide(self._nodes, resources), self._hooks)
+        return make_stream(self._source, provide(self._nodes, to_resources(resources)), self._hooks)
 
     @property
     def source(self) -> Source:

@@ -29,6 +29,7 @@ from tidemill.resources.bridge import Bridge
 from tidemill.resources.releasing import raise_failures
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import THREAD_PREFIX, WorkerThread
+from tidemill.stores.steps.opened import OpenStores
 
 CLOSE_S = 5.0
 """Seconds a source may take to give the record at hand when the iteration is closed; then it is left behind."""
@@ -93,10 +94,13 @@ class Session:
         engine = Engine(HttpTransport(), rng=random.Random())
         self._scope.defer_async(engine.close, name="engine")
         names = step_names((*section.before, *section.steps))[len(section.before) :]
+        stores = OpenStores(self._scope, section.folder)
         entered = EnteredSteps()
         self._scope.defer_async(partial(_leave, entered), name="steps")
-        nodes = await entered.enter(section.steps, names)
-        steps = open_steps(nodes, names, first=1, engine=engine, scope=self._scope, folder=section.folder)
+        nodes = await entered.enter(section.steps, names, stores)
+        steps = open_steps(
+            nodes, names, first=1, engine=engine, scope=self._scope, folder=section.folder, stores=stores
+        )
         self._arrived = asyncio.Event()
         self._window = Window(
             lambda: thread.run(reader.next_chunk),

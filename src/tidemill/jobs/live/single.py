@@ -28,6 +28,8 @@ from tidemill.models.steps.calling import KEY_HEADER, Decode
 from tidemill.models.steps.lines import Kept, Line
 from tidemill.resources.scope import Scope
 from tidemill.resources.states.gradients import GradientMode
+from tidemill.stores.steps.opened import OpenStores
+from tidemill.stores.steps.provided import share_stores
 
 OnCall = Callable[[str, Request, Kept | None], None]
 """Told of each request before it is sent (with no reply yet) and of its reply: step name, request, reply."""
@@ -74,14 +76,16 @@ class SingleRun:
         try:
             engine = Engine(HttpTransport(), rng=random.Random())
             self._scope.defer_async(engine.close, name="engine")
+            stores = OpenStores(self._scope, self._folder)
             self._steps = open_steps(
-                await enter_steps(self._nodes, self._names, self._scope),
+                await enter_steps(share_stores(self._nodes, stores), self._names, self._scope),
                 self._names,
                 first=0,
                 engine=engine,
                 scope=self._scope,
                 folder=self._folder,
                 send=self._send,
+                stores=stores,
             )
         except BaseException as exc:
             await self._scope.__aexit__(type(exc), exc, exc.__traceback__)

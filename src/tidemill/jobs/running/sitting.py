@@ -53,6 +53,7 @@ from tidemill.resources.timing.latency import collecting
 from tidemill.resources.timing.timings import Timings
 from tidemill.resources.worker import WorkerThread
 from tidemill.stores.steps.marks import Marks
+from tidemill.stores.steps.opened import OpenStores
 
 logger = logging.getLogger(__name__)
 
@@ -138,14 +139,16 @@ class Sitting:
         slots, workers = count_slots(record_half), count_workers(record_half)
         first = len(source_half) + 1
         names = job.names[first:-1]
+        stores = OpenStores(self._scope, job.folder)
         self.steps = open_steps(
-            await self._entered.enter(record_half, names),
+            await self._entered.enter(record_half, names, stores),
             names,
             first=first,
             engine=self.engine,
             scope=self._scope,
             folder=job.folder,
             marks=Marks(self.run.info["run_id"], are_compared=self.request.retry),
+            stores=stores,
         )
         self.window = Window(
             self.next_chunk,

@@ -10,6 +10,8 @@ from tidemill.agents.step import AskAgent
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
+from tidemill.data.entering.providing import find_openers
+from tidemill.data.nodes.node import Node
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.spec.dimensions import check_dimensions
 from tidemill.jobs.spec.draft import NAMED, UNREADABLE, Draft, DraftStep
@@ -29,6 +31,7 @@ from tidemill.models.steps.generate import Generate
 from tidemill.models.structured.outputs import ReplyType
 from tidemill.models.torch.texts.location import find_text_model
 from tidemill.stores.steps.index import Index
+from tidemill.stores.steps.provided import find_store
 from tidemill.stores.steps.search import Search
 from tidemill.stores.store import Store
 
@@ -88,12 +91,21 @@ def _check_stores(draft: Draft) -> Iterator[Problem]:
     """Packages that stores take; nothing is opened, and each store is told once."""
     seen: list[Model | Store] = [NAMED["stores"]]
     for index, step in enumerate(draft.steps):
-        if isinstance(step.node, (Index, Search)) and step.node.store not in seen:
-            seen.append(step.node.store)
-            try:
-                step.node.store.within(draft.folder).open()
-            except TidemillError as exc:
-                yield draft.problem(draft.path(index, "store"), exc.message, exc.hint)
+        for path, store in _iter_stores(step.node):
+            if store not in seen:
+                seen.append(store)
+                try:
+                    store.within(draft.folder).open()
+                except TidemillError as exc:
+                    yield draft.problem(draft.path(index, *path), exc.message, exc.hint)
+
+
+def _iter_stores(node: Node | None) -> Iterator[tuple[KeyPath, Store]]:
+    """The stores that a step uses, or its functions are given, each with its key in the step."""
+    if isinstance(node, (Index, Search)):
+        yield ("store",), node.store
+    given = map(find_store, find_openers([node] if node is not None else []))
+    yield from (((), store) for store in given if store is not None)
 
 
 def _check_model(model: Model, folder: Path, *, embeds: bool) -> None:

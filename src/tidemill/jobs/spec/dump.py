@@ -37,6 +37,7 @@ from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model
 from tidemill.models.structured.outputs import ReplyType, to_written
 from tidemill.protocols import Source
+from tidemill.stores.steps.provided import find_store
 from tidemill.stores.store import Store
 from tidemill.stores.table import name_store
 
@@ -54,6 +55,7 @@ def dump_job(job: JobSpec) -> str:
             hint='write it to a file first: stream.save("records.jsonl.gz")',
         )
     dumper = _Dumper(job.folder)
+    resources = dumper.dump_resources(job)
     text = {
         "source": dumper.dump(job.source),
         "steps": [{node.kind: dumper.dump_step(node)} for node in job.steps],
@@ -63,7 +65,7 @@ def dump_job(job: JobSpec) -> str:
         "run": dumper.dump(job.run) or None,
     }
     models = {name: {"model": model.model, **dumper.dump_fields(model)} for name, model in dumper.models.items()}
-    named = {"models": models or None, "stores": dumper.stores or None, "resources": dumper.dump_resources(job) or None}
+    named = {"models": models or None, "stores": dumper.stores or None, "resources": resources or None}
     whole = {key: value for key, value in {**named, **text}.items() if value is not None}
     return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
 
@@ -120,21 +122,30 @@ class _Dumper:
         return fields[node.alone] if node.is_short(fields[node.alone]) else fields
 
     def dump_resources(self, job: JobSpec) -> dict[str, Any]:
-        """The resources by name, without credentials.
+        """The resources by name, without credentials; stores that functions are given stand among the stores.
 
         Raises:
             ConfigError: steps take two of one name.
         """
         dumped: dict[str, Any] = {}
         for opener in [*make_openers(job.resources).values(), *find_openers(job.steps)]:
+            if (store := find_store(opener)) is not None:
+                self._keep(opener.name, self.stores, self._write_store(store))
+                continue
             arguments = {
                 name: each for name, each in opener.arguments.items() if mask_value({name: each}) == {name: each}
             }
             resource = {"use": to_import_path(opener.use), **self.dump(arguments)}
-            if dumped.setdefault(opener.name, resource) != resource:
-                message = f"steps take two resources named `{opener.name}`, and a job file gives all steps the same"
-                raise ConfigError(message, hint="give the parameter another name in one of the functions")
+            self._keep(opener.name, dumped, resource)
         return dumped
+
+    def _keep(self, name: str, dumped: dict[str, Any], resource: Any) -> None:
+        if dumped.setdefault(name, resource) != resource:
+            message = f"steps take two resources named `{name}`, and a job file gives all steps the same"
+            raise ConfigError(message, hint="give the parameter another name in one of the functions")
+
+    def _write_store(self, store: Store) -> dict[str, Any]:
+        return {"type": name_store(store), **self.dump_fields(store)}
 
     def dump_fields(self, value: BaseModel) -> dict[str, Any]:
         dumped = {}
@@ -173,7 +184,10 @@ class _Dumper:
 
     def _name_store(self, store: Store) -> str:
         """A name under `stores:`."""
-        written = {"type": name_store(store), **self.dump_fields(store)}
+        written = self._write_store(store)
+        known = next((name for name, each in self.stores.items() if each == written), None)
+        if known is not None:
+            return known
         number, name = 1, "store"
         while name in self.stores and self.stores[name] != written:
             number += 1

@@ -27,6 +27,7 @@ from tidemill.jobs.spec.draft import NAMED, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink
 from tidemill.jobs.spec.written import KINDS, JobFile, load_job_document
 from tidemill.models.model import Model
+from tidemill.stores.steps.provided import make_store_openers
 from tidemill.stores.store import Store
 from tidemill.stores.table import AnyStore
 
@@ -55,7 +56,10 @@ def load_job_file(path: str | Path, overrides: Sequence[str] = ()) -> JobSpec:
     assert written is not None
     job = JobSpec(
         source=written.source,
-        steps=bind_openers([step.node for step in written.steps], make_openers(written.resources)),
+        steps=bind_openers(
+            [step.node for step in written.steps],
+            {**make_store_openers(written.stores, path.parent), **make_openers(written.resources)},
+        ),
         sink=written.sink,
         resources=written.resources,
         budget=written.budget,
@@ -78,13 +82,14 @@ def _read_draft(document: Document, folder: Path) -> Draft:
         named = written.get(key) or written.get(find_near(key, map(str, written)) or "")
         if isinstance(named, dict):
             context[key] = {name: read(value, context) or NAMED[key] for name, value in named.items()}
-    openers = make_openers(_read_resources(written.get("resources"), context))
+    resources = _read_resources(written.get("resources"), context)
+    openers = {**make_store_openers(context["stores"], folder), **make_openers(resources)}
     read_steps = [_read_step(each, context) for each in steps] if isinstance(steps, list) else []
     return Draft(
         source=_read(find_source_kind(written.get("source")), written.get("source"), context),
         steps=tuple(_bind(each, openers) for each in read_steps),
         sink=_read(Sink, written.get("sink"), context),
-        resources=tuple(openers),
+        resources=tuple(resources),
         budget=_read(Budget, written.get("budget"), context),
         run=_read(RunOptions, written.get("run"), context) or RunOptions(),
         folder=folder,

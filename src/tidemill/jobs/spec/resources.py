@@ -24,10 +24,11 @@ def check_resources(draft: Draft) -> Iterator[Problem]:
     nodes = [step.node for step in draft.steps if step.node is not None]
     idle = [name for name in draft.resources if name not in find_wanted(nodes)]
     meant: set[str] = set()
+    stores = _list_stores(draft)
     for index, step in enumerate(draft.steps):
         for path, node in _iter_nodes(step.node):
             for at, label, name in _find_missing(node, draft.resources):
-                near = find_near(name, idle, draft.resources)
+                near = find_near(name, idle, [*draft.resources, *stores])
                 known = f"resources: {list_names(draft.resources)}" if draft.resources else "name it under `resources`"
                 message = f"`{label}` asks for `{name}` besides the record, and nothing gives it"
                 hint = f"did you mean `{near}`?" if near else known
@@ -42,6 +43,12 @@ def check_resources(draft: Draft) -> Iterator[Problem]:
             near = find_near(name, find_wanted(nodes))
             hint = f"did you mean `{near}`?" if near else "a function takes it by a parameter of that name"
             yield draft.problem(("resources", name), f"no step takes the resource `{name}`", hint, key=True)
+
+
+def _list_stores(draft: Draft) -> list[str]:
+    """The names of the stores, which functions may be given as well."""
+    named = None if draft.document is None else draft.document.find_value(("stores",))
+    return [str(name) for name in named] if isinstance(named, dict) else []
 
 
 def takes_more(node: Node) -> bool:

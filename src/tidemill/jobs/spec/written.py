@@ -110,6 +110,16 @@ class JobFile(Config):
                 info.context[key] = dict.fromkeys(mistyped, unreadable) if isinstance(mistyped, dict) else {}
         return value
 
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        """A function cannot be given two things by one name."""
+        both = next((name for name in self.resources if name in self.stores), None)
+        if both is not None:
+            message = "`{name}` is a store, which functions are given by that name"
+            context = {"name": both, "path": ("resources", both), "at_key": True, "hint": "give the resource another"}
+            raise PydanticCustomError("resource_name", message, context)
+        return self
+
     @field_validator(*NAMED, mode="wrap")
     @classmethod
     def _offer(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, Any]:

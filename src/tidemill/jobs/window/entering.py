@@ -9,6 +9,8 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.steps import enter_steps, has_managers
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
+from tidemill.stores.steps.opened import OpenStores
+from tidemill.stores.steps.provided import share_stores
 
 
 class EnteredSteps:
@@ -26,8 +28,11 @@ class EnteredSteps:
         self.failures: tuple[BaseException, ...] = ()
         self._scope: Scope | None = None
 
-    async def enter(self, nodes: Sequence[Node], names: Sequence[str]) -> list[Node]:
+    async def enter(self, nodes: Sequence[Node], names: Sequence[str], stores: OpenStores) -> list[Node]:
         """The steps as they are called; `leave` leaves them, also after a failure.
+
+        Args:
+            stores: those that steps use, which functions are given, too; closed behind this.
 
         Raises:
             ResourceError: a step cannot be entered, or a resource that one takes cannot be opened.
@@ -35,7 +40,7 @@ class EnteredSteps:
         if any(map(has_managers, nodes)):
             self.thread = WorkerThread("functions")
         self._scope = await Scope().__aenter__()
-        return await enter_steps(nodes, names, self._scope, self.thread)
+        return await enter_steps(share_stores(nodes, stores), names, self._scope, self.thread)
 
     async def leave(self) -> None:
         """Leave all, the last first; what fails is kept in `failures`. May be called twice."""

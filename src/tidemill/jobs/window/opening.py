@@ -74,6 +74,7 @@ def open_steps(
     folder: Path,
     send: bool = True,
     marks: Marks | None = None,
+    stores: OpenStores | None = None,
 ) -> list[WindowStep]:
     """The steps of `nodes`, in order; a local model is started by the first record for it, and runs until `scope` ends.
 
@@ -83,12 +84,13 @@ def open_steps(
         folder: where `.env`, images and local models with relative paths are looked for.
         send: False where requests are only built: no key and no local model is needed.
         marks: those of the run, where it is one.
+        stores: those that functions are given as well, where any may be.
 
     Raises:
         ConfigError: a key is missing, a model is not there.
         ResourceError: what a local model needs is not installed.
     """
-    opener = _Opener(engine, scope, folder, send=send, marks=marks)
+    opener = _Opener(engine, scope, folder, send=send, marks=marks, stores=stores or OpenStores(scope, folder))
     steps: list[WindowStep] = []
     for index, (node, name) in enumerate(zip(nodes, names, strict=True), first):
         try:
@@ -103,15 +105,17 @@ class _Opener:
     """Opens steps that call; each model once.
 
     Args:
-        folder, send, marks: as `open_steps` has them.
+        folder, send, marks, stores: as `open_steps` has them.
     """
 
-    def __init__(self, engine: Engine, scope: Scope, folder: Path, *, send: bool, marks: Marks | None) -> None:
+    def __init__(
+        self, engine: Engine, scope: Scope, folder: Path, *, send: bool, marks: Marks | None, stores: OpenStores
+    ) -> None:
         self._engine = engine
         self._scope = scope
         self._folder = folder
         self._models = OpenModels(engine, scope, folder, send=send)
-        self._stores = OpenStores(scope, folder)
+        self._stores = stores
         self._marks = marks
 
     def open_step(self, index: int, node: Node, name: str) -> WindowStep:

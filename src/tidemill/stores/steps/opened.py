@@ -74,9 +74,9 @@ class OpenStores:
     """
 
     def __init__(self, scope: Scope, folder: Path) -> None:
-        self._scope = scope
         self._folder = folder
         self._shared: list[SharedStore] = []
+        scope.defer_async(self._close, name="stores")
 
     def find(self, settings: Store) -> SharedStore:
         """The store of these settings; it is opened when it is used."""
@@ -84,6 +84,10 @@ class OpenStores:
         known = next((each for each in self._shared if each.settings == placed), None)
         if known is None:
             known = SharedStore(placed)
-            self._scope.defer_async(known.close, name=type(settings).__name__)
             self._shared.append(known)
         return known
+
+    async def _close(self) -> None:
+        async with Scope() as scope:
+            for each in self._shared:
+                scope.defer_async(each.close, name=type(each.settings).__name__)
