@@ -131,6 +131,21 @@ def test_chain_to_pipeline_to_file_and_back(folder: Path, make: Any) -> None:
     assert again.to_yaml() == job.to_yaml()
 
 
+def test_a_step_of_one_field_is_written_as_that_field(folder: Path) -> None:
+    """By the rule it is read by: what looks like all fields of a step is written whole."""
+    from my_steps import length
+
+    stream = tm.read("a.jsonl").sample(0.5).drop("text").sort("n").with_columns(n=length).with_columns(columns=length)
+    path = "my_steps:length"
+    assert yaml.safe_load(stream.job("out").to_yaml())["steps"] == [
+        {"sample": 0.5},
+        {"drop": ["text"]},
+        {"sort": "n"},
+        {"with_columns": {"n": path}},
+        {"with_columns": {"columns": {"columns": path}}},
+    ]
+
+
 def test_a_pipeline_without_steps_round_trips(folder: Path) -> None:
     job = tm.read("a.jsonl").job("out")
     (folder / "again.yaml").write_text(job.to_yaml())
