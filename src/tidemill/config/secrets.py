@@ -159,6 +159,15 @@ def mask_start(text: str, max_chars: int) -> str:
     return mask(text[: max_chars + _LOOK_AHEAD])[:max_chars]
 
 
+def say_cause(error: BaseException, text: str | None = None, *, max_chars: int = 300) -> str:
+    """What an error of another library says, for a message of ours: one masked line; its type where it says nothing.
+
+    Args:
+        text: what it says, where that is not its `str`.
+    """
+    return mask_start(" ".join((str(error) if text is None else text).split()), max_chars) or type(error).__name__
+
+
 def mask_in_place(text: str) -> str:
     """As `mask`, with as many `*` as there were characters and every line break kept, so that columns stay."""
     return _cover(text, hide)

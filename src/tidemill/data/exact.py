@@ -28,13 +28,13 @@ def to_exact_json(value: Any) -> Any:
     if value is None or kind is bool or kind is int:
         return value
     if kind is str:
-        return value if value.isascii() or _is_utf8(value) else {"$str": _pack(value.encode("utf-8", "surrogatepass"))}
+        return value if value.isascii() or is_utf8(value) else {"$str": _pack(value.encode("utf-8", "surrogatepass"))}
     if kind is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if kind is list:
         return [to_exact_json(item) for item in value]
     if kind is dict:
-        if all(type(key) is str and not key.startswith(_MARK) and _is_utf8(key) for key in value):
+        if all(type(key) is str and not key.startswith(_MARK) and is_utf8(key) for key in value):
             return {key: to_exact_json(item) for key, item in value.items()}
         return {"$dict": [[to_exact_json(key), to_exact_json(item)] for key, item in value.items()]}
     if kind not in _WRITERS:
@@ -66,7 +66,8 @@ def _read(mark: str, item: Any) -> Any:
         raise ValueError(f"`{mark}` is not what tidemill writes: {type(error).__name__}: {error}") from error
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8: half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 
 from tidemill.config.wording.words import describe_value
+from tidemill.data.exact import is_utf8
 from tidemill.errors import DataError
 from tidemill.protocols import Upserted, Vectors
-from tidemill.stores.filters import DESCRIBED, is_unicode, take_value
+from tidemill.stores.filters import DESCRIBED, take_value
 from tidemill.stores.store import Store
 from tidemill.stores.vectors import Faults, Matrix, read_vectors
 
@@ -110,7 +111,7 @@ def check_id(key: Any) -> str:
         return f"expected an id, a text, got {describe_value(key)}"
     if not key:
         return "the id is empty"
-    if not is_unicode(key):
+    if not is_utf8(key):
         return "the id has half of a surrogate pair, which no UTF-8 has"
     if len(key) * 4 > MAX_ID_BYTES and len(key.encode()) > MAX_ID_BYTES:
         return f"the id has {len(key.encode()):,} bytes, at most {MAX_ID_BYTES:,} are taken"
@@ -126,7 +127,7 @@ def _check_counts(ids: int, vectors: int, payloads: int | None) -> None:
 def _find_bad_ids(ids: list[str]) -> Faults:
     """What is wrong with ids; all at once where nothing is."""
     are_texts = {*map(type, ids)} <= {str} and all(ids)
-    if are_texts and max(map(len, ids), default=0) * 4 <= MAX_ID_BYTES and is_unicode("".join(ids)):
+    if are_texts and max(map(len, ids), default=0) * 4 <= MAX_ID_BYTES and is_utf8("".join(ids)):
         return {}
     return {number: fault for number, key in enumerate(ids) if (fault := check_id(key))}
 

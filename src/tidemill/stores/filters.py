@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from tidemill.config.wording.suggest import suggest
 from tidemill.config.wording.words import describe_value
+from tidemill.data.exact import is_utf8
 from tidemill.errors import DataError
 from tidemill.protocols import Filter
 from tidemill.stores.store import FieldKind
@@ -120,7 +121,7 @@ DESCRIBED: Final[Mapping[FieldKind, str]] = {
 def take_value(value: Any, kind: FieldKind) -> Any:
     """The value as a field of that kind holds it; None where it cannot: nothing is guessed, `"1"` is no number."""
     if kind == "str":
-        return str(value) if isinstance(value, str) and is_unicode(value) else None
+        return str(value) if isinstance(value, str) and is_utf8(value) else None
     if kind == "bool":
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -132,12 +133,3 @@ def take_value(value: Any, kind: FieldKind) -> Any:
     except OverflowError:
         return None
     return number if math.isfinite(number) else None
-
-
-def is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: a lone surrogate cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

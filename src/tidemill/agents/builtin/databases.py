@@ -12,7 +12,7 @@ from tidemill.agents.builtin.sqlite import SQLiteFile
 from tidemill.agents.builtin.tables import Bounds, Rows, Table
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.credentials import register_credentials
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import say_cause
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.errors import ConfigError, ResourceError, TransientCallError
 
@@ -95,7 +95,7 @@ def _connector(url: str) -> Callable[[], Any]:
         try:
             return psycopg.connect(url, connect_timeout=10)
         except psycopg.OperationalError as exc:
-            text = mask_start(" ".join(str(exc).split()), 300)
+            text = say_cause(exc)
         raise TransientCallError(f"the database cannot be reached: {text}")
 
     return connect

@@ -10,7 +10,8 @@ from typing import Any, Final
 from tidemill.agents.builtin.statements import check_single
 from tidemill.agents.builtin.tables import Bounds, Column, Rows, Table, group_columns, read_rows
 from tidemill.agents.tools.refusal import RefusalError
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import say_cause
+from tidemill.data.sql.failures import TRANSIENT, find_state, find_words
 from tidemill.errors import PermanentCallError, ResourceError, TidemillError, TransientCallError
 
 Connect = Callable[[], Any]
@@ -23,8 +24,6 @@ _QUERIES: Final = frozenset({"select", "with", "values", "table"})
 """What a cursor can be declared for, so that the server sends no more rows than are wanted."""
 _TOLD: Final = frozenset({"explain", "show"})
 """What answers in a few rows by itself."""
-_TRANSIENT: Final = ("08", "40", "53", "55", "57")
-"""Classes of SQLSTATE that pass: connection, rollback, resources, locks, intervention."""
 _MODELS: Final = ("0A", "20", "21", "22", "23", "25", "26", "2B", "2F", "34", "3D", "3F", "42", "44", "P0")
 """Classes of SQLSTATE that speak of the statement (PostgreSQL, appendix A)."""
 _SHOWN: Final = 1_000
@@ -104,7 +103,7 @@ class Postgres:
         except TidemillError:
             raise
         except Exception as exc:  # noqa: BLE001 - a user's function: whatever it is, nothing was asked yet
-            text = mask_start(" ".join(str(exc).split()), _SHOWN)
+            text = say_cause(exc, max_chars=_SHOWN)
             failure = TransientCallError(f"the database cannot be reached: {type(exc).__name__}: {text}")
         raise failure
 
@@ -118,9 +117,9 @@ def _hold(ask: Ask, error: type[Exception], timeout_s: float) -> None:
         # The first query of a transaction settles that it cannot be made one that writes.
         (is_read_only,) = ask("SELECT current_setting('transaction_read_only')", ()).fetchone()
     except error as exc:
-        if _state_of(exc).startswith(_TRANSIENT):
+        if find_state(exc).startswith(TRANSIENT):
             raise
-        text = mask_start(_text_of(exc), _SHOWN)
+        text = say_cause(exc, find_words(exc), max_chars=_SHOWN)
         raise ResourceError(f"the connection is none to PostgreSQL that can be held to reading: {text}") from None
     if is_read_only != "on":
         raise ResourceError("the connection takes no transaction that only reads", hint="turn autocommit off")
@@ -158,8 +157,8 @@ def _explain(error: type[Exception], timeout_s: float) -> Iterator[None]:
         yield
         return
     except error as exc:
-        state = _state_of(exc)
-        text = mask_start(" ".join(_text_of(exc).split()), _SHOWN) or type(exc).__name__
+        state = find_state(exc)
+        text = say_cause(exc, find_words(exc), max_chars=_SHOWN)
         if state == "57014":
             hint = "narrow it down, or ask for less"
             failure = RefusalError(f"the query took longer than {timeout_s:.3g} s", hint=hint)
@@ -167,29 +166,11 @@ def _explain(error: type[Exception], timeout_s: float) -> Iterator[None]:
             failure = RefusalError(f"only reading is allowed: {text}", hint="write one SELECT")
         elif state.startswith(_MODELS) or (not state and _is_of_driver(exc)):
             failure = RefusalError(text)
-        elif not state or state.startswith(_TRANSIENT):
+        elif not state or state.startswith(TRANSIENT):
             failure = TransientCallError(f"the database did not answer: {text}")
         else:
             failure = PermanentCallError(f"the database refused: {text}", of="run")
     raise failure
-
-
-def _state_of(exc: Exception) -> str:
-    """The SQLSTATE: as psycopg, psycopg2 and pg8000 give it; empty where the server said nothing."""
-    told = exc.args[0] if exc.args else None
-    found = getattr(exc, "sqlstate", None) or getattr(exc, "pgcode", None)
-    return str(found or (told.get("C") if isinstance(told, dict) else "") or "")
-
-
-def _text_of(exc: Exception) -> str:
-    """What the server says, and its hint, without the statement, which has a part that is not the model's."""
-    told = exc.args[0] if exc.args else None
-    diagnosis = getattr(exc, "diag", None)
-    if isinstance(told, dict):
-        said, hint = told.get("M"), told.get("H")
-    else:
-        said, hint = (getattr(diagnosis, name, None) for name in ("message_primary", "message_hint"))
-    return f"{said}. {hint}" if said and hint else str(said or exc)
 
 
 def _is_of_driver(exc: Exception) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import fsspec
 
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import say_cause
 from tidemill.data.files.elsewhere import FileElsewhere
 from tidemill.data.files.path import RemotePath
 from tidemill.data.files.web import WebFile, has_web_file, stat_web
@@ -31,7 +31,6 @@ _WRITE_PART_BYTES = 16 * 1024 * 1024  # S3 takes 10,000 parts of at least 5 MiB:
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "generation", "VersionId", "version_id", "LastModified")
 _VERSIONS_TIME = ("last_modified", "mtime", "updated", "modified", "created")
-_MAX_CAUSE = 300
 
 
 def open_filesystem(path: RemotePath) -> tuple[Any, str]:
@@ -49,7 +48,7 @@ def open_filesystem(path: RemotePath) -> tuple[Any, str]:
         raise ConfigError(f"`{protocol}://` needs a package that is missing", where=str(path), hint=hint) from error
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"the file system `{protocol}` cannot be opened: {mask_start(str(error), _MAX_CAUSE)}",
+            f"the file system `{protocol}` cannot be opened: {say_cause(error)}",
             where=str(path),
             hint="see the fsspec documentation for what its storage_options may be",
         ) from error
@@ -71,8 +70,8 @@ def _explain(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
-        return f"access is denied ({mask_start(str(error), _MAX_CAUSE)})"
-    return mask_start(str(error), _MAX_CAUSE) or type(error).__name__
+        return f"access is denied ({say_cause(error)})"
+    return say_cause(error)
 
 
 class RemoteFile(FileElsewhere):

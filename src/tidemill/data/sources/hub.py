@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, PrivateAttr
 
 from tidemill.config.objects.descriptions import describe_value
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import say_cause
 from tidemill.data.files import is_url
 from tidemill.data.reader import PartReader
 from tidemill.data.sources.examples import Examples
@@ -19,8 +19,6 @@ from tidemill.protocols import State
 
 if TYPE_CHECKING:
     from tidemill.data.sources.hugging_face import HuggingFaceSource
-
-_MAX_CAUSE = 300
 
 
 class _Opened:
@@ -115,7 +113,7 @@ class Hub(PlacedSource, Examples):
         except TidemillError:
             raise
         except Exception as error:
-            text = mask_start(" ".join(str(error).split()), _MAX_CAUSE) or type(error).__name__
+            text = say_cause(error)
             message = f"the dataset `{self.hf}` cannot be opened: {text}"
             if isinstance(error, (ValueError, TypeError, KeyError)):  # of its library, for what it was asked
                 raise ConfigError(message) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from tidemill.config.secrets import mask_start, register_secret
+from tidemill.config.secrets import register_secret, say_cause
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 
@@ -22,8 +22,6 @@ SCHEMES = ("sqlite", "postgresql", "postgres")
 
 _SERVER_SIDE = ("psycopg", "psycopg2")
 """Drivers whose named cursors the server holds; another's plain cursor gives what that gives."""
-
-_MAX_CAUSE = 300
 
 Connect = Callable[..., Any]
 
@@ -114,7 +112,7 @@ def explaining(message: str) -> Iterator[None]:
     except TidemillError:
         raise
     except Exception as error:
-        text = mask_start(" ".join(str(error).split()), _MAX_CAUSE) or type(error).__name__
+        text = say_cause(error)
         hint = ""
         if "check_same_thread" in text or "same thread" in text:
             hint = "connect with `check_same_thread=False`, or by an address: `sqlite:///file.db`"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
+from tidemill.config.secrets import say_cause
 from tidemill.disk import Disk
 from tidemill.errors import CallError, PermanentCallError, StateError, TransientCallError
 from tidemill.protocols import Match
@@ -243,10 +244,10 @@ class LanceStore(OpenedStore):
 
 
 def _explain(error: Exception, name: str) -> CallError:
-    text = " ".join(str(error).split())
-    if isinstance(error, TimeoutError) or any(each in text for each in _LATER):
-        return TransientCallError(f"LanceDB could not do it now: {text:.500}", where=name, of="run")
-    return PermanentCallError(f"LanceDB failed: {text:.500}", where=name, of="run")
+    text = say_cause(error, max_chars=500)
+    if isinstance(error, TimeoutError) or any(each in str(error) for each in _LATER):
+        return TransientCallError(f"LanceDB could not do it now: {text}", where=name, of="run")
+    return PermanentCallError(f"LanceDB failed: {text}", where=name, of="run")
 
 
 def _check_schema(schema: pa.Schema, settings: LanceDB, name: str) -> None:

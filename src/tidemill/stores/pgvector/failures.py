@@ -10,11 +10,10 @@ from typing import Final
 import psycopg
 import psycopg_pool
 
-from tidemill.config.secrets import mask_start
+from tidemill.config.secrets import say_cause
+from tidemill.data.sql.failures import TRANSIENT, find_state, find_words
 from tidemill.errors import CallError, PermanentCallError, TransientCallError
 
-_TRANSIENT: Final = ("08", "40", "53", "55", "57")
-"""Classes of SQLSTATE that pass: connection, rollback, resources, locks, intervention (PostgreSQL, appendix A)."""
 _RECORD: Final = ("22", "23", "54")
 """Those that speak of what was sent: its data, its constraints, its length."""
 _TIMEOUT: Final = "57014"
@@ -39,14 +38,14 @@ def mapped_errors(where: str) -> Iterator[None]:
 
 
 def _map(exc: Exception, where: str) -> CallError:
-    text = mask_start(" ".join(_text_of(exc).split()), _SHOWN) or type(exc).__name__
-    state = getattr(exc, "sqlstate", None) or ""
+    text = say_cause(exc, find_words(exc), max_chars=_SHOWN)
+    state = find_state(exc)
     if isinstance(exc, (psycopg_pool.PoolTimeout, psycopg_pool.TooManyRequests)):
         hint = "raise `pool.max_size` or `pool.wait_s`, or see whether the server is there"
         return TransientCallError(f"no connection is free: {text}", where=where, hint=hint)
     if state == _TIMEOUT:
         return TransientCallError(f"the statement was ended: {text}", where=where, hint="see `timeout_s`")
-    if state.startswith(_TRANSIENT):
+    if state.startswith(TRANSIENT):
         return TransientCallError(f"the database did not answer: {text}", where=where)
     if state:
         of = "record" if state.startswith(_RECORD) else "run"
@@ -56,11 +55,3 @@ def _map(exc: Exception, where: str) -> CallError:
     if isinstance(exc, (psycopg.OperationalError, OSError)):
         return TransientCallError(f"the database cannot be reached: {text}", where=where)
     return PermanentCallError(f"the driver refused: {text}", where=where, of="run")
-
-
-def _text_of(exc: Exception) -> str:
-    """What the server says, and its hint, without the statement, whose values may be a user's."""
-    diagnosis = getattr(exc, "diag", None)
-    said = getattr(diagnosis, "message_primary", None)
-    hint = getattr(diagnosis, "message_hint", None)
-    return f"{said}. {hint}" if said and hint else str(said or exc)
