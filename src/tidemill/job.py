@@ -56,22 +56,24 @@ class Job:
         Raises:
             ConfigError: everything wrong, each with its place. Nothing was called or written.
         """
-        check_opening(self.spec)
+        check_opening(self.spec.renew())
 
     def iterate(self, state: State | None = None) -> Records:
         """Its records in plain iteration, from the start or from a `state()`; nothing is written."""
-        return iterate_all(self.spec.source, self.spec.steps, state, folder=self.spec.folder)
+        spec = self.spec.renew()
+        return iterate_all(spec.source, spec.steps, state, folder=spec.folder)
 
     def preview(self, count: int = 3, *, call: bool = True) -> list[Trial]:
         """The first records with every request and reply; with `call=False` nothing is sent."""
-        return run_trials(self.spec.source, self.spec.steps, count, folder=self.spec.folder, call=call)
+        spec = self.spec.renew()
+        return run_trials(spec.source, spec.steps, count, folder=spec.folder, call=call)
 
     def estimate(
         self, *, limit: int | None = None, records: int = 200, seconds: float = 2.0, seed: int = 0
     ) -> Estimate:
         """What its calls will come to, as of `Stream.estimate`; what its own run has measured so far is gone by."""
         limits = SampleLimits(records, seconds, seed)
-        spec, measured = self.spec, measure_run(self.spec.folders)
+        spec, measured = self.spec.renew(), measure_run(self.spec.folders)
         return estimate_calls(
             spec.source, spec.steps, folder=spec.folder, limits=limits, limit=limit, measured=measured
         )
@@ -103,7 +105,7 @@ class Job:
             StateError: its folders belong to another job or run, or it runs now; says what differs.
         """
         request = RunRequest(limit=limit, fresh=fresh, reuse=reuse, retry=retry)
-        return run_with_progress(self.spec, request, show=progress)
+        return run_with_progress(self.spec.renew(), request, show=progress)
 
     def to_yaml(self) -> str:
         """The text of a job file that says the same.

@@ -107,6 +107,18 @@ async def test_one_that_went_on_while_it_was_read_is_continued(tmp_path: Path) -
     assert ids(load(tmp_path)) == list(range(31))
 
 
+async def test_a_job_reads_what_is_there_when_it_runs(tmp_path: Path) -> None:
+    """One object, checked before the other job ran and run behind it; a dataset that it joins with, too."""
+    await land(tmp_path, 5)
+    text = "source: {dataset: out}\nsteps: [{join: {other: {dataset: out}, on: id, how: semi}}]\nsink: {path: both}\n"
+    job = tm.load_job(write_job(tmp_path, text))
+    for count in (12, 31):
+        job.check()
+        latest = await land(tmp_path, count)
+        assert job.run(fresh=True, progress=False).records["landed"] == count
+        assert [parent.hash for parent in trace_lineage(tmp_path / "both").parents] == [latest]
+
+
 async def test_an_empty_output_that_went_on_is_continued(tmp_path: Path) -> None:
     """Its version without a part is in front of every other."""
     await land(tmp_path, 0)

@@ -18,7 +18,7 @@ from tidemill.data.fingerprints import describe_node
 from tidemill.data.keys import Key
 from tidemill.data.minhash import name_signer
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.table import FILE_SOURCES, FileSource
+from tidemill.data.sources.table import FILE_SOURCES, FileSource, renew_source
 from tidemill.protocols import Source
 
 _TEXT: JsonSchema = {"type": "string"}
@@ -161,6 +161,11 @@ def find_other(node: Join) -> tuple[Source, tuple[Node, ...]]:
     """The source and the steps of the stream that a step joins with."""
     other: Any = node.other
     return (other.source, other.nodes) if isinstance(other, Other) else (other, ())
+
+
+def renew_other(node: Node) -> Node:
+    """The step; one that joins with a dataset of a job file looks for it anew."""
+    return node.model_copy(update={"other": renew_source(node.other)}) if isinstance(node, Join) else node
 
 
 class GroupBy(Spilling):

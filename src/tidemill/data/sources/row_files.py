@@ -27,7 +27,8 @@ from tidemill.protocols import Growth, State
 class RowFiles(PlacedSource, RowSource):
     """Files of one format in a folder, local or on any file system of fsspec; making one touches nothing.
 
-    Which files there are is found out once, by the first that asks: what is written behind that is read by another.
+    Which files there are is found out once, by the first that asks: what is written behind that is read by another,
+    as by what `renew` gives.
     Frozen, equal by description; pickles without what is open.
 
     Attributes:
@@ -43,7 +44,9 @@ class RowFiles(PlacedSource, RowSource):
 
     _columns: tuple[str, ...] | None = PrivateAttr(default=None)
     _found: FoundFiles | None = PrivateAttr(default=None)
+    _is_opened: bool = PrivateAttr(default=False)
     _stamp: str | None = PrivateAttr(default=None)
+    _stamps: tuple[str, ...] | None = PrivateAttr(default=None)
     _opened: Rows | None = PrivateAttr(default=None)
 
     @field_validator("dataset", mode="before")
@@ -76,6 +79,14 @@ class RowFiles(PlacedSource, RowSource):
             self._found = find_dataset(self.dataset, self._folder, self.storage_options)
         return self._found
 
+    def renew(self) -> Self:
+        """The same, looked for anew by the first that asks; itself where it was opened: then it has a length."""
+        if self._is_opened or self._found is None:
+            return self
+        renewed = self.model_copy()
+        renewed._found = renewed._stamp = renewed._stamps = renewed._opened = None
+        return renewed
+
     def parts(self, start: str | None = None) -> tuple[str, ...]:
         """The one part, once the files are found."""
         self.locate()
@@ -105,13 +116,18 @@ class RowFiles(PlacedSource, RowSource):
         Of files elsewhere, of their names, sizes and versions.
         """
         if self._stamp is None:
-            *_, self._stamp = self.locate().iter_stamps()
+            self._stamp = self._find_stamps()[-1]
         return self._stamp
 
     def compare_stamp(self, stamp: str) -> Growth:
         """`grown` where `stamp` is of the first of the files, with others behind them now."""
-        *before, _ = self.locate().iter_stamps()
-        return "grown" if stamp in before else "edited"
+        return "grown" if stamp in self._find_stamps()[:-1] else "edited"
+
+    def _find_stamps(self) -> tuple[str, ...]:
+        """Worked out once: elsewhere each file is asked about."""
+        if self._stamps is None:
+            self._stamps = tuple(self.locate().iter_stamps())
+        return self._stamps
 
     def would_read(self, path: Path) -> bool:
         """Whether a file of this path, were it there, would be one of them."""
@@ -136,7 +152,7 @@ class RowFiles(PlacedSource, RowSource):
 
     def __getstate__(self) -> dict[Any, Any]:
         state = super().__getstate__()
-        private = {**state["__pydantic_private__"], "_opened": None}
+        private = {**state["__pydantic_private__"], "_opened": None, "_stamps": None}
         return {**state, "__pydantic_private__": private}
 
     def __deepcopy__(self, memo: object = None) -> Self:
@@ -146,11 +162,12 @@ class RowFiles(PlacedSource, RowSource):
 
 
 def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None) -> RowFiles:
-    """The dataset at `path`, looked for now.
+    """The dataset at `path`, opened: it has the files that are there now, for good.
 
     Raises:
         ConfigError, DataError, ResourceError, StateError: as `find_dataset`.
     """
     source = RowFiles(dataset=os.fspath(path), storage_options=dict(storage_options or {}))
     source.locate()
+    source._is_opened = True
     return source

@@ -20,3 +20,8 @@ def find_source_kind(written: Any) -> type[FileSource]:
     keys = written if isinstance(written, dict) else {}
     told_by: dict[str, type[FileSource]] = {"dataset": RowFiles, "sql": SQL, "hf": Hub}
     return next((kind for key, kind in told_by.items() if key in keys), Read)
+
+
+def renew_source(source: Any) -> Any:
+    """The source; a dataset that a job file names, to be looked for anew."""
+    return source.renew() if isinstance(source, RowFiles) else source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, field_validator
 from pydantic_core import PydanticCustomError
@@ -16,8 +16,10 @@ from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
 from tidemill.data.entering.resource import Resource
 from tidemill.data.fingerprints import describe_node
+from tidemill.data.nodes.keeping import renew_other
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.table import renew_source
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.protocols import Source
@@ -139,6 +141,11 @@ class JobSpec(Config):
     def folders(self) -> RunFolder:
         """Where the output and the run stand."""
         return find_folders(self.folder, self.sink, self.run)
+
+    def renew(self) -> Self:
+        """The same job, which looks anew for datasets that its file names: another job may have written since."""
+        steps = tuple(map(renew_other, self.steps))
+        return self.model_copy(update={"source": renew_source(self.source), "steps": steps})
 
     def describe(self) -> dict[str, Any]:
         """What decides the result, as JSON: source, steps, prompts, schemas, models, parameters, functions."""
