@@ -12,9 +12,11 @@ import pytest
 from shelf import Shelf, ShelfStore
 
 import tidemill as tm
+from tidemill.agents import vector_search
 from tidemill.errors import ConfigError
 from tidemill.protocols import VectorStore
 from tidemill.stores.lance.settings import LanceDB
+from tidemill.testing import Call, Delivery, FaultServer, ToolCalls
 
 LIBRARY = """\
 async def count(record, docs):
@@ -198,3 +200,20 @@ def test_what_cannot_be_given_is_told_before_anything_runs(
     assert (problem.message, problem.hint) == (told, hint)
     assert problem.place is not None
     assert problem.place.line == line
+
+
+def test_an_agent_searches_the_store_that_the_steps_use(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """The one open store, in which it finds what the step in front of it put there."""
+
+    def reply(call: Call) -> str | ToolCalls:
+        return "Done." if call.results else ToolCalls(("vector_search", {"query": "wheels"}))
+
+    with FaultServer(reply=reply, delivery=Delivery(dimensions=2)) as server:
+        model, embedding = (tm.model(f"test/{name}", base_url=server.base_url) for name in ("chat", "embedding"))
+        agent = tm.Agent(model, tools=[vector_search(shelf(), embedding)])
+        stream = tm.from_iterable(make_records(1)).index(shelf()).agent(agent, "Find it.", transcript="how")
+        assert stream.write(tmp_path / "out", progress=False).records["landed"] == 1
+    (record,) = tm.dataset(tmp_path / "out")
+    (found,) = json.loads(record["how"])["turns"][0]["calls"][0]["value"]
+    assert found["id"] == "0"
+    assert (shelves["one"].opened, shelves["one"].closed) == (1, 1)

@@ -39,6 +39,7 @@ from tidemill.models.steps.calling import KEY_HEADER, Decode
 from tidemill.models.steps.lines import Line
 from tidemill.models.steps.turns import TurnError, read_turns
 from tidemill.resources.scope import Scope
+from tidemill.stores.steps.opened import OpenStores
 
 _lock = threading.Lock()
 """Guards the clients below."""
@@ -74,7 +75,7 @@ class AgentSession(HeldLoop):
         engine = Engine(self._transport(), rng=random.Random(), meter=self.meter)
         scope.defer_async(engine.close, name="engine")
         models = OpenModels(engine, scope, self._folder, send=True)
-        self._opened = AgentOpener(engine, models, scope).open(self._agent)
+        self._opened = AgentOpener(engine, models, scope, stores=OpenStores(scope, self._folder)).open(self._agent)
 
 
 class AgentClient:

@@ -33,6 +33,7 @@ from tidemill.models.steps.lines import Line
 from tidemill.models.structured.dialects.table import adapt_tools
 from tidemill.models.structured.ladder import find_dialect
 from tidemill.resources.scope import Scope
+from tidemill.stores.steps.opened import OpenStores
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class AgentOpener:
     Args:
         engine: what calls go through.
         models: its open models.
+        stores: open stores, which tools may search.
         scope: what is opened is closed with it.
         label: what the labels begin with that their calls are counted under.
 
@@ -166,10 +168,19 @@ class AgentOpener:
         ConfigError: this is a script that the process of an isolated tool imports.
     """
 
-    def __init__(self, engine: Engine, models: OpenModels, scope: Scope, label: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        models: OpenModels,
+        scope: Scope,
+        *,
+        stores: OpenStores,
+        label: tuple[str, ...] = (),
+    ) -> None:
         check_not_importing()
         self.models = models
         self.label = label
+        self._stores = stores
         self._engine = engine
         self._scope = scope
         self._lanes: dict[int, tuple[Tool, Lane]] = {}
@@ -190,7 +201,7 @@ class AgentOpener:
 
     def hold(self, source: ToolSource, label: str) -> HeldSource:
         """The tools of a source, which is left with the scope; `label` is that of the agent that has them."""
-        held = HeldSource(source, ToolWays(self.models, label))
+        held = HeldSource(source, ToolWays(self.models, self._stores, label))
         self._scope.defer_async(held.close, name="tools")
         return held
 

@@ -28,7 +28,7 @@ from tidemill.models.formats.embeddings import Vectors
 from tidemill.models.model import Model
 from tidemill.models.steps.embed import Embed, Embedder
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
-from tidemill.protocols import VectorStore
+from tidemill.protocols import Match, VectorStore
 from tidemill.resources.scope import Scope
 from tidemill.stores.filters import parse_filter
 from tidemill.stores.steps.marks import hide_mark
@@ -103,7 +103,7 @@ class VectorSearch(Config):
         """
         async with Scope() as scope:
             embed = self._open_embedding(scope, ways)
-            store = await scope.enter_async(self.store.within(self.folder).open(), name="store")
+            store = await ways.stores.find_placed(self.store.within(self.folder)).get()
             yield [self._make_tool(partial(self._search, store, embed))]
 
     def list_models(self) -> tuple[Model, ...]:
@@ -153,12 +153,16 @@ class VectorSearch(Config):
     ) -> list[dict[str, Any]]:
         vector = await embed(query, meter)
         (matches,) = await store.search([vector], count or self.count, {**(self.filter or {}), **asked})
-        return [{"id": match.id, "score": round(match.score, 4), **self._tell(match.payload)} for match in matches]
+        return [self._tell(match) for match in matches]
 
-    def _tell(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: value for name, value in hide_mark(payload).items() if self.columns is None or name in self.columns
-        }
+    def _tell(self, match: Match) -> dict[str, Any]:
+        """What the model is told of a record; a column of its payload does not hide what is its own."""
+        own = {"id": match.id, "score": round(match.score, 4)}
+        told = {name: value for name, value in hide_mark(match.payload).items() if self._is_told(name)}
+        return own | told | own
+
+    def _is_told(self, column: str) -> bool:
+        return self.columns is None or column in self.columns
 
     def _describe_embedding(self) -> Embed:
         return Embed(model=self.model, column=_QUERY, into=_VECTOR, batch_size=1)

@@ -10,6 +10,7 @@ from tidemill.calls.budget import Pricing
 from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Usage
 from tidemill.models.lanes import OpenModels
+from tidemill.stores.steps.opened import OpenStores
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +19,12 @@ class ToolWays:
 
     Attributes:
         models: those of whoever has the tools, by its engine: limits, budget and report are shared.
+        stores: those that it has open.
         label: what the labels begin with that their calls are counted under.
     """
 
     models: OpenModels
+    stores: OpenStores
     label: str
 
 

@@ -169,7 +169,8 @@ class _Opener:
         return generator, Line(way, model.lane, endpoint.parse_reply, Reply.from_row)
 
     def _open_agent(self, node: RunAgent, name: str) -> AgentRunner:
-        opened = AgentOpener(self._engine, self._models, self._scope, (name,)).open(node.agent)
+        opener = AgentOpener(self._engine, self._models, self._scope, stores=self._stores, label=(name,))
+        opened = opener.open(node.agent)
         return AgentRunner(node, opened, folder=self._folder)
 
     def _open_embed(self, node: Embed, name: str) -> tuple[Runner, Line]:

@@ -80,7 +80,10 @@ class OpenStores:
 
     def find(self, settings: Store) -> SharedStore:
         """The store of these settings; it is opened when it is used."""
-        placed = settings.within(self._folder)
+        return self.find_placed(settings.within(self._folder))
+
+    def find_placed(self, placed: Store) -> SharedStore:
+        """The store of settings whose paths start where they are to already."""
         known = next((each for each in self._shared if each.settings == placed), None)
         if known is None:
             known = SharedStore(placed)
