@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import length_hint
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from tidemill.data.failures import NO_RECORD, explain_failure
 from tidemill.data.origin import Origin, gather_origins
@@ -147,12 +147,17 @@ class AnchoredStage(FedStage):
 
     index: int
     anchor: Anchor
-    trace: Feed | None
-    reopen: Reopen
-    skips: bool
 
     def marks(self, back: int) -> State:
         return self.anchor.marks(self.index, back)
+
+
+class GatheringStage(AnchoredStage):
+    """A stage that tells what a record was made from by reading once more from its anchor."""
+
+    trace: Feed | None
+    reopen: Reopen
+    skips: bool
 
     def gathers(self) -> bool:
         return True
@@ -169,7 +174,10 @@ class AnchoredStage(FedStage):
         )
 
 
-def open_anchored(
+S = TypeVar("S", bound=AnchoredStage)
+
+
+def open_gathering(
     upstream: Stage, index: int, step: str, gathering: Gathering, mark: State | None, reopen: Reopen, policy: Policy
 ) -> Stage:
     """The stage of a step that gathers, going on from its `mark`."""
@@ -177,18 +185,24 @@ def open_anchored(
     anchor = Anchor(upstream, own, given, step, policy)
     if mark and "at" in mark:
         anchor.at = mark["at"], mark["at"]
-    links = gathering.feed(upstream, anchor)
-    if anchor.pending:
-        links = pass_over(links, anchor, step)
-    stage = cast(AnchoredStage, AnchoredStage.from_iterable(links))
-    stage.feeder = links
-    stage.upstream = upstream
-    stage.step = step
-    stage.index = index
-    stage.anchor = anchor
+    stage = link_stage(GatheringStage, gathering.feed, anchor, index, step)
     stage.trace = gathering.trace
     stage.reopen = reopen
     stage.skips = policy.skips
+    return stage
+
+
+def link_stage(kind: type[S], feed: Feed, anchor: Anchor, index: int, step: str) -> S:
+    """A stage of what `feed` gives behind what its anchor has pending."""
+    links = feed(anchor.upstream, anchor)
+    if anchor.pending:
+        links = pass_over(links, anchor, step)
+    stage = cast(S, kind.from_iterable(links))
+    stage.feeder = links
+    stage.upstream = anchor.upstream
+    stage.step = step
+    stage.index = index
+    stage.anchor = anchor
     return stage
 
 

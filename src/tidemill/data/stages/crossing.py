@@ -26,7 +26,7 @@ from tidemill.data.nodes.across import (
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.policy import Policy
-from tidemill.data.stages.anchored import Gathering, Reopen, open_anchored
+from tidemill.data.stages.anchored import Gathering, Reopen, open_gathering
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import (
     feed_batches,
@@ -74,9 +74,9 @@ def open_crossing(
             )
         case Shard() if mark and "own" not in mark:  # a merged state
             mark = {"own": mark, "given": 0}
-            return open_anchored(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
+            return open_gathering(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
         case Shuffle() | Batch() | Sliding() | Shard() | Pack():
-            return open_anchored(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
+            return open_gathering(upstream, index, name, find_gathering(node, epoch, mark), mark, reopen, policy)
     raise ConfigError(f"expected a step of the source half, got `{node.kind}`", where=f"step `{name}`")
 
 

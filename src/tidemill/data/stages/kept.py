@@ -6,25 +6,19 @@ Their anchor (`stages/anchored.py`) moves as files are written: what is in these
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Any, cast
+from typing import Any
 
 from tidemill.data.origin import Origin
 from tidemill.data.policy import Policy
 from tidemill.data.reader import Broken
-from tidemill.data.stages.anchored import Anchor, Feed, pass_over
-from tidemill.data.stages.stage import FedStage, Stage
+from tidemill.data.stages.anchored import Anchor, AnchoredStage, Feed, link_stage
+from tidemill.data.stages.stage import Stage
 from tidemill.errors import ResourceError
 from tidemill.protocols import State
 
 
-class KeptStage(FedStage):
-    """A stage whose state is an anchor's; of what it gives nothing says which record it came from."""
-
-    index: int
-    anchor: Anchor
-
-    def marks(self, back: int) -> State:
-        return self.anchor.marks(self.index, back)
+class KeptStage(AnchoredStage):
+    """A stage of which nothing says what record that which it gives came from."""
 
     def spot(self) -> Any:
         return None
@@ -47,16 +41,7 @@ def open_kept(upstream: Stage, index: int, step: str, feed: Feed, mark: State | 
     """The stage of a step that gathers on disk, going on from its `mark`."""
     own, given = (mark["own"], mark["given"]) if mark else (None, 0)
     anchor = Anchor(upstream, own, given, step, policy)
-    links = guard_feed(feed(upstream, anchor), step)
-    if anchor.pending:
-        links = pass_over(links, anchor, step)
-    stage = cast(KeptStage, KeptStage.from_iterable(links))
-    stage.feeder = links
-    stage.upstream = upstream
-    stage.step = step
-    stage.index = index
-    stage.anchor = anchor
-    return stage
+    return link_stage(KeptStage, lambda front, at: guard_feed(feed(front, at), step), anchor, index, step)
 
 
 def guard_feed(links: Generator[Iterator[Any]], step: str) -> Generator[Iterator[Any]]:

@@ -167,9 +167,8 @@ class LanceStore(OpenedStore):
         vectors = [vector for _, matrix in asked for vector in matrix]
         query = self._table.query().nearest_to(vectors if len(vectors) > 1 else vectors[0])
         query = query.distance_type(self.settings.metric).limit(key.k)
-        query = query.maximum_nprobes(0).minimum_nprobes(
-            self.settings.nprobes
-        )  # in this order: the most is 20 at first
+        query = query.maximum_nprobes(0)  # in front of the least, which it is compared with: it is 20 at first
+        query = query.minimum_nprobes(self.settings.nprobes)
         if self.settings.index in ("ivf_pq", "hnsw_sq"):
             query = query.refine_factor(self.settings.refine)
         if key.filter:
