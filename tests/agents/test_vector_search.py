@@ -71,6 +71,15 @@ def test_an_agent_finds_what_a_question_is_about(tmp_path: Path) -> None:
     assert "$.year" in unknown.content
 
 
+@pytest.mark.usefixtures("lance_opened_once")
+def test_a_store_that_holds_nothing_is_told(tmp_path: Path) -> None:
+    """The model must not take a mistyped place for an answer."""
+    tool = vector_search(make_store(tmp_path), "local/minilm")
+    (found,) = converse(tool, {"query": "anything"})
+    assert found.kind == "error"
+    assert f"the store holds no record to find: vectors in {tmp_path}" in found.content
+
+
 def test_a_fixed_filter_holds_whatever_is_asked(tmp_path: Path) -> None:
     """And the model is not told of it; vectors of a model elsewhere."""
     with FaultServer() as server:

@@ -337,6 +337,27 @@ def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str,
     assert shelves["one"].searches == 6
 
 
+@pytest.mark.usefixtures("lance_opened_once")
+def test_a_search_where_nothing_was_ever_put_in_fails_its_record(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """A mistyped place would answer every question with nothing; a filter that nothing passes is an answer."""
+    store = LanceDB(path=str(tmp_path / "handbok"), dimensions=2, fields={"year": "int"})
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in make_records(3)))
+    stream = tm.read(str(tmp_path / "records.jsonl")).search(store, k=1)
+    stream.write(tmp_path / "out", max_errors=3, progress=False)
+    lines = [json.loads(line) for line in next((tmp_path / "out/.run/quarantine").iterdir()).read_text().splitlines()]
+    told = f"the store holds no record to find: vectors in {tmp_path / 'handbok'}"
+    assert [line["error"]["message"].splitlines()[0] for line in lines] == [told] * 3
+    tm.from_iterable(make_records(2)).index(store, payload=["year"]).write(tmp_path / "in", progress=False)
+    stream.write(tmp_path / "out", retry=True, progress=False)
+    assert [len(each["matches"]) for each in tm.dataset(tmp_path / "out")] == [1, 1, 1]
+    nothing = list(tm.from_iterable(make_records(1)).search(store, k=1, filter={"year": 9}))
+    assert nothing[0]["matches"] == []
+    filled = list(tm.from_iterable(make_records(1)).search(shelf(), k=1).index(shelf()))
+    assert filled[0]["matches"] == [], "the same steps put records in, later ones"
+
+
 def test_a_filter_compares_with_values_and_columns(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
     tm.from_iterable(make_records(10)).index(shelf(), payload=["lang", "year"]).write(tmp_path / "in", progress=False)
     asked: list[Any] = [
@@ -366,10 +387,12 @@ def test_the_store_is_flushed_at_the_end_of_the_records(tmp_path: Path, shelves:
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
     """An upsert and a search that the store broke off, and ones that took too long."""
+    searched = shelf(place="two", fails=1, hangs=1)
+    searched.open().held["0"] = [1.0, 0.0], {}
     stream = (
         tm.from_iterable(make_records(3))
         .index(shelf(fails=1, hangs=1), limits=limits(attempt_timeout_s=0.05))
-        .search(shelf(place="two", fails=1, hangs=1), limits=limits(attempt_timeout_s=0.05, concurrency=1))
+        .search(searched, limits=limits(attempt_timeout_s=0.05, concurrency=1))
     )
     report = stream.write(tmp_path / "out", progress=False)
     assert report.records["landed"] == 3

@@ -28,10 +28,11 @@ from tidemill.models.formats.embeddings import Vectors
 from tidemill.models.model import Model
 from tidemill.models.steps.embed import Embed, Embedder
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
-from tidemill.protocols import Match, VectorStore
+from tidemill.protocols import Match
 from tidemill.resources.scope import Scope
 from tidemill.stores.filters import parse_filter
 from tidemill.stores.steps.marks import hide_mark
+from tidemill.stores.steps.opened import SharedStore
 from tidemill.stores.steps.reference import StoreRef
 from tidemill.stores.store import FieldKind, Store
 
@@ -103,7 +104,8 @@ class VectorSearch(Config):
         """
         async with Scope() as scope:
             embed = self._open_embedding(scope, ways)
-            store = await ways.stores.find_placed(self.store.within(self.folder)).get()
+            store = ways.stores.find_placed(self.store.within(self.folder))
+            await store.get()
             yield [self._make_tool(partial(self._search, store, embed))]
 
     def list_models(self) -> tuple[Model, ...]:
@@ -142,7 +144,7 @@ class VectorSearch(Config):
 
     async def _search(
         self,
-        store: VectorStore,
+        store: SharedStore,
         embed: Embedded,
         meter: Meter | None = None,
         /,
@@ -152,7 +154,10 @@ class VectorSearch(Config):
         **asked: Any,
     ) -> list[dict[str, Any]]:
         vector = await embed(query, meter)
-        (matches,) = await store.search([vector], count or self.count, {**(self.filter or {}), **asked})
+        opened = await store.get()
+        (matches,) = await opened.search([vector], count or self.count, {**(self.filter or {}), **asked})
+        if not matches:
+            await store.refuse_empty()
         return [self._tell(match) for match in matches]
 
     def _tell(self, match: Match) -> dict[str, Any]:

@@ -194,7 +194,9 @@ class _Opener:
         return searcher, Line(lane, lane, Value.from_response, Value.from_row)
 
     def _open_index(self, index: int, node: Index, name: str) -> IndexStep:
-        upserts = Upserts(self._stores.find(node.store), self._marks)
+        store = self._stores.find(node.store)
+        store.is_filled = True
+        upserts = Upserts(store, self._marks)
         lane = self._open_store_lane("index", name, node.limits, upserts)
         indexer = Indexer(node, name, self._marks)
         batching = Batching(lane, indexer, most=node.batch_size, most_size=node.batch_size)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tidemill.calls.wire import AttemptTimeoutError
+from tidemill.errors import DataError
 from tidemill.protocols import VectorStore
 from tidemill.resources.scope import Scope
 from tidemill.stores.store import Store
@@ -18,10 +19,12 @@ class SharedStore:
 
     Attributes:
         settings: what is opened.
+        is_filled: whether the same steps may put records in, so that an empty one is no mistake.
     """
 
     def __init__(self, settings: Store) -> None:
         self.settings = settings
+        self.is_filled = False
         self._store: VectorStore | None = None
         self._opening = asyncio.Lock()
 
@@ -57,6 +60,20 @@ class SharedStore:
             if not bound.expired():
                 raise
             raise AttemptTimeoutError(f"the store gave nothing within {timeout_s:g} s") from error
+
+    async def refuse_empty(self) -> None:
+        """Tell a store that holds nothing from one in which nothing was found: most likely it is at another place.
+
+        Raises:
+            DataError: it holds no record, and the same steps put none in.
+        """
+        if self.is_filled or await (await self.get()).count():
+            return
+        place, name = self.settings.find_place()
+        raise DataError(
+            f"the store holds no record to find: {name}{' in ' if place else ''}{place}",
+            hint="put records in first, or see whether those are at another place",
+        )
 
     async def close(self) -> None:
         """Close it, if it was opened."""

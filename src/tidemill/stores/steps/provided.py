@@ -29,6 +29,7 @@ async def open_store(store: Store, folder: Path = Path()) -> AsyncIterator[Vecto
 @asynccontextmanager
 async def _hold_shared(store: SharedStore) -> AsyncIterator[VectorStore]:
     """A store that all steps of a worker share, and that is closed behind the last of them."""
+    store.is_filled = True  # as far as can be told of a function
     yield await store.get()
 
 

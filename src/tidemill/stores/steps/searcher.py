@@ -38,7 +38,7 @@ class Searcher:
         """`record` with what was found in its column; the step's hooks are called around it.
 
         Raises:
-            DataError: it lacks a column, or its vector is nothing to search for.
+            DataError: it lacks a column, its vector is nothing to search for, or the store holds nothing.
             CallError: the store's, until no attempt was left.
         """
         return self._hooked(record, ask)
@@ -61,6 +61,8 @@ class Searcher:
         """One attempt: what a transport's `send` is to a request."""
         async with self._store.use(t_s) as store:
             (matches,) = await store.search([vector], self._node.k, asked)
+            if not matches:
+                await self._store.refuse_empty()
         found = [{"id": each.id, "score": each.score, "payload": hide_mark(each.payload) or None} for each in matches]
         return Response(200, {}, pack_result(found))
 
