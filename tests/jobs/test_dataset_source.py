@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 from workbench import FarSide, ask, ids, make_job, make_model, numbered, run_job, write_records
 
 import tidemill as tm
+from tidemill.commands import app
 from tidemill.data.nodes.across import Shuffle
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.errors import ConfigError, DataError, StateError
@@ -79,6 +82,8 @@ async def test_a_relative_one_starts_at_the_job_file_s_folder(tmp_path: Path, mo
     assert ids(job) == [0, 1, 2, 3, 4]
     (parent,) = trace_lineage(tmp_path / "again").parents
     assert parent.dataset == str(tmp_path / "out")
+    told = CliRunner().invoke(app, ["lineage", "../again.yaml", "--json"], catch_exceptions=False)
+    assert [each["hash"] for each in json.loads(told.stdout)["parents"]] == [parent.hash]
 
 
 async def test_an_output_that_went_on_is_continued(tmp_path: Path) -> None:
