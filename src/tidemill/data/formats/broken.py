@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from tidemill.data.formats.items import Items
+from tidemill.data.formats.items import Items, Place
 from tidemill.data.reader import PartReader
 from tidemill.data.turns import Share
 from tidemill.errors import DataError
@@ -14,15 +14,14 @@ from tidemill.protocols import State
 class BrokenReader(PartReader):
     """The one error of a file, and then its end; with a share, the error is one rank's turn, as a record would be."""
 
-    _items: Items
+    _place: Place[Items]
     _before: State
     _after: State
-    _share: Share | None
 
     def state(self, back: int = 0) -> State:
-        given = self._items.given() - back
-        shared = {} if self._share is None else {"seen": self._items.seen + self._items.before(given)}
-        return {**(self._after if given >= self._items.count else self._before), **shared}
+        items = self._place.run
+        is_told = items.given() - back >= items.count
+        return {**(self._after if is_told else self._before), **self._place.mark(back)}
 
     def close(self) -> None:
         """Nothing is open."""
@@ -36,11 +35,10 @@ def open_failing(error: DataError, before: State, after: State, *, told: bool, s
         after: its state behind that.
         share: whose turn the error is; None gives it to all.
     """
-    items = Items([] if told else [error], is_error=True)
-    if share is not None:
-        items.choose(share)
-    reader = cast(BrokenReader, BrokenReader.from_iterable(iter((items.link(),))))
-    reader._items, reader._before, reader._after, reader._share = items, before, after, share
+    place = Place(Items([]), share)
+    link = place.follow(Items([] if told else [error], is_error=True))
+    reader = cast(BrokenReader, BrokenReader.from_iterable(iter((link,))))
+    reader._place, reader._before, reader._after = place, before, after
     return reader
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, PartFile, TextFile, open_text
 from tidemill.data.formats.csv_rows import CsvLayout, Table, find_layout, write_rows
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
+from tidemill.data.formats.items import Place
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_bodies, open_lines
-from tidemill.data.formats.runs import Place, Run, cut_run, error_run, over_limit, strip_line_end, where_at
+from tidemill.data.formats.runs import Run, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 
@@ -70,7 +71,7 @@ class Csv:
         refuse_rows(path, "CSV")
 
 
-def _iter_records(path: Path, layout: CsvLayout, text: TextFile, place: Place) -> Iterator[Run]:
+def _iter_records(path: Path, layout: CsvLayout, text: TextFile, place: Place[Run]) -> Iterator[Run]:
     """The runs of records behind the header, which is read from the start of the file in any case."""
     failed = place.run.failed
     try:

@@ -9,8 +9,9 @@ from typing import Any, BinaryIO
 
 from tidemill.data.files import TextFile, open_random
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits
+from tidemill.data.formats.items import Place
 from tidemill.data.formats.lines import LineReader, open_lines
-from tidemill.data.formats.runs import Place, Run, error_run, over_limit, where_at
+from tidemill.data.formats.runs import Run, error_run, over_limit, where_at
 from tidemill.data.formats.text import compare_whole, iter_whole
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -110,7 +111,7 @@ class ImageRows:
         """Nothing is held open."""
 
 
-def _iter_image(path: Path, limit: int, text: TextFile, place: Place) -> Iterator[Run]:
+def _iter_image(path: Path, limit: int, text: TextFile, place: Place[Run]) -> Iterator[Run]:
     """The one run of the file; an empty one is an error, which stands for its end."""
     is_told = place.run.failed or bool(place.run.end)
     for run in iter_whole(path, functools.partial(_parse, path), limit, text, place):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from operator import length_hint
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tidemill.data.reader import raise_each
 from tidemill.data.turns import Share
+from tidemill.protocols import State
 
 
 class Items:
@@ -61,3 +62,37 @@ class Items:
     def passed(self, back: int) -> int:
         """How many of all stand before what comes next, had `back` fewer been given."""
         return self.before(self.given() - back)
+
+
+R = TypeVar("R", bound=Items)
+
+
+class Place(Generic[R]):
+    """Where a reader stands; shared with the generator that feeds it.
+
+    Args:
+        run: one that is over, at the place that it begins from.
+        share: whose turn records and failures are; None gives all.
+
+    Attributes:
+        run: what it is giving now.
+    """
+
+    __slots__ = ("_share", "run")
+
+    def __init__(self, run: R, share: Share | None) -> None:
+        self.run = run
+        self._share = share
+        if share is not None:
+            run.seen = share.seen
+
+    def follow(self, run: R) -> Iterator[Any]:
+        """The run as what the reader's chain goes through next; of a share, what of it is its turn."""
+        if self._share is not None:
+            run.choose(self._share)
+        self.run = run
+        return run.link()
+
+    def mark(self, back: int) -> State:
+        """Of a share, what its state has besides: the number, among all of the source, of what comes next."""
+        return {} if self._share is None else {"seen": self.run.seen + self.run.passed(back)}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tidemill.data.files import PartFile, TextFile, compare_file, find_codec, open_text, recognize_codec
-from tidemill.data.formats.runs import Place, Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
+from tidemill.data.formats.items import Place
+from tidemill.data.formats.runs import Run, cut_head, cut_run, error_run, over_limit, strip_line_end, where_at
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, StateError
@@ -31,18 +32,15 @@ class LineReader(PartReader):
 
     _file: PartFile
     _text: TextFile
-    _place: Place
-    _share: Share | None
+    _place: Place[Run]
 
     def state(self, back: int = 0) -> State:
         run = self._place.run
         given = run.given() - back
         offset = run.offset(given)
-        state = {"offset": offset, **self._text.state(offset)}
+        state = {"offset": offset, **self._text.state(offset), **self._place.mark(back)}
         if run.failed and given == run.count:
             state["failed"] = True
-        if self._share is not None:
-            state["seen"] = run.seen + run.before(given)
         return state
 
     def spot(self) -> Callable[[], State]:
@@ -58,7 +56,7 @@ def _place_in(run: Run, given: int) -> State:
     return {"offset": run.offset(given)}
 
 
-ReadRuns = Callable[[TextFile, Place], Iterator[Run]]
+ReadRuns = Callable[[TextFile, Place[Run]], Iterator[Run]]
 """Gives the runs of a text from where `place` stands; the text was brought there."""
 
 
@@ -93,13 +91,10 @@ def open_lines(
     offset, failed = (state["offset"], state.get("failed", False)) if state else (0, False)
     if offset:
         text.skip(offset)
-    place = Place(offset, failed=failed)
-    if share is not None:
-        place.run.seen = share.seen
+    place = Place(Run(offset, offset, b"", [], failed=failed), share)
     runs = read_runs(text, place)
-    links = hold_failure(_iter_links(path, file, text, place, runs, share))
+    links = hold_failure(_iter_links(path, file, text, place, runs))
     reader = cast(LineReader, LineReader.from_iterable(links))
-    reader._share = share
     reader._file = file
     reader._text = text
     reader._place = place
@@ -193,7 +188,7 @@ class LineParser(Protocol):
 
 
 def iter_line_runs(
-    path: Path, parser: LineParser, limit: int, text: TextFile, place: Place, *, share: Share | None = None
+    path: Path, parser: LineParser, limit: int, text: TextFile, place: Place[Run], *, share: Share | None = None
 ) -> Iterator[Run]:
     """The runs of a format in which each record is a line; of lines that are not the share's turn none is parsed."""
     reported, told_at = place.run.failed, place.run.end
@@ -274,18 +269,11 @@ def _parse_line(path: Path, parser: LineParser, offset: int, content: bytes) -> 
 
 
 def _iter_links(
-    path: Path, file: PartFile, text: TextFile, place: Place, runs: Iterator[Run], share: Share | None
+    path: Path, file: PartFile, text: TextFile, place: Place[Run], runs: Iterator[Run]
 ) -> Iterator[Iterator[Any]]:
     """Feed a reader: each run as the iterator of its items, `place` set to it first."""
     for run in runs:
-        if share is not None:
-            run.choose(share)
-        place.run = run
-        yield run.link()
+        yield place.follow(run)
     if text.failure and not place.run.failed:
-        cut = cut_run(path, place.run.end, b"", text)
-        if share is not None:
-            cut.choose(share)
-        place.run = cut
-        yield cut.link()
+        yield place.follow(cut_run(path, place.run.end, b"", text))
     file.close()

@@ -42,15 +42,6 @@ class Run(Items):
         return sum(map(len, islice(io.BytesIO(self.body), given)))
 
 
-class Place:
-    """Where a reader stands, shared with the generator that feeds it."""
-
-    __slots__ = ("run",)
-
-    def __init__(self, offset: int, *, failed: bool) -> None:
-        self.run = Run(offset, offset, b"", [], failed=failed)
-
-
 def error_run(error: DataError, start: int, end: int, *, failed: bool = False) -> Run:
     """The run that raises `error`, about the text from `start` to `end`."""
     return Run(start, end, b"", [error], is_error=True, failed=failed)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, TextFile
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
+from tidemill.data.formats.items import Place
 from tidemill.data.formats.lines import BOM, LineReader, compare_lines, iter_line_runs, open_lines
-from tidemill.data.formats.runs import RAW_KEPT_BYTES, Place, Run, cut_run, error_run, over_limit, where_at
+from tidemill.data.formats.runs import RAW_KEPT_BYTES, Run, cut_run, error_run, over_limit, where_at
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
 
@@ -121,7 +122,9 @@ def compare_whole(path: Path, state: State) -> Growth:
     return "cut" if growth == "grown" and state["offset"] else growth
 
 
-def iter_whole(path: Path, parse: Callable[[bytes], Record], limit: int, text: TextFile, place: Place) -> Iterator[Run]:
+def iter_whole(
+    path: Path, parse: Callable[[bytes], Record], limit: int, text: TextFile, place: Place[Run]
+) -> Iterator[Run]:
     """The one run of a file that is one record, or one error; none of an empty file."""
     if place.run.end:
         return

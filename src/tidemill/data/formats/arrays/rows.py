@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tidemill.data.formats.arrays.arrays import WINDOW_ROWS, Arrays, MappedArrays, pick_records, to_records
-from tidemill.data.formats.items import Items
+from tidemill.data.formats.items import Items, Place
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError
@@ -47,13 +47,6 @@ class _Run(Items):
         return self.after if passed >= max(self.count, self._total) else self.row + passed
 
 
-class _Place:
-    __slots__ = ("run",)
-
-    def __init__(self, row: int) -> None:
-        self.run = _Run(row, [], row)
-
-
 class ArrayReader(PartReader):
     """The rows of one file of arrays.
 
@@ -62,15 +55,12 @@ class ArrayReader(PartReader):
     """
 
     _arrays: Arrays
-    _place: _Place
+    _place: Place[_Run]
     _stamp: Stamp
-    _share: Share | None
 
     def state(self, back: int = 0) -> State:
-        run = self._place.run
-        row = run.place(back)
-        shared = {} if self._share is None else {"seen": run.seen + run.passed(back)}
-        return {"row": row, **shared, **self._stamp.state(row)}
+        row = self._place.run.place(back)
+        return {"row": row, **self._place.mark(back), **self._stamp.state(row)}
 
     def close(self) -> None:
         self._arrays.close()
@@ -81,16 +71,15 @@ def open_arrays(
     path: Path, arrays: Arrays, rows: int, stamp: Stamp, state: State | None, share: Share | None
 ) -> ArrayReader:
     """A reader of open arrays from their first row or from `state`; with a share, of the rows whose turn is its."""
-    place = _Place(state["row"] if state else 0)
-    if share is not None:
-        place.run.seen = share.seen
-    links = hold_failure(_iter_links(path, arrays, rows, place, share))
+    row = state["row"] if state else 0
+    place = Place(_Run(row, [], row), share)
+    links = hold_failure(_iter_links(path, arrays, rows, place))
     reader = cast(ArrayReader, ArrayReader.from_iterable(links))
-    reader._arrays, reader._place, reader._stamp, reader._share = arrays, place, stamp, share
+    reader._arrays, reader._place, reader._stamp = arrays, place, stamp
     return reader
 
 
-def _iter_links(path: Path, arrays: Arrays, rows: int, place: _Place, share: Share | None) -> Iterator[Iterator[Any]]:
+def _iter_links(path: Path, arrays: Arrays, rows: int, place: Place[_Run]) -> Iterator[Iterator[Any]]:
     row = place.run.place(0)
     while row < rows:
         stop = min(row + WINDOW_ROWS, rows)
@@ -100,10 +89,7 @@ def _iter_links(path: Path, arrays: Arrays, rows: int, place: _Place, share: Sha
             wrong = DataError(f"{rows - row:,} of its {rows:,} rows are lost: {error.message}", where=error.where)
             wrong.__cause__ = error.with_traceback(None)
             run, stop = _Run(row, [wrong], rows, is_error=True), rows
-        if share is not None:
-            run.choose(share)
-        place.run = run
-        yield run.link()
+        yield place.follow(run)
         row = stop
     arrays.close()
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from tidemill.data.formats.items import Items
+from tidemill.data.formats.items import Items, Place
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError
@@ -75,13 +75,6 @@ class _Run(Items):
         return self.after if passed >= max(self.count, self._total) else (self.group, self.row + passed)
 
 
-class _Place:
-    __slots__ = ("run",)
-
-    def __init__(self, group: int, row: int) -> None:
-        self.run = _Run(group, row, [])
-
-
 class ColumnarReader(PartReader):
     """The records of one file in columns.
 
@@ -93,16 +86,13 @@ class ColumnarReader(PartReader):
     """
 
     _groups: OpenGroups
-    _place: _Place
-    _share: Share | None
+    _place: Place[_Run]
 
     def state(self, back: int = 0) -> State:
-        run = self._place.run
-        group, row = run.place(back)
+        group, row = self._place.run.place(back)
         if row and row == self._groups.count_rows(group):
             group, row = group + 1, 0
-        shared = {} if self._share is None else {"seen": run.seen + run.passed(back)}
-        return {"group": group, "row": row, **shared, **self._groups.state(group, row)}
+        return {"group": group, "row": row, **self._place.mark(back), **self._groups.state(group, row)}
 
     def close(self) -> None:
         self._groups.close()
@@ -110,11 +100,8 @@ class ColumnarReader(PartReader):
 
 def open_groups(path: Path, groups: OpenGroups, state: State | None, share: Share | None = None) -> ColumnarReader:
     """A reader of an open file from its first row or from `state`; with a share, of the rows whose turn is its."""
-    place = _Place(state["group"], state["row"]) if state else _Place(0, 0)
-    if share is not None:
-        place.run.seen = share.seen
+    place = Place(_Run(state["group"], state["row"], []) if state else _Run(0, 0, []), share)
     reader = cast(ColumnarReader, ColumnarReader.from_iterable(hold_failure(_iter_links(path, groups, place, share))))
-    reader._share = share
     reader._groups = groups
     reader._place = place
     return reader
@@ -163,7 +150,7 @@ def explain_cause(path: Path, error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _iter_links(path: Path, groups: OpenGroups, place: _Place, share: Share | None) -> Iterator[Iterator[Any]]:
+def _iter_links(path: Path, groups: OpenGroups, place: Place[_Run], share: Share | None) -> Iterator[Iterator[Any]]:
     group, row = place.run.place(0)
     while True:
         try:
@@ -171,10 +158,7 @@ def _iter_links(path: Path, groups: OpenGroups, place: _Place, share: Share | No
         except IndexError:
             break
         for run in iter_group(path, groups, group, row, batches, share=share):
-            if share is not None:
-                run.choose(share)
-            place.run = run
-            yield run.link()
+            yield place.follow(run)
         group, row = group + 1, 0
     groups.close()
 

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from tidemill.data.files import check_whole, compute_crc, find_local, open_random, stat_file
 from tidemill.data.formats.documents.pdfium import calling_pdfium, close_document
-from tidemill.data.formats.items import Items
+from tidemill.data.formats.items import Items, Place
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
 from tidemill.errors import DataError
@@ -175,13 +175,6 @@ class _Run(Items):
         self.page = page
 
 
-class _Place:
-    __slots__ = ("run",)
-
-    def __init__(self, page: int) -> None:
-        self.run = _Run(page, [])
-
-
 class PageReader(PartReader):
     """The pages of one file.
 
@@ -189,14 +182,11 @@ class PageReader(PartReader):
     """
 
     _pages: PdfPages
-    _place: _Place
-    _share: Share | None
+    _place: Place[_Run]
 
     def state(self, back: int = 0) -> State:
         run = self._place.run
-        passed = run.passed(back)
-        shared = {} if self._share is None else {"seen": run.seen + passed}
-        return {**self._pages.state(run.page + passed), **shared}
+        return {**self._pages.state(run.page + run.passed(back)), **self._place.mark(back)}
 
     def close(self) -> None:
         self._pages.close()
@@ -204,25 +194,21 @@ class PageReader(PartReader):
 
 def open_pages(pages: PdfPages, page: int, share: Share | None) -> PageReader:
     """A reader of an open file from a page on; with a share, of the pages whose turn is its."""
-    place = _Place(page)
-    if share is not None:
-        place.run.seen = share.seen
+    place = Place(_Run(page, []), share)
     reader = cast(PageReader, PageReader.from_iterable(hold_failure(_iter_links(pages, place, page, share))))
     reader._pages = pages
     reader._place = place
-    reader._share = share
     return reader
 
 
-def _iter_links(pages: PdfPages, place: _Place, page: int, share: Share | None) -> Iterator[Iterator[Any]]:
+def _iter_links(pages: PdfPages, place: Place[_Run], page: int, share: Share | None) -> Iterator[Iterator[Any]]:
     for number in range(page, pages.count):
         seen, places = (0, range(1)) if share is None else (share.seen, share.take(1))
         items, is_error = _read_items(pages, number) if places else ([], False)
         run = _Run(number, items, is_error=is_error)
         if share is not None:
             run.share(items, seen, places, 1)
-        place.run = run
-        yield run.link()
+        yield place.follow(run)
     pages.close()
 
 

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 from tidemill.data.files import BLOCK_BYTES, TextFile, compare_file, find_codec, open_random, recognize_codec, stat_file
 from tidemill.data.files.codecs import Codec
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, check_plain
+from tidemill.data.formats.items import Place
 from tidemill.data.formats.lines import LineReader, open_lines
-from tidemill.data.formats.runs import Place, Run, error_run, where_at
+from tidemill.data.formats.runs import Run, error_run, where_at
 from tidemill.data.formats.tar.archive import TarEnd, TextArchive
 from tidemill.data.formats.tar.groups import Group, iter_groups, show_name
 from tidemill.data.formats.tar.headers import BLOCK
@@ -87,7 +88,7 @@ class _GroupRun(Run):
         return self._ends[given - 1] - self.start if given else 0
 
 
-def _iter_runs(path: Path, options: Options, text: TextFile, place: Place) -> Iterator[Run]:
+def _iter_runs(path: Path, options: Options, text: TextFile, place: Place[Run]) -> Iterator[Run]:
     """The runs of an archive; the records of those that are not the share's turn are not made."""
     share = options.share
     told_at = place.run.end if place.run.failed else None
