@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.embed import Embed
+from tidemill.models.steps.predict import Predict
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.pgvector.settings import PgVector
 from tidemill.stores.qdrant.settings import Qdrant
@@ -232,13 +234,20 @@ async def test_what_a_killed_run_left_is_a_version_once_it_goes_on(tmp_path: Pat
     assert len(read_output(job.folders)) == 20
 
 
+def make_scale() -> Callable[[list[int]], list[int]]:
+    """A model of the tests' own."""
+    return lambda batch: [2 * each for each in batch]
+
+
 async def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
     """It costs nothing, and what it made is of it all the same."""
     embed = Embed(model=tm.model("local/minilm"), column="text")
-    job = make_job(tmp_path, [embed, label(), ask(model=make_model(price=None))])
+    predict = Predict(load=make_scale, column="id")
+    job = make_job(tmp_path, [embed, predict, label(), ask(model=make_model(price=None))])
     models = describe_origin(job, ())["models"]
     assert [(each["step"], each["model"], each["is_local"], each["price"] is None) for each in models] == [
         ("embed", "local/minilm", True, True),
+        ("predict", f"{__name__}:make_scale", True, True),
         ("generate", "openai/any", False, False),
         ("generate_2", "openai/any", False, True),
     ]
@@ -246,6 +255,7 @@ async def test_a_model_of_this_process_is_named(tmp_path: Path) -> None:
     await run_job(job, FarSide())
     text = lineage(str(job.folders.output))
     assert "embed: local/minilm, in this process\n" in text
+    assert f"predict: {__name__}:make_scale, in this process\n" in text
     assert "generate_2: openai/any, at an unknown price\n" in text
 
 

@@ -86,6 +86,11 @@ def to_import_path(target: Any) -> str:
     return f"{module_name}:{qualname}"
 
 
+def show_object(target: Any) -> str:
+    """`module:name` of a function, class or instance, whether or not another process finds it there."""
+    return ":".join(_name(target))
+
+
 def _name(target: Any) -> tuple[str, str]:
     """Module and qualified name; of an instance, those under which a module holds it, its class's own first."""
     qualname = getattr(target, "__qualname__", None)

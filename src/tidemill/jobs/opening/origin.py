@@ -9,6 +9,7 @@ from typing import Any
 from tidemill.agents.builtin.vector_search import VectorSearch
 from tidemill.agents.step import RunAgent
 from tidemill.calls.limits import Price
+from tidemill.config.types.functions import show_object
 from tidemill.data.files import AnyPath
 from tidemill.data.nodes.keeping import Join, find_other
 from tidemill.data.nodes.node import Node
@@ -19,6 +20,7 @@ from tidemill.data.sources.row_files import RowFiles
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.model import Model
 from tidemill.models.steps.calling import CallNode
+from tidemill.models.steps.predict import Predict
 from tidemill.protocols import Source
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
@@ -39,7 +41,7 @@ def describe_origin(job: JobSpec, names: Sequence[str]) -> dict[str, Any]:
 
 def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
     """The output folders that a stream reads, those that its steps join with too, each with its version."""
-    yield from _iter_parents(source, source.parts())
+    yield from _iter_parents(source)
     yield from _iter_joined(steps)
 
 
@@ -49,15 +51,15 @@ def _iter_joined(steps: Sequence[Node]) -> Iterator[dict[str, Any]]:
             yield from _iter_read(*find_other(step))
 
 
-def _iter_parents(source: Source, names: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The output folders that a source reads, each with its version."""
+def _iter_parents(source: Source, names: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The output folders that a source reads, each with its version; of files those of `names`, by default all."""
     if isinstance(source, RowFiles):
         yield from starmap(_describe, source.locate().iter_outputs())
     elif isinstance(source, (Joined, JoinedDatasets)):
         for flow in (source.joined if isinstance(source, JoinedDatasets) else source).flows:
             yield from _iter_read(flow.source, flow.nodes)
     elif isinstance(source, Read):
-        yield from starmap(_describe, source.iter_outputs(names))
+        yield from starmap(_describe, source.iter_outputs(source.parts() if names is None else names))
 
 
 def _describe(folder: AnyPath, version: str) -> dict[str, Any]:
@@ -65,12 +67,15 @@ def _describe(folder: AnyPath, version: str) -> dict[str, Any]:
 
 
 def _iter_models(job: JobSpec) -> Iterator[dict[str, Any]]:
-    """The models that the steps ask, each with what its tokens cost, as far as that is known."""
+    """The models that the steps ask or hold, each with what its tokens cost, as far as that is known."""
     for name, node in _iter_steps(job):
         for label, call in _iter_asking(node):
             model = call.find_model()
             if model is not None:
                 yield _describe_model(_join(name, label), model, call.find_price())
+        if isinstance(node, Predict):
+            held = show_object(node.load if node.model is None else node.model)
+            yield {"step": name, "model": held, "price": None, "is_local": True}
         for label, tool in _iter_searches(node):
             yield _describe_model(_join(name, label), tool.model, tool.model.price_with({}))
 
