@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,20 @@ def test_settings_that_cannot_be_are_refused_when_it_is_made(
     with pytest.raises(ConfigError, match="1 error") as caught:
         vector_search(make_store(tmp_path), **given)
     assert message in caught.value.problems[0].message
+
+
+def test_a_store_that_the_model_s_vectors_do_not_fit_is_told(tmp_path: Path, chat: FaultServer) -> None:
+    """By a job's check, and by the first run of an agent by itself: nothing could be found."""
+    told = "the model of `vector_search` makes vectors of 384 numbers, and its store's have 7"
+    model = tm.model("test/near", base_url=chat.base_url)
+    with tm.Agent(model, tools=[vector_search(make_store(tmp_path, 7), "local/minilm")]) as agent:
+        with pytest.raises(ConfigError, match="1 error") as caught:
+            tm.from_iterable([{"id": 1}]).agent(agent, "Find {{ id }}.").write(tmp_path / "out", progress=False)
+        assert [problem.hint for problem in caught.value.problems] == ["dimensions: 384"]
+        assert told in caught.value.problems[0].message
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            agent("Find flour.")
+    assert chat.requests == 0
 
 
 def test_a_file_describes_it(tmp_path: Path) -> None:

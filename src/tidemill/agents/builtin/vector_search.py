@@ -22,12 +22,13 @@ from tidemill.config.model import Config
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import suggest
-from tidemill.errors import DataError, TransientCallError
+from tidemill.errors import ConfigError, DataError, TransientCallError
 from tidemill.models.endpoints import make_embedding_endpoint
 from tidemill.models.formats.embeddings import Vectors
 from tidemill.models.model import Model
 from tidemill.models.steps.embed import Embed, Embedder
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
+from tidemill.models.torch.texts.location import find_vector_size
 from tidemill.protocols import Match
 from tidemill.resources.scope import Scope
 from tidemill.stores.filters import parse_filter
@@ -99,14 +100,28 @@ class VectorSearch(Config):
             ways: how its model is asked, where that is elsewhere.
 
         Raises:
-            ConfigError, ResourceError: the model cannot be asked: a key, a package or a file is missing.
+            ConfigError, ResourceError: the model cannot be asked: a key, a package or a file is missing; or it makes
+                vectors of another length.
             StateError: the store is of other dimensions.
         """
+        if (misfit := self.find_misfit()) is not None:
+            raise ConfigError(misfit[0], hint=misfit[1])
         async with Scope() as scope:
             embed = self._open_embedding(scope, ways)
             store = ways.stores.find_placed(self.store.within(self.folder))
             await store.get()
             yield [self._make_tool(partial(self._search, store, embed))]
+
+    def find_misfit(self) -> tuple[str, str] | None:
+        """Why nothing can be found, as message and hint: the vectors of its model are not as long as the store's.
+
+        None as far as that is known, from the files of a model of this process.
+        """
+        size = find_vector_size(self.model, self.folder)
+        if size is None or size == self.store.dimensions:
+            return None
+        held, hint = self.store.dimensions, f"dimensions: {size}"
+        return f"the model of `{self.name}` makes vectors of {size} numbers, and its store's have {held}", hint
 
     def list_models(self) -> tuple[Model, ...]:
         """Its embedding model, where that is not in this process."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tidemill.agents.builtin.vector_search import VectorSearch
+from tidemill.agents.step import RunAgent
 from tidemill.config.paths import KeyPath
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Chunk, Rename, Tokenize, WithColumns
-from tidemill.errors import Problem, TidemillError
+from tidemill.errors import Problem
 from tidemill.jobs.spec.draft import NAMED, Draft
 from tidemill.jobs.spec.flow import KEEPING
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.embed import Embed
-from tidemill.models.torch.texts.location import find_text_model
-from tidemill.models.torch.texts.recipe import find_size
+from tidemill.models.torch.texts.location import find_vector_size
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
 
@@ -41,7 +42,18 @@ def check_dimensions(draft: Draft) -> Iterator[Problem]:
                     f"step `{maker}` makes vectors of {size} numbers, and the store's have {node.store.dimensions}"
                 )
                 yield draft.problem((*path, "dimensions"), message, f"dimensions: {size}")
+        if isinstance(node, RunAgent):
+            for misfit in dict.fromkeys(_iter_misfits(node)):
+                yield draft.problem(draft.path(index, "agent", "tools"), *misfit)
         sizes = _follow(sizes, node, name, draft.folder)
+
+
+def _iter_misfits(node: RunAgent) -> Iterator[tuple[str, str]]:
+    """Of each search that agents have as a tool, why it cannot find anything, as message and hint."""
+    for agent in node.agent.iter_agents():
+        for source in agent.list_sources():
+            if isinstance(source, VectorSearch) and (misfit := source.find_misfit()) is not None:
+                yield misfit
 
 
 def _find_store(draft: Draft, index: int) -> KeyPath:
@@ -69,9 +81,4 @@ def _follow(sizes: Sizes, node: Node, name: str, folder: Path) -> Sizes:
 
 def _find_size(node: Embed, folder: Path) -> int | None:
     """How long the vectors of a step are, None where nobody can tell before they are there."""
-    if node.dimensions is not None or not node.runs_here:
-        return node.dimensions
-    try:
-        return find_size(find_text_model(node.model.model, folder))
-    except TidemillError:  # told of the model itself
-        return None
+    return find_vector_size(node.model, folder) if node.dimensions is None else node.dimensions

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidemill.config.wording.suggest import find_near, find_near_file
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, TidemillError
+from tidemill.models.model import Model
 from tidemill.models.torch.packages import check_packages, find_package
-from tidemill.models.torch.texts.recipe import read_recipe
+from tidemill.models.torch.texts.recipe import find_size, read_recipe
 from tidemill.models.torch.weights import find_weight_files
 
 PREFIX = "local/"
@@ -38,6 +39,20 @@ def find_text_model(name: str, folder: Path) -> Path:
     if not find_weight_files(path):
         raise ConfigError(f"the folder of the model `{name}` has no weights: {path}", hint="model.safetensors, say")
     return path
+
+
+def find_vector_size(model: Model, folder: Path) -> int | None:
+    """How many numbers the vectors of a model have; None where its files are not here, or do not say.
+
+    Args:
+        folder: where a model with a relative path is looked for.
+    """
+    if not model.makes_vectors_here:
+        return None
+    try:
+        return find_size(find_text_model(model.model, folder))
+    except TidemillError:  # told of the model itself
+        return None
 
 
 def _explain(name: str, path: Path, folder: Path) -> ConfigError:
