@@ -18,10 +18,10 @@ from tinymodels import make_model, write_modules
 
 import tidemill as tm
 from tidemill.models.load import Load
-from tidemill.models.torch.packages import find_package
 from tidemill.models.torch.texts.embedder import LEAST, MOST, MOST_PADDED, TextEmbedder, open_embedder, plan_groups
 from tidemill.models.torch.texts.location import find_text_model
 from tidemill.models.torch.texts.recipe import Recipe, read_recipe
+from tidemill.packages import find_folder
 
 TEXTS = [
     "The tide comes in.",
@@ -274,7 +274,7 @@ def test_a_recipe_with_other_modules_is_refused(folder: Path) -> None:
 )
 def test_a_missing_package_is_told_with_its_extra(package: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    assert find_package(package) is None
+    assert find_folder(package) is None
     with pytest.raises(
         tm.ResourceError, match=r"`local/minilm` needs the package .*, which is not installed"
     ) as caught:

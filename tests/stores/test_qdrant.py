@@ -218,7 +218,7 @@ async def test_a_folder_that_another_process_has_open_is_refused(tmp_path: Path)
 
 def test_the_local_mode_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    with pytest.raises(ResourceError, match=r"package qdrant_client, which is not installed\n.*tidemill\[qdrant\]"):
+    with pytest.raises(ResourceError, match=r"package qdrant-client, which is not installed\n.*tidemill\[qdrant\]"):
         Qdrant(path=Path(":memory:"), dimensions=4).open()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tidemill.adapters.extras import missing_package
+from tidemill.packages import missing_package
 
 
 def collate(batch: Any) -> dict[str, Any]:
@@ -30,5 +30,5 @@ def collate(batch: Any) -> dict[str, Any]:
     try:
         from tidemill.adapters import tensors
     except ModuleNotFoundError as error:
-        raise missing_package(error, "torch", "torch", "collate") from error
+        raise missing_package("collate", "torch", "torch", error) from error
     return tensors.collate_batch(batch)

@@ -7,15 +7,15 @@ from typing import Any, overload
 
 import orjson
 
-from tidemill.adapters.extras import missing_package
 from tidemill.adapters.protocols import Indexable, Shardable, check_stream, read_rows
 from tidemill.errors import StateError
+from tidemill.packages import missing_package
 from tidemill.protocols import RecordIterator
 
 try:
     import grain
 except ModuleNotFoundError as error:
-    raise missing_package(error, "grain", "grain", "a stream for grain") from error
+    raise missing_package("a stream for grain", "grain", "grain", error) from error
 
 STATE_VERSION = 1
 

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from tidemill.adapters.extras import missing_package
 from tidemill.adapters.protocols import Indexable, check_stream
 from tidemill.errors import ConfigError
+from tidemill.packages import missing_package
 
 try:
     import datasets
@@ -20,7 +20,7 @@ try:
     from tidemill.adapters.hugging_face_rows import HuggingFaceRows
     from tidemill.data.sources.hugging_face import HuggingFaceSource
 except ModuleNotFoundError as error:
-    raise missing_package(error, "datasets", "hf", "Hugging Face's kind of dataset") from error
+    raise missing_package("Hugging Face's kind of dataset", "datasets", "hf", error) from error
 
 _KEEP_COLUMNS = frozenset(
     (

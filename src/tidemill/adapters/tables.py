@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from tidemill.adapters.extras import missing_package
 from tidemill.errors import DataError
+from tidemill.packages import missing_package
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def to_pandas(
     try:
         import pandas  # noqa: F401 - so that its absence is told here, by the name of its extra
     except ModuleNotFoundError as error:
-        raise missing_package(error, "pandas", "pandas", "to_pandas") from error
+        raise missing_package("to_pandas", "pandas", "pandas", error) from error
     return (part.to_pandas(types_mapper=types) for part in to_arrow(stream, batch, schema=schema))
 
 
@@ -82,7 +82,7 @@ def to_polars(
     try:
         import polars as pl
     except ModuleNotFoundError as error:
-        raise missing_package(error, "polars", "polars", "to_polars") from error
+        raise missing_package("to_polars", "polars", "polars", error) from error
     return (pl.DataFrame(part) for part in to_arrow(stream, batch, schema=schema))
 
 

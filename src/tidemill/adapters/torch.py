@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any, cast
 
-from tidemill.adapters.extras import missing_package
 from tidemill.adapters.protocols import Even, Shardable, check_stream
 from tidemill.data.merging import find_epoch, is_merged
 from tidemill.errors import ConfigError, StateError
+from tidemill.packages import missing_package
 from tidemill.protocols import RecordIterator, State
 
 try:
     import torch
     from torch.utils.data import IterableDataset, get_worker_info
 except ModuleNotFoundError as error:
-    raise missing_package(error, "torch", "torch", "a stream for PyTorch") from error
+    raise missing_package("a stream for PyTorch", "torch", "torch", error) from error
 
 STATE_VERSION = 1
 

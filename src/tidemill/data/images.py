@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tidemill.data.columns import read_column
 from tidemill.data.nodes.images import DecodeImage
-from tidemill.errors import DataError, ResourceError, TidemillError
+from tidemill.errors import DataError, TidemillError
+from tidemill.packages import missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
-EXTRA = 'pip install "tidemill[images]"'
 
 _REDUCING_GAP = 2.0
 """How much larger than asked for a JPEG is decoded, or an image is averaged to, before it is resampled: what Pillow
@@ -82,7 +82,7 @@ class ImageDecoding:
         try:
             import PIL.Image  # noqa: F401 - whether it is there
         except ImportError as error:
-            raise ResourceError("images need the package Pillow, which is not installed", hint=EXTRA) from error
+            raise missing_package("decoding images", "Pillow", "images") from error
         self._node = node
         self._where = f"step `{step}`" if step else ""
 

@@ -11,7 +11,8 @@ from array import array
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from tidemill.errors import DataError, ResourceError
+from tidemill.errors import DataError
+from tidemill.packages import missing_package
 
 NUMBERS = 128
 """Of a signature: the standard error of the similarity told from it is 0.03 at 0.85."""
@@ -44,7 +45,7 @@ def make_signer() -> Callable[[object], bytes]:
     try:
         from rensa import RMinHash
     except ImportError as error:
-        raise ResourceError("near duplicates need the rensa package", hint="pip install 'tidemill[near]'") from error
+        raise missing_package("dedupe by `near`", "rensa", "near", error) from error
 
     def sign(text: object) -> bytes:
         if not isinstance(text, str):

@@ -16,8 +16,7 @@ from tidemill.config.wording.suggest import find_near_file
 from tidemill.config.wording.words import Says
 from tidemill.data.columns import missing_column
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, TidemillError
-
-EXTRA = 'pip install "tidemill[tokenizers]"'
+from tidemill.packages import missing_package
 
 _PARTING = ("BertPreTokenizer", "Whitespace", "WhitespaceSplit")
 """Classes of `tokenizers.pre_tokenizers` that cut a text at all white space and leave it out."""
@@ -120,9 +119,7 @@ def _load(content: bytes, path: str) -> Any:
     try:
         import tokenizers
     except ImportError as error:
-        raise ResourceError(
-            "a tokenizer's file needs the package tokenizers, which is not installed", hint=EXTRA
-        ) from error
+        raise missing_package("a tokenizer's file", "tokenizers", "tokenizers", error) from error
     try:
         tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     except Exception as error:  # the package raises plain Exception, whatever is wrong

@@ -14,7 +14,8 @@ from tidemill.agents.tools.refusal import RefusalError
 from tidemill.calls.credentials import register_credentials
 from tidemill.config.secrets import say_cause
 from tidemill.config.wording.suggest import find_near, list_names
-from tidemill.errors import ConfigError, ResourceError, TransientCallError
+from tidemill.errors import ConfigError, TransientCallError
+from tidemill.packages import missing_package
 
 _URL = re.compile(r"postgres(ql)?://")
 _NO_TABLE = re.compile(r'no such table: (?:main\.)?([^\s,]+)|relation "([^"]+)" does not exist')
@@ -84,11 +85,8 @@ def name_nearest(error: RefusalError, tables: Callable[[], Sequence[Table]]) -> 
 def _connector(url: str) -> Callable[[], Any]:
     try:
         import psycopg
-    except ImportError:
-        raise ResourceError(
-            "a PostgreSQL address needs the package psycopg, which is not installed",
-            hint='pip install "tidemill[postgres]"',
-        ) from None
+    except ImportError as error:
+        raise missing_package("a PostgreSQL address", "psycopg", "postgres", error) from None
     register_credentials({}, url)
 
     def connect() -> Any:

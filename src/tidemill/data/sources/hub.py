@@ -15,6 +15,7 @@ from tidemill.data.sources.examples import Examples
 from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.errors import ConfigError, ResourceError, TidemillError
+from tidemill.packages import missing_package
 from tidemill.protocols import State
 
 if TYPE_CHECKING:
@@ -96,10 +97,7 @@ class Hub(PlacedSource, Examples):
 
             from tidemill.data.sources.hugging_face import HuggingFaceSource
         except ModuleNotFoundError as error:
-            raise ResourceError(
-                f"a Hugging Face dataset needs the package {error.name}, which is not installed",
-                hint='pip install "tidemill[hf]"',
-            ) from error
+            raise missing_package("a Hugging Face dataset", "datasets", "hf", error) from error
         try:
             loaded = datasets.load_dataset(
                 self.hf,

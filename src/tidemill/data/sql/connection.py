@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tidemill.config.secrets import register_secret, say_cause
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError, ResourceError, TidemillError
+from tidemill.packages import missing_package
 
 Marks = Literal["qmark", "numeric", "named", "format", "pyformat", "dollar"]
 """How a driver marks parameters: the styles of PEP 249, and `dollar`, PostgreSQL's own `$1`."""
@@ -135,10 +136,7 @@ def _open_postgres(address: str, arguments: Mapping[str, Any]) -> Any:
     try:
         import psycopg
     except ImportError as error:
-        raise ResourceError(
-            "a PostgreSQL address needs the package psycopg, which is not installed",
-            hint='pip install "tidemill[postgres]"',
-        ) from error
+        raise missing_package("a PostgreSQL address", "psycopg", "postgres", error) from error
     connection = psycopg.connect(address, **arguments)
     connection.read_only = True
     return connection

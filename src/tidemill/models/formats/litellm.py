@@ -16,7 +16,8 @@ import orjson
 
 from tidemill.calls.wire import AttemptTimeoutError, Request, Response, UnreachableError, UnsentError
 from tidemill.config.secrets import mask_start
-from tidemill.errors import ResourceError, TransientCallError
+from tidemill.errors import TransientCallError
+from tidemill.packages import check_package
 
 SCHEME = "litellm://"
 _OURS = frozenset({"authorization", "content-type"})
@@ -35,8 +36,7 @@ def check_litellm() -> None:
     Raises:
         ResourceError: it is not installed.
     """
-    if importlib.util.find_spec("litellm") is None:
-        raise ResourceError("models named `litellm/…` need the litellm package", hint="pip install 'tidemill[litellm]'")
+    check_package("litellm", need="a model named `litellm/…`", extra="litellm")
 
 
 class LitellmTransport:

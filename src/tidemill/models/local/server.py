@@ -7,7 +7,6 @@ OpenAI wire format on a free loopback port, JSON-schema-constrained replies incl
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import logging
 import os
 import socket
@@ -22,6 +21,7 @@ from typing import Any
 from tidemill.config.wording.suggest import find_near
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.models.local.weights import embedded_weights
+from tidemill.packages import check_package
 
 logger = logging.getLogger(__name__)
 
@@ -90,20 +90,9 @@ def check_local_model(name: str, *, folder: Path | None = None) -> None:
             if find_near(name.removeprefix(PREFIX), [EMBEDDED.removeprefix(PREFIX)])
             else f"there are `{EMBEDDED}` and `{PREFIX}PATH.gguf`; `{PREFIX}minilm` and folders make vectors (`embed`)",
         )
-    if not _is_installed():
-        raise ResourceError(
-            "a local model needs the package xllamacpp, which is not installed",
-            hint='pip install "tidemill[local]"',
-        )
+    check_package("xllamacpp", need="a local model", extra="local")
     if name != EMBEDDED:
         _check_file(_named_file(name, folder), folder)
-
-
-def _is_installed() -> bool:
-    try:
-        return importlib.util.find_spec("xllamacpp") is not None
-    except ValueError:  # it stands in sys.modules without a spec, or as None: blocked
-        return False
 
 
 def _check_file(path: Path, folder: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import Any
 
-from tidemill.errors import ResourceError
+from tidemill.packages import missing_package
 from tidemill.resources.profiling.totals import Totals
 from tidemill.resources.timing.histogram import Histogram
 
@@ -19,9 +19,7 @@ def draw_batches(totals: Totals, path: str | PathLike[str] | None) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ResourceError(
-            "a plot needs matplotlib, which is not installed", hint='pip install "tidemill[plot]"'
-        ) from error
+        raise missing_package("a plot", "matplotlib", "plot", error) from error
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for side, histogram in (("host", totals.measured.host), ("device", totals.measured.device)):

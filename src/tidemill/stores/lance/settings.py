@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
-from tidemill.stores.packages import check_package
+from tidemill.packages import check_package
 from tidemill.stores.store import Store
 
 if TYPE_CHECKING:

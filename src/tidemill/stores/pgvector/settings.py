@@ -12,8 +12,8 @@ from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
 from tidemill.data.sql.connection import show_address
+from tidemill.packages import check_package
 from tidemill.protocols import VectorStore
-from tidemill.stores.packages import check_package
 from tidemill.stores.store import Store
 
 MAX_DIMENSIONS: Final = 16_000

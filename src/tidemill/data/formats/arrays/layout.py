@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import DataError, ResourceError, TidemillError
+from tidemill.packages import missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,11 +93,7 @@ def import_numpy(where: str = "") -> Any:
     try:
         import numpy
     except ModuleNotFoundError as error:
-        raise ResourceError(
-            "NumPy's files need the package numpy, which is not installed",
-            where=where,
-            hint='pip install "tidemill[numpy]"',
-        ) from error
+        raise missing_package("a file of NumPy", "numpy", "numpy", error, where=where) from error
     return numpy
 
 

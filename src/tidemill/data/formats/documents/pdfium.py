@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Final
 
-from tidemill.errors import ResourceError
+from tidemill.packages import missing_package
 
 _LOCK: Final = Lock()
 """Held in each call of PDFium."""
@@ -26,8 +26,7 @@ def calling_pdfium() -> Iterator[Any]:
     try:
         import pypdfium2
     except ImportError as error:
-        hint = 'pip install "tidemill[pdf]"'
-        raise ResourceError("reading PDF needs the package pypdfium2, which is not installed", hint=hint) from error
+        raise missing_package("reading PDF", "pypdfium2", "pdf", error) from error
     try:
         with _LOCK:
             yield pypdfium2

@@ -7,9 +7,10 @@ from pathlib import Path
 from tidemill.config.wording.suggest import find_near, find_near_file
 from tidemill.errors import ConfigError, TidemillError
 from tidemill.models.model import Model
-from tidemill.models.torch.packages import check_packages, find_package
+from tidemill.models.torch.packages import check_packages
 from tidemill.models.torch.texts.recipe import find_size, read_recipe
 from tidemill.models.torch.weights import find_weight_files
+from tidemill.packages import find_folder
 
 PREFIX = "local/"
 MINILM = "local/minilm"
@@ -29,7 +30,7 @@ def find_text_model(name: str, folder: Path) -> Path:
     check_packages(f"`{name}`", "torch", "transformers")
     if name == MINILM:
         check_packages(f"`{name}`", MINILM_PACKAGE)
-        package = find_package(MINILM_PACKAGE)
+        package = find_folder(MINILM_PACKAGE)
         assert package is not None
         return package / "model"
     path = (folder / Path(name.removeprefix(PREFIX)).expanduser()).resolve()
