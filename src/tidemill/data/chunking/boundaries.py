@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, Protocol
 
 import regex
@@ -157,13 +158,26 @@ class Sentences:
         except UnicodeEncodeError:
             block = replace_lone(block)
             sentences = self._segment(self._language, block)
-        places, at = [], 0
-        for sentence in sentences:
-            if not block.startswith(sentence, at):  # the blank lines between paragraphs are in none
-                at = block.index(sentence, at)
+        places = []
+        for place, sentence in zip(_iter_starts(block, sentences, begin), sentences, strict=False):
             if "!" <= sentence[0] <= "~":
-                places.append(begin + at)
-            elif (words := sentence.lstrip()) and not _CONTINUES.match(words):
-                places.append(begin + at + len(sentence) - len(words))
-            at += len(sentence)
+                places.append(place)
+            elif (words := sentence.lstrip()) and ("!" <= words[0] <= "~" or not _CONTINUES.match(words)):
+                places.append(place + len(sentence) - len(words))
         return places
+
+
+def _iter_starts(block: str, sentences: list[str], begin: int) -> Iterator[int]:
+    """Where each sentence of a block starts that begins at `begin`."""
+    if "".join(sentences) == block:
+        return accumulate(map(len, sentences), initial=begin)
+    return _iter_found(block, sentences, begin)
+
+
+def _iter_found(block: str, sentences: list[str], begin: int) -> Iterator[int]:
+    """The same where the blank lines between paragraphs are in none of them."""
+    at = 0
+    for sentence in sentences:
+        at = block.index(sentence, at)
+        yield begin + at
+        at += len(sentence)

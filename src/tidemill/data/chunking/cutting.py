@@ -124,6 +124,8 @@ class Cutter:
         return self._pass_space(self._ruler.reach(start, room))
 
     def _pass_space(self, place: int) -> int:
+        if "!" <= self._text[place : place + 1] <= "~":  # no space, and of no character in front
+            return place
         found = _SPACE.match(self._text, place)
         return place if found is None else int(found.end())
 
