@@ -52,6 +52,16 @@ def test_each_pair_is_given_in_order(how: How, memory: str, tmp_path: Path) -> N
     assert bool(list(tmp_path.glob("*/table"))) == (memory == "2kB")
 
 
+@pytest.mark.parametrize("memory", ["256MiB", "300"])
+def test_keys_that_python_takes_for_equal_are_not(memory: str, tmp_path: Path) -> None:
+    """Whether a key is held itself or stands on disk by its digest."""
+    keys = [1, 1.0, True, "1", 2**70, 0, False]
+    other = tm.from_iterable([{"key": key, "kind": repr(key)} for key in keys])
+    records = tm.from_iterable([{"key": key} for key in reversed(keys)])
+    found = [record["kind"] for record in records.join(other, "key", dir=tmp_path, memory=memory)]
+    assert found == [repr(key) for key in reversed(keys)]
+
+
 @pytest.mark.parametrize("how", ["inner", "left"])
 def test_a_join_resumes_everywhere(how: How, tmp_path: Path) -> None:
     """Between the pairs of one record, too."""

@@ -7,6 +7,8 @@ same however the records were parted.
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -69,19 +71,35 @@ class Aggregate(Config):
 class Accumulator:
     """How one aggregate adds up; checks values against those before them.
 
+    Attributes:
+        how: as of the aggregate.
+        order: what is checked of the values of `min` and `max`.
+        start: the state of one value, given the number of its record.
+        add: the state of a state's records and of one more behind them, given its number and value.
+        merge: the state of the records of both, those of the second behind.
+        finish: what the group has in the end.
+
+    A state that is given to one of these may be used up by it.
+
     Args:
         aggregate: which.
         kind: what kind its values are, of one that goes on.
     """
 
+    start: Callable[[int, Any], Any]
+    add: Callable[[Any, int, Any], Any]
+    merge: Callable[[Any, Any], Any]
+    finish: Callable[[Any], Any]
+
     def __init__(self, aggregate: Aggregate, kind: str = "") -> None:
         self._of = aggregate.of
-        self.order = KeyOrder(kind)
         self.how = aggregate.how
-        self.limit = aggregate.limit or LIMIT
+        self.order = KeyOrder(kind)
+        ways = _make_lists(aggregate) if aggregate.how in LISTING else _WAYS[aggregate.how]
+        self.start, self.add, self.merge, self.finish = ways
 
     def read(self, record: Any) -> Any:
-        """The record's value.
+        """The record's value, of `distinct` with its digest: nothing fails that is made of it.
 
         Raises:
             DataError: it has none, or one that does not go with the others.
@@ -89,94 +107,58 @@ class Accumulator:
         if self._of is None:
             return True
         value = read_column(record, self._of)
+        if self.how == "distinct":
+            return digest_key(value), value
         if value is None:
             return None
         if self.how in ("min", "max"):
             self.order.check(value)
-        elif self.how in ("sum", "mean") and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        elif self.how in ("sum", "mean") and type(value) not in _NUMBERS and not _is_number(value):
             raise DataError(f"expected a number in `{self._of}` to {self.how}, got a {type(value).__name__}")
         return value
 
-    def start(self, number: int, value: Any) -> Any:
-        """The state of one record, of that number."""
-        match self.how:
-            case "count":
-                return int(value is not None)
-            case "sum" | "mean":
-                return add_number([0, 0, [], 0.0], value)
-            case "first" | "last":
-                return [number, value]
-            case "list":
-                return [value]
-            case "distinct":
-                return {digest_key(value): value}
-        return value
 
-    def merge(self, state: Any, other: Any) -> Any:
-        """The state of the records of both, those of `other` behind; `state` is used up."""
-        match self.how:
-            case "count":
-                return state + other
-            case "sum" | "mean":
-                return merge_sums(state, other)
-            case "first":
-                return state
-            case "last":
-                return other
-            case "list":
-                state += other[: self.limit - len(state)]
-                return state
-            case "distinct":
-                for digest, value in other.items():
-                    if len(state) < self.limit:
-                        state.setdefault(digest, value)
-                return state
-        if state is None or other is None:
-            return other if state is None else state
-        return min(state, other) if self.how == "min" else max(state, other)
-
-    def finish(self, state: Any) -> Any:
-        """What the group has in the end."""
-        match self.how:
-            case "sum":
-                return finish_sum(state)
-            case "mean":
-                return finish_sum(state) / state[0] if state[0] else None
-            case "first" | "last":
-                return state[1]
-            case "distinct":
-                return list(state.values())
-        return state
+_NUMBERS = frozenset({int, float})
 
 
-def add_number(state: list[Any], value: Any) -> list[Any]:
-    """Add to a sum: how many values, the integers, the floats as parts that do not overlap, what is not finite.
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
-    The parts are those of Shewchuk (1997), as in `math.fsum`: the sum is exact, in whatever order it was made.
-    """
+
+_Ways = tuple[
+    Callable[[int, Any], Any], Callable[[Any, int, Any], Any], Callable[[Any, Any], Any], Callable[[Any], Any]
+]
+"""How a state is started, added to, merged and finished."""
+
+_Sum = tuple[int, int, tuple[float, ...], float]
+"""How many values, the integers, the floats as parts that do not overlap, and what is not finite.
+
+The parts are those of Shewchuk (1997), as in `math.fsum`: the sum is exact, in whatever order it was made. Tuples of
+plain values are nothing that the collector of garbage goes through, however many groups there are.
+"""
+
+_NO_SUM: _Sum = (0, 0, (), 0.0)
+
+
+def _add_number(state: _Sum, _: int, value: Any) -> _Sum:
     if value is None:
         return state
-    state[0] += 1
+    count, whole, parts, odd = state
     if isinstance(value, int):
-        state[1] += value
-    elif not math.isfinite(value):
-        state[3] += value
-    else:
-        state[2] = _add_part(state[2], value)
-    return state
+        return count + 1, whole + value, parts, odd
+    if not math.isfinite(value):
+        return count + 1, whole, parts, odd + value
+    return count + 1, whole, _add_part(parts, value) if parts else (value,), odd
 
 
-def merge_sums(state: list[Any], other: list[Any]) -> list[Any]:
-    """One sum and another."""
-    state[0] += other[0]
-    state[1] += other[1]
+def _merge_sums(state: _Sum, other: _Sum) -> _Sum:
+    parts = state[2]
     for part in other[2]:
-        state[2] = _add_part(state[2], part)
-    state[3] += other[3]
-    return state
+        parts = _add_part(parts, part)
+    return state[0] + other[0], state[1] + other[1], parts, state[3] + other[3]
 
 
-def finish_sum(state: list[Any]) -> int | float | None:
+def _finish_sum(state: _Sum) -> int | float | None:
     """The number: an integer where all were; None of no values."""
     count, whole, parts, odd = state
     if not count:
@@ -185,18 +167,107 @@ def finish_sum(state: list[Any]) -> int | float | None:
         return int(whole)
     if odd or odd != odd:
         return float(odd)
-    return float(sum(map(Fraction, parts), Fraction(whole))) if whole else math.fsum(parts)
+    if not whole and len(parts) == 1:
+        return parts[0]
+    exact = sum(map(Fraction, parts), Fraction(whole))
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
-def _add_part(parts: list[float], value: float) -> list[float]:
+def _add_part(parts: tuple[float, ...], value: float) -> tuple[float, ...]:
     kept = []
     for part in parts:
         if abs(value) < abs(part):
             value, part = part, value
         high = value + part
+        if math.isinf(high):  # both are kept: together they have no form
+            kept.append(part)
+            continue
         low = part - (high - value)
         if low:
             kept.append(low)
         value = high
-    kept.append(value)
-    return kept
+    return (*kept, value)
+
+
+def _take_least(state: Any, other: Any) -> Any:
+    if state is None or other is None:
+        return other if state is None else state
+    return min(state, other)
+
+
+def _take_most(state: Any, other: Any) -> Any:
+    if state is None or other is None:
+        return other if state is None else state
+    return max(state, other)
+
+
+def _finish_mean(state: _Sum) -> Any:
+    total = _finish_sum(state)
+    return None if total is None else total / state[0]
+
+
+_WAYS: dict[str, _Ways] = {
+    "count": (
+        lambda _, value: int(value is not None),
+        lambda state, _, value: state if value is None else state + 1,
+        operator.add,
+        lambda state: state,
+    ),
+    "sum": (lambda number, value: _add_number(_NO_SUM, number, value), _add_number, _merge_sums, _finish_sum),
+    "mean": (lambda number, value: _add_number(_NO_SUM, number, value), _add_number, _merge_sums, _finish_mean),
+    "min": (
+        lambda _, value: value,
+        lambda state, _, value: _take_least(state, value),
+        _take_least,
+        lambda state: state,
+    ),
+    "max": (
+        lambda _, value: value,
+        lambda state, _, value: _take_most(state, value),
+        _take_most,
+        lambda state: state,
+    ),
+    "first": (
+        lambda number, value: (number, value),
+        lambda state, number, value: state,
+        lambda state, other: state,
+        operator.itemgetter(1),
+    ),
+    "last": (
+        lambda number, value: (number, value),
+        lambda state, number, value: (number, value),
+        lambda state, other: other,
+        operator.itemgetter(1),
+    ),
+}
+
+
+def _make_lists(aggregate: Aggregate) -> _Ways:
+    """The ways of values that are kept, the first ones."""
+    limit = aggregate.limit or LIMIT
+
+    def join(state: list[Any], other: list[Any]) -> list[Any]:
+        state += other[: limit - len(state)]
+        return state
+
+    def unite(state: dict[bytes, Any], other: dict[bytes, Any]) -> dict[bytes, Any]:
+        for each in other.items():
+            put(state, 0, each)
+        return state
+
+    def put(state: dict[bytes, Any], _: int, value: tuple[bytes, Any]) -> dict[bytes, Any]:
+        if len(state) < limit:
+            state.setdefault(*value)
+        return state
+
+    if aggregate.how == "list":
+        return lambda _, value: [value], lambda state, _, value: join(state, [value]), join, lambda state: state
+    return (
+        lambda _, value: put({}, 0, value),
+        put,
+        unite,
+        lambda state: list(state.values()),
+    )

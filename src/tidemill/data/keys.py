@@ -78,6 +78,27 @@ def make_key(key: Any) -> KeyFunction:
     return function
 
 
+Named = bytes | tuple[Any, ...]
+"""What stands for a key in memory, and equals what stands for another where their digests are equal."""
+
+_ALIKE = frozenset({int, str})
+"""Kinds of which no two values are equal whose digests differ, as those of 1, 1.0 and True do."""
+
+
+def name_key(key: tuple[Any, ...]) -> Named:
+    """What stands for a key in memory: itself where that will do, which is quicker than its digest.
+
+    Raises:
+        DataError: as `digest_key`.
+    """
+    return key if _ALIKE.issuperset(map(type, key)) else digest_key(key)
+
+
+def digest_named(named: Named) -> bytes:
+    """The digest of the key that this stands for."""
+    return named if isinstance(named, bytes) else digest_key(named)
+
+
 def digest_key(value: Any) -> bytes:
     """A digest of a key: that of its JSON with sorted keys; what JSON has no form for has one of its own there.
 

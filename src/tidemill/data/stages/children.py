@@ -135,8 +135,9 @@ class _Parents:
             children = guard(children, self._upstream, self._step)
         ticks = repeat(True, maxsize)
         counted = compress(children, ticks)
-        deque(islice(counted, emitted), maxlen=0)
-        passed = maxsize - length_hint(ticks)
+        if emitted:
+            deque(islice(counted, emitted), maxlen=0)
+        passed = maxsize - length_hint(ticks) if emitted else 0
         if passed < emitted:
             raise StateError(
                 f"the state stands behind child {emitted} of a record that now has {passed}",

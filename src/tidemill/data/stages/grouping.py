@@ -17,18 +17,21 @@ from tidemill.data.columns import read_column
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.runs import Runs
-from tidemill.data.keys import digest_key
+from tidemill.data.keys import Named, digest_named, name_key
 from tidemill.data.nodes.keeping import GroupBy
 from tidemill.data.stages.spilling import ENTRY_BYTES, Spiller
 from tidemill.protocols import State
 
-GROUP_BYTES = 500
+GROUP_BYTES = 300
 """What a group takes in memory, its values left out."""
 
-STATE_BYTES = 150
+STATE_BYTES = 120
 """What the state of one aggregate of it takes, its lists left out."""
 
-Group = list[Any]
+_PLAIN = frozenset({int, float, bool, type(None)})
+_PLAIN_BYTES = 10
+
+Group = tuple[int, tuple[Any, ...], tuple[Any, ...]]
 """The number of its first record, its key, and the state of each aggregate."""
 
 
@@ -40,12 +43,12 @@ class Grouper(Spiller):
     def __init__(self, node: GroupBy, folder: KeptFolder) -> None:
         super().__init__(node.memory, Runs(folder, "part"), Runs(folder, "group"))
         self._keys = node.keys
-        self._names = tuple(node.agg)
+        self._columns = (*node.keys, *node.agg)
         self._encode = make_encoder()
         self._aggregates = [Accumulator(each, "") for each in node.agg.values()]
         self._growing = [number for number, each in enumerate(self._aggregates) if each.how in LISTING]
         self._seen = 0
-        self._held: dict[bytes, Group] = {}
+        self._held: dict[Named, Group] = {}
 
     def _resume(self, own: State) -> None:
         self._seen = own["seen"]
@@ -58,28 +61,37 @@ class Grouper(Spiller):
     def _add(self, record: Any) -> int:
         """Add a record to its group; gives the bytes by which that grew."""
         number = self._seen
-        key = tuple(read_column(record, name) for name in self._keys)
-        digest = digest_key(key)
+        key = tuple([read_column(record, name) for name in self._keys])
+        named = name_key(key)
         values = [each.read(record) for each in self._aggregates]
-        states = [each.start(number, value) for each, value in zip(self._aggregates, values, strict=True)]
+        size = sum([self._measure(values[place]) + STATE_BYTES for place in self._growing]) if self._growing else 0
         self._seen += 1
-        size = sum(len(self._encode(values[place])) + STATE_BYTES for place in self._growing)
-        group = self._held.get(digest)
-        if group is None:
-            self._held[digest] = [number, key, states]
-            return size + GROUP_BYTES + STATE_BYTES * len(states) + len(self._encode((key, values)))
-        self._merge(group, states)
-        return size
+        group = self._held.get(named)
+        if group is not None:
+            first, key, held = group
+            states = [
+                each.add(state, number, value)
+                for each, state, value in zip(self._aggregates, held, values, strict=True)
+            ]
+            self._held[named] = first, key, tuple(states)
+            return size
+        states = [each.start(number, value) for each, value in zip(self._aggregates, values, strict=True)]
+        self._held[named] = number, key, tuple(states)
+        return size + GROUP_BYTES + STATE_BYTES * len(states) + sum(map(self._measure, (*key, *values)))
 
-    def _merge(self, group: Group, states: list[Any]) -> None:
-        mine = group[2]
-        for place, each in enumerate(self._aggregates):
-            mine[place] = each.merge(mine[place], states[place])
+    def _measure(self, value: Any) -> int:
+        """About the bytes of a value; as many in any process."""
+        kind = type(value)
+        if kind is str:
+            return len(value) if value.isascii() else 3 * len(value)
+        return _PLAIN_BYTES if kind in _PLAIN else len(self._encode(value))
 
     def _take_held(self) -> Iterator[bytes]:
         """The groups by their keys' digests."""
-        held, self._held = self._held, {}
-        return (self._encode(item) for item in sorted(held.items(), key=itemgetter(0)))
+        held = [(digest_named(named), group) for named, group in self._held.items()]
+        self._held = {}
+        held.sort(key=itemgetter(0))
+        return map(self._encode, held)
 
     def _iter_held(self) -> Iterator[Any]:
         return map(self._finish, self._held.values())
@@ -102,10 +114,11 @@ class Grouper(Spiller):
 
     def _join(self, parts: list[Group]) -> Group:
         """A group of what each run has of it, in their order."""
-        whole, *others = parts
-        for part in others:
-            self._merge(whole, part[2])
-        return whole
+        first, key, states = parts[0]
+        for part in parts[1:]:
+            merged = zip(self._aggregates, states, part[2], strict=True)
+            states = tuple([each.merge(mine, other) for each, mine, other in merged])
+        return first, key, states
 
     def _write_groups(self, number: int, held: list[tuple[int, bytes]], before: str) -> str:
         held.sort(key=itemgetter(0))
@@ -114,5 +127,5 @@ class Grouper(Spiller):
     def _finish(self, group: Group) -> dict[str, Any]:
         """A group as a record."""
         _, key, states = group
-        made = (each.finish(state) for each, state in zip(self._aggregates, states, strict=True))
-        return {**dict(zip(self._keys, key, strict=True)), **dict(zip(self._names, made, strict=True))}
+        made = [each.finish(state) for each, state in zip(self._aggregates, states, strict=True)]
+        return dict(zip(self._columns, (*key, *made), strict=True))

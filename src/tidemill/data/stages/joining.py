@@ -13,7 +13,7 @@ from typing import Any, cast
 from tidemill.data.columns import read_column
 from tidemill.data.kept.encoding import decode, make_encoder
 from tidemill.data.kept.lookup import Entry, Lookup
-from tidemill.data.keys import digest_key
+from tidemill.data.keys import Named, name_key
 from tidemill.data.nodes.keeping import Join
 from tidemill.data.stages.children import FlatMapStage, open_flat_map
 from tidemill.data.stages.stage import Stage
@@ -68,11 +68,11 @@ class Joiner:
         while True:
             try:
                 record = next(records)
-                digest = _digest(record, names)
-                if digest is None:
+                named = _name(record, names)
+                if named is None:
                     continue
                 rest = None if keys_alone else {name: each for name, each in record.items() if name not in names}
-                entry = digest, encode(rest)
+                entry = named, encode(rest)
             except StopIteration:
                 return
             except TidemillError as error:
@@ -80,13 +80,13 @@ class Joiner:
                 error.message = f"in the other stream: {error.message}"
                 error.hint = error.hint or "let that stream pass over the record, with `catch`"
                 raise
-            if rest:
+            if rest and not rest.keys() <= self._columns.keys():
                 self._columns.update(dict.fromkeys(rest))
             yield entry
 
     def _find(self, record: Any) -> list[bytes]:
-        digest = _digest(record, self._names)
-        return [] if digest is None else self._lookup.find(digest)
+        named = _name(record, self._names)
+        return [] if named is None else self._lookup.find(named)
 
     def _join_inner(self, record: Any) -> list[Any]:
         return [self._put_together(record, decode(payload)) for payload in self._find(record)]
@@ -120,10 +120,10 @@ class Joiner:
         )
 
 
-def _digest(record: Any, names: tuple[str, ...]) -> bytes | None:
-    """The digest of a record's key; None where there is None in it, which is equal to nothing."""
-    key = tuple(read_column(record, name) for name in names)
-    return None if None in key else digest_key(key)
+def _name(record: Any, names: tuple[str, ...]) -> Named | None:
+    """What stands for a record's key; None where there is None in it, which is equal to nothing."""
+    key = tuple([read_column(record, name) for name in names])
+    return None if None in key else name_key(key)
 
 
 def open_join(
