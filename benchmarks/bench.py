@@ -1,6 +1,6 @@
 """All benches, one after the other; fails when one found something missing.
 
-python benchmarks/bench.py                    # about thirteen minutes on two cores, and the streams' share
+python benchmarks/bench.py                    # about half an hour on two cores, and the streams' share
 python benchmarks/bench.py --quick            # about three minutes; too small to judge the memory by
 """
 
@@ -42,7 +42,7 @@ QUICK = (
     ("sources.py", "--quick"),
     ("chunking.py", "--quick"),
     ("stores_lance.py", "--records", "10000", "--rounds", "2"),
-    ("search_step.py", "--records", "10000", "--queries", "500"),
+    ("search_step.py", "--records", "10000", "--queries", "500", "--rounds", "3"),
 )
 
 

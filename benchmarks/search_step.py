@@ -1,11 +1,11 @@
 """What the step `search` of a durable job costs, beside the store's own client with as many searches in flight.
 
-    python benchmarks/search_step.py                   # about a minute
-    python benchmarks/search_step.py --records 10000
+    python benchmarks/search_step.py                   # about ten minutes
+    python benchmarks/search_step.py --records 10000 --queries 500 --rounds 3
 
 The job keeps what each search found in its ledger and lands it as Parquet; the client keeps nothing. Both search one
-table of LanceDB with its index, in turn. The target is 2,000 searches a second, or 0.9 of the client's, whichever is
-less.
+table of LanceDB with its index, in turn; the store is as it is by default, but for an index over few records too. The
+target is 2,000 searches a second of wall time, or 0.9 of the client's, whichever is less.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import numpy as np
 
 import tidemill as tm
 from machine import describe_machine
-from stores_lance import DIMENSIONS, IN_FLIGHT, Bench, K, search_by_hand
+from ratios import Ratio
+from stores_lance import BESIDE, DIMENSIONS, IN_FLIGHT, Bench, K, search_by_hand
 from tables import Target, render_table
 from workload import WORK
 
-QUERIES, ROUNDS = 4_000, 3
+QUERIES = 4_000
 PER_SECOND, OF_CLIENT = 2_000, 0.9
+STEP = "the step, in a job"
 
 
 def search_by_job(bench: Bench, queries: list[dict[str, Any]]) -> None:
@@ -72,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=QUERIES)
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     print(describe_machine(WORK, ("tidemill", "lancedb", "pyarrow", "numpy")), flush=True)
     bench = Bench(WORK / "lance-search", options.records)
@@ -82,10 +85,10 @@ def main() -> None:
         rng = np.random.default_rng(1)
         chosen = bench.vectors[rng.integers(0, options.records, options.queries)] + np.float32(0.1)
         queries = [{"id": number, "embedding": each.tolist()} for number, each in enumerate(chosen)]
-        took: dict[str, list[tuple[float, float]]] = {"its own client": [], "the step, in a job": []}
-        for _ in range(ROUNDS):
-            took["its own client"].append(measure(lambda: search_by_client(bench, queries)))
-            took["the step, in a job"].append(measure(lambda: search_by_job(bench, queries)))
+        took: dict[str, list[tuple[float, float]]] = {BESIDE: [], STEP: []}
+        for _ in range(options.rounds):
+            took[BESIDE].append(measure(lambda: search_by_client(bench, queries)))
+            took[STEP].append(measure(lambda: search_by_job(bench, queries)))
     finally:
         bench.clear()
     report(took, options.records, options.queries)
@@ -105,12 +108,10 @@ def report(took: dict[str, list[tuple[float, float]]], records: int, queries: in
         for name, each in took.items()
     ]
     print(render_table(("", "a second", "CPU us"), rows))
-    client, step = rates.values()
-    ratio = statistics.median(
-        its[0] / mine[0] for its, mine in zip(took["its own client"], took["the step, in a job"], strict=True)
-    )
-    said = f"{step:,.0f}/s, {ratio:.2f}x the client's {client:,.0f}/s"
-    is_met = step >= PER_SECOND or ratio >= OF_CLIENT
+    ratio = Ratio.from_rounds(took[STEP], took[BESIDE])
+    of_client = 1 / ratio.wall
+    said = f"{rates[STEP]:,.0f}/s, {of_client:.2f}x the rate and {ratio.cpu:.2f}x the CPU of {BESIDE}"
+    is_met = rates[STEP] >= PER_SECOND or of_client >= OF_CLIENT
     print(f"\n{Target('search step', said, f'{PER_SECOND:,}/s or {OF_CLIENT}x', is_met)}")
 
 
