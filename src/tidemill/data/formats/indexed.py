@@ -78,7 +78,7 @@ def _open_bytes(path: Path) -> mmap.mmap | _Far:
             raise ResourceError(f"cannot be read: {error}", where=str(path)) from error
 
 
-class IndexedRows(ABC):
+class IndexedFileRows(ABC):
     """The records of one plain file by an index, as `Rows`; what a record is, says the format.
 
     Memory: none of its own but the index, 8 bytes a record, mapped from the user's cache; so is the file. The pages

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tidemill.data.files import BLOCK_BYTES
-from tidemill.data.formats.indexed import IndexedFile, IndexedRows
+from tidemill.data.formats.indexed import IndexedFile, IndexedFileRows
 from tidemill.data.formats.json_lines import parse_all
 from tidemill.data.formats.line_index import LINES
 from tidemill.data.formats.runs import strip_line_end, where_at
@@ -18,7 +18,7 @@ _ONLY_DICTS = {dict}
 ParseLine = Callable[[bytes, str, int], Record]
 
 
-class JsonlRows(IndexedRows):
+class JsonlRows(IndexedFileRows):
     """The records of one plain JSON Lines file; blank lines are none.
 
     Args:

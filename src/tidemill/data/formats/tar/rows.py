@@ -6,7 +6,7 @@ import io
 from typing import BinaryIO
 
 from tidemill.data.formats.format import MAX_LINE_BYTES
-from tidemill.data.formats.indexed import IndexedFile, IndexedRows
+from tidemill.data.formats.indexed import IndexedFile, IndexedFileRows
 from tidemill.data.formats.line_index import Indexing, Write
 from tidemill.data.formats.runs import where_at
 from tidemill.data.formats.tar.archive import FileArchive, TarEnd
@@ -48,7 +48,7 @@ _WRITTEN = 1024
 RECORDS = Indexing("members", b"TMGROUPS", _build_records)
 
 
-class TarRows(IndexedRows):
+class TarRows(IndexedFileRows):
     """The records of one plain tar archive; what it cannot be read behind is one record, which fails."""
 
     indexing = RECORDS
