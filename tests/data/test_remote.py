@@ -29,7 +29,10 @@ from tidemill.data.files import PartFile, create_file, create_text, open_random,
 from tidemill.data.files.folders import find_kind, iter_files
 from tidemill.data.files.path import RemotePath
 from tidemill.data.iteration import iterate
+from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.read import Read
+from tidemill.data.sources.row_files import RowFiles
+from tidemill.data.sources.sql import SQL
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
 
@@ -155,14 +158,33 @@ def test_a_file_system_that_cannot_be_opened_says_why() -> None:
         PartFile(parse_path("github://a.jsonl", {"org": "me"}))
 
 
-def test_secrets_of_a_file_system_are_not_shown() -> None:
-    """Neither by the source nor its description, dump or errors; they are no part of what it is either."""
-    options = {"key": "AKIATESTTESTTESTTEST", "secret": "s3cr3t-value", "client_kwargs": {"token": "t0k3n-value"}}
-    source = Read(path="s3://bucket/*.jsonl", storage_options=options)
-    shown = f"{source!r} {source.describe()} {source.model_dump()} {source.model_dump_json()} {tm.read('x')!r}"
+SECRETS = {"key": "AKIATESTTESTTESTTEST", "secret": "s3cr3t-value", "client_kwargs": {"token": "t0k3n-value"}}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Read(path="s3://bucket/*.jsonl", storage_options=SECRETS),
+        RowFiles(dataset="s3://bucket/out", storage_options=SECRETS),
+        SQL(sql="SELECT 1", connect="sqlite:///a.db", arguments=SECRETS),
+        Hub(hf="json", arguments=SECRETS),
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_secrets_among_options_are_shown_by_no_source(source: Any) -> None:
+    """Neither by itself nor by its description or dump; another process has them."""
+    shown = f"{source!r} {source} {source.describe()} {source.model_dump()} {source.model_dump_json()}"
     assert not any(secret in shown for secret in ("AKIATEST", "s3cr3t", "t0k3n"))
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy == source
+    assert "s3cr3t-value" not in repr(copy)
+    assert getattr(copy, "arguments", None) == SECRETS or copy.storage_options == SECRETS
+
+
+def test_secrets_of_a_file_system_are_no_part_of_a_source() -> None:
+    """Nor of an error."""
+    source = Read(path="s3://bucket/*.jsonl", storage_options=SECRETS)
     assert source.describe() == Read(path="s3://bucket/*.jsonl").describe()
-    assert pickle.loads(pickle.dumps(source)).storage_options == options
     assert "t0k3n" not in str(ResourceError("cannot be read", where=str(RemotePath("s3://me:t0k3n-value@bucket/a"))))
 
 
