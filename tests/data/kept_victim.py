@@ -24,8 +24,20 @@ def records() -> list[dict[str, Any]]:
     return [{"n": (at * 7919) % 211, "at": at} for at in range(RECORDS)]
 
 
+def spell(record: dict[str, Any]) -> str:
+    """A text that is nearly that of each record with an equal `n`."""
+    return " ".join([*(f"{record['n']}-{place}" for place in range(30)), str(record["at"])])
+
+
+def others() -> tm.Stream[Any]:
+    """Two records for some keys, one for others, and none for the rest."""
+    return tm.from_iterable([{"n": at % 150, "other": at} for at in range(200)])
+
+
 STEPS: dict[str, Callable[[tm.Stream[Any], Path], tm.Stream[Any]]] = {
     "dedupe": lambda stream, folder: stream.dedupe("n", dir=folder),
+    "dedupe near": lambda stream, folder: stream.dedupe(spell, near=0.8, dir=folder),
+    "join": lambda stream, folder: stream.join(others(), "n", how="left", dir=folder, memory="10kB"),
     "sort": lambda stream, folder: stream.sort("n", dir=folder, memory="10kB"),
     "group_by": lambda stream, folder: stream.group_by("n", dir=folder, memory="30kB").agg(ats=("list", "at")),
     "cache": lambda stream, folder: stream.cache(folder, part_bytes=2000),
@@ -34,7 +46,7 @@ STEPS: dict[str, Callable[[tm.Stream[Any], Path], tm.Stream[Any]]] = {
 
 def make(step: str, folder: Path) -> tm.Stream[Any]:
     """The stream of a step, with the sizes that millions of records would have."""
-    digests.STRETCH, digests.FAN = 32, 2
+    digests.STRETCH, digests.FAN = 512 if step == "dedupe near" else 32, 2  # a text has many entries
     spilling.GIVEN = 16
     return STEPS[step](tm.from_iterable(records), folder)
 

@@ -251,6 +251,11 @@ def find_third(record: Any) -> int:
     return number_of(record) // 3
 
 
+def spell_third(record: Any) -> str:
+    """A text nearly equal to those of the same third."""
+    return " ".join([*(f"{find_third(record)}-{place}" for place in range(20)), str(number_of(record))])
+
+
 def to_tokens(text: str) -> list[int]:
     return list(text.encode())
 
@@ -298,6 +303,7 @@ STEPS: list[Node] = [
     Repeat(epochs=2),
     Prefetch(count=3),
     Dedupe(key=find_third, dir=KEPT.name),
+    Dedupe(key=spell_third, near=0.8, dir=KEPT.name),
     Sort(key="n", reverse=True, dir=KEPT.name, memory=600, on_error="skip"),
     Join(other=OTHER, on="n", how="left", suffix="_other", dir=KEPT.name, memory=500),
     GroupBy(keys="text", agg={"n": ("last", "n"), "most": ("max", "n"), "count": "count"}, dir=KEPT.name, memory=2000),
