@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from typer.testing import CliRunner
 from workbench import FarSide, ask, label, make_job, make_model, numbered, read_output, run_job, write_records
 
@@ -16,6 +17,7 @@ from tidemill.agents import vector_search
 from tidemill.agents.step import RunAgent
 from tidemill.calls.limits import Price
 from tidemill.commands import app
+from tidemill.data.nodes.across import Sample
 from tidemill.errors import DataError
 from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.running.lineage import trace_lineage
@@ -27,6 +29,12 @@ from tidemill.stores.pgvector.settings import PgVector
 from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
+
+
+class Verdict(BaseModel):
+    """Another schema than the usual one."""
+
+    verdict: str
 
 
 def write(folder: Path, count: int) -> JobSpec:
@@ -55,6 +63,31 @@ async def test_each_rest_of_a_run_is_a_version(tmp_path: Path) -> None:
         assert list(pinned) == rows
         assert pinned.version == version
         assert repr(pinned).startswith(f"<Dataset: {len(rows)} records: dataset('{job.folders.output}@{version[:8]}')")
+
+
+async def test_each_version_says_what_job_made_it(tmp_path: Path) -> None:
+    """Prompt, parameters, the reply's schema and what is read stand in each manifest as they were; no key does."""
+    write_records(tmp_path / "records.jsonl", numbered(20))
+    model = make_model(api_key="KEY-OF-MODEL", headers={"X-Tenant": "KEY-OF-HEADER"}, params={"top_p": 0.9})
+    step = label(model=model, prompt="Say what {{ text }} is", params={"temperature": 0.5}, name="say")
+    job, far = make_job(tmp_path, [Sample(ratio=0.9, seed=3), step]), FarSide()
+    for limit in (5, None):
+        await run_job(job, far, limit=limit)
+    (other,) = make_job(tmp_path, [label(output=Verdict)]).describe()["steps"]
+    paths = list((job.folders.output / "_versions").iterdir())
+    assert len(paths) == 2
+    for path in [*paths, job.folders.output / "_manifest.json"]:
+        text = path.read_text()
+        assert "KEY-OF" not in text
+        config = json.loads(text)["config"]
+        assert config["source"]["read"]["path"] == "records.jsonl"
+        sampled, asked = config["steps"]
+        assert (sampled["kind"], sampled["ratio"], sampled["seed"]) == ("sample", 0.9, 3)
+        assert (asked["name"], asked["prompt"]) == ("say", "Say what {{ text }} is")
+        assert (asked["model"]["model"], asked["model"]["params"]) == ("openai/any", {"top_p": 0.9})
+        assert (asked["params"], asked["max_tokens"]) == ({"temperature": 0.5}, 64)
+        assert len(asked["output"]["schema"]) == len(other["output"]["schema"]) == 64
+        assert asked["output"] != other["output"]
 
 
 async def test_a_sitting_that_adds_nothing_is_no_version(tmp_path: Path) -> None:
