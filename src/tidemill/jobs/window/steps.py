@@ -19,9 +19,10 @@ from tidemill.models.steps.calling import Ask, Runner, hook_run
 from tidemill.models.steps.lines import Line, StepAsk
 from tidemill.models.torch.running.predicting import Predictor
 from tidemill.models.torch.texts.embedding import EmbeddingPredictor
+from tidemill.protocols import Upserted
 from tidemill.stores.steps.indexer import Indexer
 from tidemill.stores.steps.marks import Order
-from tidemill.stores.steps.upserts import Upserted, Upserts
+from tidemill.stores.steps.upserts import Upserts
 
 
 class Gathering(Protocol):

@@ -9,10 +9,10 @@ from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import hook_run
-from tidemill.protocols import Record
+from tidemill.protocols import Record, Upserted
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.marks import MARK, Marks, Order
-from tidemill.stores.steps.upserts import Row, Upsert, Upserted, UpsertedBatch, parse_upserted
+from tidemill.stores.steps.upserts import Row, Upsert, UpsertedBatch, parse_upserted
 
 
 class Indexer:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import orjson
 
 from tidemill.calls.wire import Request, Response, Usage
 from tidemill.errors import TransientCallError
-from tidemill.protocols import VectorStore
+from tidemill.protocols import Upserted, VectorStore
 from tidemill.stores.steps.marks import Marks, Order
 from tidemill.stores.steps.opened import SharedStore
 
@@ -33,13 +33,6 @@ class Upsert(Request, frozen=True):
     """A request of a store: to put in `rows`."""
 
     rows: tuple[Row, ...] = ()
-
-
-class Upserted(NamedTuple):
-    """What became of one record, and why it was refused."""
-
-    kind: Literal["stored", "superseded", "refused"]
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,7 @@ class Upserts:
                 await events[0].wait()
             with self._hold(ids):
                 outcomes = await self._put(store, request.rows)
-        return Response(200, {}, orjson.dumps([list(became) for became in outcomes]))
+        return Response(200, {}, orjson.dumps(outcomes))
 
     async def close(self) -> None:
         """Nothing: the store is the scope's."""
@@ -100,7 +93,7 @@ class Upserts:
 
     async def _put(self, store: VectorStore, rows: Sequence[Row]) -> list[Upserted]:
         """Upsert the rows that nothing later took the place of, the last of one id last."""
-        outcomes = [Upserted("superseded")] * len(rows)
+        outcomes = [Upserted(row.id, "superseded") for row in rows]
         places = sorted(range(len(rows)), key=lambda place: rows[place].order)
         landed = await self._find_landed(store, rows)
         due = [place for place in places if landed.get(rows[place].id, rows[place].order) <= rows[place].order]
@@ -108,7 +101,7 @@ class Upserts:
             ids, vectors, payloads = zip(*(rows[place][1:] for place in due), strict=True)
             found = await store.upsert(ids, list(vectors), payloads)
             for place, became in zip(due, found, strict=True):
-                outcomes[place] = Upserted(became.kind, became.error)
+                outcomes[place] = became
                 if became.kind == "stored":
                     landed[rows[place].id] = rows[place].order
         self._forget()
@@ -149,6 +142,6 @@ def parse_upserted(response: Response) -> UpsertedBatch:
         TransientCallError: the response is none of `Upserts.send`.
     """
     try:
-        return UpsertedBatch([Upserted(*each) for each in orjson.loads(response.body)])
+        return UpsertedBatch([Upserted(**each) for each in orjson.loads(response.body)])
     except (orjson.JSONDecodeError, TypeError) as error:
         raise TransientCallError(f"expected what became of each record: {error!r}") from error
