@@ -145,3 +145,8 @@ async def test_a_store_is_closed_by_an_error_and_by_cancelling_its_block() -> No
     with pytest.raises(asyncio.CancelledError):
         await staying
     assert store.closed == 1
+
+
+def test_settings_that_cannot_be_opened_say_what_they_lack() -> None:
+    with pytest.raises(NotImplementedError, match="Store does not say how it is opened: it lacks `open`"):
+        Store(dimensions=3).open()

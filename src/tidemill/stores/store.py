@@ -58,4 +58,4 @@ class Store(Config):
         Raises:
             ResourceError: the package that it takes is not installed; names the extra.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__qualname__} does not say how it is opened: it lacks `open`")
