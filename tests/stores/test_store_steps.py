@@ -9,8 +9,9 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import indexing
 import pytest
@@ -19,6 +20,7 @@ from shelf import Shelf, ShelfStore
 import tidemill as tm
 from conftest import PostgresServer, QdrantServer
 from tidemill.calls.limits import Limits
+from tidemill.config.roles import Runtime
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.running.report import Report
@@ -335,6 +337,60 @@ def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str,
     stream.write(tmp_path / "second", reuse=str(tmp_path / "first"), progress=False)
     assert list(tm.dataset(tmp_path / "second")["matches"]) == first
     assert shelves["one"].searches == 6
+
+
+class Rack(Shelf):
+    """A shelf of which it makes no difference to a fingerprint where it stands."""
+
+    place: Annotated[str, Runtime()] = "one"
+
+    def find_place(self) -> tuple[str, str]:
+        return self.place, "rack"
+
+
+class Board(Shelf):
+    """What is described as a shelf is, and is none."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "asked", "k", "searched"),
+    [
+        (Shelf, Shelf, {"lang": "de"}, 2, 0),
+        (Shelf, Shelf, {"embedding": [1.0, 9.0]}, 2, 6),
+        (Shelf, Shelf, {"since": 3}, 2, 6),
+        (Shelf, Shelf, {}, 3, 6),
+        (Shelf, partial(Shelf, place="two"), {}, 2, 6),
+        (Rack, partial(Rack, place="two"), {}, 2, 6),
+        (Shelf, Board, {}, 2, 6),
+    ],
+    ids=["another column", "vector", "filter", "k", "store", "place", "type"],
+)
+def test_what_was_found_is_reused_for_the_same_search_alone(
+    tmp_path: Path,
+    shelves: dict[str, ShelfStore],
+    first: Callable[..., Shelf],
+    second: Callable[..., Shelf],
+    asked: dict[str, Any],
+    k: int,
+    searched: int,
+) -> None:
+    """Of the same vector in the same store by the same filter, whatever else the records hold."""
+    old, new = (make(dimensions=2, metric="dot", fields=FIELDS) for make in (first, second))
+    for settings in (old, new):
+        settings.open().held["0"] = [1.0, 0.0], {"year": 9, "of": type(settings).__name__}
+    records = [{**record, "since": 1} for record in make_records(6)]
+
+    def write(store: Shelf, k: int, changes: dict[str, Any], name: str, reuse: str | None = None) -> Report:
+        found = tm.from_iterable([{**record, **changes} for record in records]).search(
+            store, k=k, filter={"year": {"ge": {"column": "since"}}}
+        )
+        return found.write(tmp_path / name, reuse=reuse, progress=False)
+
+    write(old, 2, {}, "first")
+    before = sum(each.searches for each in shelves.values())
+    report = write(new, k, asked, "second", reuse=str(tmp_path / "first"))
+    assert sum(each.searches for each in shelves.values()) - before == searched
+    assert report.reused == 6 - searched
 
 
 @pytest.mark.usefixtures("lance_opened_once")

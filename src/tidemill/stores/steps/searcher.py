@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from tidemill.calls.wire import Request, Response
-from tidemill.config.wording.words import describe_value
+from tidemill.config.objects.descriptions import describe_value
+from tidemill.config.wording.words import describe_value as describe
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.steps.call import Value
@@ -32,6 +33,9 @@ class Searcher:
         self._node = node
         self._store = store
         self._url = f"search:{name}"
+        kind = type(node.store)
+        where = store.settings.find_place()
+        self._told_store = [f"{kind.__module__}:{kind.__qualname__}", *where, describe_value(node.store)]
         self._hooked = hook_run(self._run, node.bound_hooks)
 
     def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
@@ -52,7 +56,8 @@ class Searcher:
         except KeyError as error:
             raise missing_column(str(error.args[0]), record) from None
         numbers = _read_numbers(vector, node.vector)
-        told = {"vector": b64encode(numbers.tobytes()).decode(), "k": node.k, "filter": asked}
+        shown = b64encode(numbers.tobytes()).decode()
+        told = {"store": self._told_store, "vector": shown, "k": node.k, "filter": asked}
         request = Request(self._url, {}, pack_record(told), 0, 0)
         found: Value = await ask(0, request, partial(self._send, numbers, asked))
         return {**record, node.into: found.value}
@@ -72,4 +77,4 @@ def _read_numbers(vector: Any, column: str) -> array[float]:
     try:
         return array("f", vector)
     except (TypeError, OverflowError):
-        raise DataError(f"expected a vector, got {describe_value(vector)}", where=f"column `{column}`") from None
+        raise DataError(f"expected a vector, got {describe(vector)}", where=f"column `{column}`") from None
