@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 
 import tidemill as tm
 from conftest import PostgresServer
+from tidemill.calls.wire import UnreachableError
 from tidemill.errors import ConfigError, PermanentCallError, ResourceError, StateError, TransientCallError
 from tidemill.protocols import Match
 from tidemill.stores.filters import OPERATORS, parse_filter
@@ -369,9 +371,24 @@ async def test_a_connection_that_broke_is_replaced(make_settings: Callable[..., 
     async with make_settings(pool=Pool(max_size=1)).open() as store:
         assert await store.count() == 0
         await ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemill'")
-        with pytest.raises(TransientCallError, match=r"the database (did not answer|cannot be reached)"):
+        with pytest.raises(TransientCallError, match="the database did not answer") as caught:
             await store.count()
+        assert not isinstance(caught.value, UnreachableError), "something was sent"
         assert await store.count() == 0
+
+
+async def test_a_pool_that_no_connection_comes_about_to_is_told_from_one_in_use(
+    make_settings: Callable[..., PgVector], postgres_server: PostgresServer
+) -> None:
+    url = postgres_server.make_database()
+    (name,) = re.findall(r"tests_\w+", url)
+    async with make_settings(url=url, pool=Pool(max_size=1, wait_s=0.1)).open() as store:
+        await ask(postgres_server.url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await ask(
+            postgres_server.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name
+        )
+        with pytest.raises(UnreachableError, match="the database cannot be reached: couldn't get a connection"):
+            await store.count()
 
 
 async def test_a_statement_and_a_wait_have_their_time(make_settings: Callable[..., PgVector], url: str) -> None:
@@ -384,6 +401,7 @@ async def test_a_statement_and_a_wait_have_their_time(make_settings: Callable[..
     for error, message in [(first, "the statement was ended: .*timeout"), (second, "no connection is free")]:
         with pytest.raises(TransientCallError, match=message):
             raise error  # type: ignore[misc] # it is an error
+    assert not isinstance(second, UnreachableError)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +409,7 @@ async def test_a_statement_and_a_wait_have_their_time(make_settings: Callable[..
     [
         (("/tests_", "/nix_"), PermanentCallError, "the database refused: .*database .* does not exist"),
         (("postgres:@", "nix:canary-4711-password@"), PermanentCallError, 'refused: .*role "nix" does not exist'),
-        (("host=", "host=/nowhere"), TransientCallError, "the database cannot be reached"),
+        (("host=", "host=/nowhere"), UnreachableError, "the database cannot be reached"),
     ],
 )
 async def test_a_database_that_cannot_be_opened_says_why(

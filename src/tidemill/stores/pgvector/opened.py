@@ -72,6 +72,7 @@ class OpenedPgVector(OpenedStore):
             "fallback_application_name": "tidemill",
         }
         self._pool: AsyncConnectionPool[PooledConnection] | None = None
+        self._in_use = 0
         self._type: TypeInfo
         self._rendered: dict[tuple[bool, bool], bytes] = {}
 
@@ -80,7 +81,7 @@ class OpenedPgVector(OpenedStore):
         # What is wrong is told at once, where the pool would try until its time is over.
         async with self._connection_of_its_own() as connection:
             self._type = await self._table.prepare(connection)
-        with mapped_errors(self.name):
+        with mapped_errors(self.name, lambda: False):
             self._pool = AsyncConnectionPool(
                 self._url,
                 connection_class=PooledConnection,
@@ -245,14 +246,21 @@ class OpenedPgVector(OpenedStore):
     async def _connection(self) -> AsyncIterator[Connection]:
         """A connection of the pool for the length of a `with`, whatever ends it; the driver's errors are mapped."""
         assert self._pool is not None  # it is open, as `OpenedStore` sees to
-        with mapped_errors(self.name):
+        connection: PooledConnection | None = None
+        # Where somebody has a connection of the pool, whoever gets none waits for that one, and not for the server.
+        with mapped_errors(self.name, lambda: connection is not None or self._in_use > 0):
             async with self._pool.connection() as connection:
-                yield connection
+                self._in_use += 1
+                try:
+                    yield connection
+                finally:
+                    self._in_use -= 1
 
     @asynccontextmanager
     async def _connection_of_its_own(self) -> AsyncIterator[Connection]:
         """A connection beside the pool's, with what is set and locked by it for the length of a `with`."""
-        with mapped_errors(self.name):
+        connection: Connection | None = None
+        with mapped_errors(self.name, lambda: connection is not None):
             connection = await psycopg.AsyncConnection.connect(self._url, **self._connecting)
             try:
                 yield connection
