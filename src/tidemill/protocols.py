@@ -118,9 +118,12 @@ class VectorStore(Protocol):
     is sent again. Any number of tasks of one loop may use it at once; another loop's use is refused. Closed when its
     block ends, however it ends: every connection is given back on cancellation, and none outlives the block.
 
-    What is wrong with one record is that record's outcome. What is wrong with the store is raised: `TransientCallError`
-    where the same may go well later, `PermanentCallError` where it will not, `StateError` where the store was closed or
-    belongs to another loop.
+    What is wrong with one record is that record's outcome. Else is raised, and says by `of` whose failure it is:
+    `TransientCallError` where the same may go well when it is tried again, of the record; one that
+    `calls.wire.UnreachableError` is where no connection came about. `PermanentCallError` where it will not: of the
+    record where the far side refuses what was sent, else of the run, for what is wrong with the place fails every
+    record alike: its credentials, its schema, a full disk. `StateError`, of the run, where the place is of other
+    dimensions, where the store was closed or belongs to another loop.
     """
 
     async def __aenter__(self) -> Self: ...

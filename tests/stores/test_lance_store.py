@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,8 @@ async def test_many_handles_that_write_delete_and_flush_do_not_fail_each_other(t
                         flushes.extend(await asyncio.gather(store.flush(), return_exceptions=True))
 
         await asyncio.gather(*(work(number) for number in range(5)))
-        assert all(each is None or isinstance(each, TransientCallError) for each in flushes)
+        failed = [each for each in flushes if each is not None]
+        assert all(isinstance(each, TransientCallError) and each.of == "record" for each in failed)
         assert await first.count() == 170
         (matches,) = await first.search(held[:1], 200)
         assert sorted(match.id for match in matches) == sorted([*keys[:20], *keys[50:]])
@@ -243,6 +245,22 @@ async def test_a_table_whose_files_are_gone_fails_the_run_and_is_closed(tmp_path
         with pytest.raises(PermanentCallError, match=r"LanceDB failed: .*[Nn]ot found") as caught:
             await store.search(draw_vectors(1), 1, with_vectors=True)
         assert caught.value.of == "run"
+
+
+async def test_a_process_that_may_open_no_more_files_is_the_runs_failure(tmp_path: Path) -> None:
+    """Which passes once there is room again."""
+    async with LanceDB(path=tmp_path, dimensions=4).open() as store:
+        await store.upsert(["a"], draw_vectors(1))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            with pytest.raises(TransientCallError, match=r"Too many open files.*\n.*`ulimit -n`") as caught:
+                await store.upsert(["b"], draw_vectors(1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert caught.value.of == "run"
+        await store.upsert(["b"], draw_vectors(1))
+        assert await store.count() == 2
 
 
 def test_without_the_package_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

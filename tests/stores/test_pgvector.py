@@ -225,6 +225,24 @@ async def test_loads_that_have_new_records_in_common_end_well(make_settings: Cal
             assert match is None or np.array_equal(np.array(match.vector), vector)
 
 
+@pytest.mark.parametrize(
+    ("change", "of", "message"),
+    [
+        ("ALTER TABLE {} ADD CHECK (payload->>'n' <> '1')", "record", "violates check constraint"),
+        ("ALTER TABLE {} DROP COLUMN payload", "run", "does not exist"),
+    ],
+)
+async def test_what_a_table_takes_no_more_is_of_the_records_or_of_the_run(
+    make_settings: Callable[..., PgVector], url: str, change: str, of: str, message: str
+) -> None:
+    made = make_settings(table=f"changed for a {of}")
+    async with made.open() as store:
+        await ask(url, change.format(f'"{made.table}"'))
+        with pytest.raises(PermanentCallError, match=f"the database refused: .*{message}") as caught:
+            await store.upsert(["a"], draw_vectors(1), [{"n": 1}])
+        assert caught.value.of == of
+
+
 # The index
 
 

@@ -79,25 +79,29 @@ async def test_vectors_compared_by_cosine_come_back_as_they_were(qdrant_server: 
         np.testing.assert_allclose(np.array(found), given, rtol=1e-6)
 
 
-FAULTS: list[tuple[dict[str, Any], type[TidemillError], str]] = [
-    ({"status": 429, "headers": {"retry-after": "7"}}, TransientCallError, "answered 429"),
-    ({"status": 500}, TransientCallError, "answered 500"),
-    ({"status": 400}, PermanentCallError, "answered 400"),
-    ({"status": 403}, PermanentCallError, "answered 403.*\n.*check `api_key`"),
-    ({"cut": True}, TransientCallError, "the connection was cut"),
-    ({"stall": True}, TransientCallError, "no complete answer within 0.3 s"),
-    ({"garbage": True}, TransientCallError, "answered with no result"),
+FAULTS: list[tuple[dict[str, Any], type[TidemillError], str, str]] = [
+    ({"status": 429, "headers": {"retry-after": "7"}}, TransientCallError, "record", "answered 429"),
+    ({"status": 500}, TransientCallError, "record", "answered 500"),
+    ({"status": 400}, PermanentCallError, "record", "answered 400"),
+    ({"status": 413}, PermanentCallError, "record", "answered 413"),
+    ({"status": 422}, PermanentCallError, "record", "answered 422"),
+    ({"status": 403}, PermanentCallError, "run", "answered 403.*\n.*check `api_key`"),
+    ({"status": 404}, PermanentCallError, "run", "answered 404"),
+    ({"cut": True}, TransientCallError, "record", "the connection was cut"),
+    ({"stall": True}, TransientCallError, "record", "no complete answer within 0.3 s"),
+    ({"garbage": True}, TransientCallError, "record", "answered with no result"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "kind", "message"), FAULTS)
+@pytest.mark.parametrize(("fault", "kind", "of", "message"), FAULTS)
 async def test_a_failure_is_told_and_the_same_goes_well_again(
-    qdrant_server: QdrantServer, fault: dict[str, Any], kind: type[TidemillError], message: str
+    qdrant_server: QdrantServer, fault: dict[str, Any], kind: type[TidemillError], of: str, message: str
 ) -> None:
     async with served(qdrant_server, timeout_s=0.3 if "stall" in fault else 30).open() as store:
         qdrant_server.tell(faults=[fault] * 2)
         with pytest.raises(kind, match=message) as caught:
             await store.upsert(["a"], VECTORS[:1])
+        assert caught.value.of == of
         assert getattr(caught.value, "retry_after_s", None) == (7.0 if fault.get("status") == 429 else None)
         with pytest.raises(kind, match=message):
             await store.search(VECTORS[:1], 1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tidemill as tm
+from conftest import QdrantServer
 from tidemill.calls.limits import Limits
 from tidemill.stores.pgvector.settings import PgVector
 from tidemill.stores.qdrant.settings import Qdrant
@@ -37,3 +38,25 @@ def test_a_store_that_no_connection_comes_about_to_stops_the_run(
     assert (report.outcome, report.exit_code, report.records["quarantined"]) == ("failed", 3, 0)
     assert f"no connection to {step} for 0.2 s" in report.reason
     assert "onnection refused" in report.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "faults", "outcome", "exit_code", "quarantined"),
+    [(400, 1, "finished", 0, 1), (503, 3, "finished", 0, 0), (403, 1, "failed", 3, 0)],
+)
+def test_a_run_goes_by_whose_failure_it_is(
+    tmp_path: Path,
+    qdrant_server: QdrantServer,
+    status: int,
+    faults: int,
+    outcome: str,
+    exit_code: int,
+    quarantined: int,
+) -> None:
+    """A record's fails it, what may pass is tried again, the place's stops the run."""
+    store = Qdrant(url=qdrant_server.url, collection=qdrant_server.make_name(), dimensions=2)
+    assert put_or_search("index", store).write(tmp_path / "in", progress=False).outcome == "finished"
+    qdrant_server.tell(faults=[{"status": status}] * faults)
+    report = put_or_search("search", store).write(tmp_path / "out", max_errors=5, progress=False)
+    assert (report.outcome, report.exit_code, report.records["quarantined"]) == (outcome, exit_code, quarantined)
+    assert report.records["landed"] == 20 - quarantined or outcome == "failed"

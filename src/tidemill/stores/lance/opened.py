@@ -47,8 +47,10 @@ MERGE_TRIES = 5
 """Lance gives a merge of files up where a record changed meanwhile; upserts and deletes it tries again by itself."""
 
 _INDEXES = {"ivf_flat": "IvfFlat", "ivf_pq": "IvfPq", "hnsw_sq": "HnswSq"}
-_LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily", "No space left", "Too many open")
-"""What LanceDB says of an operation that may go well another time: it has no classes of errors of its own."""
+_LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily")
+"""What LanceDB says of an operation that may go well when it is tried again: it has no classes of errors of its own."""
+_FULL = ("No space left", "Too many open")
+"""What it says where that takes somebody who makes room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +245,12 @@ class LanceStore(OpenedStore):
 
 
 def _explain(error: Exception, name: str) -> CallError:
-    text = say_cause(error, max_chars=500)
-    if isinstance(error, TimeoutError) or any(each in str(error) for each in _LATER):
-        return TransientCallError(f"LanceDB could not do it now: {text}", where=name, of="run")
+    text, said = say_cause(error, max_chars=500), str(error)
+    if any(each in said for each in _FULL):
+        hint = "make room on the disk, or let the process have more files open (`ulimit -n`)"
+        return TransientCallError(f"LanceDB could not do it now: {text}", where=name, hint=hint, of="run")
+    if isinstance(error, TimeoutError) or any(each in said for each in _LATER):
+        return TransientCallError(f"LanceDB could not do it now: {text}", where=name)
     return PermanentCallError(f"LanceDB failed: {text}", where=name, of="run")
 
 
