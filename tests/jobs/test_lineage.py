@@ -29,6 +29,7 @@ from tidemill.stores.pgvector.settings import PgVector
 from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
+from tidemill.view.sources import show_source
 
 
 class Verdict(BaseModel):
@@ -332,6 +333,44 @@ def test_the_stores_of_steps_and_agents_are_named(tmp_path: Path) -> None:
         ("agent.clerk", "openai/any"),
         ("agent.clerk.vector_search", "local/minilm"),
     ]
+
+
+async def test_a_source_is_told_as_it_is_said(tmp_path: Path) -> None:
+    job = write(tmp_path, 3)
+    await run_job(job, FarSide())
+    assert "── source: records.jsonl\n" in lineage(str(job.folders.output))
+
+
+def make_rows() -> list[dict[str, int]]:
+    return [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        (tm.read(["a.csv", "b.csv"], delimiter=";"), "a.csv, b.csv, delimiter ;"),
+        (tm.read("a.jsonl", max_line_bytes=100), "a.jsonl, max_line_bytes 100"),
+        (tm.read("https://me:PASSWORD@h.invalid/a.jsonl?X-Amz-Signature=KEY"), "https://me:***@h.invalid/a.jsonl"),
+        (
+            tm.from_sql("SELECT n\n  FROM rows", "postgresql://me:PASSWORD@h.invalid/db?sslkey=KEY", key="n"),
+            "sql SELECT n FROM rows, connect postgresql://me@h.invalid/db, key n",
+        ),
+        (tm.from_hf("imdb", split="train"), "hf imdb, split train"),
+        (tm.from_iterable(make_rows), "records of a function"),
+        (tm.dataset(make_rows()), "records of a list"),
+        (tm.read("a.jsonl").select("n").concat(tm.read("b.jsonl")), "concat of a.jsonl (select), b.jsonl"),
+        (tm.read([f"{number:050}.jsonl" for number in range(9)]), f"{0:050}.jsonl, {1:050}.jsonl, {'0' * 43}…"),
+    ],
+    ids=["csv", "jsonl", "web", "sql", "hf", "function", "list", "concat", "long"],
+)
+def test_each_source_is_told_in_a_line(stream: tm.Stream[Any], told: str) -> None:
+    """Without defaults and without what nobody else may see, cut where it is long."""
+    assert show_source(json.loads(json.dumps(stream.flow.source.describe()))) == told
+
+
+def test_a_source_of_a_users_own_is_told_as_it_describes_itself() -> None:
+    assert show_source({"queue": "reviews", "offset": 3}) == '{"queue":"reviews","offset":3}'
+    assert show_source({"read": 3}) == '{"read":3}'
 
 
 def test_a_place_that_no_job_wrote_has_no_lineage(tmp_path: Path) -> None:

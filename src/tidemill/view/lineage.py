@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
 
 from tidemill.config.secrets import mask
 from tidemill.data.sources.versions import EMPTY, shorten
 from tidemill.jobs.running.lineage import Version
 from tidemill.view.plain import make_plain
-
-_MOST_CHARACTERS = 160
+from tidemill.view.sources import show_source
 
 
 def print_lineage(console: Console, version: Version) -> None:
@@ -61,7 +59,7 @@ def _iter_lines(version: Version) -> Iterator[str]:
     if version.latest is not None:
         yield f"the folder went on since; it is now {_at(version.latest) or 'without rows'}"
     if version.source is not None and not version.parents:
-        yield f"source: {_show(version.source)}"
+        yield f"source: {show_source(version.source)}"
     if version.steps:
         yield f"steps: {', '.join(version.steps)}"
     for model in version.models:
@@ -71,11 +69,6 @@ def _iter_lines(version: Version) -> Iterator[str]:
     for earlier in version.earlier:
         grown = f"grew from @{shorten(earlier.hash)}"
         yield f"{grown}, which {earlier.fault}" if earlier.fault else f"{grown}: {_describe(earlier)}"
-
-
-def _show(source: Mapping[str, Any]) -> str:
-    text = mask(orjson.dumps(source).decode())
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
 
 
 def _show_price(model: Mapping[str, Any]) -> str:
