@@ -44,10 +44,14 @@ STEPS: dict[str, Callable[[tm.Stream[Any], Path], tm.Stream[Any]]] = {
 }
 
 
-def make(step: str, folder: Path) -> tm.Stream[Any]:
-    """The stream of a step, with the sizes that millions of records would have."""
+def shrink(step: str) -> None:
+    """Have this process make as many files of so few records as of millions."""
     digests.STRETCH, digests.FAN = 512 if step == "dedupe near" else 32, 2  # a text has many entries
     spilling.GIVEN = 16
+
+
+def make(step: str, folder: Path) -> tm.Stream[Any]:
+    """The stream of a step."""
     return STEPS[step](tm.from_iterable(records), folder)
 
 
@@ -61,6 +65,7 @@ def read_given(path: Path) -> list[list[Any]]:
 
 
 def main(step: str, folder: Path) -> None:
+    shrink(step)
     given = read_given(folder / "given")
     iterator = make(step, folder / "kept").iterate(given[-1][1] if given else None)
     with open(folder / "given", "a") as file:

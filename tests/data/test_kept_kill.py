@@ -16,7 +16,7 @@ KILLS = 2
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_process_goes_on_where_it_was(step: str, tmp_path: Path) -> None:
-    """Its state and its folder are all that is left."""
+    """Its state and its folder are all that is left; it gives what a process gives that holds all in memory."""
     expected = list(make(step, tmp_path / "whole"))
     rng = random.Random(step)
     for _ in range(KILLS):
