@@ -236,7 +236,8 @@ def served_subject(qdrant_server: QdrantServer) -> StoreSubject:
     def make(**given: Any) -> Qdrant:
         return served(qdrant_server, **{"concurrency": 4, **given})
 
-    return StoreSubject(make, orders_texts=False, many=4_000, imports=("tidemill.stores.qdrant.opened",))
+    imports = ("tidemill.stores.qdrant.opened",)
+    return StoreSubject(make, orders_texts=False, many=4_000, atomic=False, imports=imports)
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
             return Qdrant(**{"path": path, **given})
 
         imports = ("tidemill.stores.qdrant.local",)
-        yield StoreSubject(make, orders_texts=False, many=4_000, processes=False, imports=imports)
+        yield StoreSubject(make, orders_texts=False, many=4_000, processes=False, atomic=False, imports=imports)
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

@@ -19,7 +19,10 @@ DIMENSIONS = 8
 
 
 async def check_kills(subject: StoreSubject) -> None:
-    """20 processes are killed, each somewhere within an upsert: what was told to be stored is there, nothing twice."""
+    """20 processes are killed, each somewhere within an upsert: what was told to be stored is there, nothing twice.
+
+    Of a store that is `atomic` the upsert that was broken off is there whole or not at all.
+    """
     settings = subject.make(dimensions=DIMENSIONS)
     victim = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tidemill.testing.stores.victim"),
@@ -37,6 +40,7 @@ async def check_kills(subject: StoreSubject) -> None:
                 stored = [match.payload["round"] for match in found if match is not None]
                 assert await store.count() == len(stored) == len(KEYS)
                 assert min(stored) >= landed, "what was told to be stored is gone"
+                assert len(set(stored)) == 1 or not subject.atomic, "a part of an upsert is there; is it `atomic`?"
                 for place, match in enumerate(found):
                     assert match is not None
                     assert match.vector is not None
