@@ -386,12 +386,22 @@ async def test_a_load_that_is_cancelled_gives_its_connection_back_unharmed(
 
 
 async def test_a_connection_that_broke_is_replaced(make_settings: Callable[..., PgVector], url: str) -> None:
-    async with make_settings(pool=Pool(max_size=1)).open() as store:
+    async with make_settings(pool=Pool(max_size=1, check_s=3600)).open() as store:
         assert await store.count() == 0
         await ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemill'")
         with pytest.raises(TransientCallError, match="the database did not answer") as caught:
             await store.count()
         assert not isinstance(caught.value, UnreachableError), "something was sent"
+        assert await store.count() == 0
+
+
+async def test_a_connection_that_broke_while_nobody_used_it_is_replaced_before_it_is_given_out(
+    make_settings: Callable[..., PgVector], url: str
+) -> None:
+    made = make_settings(table="left alone", pool=Pool(max_size=1, check_s=0))
+    async with made.open() as store:
+        assert await store.count() == 0
+        await ask(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidemill'")
         assert await store.count() == 0
 
 

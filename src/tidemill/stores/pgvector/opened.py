@@ -32,8 +32,6 @@ MAX_EF_SEARCH: Final = 1_000
 """Of `hnsw.ef_search` (pgvector, README)."""
 QUERIES: Final = 64
 """Queries of a search that go in one statement."""
-_CHECKED_S: Final = 1.0
-"""A connection that was used within this time is taken to work still."""
 _HALT_S: Final = 5.0
 """How long a server may take to hear that a COPY is given up: as long as psycopg waits for a statement to end."""
 
@@ -90,7 +88,7 @@ class OpenedPgVector(OpenedStore):
                 max_size=pool.max_size,
                 open=False,
                 configure=self._configure,
-                check=_check,
+                check=self._check,
                 reset=_reset,
                 timeout=pool.wait_s,
                 max_idle=pool.idle_s,
@@ -276,6 +274,11 @@ class OpenedPgVector(OpenedStore):
             [timeout, str(self.settings.index.ef_search)],
         )
 
+    async def _check(self, connection: PooledConnection) -> None:
+        """Ask a connection that was left alone for a while whether it works, so that one that does not is replaced."""
+        if asyncio.get_running_loop().time() - connection.used_at_s > self.settings.pool.check_s:
+            await connection.execute("")
+
 
 class _HaltedError(Exception):
     """Has a COPY given up."""
@@ -301,12 +304,6 @@ async def _end(writing: asyncio.Future[None]) -> None:
         await asyncio.wait([writing])
     if not writing.cancelled():
         writing.exception()  # looked at: cancelling is what is told
-
-
-async def _check(connection: PooledConnection) -> None:
-    """Ask a connection that was left alone for a while whether it works, so that one that does not is replaced."""
-    if asyncio.get_running_loop().time() - connection.used_at_s > _CHECKED_S:
-        await connection.execute("")
 
 
 async def _reset(connection: PooledConnection) -> None:

@@ -31,6 +31,7 @@ class Pool(Config):
         max_size: connections there are at most; whoever wants another one waits.
         connect_s: seconds that making one may take.
         wait_s: seconds that an operation may wait for one.
+        check_s: seconds after which one that nobody used is asked whether it works before it is given out.
         idle_s: seconds after which one that nobody uses is closed, down to `min_size`.
         lifetime_s: seconds after which one is replaced, lest a far side that moved keeps it.
     """
@@ -39,6 +40,7 @@ class Pool(Config):
     max_size: int = Field(default=8, ge=1)
     connect_s: Duration = Field(default=10.0, gt=0)
     wait_s: Duration = Field(default=30.0, gt=0)
+    check_s: Duration = Field(default=1.0, ge=0)
     idle_s: Duration = Field(default=600.0, gt=0)
     lifetime_s: Duration = Field(default=3600.0, gt=0)
 
