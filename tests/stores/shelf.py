@@ -37,6 +37,7 @@ class ShelfStore:
         searches, flushes, opened, closed: how many there were.
         before_upsert: awaited with the ids of each upsert before they are there.
         before_search: awaited with the vectors of each search before it looks.
+        before_flush: awaited before each flush.
     """
 
     def __init__(self, settings: Shelf) -> None:
@@ -49,6 +50,7 @@ class ShelfStore:
         self.hangs = settings.hangs
         self.before_upsert: Callable[[Sequence[str]], Any] | None = None
         self.before_search: Callable[[Vectors], Any] | None = None
+        self.before_flush: Callable[[], Any] | None = None
 
     async def __aenter__(self) -> ShelfStore:
         if self.opens_slowly:
@@ -108,6 +110,8 @@ class ShelfStore:
         return len(self.held)
 
     async def flush(self) -> None:
+        if self.before_flush is not None:
+            await self.before_flush()
         self.flushes += 1
 
     async def _misbehave(self) -> None:

@@ -21,9 +21,10 @@ import tidemill as tm
 from conftest import PostgresServer, QdrantServer
 from tidemill.calls.limits import Limits
 from tidemill.config.roles import Runtime
-from tidemill.errors import ConfigError
+from tidemill.errors import ConfigError, TransientCallError
 from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.running.report import Report
+from tidemill.jobs.running.runner import Runner
 from tidemill.stores.lance.settings import LanceDB
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
@@ -439,6 +440,70 @@ def test_the_store_is_flushed_at_the_end_of_the_records(tmp_path: Path, shelves:
     assert (stopped.outcome, shelves["one"].flushes) == ("errors", 0)
     tm.from_iterable(make_records(10)).index(shelf()).write(tmp_path / "out", progress=False)
     assert shelves["one"].flushes == 1
+
+
+def fail_flushes(store: ShelfStore, times: int) -> None:
+    """Have the next flushes of `store` fail with what may pass."""
+    left = [TransientCallError("the shelf is being dusted")] * times
+
+    async def fail() -> None:
+        if left:
+            raise left.pop()
+
+    store.before_flush = fail
+
+
+def test_indexes_whose_building_failed_are_built_by_the_next_sitting(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """All has landed by then, and nothing else is left to do; so it is where the source grew after they were built."""
+    store = shelves["one"] = ShelfStore(shelf())
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in make_records(10)))
+    stream = tm.read(str(tmp_path / "records.jsonl")).index(shelf(), limits=limits(max_attempts=1))
+
+    def write(limit: int | None = None) -> Report:
+        return stream.write(tmp_path / "out", limit=limit, progress=False)
+
+    assert write(limit=5).outcome == "limit"
+    assert store.flushes == 1
+    for _ in range(2):
+        fail_flushes(store, 1)
+        report = write()
+        assert (report.outcome, report.exit_code, report.records["landed"]) == ("failed", 3, 10)
+        assert report.reason.startswith("the indexes that step `index` builds at the end: the shelf is being dusted")
+    report = write()
+    assert (report.outcome, report.exit_code, report.reason) == ("finished", 0, "")
+    assert (store.flushes, sum(map(len, store.upserts))) == (2, 10)
+    opened = store.opened
+    assert write().reason == "already finished, nothing to do"
+    assert (store.flushes, store.opened) == (2, opened)
+
+
+def test_building_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """By the step's limits, except that it may take longer than an attempt."""
+    store = shelves["one"] = ShelfStore(shelf())
+    fail_flushes(store, 2)
+    stream = tm.from_iterable(make_records(3)).index(shelf(), limits=limits(max_attempts=3))
+    report = stream.write(tmp_path / "out", progress=False)
+    assert (report.outcome, store.flushes) == ("finished", 1)
+
+
+async def test_building_ends_with_a_run_that_is_stopped(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:
+    """After the time that calls in flight get, and the next sitting builds anew."""
+    store = shelves["one"] = ShelfStore(shelf())
+    job = tm.from_iterable(make_records(3)).index(shelf()).job(tmp_path / "out").spec
+    runner = Runner(job.model_copy(update={"run": job.run.model_copy(update={"grace_s": 0.0})}))
+
+    async def stop() -> None:
+        runner.stop()
+        await asyncio.Event().wait()
+
+    store.before_flush = stop
+    report = await runner.run()
+    assert (report.outcome, report.records["landed"], store.flushes) == ("stopped", 3, 0)
+    store.before_flush = None
+    report = await Runner(job).run()
+    assert (report.outcome, report.reason, store.flushes) == ("finished", "", 1)
 
 
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[str, ShelfStore]) -> None:

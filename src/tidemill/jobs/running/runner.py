@@ -99,6 +99,7 @@ class Runner:
                     if window is not None:
                         with self._deadline(sitting, started_at):
                             await self._work(sitting, window, board)
+                        sitting.note_built()
                     if not self._stops:
                         sitting.end_reuse()
                 finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +43,7 @@ from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.window.entering import EnteredSteps
 from tidemill.jobs.window.limits import WindowLimits
 from tidemill.jobs.window.opening import count_slots, count_workers, open_steps
-from tidemill.jobs.window.steps import PredictStep, WindowStep
+from tidemill.jobs.window.steps import IndexStep, PredictStep, WindowStep
 from tidemill.jobs.window.window import Window
 from tidemill.models.model import Model, describe_prices
 from tidemill.models.steps.calling import CallNode
@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 NOTHING_TO_DO = "already finished, nothing to do"
 NOTHING_TO_RETRY = "nothing stands in quarantine, nothing to do"
+
+BUILT = "built"
+"""Where the ledger has the number that the next segment took when the indexes of the run's stores were last built."""
 
 READER_CLOSE_S = 1.0
 """How long a run that ends waits for its source to return."""
@@ -93,6 +96,8 @@ class Sitting:
         self.engine: Engine
         self._scope: Scope
         self._entered = EnteredSteps()
+        self._has_built = False
+        self._owes_build = bool(run.segments) and run.ledger.load_meta(BUILT) != run.next_segment
         self._unreleased: list[BaseException] = []
         self._expired: BudgetError | None = None
         self._tuned: list[dict[str, Any]] = []
@@ -150,6 +155,8 @@ class Sitting:
             marks=Marks(self.run.info["run_id"], are_compared=self.request.retry),
             stores=stores,
         )
+        for step in self._iter_indexing():
+            step.upserts.is_owed = self._owes_build
         self.window = Window(
             self.next_chunk,
             self.steps,
@@ -332,7 +339,16 @@ class Sitting:
     @property
     def has_worked(self) -> bool:
         """Whether anything came of this sitting."""
-        return self.run.next_segment > self._first_segment
+        return self.run.next_segment > self._first_segment or self._has_built
+
+    def note_built(self) -> None:
+        """Note durably that the indexes of its stores were built for all that is sealed, where they were."""
+        if self.window is not None and self.window.has_built and any(self._iter_indexing()):
+            self.run.ledger.save_meta({BUILT: self.run.next_segment})
+            self._has_built = self._owes_build
+
+    def _iter_indexing(self) -> Iterator[IndexStep]:
+        return (step for step in self.steps if isinstance(step, IndexStep))
 
     def end_reuse(self) -> None:
         """Note that the earlier run may go, when the source was read and sealed to its end."""

@@ -22,7 +22,7 @@ from tidemill.models.torch.texts.embedding import EmbeddingPredictor
 from tidemill.protocols import Upserted
 from tidemill.stores.steps.indexer import Indexer
 from tidemill.stores.steps.marks import Order
-from tidemill.stores.steps.upserts import Upserts
+from tidemill.stores.steps.upserts import Build, Upserts, parse_upserted
 
 
 class Gathering(Protocol):
@@ -233,6 +233,23 @@ class IndexStep:
     def run(self, record: Any, order: Order) -> Awaitable[Any]:
         """`record`, once it is in the store; `order` is where it stands in its source."""
         return self.indexer.run(record, (self.batching, order))
+
+    async def build(self) -> None:
+        """Have what was put in found at full speed; nothing where nothing was.
+
+        Raises:
+            TidemillError: the store's, until no attempt was left.
+            LaneStopped: the run was stopped before it was done.
+        """
+        if not self.upserts.is_due:
+            return
+        try:
+            await self.lane.call(Build(self.indexer.url, {}, b"", 0, 0), parse_upserted)
+        except TidemillError as error:
+            error.step = error.step or self.name
+            error.where = error.where or f"the indexes that step `{self.name}` builds at the end"
+            error.hint = error.hint or "its records are in the store: run it again, and what is left is to build them"
+            raise
 
     def explain(self, error: BaseException) -> BaseException:
         """The failure as it is; a hook may raise anything."""

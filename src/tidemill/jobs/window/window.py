@@ -68,6 +68,10 @@ class Window:
         paused: asked before each chunk is read; while true nothing is read until `make_room` is called.
         thread: where functions are called that must be beside the loop; whoever gives it ends it.
 
+    Attributes:
+        in_progress: records that are worked on.
+        has_built: whether the source ended, and the indexes of all that was put into stores were built then.
+
     Belongs to one loop. `run` may be cancelled: calls in flight are cancelled to the socket.
     """
 
@@ -105,9 +109,9 @@ class Window:
         self._more: list[asyncio.Task[None]] = []
         self._at = [0] * len(steps)  # records in progress at each step, counted where some gather
         self._computing = [step.predictor.gathering for step in steps if isinstance(step, PredictStep)]
-        self._upserts = [step.upserts for step in steps if isinstance(step, IndexStep)]
-        for upserts in self._upserts:
-            upserts.find_oldest = self._entries.find_oldest
+        self._indexing = [step for step in steps if isinstance(step, IndexStep)]
+        for indexing in self._indexing:
+            indexing.upserts.find_oldest = self._entries.find_oldest
         self._gatherings: list[Gathering] = []
         for position, step in enumerate(steps):
             gathering = step.gathering if step.function is None else None
@@ -115,6 +119,7 @@ class Window:
                 gathering.may_join = partial(self._may_join, position, gathering)
                 self._gatherings.append(gathering)
         self.in_progress = 0
+        self.has_built = False
 
     async def run(self) -> None:
         """Run until the source ends, `stop` was called, or the run fails.
@@ -124,7 +129,7 @@ class Window:
         """
         feeder = asyncio.create_task(self._feed())
         workers = [asyncio.create_task(self._work()) for _ in range(self._limits.workers)]
-        work: asyncio.Future[Any] = asyncio.gather(feeder, *workers)
+        work: asyncio.Future[Any] = asyncio.create_task(self._finish(asyncio.gather(feeder, *workers)))
         stop: asyncio.Future[Any] = asyncio.create_task(self._stop.wait())
         now: asyncio.Future[Any] = asyncio.create_task(self._stop_now.wait())
         try:
@@ -134,14 +139,11 @@ class Window:
                 await asyncio.wait([work, now], timeout=GRACE_POLL_S, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
-            if not self._stop.is_set():
-                for upserts in self._upserts:
-                    await upserts.flush()
         finally:
-            tasks = (feeder, *workers, *self._more, stop, now)
+            tasks = (feeder, *workers, *self._more, work, stop, now)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, work, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._functions.close()
         if self._failure is not None:
             raise self._failure
@@ -186,6 +188,18 @@ class Window:
         if self._functions.working or any(lane.sending for lane in self._iter_lanes()):
             return True
         return any(gathering.working for gathering in self._computing)
+
+    async def _finish(self, work: Awaitable[object]) -> None:
+        """Await `work`, which goes through the records, and build the indexes of the stores that they were put into."""
+        await work
+        if self._stop.is_set():
+            return
+        for step in self._indexing:
+            try:
+                await step.build()
+            except LaneStopped:
+                return
+        self.has_built = True
 
     async def _feed(self) -> None:
         entries = self._entries

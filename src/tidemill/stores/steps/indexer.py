@@ -21,12 +21,15 @@ class Indexer:
     Args:
         name: the step's name.
         marks: those of the run, where it is one.
+
+    Attributes:
+        url: what its requests go to.
     """
 
     def __init__(self, node: Index, name: str, marks: Marks | None) -> None:
         self._node = node
         self._marks = marks
-        self._url = f"index:{name}"
+        self.url = f"index:{name}"
         self._tally = Tally(name, _iter_kinds)
         self._hooked = hook_run(self._run, node.bound_hooks)
 
@@ -46,7 +49,7 @@ class Indexer:
     def join(self, shares: Sequence[Request]) -> Request:
         """One upsert of all `shares`."""
         rows = tuple(row for share in shares if isinstance(share, Upsert) for row in share.rows)
-        return Upsert(self._url, {}, b"", 0, 0, tally=self._tally, rows=rows)
+        return Upsert(self.url, {}, b"", 0, 0, tally=self._tally, rows=rows)
 
     def measure(self, share: Request) -> int:
         """Each record counts as one."""
@@ -58,7 +61,7 @@ class Indexer:
 
     async def _run(self, record: Record, ask: tuple[Batching[Upserted], Order]) -> Record:
         batching, order = ask
-        share = Upsert(self._url, {}, b"", 0, 0, rows=(self._make_row(record, order),))
+        share = Upsert(self.url, {}, b"", 0, 0, rows=(self._make_row(record, order),))
         became: Upserted = await batching.call(share, parse_upserted)
         if became.kind == "refused":
             raise DataError(f"the store cannot take it: {became.error}")

@@ -35,6 +35,10 @@ class Upsert(Request, frozen=True):
     rows: tuple[Row, ...] = ()
 
 
+class Build(Request, frozen=True):
+    """A request of a store: to have what was put in found at full speed, however long that takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class UpsertedBatch:
     """What became of a batch's records, in order; a `calls.outgoing.Reply` that cost no tokens."""
@@ -47,7 +51,7 @@ class UpsertedBatch:
 
 
 class Upserts:
-    """A transport whose requests are upserts. Belongs to one loop.
+    """A transport whose requests are upserts, and at their end to build the indexes. Belongs to one loop.
 
     Of an id no two upserts are under way at once, and a record never replaces a later one: what has landed is known by
     its place in the source as long as an earlier record may come. In a retry the store is asked, by the marks that it
@@ -58,6 +62,7 @@ class Upserts:
 
     Attributes:
         find_oldest: gives the number of the oldest record that is still on its way.
+        is_owed: whether earlier sittings put records in for which no index was built.
     """
 
     def __init__(self, store: SharedStore, marks: Marks | None) -> None:
@@ -67,13 +72,24 @@ class Upserts:
         self._under_way: dict[str, asyncio.Event] = {}
         self._forgets_from = _FORGOTTEN_FROM
         self.find_oldest: Callable[[], int] = lambda: 0
+        self.is_owed = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there may be records for which no index was built."""
+        return self.is_owed or self._store.is_open
 
     async def send(self, request: Request, timeout_s: float) -> Response:
-        """What became of each of the rows, as `parse_upserted` reads it.
+        """What became of each of the rows, as `parse_upserted` reads it; of none where indexes are built.
 
         Raises:
-            CallError: the store's, or none within `timeout_s`.
+            CallError: the store's, or none within `timeout_s`, which a build may take longer than.
         """
+        if isinstance(request, Build):
+            async with self._store.use(timeout_s) as store:
+                pass
+            await store.flush()
+            return Response(200, {}, b"[]")
         assert isinstance(request, Upsert)
         async with self._store.use(timeout_s) as store:
             ids = {row.id for row in request.rows}
@@ -85,11 +101,6 @@ class Upserts:
 
     async def close(self) -> None:
         """Nothing: the store is the scope's."""
-
-    async def flush(self) -> None:
-        """Have what was put in found at full speed; nothing where nothing was."""
-        if self._store.is_open:
-            await (await self._store.get()).flush()
 
     async def _put(self, store: VectorStore, rows: Sequence[Row]) -> list[Upserted]:
         """Upsert the rows that nothing later took the place of, the last of one id last."""
