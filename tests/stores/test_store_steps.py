@@ -89,20 +89,24 @@ def test_records_are_found_by_their_vectors(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("ids", [1, 3, 8, 40])
 def test_of_several_records_with_one_id_the_last_in_source_order_stands(
-    tmp_path: Path, shelves: dict[str, ShelfStore]
+    tmp_path: Path, shelves: dict[str, ShelfStore], ids: int
 ) -> None:
-    """However they come: upserts that end in another order than they began, and records that overtake others."""
+    """However they come: upserts that end in another order than they began, and records that overtake others.
+
+    The fewer the ids, the more of them meet in one upsert, in the order in which they came.
+    """
     rng = random.Random(3)
     store = shelves["one"] = ShelfStore(shelf())
     under_way: set[str] = set()
 
-    async def wait(ids: Sequence[str]) -> None:
-        assert not under_way.intersection(ids), "no two upserts of one id are under way at once"
-        under_way.update(ids)
+    async def wait(put: Sequence[str]) -> None:
+        assert not under_way.intersection(put), "no two upserts of one id are under way at once"
+        under_way.update(put)
         for _ in range(rng.randrange(40)):
             await asyncio.sleep(0)
-        under_way.difference_update(ids)
+        under_way.difference_update(put)
 
     async def overtake(record: dict[str, Any]) -> dict[str, Any]:
         for _ in range(rng.randrange(40)):
@@ -111,17 +115,40 @@ def test_of_several_records_with_one_id_the_last_in_source_order_stands(
 
     store.before_upsert = wait
     stream = (
-        tm.from_iterable(make_records(600, ids=40))
+        tm.from_iterable(make_records(600, ids=ids))
         .call(overtake, limits=limits(concurrency=50))
         .index(shelf(), payload=["year"], batch_size=7, limits=limits(concurrency=5))
     )
     report = stream.write(tmp_path / "out", progress=False)
     assert report.records["landed"] == 600
-    assert {int(key): payload["year"] for key, (_, payload) in store.held.items()} == {
-        key: 560 + key for key in range(40)
-    }
+    last = {record["id"]: record["year"] for record in make_records(600, ids=ids)}
+    assert {int(key): payload["year"] for key, (_, payload) in store.held.items()} == last
     counts = report.to_dict()["calls"]["shares"]["index"]["counts"]
     assert sum(counts.values()) == 600
+
+
+def test_a_record_that_comes_when_a_later_one_of_its_id_has_landed_is_not_put_in(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """It is superseded: the later one is remembered for as long as an earlier one is on its way."""
+    store = shelves["one"] = ShelfStore(shelf())
+    later = asyncio.Event()
+
+    async def note(put: Sequence[str]) -> None:
+        later.set()
+
+    async def hold(record: dict[str, Any]) -> dict[str, Any]:
+        if record["year"] == 0:
+            await later.wait()
+            for _ in range(100):
+                await asyncio.sleep(0)
+        return {"held": True}
+
+    store.before_upsert = note
+    stream = tm.from_iterable(make_records(2, ids=1)).call(hold).index(shelf(), payload=["year"], batch_size=1)
+    report = stream.write(tmp_path / "out", progress=False)
+    assert report.to_dict()["calls"]["shares"]["index"]["counts"] == {"stored": 1, "superseded": 1}
+    assert store.held["0"][1]["year"] == 1
 
 
 def test_records_that_met_a_later_one_of_their_id_are_counted(tmp_path: Path) -> None:
