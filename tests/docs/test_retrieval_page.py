@@ -20,7 +20,7 @@ from tidemill.commands import app
 from tidemill.commands.app import run_command
 from tidemill.config.loading import load_config
 from tidemill.stores import LanceDB
-from tidemill.testing import Call, FaultServer
+from tidemill.testing import Call, FaultServer, ToolCalls
 
 pytestmark = pytest.mark.usefixtures("lance_opened_once")
 
@@ -63,7 +63,10 @@ def iter_parts() -> Iterator[tuple[str, str]]:
 
 
 def test_the_page_runs_and_prints_what_it_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Commands and code in order; each `print(…)  # text` prints that text, others what stands below them."""
+    """Commands and code in order; each `print(…)  # text` prints that text, others what stands below them.
+
+    Its agent then looks things up in the store that they filled.
+    """
     said: list[str] = []
     code = "from docs_commands import run\n"
     commands: list[str] = []
@@ -95,7 +98,24 @@ def test_the_page_runs_and_prints_what_it_says(folder: Path, capsys: pytest.Capt
     finally:
         sys.modules.pop("docs_commands", None)
     assert printed == said
-    assert load_config(tm.Agent, folder / "agent.yaml").list_sources()
+    check_agent(folder / "agent.yaml")
+
+
+def check_agent(path: Path) -> None:
+    """The agent of a file is given what the page's store holds: by what a model asks, of the module it names."""
+    asked = {"query": "How do I get the three largest items?", "module": "heapq", "count": 3}
+    told: list[str] = []
+
+    def reply(call: Call) -> str | ToolCalls:
+        told.extend(call.results)
+        return "With nlargest." if call.results else ToolCalls(("vector_search", asked))
+
+    with FaultServer(reply=reply) as server:
+        model = tm.model("openai/gpt-4.1-mini", base_url=server.base_url, api_key="none")
+        with load_config(tm.Agent, path).replace({"model": model}) as agent:
+            assert agent("How do I get the three largest items?").output == "With nlargest."
+    (found,) = told
+    assert "heapq.nlargest" in found
 
 
 def test_a_killed_index_goes_on_and_holds_each_chunk_once(folder: Path) -> None:
