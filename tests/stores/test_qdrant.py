@@ -237,7 +237,7 @@ def served_subject(qdrant_server: QdrantServer) -> StoreSubject:
         return served(qdrant_server, **{"concurrency": 4, **given})
 
     imports = ("tidemill.stores.qdrant.opened",)
-    return StoreSubject(make, orders_texts=False, many=4_000, atomic=False, imports=imports)
+    return StoreSubject(make, orders_texts=False, many=4_000, atomic=False, stall_cpu_s=0.025, imports=imports)
 
 
 @pytest.fixture
@@ -255,7 +255,9 @@ def local_subject(request: pytest.FixtureRequest) -> Iterator[StoreSubject]:
             return Qdrant(**{"path": path, **given})
 
         imports = ("tidemill.stores.qdrant.local",)
-        yield StoreSubject(make, orders_texts=False, many=4_000, processes=False, atomic=False, imports=imports)
+        yield StoreSubject(
+            make, orders_texts=False, many=4_000, processes=False, atomic=False, stall_cpu_s=0.025, imports=imports
+        )
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

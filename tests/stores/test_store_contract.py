@@ -25,7 +25,7 @@ def subject(tmp_path: Path) -> StoreSubject:
         made.append(None)
         return LanceDB(path=tmp_path / f"store {len(made)}", **settings)
 
-    return StoreSubject(make, imports=("lancedb", "tidemill.stores.lance.opened"))
+    return StoreSubject(make, stall_cpu_s=0.025, imports=("lancedb", "tidemill.stores.lance.opened"))
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

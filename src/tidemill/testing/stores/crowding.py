@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +25,13 @@ MIN_RECALL = 0.95
 
 AT_ONCE, TURNS = 50, 1_000
 """Operations that are begun together, and how often, at most, until enough were broken off."""
+
+_BLOCKING = frozenset(
+    {"open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.scandir", "subprocess.Popen", "time.sleep"}
+)
+"""Of what Python tells its audit hooks, that which waits in the thread that does it (Python, audit events table)."""
+_watched: dict[int, list[str]] = {}
+"""What each thread that is watched has waited for, by its number."""
 
 
 async def check_many_writers_leave_no_duplicate(subject: StoreSubject) -> None:
@@ -119,6 +129,7 @@ async def check_many_do_not_stall_the_loop(subject: StoreSubject) -> None:
         passing = np.arange(many) % 10 == 3
         recall = measure_recall(few, np.where(passing, score(held, queries[:8], "cosine"), -2))
         assert recall >= MIN_RECALL, f"{recall:.3f} of the nearest that a filter lets pass were found"
+        assert not stalls.blocking, f"the loop waited itself for {stalls.blocking[:3]}"
         assert stalls.longest_cpu_s <= subject.stall_cpu_s, f"the loop stood still: {stalls}"
         assert stalls.turns >= 20, f"the loop stood still: {stalls}"
 
@@ -142,12 +153,15 @@ class Stalls:
         turns: of the loop.
         longest_s: that one took, on the wall clock: also what others on the machine took of it.
         longest_cpu_s: that one took of the loop's own thread: what ran in the loop.
+        blocking: what the loop's own thread asked of the disk and waited for. How long it stood still does not tell of
+            it: Python's one lock, which other threads hold, lets it wait as long.
     """
 
     def __init__(self) -> None:
         self.turns = 0
         self.longest_s = 0.0
         self.longest_cpu_s = 0.0
+        self.blocking: list[str] = []
         self._task: asyncio.Task[None] | None = None
 
     def __str__(self) -> str:
@@ -156,6 +170,8 @@ class Stalls:
     async def __aenter__(self) -> Self:
         gc.collect()
         gc.freeze()
+        _add_hook()
+        _watched[threading.get_ident()] = self.blocking
         self._task = asyncio.get_running_loop().create_task(self._watch())
         return self
 
@@ -163,6 +179,7 @@ class Stalls:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._task is not None
+        del _watched[threading.get_ident()]
         self._task.cancel()
         await asyncio.wait([self._task])
         gc.unfreeze()
@@ -176,3 +193,14 @@ class Stalls:
             self.longest_s = max(self.longest_s, now_s - wall_s - 0.002)
             self.longest_cpu_s = max(self.longest_cpu_s, used_s - cpu_s)
             wall_s, cpu_s = now_s, used_s
+
+
+@functools.cache
+def _add_hook() -> None:
+    """Have Python tell what is watched for; once, since no hook is taken out again."""
+    sys.addaudithook(_note)
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watched and event in _BLOCKING and (seen := _watched.get(threading.get_ident())) is not None:
+        seen.append(f"{event} {arguments[0]!r}" if arguments else event)
