@@ -170,6 +170,21 @@ async def test_a_search_looks_into_as_many_partitions_as_are_said(tmp_path: Path
         assert 0.5 < measure_recall(await store.search(queries, 10), score(held, queries, "cosine")) < 1
 
 
+async def test_an_index_of_another_kind_takes_the_place_of_the_one_there(tmp_path: Path) -> None:
+    """With the next `flush`, whoever built the first."""
+    held = draw_vectors(300)
+    settings = LanceDB(path=tmp_path, dimensions=4, index_above=1, sync=False)
+    async with settings.open() as store:
+        await store.upsert([str(number) for number in range(300)], held)
+        await store.flush()
+    kinds = {"hnsw_sq": "IvfHnswSq", "ivf_pq": "IvfPq", "none": None, "ivf_flat": "IvfFlat"}
+    for index, kind in kinds.items():
+        async with settings.replace({"index": index}).open() as store:
+            await store.flush()
+            assert (await list_indexes(tmp_path)).get("vector") == kind
+            assert [match.id for (match,) in await store.search(held[:2], 1)] == ["0", "1"]
+
+
 async def list_indexes(folder: Path) -> dict[str, str]:
     """The kind of the index of each column, by the library itself."""
     with await lancedb.connect_async(folder) as connection, await connection.open_table("vectors") as table:

@@ -46,7 +46,8 @@ VERSIONS_BEFORE_MERGE = 500
 MERGE_TRIES = 5
 """Lance gives a merge of files up where a record changed meanwhile; upserts and deletes it tries again by itself."""
 
-_INDEXES = {"ivf_flat": "IvfFlat", "ivf_pq": "IvfPq", "hnsw_sq": "HnswSq"}
+_INDEXES = {"ivf_flat": ("IvfFlat", "IvfFlat"), "ivf_pq": ("IvfPq", "IvfPq"), "hnsw_sq": ("HnswSq", "IvfHnswSq")}
+"""What LanceDB calls an index: as the class that it is asked for by, and in a table's list of them."""
 _LATER = ("conflict", "concurrent", "timed out", "timeout", "Resource temporarily")
 """What LanceDB says of an operation that may go well when it is tried again: it has no classes of errors of its own."""
 _FULL = ("No space left", "Too many open")
@@ -224,11 +225,15 @@ class LanceStore(OpenedStore):
         if await self._table.count_rows() < self.settings.index_above:
             return
         kinds = importlib.import_module("lancedb.index")
-        indexed = {column for index in await self._table.list_indices() for column in index.columns}
+        indexed = {column: index for index in await self._table.list_indices() for column in index.columns}
         if "id" not in indexed:
             await self._table.create_index("id", config=kinds.BTree())
-        if "vector" not in indexed and self.settings.index != "none":
-            kind = getattr(kinds, _INDEXES[self.settings.index])
+        held, wanted = indexed.get("vector"), self.settings.index
+        if wanted == "none":
+            if held is not None:
+                await self._table.drop_index(held.name)
+        elif held is None or held.index_type != _INDEXES[wanted][1]:  # in place of another kind, in one version
+            kind = getattr(kinds, _INDEXES[wanted][0])
             config = kind(distance_type=self.settings.metric, num_partitions=self.settings.partitions)
             await self._table.create_index("vector", config=config)
 

@@ -27,9 +27,10 @@ class LanceDB(Store):
     Attributes:
         path: the folder; made where there is none.
         table: its name in the folder.
-        index: what `flush` builds over the vectors: `ivf_flat` finds nearly all of the nearest, `ivf_pq` takes the least
-            memory, `hnsw_sq` is a graph, which takes seventeen times the CPU to build and more
-            (`docs/lab-notes.md`); `none` has every search look at all of them.
+        index: what `flush` builds over the vectors: `ivf_flat` finds nearly all of the nearest, `ivf_pq` takes the
+            least memory, `hnsw_sq` is a graph, which takes seventeen times the CPU to build and more
+            (`docs/lab-notes.md`); `none` has every search look at all of them. Another kind than is there takes its
+            place with the next `flush`.
         index_above: records from which on `flush` builds it. Below, every search looks at all of them: it is exact.
         partitions: of the index, when it is built; by default one for every 4,096 records, as Lance has it.
         nprobes: partitions of the index that a search looks into at least: more finds more, and takes longer.
