@@ -217,3 +217,29 @@ def test_an_agent_searches_the_store_that_the_steps_use(tmp_path: Path, shelves:
     (found,) = json.loads(record["how"])["turns"][0]["calls"][0]["value"]
     assert found["id"] == "0"
     assert (shelves["one"].opened, shelves["one"].closed) == (1, 1)
+
+
+def test_what_an_agent_found_in_one_store_is_not_reused_for_another(
+    tmp_path: Path, shelves: dict[str, ShelfStore]
+) -> None:
+    """The model asks for just the same; in the same store nothing is searched for again."""
+    settings = {place: Shelf(dimensions=2, metric="dot", place=place) for place in ("one", "two")}
+    for place, store in settings.items():
+        store.open().held[f"of {place}"] = [1.0, 0.0], {}
+
+    def reply(call: Call) -> str | ToolCalls:
+        return "Done." if call.results else ToolCalls(("vector_search", {"query": "wheels"}))
+
+    def find(place: str, name: str, reuse: str | None = None) -> list[str]:
+        agent = tm.Agent(model, tools=[vector_search(settings[place], embedding)])
+        stream = tm.from_iterable(make_records(1)).agent(agent, "Find it.", transcript="how")
+        stream.write(tmp_path / name, reuse=reuse, progress=False)
+        (record,) = tm.dataset(tmp_path / name)
+        return [match["id"] for match in json.loads(record["how"])["turns"][0]["calls"][0]["value"]]
+
+    with FaultServer(reply=reply, delivery=Delivery(dimensions=2)) as server:
+        model, embedding = (tm.model(f"test/{name}", base_url=server.base_url) for name in ("chat", "embedding"))
+        assert find("one", "first") == ["of one"]
+        assert find("one", "again", str(tmp_path / "first")) == ["of one"]
+        assert shelves["one"].searches == 1
+        assert find("two", "second", str(tmp_path / "first")) == ["of two"]

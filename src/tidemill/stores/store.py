@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
+from tidemill.config.objects.descriptions import describe_value
 from tidemill.protocols import VectorStore
 
 Metric = Literal["cosine", "dot", "l2"]
@@ -59,3 +60,13 @@ class Store(Config):
             ResourceError: the package that it takes is not installed; names the extra.
         """
         raise NotImplementedError(f"{type(self).__qualname__} does not say how it is opened: it lacks `open`")
+
+
+def identify_store(store: Store) -> list[Any]:
+    """What tells a store from others, as JSON without credentials: its class, where it is, and what is described.
+
+    Where it is makes no difference to a fingerprint, so that a run goes on when its store has moved; what was found in
+    one place is not what would be found in another.
+    """
+    kind = type(store)
+    return [f"{kind.__module__}:{kind.__qualname__}", *store.find_place(), describe_value(store)]

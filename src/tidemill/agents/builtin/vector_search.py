@@ -19,7 +19,7 @@ from tidemill.calls.budget import Pricing
 from tidemill.calls.lane import Lane
 from tidemill.calls.wire import Response, Tally
 from tidemill.config.model import Config
-from tidemill.config.objects.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import ConfigError, DataError, TransientCallError
@@ -35,7 +35,7 @@ from tidemill.stores.filters import parse_filter
 from tidemill.stores.steps.marks import hide_mark
 from tidemill.stores.steps.opened import SharedStore
 from tidemill.stores.steps.reference import StoreRef
-from tidemill.stores.store import FieldKind, Store
+from tidemill.stores.store import FieldKind, Store, identify_store
 
 if TYPE_CHECKING:
     from tidemill.agents.tools.ways import Meter, ToolWays
@@ -144,6 +144,7 @@ class VectorSearch(Config):
             is_async=True,
             runs_here=True,
             identity=self.describe_result(),
+            stamp=fingerprint_json([identify_store(self.store.within(self.folder)), self.describe_result()])[:16],
             meters=bool(self.list_models()),
         )
 

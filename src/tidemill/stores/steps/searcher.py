@@ -9,8 +9,7 @@ from functools import partial
 from typing import Any
 
 from tidemill.calls.wire import Request, Response
-from tidemill.config.objects.descriptions import describe_value
-from tidemill.config.wording.words import describe_value as describe
+from tidemill.config.wording.words import describe_value
 from tidemill.data.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.steps.call import Value
@@ -20,6 +19,7 @@ from tidemill.protocols import Record
 from tidemill.stores.steps.marks import hide_mark
 from tidemill.stores.steps.opened import SharedStore
 from tidemill.stores.steps.search import Search
+from tidemill.stores.store import identify_store
 
 
 class Searcher:
@@ -33,9 +33,7 @@ class Searcher:
         self._node = node
         self._store = store
         self._url = f"search:{name}"
-        kind = type(node.store)
-        where = store.settings.find_place()
-        self._told_store = [f"{kind.__module__}:{kind.__qualname__}", *where, describe_value(node.store)]
+        self._told_store = identify_store(store.settings)
         self._hooked = hook_run(self._run, node.bound_hooks)
 
     def run(self, record: Record, ask: Ask) -> Awaitable[Record]:
@@ -77,4 +75,4 @@ def _read_numbers(vector: Any, column: str) -> array[float]:
     try:
         return array("f", vector)
     except (TypeError, OverflowError):
-        raise DataError(f"expected a vector, got {describe(vector)}", where=f"column `{column}`") from None
+        raise DataError(f"expected a vector, got {describe_value(vector)}", where=f"column `{column}`") from None
