@@ -63,8 +63,37 @@ async def test_every_file_of_a_version_is_synced_and_the_version_last(tmp_path: 
             kinds = [path.relative_to(folder).parts[0] for path in disk.synced]
             assert kinds.index("_versions") == len(kinds) - kinds.count("_versions")
             assert disk.synced[-1] == folder / "_versions"
-            assert {path.parent for path in files if path.parent.parent == folder} <= set(disk.synced)
+            assert {path.parent for path in files} <= set(disk.synced)
             known, disk.synced = found, []
+
+
+class Interrupted(Watched):
+    """Another writer adds a version, with what it stands on, when the first file is brought to the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._files = [folder / "data" / "other.lance", folder / "_versions" / "9.manifest"]
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        for file in self._files if not self.synced else []:
+            file.write_bytes(b"whole")
+        return super().perform(operation, path, act)
+
+
+def test_a_version_that_another_writer_adds_meanwhile_waits_for_what_it_stands_on(tmp_path: Path) -> None:
+    """And a file that was being written is brought to the disk again."""
+    for name in ("data", "_versions"):
+        (tmp_path / name).mkdir()
+    disk = Interrupted(tmp_path)
+    syncing = Syncing(tmp_path, disk)
+    written = tmp_path / "data" / "begun.lance"
+    written.write_bytes(b"beg")
+    syncing.sync()
+    assert [path.name for path in disk.synced] == ["begun.lance", "data"]
+    written.write_bytes(b"begun")
+    disk.synced.clear()
+    syncing.sync()
+    assert [path.name for path in disk.synced] == ["begun.lance", "other.lance", "data", "9.manifest", "_versions"]
 
 
 async def test_a_store_brings_to_the_disk_what_it_says_is_stored(

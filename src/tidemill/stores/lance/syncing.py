@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tidemill.disk import Disk
 
-_ORDER = ("data", "_deletions", "_indices", "_transactions", "_versions")
-"""A version stands on the files before it, so it is synced last."""
+_VERSIONS = "_versions"
+_BENEATH = ("data", "_deletions", "_indices", "_transactions")
+"""What a version stands on, so that it is there before the version is."""
 
 
 def drop_empty_versions(folder: Path, disk: Disk) -> None:
@@ -20,7 +21,7 @@ def drop_empty_versions(folder: Path, disk: Disk) -> None:
     Raises:
         OSError: as the system gives it.
     """
-    for path in (folder / "_versions").glob("*"):
+    for path in (folder / _VERSIONS).glob("*"):
         with suppress(FileNotFoundError):
             if path.stat().st_size == 0:
                 disk.remove(path)
@@ -28,6 +29,9 @@ def drop_empty_versions(folder: Path, disk: Disk) -> None:
 
 class Syncing:
     """Syncs the files that came since it last did, whoever wrote them: a version stands on all those before it.
+
+    Versions are looked for first and synced last: one that another writer adds meanwhile waits for the next time, since
+    its files may have come behind those that were looked for. A file that has grown is synced again.
 
     Blocks: it is for a thread, one at a time.
 
@@ -38,7 +42,7 @@ class Syncing:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
-        self._known: dict[str, set[str]] = {name: self._list(name) for name in _ORDER}
+        self._known = {name: self._list(name) for name in (*_BENEATH, _VERSIONS)}
 
     def sync(self) -> None:
         """Bring all that is new to the disk.
@@ -46,21 +50,30 @@ class Syncing:
         Raises:
             OSError: as the system gives it: what was written may be lost with the power.
         """
-        for name in _ORDER:
-            found = self._list(name)
-            new, self._known[name] = found - self._known[name], found
-            for file in sorted(new):
-                with suppress(FileNotFoundError):  # replaced and removed meanwhile, by whoever merged it
-                    self._disk.sync_file(self._folder / name / file)
-            if new:
-                self._disk.sync_folder(self._folder / name)
+        versions = self._list(_VERSIONS)
+        for name in _BENEATH:
+            self._sync_new(name, self._list(name))
+        self._sync_new(_VERSIONS, versions)
 
-    def _list(self, name: str) -> set[str]:
-        """The files in a folder of the table; of an index, each in a folder of its own."""
-        try:
-            with os.scandir(self._folder / name) as entries:
-                found = {entry.name: entry.is_dir() for entry in entries}
-        except FileNotFoundError:
-            return set()
-        inner = (f"{each}/{file}" for each, is_dir in found.items() if is_dir for file in self._list(f"{name}/{each}"))
-        return {each for each, is_dir in found.items() if not is_dir} | set(inner)
+    def _sync_new(self, name: str, found: set[tuple[str, int]]) -> None:
+        new, self._known[name] = found - self._known[name], found
+        files = [self._folder / name / file for file, _ in sorted(new)]
+        folders = {self._folder / name, *(file.parent for file in files)} if files else set()
+        for path in files:
+            with suppress(FileNotFoundError):  # replaced and removed meanwhile, by whoever merged it
+                self._disk.sync_file(path)
+        for folder in sorted(folders, reverse=True):  # one within another before it
+            with suppress(FileNotFoundError):
+                self._disk.sync_folder(folder)
+
+    def _list(self, name: str) -> set[tuple[str, int]]:
+        """The files in a folder of the table with their bytes; of an index, each in a folder of its own."""
+        found: set[tuple[str, int]] = set()
+        with suppress(FileNotFoundError), os.scandir(self._folder / name) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    found.update((f"{entry.name}/{file}", size) for file, size in self._list(f"{name}/{entry.name}"))
+                else:
+                    with suppress(FileNotFoundError):
+                        found.add((entry.name, entry.stat().st_size))
+        return found
