@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import indexing
 import pytest
+from pydantic import SecretStr
 from shelf import Shelf, ShelfStore
 
 import tidemill as tm
@@ -26,6 +27,8 @@ from tidemill.jobs.running.lineage import trace_lineage
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.runner import Runner
 from tidemill.stores.lance.settings import LanceDB
+from tidemill.stores.pgvector.settings import PgVector
+from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
 from tidemill.stores.store import Store
@@ -54,6 +57,10 @@ def make_records(count: int, ids: int | None = None) -> list[dict[str, Any]]:
 
 def shelf(**fields: Any) -> Shelf:
     return Shelf(dimensions=2, metric="dot", fields=FIELDS, **fields)
+
+
+def pgvector(address: str, **fields: Any) -> PgVector:
+    return PgVector.model_validate({"url": f"postgresql://{address}", "dimensions": 2, **fields})
 
 
 def limits(**fields: Any) -> Limits:
@@ -365,6 +372,30 @@ def test_a_committed_search_is_not_made_again(tmp_path: Path, shelves: dict[str,
     stream.write(tmp_path / "second", reuse=str(tmp_path / "first"), progress=False)
     assert list(tm.dataset(tmp_path / "second")["matches"]) == first
     assert shelves["one"].searches == 6
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (LanceDB(path="books", dimensions=2), Qdrant(path="books", dimensions=2)),
+        (Qdrant(path="books", dimensions=2), Qdrant(path="papers", dimensions=2)),
+        (Qdrant(url="http://one:6333", dimensions=2), Qdrant(url="http://two:6333", dimensions=2)),
+        (pgvector("app:first@one/library"), pgvector("app:first@two/library")),
+        (pgvector("app:first@one/library"), pgvector("app:first@one/trials")),
+    ],
+    ids=["type", "folder", "server", "host", "database"],
+)
+def test_a_run_over_one_store_does_not_go_on_over_another(first: Store, second: Store) -> None:
+    """It would have nothing to do, and the other would hold nothing."""
+    one, other = (tm.read("a.jsonl").index(store).job("out").fingerprint for store in (first, second))
+    assert one != other
+
+
+def test_a_store_is_one_whatever_opens_it_and_however_it_is_used() -> None:
+    one = Qdrant(url="http://one:6333", api_key=SecretStr("first"), dimensions=2)
+    other = Qdrant(url="http://one:6333/", api_key=SecretStr("second"), concurrency=1, dimensions=2)
+    for stores in ((one, other), (pgvector("app:first@one/library"), pgvector("copy:second@one/library", timeout_s=1))):
+        assert len({tm.read("a.jsonl").index(store).job("out").fingerprint for store in stores}) == 1
 
 
 class Rack(Shelf):

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Config
-from tidemill.config.objects.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_fields, describe_value
 from tidemill.protocols import VectorStore
 
 Metric = Literal["cosine", "dot", "l2"]
@@ -53,6 +53,10 @@ class Store(Config):
         """The folder or address that it is at, without credentials, and its name there; empty where nothing is told."""
         return "", ""
 
+    def describe_result(self) -> dict[str, Any]:
+        """What tells it from other stores, without credentials: a run puts records into one, and goes on with that."""
+        return {"type": type(self).__name__, **describe_fields(self)}
+
     def open(self) -> VectorStore:
         """The store, not entered yet: `async with settings.open() as store`.
 
@@ -63,10 +67,5 @@ class Store(Config):
 
 
 def identify_store(store: Store) -> list[Any]:
-    """What tells a store from others, as JSON without credentials: its class, where it is, and what is described.
-
-    Where it is makes no difference to a fingerprint, so that a run goes on when its store has moved; what was found in
-    one place is not what would be found in another.
-    """
-    kind = type(store)
-    return [f"{kind.__module__}:{kind.__qualname__}", *store.find_place(), describe_value(store)]
+    """What tells a store from others, as JSON without credentials, whatever folder its path starts from."""
+    return [*store.find_place(), describe_value(store)]

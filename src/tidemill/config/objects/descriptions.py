@@ -47,7 +47,7 @@ def describe_value(value: Any, *, defaults: bool = False) -> Any:
     if hasattr(type(value), "describe_result"):  # `isinstance` of a protocol takes longer than all else here
         return cast(Described, value).describe_result()
     if isinstance(value, BaseModel):
-        return _describe_fields(value, defaults)
+        return describe_fields(value, defaults=defaults)
     if isinstance(value, type) and issubclass(value, BaseModel):
         return {"schema": fingerprint_schema(value)}
     if isinstance(value, Mapping):
@@ -81,7 +81,8 @@ def _describe_leaf(value: Any) -> Any:
         return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _describe_fields(value: BaseModel, defaults: bool) -> dict[str, Any]:
+def describe_fields(value: BaseModel, *, defaults: bool = False) -> dict[str, Any]:
+    """The fields of a configuration that decide its result, each as `describe_value` has it."""
     fields = type(value).model_fields
     described = {}
     for name in sorted(result_fields(type(value))):

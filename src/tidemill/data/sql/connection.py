@@ -56,6 +56,12 @@ def show_address(text: str) -> str:
     return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
 
 
+def find_address(text: str) -> str:
+    """An address without who uses it: where it is."""
+    parts = urlsplit(text)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def open_connection(connect: Connect | str, arguments: Mapping[str, Any], folder: Path | None) -> Any:
     """A connection that reads; of an address, in a transaction that can do nothing else.
 

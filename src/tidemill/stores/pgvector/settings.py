@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -11,7 +11,7 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
-from tidemill.data.sql.connection import show_address
+from tidemill.data.sql.connection import find_address, show_address
 from tidemill.packages import check_package
 from tidemill.protocols import VectorStore
 from tidemill.stores.store import Store
@@ -113,6 +113,9 @@ class PgVector(Store):
         if self.dimensions > MAX_DIMENSIONS:
             raise ValueError(f"pgvector takes at most {MAX_DIMENSIONS:,} `dimensions`, got {self.dimensions:,}")
         return self
+
+    def describe_result(self) -> dict[str, Any]:
+        return {**super().describe_result(), "url": find_address(self.url.get_secret_value())}
 
     def find_place(self) -> tuple[str, str]:
         return show_address(self.url.get_secret_value()), self.table

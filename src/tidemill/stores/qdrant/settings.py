@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -12,7 +12,7 @@ from tidemill.config.model import Config
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
-from tidemill.data.sql.connection import show_address
+from tidemill.data.sql.connection import find_address, show_address
 from tidemill.packages import check_package
 from tidemill.protocols import VectorStore
 from tidemill.stores.store import Store
@@ -49,8 +49,8 @@ class Qdrant(Store):
         timeout_s: seconds a request may take.
     """
 
-    url: Annotated[str | None, Runtime()] = None
-    path: Annotated[Path | None, Runtime()] = None
+    url: str | None = None
+    path: Path | None = None
     collection: str = Field(default="vectors", pattern=r"^[^/?#%\\\s\x00-\x1f<>:\"|*]{1,255}$")
     api_key: Annotated[SecretStr | None, Runtime()] = Field(default=None, repr=False)
     index: Graph = Graph()
@@ -78,6 +78,10 @@ class Qdrant(Store):
         if self.path is None or str(self.path) == MEMORY:
             return self
         return self.model_copy(update={"path": folder / self.path.expanduser()})
+
+    def describe_result(self) -> dict[str, Any]:
+        described = super().describe_result()
+        return described if self.url is None else {**described, "url": find_address(self.url)}
 
     def find_place(self) -> tuple[str, str]:
         if self.path is None:
