@@ -121,9 +121,9 @@ class VectorStore(Protocol):
     What is wrong with one record is that record's outcome. Else is raised, and says by `of` whose failure it is:
     `TransientCallError` where the same may go well when it is tried again, of the record; one that
     `calls.wire.UnreachableError` is where no connection came about. `PermanentCallError` where it will not: of the
-    record where the far side refuses what was sent, else of the run, for what is wrong with the place fails every
-    record alike: its credentials, its schema, a full disk. `StateError`, of the run, where the place is of other
-    dimensions, where the store was closed or belongs to another loop.
+    record where the far side refuses a search, or many records of an upsert; else of the run, since what is wrong with
+    the place fails every record alike: its credentials, its schema, a full disk. `StateError`, of the run, where the
+    place is of other dimensions, where the store was closed or belongs to another loop.
     """
 
     async def __aenter__(self) -> Self: ...

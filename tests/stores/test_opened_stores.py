@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tidemill.errors import StateError
+from tidemill.errors import FailureOf, PermanentCallError, StateError
 from tidemill.protocols import Match
 from tidemill.stores.batch import Batch
 from tidemill.stores.filters import Comparison
@@ -54,6 +54,21 @@ class Held(OpenedStore):
 
     async def _flush(self) -> None:
         self.held = dict(self.held)
+
+
+class Choosy(Held):
+    """Refuses what begins with `bad` when it is put in, as a server would: the batch that it is in."""
+
+    def __init__(self, of: FailureOf = "record") -> None:
+        super().__init__()
+        self.of: FailureOf = of
+        self.puts = 0
+
+    async def _put(self, batch: Batch) -> None:
+        self.puts += 1
+        if any(key.startswith("bad") for key in batch.ids):
+            raise PermanentCallError("the server refused it", where="held", of=self.of)
+        await super()._put(batch)
 
 
 async def put(store: Held) -> None:
@@ -150,3 +165,30 @@ async def test_a_store_is_closed_by_an_error_and_by_cancelling_its_block() -> No
 def test_settings_that_cannot_be_opened_say_what_they_lack() -> None:
     with pytest.raises(NotImplementedError, match="Store does not say how it is opened: it lacks `open`"):
         Store(dimensions=3).open()
+
+
+@pytest.mark.parametrize("bad", [[0], [99], [3, 4], [*range(0, 48, 3)]])
+async def test_what_the_far_side_refuses_is_that_record_s_outcome(bad: list[int]) -> None:
+    keys = [f"bad{number}" if number in bad else f"good{number}" for number in range(100)]
+    async with Choosy() as store:
+        outcomes = await store.upsert(keys, [[1, 0]] * 100)
+        assert [each.kind for each in outcomes] == ["refused" if number in bad else "stored" for number in range(100)]
+        assert {each.error for each in outcomes} == {"", "the server refused it"}
+        assert store.held.keys() == {key for key in keys if key.startswith("good")}
+        assert store.puts <= 1 + 2 * 7 * len(bad), "two puts for each halving, seven times"
+
+
+async def test_the_one_in_whose_place_a_refused_one_came_is_not_stored_either() -> None:
+    async with Choosy() as store:
+        outcomes = await store.upsert(["bad", "good", "bad"], [[1, 0]] * 3)
+        assert [each.kind for each in outcomes] == ["refused", "stored", "refused"]
+        assert outcomes[0].error == "the last of its id was refused: the server refused it"
+
+
+@pytest.mark.parametrize(("of", "bad", "puts"), [("run", 1, 1), ("record", 17, 1 + 2 * 7 * 17)])
+async def test_what_is_hardly_a_record_s_is_raised(of: FailureOf, bad: int, puts: int) -> None:
+    keys = [f"bad{number}" if number < bad else f"good{number}" for number in range(100)]
+    async with Choosy(of) as store:
+        with pytest.raises(PermanentCallError, match="the server refused it"):
+            await store.upsert(keys, [[1, 0]] * 100)
+        assert store.puts <= puts

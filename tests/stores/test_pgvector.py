@@ -225,22 +225,27 @@ async def test_loads_that_have_new_records_in_common_end_well(make_settings: Cal
             assert match is None or np.array_equal(np.array(match.vector), vector)
 
 
-@pytest.mark.parametrize(
-    ("change", "of", "message"),
-    [
-        ("ALTER TABLE {} ADD CHECK (payload->>'n' <> '1')", "record", "violates check constraint"),
-        ("ALTER TABLE {} DROP COLUMN payload", "run", "does not exist"),
-    ],
-)
-async def test_what_a_table_takes_no_more_is_of_the_records_or_of_the_run(
-    make_settings: Callable[..., PgVector], url: str, change: str, of: str, message: str
+@pytest.mark.parametrize("count", [4, 600], ids=["statement", "copy"])
+async def test_a_record_that_a_table_s_constraint_refuses_is_not_stored_alone(
+    make_settings: Callable[..., PgVector], url: str, count: int
 ) -> None:
-    made = make_settings(table=f"changed for a {of}")
+    made = make_settings(table=f"constrained {count}")
+    ids = [f"{number:03}" for number in range(count)]
     async with made.open() as store:
-        await ask(url, change.format(f'"{made.table}"'))
-        with pytest.raises(PermanentCallError, match=f"the database refused: .*{message}") as caught:
+        await ask(url, f"""ALTER TABLE "{made.table}" ADD CHECK (payload->>'n' <> '2')""")
+        outcomes = await store.upsert(ids, draw_vectors(count), [{"n": number} for number in range(count)])
+        assert [each.kind for each in outcomes] == ["stored"] * 2 + ["refused"] + ["stored"] * (count - 3)
+        assert "violates check constraint" in outcomes[2].error
+        assert [match is None for match in await store.fetch(ids)] == [number == 2 for number in range(count)]
+
+
+async def test_what_a_table_lacks_is_of_the_run(make_settings: Callable[..., PgVector], url: str) -> None:
+    made = make_settings()
+    async with made.open() as store:
+        await ask(url, f'ALTER TABLE "{made.table}" DROP COLUMN payload')
+        with pytest.raises(PermanentCallError, match=r"the database refused: .*does not exist") as caught:
             await store.upsert(["a"], draw_vectors(1), [{"n": 1}])
-        assert caught.value.of == of
+        assert caught.value.of == "run"
 
 
 # The index

@@ -45,6 +45,24 @@ class Batch:
     fields: dict[str, list[Any]]
     outcomes: list[Upserted]
 
+    def halve(self) -> tuple[Batch, Batch]:
+        """The first and the last half of what is stored, over the same outcomes; of two records at least."""
+        middle = len(self.ids) // 2
+        return self._cut(slice(middle)), self._cut(slice(middle, None))
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Say of records, by their ids, that they were not stored, and why."""
+        for place, became in enumerate(self.outcomes):
+            if became.id in reasons and became.kind == "stored":
+                self.outcomes[place] = Upserted(became.id, "refused", reasons[became.id])
+            elif became.id in reasons and became.kind == "superseded":
+                reason = f"the last of its id was refused: {reasons[became.id]}"
+                self.outcomes[place] = Upserted(became.id, "refused", reason)
+
+    def _cut(self, part: slice) -> Batch:
+        fields = {name: values[part] for name, values in self.fields.items()}
+        return Batch(self.ids[part], self.vectors[part], self.payloads[part], fields, self.outcomes)
+
 
 def read_batch(
     ids: list[str],

@@ -11,6 +11,7 @@ from tidemill.config.wording.words import describe_value
 from tidemill.errors import DataError
 from tidemill.protocols import Filter, Match, Upserted, Vectors
 from tidemill.resources.threads import Threads
+from tidemill.stores.apart import put_apart
 from tidemill.stores.batch import Batch, check_id, read_batch, read_ids
 from tidemill.stores.filters import Comparison, parse_filter
 from tidemill.stores.lifetime import Lifetime, finish
@@ -70,7 +71,7 @@ class OpenedStore(ABC):
             else:
                 batch = read_batch(keys, vectors, payloads, self.settings, refuse)
             if batch.ids:
-                await self._put(batch)
+                await put_apart(batch, self._put)
             return batch.outcomes
 
     async def search(
