@@ -38,6 +38,7 @@ def test_a_store_that_no_connection_comes_about_to_stops_the_run(
     assert (report.outcome, report.exit_code, report.records["quarantined"]) == ("failed", 3, 0)
     assert f"no connection to {step} for 0.2 s" in report.reason
     assert "onnection refused" in report.reason
+    assert str(unused_tcp_port) in report.reason, "the address is not told"
 
 
 @pytest.mark.parametrize(

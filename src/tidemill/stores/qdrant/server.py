@@ -15,7 +15,7 @@ from tidemill.calls.credentials import label_endpoint, register_credentials
 from tidemill.calls.http.address import check_headers
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.retry import judge_response
-from tidemill.calls.wire import Request, Response
+from tidemill.calls.wire import Request, Response, UnreachableError
 from tidemill.config.secrets import find_key
 from tidemill.errors import CallError, ConfigError, TransientCallError
 from tidemill.stores.qdrant.door import Answer
@@ -80,7 +80,11 @@ class Server:
         """The result in the answer to a request."""
         request = Request(self._url + path, self._headers, body, method=method)
         async with self._slots:
-            response = await self._transport.send(request, self._timeout_s)
+            try:
+                response = await self._transport.send(request, self._timeout_s)
+            except UnreachableError as error:
+                message = f"Qdrant cannot be reached at {error.where}: {error.message}"
+                raise UnreachableError(message, where=error.where) from None
         if not 200 <= response.status < 300:
             raise _judge(response, request)
         try:
