@@ -206,7 +206,7 @@ def test_a_package_that_is_not_there_is_named_with_its_extra(tmp_path: Path) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'tidemill[litellm]'" in done.stderr
+    assert 'pip install "tidemill[litellm]"' in done.stderr
 
 
 def test_litellm_finds_the_address_itself() -> None:
