@@ -105,6 +105,14 @@ async def test_whatever_code_raises_is_told_and_the_session_goes_on() -> None:
         assert await run("kept") == {"value": "1"}
 
 
+async def test_a_call_has_its_processor_time_whatever_those_before_it_took() -> None:
+    """The system bounds a process, in whole seconds: 0.2 s would be left of the first."""
+    burn = "import time\nend = {}\nwhile time.process_time() < end: pass"
+    async with interpreter(limits={"cpu_s": 1}) as run:
+        await run(burn.format("int(time.process_time()) + 0.8"))
+        assert await run(burn.format("time.process_time() + 0.6") + "\n'done'") == {"value": "'done'"}
+
+
 async def test_a_fence_around_the_code_is_left_out() -> None:
     async with interpreter() as run:
         assert await run("```python\n1 + 1\n```\n") == {"value": "2"}

@@ -18,6 +18,7 @@ import fcntl
 import io
 import json
 import linecache
+import math
 import os
 import resource
 import select
@@ -225,11 +226,12 @@ class _Session:
 
     def _arm(self) -> None:
         """Bound the processor time of a call: the code is told, and killed a little later if it does not hear."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + self._cpu_s
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        used = usage.ru_utime + usage.ru_stime
+        soft = math.ceil(used) + self._cpu_s  # the limit is of whole seconds, and of all calls together
         hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
         resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-        signal.setitimer(signal.ITIMER_PROF, self._cpu_s + self._grace_s)
+        signal.setitimer(signal.ITIMER_PROF, soft - used + self._grace_s)
 
     def _put_back(self) -> None:
         """Streams and signal handlers as they were, whatever the code did to them."""

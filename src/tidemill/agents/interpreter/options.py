@@ -35,7 +35,7 @@ class InterpreterLimits(Config):
 
     Attributes:
         timeout_s: seconds that one call may take.
-        cpu_s: seconds of processor time that one call may take, over all its threads.
+        cpu_s: seconds of processor time that one call may take, over all its threads, or up to one more.
         memory: bytes that a process of the session may have for itself; with what it maps, 4 GiB more.
         file: bytes of any one file it writes.
         open_files: that a process of it may have at once.
