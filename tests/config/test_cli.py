@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -125,6 +125,8 @@ words = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=1
 
 
 @given(words, words)
+@example("0", "|")
+@example(">", "|-")
 def test_a_text_arrives_as_it_was_typed(one: str, other: str) -> None:
     """But for YAML's quotes, references, lists and `@FILE`; what YAML calls comment, anchor or tag is text."""
     given = cli(Train, arguments=[f"--prompt={one}", f"--tags={one}", "--tags=x", f"--tags={other}"])

@@ -11,6 +11,8 @@ from tidemill.config.text.yaml import compose_yaml
 _NUMBERS = frozenset({"int", "float", "decimal", "complex"})
 _WORDS = frozenset({"str", "url", "multi-host-url", "uuid", "bytes", "date", "time", "datetime", "timedelta"})
 
+_QUOTES = ("'", '"')
+
 
 def read_given(source: Text, shapes: Shapes) -> tuple[Node | None, list[Fault]]:
     """The value that a given text stands for: YAML, but the text itself where only that fits.
@@ -24,7 +26,7 @@ def read_given(source: Text, shapes: Shapes) -> tuple[Node | None, list[Fault]]:
         return root, faults
     if isinstance(root, Scalar) and not faults:
         is_all = source.content[root.start : root.stop] == source.content.strip()  # no comment, no anchor
-        if is_all and (root.style or _is_taken(root.value, (*shapes, *options))):
+        if is_all and (root.style in _QUOTES or _is_taken(root.value, (*shapes, *options))):
             return root, []
     elif any(_is_container(option) for option in options):
         return root, faults
