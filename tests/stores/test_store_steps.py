@@ -733,8 +733,10 @@ def test_vectors_that_do_not_fit_their_store_are_told_before_they_are_made(
 def test_vectors_of_which_nobody_knows_the_length_are_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[tuple[str, str]]
 ) -> None:
-    """A model elsewhere gives what it has; a function may change a column."""
+    """A model elsewhere gives what it has; a function may change a column. Without such a change it is one."""
     monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with pytest.raises(ConfigError, match="makes vectors of 384 numbers"):
+        tm.load_job(write_job(tmp_path, EMBEDDED)).check()
     text = EMBEDDED
     for old, new in changes:
         text = text.replace(old, new)
