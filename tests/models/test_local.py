@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,29 @@ async def test_stops_while_requests_are_in_flight() -> None:
         with pytest.raises(aiohttp.ClientConnectionError, match=r"disconnected|reset|Cannot connect|Can not write"):
             await waiting
     assert not is_open(url)
+
+
+def test_stops_though_a_request_comes_while_its_sockets_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection made between the list of this process's sockets and the end of listening is cut like the others."""
+    listed = os.listdir
+    clients: list[socket.socket] = []
+    body = json.dumps(ENDLESS).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+    block = open_local_server("local/smollm2", slots=1)
+    address = urlsplit(block.__enter__())
+
+    def list_and_ask(path: str) -> list[str]:
+        names = listed(path)
+        if not clients:
+            clients.append(socket.create_connection((str(address.hostname), address.port or 0)))
+            clients[0].sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+            time.sleep(0.5)  # the server takes it and begins its reply
+        return names
+
+    monkeypatch.setattr("tidemill.models.local.server.os.listdir", list_and_ask)
+    block.__exit__(None, None, None)
+    with clients[0] as client:
+        assert client.recv(100) == b""
 
 
 def test_stops_when_the_block_raises() -> None:

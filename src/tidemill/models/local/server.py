@@ -210,8 +210,11 @@ def _stop(shared: _Shared) -> None:
 
 
 def _shut_down_sockets(port: int) -> int:
-    """Shut down every socket this process holds on its own loopback `port`; how many were connections."""
-    connections = 0
+    """Shut down every socket this process holds on its own loopback `port`; how many there were.
+
+    Only a look that finds none has missed none: a connection accepted during a look is seen by the next one.
+    """
+    found = 0
     for name in os.listdir("/dev/fd"):
         try:
             ours = socket.socket(fileno=int(name))
@@ -219,15 +222,17 @@ def _shut_down_sockets(port: int) -> int:
             continue  # no socket, or closed meanwhile
         try:
             if ours.family == socket.AF_INET and ours.getsockname() == (HOST, port):
-                connections += not ours.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                listens = ours.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                found += not listens  # whether or not its peer has gone: its owner has to notice
                 ours.shutdown(socket.SHUT_RDWR)
+                found += listens  # macOS refuses to, and it would be found for ever
         except OSError:
             continue  # its peer, or its owner, was faster
         finally:
             # Never closed from here, nor through a duplicate: that is the owner's, and would drop the file locks
             # of a database whose number it were by then.
             ours.detach()
-    return connections
+    return found
 
 
 def _named_file(name: str, folder: Path | None) -> Path:
