@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress
@@ -244,6 +246,43 @@ def _leave_open() -> None:
     scope.enter(nullcontext(), name="database")
     del scope
     gc.collect()
+
+
+FORKED = """
+import asyncio, gc, os
+import tidemill as tm
+from tidemill.models.clients.held import HeldLoop, Holder
+from tidemill.stores.lifetime import Lifetime
+
+class Loop(HeldLoop):
+    async def _open(self, scope):
+        scope.defer(lambda: None)
+
+async def begin(store):
+    store.begin()
+
+scope, store, loops = tm.Scope().__enter__(), Lifetime("shelf"), Holder(Loop)
+asyncio.run(begin(store))
+loops.open()
+child = os.fork()
+if not child:
+    loops.open()
+    loops.release()
+    del scope, store
+    gc.collect()
+    raise SystemExit
+print(os.waitpid(child, 0)[1])
+loops.release()
+store.end()
+scope.__exit__(None, None, None)
+"""
+
+
+def test_a_fork_does_not_warn_of_what_its_parent_opened() -> None:
+    """Of a scope, a store, and the loop that a model calls by, which it collects at its end at the latest."""
+    line = [sys.executable, "-X", "dev", "-c", FORKED]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 def test_threads_enter_resources_that_are_released_where_the_block_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import threading
 import time
@@ -71,7 +72,8 @@ class Scope:
 
     `with` for sync resources, `async with` for both kinds. Every release is tried. An error of the block is always
     the one that leaves it, with failed releases as notes on it; without one, the failure of a release is raised, or
-    an ExceptionGroup of several. `failures` has them in either case. One that was left open warns as it is collected.
+    an ExceptionGroup of several. `failures` has them in either case. One that was left open warns when the process that
+    opened it collects it.
 
     Threads: any may enter resources; all are released where the block ends. A scope is entered once, and scopes nest.
 
@@ -86,6 +88,7 @@ class Scope:
         self._resources = resources
         self._held: list[_Entry] = []
         self._state = "new"
+        self._pid = 0
         self._lock = threading.Lock()  # guards the state and the entries: none is added once the release began
         self._place: tuple[CodeType, int] | None = None
         self._site: Site | None = None
@@ -201,7 +204,7 @@ class Scope:
         return self._finish(error, failures)
 
     def __del__(self) -> None:
-        if self._is_open:
+        if self._is_open and self._pid == os.getpid():  # a fork has no part in what its parent opened
             names = ", ".join(entry.name for entry in self._held) or "nothing"
             warnings.warn(
                 f"a scope opened at {self._describe_place()} was never left, and holds {names}",
@@ -218,6 +221,7 @@ class Scope:
         if self._state != "new":
             raise ResourceError(f"a scope is entered once, this one is {self._state}", hint="make a new tm.Scope()")
         self._state = state
+        self._pid = os.getpid()
         self._place = _find_place(frame)
         self._site = site
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections.abc import Coroutine
 from enum import Enum
@@ -27,7 +28,7 @@ class _Phase(Enum):
 class Lifetime:
     """Counts what is in flight between opening and closing. Belongs to the loop that opens it.
 
-    One that was opened and is collected before it was closed warns.
+    One that was opened and is collected before it was closed warns, in the process that opened it.
 
     Args:
         name: what messages call the store.
@@ -36,6 +37,7 @@ class Lifetime:
     def __init__(self, name: str) -> None:
         self._name = name
         self._phase = _Phase.NEW
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._uses: set[Use] = set()
         self._idle: asyncio.Event = asyncio.Event()
@@ -99,7 +101,7 @@ class Lifetime:
         self._phase = _Phase.CLOSED
 
     def __del__(self) -> None:
-        if self._phase in (_Phase.OPEN, _Phase.CLOSING):
+        if self._phase in (_Phase.OPEN, _Phase.CLOSING) and self._pid == os.getpid():
             warnings.warn(f"the store {self._name} was never closed", ResourceWarning, stacklevel=2, source=self)
 
 
