@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import sys
 from collections.abc import Callable
@@ -43,12 +44,16 @@ class Watched(Disk):
         return act()
 
 
+def list_files(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
 async def test_every_file_of_a_version_is_synced_and_the_version_last(tmp_path: Path) -> None:
     settings = LanceDB(path=tmp_path, dimensions=4, index_above=1, sync=False)
     folder = tmp_path / "vectors.lance"
     async with settings.open() as store:
         syncing = Syncing(folder, disk := Watched())
-        known = {path for path in folder.rglob("*") if path.is_file()}
+        known = list_files(folder)
         for action in (
             lambda: store.upsert(list("abc"), draw_vectors(3)),
             lambda: store.upsert(list("bcd"), draw_vectors(3)),
@@ -57,7 +62,7 @@ async def test_every_file_of_a_version_is_synced_and_the_version_last(tmp_path: 
         ):
             await action()
             syncing.sync()
-            found = {path for path in folder.rglob("*") if path.is_file()}
+            found = list_files(folder)
             files = [path for path in disk.synced if path.suffix]
             assert set(files) == found - known, "a file that is new was left to the system"
             kinds = [path.relative_to(folder).parts[0] for path in disk.synced]
@@ -116,6 +121,101 @@ async def test_a_store_brings_to_the_disk_what_it_says_is_stored(
     async with LanceDB(path=tmp_path / "off", dimensions=4, sync=False).open() as store:
         await store.upsert(["a"], draw_vectors(1))
     assert not disk.synced
+
+
+class Full(Watched):
+    """Cannot bring the next `times` files to the disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        if self.times:
+            self.times -= 1
+            raise OSError(errno.EMFILE, "Too many open files", str(path))
+        return super().perform(operation, path, act)
+
+
+async def test_what_could_not_be_brought_to_the_disk_is_brought_with_the_next_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version stands on those before it, also on one whose writer was told that it failed."""
+    disk = Full()
+    monkeypatch.setattr(opened, "Disk", lambda: disk)
+    async with LanceDB(path=tmp_path, dimensions=4).open() as store:
+        known = list_files(tmp_path)
+        disk.times, disk.synced = 1, []
+        with pytest.raises(TransientCallError, match="Too many open files"):
+            await store.upsert(["a"], draw_vectors(1))
+        await store.upsert(["b"], draw_vectors(1))
+        assert {path for path in disk.synced if path.suffix} == list_files(tmp_path) - known
+
+
+class Looking(Watched):
+    """Looks which of some files still stand when the last of what is new is brought to the disk, for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old: set[Path] = set()
+        self.left: set[Path] | None = None
+
+    def perform(self, operation: str, path: Path, act: Callable[[], T]) -> T:
+        if self.old and self.left is None and path.name == "_versions":
+            self.left = {file for file in self.old if file.exists()}
+        return super().perform(operation, path, act)
+
+
+async def test_merged_files_are_on_the_disk_before_those_they_replace_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Looking()
+    monkeypatch.setattr(opened, "Disk", lambda: disk)
+    settings = LanceDB(path=tmp_path, dimensions=4).model_copy(update={"keep_versions": 0.001})
+    async with settings.open() as store:
+        for number in range(3):
+            await store.upsert([str(number)], draw_vectors(1))
+        disk.old = {path for path in list_files(tmp_path) if path.suffix == ".lance"}
+        await store.flush()
+        assert disk.left == disk.old
+        assert not any(path.exists() for path in disk.old), "nothing was merged"
+        assert await store.count() == 3
+
+
+async def test_upserts_deletions_and_searches_go_on_while_an_index_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And files are not merged meanwhile, which would take away what it is built from; the next version merges them."""
+    monkeypatch.setattr(opened, "VERSIONS_BEFORE_MERGE", 3)
+    started, go_on = asyncio.Event(), asyncio.Event()
+    build = opened.LanceStore._build_indexes
+
+    async def build_later(store: opened.LanceStore) -> None:
+        started.set()
+        await go_on.wait()
+        await build(store)
+
+    monkeypatch.setattr(opened.LanceStore, "_build_indexes", build_later)
+    held, keys = draw_vectors(400), [str(number) for number in range(400)]
+    async with LanceDB(path=tmp_path, dimensions=4, index_above=300).open() as store:
+        await store.upsert(keys[:390], held[:390])
+        flush = asyncio.create_task(store.flush())
+        await started.wait()
+        for number in range(390, 400):
+            await store.upsert([keys[number]], held[number : number + 1])
+        assert await store.delete(keys[:5]) == 5
+        (matches,) = await store.search(held[395:396], 1)
+        assert [match.id for match in matches] == ["395"]
+        assert not flush.done()
+        assert await count_fragments(tmp_path) == 11
+        go_on.set()
+        await flush
+        assert await list_indexes(tmp_path) == {"id": "BTree", "vector": "IvfFlat"}
+        await store.upsert(["400"], held[:1])
+        assert await count_fragments(tmp_path) < 11
+        assert await store.count() == 396
+        found = await store.search(held[5:], 1)
+        assert [match.id for (match,) in found] == keys[5:]
 
 
 async def test_a_version_of_which_the_power_left_only_the_name_is_dropped(tmp_path: Path) -> None:
@@ -226,8 +326,14 @@ async def test_small_files_are_merged_without_being_asked(tmp_path: Path, monkey
         for number in range(20):
             await store.upsert([str(number)], draw_vectors(1, seed=number))
         assert await store.count() == 20
-    with await lancedb.connect_async(tmp_path) as connection, await connection.open_table("vectors") as table:
-        assert (await table.stats())["fragment_stats"]["num_fragments"] < 8
+    assert await count_fragments(tmp_path) < 8
+
+
+async def count_fragments(folder: Path) -> int:
+    """The files of records, by the library itself."""
+    with await lancedb.connect_async(folder) as connection, await connection.open_table("vectors") as table:
+        count: int = (await table.stats())["fragment_stats"]["num_fragments"]
+        return count
 
 
 async def test_upserts_that_wait_go_into_one_version(tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ SEARCHES = 2
 VERSIONS_BEFORE_MERGE = 500
 """Versions written until small files are merged without being asked: each upsert makes one, and searches open all."""
 
+KEEP_ALL = timedelta(days=36_500)
+"""For how long versions stand while what takes their place is not on the disk yet."""
+
 MERGE_TRIES = 5
 """Lance gives a merge of files up where a record changed meanwhile; upserts and deletes it tries again by itself."""
 
@@ -67,6 +70,7 @@ class LanceStore(OpenedStore):
     """Vectors in a folder, by LanceDB's async client: nothing of it runs in the loop.
 
     Upserts and searches that come while others are under way go together: one version of the table, one pass over it.
+    What one upsert wrote is brought to the disk while the next one is written.
     """
 
     settings: LanceDB
@@ -77,9 +81,11 @@ class LanceStore(OpenedStore):
         self._connection: Any = None
         self._table: Any = None
         self._syncing: Syncing | None = None
-        self._writing = asyncio.Lock()  # guards what the table's versions are made by: one at a time does not conflict
+        self._writing = asyncio.Lock()  # guards what changes records and merges files: one at a time does not conflict
+        self._flushing = asyncio.Lock()  # guards what indexes are built from, which a merge of files would take away
         self._versions = 0
         self._puts: Gathering[Batch, None] = Gathering(self._put_together, most=RECORDS_TOGETHER, slots=1)
+        self._syncs: Gathering[None, None] = Gathering(self._sync_together, most=0, slots=1)
         self._searches: Gathering[tuple[_Query, Matrix], list[list[Match]]] = Gathering(
             self._search_together, most=QUERIES_TOGETHER, slots=SEARCHES
         )
@@ -111,8 +117,8 @@ class LanceStore(OpenedStore):
         return names
 
     async def _close(self) -> None:
-        await self._puts.close()
-        await self._searches.close()
+        for gathering in (self._puts, self._syncs, self._searches):
+            await gathering.close()
         if self._table is not None:
             self._table.close()
         if self._connection is not None:
@@ -121,6 +127,7 @@ class LanceStore(OpenedStore):
 
     async def _put(self, batch: Batch) -> None:
         await self._puts.ask(batch, weight=len(batch.ids))
+        await self._sync()
 
     async def _put_together(self, batches: Sequence[Batch]) -> Sequence[None]:
         many = sum(len(batch.ids) for batch in batches) > LOOP_RECORDS
@@ -130,18 +137,26 @@ class LanceStore(OpenedStore):
                 # By the index of ids Lance would not find that another writer puts in the same id: two would be there.
                 merge = self._table.merge_insert("id").use_index(False)
                 await merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
-            await self._settle()
+            await self._count_version()
         return [None] * len(batches)
 
-    async def _settle(self) -> None:
-        """Bring a new version to the disk; merge small files where there are many."""
+    async def _count_version(self) -> None:
+        """Merge small files where a new version makes them many, unless indexes are being built from them."""
         self._versions += 1
-        if self._versions >= VERSIONS_BEFORE_MERGE:
+        if self._versions >= VERSIONS_BEFORE_MERGE and not self._flushing.locked():
             with suppress(CallError):  # what was asked for has landed; the next version tries again
                 await self._merge_files()
+
+    async def _sync(self) -> None:
+        """Bring to the disk all that has been written, where the settings say so."""
         if self._syncing is not None:
-            with self._explained():
-                await self._threads.run(self._syncing.sync)
+            await self._syncs.ask(None, weight=0)
+
+    async def _sync_together(self, asked: Sequence[None]) -> Sequence[None]:
+        assert self._syncing is not None
+        with self._explained():
+            await self._threads.run(self._syncing.sync)
+        return asked
 
     async def _merge_files(self) -> None:
         """Merge small files; again where other writers were quicker, as they may be for ever.
@@ -149,15 +164,22 @@ class LanceStore(OpenedStore):
         Raises:
             TransientCallError: they were each time.
         """
+        keep = timedelta(seconds=self.settings.keep_versions)
         for tries_left in reversed(range(MERGE_TRIES)):
             try:
-                with self._explained():
-                    await self._table.optimize(cleanup_older_than=timedelta(seconds=self.settings.keep_versions))
+                if self._syncing is not None:  # or the power could take the new files, with the old ones gone already
+                    await self._optimize(KEEP_ALL)
+                    await self._sync()
+                await self._optimize(keep)
                 break
             except TransientCallError:
                 if not tries_left:
                     raise
         self._versions = 0
+
+    async def _optimize(self, keep: timedelta) -> None:
+        with self._explained():
+            await self._table.optimize(cleanup_older_than=keep)
 
     async def _search(
         self, queries: Matrix, k: int, comparisons: Sequence[Comparison], with_vectors: bool
@@ -206,7 +228,8 @@ class LanceStore(OpenedStore):
             async with self._writing:
                 with self._explained():
                     deleted += (await self._table.delete(filter)).num_deleted_rows
-                await self._settle()
+                await self._count_version()
+        await self._sync()
         return deleted
 
     async def _count(self, comparisons: Sequence[Comparison]) -> int:
@@ -215,11 +238,12 @@ class LanceStore(OpenedStore):
         return count
 
     async def _flush(self) -> None:
-        async with self._writing:
-            await self._merge_files()
+        async with self._flushing:
+            async with self._writing:
+                await self._merge_files()
             with self._explained():
                 await self._build_indexes()
-            await self._settle()
+        await self._sync()
 
     async def _build_indexes(self) -> None:
         if await self._table.count_rows() < self.settings.index_above:

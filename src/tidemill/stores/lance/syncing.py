@@ -48,7 +48,7 @@ class Syncing:
         """Bring all that is new to the disk.
 
         Raises:
-            OSError: as the system gives it: what was written may be lost with the power.
+            OSError: as the system gives it: what was written may be lost with the power. The next time tries again.
         """
         versions = self._list(_VERSIONS)
         for name in _BENEATH:
@@ -56,8 +56,7 @@ class Syncing:
         self._sync_new(_VERSIONS, versions)
 
     def _sync_new(self, name: str, found: set[tuple[str, int]]) -> None:
-        new, self._known[name] = found - self._known[name], found
-        files = [self._folder / name / file for file, _ in sorted(new)]
+        files = [self._folder / name / file for file, _ in sorted(found - self._known[name])]
         folders = {self._folder / name, *(file.parent for file in files)} if files else set()
         for path in files:
             with suppress(FileNotFoundError):  # replaced and removed meanwhile, by whoever merged it
@@ -65,6 +64,7 @@ class Syncing:
         for folder in sorted(folders, reverse=True):  # one within another before it
             with suppress(FileNotFoundError):
                 self._disk.sync_folder(folder)
+        self._known[name] = found
 
     def _list(self, name: str) -> set[tuple[str, int]]:
         """The files in a folder of the table with their bytes; of an index, each in a folder of its own."""
