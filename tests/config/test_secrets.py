@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -24,6 +24,7 @@ from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
 from tidemill.config.report.values import check_value
 from tidemill.config.secrets import find_key, is_secret_key, mask, mask_in_place, mask_source, register_secret
+from tidemill.config.unions.tagged import Tagged
 from tidemill.errors import ConfigError
 
 
@@ -543,3 +544,37 @@ def test_a_default_is_listed_as_one_that_is_given() -> None:
 
     listed = {each.key: each.value for each in list_entries(load_document(Keys, Sources()), shape_of(Keys))}
     assert listed == dict.fromkeys(["token", "keyring", "api_keys", "login"], "***") | {"nothing": None}
+
+
+class Guarded(Config):
+    type: Literal["guarded"] = "guarded"
+    url: SecretStr
+
+
+class Plain(Config):
+    type: Literal["plain"] = "plain"
+    url: str = ""
+
+
+class Places(Config):
+    place: Annotated[Guarded | Plain, Tagged(default="plain")] = Plain()
+    size: int = 0
+
+
+@pytest.mark.parametrize(
+    ("written", "is_shown"),
+    [
+        ("place: {type: plain, url: place-4711}", True),
+        ("place: {type: guarded, url: place-4712}", False),
+        ("place: {type: garded, url: place-4713}", False),
+        ("place: {url: place-4714}", False),
+        ("palce: {type: plain}\nurl: place-4715", False),
+    ],
+)
+def test_a_key_is_a_secret_where_its_section_says_so_or_none_does(tmp_path: Path, written: str, is_shown: bool) -> None:
+    """A server's plain address is told in messages, though that of another kind holds a password as a whole."""
+    path = tmp_path / "places.yaml"
+    path.write_text(f"{written}\nsize: 0\n")
+    validate_document(Places, load_document(Places, Sources((path,))))
+    secret = written.rpartition("url: ")[2].rstrip("}")
+    assert (mask(f"nobody answers at {secret}") == f"nobody answers at {secret}") is is_shown

@@ -499,7 +499,7 @@ def test_an_endpoint_that_is_not_there_stops_the_run(tidemill_command: Command, 
     done = tidemill_command("run", "job.yaml")
     assert done.code == 3
     assert f"no connection to 127.0.0.1:{port} for 0.3 s" in done.out
-    assert "check the address (`base_url` of a model), the network and that the server runs" in done.out
+    assert "check the address (a model's `base_url`, a store's `url`), the network and that the server runs" in done.out
     assert report_of(tmp_path)["records"]["quarantined"] == 0
     tried = tidemill_command("try", "job.yaml", "-n", "1")
     assert tried.code == 3

@@ -133,7 +133,7 @@ class EndpointGate:
             address = urlsplit(self.label).netloc or self.label
             return PermanentCallError(
                 f"no connection to {address} for {self._connect_s:g} s ({self._last})",
-                hint="check the address (`base_url` of a model), the network and that the server runs",
+                hint="check the address (a model's `base_url`, a store's `url`), the network and that the server runs",
                 of="run",
             )
         return TransientCallError(

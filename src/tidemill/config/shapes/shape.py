@@ -325,24 +325,43 @@ class Shape:
         """True when there is an open union at any depth."""
         return any(shape.is_open for shape in self.iter_all())
 
-    def iter_secrets(self, value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-        """The paths within `value` that a secret type takes."""
+    def iter_secrets(self, value: Any) -> Iterator[tuple[str | int, ...]]:
+        """The paths within `value` that a secret type takes, or that nothing takes and a secret is called like."""
+        yield from self._iter_secrets(value, (), self._secret_fields)
+
+    def _iter_secrets(
+        self, value: Any, path: tuple[str | int, ...], names: frozenset[str]
+    ) -> Iterator[tuple[str | int, ...]]:
         if self.is_secret:
             yield path
         elif self.core["type"] in ("union", "tagged-union"):
-            for member in self.alternatives:
-                yield from member.iter_secrets(value, path)
+            is_named = isinstance(value, Mapping) and self.discriminator in value
+            named = self.narrow(value) if is_named else self
+            for member in self.alternatives if named is self else (named,):
+                yield from member._iter_secrets(value, path, names)
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 if (shape := self.step(key)) is not None:
-                    yield from shape.iter_secrets(item, (*path, key))
+                    yield from shape._iter_secrets(item, (*path, key), names)
+                elif key in names:
+                    yield (*path, key)
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 if (shape := self.step(index)) is not None:
-                    yield from shape.iter_secrets(item, (*path, index))
+                    yield from shape._iter_secrets(item, (*path, index), names)
 
     @cached_property
     def secret_names(self) -> frozenset[str]:
+        """The keys of fields, at any depth, that take secrets wherever they stand, or lists or mappings of some.
+
+        One that is plain elsewhere, as the address of a server is beside one with a password in it, is none.
+        """
+        names = self._secret_fields
+        fields = ((name, each) for shape in self.iter_all() for name, each in shape.fields.items() if name in names)
+        return names - {name for name, each in fields if not each.holds_secret()}
+
+    @cached_property
+    def _secret_fields(self) -> frozenset[str]:
         """The keys of all fields, at any depth, that a secret type takes, or a list or mapping of some."""
         fields = ((name, each) for shape in self.iter_all() for name, each in shape.fields.items())
         return frozenset(name for name, each in fields if each.holds_secret(sections=False))
