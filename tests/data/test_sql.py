@@ -310,6 +310,32 @@ def test_queries_that_cannot_be_gone_through(sqlite: Path, sql: str, key: str | 
     assert len(found) in (0, 3)
 
 
+@pytest.mark.parametrize(("wrong", "message"), [("8", "has `id` 8 again"), ("NULL", "has no value in `id`")])
+@pytest.mark.parametrize("is_one_part", [False, True])
+def test_a_key_that_is_none_stops_a_run_which_goes_on_once_it_is_mended(
+    wrong: str, message: str, is_one_part: bool, tmp_path: Path
+) -> None:
+    """Told once, and no record's failure: nothing is quarantined, and every row lands."""
+    path = tmp_path / "loose.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE items (id INTEGER, name TEXT)")
+        connection.executemany("INSERT INTO items VALUES (?, ?)", [(n, f"n{n}") for n in range(60)])
+        connection.execute(f"UPDATE items SET id = {wrong} WHERE id = 9")
+    stream = tm.from_sql("SELECT * FROM items", f"sqlite:///{path}", key="id", batch=4)
+    piped = stream.dedupe("name") if is_one_part else stream
+    for _ in range(2):
+        stopped = piped.write(tmp_path / "out", progress=False)
+        assert (stopped.outcome, stopped.exit_code, stopped.records["quarantined"]) == ("failed", 3, 0)
+        assert stopped.reason.count(message) == 1
+    with pytest.raises(DataError, match=message):
+        piped.preview(60)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE items SET id = 9 WHERE name = 'n9'")
+    finished = piped.write(tmp_path / "out", progress=False)
+    assert (finished.outcome, finished.records["landed"]) == ("finished", 60)
+    assert [record["id"] for record in tm.dataset(tmp_path / "out")] == list(range(60))
+
+
 def test_a_query_that_gives_less_than_its_state(sqlite: Path) -> None:
     stream = tm.from_sql("SELECT id FROM items ORDER BY id", f"sqlite:///{sqlite}")
     records = stream.iterate()

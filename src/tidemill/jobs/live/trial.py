@@ -122,7 +122,8 @@ def run_trials(source: Source, nodes: Sequence[Node], count: int, *, folder: Pat
 
     Raises:
         ConfigError, DataError: nothing can be tried.
-        CallError: the run would stop: credentials, an unknown model, an endpoint that is not there.
+        CallError, ResourceError: the run would stop: credentials, an unknown model, an endpoint that is not there, a
+            database that does not take the query.
     """
     before, rest = split_halves(tuple(nodes))
     end = next((index for index, node in enumerate(rest) if not node.record_wise), len(rest))
@@ -152,7 +153,9 @@ def _iter_trials(source: Source, before: Sequence[Node]) -> Iterator[Trial]:
                 yield Trial(next(records))
             except StopIteration:
                 return
-            except Exception as exc:  # noqa: BLE001 - what a record fails with is what a trial is there to show
+            except Exception as exc:  # what a record fails with is what a trial is there to show
+                if is_failure_of_run(exc):
+                    raise
                 yield Trial(None, error=describe_error(exc))
     finally:
         records.close()

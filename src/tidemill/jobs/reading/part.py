@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from tidemill.data.failures import stop_iteration_error
+from tidemill.data.policy import is_of_record
 from tidemill.errors import DataError
 from tidemill.jobs.records.chunk import PartPosition
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, Counts
@@ -65,6 +66,8 @@ class SourcePart:
         except StopIteration:
             return END
         except DataError as exc:
+            if not is_of_record(exc):
+                raise
             self._failed += 1
             return Failure(0, exc, raw=exc.raw, restorable=exc.raw is not None and not exc.is_cut)
         self._given += 1
