@@ -300,7 +300,7 @@ class QdrantServer:
         return f"c{uuid.uuid4().hex}"
 
     def tell(self, **told: Any) -> list[str]:
-        """Say what comes of the next requests (`faults`, `yellow`); those that there were since, method and path."""
+        """Say how it goes on (`faults`, `yellow`, `old`); the requests that there were since, method and path."""
         request = urllib.request.Request(f"{self.url}/faults", json.dumps(told).encode(), method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             asked: list[str] = json.load(answer)

@@ -123,7 +123,7 @@ class VectorStore(Protocol):
     `calls.wire.UnreachableError` is where no connection came about. `PermanentCallError` where it will not: of the
     record where the far side refuses a search, or many records of an upsert; else of the run, since what is wrong with
     the place fails every record alike: its credentials, its schema, a full disk. `StateError`, of the run, where the
-    place is of other dimensions, where the store was closed or belongs to another loop.
+    place is of other dimensions or made with other fields, where the store was closed or belongs to another loop.
     """
 
     async def __aenter__(self) -> Self: ...

@@ -40,6 +40,7 @@ class State:
     faults: list[dict[str, Any]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     yellow: int = 0
+    keeps_metadata: bool = True
 
 
 STATE = State()
@@ -65,7 +66,7 @@ def create(name: str, body: bytes, query: str) -> Any:
     if STATE.local.collection_exists(name):
         raise RefusedError(409, f"Wrong input: Collection `{name}` already exists!")
     STATE.schemas[name] = {}
-    return STATE.local.create_collection(name, asked.vectors)
+    return STATE.local.create_collection(name, asked.vectors, metadata=asked.metadata if STATE.keeps_metadata else None)
 
 
 def index(name: str, body: bytes, query: str) -> Any:
@@ -172,10 +173,11 @@ class Handler(BaseHTTPRequestHandler):
             return handle(name, body, match[3] or "")
 
     def control(self, told: dict[str, Any]) -> None:
-        """Take what comes next (`faults`, one a request; `yellow`, describings), and tell what was asked since."""
+        """Take what comes (`faults`, one a request; `yellow`, describings; `old`), and tell what was asked since."""
         with STATE.lock:
             STATE.faults = told.get("faults", [])
             STATE.yellow = told.get("yellow", 0)
+            STATE.keeps_metadata = not told.get("old", False)
             asked, STATE.asked = STATE.asked, []
         self.give(200, asked)
 

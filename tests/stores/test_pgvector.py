@@ -512,7 +512,13 @@ def subject(url: str) -> StoreSubject:
         pool = Pool(min_size=4, max_size=4)
         return PgVector(**{"url": url, "table": f"contract {uuid.uuid4().hex}", "index": index, "pool": pool, **given})
 
-    return StoreSubject(make, takes_nul=False, stall_cpu_s=0.025, imports=("tidemill.stores.pgvector.opened",))
+    return StoreSubject(
+        make,
+        takes_nul=False,
+        adds_fields=True,
+        stall_cpu_s=0.025,
+        imports=("tidemill.stores.pgvector.opened",),
+    )
 
 
 @pytest.mark.parametrize("check", STORE_CHECKS.values(), ids=STORE_CHECKS)

@@ -1,8 +1,10 @@
 """Qdrant: what goes over the wire to its server, and its local mode in a process."""
 
 import asyncio
+import json
 import sys
 import tempfile
+import urllib.request
 from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from itertools import count
@@ -142,7 +144,7 @@ async def test_the_key_is_sent_and_never_told(qdrant_server: QdrantServer, monke
     [
         ({"dimensions": 5}, "holds vectors of 4 numbers, and the settings say 5\n.*`dimensions: 4`"),
         ({"metric": "l2"}, "searched by `cosine`, and the settings say `l2`\n.*`metric: cosine`"),
-        ({"fields": {"year": "str"}}, "`year` is indexed as `integer`, and the settings say `str`"),
+        ({"fields": {"year": "str"}}, 'made with fields {"year":"int"}, not {"year":"str"}'),
     ],
 )
 async def test_a_collection_that_is_other_than_said_is_refused(
@@ -153,6 +155,36 @@ async def test_a_collection_that_is_other_than_said_is_refused(
         pass
     with pytest.raises(StateError, match=message):
         await settings.model_copy(update=other).open().__aenter__()
+
+
+@pytest.mark.parametrize("fields", [{"year": "str"}, {"year": "int", "shelf": "str"}, {}])
+async def test_a_server_that_keeps_no_metadata_tells_the_fields_by_its_indexes(
+    qdrant_server: QdrantServer, fields: dict[str, Any]
+) -> None:
+    """One older than 1.16; further fields may come as long as it holds no record, as somebody may be making it."""
+    qdrant_server.tell(old=True)
+    settings = served(qdrant_server, fields={"year": "int"})
+    async with settings.model_copy(update={"fields": {}}).open():
+        pass
+    async with settings.open() as store:
+        await store.upsert(["a"], VECTORS[:1], [{"year": 1, "shelf": "sea"}])
+    async with settings.open() as store:
+        assert await store.count({"year": 1}) == 1
+    with pytest.raises(StateError, match=r'made with fields {"year":"int"}, not'):
+        await settings.model_copy(update={"fields": fields}).open().__aenter__()
+
+
+async def test_a_collection_with_points_of_somebody_else_is_refused(qdrant_server: QdrantServer) -> None:
+    qdrant_server.tell(old=True)
+    settings = served(qdrant_server)
+    async with settings.open():
+        pass
+    point = {"id": 1, "vector": [1, 0, 0, 0], "payload": {"title": "Emma"}}
+    body = json.dumps({"points": [point]}).encode()
+    address = f"{qdrant_server.url}/collections/{settings.collection}/points?wait=true"
+    await asyncio.to_thread(urllib.request.urlopen, urllib.request.Request(address, body, method="PUT"), timeout=30)
+    with pytest.raises(StateError, match="none of Tidemill's: its points have no id and payload"):
+        await settings.open().__aenter__()
 
 
 async def test_a_server_that_is_away_may_be_asked_again(unused_tcp_port: int) -> None:

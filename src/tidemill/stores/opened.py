@@ -118,7 +118,7 @@ class OpenedStore(ABC):
         """Make the store where it is not, and check that one that is there is as the settings say.
 
         Raises:
-            StateError: it is of other dimensions, or of another metric.
+            StateError: it is of other dimensions, of another metric, or made with other fields.
         """
 
     @abstractmethod

@@ -26,6 +26,15 @@ def name_key(field: str) -> str:
     return f"fields.{field}" if field.isascii() else f'fields."{field}"'
 
 
+def parse_key(key: str) -> str | None:
+    """The field whose value stands at a path, as `name_key` has it; None for a path of something else.
+
+    >>> parse_key("fields.year"), parse_key("payload.year")
+    ('year', None)
+    """
+    return key.removeprefix("fields.").strip('"') if key.startswith("fields.") else None
+
+
 def render_filter(comparisons: Sequence[Comparison]) -> Condition | None:
     """A `Filter` that lets pass what all of them do; None where nothing can pass.
 

@@ -124,7 +124,7 @@ class Local:
 
         def create(client: QdrantLocal) -> None:
             if not client.collection_exists(self._collection):
-                client.create_collection(self._collection, settings.vectors)
+                client.create_collection(self._collection, settings.vectors, metadata=settings.metadata)
 
         await self._run(create)
 

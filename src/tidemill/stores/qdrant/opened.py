@@ -9,22 +9,21 @@ from typing import Any, Final
 import orjson
 
 from tidemill.calls.credentials import label_endpoint
-from tidemill.errors import PermanentCallError, StateError
+from tidemill.errors import PermanentCallError
 from tidemill.protocols import Match
 from tidemill.stores.batch import Batch
 from tidemill.stores.filters import Comparison
 from tidemill.stores.opened import LOOP_RECORDS, OpenedStore
-from tidemill.stores.qdrant.door import Answer, Door
-from tidemill.stores.qdrant.filters import name_key, render_filter
-from tidemill.stores.qdrant.points import (
-    DISTANCES,
-    KEPT,
-    SCHEMAS,
-    iter_bodies,
-    name_point,
-    read_match,
-    render_vector,
+from tidemill.stores.qdrant.door import Door
+from tidemill.stores.qdrant.filters import render_filter
+from tidemill.stores.qdrant.made import (
+    check_collection,
+    check_point,
+    is_doubtful,
+    list_unindexed,
+    render_collection,
 )
+from tidemill.stores.qdrant.points import KEPT, iter_bodies, name_point, read_match, render_vector
 from tidemill.stores.qdrant.server import Server
 from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.vectors import Matrix
@@ -60,19 +59,19 @@ class OpenedQdrant(OpenedStore):
         await self._door.open()
         info = await self._door.describe()
         if info is None:
-            await self._door.create(self._render_collection())
+            await self._door.create(render_collection(self.settings))
             info = await self._door.describe() or {}
-        self._check(info)
-        indexed = info.get("payload_schema") or {}
-        for field, kind in self.settings.fields.items():
-            held = indexed.get(name_key(field))
-            if held is None:
-                await self._door.index_field({"field_name": name_key(field), "field_schema": SCHEMAS[kind]})
-            elif held.get("data_type") != SCHEMAS[kind]:
-                raise self._error(
-                    f"the field `{field}` is indexed as `{held.get('data_type')}`, and the settings say `{kind}`",
-                    "declare it as what it is, or name another `collection`",
-                )
+        check_collection(info, self.settings, self.name)
+        if is_doubtful(info):
+            await self._check_first()
+        for index in list_unindexed(info, self.settings):
+            await self._door.index_field(index)
+
+    async def _check_first(self) -> None:
+        """Check that one of the points, whichever it is, is a record."""
+        body = orjson.dumps({"searches": [{"limit": 1, "with_payload": KEPT}]})
+        for point in (await self._door.query(body))[0]:
+            check_point(point.get("payload"), self.name)
 
     async def _close(self) -> None:
         if self._opened is not None:
@@ -142,35 +141,6 @@ class OpenedQdrant(OpenedStore):
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
-
-    def _render_collection(self) -> dict[str, Any]:
-        graph = self.settings.index
-        return {
-            "vectors": {"size": self.settings.dimensions, "distance": DISTANCES[self.settings.metric]},
-            "hnsw_config": {"m": graph.m, "ef_construct": graph.ef_construct},
-        }
-
-    def _check(self, info: Answer) -> None:
-        """Check that the collection is as the settings say."""
-        vectors = info.get("config", {}).get("params", {}).get("vectors") or {}
-        size, distance = vectors.get("size"), vectors.get("distance")
-        if size is None:
-            raise self._error("the collection has several vectors a record, or none", "name another `collection`")
-        if size != self.settings.dimensions:
-            raise self._error(
-                f"the collection holds vectors of {size} numbers, and the settings say {self.settings.dimensions}",
-                f"set `dimensions: {size}`, or name another `collection`",
-            )
-        if distance != DISTANCES[self.settings.metric]:
-            names = [name for name, each in DISTANCES.items() if each == distance]
-            there = names[0] if names else distance
-            hint = f"set `metric: {there}`, or name another `collection`" if names else "name another `collection`"
-            raise self._error(
-                f"the collection is searched by `{there}`, and the settings say `{self.settings.metric}`", hint
-            )
-
-    def _error(self, message: str, hint: str) -> StateError:
-        return StateError(message, where=self.name, hint=hint)
 
 
 def _make_local(settings: Qdrant) -> Door:

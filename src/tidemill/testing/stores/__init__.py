@@ -17,7 +17,7 @@ from tidemill.testing.stores.crowding import (
     check_many_do_not_stall_the_loop,
     check_many_writers_leave_no_duplicate,
 )
-from tidemill.testing.stores.filtering import check_filters
+from tidemill.testing.stores.filtering import check_filters, check_other_fields
 from tidemill.testing.stores.killing import check_kills
 from tidemill.testing.stores.lifetimes import (
     check_a_leak_warns,
@@ -61,6 +61,7 @@ STORE_CHECKS: Final[Mapping[str, StoreCheck]] = {
         check_bad_questions,
         check_forms_of_vectors,
         check_filters,
+        check_other_fields,
         check_many_writers_leave_no_duplicate,
         check_processes_leave_no_duplicate,
         check_cancelling_leaks_nothing,

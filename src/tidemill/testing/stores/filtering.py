@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from tidemill.errors import DataError
+from tidemill.errors import DataError, StateError
 from tidemill.stores.filters import MAX_INT, MIN_INT, OPERATORS, ORDERS, parse_filter
 from tidemill.testing.stores.subject import FIELDS, StoreSubject, check_kinds, draw_vectors, refused
 
@@ -42,6 +42,28 @@ async def check_filters(subject: StoreSubject) -> None:
 
 
 store_fields: Any = FIELDS
+
+
+async def check_other_fields(subject: StoreSubject) -> None:
+    """With other fields than it was made with a store is refused, or, where `adds_fields` says so, filters truly."""
+    made = subject.make(dimensions=4, fields={"number": "int"})
+    async with made.open() as store:
+        check_kinds(
+            await store.upsert(["a", "b"], draw_vectors(2), [{"number": 1, "text": "sea"}, {"number": 2}]), "ss"
+        )
+    for fields in ({"number": "str"}, {"number": "int", "text": "str"}, {"text": "str"}, {}):
+        other = made.model_copy(update={"fields": fields})
+        if subject.adds_fields and fields.get("number") != "str":
+            async with other.open() as store:
+                for name, value in {"number": 1, "text": "sea"}.items():
+                    counts = [await store.count({name: each}) for each in (value, {"ne": value}) if name in fields]
+                    assert counts in ([], [1, 1]), (fields, name, counts)
+        else:
+            with refused(StateError, "field"):
+                async with other.open():
+                    pass
+    async with made.open() as store:
+        assert await store.count({"number": [1, 2]}) == 2
 
 
 def _draw_payload(rng: random.Random) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class StoreSubject:
         many: records that are put in where there are to be many; fewer where a store is not meant for as many.
         processes: whether several processes may have it open at once.
         atomic: whether an upsert that a crash breaks off is there whole or not at all.
+        adds_fields: whether it takes further fields later, by which filters see the records that are there already.
         waits: whether what it does is waited for, so that it can be broken off; not what is held in this process alone.
         stall_cpu_s: the longest that the loop may compute in one go.
         imports: modules that processes which are killed import beforehand, all of them once.
@@ -49,6 +50,7 @@ class StoreSubject:
     many: int = 100_000
     processes: bool = True
     atomic: bool = True
+    adds_fields: bool = False
     waits: bool = True
     stall_cpu_s: float = 0.1
     imports: tuple[str, ...] = ()
