@@ -151,10 +151,10 @@ def test_what_the_collector_finds_while_a_page_is_read_is_closed(tmp_path: Path)
     """It runs within calls of PDFium as well, of which one may be made at a time: it never waits for its own thread."""
     path = write(tmp_path / "a.pdf", make_pdf(["One"]))
     thresholds = gc.get_threshold()
-    pages = PdfPages(path, max_pages=1, max_text_bytes=100)
+    pages = PdfPages(path, Options(max_pages=1, max_line_bytes=100))
     try:
         for threshold in range(1, 200):
-            held: list[Any] = [PdfPages(path, max_pages=1, max_text_bytes=100)]
+            held: list[Any] = [PdfPages(path, Options(max_pages=1, max_line_bytes=100))]
             held.append(held)
             gc.disable()
             gc.set_threshold(threshold)

@@ -67,7 +67,7 @@ class Csv:
         names, _ = _read_header(path, find_layout(path, options))
         return pa.schema([(name, pa.string()) for name in names])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         refuse_rows(path, "CSV")
 
 

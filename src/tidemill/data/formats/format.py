@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, Protocol
 
 from tidemill.data.files import find_codec
 from tidemill.data.reader import PartReader
@@ -39,6 +39,7 @@ class Options:
         max_pages: of PDF: a file with more is an error.
         max_unpacked_ratio: of packed archives: one that unpacks to more than so many times its size ends there, once it
             has given a gibibyte.
+        written: the file as its source was written, which records say as their `path`; by default where it is.
         share: whose turn the records and failures are: others are not given, and as far as can be not parsed.
     """
 
@@ -49,10 +50,14 @@ class Options:
     columns: tuple[str, ...] | None = None
     max_pages: int = MAX_PAGES
     max_unpacked_ratio: int = MAX_UNPACKED_RATIO
+    written: str = ""
     share: Share | None = None
 
 
 PLAIN = Options()
+
+PLACES: Final = frozenset({"written", "share"})
+"""Options that say which file it is and whose turn; every format takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +139,11 @@ class Format(Protocol):
         """
         ...
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         """The file's records by their number; nothing is opened yet.
 
         Args:
-            columns: where the format takes that option, only these are read.
+            options: the columns that are read, where the format takes that option, and what records call the file.
 
         Raises:
             ConfigError: there is no such way into this file; says why, and what to do.
@@ -191,7 +196,7 @@ def check_options(file_format: Format, options: Options) -> None:
     """
     for field in fields(options):
         if (
-            field.name != "share"
+            field.name not in PLACES
             and getattr(options, field.name) != field.default
             and field.name not in file_format.takes
         ):

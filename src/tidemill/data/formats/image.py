@@ -40,7 +40,7 @@ class Image:
     )
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
-        read_whole = functools.partial(_iter_image, path, options.max_line_bytes)
+        read_whole = functools.partial(_iter_image, path, options)
         return open_lines(path, state, read_whole, compare=compare_whole, share=options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
@@ -67,8 +67,8 @@ class Image:
     def read_schema(self, path: Path, options: Options = PLAIN) -> None:
         """None: no file has other columns, so that none need be looked for among thousands."""
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
-        return ImageRows(path)
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
+        return ImageRows(path, options)
 
 
 _READ_BYTES = 1024 * 1024
@@ -79,8 +79,9 @@ _SAVE_HINT = "many images go to a tar archive, as the columns `__key__` and `jpg
 class ImageRows:
     """The one record of an image file, as `Rows`; nothing is held open."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, options: Options = PLAIN) -> None:
         self._path = path
+        self._written = options.written or str(path)
 
     def count_rows(self) -> int:
         return 1
@@ -99,7 +100,7 @@ class ImageRows:
             raise over_limit(self._path, 0, size, data, MAX_LINE_BYTES, of="file")
         if not data:
             raise _empty(self._path)
-        return _parse(self._path, data)
+        return _parse(self._written, data)
 
     def read_rows(self, indices: Sequence[int]) -> list[Record]:
         return [self.read_row(index) for index in indices]
@@ -111,10 +112,11 @@ class ImageRows:
         """Nothing is held open."""
 
 
-def _iter_image(path: Path, limit: int, text: TextFile, place: Place[Run]) -> Iterator[Run]:
+def _iter_image(path: Path, options: Options, text: TextFile, place: Place[Run]) -> Iterator[Run]:
     """The one run of the file; an empty one is an error, which stands for its end."""
+    parse = functools.partial(_parse, options.written or str(path))
     is_told = place.run.failed or bool(place.run.end)
-    for run in iter_whole(path, functools.partial(_parse, path), limit, text, place):
+    for run in iter_whole(path, parse, options.max_line_bytes, text, place):
         yield run
         is_told = True
     if not is_told and not text.failure:
@@ -125,8 +127,8 @@ def _empty(path: Path) -> DataError:
     return DataError("expected a record, got an empty file", where=where_at(path, 0), offset=0, is_cut=True)
 
 
-def _parse(path: Path, raw: bytes) -> Record:
-    return {"image": raw, "path": str(path)}
+def _parse(written: str, raw: bytes) -> Record:
+    return {"image": raw, "path": written}
 
 
 IMAGE = Image()

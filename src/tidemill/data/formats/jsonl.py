@@ -72,7 +72,7 @@ class Jsonl:
     def read_schema(self, path: Path, options: Options = PLAIN) -> None:
         """None: each line has keys of its own."""
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         check_plain(path)
         return JsonlRows(path, parse_line)
 

@@ -45,7 +45,10 @@ class Text:
         if options.whole:
 
             def parse(raw: bytes) -> Record:
-                return {"text": decode_text(raw.removeprefix(BOM), encoding, of="file"), "path": str(path)}
+                return {
+                    "text": decode_text(raw.removeprefix(BOM), encoding, of="file"),
+                    "path": options.written or str(path),
+                }
 
             read_whole = functools.partial(iter_whole, path, parse, limit)
             return open_lines(path, state, read_whole, compare=compare_whole, share=options.share)
@@ -86,7 +89,7 @@ class Text:
         names = ("text", "path") if options.whole else ("text",)
         return pa.schema([(name, pa.string()) for name in names])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         refuse_rows(path, "plain text")
 
 

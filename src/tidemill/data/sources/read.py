@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -21,6 +21,7 @@ from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
     MAX_PAGES,
     MAX_UNPACKED_RATIO,
+    PLACES,
     Format,
     Options,
     check_options,
@@ -194,7 +195,9 @@ class Read(PlacedSource):
             StateError: the file was edited before `state`.
         """
         listing = self._find_listing()
-        path, file_format, options = _locate(listing, part), self._find_format(part), self._options()
+        path, file_format, pattern = _locate(listing, part), self._find_format(part), listing.find(part)
+        written = "" if pattern is None else self._write_path(path, pattern.text)
+        options = replace(self._options(), written=written)
         misfit, complete = None, None
         if state is None or MISFIT in state:
             check_options(file_format, options)
@@ -286,7 +289,7 @@ class Read(PlacedSource):
         return known[1] if known is not None and known[0] == (self._folder or Path.cwd()) else self._list()
 
     def _options(self) -> Options:
-        given = {field.name: getattr(self, field.name) for field in fields(Options) if field.name != "share"}
+        given = {field.name: getattr(self, field.name) for field in fields(Options) if field.name not in PLACES}
         return Options(**given, share=self._share)
 
     def _find_format(self, name: str) -> Format:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator
 
 from tidemill.config.roles import Runtime
 from tidemill.data.files import find_local, show_path
-from tidemill.data.formats.format import Rows
+from tidemill.data.formats.format import Options, Rows
 from tidemill.data.formats.table import find_format, get_format
 from tidemill.data.reader import PartReader
 from tidemill.data.rows.files import FileRows
@@ -94,8 +94,9 @@ class RowFiles(PlacedSource, RowSource):
 
     def open_rows(self) -> Rows:
         found = self.locate()
-        open_file = partial(get_format(found.format).open_rows, columns=self._columns)
-        return FileRows(found.locate(), open_file, found.sizes)
+        open_rows = get_format(found.format).open_rows
+        written = partial(self._write_path, written=self.dataset)
+        return FileRows(found.locate(), partial(_open_file, open_rows, self._columns, written), found.sizes)
 
     def open_part(self, part: str, state: State | None = None) -> PartReader:
         """All rows, from the first or from `state`, behind which files may have been added."""
@@ -171,3 +172,12 @@ def find_row_files(path: str | PathLike[str], storage_options: Mapping[str, Any]
     source.locate()
     source._is_opened = True
     return source
+
+
+def _open_file(
+    open_rows: Callable[[Path, Options], Rows],
+    columns: tuple[str, ...] | None,
+    write_path: Callable[[Path], str],
+    path: Path,
+) -> Rows:
+    return open_rows(path, Options(columns=columns, written=write_path(path)))

@@ -66,8 +66,8 @@ class Npy(WrittenOnce):
     def read_schema(self, path: Path, options: Options = PLAIN) -> pa.Schema | None:
         return _to_schema([_load_array(path, options.columns)])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
-        return ArrayRows(path, partial(_load_npy, columns=columns))
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
+        return ArrayRows(path, partial(_load_npy, columns=options.columns))
 
 
 class Npz(WrittenOnce):
@@ -115,8 +115,8 @@ class Npz(WrittenOnce):
     def read_schema(self, path: Path, options: Options = PLAIN) -> pa.Schema | None:
         return _to_schema(_load_archive(path, options.columns)[0])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
-        return ArrayRows(path, partial(_load_npz, columns=columns))
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
+        return ArrayRows(path, partial(_load_npz, columns=options.columns))
 
 
 class _ArrayStamp:

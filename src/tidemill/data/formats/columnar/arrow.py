@@ -72,8 +72,8 @@ class Arrow(WrittenOnce):
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
-        return GroupRows(path, partial(load_by_number, columns=columns))
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
+        return GroupRows(path, partial(load_by_number, columns=options.columns))
 
 
 ARROW = Arrow(

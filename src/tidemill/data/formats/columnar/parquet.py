@@ -82,8 +82,8 @@ class Parquet(WrittenOnce):
         groups.close()
         return groups.schema
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
-        return GroupRows(path, partial(load_by_number, columns=columns))
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
+        return GroupRows(path, partial(load_by_number, columns=options.columns))
 
 
 class ParquetGroups:

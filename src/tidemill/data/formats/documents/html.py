@@ -40,7 +40,7 @@ class Html:
 
     def open(self, path: Path, state: State | None = None, options: Options = PLAIN) -> LineReader:
         def parse(raw: bytes) -> Record:
-            return {**_parse(raw), "path": str(path)}
+            return {**_parse(raw), "path": options.written or str(path)}
 
         read_whole = functools.partial(iter_whole, path, parse, options.max_line_bytes)
         return open_lines(path, state, read_whole, compare=compare_whole, share=options.share)
@@ -60,7 +60,7 @@ class Html:
         metadata = pa.struct([(name, pa.string()) for name in METADATA])
         return pa.schema([("text", pa.string()), ("title", pa.string()), ("metadata", metadata), ("path", pa.string())])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         refuse_rows(path, "HTML")
 
 

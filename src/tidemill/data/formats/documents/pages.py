@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from tidemill.data.files import check_whole, compute_crc, find_local, open_random, stat_file
 from tidemill.data.formats.documents.pdfium import calling_pdfium, close_document
+from tidemill.data.formats.format import Options
 from tidemill.data.formats.items import Items, Place
 from tidemill.data.reader import PartReader, hold_failure
 from tidemill.data.turns import Share
@@ -42,21 +43,22 @@ class PdfPages:
         DataError: it is encrypted, no PDF, or has more than `max_pages`.
     """
 
-    def __init__(self, path: Path, *, max_pages: int, max_text_bytes: int) -> None:
+    def __init__(self, path: Path, options: Options) -> None:
         self._file: Any = None
         self._document: Any = None
         self._path = path
-        self._max_text_bytes = max_text_bytes
+        self._written = options.written or str(path)
+        self._max_text_bytes = options.max_line_bytes
         self._stamp = stat_file(path)
         self._crc: int | None = None
         self._document = self._open()
         with calling_pdfium():
             self.count = len(self._document)
             said = self._document.get_metadata_dict(skip_empty=True)
-        if self.count > max_pages:
+        if self.count > options.max_pages:
             self.close()
             raise DataError(
-                f"expected at most {max_pages:,} pages, got {self.count:,}",
+                f"expected at most {options.max_pages:,} pages, got {self.count:,}",
                 where=str(path),
                 hint="raise max_pages if such files are meant",
             )
@@ -78,7 +80,7 @@ class PdfPages:
             "pages": self.count,
             "title": self._title,
             "metadata": dict(self._metadata),
-            "path": str(self._path),
+            "path": self._written,
         }
 
     def state(self, page: int) -> State:

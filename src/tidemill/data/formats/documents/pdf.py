@@ -39,7 +39,7 @@ class Pdf(WrittenOnce):
     )
 
     def _open_whole(self, path: Path, state: State | None, options: Options) -> PartReader:
-        pages = PdfPages(path, max_pages=options.max_pages, max_text_bytes=options.max_line_bytes)
+        pages = PdfPages(path, options)
         return open_pages(pages, state["page"] if state else 0, options.share)
 
     def compare(self, path: Path, state: State, options: Options = PLAIN) -> Growth:
@@ -59,7 +59,7 @@ class Pdf(WrittenOnce):
         kinds = {"page": pa.int64(), "pages": pa.int64(), "metadata": metadata}
         return pa.schema([(name, kinds.get(name, pa.string())) for name in names])
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         refuse_rows(path, "PDF")
 
 

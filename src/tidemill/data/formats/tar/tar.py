@@ -63,7 +63,7 @@ class Tar:
     def read_schema(self, path: Path, options: Options = PLAIN) -> None:
         """None: each record has members of its own."""
 
-    def open_rows(self, path: Path, columns: tuple[str, ...] | None = None) -> Rows:
+    def open_rows(self, path: Path, options: Options = PLAIN) -> Rows:
         check_plain(path)
         return TarRows(path)
 
