@@ -16,6 +16,7 @@ from tidemill.config.types.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
 from tidemill.jobs.spec.notes import find_notes
+from tidemill.stores import LanceDB
 from tidemill.testing import FaultServer
 
 STEPS = """\
@@ -103,6 +104,29 @@ def test_a_prompt_without_a_column_is_told(folder: Path, fields: dict[str, Any],
     same, other = {"generate": {**asks, **fields}}, {"generate": {**asks, "prompt": "{{ text }}"}}
     notes = find_notes(tm.read("reviews/*.jsonl").gather(same=same, other=other).job("out").spec)
     assert notes == ([f"step `gather.same`: every record is asked the same: {told}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("written", "between", "is_told"),
+    [
+        ("{{ id }}", {}, True),
+        ("{{ id }}", {"drop": ["year"]}, True),
+        ("{{ id }}", {"rename": {"shelf": "place"}}, True),
+        ("{{ id }}", {"rename": {"place": "id"}}, False),
+        ("{{ id }}", {"map": str.upper}, False),
+        ("{{ id }}/{{ chunk }}", {}, False),
+        ("{{ id }}@{{ start }}", {}, False),
+        ("{{ text | upper }}", {}, False),
+    ],
+)
+def test_chunks_under_one_id_are_told(folder: Path, written: str, between: dict[str, Any], is_told: bool) -> None:
+    """No error: another step may have made the id, and one chunk may be all that a text has."""
+    stream: Any = tm.read("reviews/*.jsonl").chunk("text", max_chars=100)
+    for kind, given in between.items():
+        stream = getattr(stream, kind)(*(given if kind == "drop" else [given]))
+    notes = find_notes(stream.index(LanceDB(path="kb", dimensions=3), id=written).job("out").spec)
+    told = f"step `index`: all chunks of a record have the id `{written}`, and the last alone stays in the store;"
+    assert notes == ([told + f' write `id: "{written}/{{{{ chunk }}}}"`'] if is_told else [])
 
 
 CASES = load_cases(Path(__file__).with_name("check_reports.txt"))

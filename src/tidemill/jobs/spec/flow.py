@@ -88,6 +88,19 @@ def has_workers(node: Node) -> bool:
     return is_async(node) or node.is_parallel or takes_more(node)
 
 
+def find_added(node: Node) -> Sequence[str] | None:
+    """The columns that a step writes; None where it may write any."""
+    if isinstance(node, CallNode):
+        return list(node.column_types())
+    if isinstance(node, WithColumns):
+        return list(node.columns)
+    if isinstance(node, Rename):
+        return list(node.columns.values())
+    if isinstance(node, (Tokenize, Chunk, DecodeImage)):
+        return node.added
+    return () if node.kind in KEEPING or isinstance(node, (Select, Drop)) else None
+
+
 def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
     """The step of the source half at which every record that comes to it fails, if there is one."""
     before, told = _sample(source, [])

@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tidemill.config.types.templates import Template
+from tidemill.data.nodes.single import Chunk
+from tidemill.jobs.spec.flow import find_added
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.call import Call, takes_key
 from tidemill.models.steps.calling import CallNode
 from tidemill.models.steps.generate import Generate
 from tidemill.models.structured.telling import explain_plan
+from tidemill.stores.steps.index import Index
 
 _BRACED = re.compile(r"\{ *([A-Za-z_]\w*) *\}")
 """A name as Python's `str.format` takes it."""
@@ -20,7 +23,7 @@ _PATH = re.compile(r"\S+")
 
 def find_notes(job: JobSpec) -> list[str]:
     """A sentence for each thing that `check` tells."""
-    return [*_note_sameness(job), *_note_outputs(job), *_note_side_effects(job)]
+    return [*_note_sameness(job), *_note_outputs(job), *_note_side_effects(job), *_note_chunk_ids(job)]
 
 
 def _note_sameness(job: JobSpec) -> Iterator[str]:
@@ -69,3 +72,20 @@ def _note_side_effects(job: JobSpec) -> Iterator[str]:
                 f"step `{name}`: what `{function}` does outside is done at least once: a call that a crash finds before"
                 f" its commit is made again; {told}, which stays the same then"
             )
+
+
+def _note_chunk_ids(job: JobSpec) -> Iterator[str]:
+    """Of each `index` that puts all chunks of a record in under one id, of which the last alone is then there."""
+    telling: set[str] | None = None
+    for name, node in zip(job.names[1:-1], job.steps, strict=True):
+        if isinstance(node, Chunk):
+            telling = set(node.added)
+        elif isinstance(node, Index) and telling is not None and not telling & node.id.variables.keys():
+            written = node.id.text
+            yield (
+                f"step `{name}`: all chunks of a record have the id `{written}`, and the last alone stays in the store;"
+                f' write `id: "{written}/{{{{ chunk }}}}"`'
+            )
+        elif telling is not None:
+            added = find_added(node)
+            telling = None if added is None else telling | set(added)

@@ -22,7 +22,7 @@ class Index(CallNode):
     """Put each record into `store`, and let it pass unchanged.
 
     Exactly once in effect: what a crash left unsealed is put in again, under the same ids. Of several records with one
-    id the last in source order stands, in whatever order they came, by `retry` too; those that met it are counted as
+    id the last in source order stands, in whatever order they came, by `retry` too, and the others are counted as
     superseded. For that a run keeps the record's place in its source in the payload, under the key `_tidemill`.
 
     Attributes:

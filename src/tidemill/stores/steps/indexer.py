@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 
 from tidemill.calls.wire import Request, Tally, Usage
 from tidemill.data.columns import missing_column, no_columns
@@ -85,4 +86,7 @@ class Indexer:
 
 
 def _iter_kinds(batch: UpsertedBatch) -> Iterator[str]:
-    return (became.kind for became in batch.values)
+    """What became of records, one of an earlier batch for each that took its place."""
+    yield from (became.kind for became in batch.values if became.kind != "stored")
+    stored = sum(became.kind == "stored" for became in batch.values)
+    yield from chain(repeat("stored", stored - batch.replaced), repeat("superseded", batch.replaced))

@@ -41,9 +41,14 @@ class Build(Request, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class UpsertedBatch:
-    """What became of a batch's records, in order; a `calls.outgoing.Reply` that cost no tokens."""
+    """What became of a batch's records, in order; a `calls.outgoing.Reply` that cost no tokens.
+
+    Attributes:
+        replaced: how many of those that are stored took the place of another of the run's, stored by an earlier upsert.
+    """
 
     values: Sequence[Upserted]
+    replaced: int = 0
 
     usage: ClassVar[Usage] = Usage(0, 0)
     is_cut: ClassVar[bool] = False
@@ -89,24 +94,24 @@ class Upserts:
             async with self._store.use(timeout_s) as store:
                 pass
             await store.flush()
-            return Response(200, {}, b"[]")
+            return _render(UpsertedBatch([]))
         assert isinstance(request, Upsert)
         async with self._store.use(timeout_s) as store:
             ids = {row.id for row in request.rows}
             while events := [self._under_way[key] for key in ids if key in self._under_way]:
                 await events[0].wait()
             with self._hold(ids):
-                outcomes = await self._put(store, request.rows)
-        return Response(200, {}, orjson.dumps(outcomes))
+                return _render(await self._put(store, request.rows))
 
     async def close(self) -> None:
         """Nothing: the store is the scope's."""
 
-    async def _put(self, store: VectorStore, rows: Sequence[Row]) -> list[Upserted]:
+    async def _put(self, store: VectorStore, rows: Sequence[Row]) -> UpsertedBatch:
         """Upsert the rows that nothing later took the place of, the last of one id last."""
         outcomes = [Upserted(row.id, "superseded") for row in rows]
         places = sorted(range(len(rows)), key=lambda place: rows[place].order)
         landed = await self._find_landed(store, rows)
+        replaced = 0
         due = [place for place in places if landed.get(rows[place].id, rows[place].order) <= rows[place].order]
         if due:
             ids, vectors, payloads = zip(*(rows[place][1:] for place in due), strict=True)
@@ -114,9 +119,10 @@ class Upserts:
             for place, became in zip(due, found, strict=True):
                 outcomes[place] = became
                 if became.kind == "stored":
+                    replaced += landed.get(rows[place].id, rows[place].order) < rows[place].order
                     landed[rows[place].id] = rows[place].order
         self._forget()
-        return outcomes
+        return UpsertedBatch(outcomes, replaced)
 
     async def _find_landed(self, store: VectorStore, rows: Sequence[Row]) -> dict[str, Order]:
         """Where the records stand that landed under the ids of these, as far as an earlier one may come."""
@@ -146,6 +152,10 @@ class Upserts:
             self._forgets_from = max(_FORGOTTEN_FROM, 2 * len(self._landed))
 
 
+def _render(batch: UpsertedBatch) -> Response:
+    return Response(200, {}, orjson.dumps({"values": batch.values, "replaced": batch.replaced}))
+
+
 def parse_upserted(response: Response) -> UpsertedBatch:
     """What became of a batch's records.
 
@@ -153,6 +163,7 @@ def parse_upserted(response: Response) -> UpsertedBatch:
         TransientCallError: the response is none of `Upserts.send`.
     """
     try:
-        return UpsertedBatch([Upserted(**each) for each in orjson.loads(response.body)])
-    except (orjson.JSONDecodeError, TypeError) as error:
+        told = orjson.loads(response.body)
+        return UpsertedBatch([Upserted(**each) for each in told["values"]], told["replaced"])
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise TransientCallError(f"expected what became of each record: {error!r}") from error
