@@ -44,7 +44,6 @@ class Lander:
         meta: gives what is saved along with each seal (the meter's counts).
 
     Attributes:
-        last_failure: the last of those that `max_errors` counts, in this sitting.
         finished: records that came to their end in this sitting; all replies of `recalled` ones were there already.
         result_bytes: what one record comes to, about; a moving average.
     """
@@ -85,7 +84,6 @@ class Lander:
         self.breach: str | None = None
         self.raised: BaseException | None = None
         self.failure: BaseException | None = None
-        self.last_failure: Failure | None = None
         self.finished = 0
         self.recalled = 0
         self.result_bytes = 0
@@ -99,6 +97,8 @@ class Lander:
             return  # what comes after a record that stops the run is left for the next run, as the record itself is
         if isinstance(entry, Mark):
             self._count()
+            self.errors.note_chunk(entry.chunk.counts)
+            self._stop_on_breach()
             self._stretch.add_mark(entry)
             if self._stretch.is_full:
                 self.start_seal()
@@ -181,11 +181,8 @@ class Lander:
             return
         landed = sum(map(len, map(_landed_of, roots)))
         failures = roots[0].failures
-        counted = [failure for failure in failures if failure.step not in self._skipping]
-        failed, self.last_failure = len(counted), counted[-1] if counted else self.last_failure
-        self.errors.note(landed + len(failures) + sum(map(_dropped_of, roots)), failed)
-        if self.errors.failed:
-            self._stop_on_breach()
+        self.errors.note(landed + sum(map(_dropped_of, roots)), failures, roots[0].chunk.counts)
+        self._stop_on_breach()
         self.finished += len(roots)
         self.recalled += sum(root.recalled == len(root.rows) for root in filter(_recalled_of, roots))
         mean_bytes = sum(map(_size_of, roots)) // len(roots)
@@ -194,7 +191,7 @@ class Lander:
         self._stretch.add_roots(roots, self._loop.time())
 
     def _stop_on_breach(self) -> None:
-        if self.breach is None:
+        if self.errors.failed and self.breach is None:
             self.breach = self.errors.find_breach()
             if self.breach is not None:
                 self.on_stop()
@@ -254,7 +251,7 @@ class Lander:
         manifest = build_manifest(run.info, run.segments)
         await self._seal_thread.run(run.folder.save_manifest, self._disk, manifest)
         if self._pass == 0:
-            self.errors.failed += files.misfits
+            self.errors.note_misfits(files.misfits)
         else:
             self.errors.recount(counts)
         self._stop_on_breach()

@@ -232,7 +232,13 @@ class Sitting:
         called = [node.column_types() for node in job.steps if isinstance(node, CallNode)]
         outputs = {name: kind for types in called for name, kind in types.items() if kind is not None}
         writer = make_writer(job.sink.format, job.sink.record_schema, outputs, run.ledger.load_meta("schema"))
-        errors = ErrorCount(job.max_errors, first=len(job.halves[0]) + 1, only_at_end=self.request.retry)
+        errors = ErrorCount(
+            job.max_errors,
+            job.names,
+            first=len(job.halves[0]) + 1,
+            skipping=self.policies("skip"),
+            only_at_end=self.request.retry,
+        )
         errors.recount(run.counts)
         return Lander(
             run,
@@ -323,7 +329,7 @@ class Sitting:
         return "finished", None if self.has_worked else NOTHING_TO_RETRY if self.request.retry else NOTHING_TO_DO
 
     def _explain_breach(self, breach: str) -> str:
-        failure, cause = self.lander.last_failure, ""
+        failure, cause = self.lander.errors.last_failure, ""
         if failure is not None:
             described = describe_error(failure.error)
             message = described["message"].splitlines()[0][:SHOWN_ERROR]

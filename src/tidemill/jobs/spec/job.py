@@ -37,7 +37,7 @@ def _check_max_errors(value: float) -> float:
 
 
 MaxErrors = Annotated[float, Field(ge=0), AfterValidator(_check_max_errors)]
-"""The quarantined records at which a run stops: below 1 a ratio of the records finished, else a count."""
+"""The quarantined records at which a run stops: below 1 a ratio of the records, else a count."""
 
 
 def check_local(path: str | None) -> str | None:
@@ -102,8 +102,7 @@ class JobSpec(Config):
         resources: what the steps' functions are called with, by the name of the parameter; a job file's own. A step has
             what it takes of them.
         budget: the most that may be spent over the life of the run.
-        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
-            count.
+        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records, else a count.
         run: where the run folder is, and how the run ends.
         folder: what relative paths start from; a job file's own folder.
         file: the job file it was read from.

@@ -84,8 +84,7 @@ class JobFile(Config):
         steps: what is done with each, in order; each is one key, its kind.
         sink: where they land.
         budget: the most that may be spent over the life of the run.
-        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records finished, else a
-            count.
+        max_errors: the quarantined records at which the run stops: below 1 a ratio of the records, else a count.
         run: where the run folder is, and how the run ends.
     """
 
