@@ -69,6 +69,9 @@ def test_a_state_is_taken_back_and_forth() -> None:
         assert next(iterator) == {"n": position}
     with pytest.raises(StateError, match="expected a state of version 1, got None"):
         iterator.set_state({})
+    text: Any = json.dumps(states[0])
+    with pytest.raises(StateError, match=r"expected a state, a mapping, got (?s:.*)json\.loads"):
+        iterator.set_state(text)
     with pytest.raises(StateError, match="step `take` is gone"):
         iterator.set_state(iter(to_grain(numbers().take(3))).get_state())
     assert next(iterator) == {"n": 5}

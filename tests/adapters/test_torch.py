@@ -246,6 +246,12 @@ def test_a_state_of_another_shard_is_refused() -> None:
         iter(other)
     with pytest.raises(StateError, match="expected a state of version 1, got 9"):
         other.load_state_dict({"version": 9})
+    text: Any = json.dumps(dataset.state_dict())
+    for target in (other, iterator):
+        with pytest.raises(StateError, match=r"expected a state, a mapping, got (?s:.*)json\.loads"):
+            target.load_state_dict(text)  # type: ignore[union-attr]
+        with pytest.raises(StateError, match="got a mapping without `shard`, `shards` and `epoch`"):
+            target.load_state_dict({"version": 1, "records": None})  # type: ignore[union-attr]
     with pytest.raises(StateError, match="records were given already"):
         iterator.load_state_dict(dataset.state_dict())  # type: ignore[attr-defined]
 

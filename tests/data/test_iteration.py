@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from resuming import check_resumes_everywhere, outcomes, through_json
 
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.iteration import iterate
+from tidemill.data.merging import merge_states
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Filter, FlatMap, Map, Select, WithColumns
@@ -364,6 +366,23 @@ def test_a_foreign_state_names_what_changed(nodes: tuple[Node, ...], message: st
         iterate(FromIterable(iterable=(1, 2)), (Map(fn=add_one), Filter(fn=is_even)), state)
     with pytest.raises(StateError, match="expected a state of version 1, got 2"):
         iterate(numbers(3), nodes, {**state, "version": 2})
+
+
+def test_what_is_no_state_is_refused() -> None:
+    """The JSON text of one, as it was kept, or another's mapping of the same version."""
+    records = iterate(numbers(3), ())
+    text = json.dumps(records.state())
+    for kept in (text, text.encode()):
+        state: Any = kept
+        with pytest.raises(StateError, match=r"expected a state, a mapping, got (?s:.*)json\.loads"):
+            iterate(numbers(3), (), state)
+        with pytest.raises(StateError, match=r"expected a state, a mapping, got (?s:.*)json\.loads"):
+            merge_states([state])
+    other: Any = [1]
+    with pytest.raises(StateError, match="expected a state, a mapping, got a list"):
+        iterate(numbers(3), (), other)
+    with pytest.raises(StateError, match="got a mapping without `pipeline`, `part`, `index`, `source` and `steps`"):
+        iterate(numbers(3), (), {"version": 1, "shard": 0, "records": json.loads(text)})
 
 
 def test_a_step_that_is_no_function_is_refused() -> None:

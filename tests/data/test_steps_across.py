@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -12,12 +15,25 @@ from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes, through_json
 
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes.across import Batch, Every, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
+from tidemill.data.nodes.across import (
+    Batch,
+    Every,
+    Pack,
+    Prefetch,
+    Repeat,
+    Sample,
+    Shard,
+    Shuffle,
+    Skip,
+    Sliding,
+    Take,
+)
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, FlatMap, Map, Observe, Rename, Unbatch
 from tidemill.data.order import Permutation, derive_seed, find_share
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.stages import anchored
+from tidemill.data.turns import iter_turns
 from tidemill.errors import ConfigError, DataError, StateError
 
 
@@ -51,6 +67,7 @@ def run(nodes: list[Node], stop: int = 20) -> list[Any]:
         (Skip(count=30), []),
         (Every(count=7), [0, 7, 14]),
         (Every(count=7, offset=9), [9, 16]),
+        (Every(count=5000, offset=9), [9]),
         (Shard(rank=1, world=6), [1, 7, 13, 19]),
         (Shard(rank=1, world=6, even="drop"), [1, 7, 13]),
         (Shard(rank=1, world=6, even="pad"), [1, 7, 13, 19]),
@@ -243,6 +260,44 @@ NODES: list[Node] = [
     Repeat(epochs=2),
     Repeat(epochs=2, start=3),
 ]
+
+
+@given(
+    first=st.integers(0, 5_000),
+    every=st.integers(1, 40) | st.integers(1_000, 1_100) | st.integers(1, 10**18),
+    start=st.integers(0, 9_000),
+)
+def test_turns_are_those_of_their_numbers(first: int, every: int, start: int) -> None:
+    numbers = range(start, start + 4_000)
+    own = [number >= first and (number - first) % every == 0 for number in numbers]
+    assert [*islice(iter_turns(first, every, start), len(numbers))] == own
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Every(count=2_000_000),
+        Every(count=2, offset=2_000_000),
+        Shard(rank=0, world=2_000_000),
+        Skip(count=2_000_000),
+        Batch(size=2_000_000),
+        Sliding(size=1, step=2_000_000),
+        Shuffle(buffer=2_000_000),
+        Repeat(epochs=2_000_000),
+        Prefetch(count=2_000_000),
+        Pack(max_tokens=3, column="n", buffer=2_000_000),
+    ],
+    ids=lambda node: node.kind,
+)
+def test_a_count_takes_no_memory_of_its_own(node: Node) -> None:
+    """What a step holds is records: a count of more than there are costs nothing, whatever it is."""
+    source = FromIterable(iterable=[{"n": [n]} for n in range(50)])
+    tracemalloc.start()
+    with closing(iterate(source, [node])) as records:
+        deque(islice(records, 50), maxlen=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("every", [1, 3, 1024])

@@ -8,7 +8,7 @@ from typing import Any, overload
 import orjson
 
 from tidemill.adapters.protocols import Indexable, Shardable, check_stream, read_rows
-from tidemill.errors import StateError
+from tidemill.data.states import check_version
 from tidemill.packages import missing_package
 from tidemill.protocols import RecordIterator
 
@@ -108,11 +108,7 @@ class GrainRecords(grain.DatasetIterator):  # type: ignore[misc]  # as above
         Raises:
             StateError: it is of another version or another stream.
         """
-        if state.get("version") != STATE_VERSION:
-            raise StateError(
-                f"expected a state of version {STATE_VERSION}, got {state.get('version')!r}",
-                hint="start without a state, or use the version of tidemill that took it",
-            )
+        check_version(state, STATE_VERSION, "records")
         records = self._stream.iterate(orjson.loads(state["records"]))
         self._records.close()
         self._records = records

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from tidemill.adapters.protocols import Even, Shardable, check_stream
 from tidemill.data.merging import find_epoch, is_merged
+from tidemill.data.states import check_version
 from tidemill.errors import ConfigError, StateError
 from tidemill.packages import missing_package
 from tidemill.protocols import RecordIterator, State
@@ -19,6 +20,9 @@ except ModuleNotFoundError as error:
     raise missing_package("a stream for PyTorch", "torch", "torch", error) from error
 
 STATE_VERSION = 1
+
+_KEYS = ("shard", "shards", "epoch", "records")
+"""What stands in a state beside its version."""
 
 Share = Callable[[Any, int, int, Even | None], Shardable]
 """Gives one shard of a stream: of the stream, the shard's number, how many there are, and how they come out even."""
@@ -123,7 +127,7 @@ class TorchStream(IterableDataset[Any]):
             self._loaded = state
             self.set_epoch(max(int(self._epoch), find_epoch(state)))
             return
-        _check_version(state)
+        check_version(state, STATE_VERSION, *_KEYS)
         self._loaded = state
         self.set_epoch(max(int(self._epoch), state["epoch"]))  # not back: the next epoch may have been set already
 
@@ -198,7 +202,7 @@ class _Reading:
         if is_merged(state):
             self._epoch, self._start = find_epoch(state), state
             return
-        _check_version(state)
+        check_version(state, STATE_VERSION, *_KEYS)
         if self._records is not None:
             raise StateError(
                 "expected a state in front of the first record, but records were given already",
@@ -214,11 +218,3 @@ class _Reading:
             )
         self._epoch = state["epoch"]
         self._start = state["records"]
-
-
-def _check_version(state: State) -> None:
-    if state.get("version") != STATE_VERSION:
-        raise StateError(
-            f"expected a state of version {STATE_VERSION}, got {state.get('version')!r}",
-            hint="start without a state, or use the version of tidemill that took it",
-        )

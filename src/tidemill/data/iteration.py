@@ -25,6 +25,7 @@ from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import Stage
+from tidemill.data.states import check_version
 from tidemill.data.turns import dump_layers, load_layers
 from tidemill.errors import ConfigError, StateError
 from tidemill.protocols import Source, State
@@ -209,13 +210,9 @@ def check_state(state: State, description: Description) -> None:
     """Check that `state` was taken from the pipeline so described.
 
     Raises:
-        StateError: it was not; names the first step that differs.
+        StateError: it was not, and names the first step that differs; or it is no state.
     """
-    if state.get("version") != STATE_VERSION:
-        raise StateError(
-            f"expected a state of version {STATE_VERSION}, got {state.get('version')!r}",
-            hint="start without a state, or use the version of tidemill that took it",
-        )
+    check_version(state, STATE_VERSION, "pipeline", "part", "index", "source", "steps")
     for then, now in zip_longest(state["pipeline"], description):
         if then == now or (then and now and then[:2] == now[:2] and then[2] == ANY_RANK):
             continue

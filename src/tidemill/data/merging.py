@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tidemill.data.states import refuse_text
 from tidemill.data.turns import Layer, Turns, dump_layers, load_layers
 from tidemill.errors import StateError
 from tidemill.protocols import State
@@ -42,7 +43,10 @@ def merge_states(states: Iterable[Any]) -> State:
         StateError: a rank is missing or stands twice, the states are of different streams or epochs, or a step behind
             the shard holds records or counts that no other number of ranks can take over.
     """
-    ranks = sorted(_find_ranks(list(states)), key=lambda each: each.rank)
+    given = list(states)
+    for state in given:
+        refuse_text(state)
+    ranks = sorted(_find_ranks(given), key=lambda each: each.rank)
     _check_complete(ranks)
     read = [each.state for each in ranks if each.state is not None]
     if not read:
@@ -62,9 +66,11 @@ def merge_states(states: Iterable[Any]) -> State:
     return {**base, "pipeline": pipeline, "steps": steps}
 
 
-def is_merged(state: State) -> bool:
+def is_merged(state: Any) -> bool:
     """Whether a state is one that `merge_states` gave."""
-    return any(len(entry) == SHARD_FIELDS and entry[2] == ANY_RANK for entry in state.get("pipeline", ()))
+    return isinstance(state, Mapping) and any(
+        len(entry) == SHARD_FIELDS and entry[2] == ANY_RANK for entry in state.get("pipeline", ())
+    )
 
 
 def find_epoch(state: State) -> int:

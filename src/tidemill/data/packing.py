@@ -58,13 +58,14 @@ def render_packed(names: Sequence[str], pieces: Sequence[Piece]) -> dict[str, li
 class OpenBins:
     """Bins of `limit` tokens that are being filled; at most `count` are opened before all are emptied.
 
-    The first bin with room is found in a tree of the most room below each node: 2 log2(count) comparisons.
+    The first bin with room is found in a tree of the most room below each node: 2 log2(bins) comparisons. It grows with
+    the bins that are opened.
     """
 
     def __init__(self, limit: int, count: int) -> None:
         self._limit = limit
         self._count = count
-        self._leaves = 1 << (count - 1).bit_length()
+        self._leaves = 1
         self._prepare()
 
     def _prepare(self) -> None:
@@ -90,6 +91,8 @@ class OpenBins:
 
     def open(self) -> int:
         """An empty bin."""
+        if len(self._bins) == self._leaves:
+            self._grow()
         self._bins.append([])
         self._set_room(len(self._bins) - 1, self._limit)
         return len(self._bins) - 1
@@ -113,6 +116,14 @@ class OpenBins:
         for pieces in bins:
             if pieces:
                 yield pieces
+
+    def _grow(self) -> None:
+        """Make room in the tree for twice as many bins."""
+        rooms = self._room[self._leaves :]
+        self._leaves *= 2
+        self._room = tree = [0] * self._leaves + rooms + [0] * len(rooms)
+        for node in range(self._leaves - 1, 0, -1):
+            tree[node] = max(tree[2 * node], tree[2 * node + 1])
 
     def _set_room(self, number: int, room: int) -> None:
         tree = self._room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, repeat
 from typing import Any, cast
 
 import orjson
@@ -39,7 +39,7 @@ from tidemill.data.stages.gathering import (
 from tidemill.data.stages.packing import feed_packed, trace_packed
 from tidemill.data.stages.sharded import open_shard
 from tidemill.data.stages.stage import Stage
-from tidemill.data.turns import Turns, load_layers
+from tidemill.data.turns import Turns, iter_turns, load_layers
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
 
@@ -86,7 +86,7 @@ def find_picks(node: Skip | Every | Sample) -> Picks:
         case Skip():
             return lambda start: chain(repeat(False, max(0, node.count - start)), repeat(True))
         case Every():
-            return partial(_iter_turns, node.offset, node.count)
+            return partial(iter_turns, node.offset, node.count)
         case Sample():
             return partial(iter_samples, node.ratio, node.seed)
 
@@ -135,13 +135,6 @@ def _form_boxes(form: Form) -> Form:
         return boxes
 
     return trace
-
-
-def _iter_turns(first: int, every: int, start: int) -> Any:
-    """True for the numbers `first`, `first + every`, …, from number `start` on."""
-    if start < first:
-        return chain(repeat(False, first - start), _iter_turns(first, every, first))
-    return islice(cycle([True, *[False] * (every - 1)]), (start - first) % every, None)
 
 
 def _count_bytes(record: Any) -> int:

@@ -56,8 +56,8 @@ class PrefetchStage(FedStage):
 class _Ahead:
     """The consumer's side of the thread that reads.
 
-    Each record that may be read is a permit: `count` at the start, and one more for each that is given. From its first
-    permit on the stage in front belongs to the thread, which sends along, now and then, where that stands.
+    The thread may read `count` records, and one more for each that is given: those are permits. Once it is started the
+    stage in front belongs to the thread, which sends along, now and then, where that stands.
 
     Attributes:
         spot: where the outcome given last came from.
@@ -121,9 +121,9 @@ class _Ahead:
 
     def _start(self) -> None:
         self._permits = queue.SimpleQueue()
-        for _ in range(self._count):
-            self._permits.put(None)
-        self._reading = reading = _Reading(self._upstream, self._step, self.given, self._permits, self._read)
+        self._reading = reading = _Reading(
+            self._upstream, self._count, self._step, self.given, self._permits, self._read
+        )
         self._thread = make_thread(self._step, call_in_mode, find_gradient_mode(), reading.run, None)
         try:
             self._thread.start()
@@ -133,14 +133,15 @@ class _Ahead:
 
 
 class _Reading:
-    """The thread's side: reads as many outcomes as it has permits for. Knows nothing of the stage it reads for.
+    """The thread's side: reads as many outcomes as it may. Knows nothing of the stage it reads for.
 
     Attributes:
         is_stopped: set by the consumer, who needs no more.
     """
 
-    def __init__(self, upstream: Stage, step: str, done: int, permits: _Permits, read: _Outcomes) -> None:
+    def __init__(self, upstream: Stage, count: int, step: str, done: int, permits: _Permits, read: _Outcomes) -> None:
         self.is_stopped = False
+        self._ahead = count  # of these it may read ahead without a permit
         self._upstream = upstream
         self._outcomes = iter_outcomes(upstream)
         self._step = step
@@ -199,8 +200,11 @@ class _Reading:
         return self._done
 
     def _may_read(self) -> bool:
-        """Whether the consumer still wants one, once there is a permit."""
-        self._permits.get()
+        """Whether the consumer still wants one, once it may be read: a permit goes first, so few ever wait there."""
+        if self._ahead and self._permits.empty():
+            self._ahead -= 1
+        else:
+            self._permits.get()
         return not self.is_stopped
 
     def _next(self) -> tuple[int, Any, Any, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, compress, cycle, islice, repeat
+from itertools import chain, compress, repeat
 from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
 from tidemill.data.stages.stage import Stage
-from tidemill.data.turns import Turns, dump_layers, load_layers
+from tidemill.data.turns import Turns, dump_layers, iter_turns, load_layers
 from tidemill.protocols import State
 
 _AHEAD = 1024
@@ -56,6 +56,5 @@ def open_shard(upstream: Stage, index: int, step: str, rank: int, world: int, ma
 def _iter_turns(turns: Turns, start: int) -> Iterator[Any]:
     """From a number on, whether each record is the rank's; without end."""
     ragged = max(0, turns.ragged_end - start)
-    first = (turns.rank - turns.count_turn(start + ragged)) % turns.world
-    regular = islice(cycle([True, *[False] * (turns.world - 1)]), -first % turns.world, None)
+    regular = iter_turns(turns.rank, turns.world, turns.count_turn(start + ragged))
     return chain(map(turns.is_own, range(start, start + ragged)), regular)
