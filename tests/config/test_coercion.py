@@ -21,11 +21,12 @@ from typing_extensions import TypedDict
 
 from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
+from tidemill.config.model import Config, Settings
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
 from tidemill.config.types.unique import Unique
 from tidemill.errors import ConfigError
+from tidemill.jobs.spec.written import JobFile
 
 
 class Mode(enum.Enum):
@@ -441,3 +442,44 @@ def test_an_enum_keeps_its_schema_for_json() -> None:
     assert re.match(schema["properties"]["size"]["anyOf"][1]["pattern"], "1.5GiB")
     assert TypeAdapter(Annotated[list[int], Unique()]).json_schema()["uniqueItems"] is True
     assert Holder(one=Mode.SLOW).model_dump(mode="json") == {"one": "slow", "other": [], "size": 0}
+
+
+class Counted(Settings):
+    count: int = 0
+    either: int | str = 0
+    size: ByteSize = 0
+    shares: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+
+@given(st.integers(-(2**66), 2**66))
+def test_settings_take_whole_numbers_of_64_bits(number: int) -> None:
+    """However they are written, at every depth; the `Config` of a user takes any."""
+    for given_ in (number, str(number), hex(number)):
+        values = {"count": given_, "shares": {"a": [given_]}}
+        if -(2**63) <= number < 2**63:
+            assert Counted.model_validate(values) == Counted(count=number, shares={"a": (number,)})
+            continue
+        with pytest.raises(ConfigError) as caught:
+            load_config(Counted, values)
+        told = [(problem.path, problem.message.partition(", got")[0]) for problem in caught.value.problems]
+        said = "expected an integer of at most 64 bits"
+        assert told == [(("count",), f"`count`: {said}"), (("shares", "a", 0), f"`shares.a.0`: {said}")]
+
+
+def test_settings_take_sizes_of_64_bits() -> None:
+    assert Counted(size="8191PiB").size == 8191 << 50
+    with pytest.raises(ConfigError, match="`size`: expected an integer of at most 64 bits, got 9223372036854775808"):
+        Counted(size="8192PiB")
+    with pytest.raises(ConfigError, match="expected an integer of at most 64 bits, got an integer of 16,610 bits"):
+        Counted(count=10**5000)
+
+
+def test_all_of_a_job_are_settings() -> None:
+    """So that no number of a job file is beyond what a run keeps."""
+
+    def find_kinds(kind: type[Config]) -> list[type[Config]]:
+        return [kind, *(each for child in kind.__subclasses__() for each in find_kinds(child))]
+
+    kinds = [kind for kind in find_kinds(Config)[1:] if kind.__module__.startswith("tidemill.")]
+    assert issubclass(JobFile, Settings)
+    assert [kind for kind in kinds if not issubclass(kind, Settings)] == []

@@ -234,6 +234,13 @@ def test_a_column_without_numbers_is_an_array_of_objects(values: list[Any]) -> N
     assert (array.shape, list(array)) == ((len(values),), values)
 
 
+def test_a_slice_beyond_any_length() -> None:
+    """As a list takes it."""
+    data, far = tm.dataset(ROWS), 10**20
+    for cut in (slice(far), slice(far, None), slice(-far, far), slice(None, None, far), slice(far, -far, -1)):
+        assert list(data[cut]) == ROWS[cut]
+
+
 def test_an_empty_dataset() -> None:
     """Is false, has no record, and no column says so until it is asked."""
     data: tm.Dataset[Any] = tm.dataset([])

@@ -245,3 +245,10 @@ def test_a_catch_says_what_failures_get(tmp_path: Path) -> None:
         failing.catch("quarantine")
     with pytest.raises(tm.ConfigError, match="what is skipped goes to no file"):
         failing.catch("skip", to=kept)
+
+
+def test_a_number_beyond_64_bits_is_told_with_its_place() -> None:
+    with pytest.raises(
+        tm.ConfigError, match=r"test_stream\.py:\d+:\d+  `seed`: expected an integer of at most 64 bits"
+    ):
+        tm.read("reviews.jsonl").shuffle(10**20)

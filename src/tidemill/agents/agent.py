@@ -15,7 +15,7 @@ from tidemill.agents.teams import HANDOFF, FanOut, check_name, list_team
 from tidemill.agents.toolbox import Tools, is_agent
 from tidemill.agents.tools.tool import Tool, ToolSource
 from tidemill.calls.limits import Budget
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.words import CalledElsewhere
 from tidemill.models.model import Model, Params
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 OnToolError = Literal["continue", "fail_fast", "cancel"]
 
 
-class Agent(Config):
+class Agent(Settings):
     """A model that is asked, calls tools, is told their results, and is asked again, until it answers.
 
     Frozen, and called with a question: `agent("…")`, `await agent.acall("…")`, `agent.stream("…")`. Calls go through

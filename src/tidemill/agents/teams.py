@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.agents.tools.context import Context
 from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.wording.words import describe_value as describe
 
@@ -32,7 +32,7 @@ TEAM_CONCURRENCY = 1_000
 Request = Annotated[str, Field(description="All it has to know: it sees nothing else of this conversation.")]
 
 
-class FanOut(Config):
+class FanOut(Settings):
     """Several agents as one tool: each is asked the same at the same time, and the tool gives all their answers.
 
     Attributes:

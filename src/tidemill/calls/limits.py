@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.calls.admission.concurrency import ConcurrencyRange
 from tidemill.calls.admission.quota import QuotaRates
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.words import describe_value
@@ -23,7 +23,7 @@ MOST = 10_000
 """Calls in flight at most: each has a record in memory and a connection, and no machine here was faster with more."""
 
 
-class Concurrency(Config):
+class Concurrency(Settings):
     """Calls in flight at once (sent, and their result not yet committed), between two bounds.
 
     A number alone fixes it. `auto`, which is all defaults, finds out what the far side takes: it starts at `start`,
@@ -111,7 +111,7 @@ TUNABLE = (
 """The fields of `Limits` that may be changed while calls go on."""
 
 
-class Limits(Config):
+class Limits(Settings):
     """How fast calls to one model go out and how long they may take; times in seconds.
 
     What the far side asks for (`Retry-After`, `x-ratelimit-*`, `anthropic-ratelimit-*`) is obeyed besides.
@@ -196,7 +196,7 @@ class TokenRates(NamedTuple):
         return max(self.input, self.cached_input, self.cache_write)
 
 
-class Rates(Config):
+class Rates(Settings):
     """USD per million tokens, by what became of them.
 
     Attributes:
@@ -250,7 +250,7 @@ def _pico_usd_per_token(usd_per_million: float) -> int:
     return int((Decimal(str(usd_per_million)) * (PICO_USD_PER_USD // 10**6)).to_integral_value(ROUND_CEILING))
 
 
-class Budget(Config):
+class Budget(Settings):
     """What a run may spend at most; every attempt is held against each bound that is set.
 
     A run that reaches one stops, sealed and resumable.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PydanticUserEr
 from pydantic_core import CoreSchema
 
 from tidemill.config.coercion.annotations import explain_annotation
+from tidemill.config.coercion.conversions import to_int64
 from tidemill.config.coercion.table import tighten
 from tidemill.config.exports.dataclasses import fill_dataclass, make_dataclass
 from tidemill.config.exports.entries import Exporter
@@ -220,3 +221,14 @@ class Config(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return tighten(source, handler)
+
+
+class Settings(Config):
+    """A `Config` of Tidemill's own, which a job is made of: whole numbers are of at most 64 bits, at every depth.
+
+    Those beyond can neither be kept beside a run, sent, nor counted up to. The `Config` of a user takes any.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return tighten(source, handler, whole=to_int64)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form, add_short_form
 from tidemill.data.columns import read_column
 from tidemill.data.kept.ordering import KeyOrder
@@ -28,7 +28,7 @@ LIMIT = 1000
 """Values that a list holds, unless it says another number."""
 
 
-class Aggregate(Config):
+class Aggregate(Settings):
     """What is made of a column over the records of a group; a text alone is short for `how`, a pair for it and `of`.
 
     Attributes:

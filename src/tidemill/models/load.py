@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 
 
-class Load(Config):
+class Load(Settings):
     """How the model of a folder is loaded with transformers.
 
     Attributes:

@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.limits import Concurrency, Limits, Price
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.subschemas import JsonSchema, add_form
@@ -107,7 +107,7 @@ def _unfilled(name: str, *path: str) -> PydanticCustomError:
     return PydanticCustomError("key_variable", message, {"hint": hint, "path": path})
 
 
-class Model(Config, Askable):
+class Model(Settings, Askable):
     """A model by name, with where it answers and how hard it may be asked. Called with a prompt it is asked by itself.
 
     Attributes:

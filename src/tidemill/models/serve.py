@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.subschemas import Form, JsonSchema, add_form
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.suggest import find_near
@@ -21,7 +21,7 @@ PORT = "{port}"
 TEXT: JsonSchema = {"type": "string"}
 
 
-class Serve(Config):
+class Serve(Settings):
     """A command that serves a model in the wire format it is asked in. A text or a list alone is the command.
 
     Attributes:

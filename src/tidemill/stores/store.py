@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.objects.descriptions import describe_fields, describe_value
 from tidemill.protocols import VectorStore
 
@@ -21,7 +21,7 @@ FieldKind = Literal["str", "int", "float", "bool"]
 MAX_DIMENSIONS = 65_535
 
 
-class Store(Config):
+class Store(Settings):
     """What vectors it takes, and where it is. Equal settings are one store: a job opens it once.
 
     A store of somebody else's derives from it, gives `open`, and is found by its entry point of `tidemill.stores`.

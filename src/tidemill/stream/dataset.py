@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
@@ -79,7 +80,7 @@ class Dataset(DatasetSteps[T], Sequence[T]):
             IndexError: there is no such place, or a mask has another length.
         """
         if isinstance(index, slice):
-            start, stop, step = (None if each is None else operator.index(each) for each in _parts_of(index))
+            start, stop, step = (None if each is None else _to_bound(each) for each in _parts_of(index))
             return self._append(Slice, start=start, stop=stop, step=step)
         if isinstance(index, str):
             return Column(self, index)
@@ -268,6 +269,11 @@ class Column(Sequence[Any]):
 
 def _parts_of(index: slice) -> tuple[Any, Any, Any]:
     return index.start, index.stop, index.step
+
+
+def _to_bound(given: Any) -> int:
+    """A part of a slice; one beyond any length is the largest there is, as a list takes it."""
+    return max(-sys.maxsize, min(sys.maxsize, operator.index(given)))
 
 
 def _check_place(index: int, size: int) -> int:

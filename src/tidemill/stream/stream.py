@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
 from tidemill.data.entering.providing import provide
 from tidemill.data.flow import Flow, show_source
@@ -40,7 +40,7 @@ from tidemill.stream.record_steps import RecordSteps
 T = TypeVar("T")
 
 
-class _Written(Config):
+class _Written(Settings):
     """What `write` adds to the steps, under the names of a job file."""
 
     sink: Sink

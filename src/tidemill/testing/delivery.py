@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 
 
-class Delivery(Config):
+class Delivery(Settings):
     """The pace and the usage of good replies, streamed or whole.
 
     A reply has its first token `first_token_s` after the server's latency and each further one `token_s` later; one

@@ -10,7 +10,7 @@ from pydantic import Field
 from rich.console import Console
 
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.functions import Function
 from tidemill.errors import ConfigError, ResourceError
 from tidemill.testing.board import Board
@@ -35,7 +35,7 @@ _TOLD = (
 )
 
 
-class MockPlan(Config):
+class MockPlan(Settings):
     """What a mock server does, as a file tells it; times in seconds.
 
     Attributes:
@@ -53,7 +53,7 @@ class MockPlan(Config):
     reply: Function | None = None
 
 
-class MockOptions(Config):
+class MockOptions(Settings):
     """What a mock server does, as the command line tells it.
 
     Attributes:

@@ -15,7 +15,7 @@ from tidemill.agents.builtin.reach import Reach
 from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.tool import Tool
 from tidemill.calls.http.dialer import Resolve
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.suggest import list_names
 from tidemill.errors import ConfigError
@@ -25,7 +25,7 @@ PAGE_CHARS = 20_000
 FETCH_TIMEOUT_S = 30.0
 
 
-class FetchLimits(Config):
+class FetchLimits(Settings):
     """How much of a page is taken, and for how long.
 
     Attributes:

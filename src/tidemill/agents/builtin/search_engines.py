@@ -17,7 +17,7 @@ from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.http.transport import HttpTransport
 from tidemill.calls.retry import judge_response, parse_retry_after
 from tidemill.calls.wire import Request, Response
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.secrets import find_key, register_secret
 from tidemill.config.types.durations import Duration
 from tidemill.data.pages.markup import strip_markup
@@ -61,7 +61,7 @@ class SearchEngine(Protocol):
         ...
 
 
-class SearXNG(Config):
+class SearXNG(Settings):
     """A SearXNG server (`GET /search?format=json`, docs.searxng.org/dev/search_api.html).
 
     Its `settings.yml` must name `json` under `search.formats`, which few public servers do. It takes no count: what it
@@ -96,7 +96,7 @@ class SearXNG(Config):
         return _read_hits(found, ("results",), ("title", "url", "content", "publishedDate"), request)[:count]
 
 
-class Brave(Config):
+class Brave(Settings):
     """Brave Search (`GET /web/search`, api-dashboard.search.brave.com/app/documentation). At most 20 a search.
 
     Attributes:
@@ -136,7 +136,7 @@ class Brave(Config):
         return [replace(hit, title=strip_markup(hit.title), snippet=strip_markup(hit.snippet)) for hit in hits]
 
 
-class Tavily(Config):
+class Tavily(Settings):
     """Tavily (`POST /search`, docs.tavily.com/documentation/api-reference/endpoint/search). At most 20 a search.
 
     Attributes:

@@ -20,11 +20,11 @@ from tidemill.agents.interpreter.tool import make_python
 from tidemill.agents.mcp.server import McpServer
 from tidemill.agents.operations.openapi import OpenApi
 from tidemill.agents.tools.tool import Tool, ToolSource
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 
 
-class Builtin(Config):
+class Builtin(Settings):
     """A tool of Tidemill's, or several, as they are described in a file."""
 
     @abstractmethod

@@ -14,7 +14,7 @@ from tidemill.agents.builtin.tables import Bounds, Rows, Table
 from tidemill.agents.tools.decorator import tool
 from tidemill.agents.tools.refusal import RefusalError
 from tidemill.agents.tools.tool import Tool
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.suggest import suggest
 from tidemill.errors import TidemillError
@@ -25,7 +25,7 @@ _SCHEMA_TIMEOUT_S = 10.0
 Value = str | int | float | bool | None
 
 
-class SQLLimits(Config):
+class SQLLimits(Settings):
     """How much a query may give, and for how long it may go.
 
     Attributes:

@@ -18,7 +18,7 @@ from tidemill.agents.tools.tool import Tool
 from tidemill.calls.budget import Pricing
 from tidemill.calls.lane import Lane
 from tidemill.calls.wire import Response, Tally
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import suggest
@@ -49,7 +49,7 @@ Embedded = Callable[[str, "Meter | None"], Awaitable[Sequence[float]]]
 """Gives the vector of a text, what it takes held against budgets."""
 
 
-class VectorSearch(Config):
+class VectorSearch(Settings):
     """The search of one store, as a tool; opened with the first run of an agent that has it, closed with its scope.
 
     Attributes:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator, model_va
 
 from tidemill.agents.calling.approval import ApprovalRequest, Approve, Decision, Modify, Reject, Stop
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.wording.words import Says
 from tidemill.errors import ConfigError
 
@@ -46,7 +46,7 @@ ArgumentPath = Annotated[str, AfterValidator(_check_path), Says("a path such as 
 """Where a value stands in a call's arguments: `query`, `to.address`, `items[0].price`."""
 
 
-class Condition(Config):
+class Condition(Settings):
     """What an argument has to be; all that is given must hold. One that is not there fits nothing but `present: false`.
 
     Attributes:
@@ -88,7 +88,7 @@ class Condition(Config):
         )
 
 
-class Rule(Config):
+class Rule(Settings):
     """What is decided on calls of some tools with some arguments.
 
     Attributes:
@@ -129,7 +129,7 @@ class Rule(Config):
         )
 
 
-class Rules(Config):
+class Rules(Settings):
     """A policy's file.
 
     Attributes:

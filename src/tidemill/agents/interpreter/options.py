@@ -13,7 +13,7 @@ from typing import Any, Self
 from pydantic import ByteSize, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.suggest import find_near
 
@@ -30,7 +30,7 @@ SHARED = 4 << 30
 """Bytes of addresses beside the session's own memory: libraries and files that are mapped."""
 
 
-class InterpreterLimits(Config):
+class InterpreterLimits(Settings):
     """What the code of one session may use. Code that meets a bound is told so, and the model is.
 
     Attributes:
@@ -54,7 +54,7 @@ class InterpreterLimits(Config):
     output: ByteSize = Field(default=ByteSize(16 << 10), ge=256)
 
 
-class Interpreter(Config):
+class Interpreter(Settings):
     """How a model's Python is run: in a process of its own, which is **no security boundary**.
 
     Without a sandbox the code can do whatever this process's user can: read files and keys, open connections, end

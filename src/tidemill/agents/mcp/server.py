@@ -24,7 +24,7 @@ from tidemill.agents.tools.schemas import schema_signature
 from tidemill.agents.tools.tool import Tool
 from tidemill.calls.credentials import register_credentials
 from tidemill.calls.http.address import check_address, check_headers
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.secrets import register_secret
 from tidemill.config.types.durations import Duration
 from tidemill.config.wording.suggest import suggest
@@ -45,7 +45,7 @@ MAX_DESCRIPTION = 1024
 """Characters of a description that a model is told: OpenAI's bound."""
 
 
-class McpServer(Config):
+class McpServer(Settings):
     """An MCP server as a source of tools, as a file describes it; `mcp_server` tells more of each.
 
     Attributes:

@@ -26,7 +26,7 @@ from tidemill.agents.tools.tool import Signature, Tool
 from tidemill.calls.credentials import label_endpoint, register_credentials
 from tidemill.calls.http.address import check_address, check_headers
 from tidemill.calls.wire import Transport
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.durations import Duration
 from tidemill.errors import ConfigError
 
@@ -41,7 +41,7 @@ NO_TIMEOUT_S = 3600.0
 Approval = bool | Literal["writes"] | tuple[str, ...]
 
 
-class OpenApi(Config):
+class OpenApi(Settings):
     """Operations of an API that are tools, as a file describes them; `openapi` tells more of each.
 
     Attributes:

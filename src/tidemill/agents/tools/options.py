@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import ByteSize, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.durations import Duration
 from tidemill.models.steps.call import ErrorClass
 
@@ -20,7 +20,7 @@ Approve = Callable[[Any], Any | Awaitable[Any]]
 """Decides on one call: gets an `ApprovalRequest`, gives a `Decision`."""
 
 
-class ToolOptions(Config):
+class ToolOptions(Settings):
     """How a tool is called.
 
     Attributes:

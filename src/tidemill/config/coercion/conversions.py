@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError, ValidationErr
 from tidemill.config.text.scalars import MAX_DIGITS
 from tidemill.config.types.durations import find_duration
 from tidemill.config.types.unique import refuse_repeated
+from tidemill.config.wording.words import describe_value
 
 Convert = Callable[[Any], Any]
 
@@ -46,6 +47,16 @@ def to_int(value: Any) -> Any:
     if number is None or number.adjusted() >= MAX_DIGITS or number != number.to_integral_value():
         return value
     return str(int(number))
+
+
+def to_int64(value: Any) -> Any:
+    """A whole number of at most 64 bits, which JSON, databases and counters hold."""
+    number = to_int(value)
+    whole = _read_number(number) if isinstance(number, (str, int)) else None
+    if whole is not None and not -(2**63) <= whole < 2**63:
+        message = "expected an integer of at most 64 bits, got {value}"
+        raise PydanticCustomError("int64", message, {"value": describe_value(value)})
+    return number
 
 
 def to_float(value: Any) -> Any:

@@ -41,12 +41,14 @@ from tidemill.config.coercion.concealing import conceal_errors
 from tidemill.config.coercion.conversions import (
     AROUND,
     BEFORE,
+    Convert,
     ToMember,
     refuse_mask,
     to_address,
     to_bool,
     to_bool_beside_numbers,
     to_choice,
+    to_int,
     to_path,
 )
 from tidemill.config.coercion.sections import Fill, can_fill
@@ -67,12 +69,15 @@ _BY_NAME = frozenset({"fields", "choices"})
 """Parts that may be a mapping of names, which could read as a schema's own."""
 
 
-def tighten(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+def tighten(source: Any, handler: GetCoreSchemaHandler, *, whole: Convert = to_int) -> CoreSchema:
     """The core schema `handler` gives for `source`, with these rules at every depth, a model's errors without secrets.
 
     A type's own configuration comes first, and a nested Pydantic model keeps its own rules.
+
+    Args:
+        whole: what whole numbers become.
     """
-    schema: Any = Tightening(handler).tighten(handler(source))
+    schema: Any = Tightening(handler, whole).tighten(handler(source))
     if isinstance(source, type) and issubclass(source, BaseModel):
         if schema["type"] != "definition-ref":
             return cast(CoreSchema, conceal_errors(source, schema))
@@ -84,10 +89,16 @@ def tighten(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
 
 
 class ConfigRules:
-    """Annotation that gives any type the rules of `Config`: `TypeAdapter(Annotated[MyDataclass, ConfigRules()])`."""
+    """Annotation that gives any type the rules of `Config`: `TypeAdapter(Annotated[MyDataclass, ConfigRules()])`.
+
+    With `to_int64` it has those of `Settings`.
+    """
+
+    def __init__(self, whole: Convert = to_int) -> None:
+        self._whole = whole
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return tighten(source, handler)
+        return tighten(source, handler, whole=self._whole)
 
 
 class Tightening:
@@ -99,8 +110,9 @@ class Tightening:
 
     fills = True
 
-    def __init__(self, handler: GetCoreSchemaHandler | None) -> None:
+    def __init__(self, handler: GetCoreSchemaHandler | None, whole: Convert = to_int) -> None:
         self.handler = handler
+        self.convert = {**BEFORE, "int": whole}
         self.seen: set[str] = set()
         self.strict = False
         self.held = False  # within a type whose own configuration says whether infinity is allowed
@@ -119,7 +131,7 @@ class Tightening:
         self.held |= schema.get("type") in ("model", "dataclass", "typed-dict")
         tight = self._tighten_parts(schema)
         self.strict, self.held = outside
-        convert = None if schema.get("strict", self.strict) else _find_conversion(schema)
+        convert = None if schema.get("strict", self.strict) else self._find_conversion(schema)
         return tight if convert is None else wrap_schema(tight, *convert)
 
     def _tighten_parts(self, schema: dict[str, Any]) -> dict[str, Any]:
@@ -153,7 +165,7 @@ class Tightening:
             definition: Any = cast(GetCoreSchemaHandler, self.handler).resolve_ref_schema(cast(CoreSchema, reference))
         except LookupError:  # it is still being made, further out, and gets these rules there
             return reference
-        if (convert := _find_conversion(definition)) is not None:  # an enum, which others may refer to
+        if (convert := self._find_conversion(definition)) is not None:  # an enum, which others may refer to
             return reference if self.strict else wrap_schema(reference, *convert)
         if reference["schema_ref"] not in self.seen:
             self.seen.add(reference["schema_ref"])
@@ -161,25 +173,24 @@ class Tightening:
                 definition.update(self.tighten(dict(definition)))
         return reference
 
-
-def _find_conversion(schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]] | None:
-    """How a schema's values are converted: the type of the wrapping schema, and the function."""
-    kind = schema.get("type", "")
-    if kind in AROUND:
-        return "function-wrap", AROUND[kind]
-    convert = BEFORE.get(kind)
-    if kind == "literal" and _has_numbers(schema["expected"]):
-        convert = to_choice(schema["expected"])
-    elif kind == "enum" and issubclass(schema["cls"], Enum):
-        convert = ToMember(schema["cls"])
-    elif kind == "lax-or-strict":
-        if schema["lax_schema"].get("custom_error_type") == "path_type":
-            convert = to_path
-        elif schema["strict_schema"].get("python_schema", {}).get("cls") in _ADDRESSES:
-            convert = to_address
-    elif kind == "json-or-python" and keeps_secret(schema):
-        convert = refuse_mask
-    return None if convert is None else ("function-before", convert)
+    def _find_conversion(self, schema: Mapping[str, Any]) -> tuple[str, Callable[..., Any]] | None:
+        """How a schema's values are converted: the type of the wrapping schema, and the function."""
+        kind = schema.get("type", "")
+        if kind in AROUND:
+            return "function-wrap", AROUND[kind]
+        convert = self.convert.get(kind)
+        if kind == "literal" and _has_numbers(schema["expected"]):
+            convert = to_choice(schema["expected"])
+        elif kind == "enum" and issubclass(schema["cls"], Enum):
+            convert = ToMember(schema["cls"])
+        elif kind == "lax-or-strict":
+            if schema["lax_schema"].get("custom_error_type") == "path_type":
+                convert = to_path
+            elif schema["strict_schema"].get("python_schema", {}).get("cls") in _ADDRESSES:
+                convert = to_address
+        elif kind == "json-or-python" and keeps_secret(schema):
+            convert = refuse_mask
+        return None if convert is None else ("function-before", convert)
 
 
 def _takes_numbers(schema: Any) -> bool:

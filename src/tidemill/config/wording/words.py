@@ -19,6 +19,9 @@ from tidemill.config.wording.suggest import MAX_LISTED
 MAX_SHOWN = 60
 """Characters of a text that a message shows before it is cut."""
 
+MAX_BITS = 1024
+"""Bits of an integer that a message shows the digits of; Python refuses to write out those of 4,300 digits."""
+
 _SPANS = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 
 WORDS = "tidemill_words"
@@ -68,6 +71,8 @@ def describe_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, enum.Enum):
         return describe_value(value.value)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return f"an integer of {value.bit_length():,} bits"
     if isinstance(value, (int, float)):
         return cut(plain(value) if "e" in repr(value) else repr(value))
     if isinstance(value, str):

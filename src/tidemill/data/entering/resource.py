@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import find_near, list_names, suggest
 from tidemill.config.wording.words import Says, describe_value
@@ -81,7 +81,7 @@ Use = Annotated[
 """A function or class that gives a context manager, or a context manager, or its import path; holds the object."""
 
 
-class Resource(Config):
+class Resource(Settings):
     """A context manager that each worker opens, and steps' functions are called with by the name of a parameter.
 
     All further keys are arguments of `use`. What its entering gives is what the functions get.

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.types.numbers import check_int64
 from tidemill.data.nodes.node import Node
 from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 
@@ -23,8 +22,6 @@ class Take(Node):
     alone = "count"
     record_wise = False
     count: int = Field(ge=0)
-
-    _check_int64 = field_validator("count")(check_int64)
 
 
 class Skip(Node):

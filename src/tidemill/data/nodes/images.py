@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from tidemill.config.roles import Runtime
-from tidemill.config.types.numbers import check_int64
 from tidemill.data.nodes.node import Node
 
 MAX_PIXELS = 64 * 1024 * 1024
@@ -49,8 +48,6 @@ class DecodeImage(Node):
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     max_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1)
     concurrency: Annotated[int, Runtime()] = Field(default=1, ge=1)
-
-    _check_int64 = field_validator("frames", "max_pixels", "max_bytes")(check_int64)
 
     @property
     def is_parallel(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import CoreSchema
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
@@ -22,7 +22,7 @@ from tidemill.data.hooks import BoundHooks
 OnError = Literal["raise", "quarantine", "skip"]
 
 
-class Node(Config):
+class Node(Settings):
     """A step's frozen description.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationInfo, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.types.functions import fingerprint_function, import_object, to_import_path
 from tidemill.data.items import compare_items, open_items
 from tidemill.data.reader import PartReader
@@ -20,7 +20,7 @@ ITERABLE_PART = "iterable"
 """The name of the one part of a `FromIterable`."""
 
 
-class FromIterable(Config):
+class FromIterable(Settings):
     """The items of a Python iterable, or of what a function without arguments returns, as a source of one part.
 
     The items may be anything in plain iteration; a job needs dicts. An iterator can be gone through once only; give

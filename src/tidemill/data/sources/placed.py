@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.data.files import AnyPath, find_local, is_url, strip_local
 
 
-class PlacedSource(Config):
+class PlacedSource(Settings):
     """A source whose relative paths start at the folder of its job file, else the current one.
 
     Two of equal settings in other folders are two.

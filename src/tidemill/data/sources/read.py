@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
-from tidemill.config.types.numbers import check_int64
 from tidemill.data.files import CODECS, AnyPath, is_url, is_web, measure_file, show_path, split_url, strip_local
 from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
@@ -121,8 +120,6 @@ class Read(PlacedSource):
 
     _found: _Found = PrivateAttr(default_factory=_Found)
     _share: Share | None = PrivateAttr(default=None)
-
-    _check_int64 = field_validator("max_line_bytes", "max_pages", "max_unpacked_ratio")(check_int64)
 
     @field_validator("path", mode="before")
     @classmethod

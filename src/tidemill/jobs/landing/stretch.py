@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 from pydantic import Field
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.jobs.landing.pace import Pace
 from tidemill.jobs.records.chunk import PartPosition, SourceTotals
 from tidemill.jobs.records.counts import Counts, add_counts, new_counts
@@ -19,7 +19,7 @@ from tidemill.jobs.records.outcomes import Failure
 from tidemill.jobs.records.root import Mark, Root
 
 
-class SegmentLimits(Config):
+class SegmentLimits(Settings):
     """When a stretch is cut and sealed: whichever comes first.
 
     Attributes:

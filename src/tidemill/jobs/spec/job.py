@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
@@ -49,7 +49,7 @@ def check_local(path: str | None) -> str | None:
     return path
 
 
-class Sink(Config):
+class Sink(Settings):
     """Where landed records go: a folder of sealed parts.
 
     Attributes:
@@ -70,7 +70,7 @@ class Sink(Config):
     _check_path = field_validator("path")(check_local)
 
 
-class RunOptions(Config):
+class RunOptions(Settings):
     """`run:` in a job file.
 
     Attributes:
@@ -92,7 +92,7 @@ def find_folders(folder: Path, sink: Sink, run: RunOptions) -> RunFolder:
     return RunFolder(output, folder / run.dir if run.dir else output / RUN_FOLDER)
 
 
-class JobSpec(Config):
+class JobSpec(Settings):
     """A whole job.
 
     Attributes:

@@ -22,7 +22,7 @@ from tidemill.calls.limits import Budget
 from tidemill.config.layers.document import Document
 from tidemill.config.layers.stacking import Sources
 from tidemill.config.loading import load_document
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.entering.resource import Resource
@@ -38,7 +38,7 @@ NODES: tuple[type[Node], ...] = (*DATA_NODES, *CALL_NODES)
 """Every step a job file can name."""
 
 
-class _Step(Config):
+class _Step(Settings):
     takes_one_key: ClassVar[bool] = True
 
     @classmethod
@@ -73,7 +73,7 @@ _Fields: dict[str, Any] = {kind: (node | None, None) for kind, node in KINDS.ite
 Step: type[_Step] = create_model("Step", __base__=_Step, **_Fields)
 
 
-class JobFile(Config):
+class JobFile(Settings):
     """A job file as it is written.
 
     Attributes:

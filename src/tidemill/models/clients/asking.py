@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypedDict
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from tidemill.config.loading import load_config
-from tidemill.config.model import Config
-from tidemill.config.types.numbers import check_int64
+from tidemill.config.model import Settings
 from tidemill.config.wording.words import describe_value
 from tidemill.errors import ConfigError
 from tidemill.models.messages import Message
@@ -52,7 +51,7 @@ class AskOptions(TypedDict, total=False):
     max_reasks: int
 
 
-class Asking(Config):
+class Asking(Settings):
     """`AskOptions`, checked, and the `output` that a reply must be of."""
 
     system: str | None = None
@@ -64,8 +63,6 @@ class Asking(Config):
     stop: Stop | None = None
     params: Params = Field(default_factory=dict)
     max_reasks: int = Field(default=2, ge=0)
-
-    _check_int64 = field_validator("max_reasks")(check_int64)
 
     @model_validator(mode="after")
     def _check_params(self, info: ValidationInfo) -> Self:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.paths import KeyPath
 from tidemill.config.subschemas import JsonSchema, take_one_key
 from tidemill.config.types.templates import Template
@@ -22,7 +22,7 @@ KINDS: Mapping[str, type[CallNode]] = {node.kind: node for node in (Generate, Ca
 """What a branch may be. An `embed` gathers records, and so stands for itself."""
 
 
-class Branch(Config):
+class Branch(Settings):
     """One of the calls, under its kind as a step is."""
 
     generate: Generate | None = None

@@ -6,19 +6,19 @@ from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from tidemill.config.coercion.conversions import to_int64
 from tidemill.config.coercion.table import ConfigRules
-from tidemill.config.model import Config
-from tidemill.config.types.numbers import check_int64
+from tidemill.config.model import Settings
 from tidemill.config.wording.words import describe_value
 from tidemill.data.columns import missing_column
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
 
-class FromColumn(Config):
+class FromColumn(Settings):
     """A parameter that stands in a column of each record; where it is null there, it is not sent.
 
     Attributes:
@@ -30,10 +30,10 @@ class FromColumn(Config):
     column: str
 
 
-MaxTokens = Annotated[int, Field(ge=1), AfterValidator(check_int64)]
+MaxTokens = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 TopP = Annotated[float, Field(gt=0, le=1)]
-Seed = Annotated[int, AfterValidator(check_int64)]
+Seed = int
 Stop = tuple[str, ...]
 
 KINDS: Mapping[str, Any] = {
@@ -102,5 +102,5 @@ def read_parameters(columns: Mapping[str, str], record: Record) -> dict[str, Any
 
 @cache
 def _adapter(name: str) -> TypeAdapter[Any]:
-    kind: Any = Annotated[KINDS[name], ConfigRules()]
+    kind: Any = Annotated[KINDS[name], ConfigRules(to_int64)]
     return TypeAdapter(kind)

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationInfo, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.subschemas import FILE, Form, JsonSchema, add_names
 from tidemill.config.types.templates import Template
 from tidemill.config.wording.suggest import find_near_file
@@ -24,7 +24,7 @@ from tidemill.protocols import Record
 Role = Literal["system", "user", "assistant"]
 
 
-class MessageTemplate(Config):
+class MessageTemplate(Settings):
     """One turn of a conversation.
 
     Attributes:
@@ -38,7 +38,7 @@ class MessageTemplate(Config):
     content: Template
 
 
-class Example(Config):
+class Example(Settings):
     """One question with its answer, shown to the model in front of the record's own.
 
     Attributes:

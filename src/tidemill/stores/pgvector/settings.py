@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
@@ -23,7 +23,7 @@ MAX_NAME_BYTES: Final = 63
 _URL = re.compile(r"postgres(ql)?://")
 
 
-class Pool(Config):
+class Pool(Settings):
     """How many connections there are, and how long they are kept.
 
     Attributes:
@@ -51,7 +51,7 @@ class Pool(Config):
         return self
 
 
-class Hnsw(Config):
+class Hnsw(Settings):
     """The index that `flush` builds, a graph that is searched from neighbour to neighbour (pgvector, HNSW).
 
     Attributes:

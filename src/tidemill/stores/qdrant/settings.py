@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from tidemill.calls.http.address import check_address
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
 from tidemill.config.types.sizes import ByteSize
@@ -20,7 +20,7 @@ from tidemill.stores.store import Store
 MEMORY = ":memory:"
 
 
-class Graph(Config):
+class Graph(Settings):
     """The index that Qdrant builds by itself as records come, a graph (Qdrant, HNSW).
 
     Attributes:

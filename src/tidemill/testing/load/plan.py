@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tidemill.config.model import Config
+from tidemill.config.model import Settings
 
 WindowKind = Literal["bucket", "sliding", "fixed"]
 OutageKind = Literal["status", "reset", "stall", "refused"]
@@ -22,7 +22,7 @@ _MEAN_DRAWS = 2_000
 _NORMAL = NormalDist()
 
 
-class Steps(Config):
+class Steps(Settings):
     """What a limit is multiplied by as time goes on: `Steps(factors=(1, 0.5), each_s=20)` halves and doubles it.
 
     Attributes:
@@ -62,7 +62,7 @@ class Steps(Config):
             index += 1
 
 
-class Quota(Config):
+class Quota(Settings):
     """How much may come in a window of time; what comes beyond is refused with 429.
 
     A rate is told for a minute and holds for `window_s`: 600 a minute over a window of 1 s is 10 in each second.
@@ -110,7 +110,7 @@ class Quota(Config):
         return {unit: rate * self.window_s / 60 for unit, rate in rates.items() if rate is not None}
 
 
-class Capacity(Config):
+class Capacity(Settings):
     """How many requests are answered at one time; what comes beyond is refused at once.
 
     Attributes:
@@ -126,7 +126,7 @@ class Capacity(Config):
     steps: Steps | None = None
 
 
-class Latency(Config):
+class Latency(Settings):
     """How long a reply takes, drawn for each request from its body, so that two runs see the same.
 
     Attributes:
@@ -158,7 +158,7 @@ class Latency(Config):
         return sum(self.draw((number + 0.5) / _MEAN_DRAWS) for number in range(_MEAN_DRAWS)) / _MEAN_DRAWS
 
 
-class Queue(Config):
+class Queue(Settings):
     """Servers that take what comes one after the other and never refuse: the rest waits, first come, first served.
 
     Attributes:
@@ -170,7 +170,7 @@ class Queue(Config):
     service: Latency
 
 
-class Outage(Config):
+class Outage(Settings):
     """A stretch of time in which requests fail; with a `ratio` below 1, a burst of failures.
 
     Attributes:
@@ -227,7 +227,7 @@ class Outage(Config):
         return number if self._begins_s(number) <= at_s or number == 0 else number - 1
 
 
-class Load(Config):
+class Load(Settings):
     """Everything a fault server can carry. One may be changed for another while a server runs: its time starts anew.
 
     Attributes:
