@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form, add_short_form
-from tidemill.data.columns import read_column
+from tidemill.data.columns import make_reader
 from tidemill.data.kept.ordering import KeyOrder
 from tidemill.data.keys import digest_key
 from tidemill.errors import DataError
@@ -74,6 +75,8 @@ class Accumulator:
     Attributes:
         how: as of the aggregate.
         order: what is checked of the values of `min` and `max`.
+        read: a record's value, of `distinct` with its digest: nothing fails that is made of it. Raises DataError: the
+            record has none, or one that does not go with the others.
         start: the state of one value, given the number of its record.
         add: the state of a state's records and of one more behind them, given its number and value.
         merge: the state of the records of both, those of the second behind.
@@ -86,39 +89,51 @@ class Accumulator:
         kind: what kind its values are, of one that goes on.
     """
 
+    read: Callable[[Any], Any]
     start: Callable[[int, Any], Any]
     add: Callable[[Any, int, Any], Any]
     merge: Callable[[Any, Any], Any]
     finish: Callable[[Any], Any]
 
     def __init__(self, aggregate: Aggregate, kind: str = "") -> None:
-        self._of = aggregate.of
         self.how = aggregate.how
         self.order = KeyOrder(kind)
+        self.read = _make_reader(aggregate, self.order)
         ways = _make_lists(aggregate) if aggregate.how in LISTING else _WAYS[aggregate.how]
         self.start, self.add, self.merge, self.finish = ways
 
-    def read(self, record: Any) -> Any:
-        """The record's value, of `distinct` with its digest: nothing fails that is made of it.
 
-        Raises:
-            DataError: it has none, or one that does not go with the others.
-        """
-        if self._of is None:
-            return True
-        value = read_column(record, self._of)
-        if self.how == "distinct":
-            return digest_key(value), value
-        if value is None:
-            return None
-        if self.how in ("min", "max"):
-            self.order.check(value)
-        elif self.how in ("sum", "mean") and type(value) not in _NUMBERS and not _is_number(value):
-            raise DataError(f"expected a number in `{self._of}` to {self.how}, got a {type(value).__name__}")
+def _make_reader(aggregate: Aggregate, order: KeyOrder) -> Callable[[Any], Any]:
+    """The `read` of an accumulator."""
+    name, how = aggregate.of, aggregate.how
+    if name is None:
+        return lambda record: True
+    read = make_reader(name)
+
+    def read_digested(record: Any) -> tuple[bytes, Any]:
+        value = read(record)
+        return digest_key(value), value
+
+    def read_ordered(record: Any) -> Any:
+        value = read(record)
+        if value is not None:
+            order.check(value)
         return value
+
+    def read_number(record: Any) -> Any:
+        value = read(record)
+        if value is None or type(value) in _NUMBERS or _is_number(value):
+            return value
+        raise DataError(f"expected a number in `{name}` to {how}, got a {type(value).__name__}")
+
+    checking = {"distinct": read_digested, "min": read_ordered, "max": read_ordered}
+    return checking.get(how, read_number if how in ("sum", "mean") else read)
 
 
 _NUMBERS = frozenset({int, float})
+
+_EXACT = 1 << 53
+"""Up to here a float has the value of any integer."""
 
 
 def _is_number(value: Any) -> bool:
@@ -131,49 +146,99 @@ _Ways = tuple[
 """How a state is started, added to, merged and finished."""
 
 _Sum = tuple[int, int, tuple[float, ...], float]
-"""How many values, the integers, the floats as parts that do not overlap, and what is not finite.
+"""How many values, the integers, floats that come to the others' exact sum, and what is not finite.
 
-The parts are those of Shewchuk (1997), as in `math.fsum`: the sum is exact, in whatever order it was made. Tuples of
-plain values are nothing that the collector of garbage goes through, however many groups there are.
+The sum is exact, in whatever order it was made. One value alone, or None, is its own state, as most are where groups
+are many. Plain values and tuples of them are nothing that the collector of garbage goes through.
 """
+
+_FEW = 16
+"""Floats that a state has at most before they are added up."""
 
 _NO_SUM: _Sum = (0, 0, (), 0.0)
 
 
-def _add_number(state: _Sum, _: int, value: Any) -> _Sum:
+def _start_sum(_: int, value: Any) -> Any:
+    return value if value is None or type(value) in _NUMBERS else _add_to_sum(_NO_SUM, value)
+
+
+def _add_number(state: Any, _: int, value: Any) -> Any:
     if value is None:
         return state
-    count, whole, parts, odd = state
-    if isinstance(value, int):
-        return count + 1, whole + value, parts, odd
-    if not math.isfinite(value):
-        return count + 1, whole, parts, odd + value
-    return count + 1, whole, _add_part(parts, value) if parts else (value,), odd
+    return _start_sum(0, value) if state is None else _add_to_sum(_find_sum(state), value)
 
 
-def _merge_sums(state: _Sum, other: _Sum) -> _Sum:
-    parts = state[2]
-    for part in other[2]:
-        parts = _add_part(parts, part)
-    return state[0] + other[0], state[1] + other[1], parts, state[3] + other[3]
+def _merge_sums(state: Any, other: Any) -> Any:
+    if state is None or type(other) is not tuple:
+        return other if state is None else _add_number(state, 0, other)
+    count, whole, parts, odd = _find_sum(state)
+    return count + other[0], whole + other[1], _shorten(parts + other[2]), odd + other[3]
 
 
-def _finish_sum(state: _Sum) -> int | float | None:
+def _finish_sum(state: Any) -> Any:
     """The number: an integer where all were; None of no values."""
-    count, whole, parts, odd = state
-    if not count:
-        return None
+    if type(state) is not tuple:
+        return state
+    _, whole, parts, odd = state
     if not parts and not odd and odd == odd:
         return int(whole)
     if odd or odd != odd:
         return float(odd)
     if not whole and len(parts) == 1:
         return parts[0]
+    if abs(whole) <= _EXACT:
+        with suppress(OverflowError):
+            if total := math.fsum((*parts, whole)):
+                return total
+    if not whole and len(parts := _add_parts(parts)) == 1:
+        return parts[0]
     exact = sum(map(Fraction, parts), Fraction(whole))
     try:
         return float(exact)
     except OverflowError:
         return math.inf if exact > 0 else -math.inf
+
+
+def _finish_mean(state: Any) -> Any:
+    total = _finish_sum(state)
+    return None if total is None else total / _find_sum(state)[0]
+
+
+def _find_sum(state: Any) -> _Sum:
+    """The whole state of what may be one value."""
+    if type(state) is tuple:
+        return state
+    return _NO_SUM if state is None else _add_to_sum(_NO_SUM, state)
+
+
+def _add_to_sum(state: _Sum, value: Any) -> _Sum:
+    count, whole, parts, odd = state
+    if isinstance(value, int):
+        return count + 1, whole + value, parts, odd
+    if not math.isfinite(value):
+        return count + 1, whole, parts, odd + value
+    return count + 1, whole, _shorten((*parts, value)), odd
+
+
+def _shorten(parts: tuple[float, ...]) -> tuple[float, ...]:
+    """Floats of the same exact sum, few of them."""
+    if len(parts) <= _FEW:
+        return parts
+    kept: list[float] = []
+    try:
+        while high := math.fsum((*parts, *kept)):
+            kept.append(-high)
+    except OverflowError:
+        kept = []
+    return tuple([-each for each in kept]) or _add_parts(parts)
+
+
+def _add_parts(parts: Iterable[float]) -> tuple[float, ...]:
+    """The parts of a sum that do not overlap: those of Shewchuk (1997), as in `math.fsum`."""
+    added: tuple[float, ...] = ()
+    for part in parts:
+        added = _add_part(added, part)
+    return added
 
 
 def _add_part(parts: tuple[float, ...], value: float) -> tuple[float, ...]:
@@ -204,11 +269,6 @@ def _take_most(state: Any, other: Any) -> Any:
     return max(state, other)
 
 
-def _finish_mean(state: _Sum) -> Any:
-    total = _finish_sum(state)
-    return None if total is None else total / state[0]
-
-
 _WAYS: dict[str, _Ways] = {
     "count": (
         lambda _, value: int(value is not None),
@@ -216,8 +276,8 @@ _WAYS: dict[str, _Ways] = {
         operator.add,
         lambda state: state,
     ),
-    "sum": (lambda number, value: _add_number(_NO_SUM, number, value), _add_number, _merge_sums, _finish_sum),
-    "mean": (lambda number, value: _add_number(_NO_SUM, number, value), _add_number, _merge_sums, _finish_mean),
+    "sum": (_start_sum, _add_number, _merge_sums, _finish_sum),
+    "mean": (_start_sum, _add_number, _merge_sums, _finish_mean),
     "min": (
         lambda _, value: value,
         lambda state, _, value: _take_least(state, value),

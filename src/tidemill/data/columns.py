@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from tidemill.config.wording.suggest import find_near
@@ -35,3 +37,31 @@ def read_column(record: Any, name: str) -> Any:
         return record[name]
     except (KeyError, TypeError, IndexError):
         raise missing_column(name, record) from None
+
+
+def make_reader(name: str) -> Callable[[Any], Any]:
+    """`read_column` of one column, where it is asked for of each record."""
+
+    def read(record: Any) -> Any:
+        try:
+            return record[name]
+        except (KeyError, TypeError, IndexError):
+            raise missing_column(name, record) from None
+
+    return read
+
+
+def make_row_reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A record's values in several columns, as `read_column` gives each."""
+    if len(names) == 1:
+        read_one = make_reader(names[0])
+        return lambda record: (read_one(record),)
+    take: Callable[[Any], tuple[Any, ...]] = itemgetter(*names)
+
+    def read(record: Any) -> tuple[Any, ...]:
+        try:
+            return take(record)
+        except (KeyError, TypeError, IndexError):
+            return tuple([read_column(record, name) for name in names])
+
+    return read

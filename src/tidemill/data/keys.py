@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import inspect
+import uuid
 from collections.abc import Callable
+from struct import Struct
 from typing import Annotated, Any
+from zlib import crc32
 
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.types.functions import Function
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.data.columns import read_column
+from tidemill.data.columns import make_reader, make_row_reader, missing_column
 from tidemill.data.rendering import NoFormError, render_line
 from tidemill.errors import DataError
 
@@ -71,32 +75,83 @@ def make_key(key: Any) -> KeyFunction:
     if key is None:
         return lambda record: record
     if isinstance(key, str):
-        return lambda record: read_column(record, key)
+        return make_reader(key)
     if isinstance(key, tuple):
-        return lambda record: tuple(read_column(record, name) for name in key)
+        return make_row_reader(key)
     function: KeyFunction = key
     return function
 
 
-Named = bytes | tuple[Any, ...]
-"""What stands for a key in memory, and equals what stands for another where their digests are equal."""
+Named = int | str | bytes | tuple[int | str | bytes, ...]
+"""What stands for a key, and equals what stands for another where they are one."""
 
 _ALIKE = frozenset({int, str})
-"""Kinds of which no two values are equal whose digests differ, as those of 1, 1.0 and True do."""
+"""Kinds that stand for themselves: no two values are equal that are two keys, as 1, 1.0 and True are."""
 
 
-def name_key(key: tuple[Any, ...]) -> Named:
-    """What stands for a key in memory: itself where that will do, which is quicker than its digest.
+def make_namer(names: tuple[str, ...]) -> Callable[[Any], Named | None]:
+    """Gives what stands for a record's key, its values in these columns; None where one of them is None.
+
+    Raises (the function): DataError: the record has no such column, or as `digest_key`.
+    """
+    if len(names) > 1:
+        read = make_row_reader(names)
+
+        def name_row(record: Any) -> Named | None:
+            key = read(record)
+            return None if None in key else name_values(key)
+
+        return name_row
+    (name,) = names
+
+    def name_one(record: Any) -> Named | None:
+        try:
+            value = record[name]
+        except (KeyError, TypeError, IndexError):
+            raise missing_column(name, record) from None
+        if type(value) in _ALIKE:
+            return value  # type: ignore[no-any-return]
+        return None if value is None else name_value(value)
+
+    return name_one
+
+
+HASH_BITS = 32
+_HASH = Struct("<q")
+
+
+def name_value(value: Any) -> int | str | bytes:
+    """What stands for a key of one value: itself where that will do, which is quicker than its digest.
 
     Raises:
         DataError: as `digest_key`.
     """
-    return key if _ALIKE.issuperset(map(type, key)) else digest_key(key)
+    if type(value) in _ALIKE:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, enum.Enum):
+        return name_value(value.value)
+    return str(value) if isinstance(value, uuid.UUID) else digest_key(value)
 
 
-def digest_named(named: Named) -> bytes:
-    """The digest of the key that this stands for."""
-    return named if isinstance(named, bytes) else digest_key(named)
+def name_values(key: tuple[Any, ...]) -> Named:
+    """What stands for a key of several values.
+
+    Raises:
+        DataError: as `digest_key`.
+    """
+    return key if _ALIKE.issuperset(map(type, key)) else tuple(map(name_value, key))
+
+
+def hash_named(named: Named) -> int:
+    """A number of `HASH_BITS` that follows from a key, the same in every process."""
+    kind = type(named)
+    if kind is int:
+        return crc32(_HASH.pack(hash(named)))
+    if kind is str:
+        return crc32(named.encode("utf-8", "surrogatepass"))  # type: ignore[union-attr]
+    if kind is bytes:
+        return crc32(named)  # type: ignore[arg-type]
+    return crc32(b"".join([hash_named(each).to_bytes(4, "little") for each in named]))  # type: ignore[union-attr]
 
 
 def digest_key(value: Any) -> bytes:

@@ -1,19 +1,18 @@
 """Sorted runs: what an external sort writes whenever memory is full, and merges at the end.
 
-A run is a file of frames, each a length (four bytes) and a pickled `(key, value)`, in the order of the keys. It begins
-with the check of the run before it and its own, which follows from that and the frames: so the check of the last names
-all of them.
+A run is a file of frames, each a length (four bytes) and a pickled `(key, value)`, in the order of the keys;
+`kept/checked.py` has what is in front.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import itemgetter
 from typing import IO, Any
 
+from tidemill.data.kept.checked import HEAD_BYTES, open_checked, write_checked
 from tidemill.data.kept.encoding import decode
 from tidemill.data.kept.folder import KeptFolder
 
@@ -21,10 +20,6 @@ FAN = 64
 """Runs that are merged at a time: so many files are open, each with a buffer."""
 
 _BUFFER_BYTES = 128 << 10
-_CHECK_BYTES = 16
-HEAD_BYTES = 2 * _CHECK_BYTES
-"""Where the first frame of a run begins."""
-
 _BLOCK = 1024
 
 find_key: Callable[[Any], Any] = itemgetter(0)
@@ -50,18 +45,7 @@ class Runs:
         Args:
             before: the check of the run before it, empty for the first.
         """
-        prior = bytes.fromhex(before).ljust(_CHECK_BYTES, b"\0")
-        seen = hashlib.blake2b(prior, digest_size=_CHECK_BYTES)
-        with self._folder.create_file(self._name(level, number)) as file:
-            file.write(bytes(HEAD_BYTES))
-            left = iter(payloads)
-            while block := list(islice(left, _BLOCK)):
-                data = b"".join([part for each in block for part in (len(each).to_bytes(4, "little"), each)])
-                seen.update(data)
-                file.write(data)
-            file.seek(0)
-            file.write(prior + seen.digest())
-        return seen.hexdigest()
+        return write_checked(self._folder, self._name(level, number), _iter_blocks(payloads), before)
 
     def merge_down(self, count: int, check: str) -> tuple[int, int, str]:
         """Merge runs until one merge takes all; gives the level they are at, how many they are, and their check."""
@@ -84,19 +68,12 @@ class Runs:
             StateError: one is gone, or the last of them does not have this check.
         """
         files: list[IO[bytes]] = []
-        before: bytes | None = None
+        before: str | None = None
         try:
             for number in range(first, stop):
-                name = self._name(level, number)
-                try:
-                    files.append(open(self._folder.path / name, "rb", buffering=_BUFFER_BYTES))  # noqa: SIM115 - below
-                except FileNotFoundError:
-                    raise self._folder.lost(name) from None
-                head = files[-1].read(HEAD_BYTES)
-                if before is not None and head[:_CHECK_BYTES] != before:
-                    raise self._folder.lost(name)
-                before = head[_CHECK_BYTES:]
-            if check is not None and before is not None and before.hex() != check:
+                file, before = open_checked(self._folder, self._name(level, number), before, _BUFFER_BYTES)
+                files.append(file)
+            if check is not None and before is not None and before != check:
                 raise self._folder.lost(self._name(level, stop - 1))
         except BaseException:
             for file in files:
@@ -132,6 +109,12 @@ class Merged:
     def __exit__(self, *exc: object) -> None:
         for file in self._files:
             file.close()
+
+
+def _iter_blocks(payloads: Iterable[bytes]) -> Iterator[bytes]:
+    left = iter(payloads)
+    while block := list(islice(left, _BLOCK)):
+        yield b"".join([part for each in block for part in (len(each).to_bytes(4, "little"), each)])
 
 
 def _iter_run(file: IO[bytes], number: int, place: int) -> Iterator[tuple[Any, Any, bytes, int, int]]:

@@ -185,6 +185,9 @@ class GroupBy(Spilling):
     def _take_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    def describe_kept(self) -> Any:
+        return [self.memory, "shares"]  # the form of the files there
+
     @model_validator(mode="after")
     def _check_names(self) -> GroupBy:
         if twice := next((name for name in self.agg if name in self.keys), None):

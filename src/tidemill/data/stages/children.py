@@ -92,7 +92,8 @@ class _Parents:
         self.pending: int = mark.get("emitted", 0)  # children of the parent to come that were given before the state
         self.pending_turns: dict[str, int] = dict(mark.get("pending", {}))  # the same, by number, of a merged state
         self._children: Iterator[Any] | None = None
-        self._ticks = repeat(True, maxsize)
+        self._left: Iterator[Any] = iter(())  # as long as what is left to be given of `_count`
+        self._count = 0
         self.ended = False
 
     def given(self) -> int | None:
@@ -100,7 +101,7 @@ class _Parents:
         children = self._children
         if children is None or (isinstance(children, GeneratorType) and children.gi_frame is None):
             return None
-        return maxsize - length_hint(self._ticks)
+        return self._count - length_hint(self._left)
 
     def __iter__(self) -> Iterator[Iterator[Any]]:
         return self
@@ -130,19 +131,27 @@ class _Parents:
     def _open_children(self, parent: Any, emitted: int) -> Iterator[Any]:
         if self._function is None:
             self._function = self._make()
-        children = iter_children(self._function(parent), self._step)
-        if isinstance(children, GeneratorType):
-            children = guard(children, self._upstream, self._step)
-        ticks = repeat(True, maxsize)
-        counted = compress(children, ticks)
+        made = self._function(parent)
+        children = counted = iter_children(made, self._step)
+        if type(made) is list:
+            self._left, self._count = children, len(made)
+        else:
+            if isinstance(children, GeneratorType):
+                children = guard(children, self._upstream, self._step)
+            self._left, self._count = repeat(True, maxsize), maxsize
+            counted = compress(children, self._left)
         if emitted:
-            deque(islice(counted, emitted), maxlen=0)
-        passed = maxsize - length_hint(ticks) if emitted else 0
+            self._pass_over(counted, emitted)
+        self._children = children
+        return counted
+
+    def _pass_over(self, counted: Iterator[Any], emitted: int) -> None:
+        """Go on behind the children that were given before."""
+        deque(islice(counted, emitted), maxlen=0)
+        passed = self._count - length_hint(self._left)
         if passed < emitted:
             raise StateError(
                 f"the state stands behind child {emitted} of a record that now has {passed}",
                 where=f"step `{self._step}`",
                 hint="its function must give the same children each time; start without a state",
             )
-        self._children, self._ticks = children, ticks
-        return counted

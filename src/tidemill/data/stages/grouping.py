@@ -1,24 +1,24 @@
 """The stage of a `group_by`: what memory holds of each group, and on disk what it does not, merged by key.
 
 Where memory holds all groups nothing is written, and the anchor stays at the start. Else it moves as memory is written
-out, each time as one run of groups sorted by the digest of their key; at the end these are merged, each group whole,
-and sorted once more by the number of its first record.
+out, each time as one run in shares; at the end these are merged a share at a time, each group whole, and sorted by the
+number of their first records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar
 
 from tidemill.data.aggregates import LISTING, Accumulator
-from tidemill.data.columns import read_column
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.runs import Runs
-from tidemill.data.keys import Named, digest_named, name_key
+from tidemill.data.kept.shares import Shares
+from tidemill.data.keys import make_key, name_value, name_values
 from tidemill.data.nodes.keeping import GroupBy
+from tidemill.data.stages.groups import Groups, Name
 from tidemill.data.stages.spilling import ENTRY_BYTES, Spiller
 from tidemill.protocols import State
 
@@ -31,9 +31,6 @@ STATE_BYTES = 120
 _PLAIN = frozenset({int, float, bool, type(None)})
 _PLAIN_BYTES = 10
 
-Group = tuple[int, tuple[Any, ...], tuple[Any, ...]]
-"""The number of its first record, its key, and the state of each aggregate."""
-
 
 class Grouper(Spiller):
     """Groups what the stage in front gives."""
@@ -41,14 +38,20 @@ class Grouper(Spiller):
     start: ClassVar[State] = {"seen": 0, "kinds": ()}
 
     def __init__(self, node: GroupBy, folder: KeptFolder) -> None:
-        super().__init__(node.memory, Runs(folder, "part"), Runs(folder, "group"))
-        self._keys = node.keys
+        super().__init__(node.memory, Runs(folder, "group"))
+        self._written = Shares(folder, "part", node.memory)
+        self._is_one = len(node.keys) == 1
         self._columns = (*node.keys, *node.agg)
+        self._find_key = make_key(node.keys[0] if self._is_one else node.keys)
+        self._name: Name = name_value if self._is_one else name_values
         self._encode = make_encoder()
-        self._aggregates = [Accumulator(each, "") for each in node.agg.values()]
+        self._aggregates = [Accumulator(each) for each in node.agg.values()]
+        self._readers = [each.read for each in self._aggregates]
         self._growing = [number for number, each in enumerate(self._aggregates) if each.how in LISTING]
+        self._grown_bytes = STATE_BYTES * len(self._growing)
+        self._group_bytes = GROUP_BYTES + STATE_BYTES * len(node.agg)
         self._seen = 0
-        self._held: dict[Named, Group] = {}
+        self._held = self._make_groups()
 
     def _resume(self, own: State) -> None:
         self._seen = own["seen"]
@@ -60,72 +63,69 @@ class Grouper(Spiller):
 
     def _add(self, record: Any) -> int:
         """Add a record to its group; gives the bytes by which that grew."""
-        number = self._seen
-        key = tuple([read_column(record, name) for name in self._keys])
-        named = name_key(key)
-        values = [each.read(record) for each in self._aggregates]
-        size = sum([self._measure(values[place]) + STATE_BYTES for place in self._growing]) if self._growing else 0
+        key = self._find_key(record)
+        named = self._name(key)
+        values = [read(record) for read in self._readers]
+        size = self._grown_bytes
+        if self._growing:
+            size += self._measure([values[place] for place in self._growing])
+        place = self._held.find(named)
+        if place is None:
+            size += self._group_bytes + self._measure(values) + self._measure((key,) if self._is_one else key)
+            self._held.start(named, key, self._seen, values)
+        else:
+            self._held.add(place, self._seen, values)
         self._seen += 1
-        group = self._held.get(named)
-        if group is not None:
-            first, key, held = group
-            states = [
-                each.add(state, number, value)
-                for each, state, value in zip(self._aggregates, held, values, strict=True)
-            ]
-            self._held[named] = first, key, tuple(states)
+        return size
+
+    def _measure(self, values: Sequence[Any]) -> int:
+        """About the bytes of values; as many in any process."""
+        size = _PLAIN_BYTES * len(values)
+        if _PLAIN.issuperset(map(type, values)):
             return size
-        states = [each.start(number, value) for each, value in zip(self._aggregates, values, strict=True)]
-        self._held[named] = number, key, tuple(states)
-        return size + GROUP_BYTES + STATE_BYTES * len(states) + sum(map(self._measure, (*key, *values)))
+        for value in values:
+            if type(value) is str:
+                size += len(value) if value.isascii() else 3 * len(value)
+            elif type(value) not in _PLAIN:
+                size += len(self._encode(value))
+        return size
 
-    def _measure(self, value: Any) -> int:
-        """About the bytes of a value; as many in any process."""
-        kind = type(value)
-        if kind is str:
-            return len(value) if value.isascii() else 3 * len(value)
-        return _PLAIN_BYTES if kind in _PLAIN else len(self._encode(value))
-
-    def _take_held(self) -> Iterator[bytes]:
-        """The groups by their keys' digests."""
-        held = [(digest_named(named), group) for named, group in self._held.items()]
-        self._held = {}
-        held.sort(key=itemgetter(0))
-        return map(self._encode, held)
+    def _write_held(self, number: int, before: str) -> str:
+        held, self._held = self._held, self._make_groups()
+        return self._written.write(number, held.to_columns(), before)
 
     def _iter_held(self) -> Iterator[Any]:
-        return map(self._finish, self._held.values())
+        return (self._make_record(key, made) for _, key, made in self._held.iter_finished())
 
-    def _arrange(self, level: int, count: int, check: str) -> tuple[int, int, str]:
+    def _arrange(self, count: int, check: str) -> tuple[int, int, str]:
         """Merge the parts of each group, and sort the groups by their first records."""
         held: list[tuple[int, bytes]] = []
         size = runs = 0
         before = ""
-        with self._written.open(level, 0, count, check=check) as merged:
-            for _, parts in groupby(merged, key=itemgetter(0)):
-                group = self._join([part for _, part, _ in parts])
-                held.append((group[0], self._encode((group[0], self._finish(group)))))
-                size += len(held[-1][1]) + ENTRY_BYTES
+        encode = self._encode
+        for share in self._written.iter_shares(count, check):
+            groups = self._make_groups()
+            for columns in share:
+                groups.merge(columns)
+            for number, key, made in groups.iter_finished():
+                payload = encode((number, (key, made)))
+                held.append((number, payload))
+                size += len(payload) + ENTRY_BYTES
                 if size >= self._memory:
                     before = self._write_groups(runs, held, before)
                     held, size, runs = [], 0, runs + 1
         before = self._write_groups(runs, held, before)
         return self._given.merge_down(runs + 1, before)
 
-    def _join(self, parts: list[Group]) -> Group:
-        """A group of what each run has of it, in their order."""
-        first, key, states = parts[0]
-        for part in parts[1:]:
-            merged = zip(self._aggregates, states, part[2], strict=True)
-            states = tuple([each.merge(mine, other) for each, mine, other in merged])
-        return first, key, states
+    def _make_value(self, value: Any) -> Any:
+        return self._make_record(*value)
 
     def _write_groups(self, number: int, held: list[tuple[int, bytes]], before: str) -> str:
         held.sort(key=itemgetter(0))
         return self._given.write(0, number, (payload for _, payload in held), before)
 
-    def _finish(self, group: Group) -> dict[str, Any]:
-        """A group as a record."""
-        _, key, states = group
-        made = [each.finish(state) for each, state in zip(self._aggregates, states, strict=True)]
-        return dict(zip(self._columns, (*key, *made), strict=True))
+    def _make_groups(self) -> Groups:
+        return Groups(self._name, self._aggregates)
+
+    def _make_record(self, key: Any, made: tuple[Any, ...]) -> dict[str, Any]:
+        return dict(zip(self._columns, (key, *made) if self._is_one else (*key, *made), strict=True))

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
-from tidemill.data.columns import read_column
-from tidemill.data.kept.encoding import decode, make_encoder
-from tidemill.data.kept.lookup import Entry, Lookup
-from tidemill.data.keys import Named, name_key
+from tidemill.data.kept.encoding import make_encoder
+from tidemill.data.kept.lookup import Entry, Find, Lookup
+from tidemill.data.keys import Named, make_namer
 from tidemill.data.nodes.keeping import Join
 from tidemill.data.stages.children import FlatMapStage, open_flat_map
 from tidemill.data.stages.stage import Stage
@@ -23,6 +22,8 @@ from tidemill.protocols import RecordIterator, State
 
 OpenOther = Callable[[], RecordIterator]
 """Opens the other stream, from its start."""
+
+FindName = Callable[[Any], Named | None]
 
 
 class JoinStage(FlatMapStage):
@@ -40,7 +41,6 @@ class Joiner:
 
     def __init__(self, node: Join, lookup: Lookup, open_other: OpenOther) -> None:
         self._node = node
-        self._names = tuple(node.on)
         self._columns: dict[str, None] = {}
         self._lookup = lookup
         self._open_other = open_other
@@ -53,77 +53,77 @@ class Joiner:
         """
         records = self._open_other()
         try:
-            self._lookup.fill(self._iter_entries(records))
+            find = self._lookup.fill(self._iter_entries(records))
         finally:
             records.close()
-        return {"inner": self._join_inner, "left": self._join_left, "semi": self._keep, "anti": self._leave_out}[
-            self._node.how
-        ]
+        return self._make_function(make_namer(tuple(self._node.on)), find)
 
     def _iter_entries(self, records: RecordIterator) -> Iterator[Entry]:
         """The other stream's records by their keys, without the columns of these; only keys where these are all."""
         names = tuple(self._node.on.values())
-        keys_alone = self._node.how in ("semi", "anti")
+        find_name = make_namer(names)
+        keys_alone, is_left = self._node.how in ("semi", "anti"), self._node.how == "left"
         encode = make_encoder()
-        while True:
-            try:
-                record = next(records)
-                named = _name(record, names)
+        rest: dict[str, Any] | None = None
+        try:
+            for record in records:
+                named = find_name(record)
                 if named is None:
                     continue
-                rest = None if keys_alone else {name: each for name, each in record.items() if name not in names}
-                entry = named, encode(rest)
-            except StopIteration:
-                return
-            except TidemillError as error:
-                error.of = "run"
-                error.message = f"in the other stream: {error.message}"
-                error.hint = error.hint or "let that stream pass over the record, with `catch`"
-                raise
-            if rest and not rest.keys() <= self._columns.keys():
-                self._columns.update(dict.fromkeys(rest))
-            yield entry
+                if not keys_alone:
+                    rest = {**record}
+                    for name in names:
+                        rest.pop(name, None)
+                payload = encode((named, rest))
+                if is_left and rest is not None and not rest.keys() <= self._columns.keys():
+                    self._columns.update(dict.fromkeys(rest))
+                yield named, payload
+        except TidemillError as error:
+            error.of = "run"
+            error.message = f"in the other stream: {error.message}"
+            error.hint = error.hint or "let that stream pass over the record, with `catch`"
+            raise
 
-    def _find(self, record: Any) -> list[bytes]:
-        named = _name(record, self._names)
-        return [] if named is None else self._lookup.find(named)
-
-    def _join_inner(self, record: Any) -> list[Any]:
-        return [self._put_together(record, decode(payload)) for payload in self._find(record)]
-
-    def _join_left(self, record: Any) -> list[Any]:
-        found = self._find(record)
+    def _make_function(self, find_name: FindName, find: Find) -> RecordFunction:
+        put_together = self._put_together
         none = dict.fromkeys(self._columns)
-        return [self._put_together(record, {**none, **decode(payload)}) for payload in found] or [
-            self._put_together(record, none)
-        ]
 
-    def _keep(self, record: Any) -> list[Any]:
-        return [record] if self._find(record) else []
+        def join_inner(record: Any) -> list[Any]:
+            named = find_name(record)
+            return [] if named is None else [put_together(record, other) for other in find(named)]
 
-    def _leave_out(self, record: Any) -> list[Any]:
-        return [] if self._find(record) else [record]
+        def join_left(record: Any) -> list[Any]:
+            named = find_name(record)
+            found = [] if named is None else [{**none, **other} for other in find(named)]
+            return [put_together(record, other) for other in found or (none,)]
+
+        def keep(record: Any) -> list[Any]:
+            named = find_name(record)
+            return [record] if named is not None and find(named) else []
+
+        def leave_out(record: Any) -> list[Any]:
+            named = find_name(record)
+            return [] if named is not None and find(named) else [record]
+
+        functions = {"inner": join_inner, "left": join_left, "semi": keep, "anti": leave_out}
+        return functions[self._node.how]
 
     def _put_together(self, record: Any, other: dict[str, Any]) -> dict[str, Any]:
-        both = {**record, **other}
+        suffix = self._node.suffix
+        if suffix:
+            both = {**record}
+            for name, value in other.items():
+                both[name + suffix if name in record else name] = value
+        else:
+            both = {**record, **other}
         if len(both) == len(record) + len(other):
             return both
-        suffix = self._node.suffix
-        renamed = {f"{name}{suffix}" if name in record else name: value for name, value in other.items()}
-        both = {**record, **renamed}
-        if suffix and len(both) == len(record) + len(other):
-            return both
-        twice = next(name for name in (other if not suffix else renamed) if name in record)
+        named = [name + suffix if name in record else name for name in other]
+        twice = next(name for name in named if name in record)
         raise DataError(
             f"both records have a column `{twice}`",
             hint='say how the other one is called, as with suffix="_other", or leave it out in front',
         )
-
-
-def _name(record: Any, names: tuple[str, ...]) -> Named | None:
-    """What stands for a record's key; None where there is None in it, which is equal to nothing."""
-    key = tuple([read_column(record, name) for name in names])
-    return None if None in key else name_key(key)
 
 
 def open_join(

@@ -23,7 +23,7 @@ class Sorter(Spiller):
 
     def __init__(self, node: Sort, folder: KeptFolder) -> None:
         runs = Runs(folder, "run", reverse=node.reverse)
-        super().__init__(node.memory, runs, runs)
+        super().__init__(node.memory, runs)
         self._find_key = make_key(node.key)
         self._reverse = node.reverse
         self._encode = make_encoder()
@@ -47,6 +47,12 @@ class Sorter(Spiller):
         held, self._held = self._held, []
         held.sort(key=itemgetter(0), reverse=self._reverse)
         return (payload for _, payload in held)
+
+    def _write_held(self, number: int, before: str) -> str:
+        return self._given.write(0, number, self._take_held(), before)
+
+    def _arrange(self, count: int, check: str) -> tuple[int, int, str]:
+        return self._given.merge_down(count, check)
 
     def _iter_held(self) -> Iterator[Any]:
         return (decode(payload)[1] for payload in self._take_held())

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from tidemill.data.failures import NO_RECORD
-from tidemill.data.kept.runs import HEAD_BYTES, Runs
+from tidemill.data.kept.checked import HEAD_BYTES
+from tidemill.data.kept.runs import Runs
 from tidemill.data.stages.anchored import Anchor
 from tidemill.data.stages.stage import Stage
 from tidemill.protocols import State
@@ -29,7 +30,6 @@ class Spiller(ABC):
 
     Args:
         memory: bytes that it holds at most, about.
-        written: the runs that what it holds goes to.
         given: the runs that it gives in the end, of `(key, value)`.
 
     Attributes:
@@ -38,9 +38,8 @@ class Spiller(ABC):
 
     start: ClassVar[State] = {}
 
-    def __init__(self, memory: int, written: Runs, given: Runs) -> None:
+    def __init__(self, memory: int, given: Runs) -> None:
         self._memory = memory
-        self._written = written
         self._given = given
 
     def feed(self, upstream: Stage, anchor: Anchor) -> Generator[Iterator[Any]]:
@@ -55,11 +54,11 @@ class Spiller(ABC):
                     yield anchor.link(block)
                 return
             own = self._spill(anchor.own)
-            level, count, check = self._arrange(*self._written.merge_down(own["runs"], own["check"]))
+            level, count, check = self._arrange(own["runs"], own["check"])
             own = {"level": level, "heads": [HEAD_BYTES] * count, "check": check}
             anchor.move(own)
         with self._given.open(own["level"], 0, len(own["heads"]), own["heads"], own["check"]) as merged:
-            values = (value for _, value, _ in merged)
+            values = (self._make_value(value) for _, value, _ in merged)
             while block := list(islice(values, GIVEN)):
                 yield anchor.link(block)
                 anchor.move_to(anchor.place, {**own, "heads": list(merged.heads)})
@@ -90,7 +89,7 @@ class Spiller(ABC):
 
     def _spill(self, own: State) -> State:
         """Write what is held as the next run; gives the state behind it."""
-        check = self._written.write(0, own["runs"], self._take_held(), own["check"])
+        check = self._write_held(own["runs"], own["check"])
         return {**own, **self._describe(), "runs": own["runs"] + 1, "check": check}
 
     @abstractmethod
@@ -106,13 +105,17 @@ class Spiller(ABC):
         """Hold a record; gives the bytes that it takes."""
 
     @abstractmethod
-    def _take_held(self) -> Iterator[bytes]:
-        """What is held, as a run; nothing is held any more."""
+    def _write_held(self, number: int, before: str) -> str:
+        """Write what is held as a run, behind the one of this check; gives its own. Nothing is held any more."""
 
     @abstractmethod
     def _iter_held(self) -> Iterator[Any]:
         """The values, where memory holds all there is."""
 
-    def _arrange(self, level: int, count: int, check: str) -> tuple[int, int, str]:
+    @abstractmethod
+    def _arrange(self, count: int, check: str) -> tuple[int, int, str]:
         """From the runs written, those that are given: their level, how many they are, and their check."""
-        return level, count, check
+
+    def _make_value(self, value: Any) -> Any:
+        """What is given of a value of the runs."""
+        return value
