@@ -7,6 +7,7 @@ passes through one `Disk`. A test hands in another one and ends the run at any o
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
@@ -17,6 +18,9 @@ from typing import BinaryIO, TypeVar
 T = TypeVar("T")
 
 TEMP_SUFFIX = ".tmp"
+
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""Why nothing can be written through no fault of a name."""
 
 
 class Disk:

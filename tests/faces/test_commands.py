@@ -57,6 +57,28 @@ def test_check_tells_that_the_run_is_of_another_job(
     assert tidemill_command("try", *changed, "--no-call").code == 0
 
 
+@pytest.mark.parametrize("command", ["init", "demo"])
+@pytest.mark.parametrize("folder", ["taken", "taken/first", "/proc/first"])
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(
+    tidemill_command: Command, tmp_path: Path, command: str, folder: str
+) -> None:
+    """As `run` tells it, and nothing is written."""
+    (tmp_path / "taken").write_text("mine")
+    done = tidemill_command(command, folder)
+    assert (done.code, done.out) == (2, "")
+    assert re.fullmatch(rf"{folder}: [A-Z][a-z ]+\n", done.err)
+    assert list_files(tmp_path) == {"taken": b"mine"}
+
+
+def test_a_standard_output_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
+    """It is the disk's fault, and the exit code says so."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tidemill", "init"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (3, b"No space left on device\n")
+
+
 @pytest.mark.parametrize("command", ["check", "try", "run", "retry", "status", "show"])
 def test_a_faulty_job_file_calls_and_writes_nothing(
     tidemill_command: Command, fault_server: FaultServer, tmp_path: Path, command: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from rich.console import Console
 from tidemill.config.report.formats import ReportFormat, format_problems
 from tidemill.config.report.rendering import takes_color
 from tidemill.config.secrets import mask
+from tidemill.disk import DISK_FAULTS
 from tidemill.errors import ConfigError, DataError, Place, Problem, StateError, TidemillError
 from tidemill.resources.process import find_exit_code, sigterm_as_interrupt
 from tidemill.version import __version__
@@ -45,6 +47,7 @@ def main() -> None:
 def run_command(command: Callable[[], Any]) -> int:
     """The exit code of `command`: its own, or 2 where the author must mend something, 3 for any other failure.
 
+    What the system refuses is for the author to mend, a file that cannot be written say, unless the disk is at fault.
     SIGTERM ends it as Ctrl-C does, with 143.
     """
     try:
@@ -58,6 +61,8 @@ def run_command(command: Callable[[], Any]) -> int:
         return _fail(str(exc), 2)
     except TidemillError as exc:
         return _fail(str(exc), 3)
+    except OSError as exc:
+        return _fail(_describe_refusal(exc), 3 if exc.errno in DISK_FAULTS else 2)
     except typer.Exit as exc:
         return exc.exit_code
     except KeyboardInterrupt as exc:
@@ -82,6 +87,12 @@ def telling_as(form: ReportFormat) -> Iterator[None]:
         raise typer.Exit(2) from None
     if form == "json":
         sys.stdout.write(f"{format_problems([], form)}\n")
+
+
+def _describe_refusal(error: OSError) -> str:
+    """What the system refused, and of which file where it says that."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, (str, bytes)) else reason
 
 
 def _fail(text: str, code: int) -> int:

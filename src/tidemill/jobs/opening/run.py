@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import list_entries
 from tidemill.config.objects.descriptions import conceal_description
 from tidemill.data.sources.versions import hash_parts
-from tidemill.disk import Disk
+from tidemill.disk import DISK_FAULTS, Disk
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.configuration import save_configuration
 from tidemill.jobs.ledger.database import Ledger, explaining_disk, open_ledger
@@ -34,10 +33,6 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.spec.written import JobFile
 from tidemill.resources.scope import Scope
-
-DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-"""Why a folder cannot be made through no fault of its name."""
-
 
 def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
     """The run of `job`, its ledger locked until `scope` ends; a new one when there is none, or with `fresh`.
