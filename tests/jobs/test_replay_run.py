@@ -11,7 +11,7 @@ from resuming import check_resumes_everywhere, outcomes
 from workbench import FarSide, ask, label, make_job, numbered, refuse, run_job, write_records
 
 import tidemill as tm
-from tidemill.data.nodes.single import Map
+from tidemill.data.nodes.single import Drop, Map
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.replay import Replay
@@ -99,14 +99,26 @@ async def test_a_run_without_failures_is_an_empty_stream(tmp_path: Path) -> None
     assert list(tm.replay(job.folders.output)) == []
 
 
-def add_a_set(record: dict[str, Any]) -> dict[str, Any]:
-    return {**record, "tags": {1, 2}}
+def add_bytes(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "image": b"\xff\xd8"}
 
 
-async def test_a_record_json_cannot_hold_is_told(tmp_path: Path) -> None:
+async def test_a_record_with_bytes_is_given_with_them(tmp_path: Path) -> None:
+    """As it came to the step that failed."""
+    write_records(tmp_path / "records.jsonl", numbered(3))
+    job = make_job(tmp_path, [Map(fn=add_bytes), ask(), Drop(columns=("image",))], max_errors=5)
+    await run_job(job, FarSide(refuse("review 1.")))
+    assert list(tm.replay(job.folders.output)) == [add_bytes(numbered(2)[1])]
+
+
+def add_an_object(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "tags": range(2)}
+
+
+async def test_a_record_that_is_not_kept_is_told(tmp_path: Path) -> None:
     """With the step it failed at, and why."""
     write_records(tmp_path / "records.jsonl", numbered(3))
-    job = make_job(tmp_path, [Map(fn=add_a_set), ask("{{ text }} {{ tags }}")], max_errors=5)
+    job = make_job(tmp_path, [Map(fn=add_an_object), ask("{{ text }} {{ tags }}")], max_errors=5)
     await run_job(job, FarSide(refuse("review 1.")))
     told = outcomes(tm.replay(job.folders.output).iterate())
     assert len(told) == 3

@@ -39,9 +39,13 @@ from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 from tidemill.job import Job
 from tidemill.jobs.ledger.database import open_ledger
 from tidemill.jobs.ledger.folder import locate_run
+from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.inspect import read_job_file
 from tidemill.jobs.spec.job import JobSpec
-from tidemill.testing import FaultProcess
+from tidemill.resources.scope import Scope
+from tidemill.stores import LanceDB
+from tidemill.stores.steps.index import Index
+from tidemill.testing import FaultProcess, error_response
 
 
 def is_even(record: dict[str, Any]) -> bool:
@@ -95,6 +99,59 @@ async def test_another_job_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert "--reuse" in text
     assert "--fresh" in text
     assert far.billed == []
+
+
+async def stop_at_once(job: JobSpec) -> str:
+    """The id of a run of `job` that stopped before anything was done: no model of that name."""
+    report = await run_job(job, FarSide(lambda question: error_response(404, "no such model")))
+    assert (report.outcome, report.exit_code, report.done) == ("failed", 3, 0)
+    return report.run_id
+
+
+async def test_a_run_in_which_nothing_is_done_takes_the_mended_job(tmp_path: Path) -> None:
+    """Again and again, until something is done; `check` lets it through, and what landed is the mended job's."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    mended = make_job(tmp_path, [ask("Sort: {{ text }}")])
+    stopped = {await stop_at_once(labels(tmp_path)), await stop_at_once(make_job(tmp_path, [ask("Rate: {{ text }}")]))}
+    Job(mended).check()
+    far = FarSide()
+    report = await run_job(mended, far)
+    assert (report.outcome, len(far.billed), ids(mended)) == ("finished", 5, list(range(5)))
+    assert report.run_id not in stopped
+    assert len(stopped) == 2
+    check_folders(mended.folders)
+    for refuse_it in (Job(labels(tmp_path)).check, Job(labels(tmp_path)).run):
+        with pytest.raises((StateError, ConfigError), match="this run folder belongs to another job"):
+            refuse_it()
+
+
+async def test_a_run_that_may_have_done_something_takes_no_other_job(tmp_path: Path) -> None:
+    """A sitting that was killed may have put records into a store, and one that reuses replies was told of them."""
+    write_records(tmp_path / "records.jsonl", numbered(5))
+    mended = make_job(tmp_path, [ask("Sort: {{ text }}")])
+    await stop_at_once(labels(tmp_path))
+    async with Scope() as scope:  # as a kill leaves it
+        open_run(labels(tmp_path), scope, Disk())
+    with pytest.raises(StateError, match="this run folder belongs to another job"):
+        await run_job(mended, FarSide())
+    old = make_job(tmp_path, [label()], sink={"path": "old"})
+    await run_job(old, FarSide())
+    reusing = make_job(tmp_path, [label(max_tokens=65)], sink={"path": "new"})
+    await run_job(reusing, FarSide(lambda question: error_response(404, "no such model")), reuse=str(tmp_path / "old"))
+    with pytest.raises(StateError, match="this run folder belongs to another job"):
+        await run_job(make_job(tmp_path, [label(max_tokens=66)], sink={"path": "new"}), FarSide())
+
+
+@pytest.mark.usefixtures("lance_opened_once")
+async def test_a_store_that_was_opened_may_hold_records(tmp_path: Path) -> None:
+    """The run that put them there takes no other job, though nothing is sealed."""
+    write_records(tmp_path / "records.jsonl", [{"id": number, "embedding": [1.0, 0.0]} for number in range(3)])
+    index = Index(store=LanceDB(path="kb", dimensions=2), id="{{ id }}")
+    far = FarSide(lambda question: error_response(404, "no such model"))
+    report = await run_job(make_job(tmp_path, [index, ask("Rate: {{ id }}")]), far)
+    assert (report.outcome, report.done) == ("failed", 0)
+    with pytest.raises(StateError, match="this run folder belongs to another job"):
+        await run_job(make_job(tmp_path, [index, ask("Sort: {{ id }}")]), FarSide())
 
 
 async def test_check_tells_what_the_next_run_would_refuse(tmp_path: Path) -> None:

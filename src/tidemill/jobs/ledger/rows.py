@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
+from tidemill.data.exact import from_exact_json, to_exact_json
+from tidemill.data.formats.jsonl import parse_line
 from tidemill.jobs.records.outcomes import Failure, describe_error, explain_error
 
 MAX_SHOWN = 2_000
-"""Characters kept of a record that JSON cannot hold."""
+"""Characters kept of a record with values that are not kept."""
 
 CallKey = tuple[str, int, tuple[int, ...], str, int]
 """(part, ordinal, path, step name, call number): with the request's hash, what a reply belongs to."""
@@ -44,7 +47,7 @@ class FailedRow:
         record: the record as it came to the step; None when the source could not make one.
         raw: the source's bytes when it could not.
         given: children a `flat_map` gave before it failed.
-        restorable: whether `record` came through JSON unchanged, or `raw` is whole, so that `retry` can use it.
+        restorable: whether `record` is as it came, or `raw` is whole, so that `retry` can use it.
     """
 
     part: str
@@ -71,7 +74,7 @@ class FailedRow:
         cls, part: str, ordinal: int, failure: Failure, name: str, outcome: str, *, order: int
     ) -> FailedRow:
         """The row of a failure."""
-        record, restorable = _to_json(failure.record)
+        record, restorable = _keep(failure.record)
         return cls(
             part,
             ordinal,
@@ -89,7 +92,8 @@ class FailedRow:
         )
 
     def to_line(self) -> bytes:
-        """The row as one JSON line."""
+        """The row as one JSON line; `exact` says that its record is written as `tidemill.data.exact` has it."""
+        record = to_exact_json(self.record)
         row: dict[str, Any] = {
             "part": self.part,
             "ordinal": self.ordinal,
@@ -99,8 +103,10 @@ class FailedRow:
             "name": self.name,
             "outcome": self.outcome,
             "error": self.error,
-            "record": self.record,
+            "record": record,
         }
+        if record != self.record:
+            row["exact"] = True
         if self.raw is not None:
             row["raw_base64"] = base64.b64encode(self.raw).decode()
         if self.given:
@@ -109,12 +115,12 @@ class FailedRow:
             row["restorable"] = False
         if self.branch:
             row["branch"] = self.branch
-        return orjson.dumps(row) + b"\n"
+        return msgspec.json.encode(row) + b"\n"
 
     @classmethod
     def from_line(cls, line: bytes) -> FailedRow:
         """The row of `to_line`."""
-        return cls.from_row(orjson.loads(line))
+        return cls.from_row(parse_line(line))
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> FailedRow:
@@ -122,16 +128,24 @@ class FailedRow:
         fields = dict(row)
         raw = fields.pop("raw_base64", None)
         fields["raw"] = None if raw is None else base64.b64decode(raw)
+        if fields.pop("exact", False):
+            fields["record"] = from_exact_json(row["record"])
         return cls(**{**fields, "path": tuple(row["path"])})
 
 
-def _to_json(record: Any) -> tuple[Any, bool]:
-    """The record as JSON values, and whether it comes back the same; else its `repr`."""
+def _keep(record: Any) -> tuple[Any, bool]:
+    """The record as it comes back, and whether that is as it was; else what JSON keeps of it, or its `repr`."""
     try:
         restored = orjson.loads(orjson.dumps(record))
-        return restored, restored == record
+        if restored == record:
+            return restored, True
+        shown = restored
     except Exception as exc:  # noqa: BLE001 - a user's object may fail at being compared and shown, too
-        return _show(record, exc), False
+        shown = _show(record, exc)
+    try:
+        return from_exact_json(to_exact_json(record)), True
+    except (TypeError, ValueError, RecursionError):  # there is an object in it
+        return shown, False
 
 
 def _show(record: Any, error: Exception) -> str:

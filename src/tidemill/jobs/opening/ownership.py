@@ -13,6 +13,7 @@ from tidemill.errors import ConfigError, StateError
 from tidemill.jobs.ledger.configuration import load_configuration
 from tidemill.jobs.ledger.folder import RUN_FOLDER, RunFolder
 from tidemill.jobs.ledger.segments import find_number, next_number
+from tidemill.jobs.opening.untouched import gives_way
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.spec.written import JobFile
 
@@ -99,8 +100,8 @@ def _belongs_elsewhere(manifest: Mapping[str, Any], info: Mapping[str, Any] | No
 
 
 def check_same(job: JobSpec, info: Mapping[str, Any], folder: RunFolder) -> None:
-    """Refuse a run folder that is of a job with another result; says what differs, field by field."""
-    if info["fingerprint"] != job.fingerprint:
+    """Refuse a run folder that is of a job with another result, unless nothing is done; says what differs by field."""
+    if info["fingerprint"] != job.fingerprint and not gives_way(info, job):
         lines = find_differences(info["description"], conceal_description(job.describe()))
         raise StateError(
             "this run folder belongs to another job; what differs:\n    "

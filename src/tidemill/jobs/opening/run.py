@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from tidemill.config.coercion.adapters import shape_of
 from tidemill.config.inspection import list_entries
 from tidemill.config.objects.descriptions import conceal_description
@@ -26,6 +24,7 @@ from tidemill.jobs.opening.origin import describe_origin
 from tidemill.jobs.opening.overrides import split_overrides
 from tidemill.jobs.opening.ownership import check_output, check_parts, check_run_folder, check_same, list_parts
 from tidemill.jobs.opening.plan import plan_parts, plan_whole
+from tidemill.jobs.opening.untouched import UNTOUCHED, gives_way, save_info
 from tidemill.jobs.reading.prefix import find_prefix
 from tidemill.jobs.reading.source_half import SourceHalf
 from tidemill.jobs.records.chunk import SourceTotals
@@ -33,6 +32,7 @@ from tidemill.jobs.records.counts import new_counts
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.jobs.spec.written import JobFile
 from tidemill.resources.scope import Scope
+
 
 def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
     """The run of `job`, its ledger locked until `scope` ends; a new one when there is none, or with `fresh`.
@@ -68,7 +68,7 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, origin: Mapping[str, A
     if folder.control.exists():  # meant for a sitting that has ended
         disk.remove(folder.control)
     check_output(folder, ledger.load_meta("run"), fresh=fresh, segments=ledger.load_segments())
-    if fresh or ledger.load_meta(DELETING, False):
+    if fresh or ledger.load_meta(DELETING, False) or gives_way(ledger.load_meta("run"), job):
         delete_run(folder, ledger, disk)
     info = ledger.load_meta("run")
     is_new = info is None
@@ -77,9 +77,10 @@ def _open_folders(job: JobSpec, scope: Scope, disk: Disk, origin: Mapping[str, A
     check_same(job, info, folder)
     segments = ledger.load_segments()
     check_parts(folder, list_parts(segments))
-    placed = {**info, **_describe_place(job, folder), **origin, **_note_version(info, segments)}
+    known = {key: value for key, value in info.items() if key != UNTOUCHED}
+    placed = {**known, **_describe_place(job, folder), **origin, **_note_version(info, segments)}
     if placed != info:
-        info = _save_info(placed, folder, ledger, disk)
+        info = save_info(placed, folder, ledger, disk)
     if job.document is not None:
         save_configuration(folder, disk, job.fingerprint, list_entries(job.document, shape_of(JobFile)))
     remove_unsealed(folder, disk, segments)
@@ -125,7 +126,7 @@ def _start_run(job: JobSpec, folder: RunFolder, ledger: Ledger, disk: Disk) -> d
         "left_out": [],
         **_describe_place(job, folder),
     }
-    return _save_info(info, folder, ledger, disk)
+    return save_info(info, folder, ledger, disk)
 
 
 def _describe_place(job: JobSpec, folder: RunFolder) -> dict[str, Any]:
@@ -145,13 +146,6 @@ def _note_version(info: dict[str, Any], segments: Sequence[Mapping[str, Any]]) -
     versions, parts = info.get("versions", []), list_parts(segments)
     content = hash_parts(parts)
     return {} if not parts or content in versions[-1:] else {"versions": [*versions[-1:], content]}
-
-
-def _save_info(info: dict[str, Any], folder: RunFolder, ledger: Ledger, disk: Disk) -> dict[str, Any]:
-    disk.write_file(folder.info, orjson.dumps(info, option=orjson.OPT_INDENT_2))
-    disk.sync_folder(folder.run)
-    ledger.save_meta({"run": info})
-    return info
 
 
 def _relative(run: Path, output: Path) -> str:

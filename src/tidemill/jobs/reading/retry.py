@@ -19,7 +19,7 @@ from tidemill.jobs.records.outcomes import Failure, Redo
 from tidemill.jobs.records.sizes import estimate_bytes
 from tidemill.protocols import Source
 
-NOT_RETRIED = " (not tried again: the record held values that JSON does not keep)"
+NOT_RETRIED = " (not tried again: the record held values that the quarantine does not keep)"
 NOT_WHOLE = " (not tried again: of what stood there, not all was kept)"
 NOT_ALONE = " (not tried again: a step before the first call looks at it among others)"
 

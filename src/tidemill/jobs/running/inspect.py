@@ -114,10 +114,14 @@ def read_replies(folder: RunFolder, count: int) -> list[dict[str, Any]]:
 
 def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
     """The first records that stand in quarantine: identity, step, why, and the record."""
+    return list(_iter_failures(folder, count))
+
+
+def _iter_failures(folder: RunFolder, count: int) -> Iterator[dict[str, Any]]:
     with open_ledger(folder.ledger, Disk()) as ledger:
         rows = (row for segment in ledger.load_segments() for row in iter_failed(folder, segment, standing=True))
-        return [
-            {
+        for row in islice(rows, count):
+            yield {
                 "part": row.part,
                 "record": ".".join(map(str, (row.ordinal, *row.path))),
                 "step": row.place,
@@ -127,14 +131,11 @@ def read_failures(folder: RunFolder, count: int) -> list[dict[str, Any]]:
                 "at": row.error.get("at", ""),
                 "value": row.record if row.raw is None else row.raw.decode("utf-8", "backslashreplace"),
             }
-            for row in islice(rows, count)
-        ]
 
 
 def count_reasons(folder: RunFolder, most: int = 3) -> list[tuple[int, str]]:
     """The commonest reasons for quarantine among the first records that stand in it, the most frequent first."""
-    rows = read_failures(folder, REASONS_FROM)
-    reasons = Counter(map(_describe_reason, rows))
+    reasons = Counter(map(_describe_reason, _iter_failures(folder, REASONS_FROM)))
     return [(count, reason) for reason, count in reasons.most_common(most)]
 
 

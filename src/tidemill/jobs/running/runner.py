@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from tidemill.calls.wire import Transport
 from tidemill.config.types.durations import show_duration
 from tidemill.disk import Disk
+from tidemill.errors import ResourceError
 from tidemill.jobs.ledger.segments import build_manifest
 from tidemill.jobs.opening.run import open_run
 from tidemill.jobs.running.control import Orders, take_orders
@@ -109,6 +110,8 @@ class Runner:
             outcome, reason = sitting.find_outcome(error, stopped=self._stops > 0)
             code = self._stopped_with if outcome == "stopped" else EXIT_CODES[outcome]
             report = sitting.report(outcome, reason, exit_code=code)
+            with suppress(OSError, ResourceError):  # of a full disk; then the folder is the unmended job's alone
+                sitting.note_untouched()
             with suppress(OSError):  # of a full disk; the next sitting keeps it before it adds to it
                 run.folder.keep_version(disk, build_manifest(run.info, run.segments))
             status = sitting.describe(outcome, report.reason)

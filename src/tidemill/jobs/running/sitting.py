@@ -23,6 +23,7 @@ from tidemill.jobs.ledger.replies import LedgerReplies
 from tidemill.jobs.ledger.run import OpenRun
 from tidemill.jobs.opening.passes import SOURCE_PASS, RunPass, begin_retry
 from tidemill.jobs.opening.reuse import end_reuse, open_reuse
+from tidemill.jobs.opening.untouched import holds_nothing, note_untouched
 from tidemill.jobs.reading.reader import Reader
 from tidemill.jobs.reading.retry import RetryReader
 from tidemill.jobs.records.chunk import CHUNK_RECORDS, Chunk
@@ -352,6 +353,18 @@ class Sitting:
         if self.window is not None and self.window.has_built and any(self._iter_indexing()):
             self.run.ledger.save_meta({BUILT: self.run.next_segment})
             self._has_built = self._owes_build
+
+    def note_untouched(self) -> None:
+        """Note durably that nothing is done, where nothing is: sealed, answered, billed, or put into a store."""
+        meter = self.meter
+        is_billed = meter.input_tokens or meter.output_tokens or meter.unknown_usage
+        if (
+            is_billed
+            or any(step.upserts.is_due for step in self._iter_indexing())
+            or not holds_nothing(self.run.ledger)
+        ):
+            return
+        note_untouched(self.run, self.surroundings.disk)
 
     def _iter_indexing(self) -> Iterator[IndexStep]:
         return (step for step in self.steps if isinstance(step, IndexStep))
