@@ -321,7 +321,8 @@ def test_a_key_that_is_none_stops_a_run_which_goes_on_once_it_is_mended(
         connection.execute("CREATE TABLE items (id INTEGER, name TEXT)")
         connection.executemany("INSERT INTO items VALUES (?, ?)", [(n, f"n{n}") for n in range(60)])
         connection.execute(f"UPDATE items SET id = {wrong} WHERE id = 9")
-    stream = tm.from_sql("SELECT * FROM items", f"sqlite:///{path}", key="id", batch=4)
+    connect = {"database": str(path), "check_same_thread": False}  # by a function: a check does not look there
+    stream = tm.from_sql("SELECT * FROM items", sqlite3.connect, arguments=connect, key="id", batch=4)
     piped = stream.dedupe("name") if is_one_part else stream
     for _ in range(2):
         stopped = piped.write(tmp_path / "out", progress=False)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -484,3 +487,74 @@ def test_a_file_where_a_folder_is_to_be(folder: Path, server: FaultServer, run_d
     target = "out" if run_dir else "my_steps.py"
     with pytest.raises(tm.ConfigError, match=r"expected a folder, `my_steps\.py` is a file"):
         stream.write(target, run_dir=run_dir)
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("sort: {key: idd, on_error: skip}", "all 2 records read fail here, most of them: expected a column `idd`"),
+        ("dedupe: {key: txt, on_error: skip}", "all 2 records read fail here, most of them: expected a column `txt`"),
+        ("select: {columns: [idd], on_error: skip}", "no record has a column `idd`; did you mean `id`?"),
+        ("drop: {columns: [title], on_error: skip}", ""),
+    ],
+)
+def test_a_step_that_would_skip_every_record_is_told(folder: Path, step: str, told: str) -> None:
+    """A name that is mistyped would empty the output without a word; what some records lack is nobody's mistake."""
+    (folder / "job.yaml").write_text(f'source: {{path: "reviews/*.jsonl"}}\nsteps:\n  - {step}\nsink: {{path: out}}\n')
+    job = tm.load_job("job.yaml")
+    if not told:
+        job.check()
+        return
+    with pytest.raises(tm.ConfigError) as caught:
+        job.check()
+    [problem] = caught.value.problems
+    assert told in f"{problem.message}; {problem.hint}"
+
+
+ENDLESS = "n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+
+
+def write_shop(folder: Path) -> None:
+    with closing(sqlite3.connect(folder / "shop.db")) as shop, shop:
+        shop.execute("CREATE TABLE reviews (id INTEGER, text TEXT)")
+        shop.executemany("INSERT INTO reviews VALUES (?, ?)", [(number, f"review {number}") for number in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("sql", "database", "key", "told"),
+    [
+        ("SELECT id, text FROM reviews", "shop.db", "id", ""),
+        ("SELECT id, text AS txt FROM reviews", "shop.db", "id", "no record has a column `text`; did you mean `txt`?"),
+        ("SELECT id, text FROM reviews", "shop.db", "idd", "the query fails: no such column: idd"),
+        ("SELEC id, text FROM reviews", "shop.db", "id", "syntax error"),
+        ("SELECT id, text FROM reviews", "shp.db", "id", "shp.db: there is no such file"),
+        ("SELECT id, text FROM reviews WHERE id < 0", "shop.db", "id", ""),
+        (
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS id FROM n",
+            "shop.db",
+            "",
+            "",
+        ),
+    ],
+)
+def test_a_query_of_a_sqlite_file_is_looked_at(folder: Path, sql: str, database: str, key: str, told: str) -> None:
+    """As the run would send it; one that takes more than a second, or never ends, is left to the run."""
+    write_shop(folder)
+    before = files_of(folder)
+    stream = tm.from_sql(sql, f"sqlite:///{folder / database}", key=key or ()).select("id", "text")
+    job = stream.job("out")
+    if told:
+        with pytest.raises(tm.ConfigError, match=re.escape(told)):
+            job.check()
+    else:
+        job.check()
+    assert files_of(folder) == before
+
+
+def refuse_to_connect() -> None:
+    raise AssertionError("a check asks no database")
+
+
+def test_another_database_is_not_asked(folder: Path) -> None:
+    """What it costs, and whom it would lock out, cannot be known."""
+    tm.from_sql("SELECT id FROM reviews", refuse_to_connect).select("idd").job("out").check()

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -26,7 +27,9 @@ from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.data.sql.connection import (
     check_address,
+    end_late,
     find_marks,
+    is_file,
     open_connection,
     open_cursor,
     show_address,
@@ -107,6 +110,8 @@ class SQL(PlacedSource):
     splits: tuple[Any, ...] = ()
     batch: Annotated[int, Runtime()] = Field(default=1_000, gt=0)
 
+    _seconds: float | None = PrivateAttr(default=None)
+
     @field_validator("key")
     @classmethod
     def _from_name(cls, value: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -169,6 +174,17 @@ class SQL(PlacedSource):
         """Nothing: counting rows may take as long as reading them."""
         return None
 
+    def glance(self, seconds: float) -> SQL | None:
+        """The same rows for a look at some: its queries end after so many seconds, with a `LateQueryError`.
+
+        None where that costs somebody else: only a file of this machine (SQLite) is read in this process.
+        """
+        if not is_file(self.connect):
+            return None
+        glanced = self.model_copy()
+        glanced._seconds = seconds
+        return glanced
+
     def show(self) -> str:
         """The source in a line, as its user would write it."""
         line = " ".join(self.sql.split())
@@ -186,6 +202,8 @@ class SQL(PlacedSource):
         connection = open_connection(self.connect, self.arguments, self._folder)
         cursor = Cursor(connection, open_cursor(connection), self.batch)
         try:
+            if self._seconds is not None:
+                end_late(connection, self._seconds)
             sql, params = self.sql, self.params
             if self.key:
                 marks = find_marks(connection)

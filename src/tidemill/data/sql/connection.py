@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,13 @@ _SERVER_SIDE = ("psycopg", "psycopg2")
 """Drivers whose named cursors the server holds; another's plain cursor gives what that gives."""
 
 Connect = Callable[..., Any]
+
+_STEPS = 10_000
+"""Steps of SQLite's machine between two looks at the clock: some tens of microseconds."""
+
+
+class LateQueryError(ResourceError):
+    """A query took longer than it was to, and was ended."""
 
 
 def check_address(text: str) -> str:
@@ -71,7 +79,7 @@ def open_connection(connect: Connect | str, arguments: Mapping[str, Any], folder
     with explaining("the database cannot be connected to"):
         if callable(connect):
             return connect(**arguments)
-        if connect.startswith("sqlite://"):
+        if is_file(connect):
             return _open_sqlite(connect, arguments, folder)
         return _open_postgres(connect, arguments)
 
@@ -111,6 +119,17 @@ def close_connection(connection: Any, cursor: Any = None) -> None:
                 each.close()
 
 
+def is_file(connect: Connect | str) -> bool:
+    """Whether it is the address of a file of this machine, which is read in this process."""
+    return isinstance(connect, str) and connect.startswith("sqlite://")
+
+
+def end_late(connection: sqlite3.Connection, seconds: float) -> None:
+    """Have its queries end with a `LateQueryError` once so many seconds have passed."""
+    ends_at = time.monotonic() + seconds
+    connection.set_progress_handler(lambda: time.monotonic() > ends_at, _STEPS)
+
+
 @contextlib.contextmanager
 def explaining(message: str) -> Iterator[None]:
     """What a driver raises becomes a `ResourceError` that begins with `message`."""
@@ -120,6 +139,8 @@ def explaining(message: str) -> Iterator[None]:
         raise
     except Exception as error:
         text = say_cause(error)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise LateQueryError(f"{message}: {text}") from error
         hint = ""
         if "check_same_thread" in text or "same thread" in text:
             hint = "connect with `check_same_thread=False`, or by an address: `sqlite:///file.db`"

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import gettempdir
+from typing import TypeVar
 
+from tidemill.config.model import Config
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.rows import find_folded
+from tidemill.data.sql.connection import LateQueryError
 from tidemill.errors import TidemillError
 from tidemill.protocols import Source
+
+Part = TypeVar("Part")
 
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""
@@ -25,6 +30,8 @@ SHOWN = 8
 class Columns:
     """The columns of the records at the end of the source half, read as far as it takes to find one.
 
+    Raises (what reads): LateQueryError, where the source is a query that takes longer than it is to.
+
     Attributes:
         passed: sampled records that came to the end of the source half.
         errors: what the others failed with.
@@ -32,7 +39,8 @@ class Columns:
     """
 
     def __init__(self, source: Source, before: Sequence[Node]) -> None:
-        steps = place_folders(before, Path(gettempdir(), "tidemill"))  # a sample is held in memory
+        source = _raising(source)
+        steps = place_folders(list(map(_raising, before)), Path(gettempdir(), "tidemill"))  # a sample is held in memory
         at = 1 + max(find_folded(source, steps), default=-1)  # behind what chooses rows by number, among all there are
         self._records: Records = iterate(source, (*steps[:at], Take(count=SAMPLED), *steps[at:]))
         self._left = SAMPLED
@@ -106,6 +114,8 @@ class Columns:
             record = next(self._records)
         except StopIteration:
             self._left = 0
+        except LateQueryError:  # no failure of the source: what it gives is not known in time
+            raise
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - a record that fails here fails in the run too
             self.errors.append(exc)
             if isinstance(exc, TidemillError) and exc.of == "run":
@@ -117,3 +127,10 @@ class Columns:
                 self._names |= dict.fromkeys(record)
             else:
                 self.are_known = False
+
+
+def _raising(part: Part) -> Part:
+    """A source or a step with its failures raised: a record that a run would skip fails all the same."""
+    if isinstance(part, Config) and getattr(part, "on_error", None) == "skip":
+        return part.model_copy(update={"on_error": "raise"})
+    return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -20,6 +21,8 @@ from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Sel
 from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
+from tidemill.data.sources.sql import SQL
+from tidemill.data.sql.connection import LateQueryError
 from tidemill.data.steps import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, StateError, TidemillError
 from tidemill.jobs.records.outcomes import explain_error
@@ -46,6 +49,9 @@ KEEPING = tuple(
 _CHECKED_FILES = 10_000
 """Files whose names are looked at: ten pages of an object store, some seconds."""
 
+_GLANCE_S = 1.0
+"""Seconds that a query may take until the rows are there that are looked at."""
+
 _MAX_ERROR = 300
 """Characters of a record's error that are shown."""
 
@@ -61,13 +67,21 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
+    source = draft.source.glance(_GLANCE_S) if isinstance(draft.source, SQL) else draft.source
     # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(draft.source, (Read, RowFiles)) or any(has_workers(node) for _, node in nodes):
+    if not isinstance(source, (Read, RowFiles, SQL)) or any(has_workers(node) for _, node in nodes):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return
+    with suppress(LateQueryError):  # what such a query gives, the run tells
+        yield from list(_check_sample(draft, source, nodes))
+
+
+def _check_sample(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
     try:
-        columns = Columns(draft.source, [node for _, node in nodes])
+        columns = Columns(source, [node for _, node in nodes])
+    except LateQueryError:
+        raise
     except (DataError, ResourceError, StateError) as exc:  # a file of a dataset, or a place in it
         picking = (draft.path(index) for index, node in nodes if isinstance(node, Pick))
         yield draft.problem(next(picking, ("source",)), *_explain(exc))
@@ -76,7 +90,7 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     try:
         if columns.errors and not columns.passed:
-            yield from _find_dead_end(draft, draft.source, nodes)
+            yield from _find_dead_end(draft, source, nodes)
         elif columns.are_known:
             yield from _check_columns(draft, columns)
     finally:
@@ -105,7 +119,8 @@ def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node
     """The step of the source half at which every record that comes to it fails, if there is one."""
     before, told = _sample(source, [])
     if not before.passed:
-        yield draft.problem(("source",), *_explain_all(told))
+        whole = next((error for error in before.errors if isinstance(error, TidemillError) and error.of == "run"), None)
+        yield draft.problem(("source",), *(_explain_all(told) if whole is None else _explain(whole)))
         return
     for place, (index, node) in enumerate(nodes, 1):
         after, all_told = _sample(source, [node for _, node in nodes[:place]])
