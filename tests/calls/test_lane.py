@@ -259,6 +259,21 @@ def test_a_call_cancelled_while_it_waits_for_a_slot_leaves_the_line() -> None:
     on_lane(transport, scene, concurrency=1)
 
 
+def test_what_calls_waited_that_were_never_sent_is_not_counted() -> None:
+    """Those that a stop met in line waited for nothing; the mean of a few that were sent would be theirs as well."""
+    transport = FarSide(lambda _: GOOD, latency_s=1.0)
+
+    async def scene(lane: Lane, meter: Meter) -> None:
+        calls = [asyncio.create_task(lane.call(request(str(number)), decode)) for number in range(9)]
+        await asyncio.sleep(1.5)
+        lane.stop()
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in ended] == [Answer] * 2 + [LaneStopped] * 7
+        assert (meter.calls, dict(meter.waited_us)) == (2, {"slots": 1_000_000})
+
+    on_engine(transport, scene, concurrency=1)
+
+
 def test_a_slot_handed_to_a_call_that_is_cancelled_in_the_same_moment_is_passed_on() -> None:
     """The race between a hand-over and a cancellation loses no slot."""
     transport = FarSide(lambda _: GOOD, latency_s=1.0)

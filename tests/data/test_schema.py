@@ -251,5 +251,8 @@ def test_a_folder_holds_files_of_one_format(tmp_path: Path) -> None:
     assert list(tm.read(tmp_path)) == [{"n": 1}]
     assert list(Read(path=tmp_path, format="jsonl").parts()) == ["a.jsonl", "b.doc"]
     (tmp_path / "c.csv").write_text("n\n1\n")
-    with pytest.raises(DataError, match=r"expected files of one format, got jsonl \(`a\.jsonl`\) and csv \(`c\.csv`\)"):
+    with pytest.raises(
+        DataError, match=r"expected files of one format, got jsonl \(`a\.jsonl`\) and csv \(`c\.csv`\)"
+    ) as told:
         list(Read(path=tmp_path).parts())
+    assert told.value.hint.endswith("by a pattern, whose folders give no columns")

@@ -69,6 +69,15 @@ async def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert ids(job) == list(range(30))
 
 
+async def test_a_limit_that_a_finished_run_is_beyond_is_not_reached_again(tmp_path: Path) -> None:
+    """There is nothing that it could go on with; one short of the source's end was reached, and is told as that."""
+    write_records(tmp_path / "records.jsonl", numbered(9))
+    job, far = labels(tmp_path), FarSide()
+    outcomes = [(await run_job(job, far, limit=limit)).outcome for limit in (5, 5, 9, 30, 5)]
+    assert outcomes == ["limit", "limit", "limit", "finished", "finished"]
+    assert len(far.billed) == 9
+
+
 def test_two_processes_on_one_run_folder(tmp_path: Path) -> None:
     """The second is refused at once; the first is not disturbed, and what it holds is freed by its death."""
     write_records(tmp_path / "records.jsonl", numbered(40))

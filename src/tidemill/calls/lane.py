@@ -152,6 +152,8 @@ class Lane:
                 self._gate.tell_news()
             if call.attempts:
                 self._meter.attempts_of_calls[call.attempts] += 1
+                if call.waited_us is not None:
+                    self._meter.wait(call.waited_us)
             self._admission.leave(call)
 
     async def _answer(self, call: Call, decode: Callable[[Response], R]) -> R:
@@ -223,7 +225,7 @@ class Lane:
             await asyncio.sleep(delay_s)
         if self._breaker.is_closed and not self._retrying.take(self._retries.take):
             await self._retrying.wait(self._retries.take, lambda: None)
-        self._admission.count_wait("backoff", waits_since)
+        self._admission.note_wait(call, "backoff", waits_since)
 
     def _is_exhausted(self, call: Call) -> bool:
         return call.charged >= self.limits.max_attempts
@@ -284,7 +286,7 @@ class Lane:
         if bound is not None:
             bound.reschedule(None)
         call.probe = await self._gate.enter()
-        call.deadline_at += self._admission.count_wait("endpoint", waits_since)
+        call.deadline_at += self._admission.note_wait(call, "endpoint", waits_since)
         if bound is not None:
             bound.reschedule(call.deadline_at)
 
@@ -302,7 +304,7 @@ class Lane:
         waits_since = self._loop.time()
         await budget.wait(ceiling)
         call.ceiling = ceiling
-        self._admission.count_wait("budget", waits_since)
+        self._admission.note_wait(call, "budget", waits_since)
         if not self._admission.try_admit(call):
             await self._admission.admit(call)
 

@@ -26,8 +26,9 @@ class Meter:
         coalesced: calls that took the reply of an identical one in flight; they are none of `calls`.
         in_flight, max_in_flight: calls whose attempt is on its way or not yet committed, now and at most.
         attempts_of_calls: ended calls by the attempts they took.
-        waited_us: microseconds that calls waited in front of their attempts, summed over them, by what for: `slots`,
-            `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`, `backoff`.
+        waited_us: microseconds that ended calls waited in front of their attempts, summed over them, by what for:
+            `slots`, `limits` (requests and tokens a minute, what the far side asks for), `endpoint`, `budget`,
+            `backoff`. What a call waited that was never sent is not in it.
         latencies: of the answered attempts.
         first_tokens: of the streamed ones, the time to their first token.
         shares: what the calls came to whose requests have a `tally`, by its label.
@@ -134,6 +135,10 @@ class Meter:
             self.cached_tokens += usage.cached_tokens
             self.cache_write_tokens += usage.cache_write_tokens
             self.reasoning_tokens += usage.reasoning_tokens
+
+    def wait(self, waited_us: Mapping[str, int]) -> None:
+        """A call that was sent has ended, and waited so long."""
+        _add(self.waited_us, waited_us)
 
     def share(self, label: str) -> Share:
         """The share of that label, which is there from now on."""

@@ -30,19 +30,21 @@ class Entry:
         request: what is to be sent.
         is_begun: its first attempt was sent: it goes in front of those whose was not.
         has_slot: it holds a slot.
+        waited_us: microseconds that it has waited in front of its attempts, by what for; None where it did not.
         paced_s: how long its attempts have waited for the limits per minute and for what the far side takes.
         cost: the tokens its next attempt is expected to come to, where that matters.
         reservation: what that has reserved of the limits per minute.
         ticket: what was noted of it when it was let go.
     """
 
-    __slots__ = ("cost", "has_slot", "is_begun", "paced_s", "request", "reservation", "ticket")
+    __slots__ = ("cost", "has_slot", "is_begun", "paced_s", "request", "reservation", "ticket", "waited_us")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.is_begun = self.has_slot = False
         self.cost = NO_COST
         self.paced_s = 0.0
+        self.waited_us: dict[str, int] | None = None
         self.reservation: Reservation | None = None
         self.ticket: Ticket | None = None
 
@@ -105,7 +107,7 @@ class Admission:
         waits_since = self._loop.time()
         await self._slots.wait(again=entry.is_begun)
         entry.has_slot = True
-        self.count_wait("slots", waits_since)
+        self.note_wait(entry, "slots", waits_since)
 
     def leave(self, entry: Entry) -> None:
         """Give the slot back, if it holds one."""
@@ -126,7 +128,7 @@ class Admission:
         waits_since = self._loop.time()
         take, give_back = partial(self._take, entry), partial(self.give_back, entry)
         await self._pacing.wait(take, give_back, again=entry.is_begun)
-        entry.paced_s += self.count_wait("limits", waits_since)
+        entry.paced_s += self.note_wait(entry, "limits", waits_since)
 
     def give_back(self, entry: Entry) -> None:
         """The attempt that was let go is not sent, or did not arrive: nothing of it counts."""
@@ -182,10 +184,11 @@ class Admission:
         self._governor.restart()
         self._slots.serve()
 
-    def count_wait(self, what: str, since: float) -> float:
-        """Count a call's wait for something; its seconds."""
+    def note_wait(self, entry: Entry, what: str, since: float) -> float:
+        """Note the entry's wait for something; its seconds."""
         waited_s = self._loop.time() - since
-        self._meter.waited_us[what] += int(waited_s * 1e6)
+        waited_us = entry.waited_us = entry.waited_us or {}
+        waited_us[what] = waited_us.get(what, 0) + int(waited_s * 1e6)
         return waited_s
 
     def close(self) -> None:

@@ -359,7 +359,7 @@ def _check_one_format(formats: dict[str, str], known: Format, name: str, folder:
         raise DataError(
             f"expected files of one format, got {first} (`{formats[first]}`) and {second} (`{name}`)",
             where=folder,
-            hint="name those that are meant by a pattern",
+            hint="move the others away; or name those that are meant by a pattern, whose folders give no columns",
         )
 
 

@@ -324,8 +324,8 @@ class Sitting:
         if stopped:
             return "stopped", "; ".join(map(explain_outage, self.engine.find_outages())) or None
         limit = self.request.limit
-        is_limited = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
-        if is_limited:
+        is_reached = not self.request.retry and limit is not None and self.run.sealed.get(SOURCE_PASS, 0) >= limit
+        if is_reached and self.run.parts:  # else the source was at its end already
             return "limit", None
         return "finished", None if self.has_worked else NOTHING_TO_RETRY if self.request.retry else NOTHING_TO_DO
 
