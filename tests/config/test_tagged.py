@@ -99,8 +99,16 @@ def test_the_tag_names_the_member_and_the_default_needs_none(raw: Any, expected:
             ],
         ),
         (
-            "optim: {type: sdg, betas: 3}",
-            ['t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got "sdg"; did you mean `sgd`?'],
+            "optim: {type: sdg, betas: 3, momentum: 2}",
+            [
+                't.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got "sdg"; did you mean `sgd`?',
+                "t.yaml:1:20  unknown key `betas`; `betas` is a key of `type: adam`; this section is `sgd`",
+                "t.yaml:1:40  `optim.momentum`: expected a number >= 0 and < 1, got 2",
+            ],
+        ),
+        (
+            "optim: {type: rmsprop, betas: 3}",
+            ['t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got "rmsprop"'],
         ),
         ("optim: {type: }", ["t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got null"]),
         ("optim: {type: [sgd]}", ["t.yaml:1:15  `optim.type`: expected `adam` or `sgd`, got a list of 1"]),

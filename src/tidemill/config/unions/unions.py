@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 from pydantic import SerializationInfo, SerializerFunctionWrapHandler, ValidationError, ValidationInfo
 from pydantic import ValidatorFunctionWrapHandler as Validate
-from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, SchemaSerializer, SchemaValidator
+from pydantic_core import (
+    CoreSchema,
+    ErrorDetails,
+    InitErrorDetails,
+    PydanticCustomError,
+    PydanticKnownError,
+    SchemaSerializer,
+    SchemaValidator,
+)
 from pydantic_core import core_schema as core
 
 from tidemill.config.shapes.tags import HAS_FIELD, TAG, Finder, Tag
@@ -110,14 +118,30 @@ class TaggedUnion:
         named = {**value, self.key: name}
         if self._find_name(name) is not None:
             return handler(named)
-        if self.plugs is None:
-            raise self._unknown(name)
         folder = (info.context or {}).get("folder")
         try:
+            if self.plugs is None:
+                raise self._unknown(name)
             validator = self.plugs.load(name, None if folder is None else Path(folder))
         except PydanticCustomError as error:
-            raise _at(error, self.key) from None
+            beside = self._find_beside(name, value, handler, info)
+            raise ValidationError.from_exception_data("union", [_to_line(error, self.key), *beside]) from None
         return validator.validate_python(named, context=info.context)
+
+    def _find_beside(
+        self, name: Any, value: Mapping[Any, Any], handler: Validate, info: ValidationInfo
+    ) -> list[InitErrorDetails]:
+        """What else is wrong with a mapping whose tag is not known, if another one was meant that is."""
+        meant = (
+            find_near(name, [each for each in self.members if isinstance(each, str)]) if isinstance(name, str) else None
+        )
+        if meant is None:
+            return []
+        try:
+            handler({**value, self.key: meant})
+        except ValidationError as error:
+            return [_keep_line(each) for each in error.errors(include_url=False)]
+        return []
 
     def _find_name(self, name: Any) -> Any:
         """The tag that is equal to `name` and of its type, which True is not to 1."""
@@ -134,7 +158,7 @@ class TaggedUnion:
         names = list(self.members)
         near = find_near(name, map(str, names)) if isinstance(name, str) else None
         message = f"expected {describe_choices(names)}, got {describe_value(name)}"
-        return _at(_tag_error(message, f"did you mean `{near}`?" if near else ""), self.key)
+        return _tag_error(message, f"did you mean `{near}`?" if near else "")
 
     def _discriminate(self, value: Any) -> Any:
         return to_tag(value.get(self.key)) if isinstance(value, Mapping) else self._name_of(value)
@@ -187,6 +211,19 @@ def _tag_error(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("tag", "{message}", {"message": message, "hint": hint})
 
 
-def _at(error: PydanticCustomError, key: str) -> PydanticCustomError:
-    """The same error, of the value under `key`."""
-    return PydanticCustomError(error.type, "{message}", {**(error.context or {}), "path": (key,)})
+def _to_line(error: PydanticCustomError, key: str) -> InitErrorDetails:
+    """The error, of the value under `key`."""
+    at_key = PydanticCustomError(error.type, "{message}", {**(error.context or {}), "path": (key,)})
+    return InitErrorDetails(type=at_key, input=None)
+
+
+def _keep_line(line: ErrorDetails) -> InitErrorDetails:
+    """One of several errors that were raised together, to be raised beside others."""
+    context = line.get("ctx", {})
+    kind: Any = line["type"]
+    if kind not in _KNOWN:
+        kind = PydanticCustomError(kind, "{message}", {"message": line["msg"], **context})
+    return InitErrorDetails(type=kind, loc=line["loc"], input=line["input"], ctx=context)
+
+
+_KNOWN = frozenset(get_args(core.ErrorType))
