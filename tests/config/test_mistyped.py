@@ -11,6 +11,7 @@ from tidemill.config.layers.document import Document
 from tidemill.config.loading import validate_document
 from tidemill.config.model import Config
 from tidemill.config.report.rendering import render_report
+from tidemill.config.wording.words import ChoicesElsewhere
 
 
 class Adam(Config):
@@ -100,3 +101,33 @@ def test_a_mistyped_tag_of_a_plain_value_is_named_with_its_path() -> None:
     assert render_report(problems).splitlines()[0] == (
         "unknown key `optim.tpye`; did you mean `optim.type`?  (`adam` or `lion`)"
     )
+
+
+How = Annotated[Literal["mean", "min", "first"], ChoicesElsewhere({"avg": "mean", "median": None, "LowestOf": "min"})]
+
+
+class Column(Config):
+    how: How
+    others: dict[str, How | None] = Field({})
+    either: How | int = 1
+
+
+@pytest.mark.parametrize(
+    ("how", "meant"),
+    [
+        pytest.param("avg", "mean", id="a name that others use"),
+        pytest.param("lowest_of", "min", id="in another spelling"),
+        pytest.param("median", "", id="one that means nothing here, however near"),
+        pytest.param("medan", "mean", id="a typo"),
+    ],
+)
+def test_a_choice_by_its_name_elsewhere_is_told_and_not_taken(how: str, meant: str) -> None:
+    expected = "expected `mean`, `min` or `first`"
+    for text, path, words in (
+        (f"how: {how}", "how", expected),
+        (f"how: mean\nothers: {{a: {how}}}", "others.a", expected),
+        (f"how: mean\neither: {how}", "either", "expected `mean`, `min` or `first` or an integer"),
+    ):
+        _, problems = validate_document(Column, Document.parse(text, "f"))
+        told = f"; did you mean `{meant}`?" if meant else ""
+        assert f'`{path}`: {words}, got "{how}"{told}\n' in render_report(problems)

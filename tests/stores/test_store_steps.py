@@ -653,11 +653,14 @@ def test_a_job_file_names_its_stores(tmp_path: Path) -> None:
         ("k: 2", "k: 0", 7, "expected an integer >= 1"),
         ("filter: {lang: en}", "filter: {lan: en}", 7, "the store has no field `lan` to filter by"),
         ("filter: {lang: en}", "filter: {lang: {eqq: en}}", 7, "there is no operator `eqq`"),
+        ("filter: {lang: en}", "filter: {lang: {gte: en}}", 7, "no operator `gte`; did you mean `ge`"),
+        ("filter: {lang: en}", "filter: {lang: {$nin: [en]}}", 7, "did you mean `not_in`"),
         ("filter: {lang: en}", "filter: {lang: 7}", 7, "the field holds a text, got 7"),
         ("filter: {lang: en}", "filter: {lang: {column: langg}}", 7, "langg"),
         ("k: 2", "k: 2, vector: embeding", 7, "embeding"),
         ("{{ lang }}", "{{ lng }}", 6, "lng"),
         ("metric: dot", "metric: dott", 3, "dott"),
+        ("metric: dot", "metric: inner_product", 3, "did you mean `dot`"),
         ("stores:", "storse:", 2, "storse"),
     ],
 )
@@ -669,7 +672,7 @@ def test_what_is_wrong_with_a_store_is_told_at_its_place(
     with pytest.raises(ConfigError, match=r"1 error") as caught:
         tm.load_job(path).check()
     (problem,) = caught.value.problems
-    assert told in problem.message
+    assert told in f"{problem.message}; {problem.hint}"
     assert problem.place is not None
     assert problem.place.line == line
 

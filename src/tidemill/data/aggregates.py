@@ -11,19 +11,40 @@ import operator
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form, add_short_form
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.columns import make_reader
 from tidemill.data.kept.ordering import KeyOrder
 from tidemill.data.keys import digest_key
 from tidemill.errors import DataError
 
 How = Literal["count", "sum", "mean", "min", "max", "first", "last", "list", "distinct"]
+
+_ELSEWHERE = ChoicesElsewhere(
+    {
+        "avg": "mean",
+        "average": "mean",
+        "total": "sum",
+        "minimum": "min",
+        "maximum": "max",
+        "size": "count",
+        "n": "count",
+        "len": "count",
+        "any_value": "first",
+        "collect": "list",
+        "collect_list": "list",
+        "array_agg": "list",
+        "collect_set": "distinct",
+        "unique": "distinct",
+        **dict.fromkeys(("median", "concat", "nunique", "count_distinct", "distinct_count")),
+    }
+)
 LISTING = ("list", "distinct")
 LIMIT = 1000
 """Values that a list holds, unless it says another number."""
@@ -39,7 +60,7 @@ class Aggregate(Settings):
         limit: of `list` and `distinct`, values that are kept, the first ones; 1,000 by default.
     """
 
-    how: How
+    how: Annotated[How, _ELSEWHERE]
     of: str | None = None
     limit: int | None = Field(default=None, ge=1)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.suggest import Elsewhere, suggest
 from tidemill.config.wording.words import describe_value
 from tidemill.data.exact import is_utf8
 from tidemill.errors import DataError
@@ -17,6 +17,35 @@ from tidemill.stores.store import FieldKind
 Operator = Literal["eq", "ne", "gt", "ge", "lt", "le", "in", "not_in"]
 
 OPERATORS: Final[tuple[Operator, ...]] = ("eq", "ne", "gt", "ge", "lt", "le", "in", "not_in")
+_SIGNS: Final[Mapping[str, Operator]] = {
+    "=": "eq",
+    "==": "eq",
+    "is": "eq",
+    "equal": "eq",
+    "equals": "eq",
+    "match": "eq",
+    "!=": "ne",
+    "<>": "ne",
+    "neq": "ne",
+    "noteq": "ne",
+    "not": "ne",
+    "is_not": "ne",
+    "not_equal": "ne",
+    ">": "gt",
+    ">=": "ge",
+    "gte": "ge",
+    "<": "lt",
+    "<=": "le",
+    "lte": "le",
+    "any": "in",
+    "any_of": "in",
+    "nin": "not_in",
+    "except": "not_in",
+    "none_of": "not_in",
+}
+ELSEWHERE: Final[Elsewhere] = {**_SIGNS, **{f"${name}": ours for name, ours in _SIGNS.items()}}
+"""What operators are called in SQL, MongoDB, Qdrant, Chroma and Pinecone."""
+
 ORDERS: Final = frozenset({"gt", "ge", "lt", "le"})
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 """What a field of whole numbers holds: 64 bits, in every store."""
@@ -91,7 +120,8 @@ def parse_filter(filter: Filter | None, fields: Mapping[str, FieldKind]) -> tupl
 
 def _parse_comparison(field: str, kind: FieldKind, operator: Any, value: Any, where: str) -> Comparison:
     if operator not in OPERATORS:
-        raise DataError(f"there is no operator `{operator}`", where=where, hint=suggest(str(operator), OPERATORS))
+        hint = suggest(str(operator), OPERATORS, elsewhere=ELSEWHERE)
+        raise DataError(f"there is no operator `{operator}`", where=where, hint=hint)
     if operator in ("in", "not_in"):
         if not isinstance(value, (list, tuple, set, frozenset)):
             raise DataError(f"`{operator}` takes a list, got {describe_value(value)}", where=where)

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Settings
 from tidemill.config.objects.descriptions import describe_fields, describe_value
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.protocols import VectorStore
 
 Metric = Literal["cosine", "dot", "l2"]
 """How near two vectors are: by the cosine of their angle, their dot product, or their Euclidean distance."""
 
+_METRICS_ELSEWHERE = ChoicesElsewhere(
+    {
+        **dict.fromkeys(("cos", "cosine_similarity", "cosine_distance"), "cosine"),
+        **dict.fromkeys(("ip", "inner", "inner_product", "dot_product"), "dot"),
+        **dict.fromkeys(("euclid", "euclidean"), "l2"),
+        "l1": None,
+    }
+)
+
 FieldKind = Literal["str", "int", "float", "bool"]
 """What a field of a payload holds, for a filter to compare with; `int` is of 64 bits."""
+
+_KINDS_ELSEWHERE = ChoicesElsewhere(
+    {
+        **dict.fromkeys(("string", "text", "varchar", "keyword"), "str"),
+        **dict.fromkeys(("integer", "long", "bigint"), "int"),
+        **dict.fromkeys(("double", "number", "real"), "float"),
+    }
+)
 
 MAX_DIMENSIONS = 65_535
 
@@ -33,8 +51,8 @@ class Store(Settings):
     """
 
     dimensions: int = Field(ge=1, le=MAX_DIMENSIONS)
-    metric: Metric = "cosine"
-    fields: dict[str, FieldKind] = Field(default_factory=dict)
+    metric: Annotated[Metric, _METRICS_ELSEWHERE] = "cosine"
+    fields: dict[str, Annotated[FieldKind, _KINDS_ELSEWHERE]] = Field(default_factory=dict)
 
     @field_validator("fields")
     @classmethod

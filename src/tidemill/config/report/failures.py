@@ -115,10 +115,15 @@ def _distance(errors: list[Failure], point: KeyPath) -> tuple[int, int]:
     A key that is missing because it was mistyped is one error with the other that it stands as.
     """
     own = [each for each in errors if len(each.path) == len(point) + 1]
-    kinds = sum(each.kind == "literal_error" for each in own)
+    kinds = sum(each.kind == "literal_error" and _is_tag(each) for each in own)
     unknown = [str(each.path[-1]) for each in own if each.kind in UNKNOWN_KEY]
     mistyped = sum(find_near(str(each.path[-1]), unknown) is not None for each in own if each.kind in MISSING)
     return kinds, len(errors) - mistyped
+
+
+def _is_tag(error: Failure) -> bool:
+    """Whether what failed can be one thing alone: what a union's member says it is by, not a setting with choices."""
+    return error.walk.shape is not None and len(error.walk.shape.choices) == 1
 
 
 def _says_more(error: Failure) -> bool:

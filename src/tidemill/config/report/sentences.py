@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tidemill.config.coercion.conversions import EXACT_INTEGERS
@@ -17,7 +18,7 @@ from tidemill.config.report.failures import Failure
 from tidemill.config.secrets import MASK
 from tidemill.config.text.nodes import Scalar
 from tidemill.config.wording.rules import describe_bound, describe_match, describe_schemes, describe_size, find_unit
-from tidemill.config.wording.suggest import find_near, find_near_file
+from tidemill.config.wording.suggest import Elsewhere, find_near, find_near_file
 from tidemill.config.wording.words import MAX_SHOWN, cut, describe_value, plain
 
 _BOUNDS = {
@@ -112,19 +113,20 @@ def _find_hint(failure: Failure) -> str:
     return find(failure) if find else ""
 
 
-def suggest_choice(value: Any, choices: Iterable[Any]) -> str:
+def suggest_choice(value: Any, choices: Iterable[Any], elsewhere: Elsewhere = MappingProxyType({})) -> str:
     """The choice that a text most likely stands for."""
     if not isinstance(value, str):
         return ""
     choices = list(choices)
     if any(str(each) == value for each in choices if not isinstance(each, str)):
         return "write it without quotes"
-    near = find_near(value, map(str, choices))
+    near = find_near(value, map(str, choices), elsewhere=elsewhere)
     return f"did you mean `{near}`?" if near else ""
 
 
 def _from_choices(failure: Failure) -> str:
-    return suggest_choice(failure.value, failure.walk.shape.choices if failure.walk.shape else [])
+    shape = failure.walk.shape
+    return suggest_choice(failure.value, shape.choices, shape.choices_elsewhere) if shape else ""
 
 
 def suggest_quotes(failure: Failure) -> str:

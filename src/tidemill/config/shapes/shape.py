@@ -16,7 +16,7 @@ from pydantic_core import SchemaError, SchemaValidator
 from tidemill.config.secrets import is_secret_key
 from tidemill.config.shapes.tags import TAG, Tag
 from tidemill.config.wording.nouns import describe_words, has_rules
-from tidemill.config.wording.words import ELSEWHERE, describe_choices, describe_value
+from tidemill.config.wording.words import CHOICES_ELSEWHERE, ELSEWHERE, describe_choices, describe_value
 
 Schema = Mapping[str, Any]
 
@@ -172,6 +172,14 @@ class Shape:
         if core["type"] == "union":
             return [choice for member in self.alternatives for choice in member.choices]
         return []
+
+    @property
+    def choices_elsewhere(self) -> dict[str, str | None]:
+        """What choices are called elsewhere, as `ChoicesElsewhere` has it → those here; of a union all its members'."""
+        parts = [layer.get("metadata", {}).get(CHOICES_ELSEWHERE, {}) for layer in self.layers]
+        if self.core["type"] == "union":
+            parts += [member.choices_elsewhere for member in self.alternatives]
+        return {name: ours for part in parts for name, ours in part.items()}
 
     @cached_property
     def is_secret(self) -> bool:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import difflib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+
+Elsewhere = Mapping[str, str | None]
+"""Names that others use → the one here that means the same; None where nothing here does, however alike a name is."""
 
 MAX_LISTED = 8
 """How many known names a message lists before it says how many more there are."""
@@ -20,16 +24,22 @@ MIN_RATIO = 0.7
 (measured by `benchmarks/config/suggestions.py`)."""
 
 
-def find_near(name: str, *known: Iterable[str]) -> str | None:
+def find_near(name: str, *known: Iterable[str], elsewhere: Elsewhere = MappingProxyType({})) -> str | None:
     """The name in `known` that `name` most likely stands for, None when none is near.
 
     The one fewest edits away: a character left out, put in, replaced, or swapped with its neighbour; of equals the
     most alike. Case, `-` and `_` do not count. Of several groups of names an earlier one is meant rather than a later.
+    A name that others use is no mistyped one: it stands for what `elsewhere` says.
 
     >>> find_near("rl", ["lr", "seed"]), find_near("rate", ["lr", "seed"])
     ('lr', None)
+    >>> find_near("gte", ["gt", "ge"]), find_near("gte", ["gt", "ge"], elsewhere={"gte": "ge"})
+    ('gt', 'ge')
     """
     wanted = _fold(name)
+    for other, ours in elsewhere.items():
+        if _fold(other) == wanted:
+            return ours
     matcher = difflib.SequenceMatcher(b=wanted)
     found: list[tuple[bool, int, int, float, str]] = []
     for group, names in enumerate(known):
@@ -88,7 +98,7 @@ def count_edits(one: str, other: str, limit: int) -> int:
     return min(rows[-1][-1], limit + 1)
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str], *, elsewhere: Elsewhere = MappingProxyType({})) -> str:
     """A hint for an unknown name: the nearest known one, else those there are, else nothing.
 
     >>> suggest("learningrate", ["learning_rate", "seed"])
@@ -97,7 +107,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     'known: `seed`, `steps`'
     """
     names = list(known)
-    near = find_near(name, names)
+    near = find_near(name, names, elsewhere=elsewhere)
     if near is not None:
         return f"did you mean `{near}`?"
     return f"known: {list_names(names)}" if names else ""

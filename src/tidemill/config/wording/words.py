@@ -14,7 +14,7 @@ from pydantic import GetCoreSchemaHandler, Secret, SecretBytes, SecretStr
 from pydantic_core import CoreSchema
 
 from tidemill.config.secrets import MASK
-from tidemill.config.wording.suggest import MAX_LISTED
+from tidemill.config.wording.suggest import MAX_LISTED, Elsewhere
 
 MAX_SHOWN = 60
 """Characters of a text that a message shows before it is cut."""
@@ -48,6 +48,26 @@ class CalledElsewhere:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: Any = handler(source)
         schema["metadata"] = {**schema.get("metadata", {}), ELSEWHERE: self.names}
+        return cast(CoreSchema, schema)
+
+
+CHOICES_ELSEWHERE = "tidemill_choices_elsewhere"
+"""The metadata key under which a `Literal` says what its choices are called elsewhere."""
+
+
+class ChoicesElsewhere:
+    """Annotation of a `Literal` whose choices others know by other names: whoever writes one of those is told ours.
+
+    No other name is taken. None stands where nothing here means the same, and no choice is then suggested for it:
+    `Annotated[Literal["mean", "sum"], ChoicesElsewhere({"avg": "mean", "median": None})]`.
+    """
+
+    def __init__(self, names: Elsewhere) -> None:
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema: Any = handler(source)
+        schema["metadata"] = {**schema.get("metadata", {}), CHOICES_ELSEWHERE: self.names}
         return cast(CoreSchema, schema)
 
 

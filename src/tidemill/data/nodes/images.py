@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tidemill.config.roles import Runtime
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.nodes.node import Node
 
 MAX_PIXELS = 64 * 1024 * 1024
@@ -14,6 +15,10 @@ MAX_IMAGE_BYTES = 64 * 1024 * 1024
 
 Channels = Literal["RGB", "RGBA", "L"]
 Fit = Literal["crop", "pad", "stretch"]
+
+_CHANNELS_ELSEWHERE = ChoicesElsewhere(dict.fromkeys(("gray", "grayscale", "grey", "greyscale"), "L"))
+
+_FITS_ELSEWHERE = ChoicesElsewhere({"cover": "crop", "contain": "pad", "letterbox": "pad", "fill": "stretch"})
 
 
 class DecodeImage(Node):
@@ -42,8 +47,8 @@ class DecodeImage(Node):
     column: str = "image"
     into: str | None = Field(default=None, min_length=1)
     size: tuple[Annotated[int, Field(ge=1, le=65535)], Annotated[int, Field(ge=1, le=65535)]] | None = None
-    fit: Fit = "crop"
-    mode: Channels = "RGB"
+    fit: Annotated[Fit, _FITS_ELSEWHERE] = "crop"
+    mode: Annotated[Channels, _CHANNELS_ELSEWHERE] = "RGB"
     frames: int | None = Field(default=None, ge=1)
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     max_bytes: int = Field(default=MAX_IMAGE_BYTES, ge=1)

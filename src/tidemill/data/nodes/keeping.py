@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import Also, JsonSchema
 from tidemill.config.types.sizes import ByteSize
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.aggregates import Aggregate
 from tidemill.data.fingerprints import describe_node
 from tidemill.data.keys import Key
@@ -20,6 +21,8 @@ from tidemill.data.minhash import name_signer
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.table import FILE_SOURCES, FileSource, renew_source
 from tidemill.protocols import Source
+
+_JOINS_ELSEWHERE = ChoicesElsewhere({"left_outer": "left", "left_semi": "semi", "left_anti": "anti", "exists": "semi"})
 
 _TEXT: JsonSchema = {"type": "string"}
 _TEXTS: JsonSchema = {"type": "array", "items": _TEXT}
@@ -132,7 +135,7 @@ class Join(Spilling):
     gives_many = True
     other: FileSource
     on: Annotated[dict[str, str], Also(_TEXT, _TEXTS)] = Field(min_length=1)
-    how: Literal["inner", "left", "semi", "anti"] = "inner"
+    how: Annotated[Literal["inner", "left", "semi", "anti"], _JOINS_ELSEWHERE] = "inner"
     suffix: str = ""
 
     @field_validator("other", mode="wrap")

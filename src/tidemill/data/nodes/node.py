@@ -16,10 +16,22 @@ from tidemill.config.model import Settings
 from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.entering.opener import Opener
 from tidemill.data.hooks import BoundHooks
 
 OnError = Literal["raise", "quarantine", "skip"]
+
+ON_ERROR_ELSEWHERE = ChoicesElsewhere(
+    {
+        "fail": "raise",
+        "stop": "raise",
+        "ignore": "skip",
+        "drop": "skip",
+        "continue": "skip",
+        "dead_letter": "quarantine",
+    }
+)
 
 
 class Node(Settings):
@@ -49,7 +61,7 @@ class Node(Settings):
     """The field that alone is short for the step, if one is."""
 
     name: Annotated[str | None, Runtime()] = None  # what a job calls a step counts, and stands beside it
-    on_error: OnError | None = None
+    on_error: Annotated[OnError | None, ON_ERROR_ELSEWHERE] = None
     _hooks: BoundHooks | None = PrivateAttr(default=None)
     _openers: Mapping[str, Opener] = PrivateAttr(default_factory=dict)
 

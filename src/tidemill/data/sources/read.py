@@ -15,6 +15,8 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
+from tidemill.config.wording.suggest import Elsewhere, find_near
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.files import CODECS, AnyPath, is_url, is_web, measure_file, show_path, split_url, strip_local
 from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
@@ -26,7 +28,7 @@ from tidemill.data.formats.format import (
     check_options,
 )
 from tidemill.data.formats.table import FORMATS, find_format, get_format
-from tidemill.data.nodes.node import OnError
+from tidemill.data.nodes.node import ON_ERROR_ELSEWHERE, OnError
 from tidemill.data.reader import PartReader
 from tidemill.data.sources.fitting import (
     MISFIT,
@@ -64,6 +66,20 @@ class _Found:
 
     def __deepcopy__(self, memo: object) -> _Found:
         return _Found()
+
+
+_FORMATS_ELSEWHERE: Elsewhere = {
+    "feather": "arrow",
+    "ipc": "arrow",
+    "webdataset": "tar",
+    "wds": "tar",
+    "markdown": "text",
+    "md": "text",
+    **dict.fromkeys(("jpg", "jpeg", "png", "webp"), "image"),
+    "avro": None,
+}
+
+_COMPRESSIONS_ELSEWHERE = ChoicesElsewhere({"gz": "gzip", "bzip2": "bz2", "zst": "zstd", "lzma": "xz", "zip": None})
 
 
 class Read(PlacedSource):
@@ -106,10 +122,10 @@ class Read(PlacedSource):
 
     path: str | tuple[str, ...]
     format: str | None = None
-    on_error: OnError | None = None
+    on_error: Annotated[OnError | None, ON_ERROR_ELSEWHERE] = None
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, gt=0)
     storage_options: Annotated[SecretOptions, Runtime()] = Field(default_factory=dict)
-    compression: Literal["gzip", "zstd", "bz2", "xz", "none"] | None = None
+    compression: Annotated[Literal["gzip", "zstd", "bz2", "xz", "none"] | None, _COMPRESSIONS_ELSEWHERE] = None
     record_schema: RecordSchema | None = Field(default=None, alias="schema")
     delimiter: str | None = None
     encoding: str = "utf-8"
@@ -147,7 +163,9 @@ class Read(PlacedSource):
     def _check_format(cls, value: str | None) -> str | None:
         if value is not None and value not in _NAMES:
             message = "expected one of {known}, got `{value}`"
-            raise PydanticCustomError("format", message, {"known": ", ".join(_NAMES), "value": value})
+            near = find_near(value, _NAMES, elsewhere=_FORMATS_ELSEWHERE)
+            hint = f"did you mean `{near}`?" if near else ""
+            raise PydanticCustomError("format", message, {"known": ", ".join(_NAMES), "value": value, "hint": hint})
         return value
 
     @field_serializer("path")

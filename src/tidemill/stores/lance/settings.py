@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tidemill.config.roles import Runtime
 from tidemill.config.types.durations import Duration
+from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.packages import check_package
 from tidemill.stores.store import Store
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from tidemill.stores.lance.opened import LanceStore
 
 Index = Literal["ivf_flat", "ivf_pq", "hnsw_sq", "none"]
+
+_INDEXES_ELSEWHERE = ChoicesElsewhere(
+    {**dict.fromkeys(("flat", "exact", "brute_force"), "none"), "ivf_sq": None, "hnsw_pq": None}
+)
 
 
 class LanceDB(Store):
@@ -42,7 +47,7 @@ class LanceDB(Store):
 
     path: Path
     table: str = Field(default="vectors", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)
-    index: Index = "ivf_flat"
+    index: Annotated[Index, _INDEXES_ELSEWHERE] = "ivf_flat"
     index_above: int = Field(default=50_000, ge=1)
     partitions: int | None = Field(default=None, ge=1)
     nprobes: int = Field(default=20, ge=1)
