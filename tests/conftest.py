@@ -23,6 +23,7 @@ from typing import Any
 import psutil
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from tidemill.config import secrets
 from tidemill.models.local.server import open_local_server
@@ -37,6 +38,13 @@ TASKS = Path("/proc/self/task")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a hub; read when `huggingface_hub` is imported
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nor for prices; read when `litellm` is imported
+
+settings.register_profile(
+    "tidemill",
+    deadline=None,  # an example takes as long as the machine is busy
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("tidemill")
 
 THREADS_THAT_STAY = (
     "pytest_timeout",  # not ours to end

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from missing import error_without
 from torch.utils.data import DataLoader
@@ -71,7 +71,6 @@ numbers = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(numbers, st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]))
 def test_numbers_are_those_that_torch_makes(values: list[Any], dtype: torch.dtype) -> None:
     """To the last bit and in its dtype, whatever the default is: rounded, infinite, none."""

@@ -81,7 +81,7 @@ def test_what_was_refused_took_nothing() -> None:
     assert allowance.left(0.1) == 90
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(rate=st.floats(5.0, 500.0), latency_s=st.floats(0.01, 0.5))
 def test_a_refill_is_followed(rate: float, latency_s: float) -> None:
     """A bucket's rate is found from its replies, without a refusal; where none can come, one asks every two seconds."""

@@ -319,4 +319,4 @@ class HardBudget(RuleBasedStateMachine):
 
 
 TestHardBudget = HardBudget.TestCase
-TestHardBudget.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestHardBudget.settings = settings(max_examples=80, stateful_step_count=60)

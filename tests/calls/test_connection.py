@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rawserver import OK, post, serve_raw
 
@@ -210,7 +210,7 @@ def test_a_gzip_gives_one_byte_beyond_its_bound_at_most(max_bytes: int, cuts: se
 
 
 @given(st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60)
 def test_the_pieces_a_response_comes_in_change_nothing(data: st.DataObject) -> None:
     """Cut anywhere, a response with hints before it, chunks and gzip in it gives the same, handed on or not."""
     packed = gzip.compress(b"body" * 50, mtime=0)

@@ -304,7 +304,7 @@ class Biller(ScriptedTransport):
         return Response(200, {}, b"%d %d" % (usage.input_tokens, usage.output_tokens))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), tokens=st.integers(1, 20_000), concurrency=st.integers(1, 16))
 def test_no_sequence_of_crashes_makes_the_bill_pass_the_budget(seed: int, tokens: int, concurrency: int) -> None:
     """Runs that crash anywhere and go on from their last durable lease spend at most the budget together."""

@@ -65,7 +65,7 @@ async def check_slots(lane: Lane, transport: Watcher) -> None:
     assert transport.max_in_flight == slots
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=st.lists(st.integers(1, 12), min_size=1, max_size=8), calls=st.integers(1, 80))
 def test_each_concurrency_holds_from_when_it_is_set(sizes: list[int], calls: int) -> None:
     """No call is sent while as many as are allowed then are in flight, and none is forgotten."""

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from answer import Answer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.calls.budget import BudgetLedger
@@ -28,7 +28,6 @@ class Slow:
         pass
 
 
-@settings(deadline=None)
 @given(
     latencies=st.lists(st.floats(0.001, 100.0).map(lambda value: round(value, 3)), min_size=1, max_size=120),
     commit_s=st.sampled_from([0.0, 0.01]),

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import yaml
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import (
     AliasChoices,
@@ -445,7 +445,6 @@ class AnyValue(Config):
     value: Any
 
 
-@settings(deadline=None)
 @example(value="\x1b\n0", comments=False)
 @given(VALUES, st.booleans())
 def test_any_value_comes_back_from_yaml(value: Any, comments: bool) -> None:
@@ -453,7 +452,6 @@ def test_any_value_comes_back_from_yaml(value: Any, comments: bool) -> None:
     assert load(text, AnyValue) == AnyValue(value=value)
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_readers_of_yaml_1_1_agree(value: Any) -> None:
     text = AnyValue(value=value).to_yaml(secrets=True)
@@ -484,7 +482,6 @@ def test_a_text_that_a_reader_may_take_for_something_else_is_quoted(text: str) -
 ADAMS = st.builds(Adam, lr=st.floats(1e-30, 1e30))
 
 
-@settings(deadline=None)
 @given(ADAMS | st.builds(Sgd), st.lists(ADAMS, max_size=3))
 def test_nested_configurations_come_back(optim: Any, stages: list[Adam]) -> None:
     config = Train(optim=optim, stages=stages)

@@ -331,7 +331,7 @@ KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
 ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(TEXTS.map("f_{}".format), st.sampled_from(KINDS), max_size=6), st.data())
 def test_what_a_valid_config_dumps_is_of_its_schema(kinds: dict[str, Any], data: st.DataObject) -> None:
     fields: dict[str, Any] = {name: (annotation, ...) for name, (annotation, _) in kinds.items()}

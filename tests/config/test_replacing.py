@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
@@ -211,7 +211,6 @@ def test_extra_keys_stay() -> None:
     assert replaced == Open.model_validate({"size": 2, "note": "a", "more": 3})
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["low", "high", "optim.lr", "schema"]), st.integers(-1, 3) | st.just("7")))
 def test_it_is_what_loading_the_whole_anew_gives(changes: dict[str, Any]) -> None:
     raw: dict[str, Any] = {name: value for name, value in changes.items() if name != "optim.lr"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -18,7 +18,7 @@ from tidemill.data.formats.columnar.arrow import ARROW, ARROWS, Arrow
 from tidemill.data.formats.format import Options
 from tidemill.errors import DataError, ResourceError, StateError
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=25)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 records = st.fixed_dictionaries(

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from failing import Checks, Wrong, check_quarantine_resumes, check_shared
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes, through_json
 from small_files import COLUMNAR, MAKERS, MARKED, count_records, write_good, write_groups, write_packed
@@ -605,7 +605,7 @@ def make_whole(path: Path) -> bytes:
     return write_packed(path, text).read_bytes()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
     kept=st.floats(0.5, 1),

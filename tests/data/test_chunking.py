@@ -89,7 +89,7 @@ PIECES = [
 any_text = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=30).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     text=any_text,
     by=st.sampled_from(["words", "sentences", "headings", "tokens"]),

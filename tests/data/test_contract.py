@@ -102,7 +102,6 @@ MOST_OUTCOMES = 60
 
 EXAMPLES = settings(
     max_examples=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -16,7 +16,7 @@ from tidemill.data.formats.csv import CSV
 from tidemill.data.formats.format import Options
 from tidemill.errors import ConfigError, DataError, StateError
 
-FEW = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=30)
 
 words = st.text(st.sampled_from('ab,"\n\r\t\0 ä'), max_size=6)
 fields = words | st.sampled_from(["x" * 70_000, 'y"\n' * 30_000])

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.data.formats.jsonl import save_jsonl
@@ -20,7 +20,7 @@ from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 from tidemill.stream.dataset import Dataset
 from tidemill.stream.opening import dataset
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60)
 
 Save = Callable[[Path, Sequence[int]], Dataset[Any]]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes, through_json
 
@@ -22,7 +22,7 @@ from tidemill.data.steps import record_function
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, WorkerError
 from tidemill.protocols import Growth, RecordIterator, Source, State
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60)
 
 
 def add_one(record: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -20,7 +20,7 @@ from tidemill.data.formats.runs import RAW_KEPT_BYTES
 from tidemill.errors import DataError, ResourceError, StateError
 from tidemill.protocols import State
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 
 records = st.dictionaries(st.text(max_size=4), st.none() | st.integers(-9, 9) | st.text(max_size=9), max_size=3)
 bad_lines = st.sampled_from([b"{", b"\xff\xfe", b"[1]", b"null", b"3", b'"text"', b"{} {}", b"true", b'{"a": "\x80"}'])

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.data.formats.format import Rows
@@ -18,7 +18,7 @@ from tidemill.data.formats.jsonl import JSONL
 from tidemill.data.formats.line_index import CACHED_FROM_BYTES
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60)
 
 
 @pytest.fixture

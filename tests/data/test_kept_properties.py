@@ -24,7 +24,7 @@ from tidemill.data.keys import hash_named
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=60)
 
 
 class Size(enum.Enum):

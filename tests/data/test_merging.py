@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry import fail_on_sevens, is_odd, make_records, number_of, read_lines, repeat_lazily, repeat_some
 from resuming import next_outcome, outcomes, through_json
@@ -28,7 +28,7 @@ from tidemill.data.turns import Layer, Turns
 from tidemill.errors import StateError
 from tidemill.protocols import Source, State
 
-EXAMPLES = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=30)
 
 FRONTS: list[list[Node]] = [[], [Shuffle(seed=1, buffer=4)], [Map(fn=fail_on_sevens)], [FlatMap(fn=repeat_some)]]
 BEHINDS: list[list[Node]] = [

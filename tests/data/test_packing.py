@@ -139,7 +139,7 @@ def test_options_that_do_not_go_together_are_told(fields: dict[str, Any], told: 
 LENGTHS = st.lists(st.integers(0, 12), max_size=30)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     lengths=LENGTHS,
     limit=st.integers(1, 14),
@@ -172,7 +172,7 @@ def test_no_token_is_lost_doubled_or_out_of_its_order(lengths: list[int], limit:
         assert all(len(record["input_ids"]) == limit for record in packed[:-1])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(lengths=st.lists(st.integers(1, 12), max_size=60), limit=st.integers(12, 30), buffer=st.integers(1, 8))
 def test_first_fit_fills_at_least_as_well_as_one_bin_after_the_other(
     lengths: list[int], limit: int, buffer: int
@@ -214,7 +214,7 @@ AROUND: list[Node] = [
 
 
 @pytest.mark.parametrize("every", [1, 3, 1024])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     lengths=st.lists(st.integers(0, 12), max_size=14),
     before=st.lists(st.sampled_from(AROUND), max_size=2),

@@ -279,7 +279,7 @@ def test_finished_ones_keep_their_place_until_they_are_given(on: On) -> None:
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("on", IN_PROCESS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(stop=st.integers(0, 30), concurrency=st.integers(1, 6), seed=st.integers(0, 2**32))
 def test_any_latencies(on: On, ordered: bool, stop: int, concurrency: int, seed: int) -> None:
     """However long each record takes: every one once, in order or not, and never more than `concurrency` at work."""
@@ -845,7 +845,7 @@ STEPS: list[Node] = [
 
 
 @pytest.mark.parametrize("anchors", [1, 3, 1024])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(nodes=st.lists(st.sampled_from(STEPS), max_size=4), stop=st.integers(0, 12))
 def test_any_steps_around_resume_everywhere(anchors: int, nodes: list[Node], stop: int) -> None:
     """The tail after any position is the uninterrupted tail, twice in a row, wherever anchors fall."""

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -20,7 +20,7 @@ from tidemill.data.formats.columnar.parquet import PARQUET
 from tidemill.data.formats.format import Options, Rows
 from tidemill.errors import DataError, ResourceError, StateError
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=25)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 numbers = st.integers(-(2**63), 2**63 - 1)

@@ -182,7 +182,6 @@ def test_a_permutation_of_any_size_takes_no_memory() -> None:
         order[10**15]
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(0, 2**60))
 def test_a_long_text_stands_in_the_share_of_its_json(text: str, seed: int) -> None:
     """As a short one does, whatever it takes to write it: quotes, controls, letters of any alphabet."""
@@ -301,7 +300,7 @@ def test_a_count_takes_no_memory_of_its_own(node: Node) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 3, 1024])
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(nodes=st.lists(st.sampled_from(NODES), max_size=5), stop=st.integers(0, 17))
 def test_any_steps_resume_everywhere(every: int, nodes: list[Node], stop: int) -> None:
     """The tail after any position is the uninterrupted tail, twice in a row, wherever anchors fall."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -24,7 +24,7 @@ from tidemill.data.formats.tar import archive
 from tidemill.data.formats.tar.tar import TAR
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 
 Member = tuple[str, bytes] | tarfile.TarInfo
 

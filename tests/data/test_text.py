@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resuming import check_resumes_everywhere, outcomes
 
@@ -14,7 +14,7 @@ from tidemill.data.formats.format import Options
 from tidemill.data.formats.text import TEXT
 from tidemill.errors import ConfigError, DataError, StateError
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 WHOLE = Options(whole=True)
 
 one_line = st.text(st.characters(exclude_characters="\n\ufeff", exclude_categories=["Cs"]), max_size=8).map(

@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tidemill as tm
 from tidemill.data.sources.rows import RowSource
 from tidemill.stream.dataset import Column
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 
 SIZE = 11
 ROWS: list[Any] = [{"n": n, "text": f"row {n % 4}", "scores": [n] * (n % 3)} for n in range(SIZE)]

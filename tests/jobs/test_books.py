@@ -230,7 +230,7 @@ def is_job(pipeline: Sequence[Plan]) -> bool:
     return "take" not in kinds[first:]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pipeline=pipelines.filter(is_job), lines=sources, limits=st.lists(st.integers(0, 30), max_size=3))
 async def test_any_pipeline(pipeline: list[Plan], lines: list[Any], limits: list[int]) -> None:
     """In one sitting or several: rows, order and counts are the oracle's; healed and retried, as if nothing failed."""
@@ -262,7 +262,7 @@ async def test_any_pipeline(pipeline: list[Plan], lines: list[Any], limits: list
         check_folders(job.folders)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     pipeline=pipelines.filter(is_job),
     lines=sources,

@@ -261,7 +261,7 @@ def write_parts(folder: Path, lines: Sequence[Any]) -> None:
     write_records(folder / "in" / "b.jsonl", lines[half:])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pipeline=pipelines, lines=sources, limits=st.lists(st.integers(0, 30), max_size=3))
 async def test_any_source_half(pipeline: list[Plan], lines: list[Any], limits: list[int]) -> None:
     """In one sitting or several: rows, order and the books of every step are the oracle's."""
@@ -283,7 +283,7 @@ async def test_any_source_half(pipeline: list[Plan], lines: list[Any], limits: l
         check_folders(job.folders)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     pipeline=st.lists(plans(*KINDS, "take", "take"), min_size=1, max_size=5),
     lines=sources,

@@ -21,7 +21,7 @@ def seal(ledger: Ledger, *, run_pass: int, sealed: int, number: int = 1) -> None
     ledger.seal(SealRecord(number, {"number": number}, {}, [], {}, run_pass, sealed))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     frames=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 20)), max_size=12),
     run_pass=st.integers(0, 2),

@@ -92,7 +92,7 @@ def test_no_prompts_give_no_replies(model: tm.Model) -> None:
     st.sampled_from(["raise", "return"]),
     st.integers(1, 5),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_prompt_has_its_own_outcome(prompts: list[str], ordered: bool, on_error: Any, concurrency: int) -> None:
     """Whichever fail: a reply or an error for each, in place; asked one after another, exactly as many."""
     with scripted(concurrency=concurrency) as client:

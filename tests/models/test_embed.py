@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tidemill as tm
@@ -71,7 +71,6 @@ def test_a_kept_vector_comes_back_as_it_was(numbers: list[float], tokens: int | 
     assert len(row[0]) <= 4 * len(numbers) * 4 // 3 + 4
 
 
-@settings(deadline=None)  # the first loads pyarrow
 @given(st.lists(st.lists(FLOATS, min_size=3, max_size=3), min_size=1))
 def test_vectors_land_as_lists_of_32_bits_and_one_length(vectors: list[list[float]]) -> None:
     rows: list[dict[str, Any]] = [{"v": vector} for vector in vectors]

@@ -302,7 +302,7 @@ def test_by_ids_a_batch_without_room_has_half_as_many() -> None:
     assert len(device.refused) == 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from(["fine", "fine", "fine", "raises", "unfit"]), max_size=40),
     st.integers(1, 9),

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import tiktoken
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.calls.admission.estimates import BYTES_PER_TOKEN, Ratio
@@ -172,7 +172,6 @@ def test_a_vocabulary_that_is_here_counts_as_its_package_does(
 
 
 @given(st.text(max_size=200))
-@settings(deadline=None)  # the first one loads the vocabulary
 def test_any_text_counts_as_its_package_counts_it(text: str) -> None:
     found = find_vocabulary("openai/gpt-4.1")
     assert found is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch import nn
 
 import tidemill as tm
@@ -28,7 +28,7 @@ def little_to_collect() -> None:
 
 
 @given(root=module_trees(), plan=plans())
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10)
 def test_everything_is_put_back(root: nn.Sequential, plan: Plan) -> None:
     assert check_matrix(root, plan) == len(WAYS) * len(DEPTHS) * 2
 

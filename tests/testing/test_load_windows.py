@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tidemill.errors import ConfigError
@@ -208,7 +208,6 @@ def test_a_queue_is_fair_and_never_idle(servers: int, gap: list[float], services
         begun.append((start_s, done_s))
 
 
-@settings(deadline=None)
 @given(
     kinds, st.integers(1, 30), st.floats(0.5, 20), st.floats(1, 50), st.sampled_from([(1.0,), (1, 0.5), (0.5, 2, 1)])
 )
