@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
+import msgspec
+
 Record = dict[str, Any]
 """One item. A plain dict on hot paths; a stream of anything else is allowed in plain iteration."""
 
@@ -76,8 +78,7 @@ Filter = Mapping[str, Any]
 none), a list of those it may be, or a mapping of `eq ne gt ge lt le in not_in` to what each compares with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upserted:
+class Upserted(msgspec.Struct, frozen=True, gc=False):
     """What became of one record of an `upsert`.
 
     Attributes:

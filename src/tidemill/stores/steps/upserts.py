@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import orjson
 
 from tidemill.calls.wire import Request, Response, Usage
@@ -153,7 +154,7 @@ class Upserts:
 
 
 def _render(batch: UpsertedBatch) -> Response:
-    return Response(200, {}, orjson.dumps({"values": batch.values, "replaced": batch.replaced}))
+    return Response(200, {}, msgspec.json.encode({"values": batch.values, "replaced": batch.replaced}))
 
 
 def parse_upserted(response: Response) -> UpsertedBatch:
