@@ -511,9 +511,6 @@ def test_a_step_that_would_skip_every_record_is_told(folder: Path, step: str, to
     assert told in f"{problem.message}; {problem.hint}"
 
 
-ENDLESS = "n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
-
-
 def write_shop(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "shop.db")) as shop, shop:
         shop.execute("CREATE TABLE reviews (id INTEGER, text TEXT)")

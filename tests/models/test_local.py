@@ -138,7 +138,8 @@ def test_stops_though_a_request_comes_while_its_sockets_are_looked_for(monkeypat
         if not clients:
             clients.append(socket.create_connection((str(address.hostname), address.port or 0)))
             clients[0].sendall(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-            time.sleep(0.5)  # the server takes it and begins its reply
+            while len(listed(path)) < len(names) + 2:  # the client's end, and the server's once it is accepted
+                time.sleep(0.001)
         return names
 
     monkeypatch.setattr("tidemill.models.local.server.os.listdir", list_and_ask)
