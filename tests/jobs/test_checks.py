@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def is_long(record):
 """
 
 SCHEMAS = """\
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pydantic import BaseModel
 
@@ -70,8 +71,8 @@ FILES = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A job's folder, which is also the working one; no key is set."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A job's folder, which is also the working one; no key is set, and its modules are gone with it."""
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -79,7 +80,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return tmp_path
+    yield tmp_path
+    for name in FILES:
+        sys.modules.pop(Path(name).stem, None)
 
 
 @pytest.mark.parametrize(
@@ -548,10 +551,16 @@ def test_a_query_of_a_sqlite_file_is_looked_at(folder: Path, sql: str, database:
     assert files_of(folder) == before
 
 
-def refuse_to_connect() -> None:
-    raise AssertionError("a check asks no database")
+ASKED: list[str] = []
+
+
+def connect() -> sqlite3.Connection:
+    ASKED.append("connect")
+    return sqlite3.connect(":memory:")
 
 
 def test_another_database_is_not_asked(folder: Path) -> None:
     """What it costs, and whom it would lock out, cannot be known."""
-    tm.from_sql("SELECT id FROM reviews", refuse_to_connect).select("idd").job("out").check()
+    ASKED.clear()
+    tm.from_sql("SELECT id FROM reviews", connect).select("idd").job("out").check()
+    assert ASKED == []

@@ -46,9 +46,7 @@ class CalledElsewhere:
         self.names = names
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema: Any = handler(source)
-        schema["metadata"] = {**schema.get("metadata", {}), ELSEWHERE: self.names}
-        return cast(CoreSchema, schema)
+        return _note(handler(source), ELSEWHERE, self.names)
 
 
 CHOICES_ELSEWHERE = "tidemill_choices_elsewhere"
@@ -66,9 +64,7 @@ class ChoicesElsewhere:
         self.names = names
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema: Any = handler(source)
-        schema["metadata"] = {**schema.get("metadata", {}), CHOICES_ELSEWHERE: self.names}
-        return cast(CoreSchema, schema)
+        return _note(handler(source), CHOICES_ELSEWHERE, self.names)
 
 
 class Says:
@@ -78,9 +74,13 @@ class Says:
         self.words = words
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema: Any = handler(source)
-        schema["metadata"] = {**schema.get("metadata", {}), WORDS: self.words}
-        return cast(CoreSchema, schema)
+        return _note(handler(source), WORDS, self.words)
+
+
+def _note(schema: Any, key: str, value: object) -> CoreSchema:
+    """The schema with `value` in its metadata."""
+    schema["metadata"] = {**schema.get("metadata", {}), key: value}
+    return cast(CoreSchema, schema)
 
 
 def describe_value(value: Any) -> str:
