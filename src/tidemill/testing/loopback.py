@@ -11,6 +11,7 @@ import math
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -38,10 +39,17 @@ class Slot:
 class Connection(asyncio.Protocol):
     """One client connection: parses requests, pipelined and chunked ones too, and keeps the order of answers."""
 
-    def __init__(self, board: Board, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
+    def __init__(
+        self,
+        board: Board,
+        loop: asyncio.AbstractEventLoop,
+        on_made: Callable[[Connection], None],
+        on_lost: Callable[[Connection], None],
+    ) -> None:
         self._board = board
         self._loop = loop
-        self._connections = connections
+        self._on_made = on_made
+        self._on_lost = on_lost
         self._rest = bytearray()
         self._needed = 0
         self._slots: deque[Slot] = deque()
@@ -51,11 +59,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
         self._board.counters.connections += 1
-        self._connections.add(self)
+        self._on_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What the client no longer waits for is no longer in flight; it stays billed."""
-        self._connections.discard(self)
+        self._on_lost(self)
         slots = list(self._slots)
         self._slots.clear()
         for slot in slots:

@@ -8,11 +8,11 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tidemill.testing.board import Board
 from tidemill.testing.load.admission import Admission
-from tidemill.testing.load.plan import Load
+from tidemill.testing.load.plan import Load, Outage
 from tidemill.testing.loopback import Connection
 
 BACKLOG = 8192
@@ -56,27 +56,36 @@ class Listener:
         bound = _bind(self.port)
         self.port = bound.getsockname()[1]
         self._server = await self._loop.create_server(
-            lambda: Connection(self._board, self._loop, self._connections), sock=bound, backlog=BACKLOG
+            lambda: Connection(self._board, self._loop, self._admit, self._connections.discard),
+            sock=bound,
+            backlog=BACKLOG,
         )
 
-    async def refuse(self) -> None:
-        """Stop listening, and reset every connection."""
-        await self._shut(Connection.reset)
-
-    async def _shut(self, end: Callable[[Connection], None]) -> None:
+    def refuse(self) -> None:
+        """Stop listening, and reset every connection: nothing is answered from here on."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
             for connection in list(self._connections):
-                end(connection)
-            await server.wait_closed()
+                connection.reset()
+
+    def _admit(self, connection: Connection) -> None:
+        """Keep a connection; one whose accepting a refusal overtook is reset as the others were."""
+        self._connections.add(connection)
+        if self._server is None:
+            connection.reset()
 
     async def close(self) -> None:
         """Give the port up."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        await self._shut(lambda connection: connection.transport.abort())
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            for connection in list(self._connections):
+                connection.transport.abort()
+            await server.wait_closed()
         if self._holder is not None:
             self._holder.close()
         await asyncio.sleep(0)
@@ -86,18 +95,21 @@ class Listener:
         if self._following is not None:
             self._following.cancel()
             self._following = None
-        if admission is not None and any(outage.kind == "refused" for outage in admission.load.outages):
-            self._following = self._loop.create_task(self._follow(admission.load, self._loop.time()))
+        load = admission.load if admission is not None else Load()
+        outages = [outage for outage in load.outages if outage.kind == "refused"]
+        if any(outage.is_on(0.0) for outage in outages):
+            self.refuse()
+        if outages:
+            self._following = self._loop.create_task(self._follow(outages, self._loop.time()))
         elif self._server is None:
             self._following = self._loop.create_task(self.open())
 
-    async def _follow(self, load: Load, started_at: float) -> None:
-        outages = [outage for outage in load.outages if outage.kind == "refused"]
+    async def _follow(self, outages: Sequence[Outage], started_at: float) -> None:
         at_s = 0.0
         while math.isfinite(at_s):
             await asyncio.sleep(started_at + at_s - self._loop.time())
             if any(outage.is_on(at_s) for outage in outages):
-                await self.refuse()
+                self.refuse()
             else:
                 await self.open()
             at_s = min(next(outage.boundaries(at_s, math.inf), math.inf) for outage in outages)
