@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -242,6 +243,15 @@ def fault_server() -> Iterator[FaultServer]:
 def server(fault_server: FaultServer) -> FaultServer:
     """The same, for files where no other server is meant."""
     return fault_server
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of this machine at which nobody listens until the test does; the system gives it to nobody else."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -287,14 +287,11 @@ def test_ctrl_c_does_not_reach_it() -> None:
         assert {os.getpgid(each.pid) for each in descendants()}.isdisjoint({os.getpgid(0)})
 
 
-def test_a_port_of_its_own_is_given_with_base_url() -> None:
+def test_a_port_of_its_own_is_given_with_base_url(closed_port: int) -> None:
     """A command without `{port}` is asked where it says, and called there by the model."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
-    base_url = f"http://127.0.0.1:{port}/v1"
+    base_url = f"http://127.0.0.1:{closed_port}/v1"
     own = tm.model(
-        "acme/x", serve=[sys.executable, str(SERVER), "--port", str(port)], base_url=base_url, api_key="abc-1"
+        "acme/x", serve=[sys.executable, str(SERVER), "--port", str(closed_port)], base_url=base_url, api_key="abc-1"
     )
     with own.open() as client:
         assert client("a").text == "***: a"  # the key was sent, and is masked in what comes back

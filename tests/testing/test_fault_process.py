@@ -81,5 +81,7 @@ def test_the_process_ends_when_its_parent_is_killed(command: list[str]) -> None:
         assert parent.stdout is not None
         port = int(parent.stdout.readline())
         with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            connection.sendall(b"GET /stats HTTP/1.1\r\n\r\n")
+            assert connection.recv(65536)  # it is served, and no longer one that nobody has accepted
             parent.send_signal(signal.SIGKILL)
             assert connection.recv(1) == b""

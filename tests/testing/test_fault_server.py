@@ -126,13 +126,14 @@ def test_in_flight_is_received_and_not_yet_answered(server: FaultServer) -> None
 
 
 def test_latency_overlaps_calls(server: FaultServer) -> None:
-    """Waiting replies hold nobody up."""
-    server.latency_s = 0.5
-    with open_socket(server) as one, open_socket(server) as two:
-        for client in (one, two):
-            client.sendall(head(chat("x")))
-        server.wait_for(in_flight=2)
-        assert one.recv(65536) == two.recv(65536)
+    """A waiting reply holds nobody up, and does not change with what is set while it waits."""
+    server.latency_s = 1000.0
+    with open_socket(server) as client:
+        client.sendall(head(chat("x")))
+        server.wait_for(in_flight=1)
+        server.latency_s = 0.0
+        assert post(server, chat("x"))[0] == 200
+        assert (server.in_flight, server.max_in_flight) == (1, 2)
 
 
 def test_reset_counts_from_zero(server: FaultServer) -> None:
@@ -151,14 +152,14 @@ def test_pipelined_requests_are_answered_in_order(server: FaultServer) -> None:
     """A later request's reply waits for an earlier one's."""
     server.faults = Faults(matching=[("slow", Fault("reply", content="first", delay_s=0.05))])
     with open_socket(server) as client:
-        client.sendall(head(chat("slow")) + head(chat("fast"))[:-5])
-        client.sendall(head(chat("fast"))[-5:])
-        server.wait_for(in_flight=2)
+        client.sendall(head(chat("slow"))[:-5])
+        client.sendall(head(chat("slow"))[-5:] + head(chat("fast")))
         received = b""
         while received.count(b"HTTP/1.1 200 OK") < 2 or not received.endswith(b"}}"):
             received += client.recv(65536)
     assert received.startswith(b"HTTP/1.1 200 OK")
     assert received.index(b'"first"') < received.rindex(b"HTTP/1.1 200 OK")
+    assert server.max_in_flight == 2
 
 
 @pytest.fixture(scope="module")
@@ -320,15 +321,15 @@ def test_a_taken_port_is_an_error(server: FaultServer) -> None:
         FaultServer(port=server.port).__enter__()
 
 
-def test_a_server_that_is_gone_is_an_error_until_it_is_back() -> None:
+def test_a_server_that_is_gone_is_an_error_until_it_is_back(closed_port: int) -> None:
     """Its counters are asked for over HTTP; another may take its port at once."""
-    with FaultServer() as server:
+    with FaultServer(port=closed_port) as server:
         assert server.base_url == f"{server.url}/v1"
         post(server, chat("x"))
     with pytest.raises(ResourceError, match="does not answer"):
         server.stats()
     with FaultServer(port=server.port) as back:
-        assert (back.port, back.requests) == (server.port, 0)
+        assert (back.port, back.requests) == (server.port, 0) == (closed_port, 0)
 
 
 def test_an_error_in_the_tests_own_function_is_raised_where_the_block_ends() -> None:
