@@ -15,6 +15,7 @@ import pytest
 from jobfiles import list_files, read_landed, write_job, write_reviews
 
 from conftest import Command
+from gate import open_gate
 from tidemill.testing import Fault, Faults, FaultServer
 
 
@@ -407,21 +408,24 @@ def test_the_first_signal_drains_and_seals(
     tidemill_command: Command, fault_server: FaultServer, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     """Calls in flight get their replies; nothing new is sent; what is finished stands in the output."""
-    fault_server.latency_s = 1.5
-    write_job(tmp_path, fault_server.base_url)
-    process = tidemill_command.start("run", "job.yaml")
-    fault_server.wait_for(requests=4)
-    process.send_signal(number)
-    shown, _ = process.communicate(timeout=60)
+    with open_gate(fault_server.port) as gate:
+        write_job(tmp_path, gate.base_url, more="run: {grace_s: 3600}\n")
+        process = tidemill_command.start("run", "job.yaml")
+        assert process.stdout is not None
+        fault_server.wait_for(requests=4)
+        process.send_signal(number)
+        told = "stopping: calls in flight get 1h 00m, another signal ends at once"
+        assert any(line.startswith(told) for line in process.stdout)
+        gate.opened.set()
+        shown, _ = process.communicate(timeout=60)
     assert process.returncode == code, shown
-    assert "stopping: calls in flight get 10s, another signal ends at once" in shown
     assert "stopped on request; run it again and it goes on" in shown
     assert fault_server.requests == 4
     landed = landed_ids(tmp_path)
     assert landed
     assert landed == wanted(len(landed))
     assert report_of(tmp_path)["exit_code"] == code
-    fault_server.latency_s = 0
+    write_job(tmp_path, fault_server.base_url)
     assert tidemill_command("run", "job.yaml").code == 0
     assert landed_ids(tmp_path) == wanted(20)
     assert fault_server.billed == 18
@@ -514,18 +518,18 @@ def test_a_refused_key_stops_the_run_at_once(
     assert landed_ids(tmp_path) == wanted(400)
 
 
-def test_an_endpoint_that_is_not_there_stops_the_run(tidemill_command: Command, tmp_path: Path) -> None:
-    with FaultServer() as gone:
-        port = gone.port
-    write_job(tmp_path, f"http://127.0.0.1:{port}/v1", limits=", connect_s: 0.3")
+def test_an_endpoint_that_is_not_there_stops_the_run(
+    tidemill_command: Command, closed_port: int, tmp_path: Path
+) -> None:
+    write_job(tmp_path, f"http://127.0.0.1:{closed_port}/v1", limits=", connect_s: 0.3")
     done = tidemill_command("run", "job.yaml")
     assert done.code == 3
-    assert f"no connection to 127.0.0.1:{port} for 0.3 s" in done.out
+    assert f"no connection to 127.0.0.1:{closed_port} for 0.3 s" in done.out
     assert "check the address (a model's `base_url`, a store's `url`), the network and that the server runs" in done.out
     assert report_of(tmp_path)["records"]["quarantined"] == 0
     tried = tidemill_command("try", "job.yaml", "-n", "1")
     assert tried.code == 3
-    with FaultServer(port=port):
+    with FaultServer(port=closed_port):
         assert tidemill_command("run", "job.yaml").code == 0
     assert landed_ids(tmp_path) == wanted(20)
 

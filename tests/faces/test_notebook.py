@@ -14,6 +14,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 
+from gate import open_gate
 from tidemill.testing import Fault, Faults, FaultServer
 
 CELL_S = 60
@@ -38,11 +39,12 @@ class Notebook:
         """Begin to run a cell; gives its id."""
         return str(self.client.execute(code))
 
-    def wait_for_output(self, cell: str) -> None:
-        """Until the cell has printed something."""
+    def wait_for_output(self, cell: str) -> str:
+        """What the cell prints next, once it does."""
         message = self.client.get_iopub_msg(timeout=CELL_S)
         while (message["parent_header"].get("msg_id"), message["msg_type"]) != (cell, "stream"):
             message = self.client.get_iopub_msg(timeout=CELL_S)
+        return str(message["content"]["text"])
 
     def finish(self, cell: str) -> str:
         """What the cell printed, and the name of the error it ended with."""
@@ -101,15 +103,16 @@ def test_a_cell_runs_iterates_and_calls(notebook: Notebook, server: FaultServer)
 
 def test_the_interrupt_is_the_first_ctrl_c(notebook: Notebook, server: FaultServer) -> None:
     """The cell seals and gives its report; the kernel goes on, and so does the run."""
-    server.faults = Faults(script=lambda call: Fault("reply", delay_s=2.0) if call.number > 3 else None)
-    cell = notebook.start("report = stream.write('out'); print(report.outcome, report.exit_code)")
-    server.wait_for(requests=7)
-    notebook.manager.interrupt_kernel()
-    shown = notebook.finish(cell)
-    assert shown.endswith("stopped 130\n")
-    assert "stopping: calls in flight get 10s" in shown
-    assert server.requests == 7
-    server.faults = None
+    with open_gate(server.port) as gate:
+        assert notebook.run(SETUP.format(base_url=gate.base_url)) == ""
+        cell = notebook.start("report = stream.write('out'); print(report.outcome, report.exit_code)")
+        server.wait_for(requests=4)
+        notebook.manager.interrupt_kernel()
+        assert "stopping: calls in flight get 10s" in notebook.wait_for_output(cell)
+        gate.opened.set()
+        assert notebook.finish(cell).endswith("stopped 130\n")
+    assert server.requests == 4
+    assert notebook.run(SETUP.format(base_url=server.base_url)) == ""
     assert notebook.run("print(stream.write('out').outcome, len(tm.dataset('out')))") == "finished 12\n"
     assert server.billed == 12
 

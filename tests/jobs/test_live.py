@@ -218,7 +218,12 @@ def test_what_a_record_s_failure_ends_is_released_at_once_and_by_no_collection(r
 @pytest.mark.parametrize("where", ["tidemill-reader", "tidemill-loop"])
 def test_an_iterator_in_a_cycle_is_released_by_whichever_thread_collects_it(server: FaultServer, where: str) -> None:
     """The collector may run in the very threads that are to be ended."""
-    dropped, collected = threading.Event(), threading.Event()
+    handed, dropped, collected = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(call: Call) -> None:
+        """Record 0 is handed over before the loop stands still at record 1, which is asked for behind it."""
+        if call.message == "About 1":
+            handed.wait(30)
 
     def collect(record: Record) -> Record:
         if record["id"] == 1 and threading.current_thread().name == where:
@@ -228,10 +233,11 @@ def test_an_iterator_in_a_cycle_is_released_by_whichever_thread_collects_it(serv
         return record
 
     gc.collect()
-    # Record 0 is handed over before the loop stands still at record 1.
-    server.faults = Faults(matching=[("About 1", Fault("reply", delay_s=0.3))])
-    iterator = numbered(100).map(collect).generate(model_of(server), "About {{ id }}").map(collect).iterate()
+    server.faults = Faults(script=answer)
+    model = model_of(server, concurrency=1)
+    iterator = numbered(100).map(collect).generate(model, "About {{ id }}").map(collect).iterate()
     assert next(iterator)["id"] == 0
+    handed.set()
     own = [thread for thread in threading.enumerate() if thread.name in ("tidemill-reader", "tidemill-loop")]
     cycle: list[Any] = [iterator]
     cycle.append(cycle)
