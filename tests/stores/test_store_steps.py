@@ -32,6 +32,7 @@ from tidemill.stores.qdrant.settings import Qdrant
 from tidemill.stores.steps.index import Index
 from tidemill.stores.steps.search import Search
 from tidemill.stores.store import Store
+from tidemill.testing import run_virtual
 
 FIELDS = {"lang": "str", "year": "int"}
 
@@ -569,10 +570,10 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path, shelves: dict[st
     searched.open().held["0"] = [1.0, 0.0], {}
     stream = (
         tm.from_iterable(make_records(3))
-        .index(shelf(fails=1, hangs=1), limits=limits(attempt_timeout_s=0.05))
-        .search(searched, limits=limits(attempt_timeout_s=0.05, concurrency=1))
+        .index(shelf(fails=1, hangs=1), limits=limits(attempt_timeout_s=5))
+        .search(searched, limits=limits(attempt_timeout_s=5, concurrency=1))
     )
-    report = stream.write(tmp_path / "out", progress=False)
+    report = run_virtual(Runner(stream.job(tmp_path / "out").spec).run())
     assert report.records["landed"] == 3
     assert sum(report.to_dict()["calls"]["failures"].values()) == 4
 
@@ -581,8 +582,8 @@ def test_a_store_that_does_not_open_is_no_longer_waited_for_than_an_attempt_may_
     tmp_path: Path, shelves: dict[str, ShelfStore]
 ) -> None:
     """And opened again by the next."""
-    stream = tm.from_iterable(make_records(3)).index(shelf(opens_slowly=1), limits=limits(attempt_timeout_s=0.05))
-    report = stream.write(tmp_path / "out", progress=False)
+    stream = tm.from_iterable(make_records(3)).index(shelf(opens_slowly=1), limits=limits(attempt_timeout_s=5))
+    report = run_virtual(Runner(stream.job(tmp_path / "out").spec).run())
     assert report.records["landed"] == 3
     assert shelves["one"].opened == 1
 
