@@ -344,7 +344,7 @@ def test_a_deadline_ends_every_call_of_a_client(model: tm.Model, server: FaultSe
         for ask in (lambda: client("two"), lambda: list(client.stream("three")), lambda: list(client.map(["a", "b"]))):
             with pytest.raises(tm.BudgetError, match=passed):
                 ask()
-        assert server.requests == sent == 1
+        assert server.requests == sent <= 1  # a busy machine may not get the first one sent in that time
 
 
 @pytest.mark.parametrize("ask", [lambda client: list(client.stream("a")), lambda client: list(client.map(["a", "b"]))])
