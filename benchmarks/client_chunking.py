@@ -61,7 +61,7 @@ Split = Callable[[str], Iterable[tuple[Span, str]]]
 
 def use_tidemill(name: str, unit: str, limit: int, overlap: int, tokenizer_path: str) -> Split:
     from tidemill.data.nodes.single import Chunk
-    from tidemill.data.steps import record_function
+    from tidemill.data.steps.functions import record_function
 
     options: dict[str, Any] = {"by": name.partition(" ")[2], f"max_{unit}": limit, "overlap": overlap}
     if unit == "tokens":

@@ -9,12 +9,12 @@ from typing import Any, Union, overload
 
 from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.config.wording.suggest import find_near
-from tidemill.data.entering.providing import provide
-from tidemill.data.fingerprints import are_same_nodes, describe_node
-from tidemill.data.hooks import After, Before, HookedStep, HookHandle, Hooks, StepHooks, bind_hooks, pad_hooks
+from tidemill.data.nodes.fingerprints import are_same_nodes, describe_node
+from tidemill.data.nodes.hooks import After, Before, HookedStep, HookHandle, Hooks, StepHooks, bind_hooks, pad_hooks
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.gradients import find_gradient_mode
+from tidemill.data.steps.providing import provide
 from tidemill.errors import ConfigError
 from tidemill.jobs.live.single import SingleRun
 from tidemill.resources.bridge import Bridge

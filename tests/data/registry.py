@@ -22,6 +22,9 @@ from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.formats.saving import save_records
 from tidemill.data.formats.tar.tar import TAR
 from tidemill.data.iteration import iterate
+from tidemill.data.joined.mixed import Mix
+from tidemill.data.joined.rows import ConcatRows, ZipRows
+from tidemill.data.joined.ways import Concat, Interleave, Zip
 from tidemill.data.nodes.across import (
     Batch,
     Every,
@@ -57,9 +60,6 @@ from tidemill.data.nodes.single import (
 )
 from tidemill.data.rows.index import full_index
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joined_rows import ConcatRows, ZipRows
-from tidemill.data.sources.joins import Concat, Interleave, Zip
-from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles, find_row_files
 from tidemill.data.sources.rows import ObjectSource, RowSource, RowView

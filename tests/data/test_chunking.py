@@ -21,7 +21,7 @@ from tidemill.data.chunking.headings import iter_headings
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.single import Chunk
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.tokenizing import TokenizerFile
+from tidemill.data.texts.tokenizing import TokenizerFile
 from tidemill.errors import DataError
 
 ROOT = Path(__file__).parents[2]

@@ -23,10 +23,10 @@ import tidemill
 from tidemill.data.formats.saving import save_records
 from tidemill.data.formats.table import find_format
 from tidemill.data.iteration import Records, iterate
+from tidemill.data.joined.joined import Joined
 from tidemill.data.nodes.across import Batch, Pack, Pick, Prefetch, Shard, Shuffle, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, FlatMap, Map
-from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import ObjectSource, RowSource
 from tidemill.data.sources.sharing import place_shard

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from resuming import check_resumes_everywhere
 
 import tidemill as tm
-from tidemill.data.aggregates import Accumulator, Aggregate, How
+from tidemill.data.gathered.aggregates import Accumulator, Aggregate, How
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.keeping import GroupBy
 from tidemill.data.sources.iterable import FromIterable

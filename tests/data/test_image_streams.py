@@ -17,8 +17,8 @@ from resuming import check_resumes_everywhere
 
 import tidemill as tm
 from tidemill.data.formats.image import IMAGE
-from tidemill.data.images import decode_image
 from tidemill.data.nodes.images import DecodeImage
+from tidemill.data.steps.images import decode_image
 from tidemill.errors import ConfigError, DataError, StateError
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]

@@ -18,7 +18,7 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Filter, FlatMap, Map, Select, WithColumns
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.read import Read
-from tidemill.data.steps import record_function
+from tidemill.data.steps.functions import record_function
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, WorkerError
 from tidemill.protocols import Growth, RecordIterator, Source, State
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from resuming import through_json
 
 import tidemill as tm
-from tidemill.data.aggregates import Accumulator, Aggregate
+from tidemill.data.gathered.aggregates import Accumulator, Aggregate
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.shares import Shares
-from tidemill.data.keys import hash_named
+from tidemill.data.records.keys import hash_named
 from tidemill.disk import Disk
 from tidemill.errors import StateError
 

@@ -13,9 +13,9 @@ from resuming import check_resumes_everywhere, through_json
 import tidemill as tm
 from tidemill.data.iteration import iterate
 from tidemill.data.kept import digests
-from tidemill.data.minhash import choose_bands
 from tidemill.data.nodes.keeping import Dedupe
 from tidemill.data.sources.iterable import FromIterable
+from tidemill.data.texts.minhash import choose_bands
 
 WORDS = [f"word{number}" for number in range(4000)]
 

@@ -17,7 +17,7 @@ import tidemill as tm
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.single import Tokenize
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.tokenizing import TokenizerFile
+from tidemill.data.texts.tokenizing import TokenizerFile
 from tidemill.errors import DataError, StateError
 
 WORDS = ("[UNK]", "[CLS]", "[SEP]", "</s>", "the", "tide", "turns", "mill")

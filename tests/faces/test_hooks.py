@@ -16,7 +16,7 @@ import tidemill as tm
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, Map, Select
-from tidemill.data.steps import record_function
+from tidemill.data.steps.functions import record_function
 from tidemill.models.steps.generate import Generate
 from tidemill.testing import FaultServer
 

@@ -32,13 +32,13 @@ from workbench import (
 
 import tidemill as tm
 from tidemill.data.flow import Flow
+from tidemill.data.joined.mixed import Mix
+from tidemill.data.joined.ways import Concat, Zip
 from tidemill.data.nodes.across import Batch, Every, Pack, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Sliding, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Unbatch
 from tidemill.data.order import derive_seed, iter_samples, permute_block
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joins import Concat, Zip
-from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import ObjectSource
 from tidemill.errors import DataError, StateError

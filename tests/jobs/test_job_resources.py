@@ -20,11 +20,11 @@ import tidemill as tm
 from conftest import Command
 from tidemill.calls.limits import Budget
 from tidemill.data.entering import beside
-from tidemill.data.entering.providing import provide
 from tidemill.data.entering.resource import Resource
 from tidemill.data.nodes.across import Shuffle
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, Map
+from tidemill.data.steps.providing import provide
 from tidemill.errors import ConfigError
 from tidemill.jobs.running.report import Report
 from tidemill.jobs.running.runner import Runner

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 import tidemill as tm
 from tidemill.config.objects.descriptions import fingerprint_json
-from tidemill.data.fingerprints import describe_node
 from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Take
+from tidemill.data.nodes.fingerprints import describe_node
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Drop, Filter, Map, Select, Split, WithColumns
 from tidemill.data.sources.iterable import FromIterable

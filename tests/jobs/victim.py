@@ -20,10 +20,10 @@ from workbench import ask, label, make_job, make_model
 
 from tidemill.calls.limits import Limits
 from tidemill.data.flow import Flow
+from tidemill.data.joined.mixed import Mix
 from tidemill.data.nodes.across import Batch, Every, Prefetch, Repeat, Shuffle, Take
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map, Unbatch
-from tidemill.data.sources.mixed import Mix
 from tidemill.data.sources.read import Read
 from tidemill.disk import Disk
 from tidemill.jobs.landing.stretch import SegmentLimits

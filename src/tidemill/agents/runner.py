@@ -18,7 +18,7 @@ from tidemill.agents.running.purse import Purse
 from tidemill.agents.running.run import Run, Surroundings
 from tidemill.agents.running.spending import Spending
 from tidemill.agents.step import RunAgent
-from tidemill.data.steps import copy_record
+from tidemill.data.steps.functions import copy_record
 from tidemill.models.steps.calling import hook_run
 from tidemill.models.steps.lines import StepAsk
 from tidemill.models.steps.prompts import PromptRenderer

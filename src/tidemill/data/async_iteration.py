@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any, Generic, Self, TypeVar, cast
 
 from tidemill.data.iteration import Records
-from tidemill.data.origin import Origin
 from tidemill.data.parallel.gradients import call_in_mode, find_gradient_mode
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.progress import explain_again
 from tidemill.protocols import State
 from tidemill.resources.worker import WorkerThread

@@ -1,4 +1,4 @@
-"""A digest of records and their order: that of their lines, as `data/rendering.py` writes them."""
+"""A digest of records and their order: that of their lines, as `data/records/rendering.py` writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tidemill.data.iteration import STATE_VERSION
-from tidemill.data.rendering import NoFormError, render_line
+from tidemill.data.records.rendering import NoFormError, render_line
 from tidemill.errors import DataError
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.data.fingerprints import describe_node
-from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.iteration import Records, iterate
+from tidemill.data.nodes.fingerprints import describe_node
+from tidemill.data.nodes.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.protocols import Source, State
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from tidemill.config.objects.descriptions import fingerprint_json
-from tidemill.data.fingerprints import describe_node
+from tidemill.data.failing.policy import Losses, Policy
 from tidemill.data.kept.folder import Keeping
 from tidemill.data.merging import ANY_RANK
 from tidemill.data.nodes.across import Shard
+from tidemill.data.nodes.fingerprints import describe_node
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Catch
-from tidemill.data.origin import Origin
-from tidemill.data.policy import Losses, Policy
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import RowSource, choose_rows, find_folded
 from tidemill.data.sources.sharing import find_shared, make_share

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from tidemill.config.wording.words import describe_value
-from tidemill.data.exact import is_utf8
+from tidemill.data.records.exact import is_utf8
 from tidemill.errors import DataError
 from tidemill.protocols import Upserted, Vectors
 from tidemill.stores.filters import DESCRIBED, take_value

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from tidemill.config.wording.suggest import Elsewhere, suggest
 from tidemill.config.wording.words import describe_value
-from tidemill.data.exact import is_utf8
+from tidemill.data.records.exact import is_utf8
 from tidemill.errors import DataError
 from tidemill.protocols import Filter
 from tidemill.stores.store import FieldKind

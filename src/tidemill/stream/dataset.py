@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from tidemill.data.batches import to_array
-from tidemill.data.columns import read_column
-from tidemill.data.hooks import StepHooks, bind_hooks
+from tidemill.data.formats.column import read_array
+from tidemill.data.gathered.batches import to_array
 from tidemill.data.nodes.across import Pick, Shuffle, Slice
+from tidemill.data.nodes.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.node import Node
-from tidemill.data.rows.columns import read_array
+from tidemill.data.records.columns import read_column
 from tidemill.data.rows.index import is_index_node
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.rows import RowSource, open_dataset_rows

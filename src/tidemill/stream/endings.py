@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from tidemill.data.digest import digest_records
 from tidemill.data.files import parse_path
+from tidemill.data.files.storage import register_secrets
 from tidemill.data.formats.format import Options, check_options
 from tidemill.data.formats.saving import save_records
 from tidemill.data.formats.table import get_format, guess_format
-from tidemill.data.sources.storage import register_secrets
 
 if TYPE_CHECKING:
     import datasets

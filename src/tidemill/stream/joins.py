@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tidemill.data.flow import Flow
-from tidemill.data.sources.joined_rows import ConcatRows, ZipRows, are_datasets
-from tidemill.data.sources.joins import Concat, Interleave, Zip
+from tidemill.data.joined.rows import ConcatRows, ZipRows, are_datasets
+from tidemill.data.joined.ways import Concat, Interleave, Zip
 from tidemill.protocols import Source
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from tidemill.data.aggregates import Aggregate
+from tidemill.data.gathered.aggregates import Aggregate
 from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Sort
 from tidemill.data.nodes.node import Node, OnError
 

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from tidemill.config.layers.layer import SUFFIXES
 from tidemill.config.loading import load_config
 from tidemill.data.formats.format import MAX_LINE_BYTES, MAX_PAGES, MAX_UNPACKED_RATIO
+from tidemill.data.joined.mixed import Mix, Stop
 from tidemill.data.nodes.node import OnError
 from tidemill.data.sources.hub import Hub
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.mixed import Mix, Stop
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import ObjectSource

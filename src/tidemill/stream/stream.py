@@ -14,13 +14,13 @@ from tidemill.calls.limits import Budget
 from tidemill.config.loading import load_config
 from tidemill.config.model import Settings
 from tidemill.data.async_iteration import BLOCK_RECORDS, AsyncRecords
-from tidemill.data.entering.providing import provide
 from tidemill.data.flow import Flow, show_source
-from tidemill.data.hooks import StepHooks, bind_hooks, pad_hooks
 from tidemill.data.iteration import Records, check_state, describe_pipeline, start_state
+from tidemill.data.nodes.hooks import StepHooks, bind_hooks, pad_hooks
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch
 from tidemill.data.sources.rows import is_dataset
+from tidemill.data.steps.providing import provide
 from tidemill.job import Job
 from tidemill.jobs.landing.stretch import SegmentLimits
 from tidemill.jobs.live.iteration import iterate_all, join_calls

@@ -11,8 +11,8 @@ from tidemill.data.chunking.cutting import Cutter
 from tidemill.data.chunking.headings import iter_sections, join_sections
 from tidemill.data.chunking.rulers import ByteRuler, CharRuler, FindStarts, Ruler, TokenRuler
 from tidemill.data.chunking.sizes import HEADINGS, By, Sizes, Unit
-from tidemill.data.columns import read_column
-from tidemill.data.tokenizing import TokenizerFile
+from tidemill.data.records.columns import read_column
+from tidemill.data.texts.tokenizing import TokenizerFile
 from tidemill.errors import DataError
 
 

@@ -26,7 +26,7 @@ from tidemill.config.wording.suggest import find_near, list_names, suggest
 from tidemill.config.wording.words import Says, describe_value
 from tidemill.data.entering.managers import is_manager
 from tidemill.data.entering.opener import Opener
-from tidemill.data.sources.storage import register_secrets
+from tidemill.data.files.storage import register_secrets
 from tidemill.errors import ConfigError
 
 

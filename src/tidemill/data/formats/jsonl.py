@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 import msgspec
 import orjson
 
-from tidemill.data.exact import to_exact_json
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits, check_plain
@@ -19,6 +18,7 @@ from tidemill.data.formats.json_lines import parse_all, parse_json
 from tidemill.data.formats.jsonl_rows import JsonlRows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, open_lines
 from tidemill.data.formats.saving import save_records
+from tidemill.data.records.exact import to_exact_json
 from tidemill.disk import Disk
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State

@@ -16,7 +16,7 @@ from typing import Any
 from tidemill.data.kept.encoding import decode
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.shares import Columns, Shares
-from tidemill.data.keys import HASH_BITS, Named, hash_named
+from tidemill.data.records.keys import HASH_BITS, Named, hash_named
 
 ENTRY_BYTES = 180
 """What an entry in memory takes besides its bytes."""

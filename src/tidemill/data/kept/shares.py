@@ -15,7 +15,7 @@ from typing import Any
 from tidemill.data.kept.checked import HEAD_BYTES, open_checked, write_checked
 from tidemill.data.kept.encoding import decode, make_encoder
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.keys import HASH_BITS
+from tidemill.data.records.keys import HASH_BITS
 
 _MOST = 256
 _LEAST_BYTES = 128 << 10

@@ -9,7 +9,7 @@ from operator import eq
 
 from tidemill.data.kept.digests import SortedLog
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.minhash import NUMBERS, choose_bands
+from tidemill.data.texts.minhash import NUMBERS, choose_bands
 from tidemill.protocols import State
 
 _KEY_BYTES = 8

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from tidemill.data.gathered.packing import POSITIONS, SEGMENT_IDS
 from tidemill.data.nodes.node import Node
-from tidemill.data.packing import POSITIONS, SEGMENT_IDS
 
 
 class Take(Node):

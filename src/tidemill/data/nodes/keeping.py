@@ -14,12 +14,12 @@ from tidemill.config.roles import Runtime
 from tidemill.config.subschemas import Also, JsonSchema
 from tidemill.config.types.sizes import ByteSize
 from tidemill.config.wording.words import ChoicesElsewhere
-from tidemill.data.aggregates import Aggregate
-from tidemill.data.fingerprints import describe_node
-from tidemill.data.keys import Key
-from tidemill.data.minhash import name_signer
+from tidemill.data.gathered.aggregates import Aggregate
+from tidemill.data.nodes.fingerprints import describe_node
 from tidemill.data.nodes.node import Node
+from tidemill.data.records.keys import Key
 from tidemill.data.sources.table import FILE_SOURCES, FileSource, renew_source
+from tidemill.data.texts.minhash import name_signer
 from tidemill.protocols import Source
 
 _JOINS_ELSEWHERE = ChoicesElsewhere({"left_outer": "left", "left_semi": "semi", "left_anti": "anti", "exists": "semi"})

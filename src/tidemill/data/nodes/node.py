@@ -18,7 +18,7 @@ from tidemill.config.subschemas import JsonSchema, add_short_form
 from tidemill.config.types.functions import Function
 from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.entering.opener import Opener
-from tidemill.data.hooks import BoundHooks
+from tidemill.data.nodes.hooks import BoundHooks
 
 OnError = Literal["raise", "quarantine", "skip"]
 

@@ -11,7 +11,7 @@ from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Function
 from tidemill.data.chunking.sizes import HEADINGS, PLACES, By, Unit
 from tidemill.data.nodes.node import ColumnsNode, FunctionNode, MappingNode, Node
-from tidemill.data.tokenizing import Tokenizer, find_eos
+from tidemill.data.texts.tokenizing import Tokenizer, find_eos
 
 
 class Map(FunctionNode):

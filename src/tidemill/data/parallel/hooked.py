@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from tidemill.data.hooks import BoundHooks
+from tidemill.data.nodes.hooks import BoundHooks
 from tidemill.data.parallel.flight import Flight, Workers
 
 

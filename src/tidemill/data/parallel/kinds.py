@@ -7,7 +7,6 @@ from functools import partial
 
 from tidemill.data.entering.entered import check_plain, needs_entering
 from tidemill.data.entering.injection import inject
-from tidemill.data.images import ImageDecoding
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.single import Map
 from tidemill.data.parallel.flight import Workers
@@ -15,7 +14,8 @@ from tidemill.data.parallel.hooked import HookedWorkers
 from tidemill.data.parallel.processes import ProcessWorkers, pickle_function
 from tidemill.data.parallel.tasks import TaskWorkers
 from tidemill.data.parallel.threads import ThreadWorkers
-from tidemill.data.steps import is_async
+from tidemill.data.steps.functions import is_async
+from tidemill.data.steps.images import ImageDecoding
 from tidemill.errors import ConfigError
 
 

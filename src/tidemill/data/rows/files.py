@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from tidemill.data.formats.column import join_arrays, read_array
 from tidemill.data.formats.format import Rows
-from tidemill.data.rows.columns import join_arrays, read_array
 from tidemill.data.rows.index import Parted
 from tidemill.errors import StateError
 from tidemill.protocols import Record

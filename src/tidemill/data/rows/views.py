@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
 
-from tidemill.data.failures import raise_explained
+from tidemill.data.failing.failures import raise_explained
+from tidemill.data.formats.column import read_array
 from tidemill.data.formats.format import Rows
-from tidemill.data.rows.columns import read_array
 from tidemill.data.rows.index import Index, Parted
 
 BLOCK_ROWS = 256
@@ -36,7 +36,7 @@ class IndexedRows:
         return self._rows.read_rows([self._index[index] for index in indices])
 
     def read_array(self, name: str, places: range) -> Any | None:
-        """One column of the rows at `places` as an array; see `tidemill.data.rows.columns`."""
+        """One column of the rows at `places` as an array; see `tidemill.data.formats.column`."""
         rows = self._index.find_range()
         return None if rows is None else read_array(self._rows, name, rows[places.start : places.stop : places.step])
 
@@ -201,7 +201,7 @@ class ObjectRows:
         self._read_many = getattr(items, "read_rows", None) or getattr(items, "__getitems__", None)
 
     def read_array(self, name: str, places: range) -> Any | None:
-        """One column of the items at `places` as an array; see `tidemill.data.rows.columns`."""
+        """One column of the items at `places` as an array; see `tidemill.data.formats.column`."""
         return read_array(self._items, name, places)
 
     def count_rows(self) -> int:

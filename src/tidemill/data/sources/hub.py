@@ -10,10 +10,10 @@ from pydantic import Field, PrivateAttr
 from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.secrets import say_cause
 from tidemill.data.files import is_url
+from tidemill.data.files.storage import SecretOptions, leave_out_secrets
 from tidemill.data.reader import PartReader
 from tidemill.data.sources.examples import Examples
 from tidemill.data.sources.placed import PlacedSource
-from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 from tidemill.packages import missing_package
 from tidemill.protocols import State

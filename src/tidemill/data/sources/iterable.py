@@ -11,8 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.model import Settings
 from tidemill.config.types.functions import fingerprint_function, import_object, to_import_path
-from tidemill.data.items import compare_items, open_items
 from tidemill.data.reader import PartReader
+from tidemill.data.sources.items import compare_items, open_items
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Growth, State
 

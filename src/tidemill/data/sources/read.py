@@ -18,6 +18,7 @@ from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import Elsewhere, find_near
 from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.files import CODECS, AnyPath, is_url, is_web, measure_file, show_path, split_url, strip_local
+from tidemill.data.files.storage import SecretOptions
 from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
     MAX_PAGES,
@@ -44,7 +45,6 @@ from tidemill.data.sources.listing import Listing
 from tidemill.data.sources.pattern import open_pattern
 from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.schema import Shape, find_key_values, find_lacking, find_misfit, sample_shape
-from tidemill.data.sources.storage import SecretOptions
 from tidemill.data.turns import Share
 from tidemill.errors import DataError, ResourceError
 from tidemill.protocols import Growth, State

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, field_serializer, field_validator
 
 from tidemill.config.roles import Runtime
 from tidemill.data.files import find_local, show_path
+from tidemill.data.files.storage import SecretOptions
 from tidemill.data.formats.format import Options, Rows
 from tidemill.data.formats.table import find_format, get_format
 from tidemill.data.reader import PartReader
@@ -20,7 +21,6 @@ from tidemill.data.rows.files import FileRows
 from tidemill.data.sources.found import FoundFiles, find_dataset
 from tidemill.data.sources.placed import PlacedSource
 from tidemill.data.sources.rows import ROWS_PART, RowSource
-from tidemill.data.sources.storage import SecretOptions
 from tidemill.protocols import Growth, State
 
 

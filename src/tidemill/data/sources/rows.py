@@ -15,7 +15,7 @@ from tidemill.data.reader import PartReader
 from tidemill.data.rows.index import Index, fold_index, full_index, is_index_node
 from tidemill.data.rows.reader import open_row_reader
 from tidemill.data.rows.views import EnteredRows, IndexedRows, MappedRows, ObjectRows
-from tidemill.data.steps import check_entering, enter_step, has_managers, is_async, record_function
+from tidemill.data.steps.functions import check_entering, enter_step, has_managers, is_async, record_function
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Growth, Source, State
 

@@ -22,9 +22,9 @@ from tidemill.config.objects.descriptions import describe_value
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording import words
-from tidemill.data.exact import from_exact_json
+from tidemill.data.files.storage import SecretOptions, leave_out_secrets
+from tidemill.data.records.exact import from_exact_json
 from tidemill.data.sources.placed import PlacedSource
-from tidemill.data.sources.storage import SecretOptions, leave_out_secrets
 from tidemill.data.sql.connection import (
     check_address,
     end_late,

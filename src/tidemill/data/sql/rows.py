@@ -9,8 +9,8 @@ from operator import contains, eq, is_, itemgetter, length_hint
 from typing import Any, cast
 from uuid import UUID
 
-from tidemill.data.exact import to_exact_json
 from tidemill.data.reader import PartReader, raise_each
+from tidemill.data.records.exact import to_exact_json
 from tidemill.data.sql.connection import close_connection, explaining, is_adbc
 from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.protocols import Record, State

@@ -13,10 +13,10 @@ from itertools import chain, islice
 from operator import length_hint
 from typing import Any, TypeVar, cast
 
-from tidemill.data.failures import NO_RECORD, explain_failure
-from tidemill.data.origin import Origin, gather_origins
-from tidemill.data.policy import Losses, Policy, find_step
+from tidemill.data.failing.failures import NO_RECORD, explain_failure
+from tidemill.data.failing.policy import Losses, Policy, find_step
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin, gather_origins
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import StateError
 from tidemill.protocols import State

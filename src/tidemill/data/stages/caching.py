@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
+from tidemill.data.failing.policy import is_of_record
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.parts import CacheParts, Outcome
 from tidemill.data.nodes.keeping import Cache
-from tidemill.data.origin import Origin
-from tidemill.data.policy import is_of_record
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.kept import guard_feed
 from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage

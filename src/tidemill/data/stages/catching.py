@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from tidemill.data.failing.policy import Losses, Policy, find_step, is_of_record
+from tidemill.data.failing.quarantine import QuarantineFile
 from tidemill.data.nodes.single import Catch
-from tidemill.data.policy import Losses, Policy, find_step, is_of_record
-from tidemill.data.quarantine import QuarantineFile
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.protocols import State
 

@@ -10,11 +10,11 @@ from sys import maxsize
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure
-from tidemill.data.origin import Origin
+from tidemill.data.failing.failures import explain_failure
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.stage import Stage, guard
-from tidemill.data.steps import RecordFunction, iter_children
+from tidemill.data.steps.functions import RecordFunction, iter_children
 from tidemill.errors import StateError
 from tidemill.protocols import State
 

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import orjson
 
-from tidemill.data.batches import Form, make_form
+from tidemill.data.failing.policy import Policy
+from tidemill.data.gathered.batches import Form, make_form
 from tidemill.data.nodes.across import (
     Batch,
     Every,
@@ -25,7 +26,6 @@ from tidemill.data.nodes.across import (
 )
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
-from tidemill.data.policy import Policy
 from tidemill.data.stages.anchored import Gathering, Reopen, open_gathering
 from tidemill.data.stages.counted import Picks, open_pick, open_take
 from tidemill.data.stages.gathering import (

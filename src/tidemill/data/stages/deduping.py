@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from tidemill.data.failures import NO_RECORD, PASSED_ON, explain_failure, raise_explained
+from tidemill.data.failing.failures import NO_RECORD, PASSED_ON, explain_failure, raise_explained
+from tidemill.data.failing.policy import Policy
 from tidemill.data.kept.digests import DigestSet
 from tidemill.data.kept.signatures import SignatureSet
-from tidemill.data.keys import digest_key, make_key
-from tidemill.data.minhash import make_signer
 from tidemill.data.nodes.keeping import Dedupe
-from tidemill.data.policy import Policy
+from tidemill.data.records.keys import digest_key, make_key
 from tidemill.data.stages.stage import Stage, iter_calls
+from tidemill.data.texts.minhash import make_signer
 from tidemill.protocols import State
 
 Seen = DigestSet | SignatureSet

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 from tidemill.data.entering.entered import Entered
 from tidemill.data.nodes.node import Node
-from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.stage import Stage
-from tidemill.data.steps import check_entering, enter_step, has_managers
+from tidemill.data.steps.functions import check_entering, enter_step, has_managers
 from tidemill.protocols import State
 
 

@@ -9,8 +9,8 @@ from sys import maxsize
 from typing import Any, cast
 
 from tidemill.data.nodes.across import Repeat
-from tidemill.data.origin import Origin
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.stage import Stage
 from tidemill.protocols import State
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import Any
 
-from tidemill.data.batches import Form
+from tidemill.data.gathered.batches import Form
 from tidemill.data.order import derive_seed, permute_block
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Anchor, Feed

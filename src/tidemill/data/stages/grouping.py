@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, ClassVar
 
-from tidemill.data.aggregates import LISTING, Accumulator
+from tidemill.data.gathered.aggregates import LISTING, Accumulator
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.runs import Runs
 from tidemill.data.kept.shares import Shares
-from tidemill.data.keys import make_key, name_value, name_values
 from tidemill.data.nodes.keeping import GroupBy
+from tidemill.data.records.keys import make_key, name_value, name_values
 from tidemill.data.stages.groups import Groups, Name
 from tidemill.data.stages.spilling import ENTRY_BYTES, Spiller
 from tidemill.protocols import State

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tidemill.data.aggregates import Accumulator
+from tidemill.data.gathered.aggregates import Accumulator
 from tidemill.data.kept.shares import Columns
-from tidemill.data.keys import Named, hash_named
+from tidemill.data.records.keys import Named, hash_named
 
 Name = Callable[[Any], Named]
 

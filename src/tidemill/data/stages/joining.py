@@ -12,11 +12,11 @@ from typing import Any, cast
 
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.lookup import Entry, Find, Lookup
-from tidemill.data.keys import Named, make_namer
 from tidemill.data.nodes.keeping import Join
+from tidemill.data.records.keys import Named, make_namer
 from tidemill.data.stages.children import FlatMapStage, open_flat_map
 from tidemill.data.stages.stage import Stage
-from tidemill.data.steps import RecordFunction
+from tidemill.data.steps.functions import RecordFunction
 from tidemill.errors import DataError, TidemillError
 from tidemill.protocols import RecordIterator, State
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from tidemill.data.failing.policy import Policy
 from tidemill.data.kept.digests import DigestSet
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.kept.signatures import SignatureSet
 from tidemill.data.nodes.keeping import Dedupe, GroupBy, Sort
 from tidemill.data.nodes.node import Node
-from tidemill.data.policy import Policy
 from tidemill.data.stages.deduping import open_dedupe
 from tidemill.data.stages.grouping import Grouper
 from tidemill.data.stages.kept import open_kept

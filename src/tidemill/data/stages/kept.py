@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from tidemill.data.origin import Origin
-from tidemill.data.policy import Policy
+from tidemill.data.failing.policy import Policy
 from tidemill.data.reader import Broken
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.anchored import Anchor, AnchoredStage, Feed, link_stage
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import ResourceError

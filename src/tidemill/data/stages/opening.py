@@ -8,7 +8,8 @@ from functools import partial
 from operator import is_not
 from typing import Any, cast
 
-from tidemill.data.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
+from tidemill.data.failing.failures import PASSED_ON, explain_failure, explain_isolated, raise_explained
+from tidemill.data.failing.policy import Losses, Policy
 from tidemill.data.kept.folder import Keeping, KeptFolder
 from tidemill.data.kept.lookup import Lookup
 from tidemill.data.kept.parts import CacheParts
@@ -17,7 +18,6 @@ from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Cache, Join, KeepingNode, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
-from tidemill.data.policy import Losses, Policy
 from tidemill.data.stages.caching import open_cache
 from tidemill.data.stages.catching import open_catch
 from tidemill.data.stages.children import open_flat_map
@@ -30,7 +30,7 @@ from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
 from tidemill.data.stages.tally import Counter, Tally
-from tidemill.data.steps import RecordFunction, copy_record, is_async, iter_children, record_function
+from tidemill.data.steps.functions import RecordFunction, copy_record, is_async, iter_children, record_function
 from tidemill.errors import ConfigError
 from tidemill.protocols import State
 

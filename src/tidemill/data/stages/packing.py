@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+from tidemill.data.gathered.packing import Columns, OpenBins, Piece, make_reader, render_packed
 from tidemill.data.nodes.across import Pack
-from tidemill.data.packing import Columns, OpenBins, Piece, make_reader, render_packed
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Anchor
 from tidemill.data.stages.stage import Stage

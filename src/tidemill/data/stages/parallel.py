@@ -10,18 +10,18 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.failures import NO_RECORD, explain_failure, explain_isolated
+from tidemill.data.failing.failures import NO_RECORD, explain_failure, explain_isolated
+from tidemill.data.failing.policy import Policy
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.single import Map
-from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight, Workers
 from tidemill.data.parallel.kinds import find_workers
-from tidemill.data.policy import Policy
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.anchored import Reopen
 from tidemill.data.stages.progress import Progress, explain_again, iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
-from tidemill.data.steps import copy_record
+from tidemill.data.steps.functions import copy_record
 from tidemill.errors import StateError
 from tidemill.protocols import State
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, cast
 
-from tidemill.data.failures import explain_failure, raise_explained
-from tidemill.data.origin import Origin, describe_position
-from tidemill.data.policy import SOURCE, Policy, is_of_record
+from tidemill.data.failing.failures import explain_failure, raise_explained
+from tidemill.data.failing.policy import SOURCE, Policy, is_of_record
 from tidemill.data.reader import Broken, PartReader, raise_each
+from tidemill.data.records.origin import Origin, describe_position
 from tidemill.data.stages.stage import Stage
 from tidemill.data.turns import Share, dump_layers
 from tidemill.errors import DataError, StateError, TidemillError

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
-from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import wait_for
 from tidemill.data.parallel.gradients import call_in_mode, find_gradient_mode
 from tidemill.data.reader import raise_each
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages import anchored
 from tidemill.data.stages.anchored import Reopen
 from tidemill.data.stages.progress import explain_again, iter_outcomes

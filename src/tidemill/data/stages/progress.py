@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tidemill.data.origin import Origin
 from tidemill.data.parallel.flight import Flight
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages import anchored
 from tidemill.data.stages.stage import Stage
 from tidemill.protocols import State

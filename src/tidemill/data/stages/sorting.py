@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from tidemill.data.kept.encoding import decode, make_encoder
 from tidemill.data.kept.folder import KeptFolder
-from tidemill.data.kept.ordering import KeyOrder
 from tidemill.data.kept.runs import Runs
-from tidemill.data.keys import make_key
 from tidemill.data.nodes.keeping import Sort
+from tidemill.data.records.keys import make_key
+from tidemill.data.records.ordering import KeyOrder
 from tidemill.data.stages.spilling import ENTRY_BYTES, Spiller
 from tidemill.protocols import State
 

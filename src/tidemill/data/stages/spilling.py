@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any, ClassVar
 
-from tidemill.data.failures import NO_RECORD
+from tidemill.data.failing.failures import NO_RECORD
 from tidemill.data.kept.checked import HEAD_BYTES
 from tidemill.data.kept.runs import Runs
 from tidemill.data.stages.anchored import Anchor

@@ -21,8 +21,8 @@ from itertools import chain
 from types import GeneratorType
 from typing import Any, cast
 
-from tidemill.data.failures import raise_explained, stop_iteration_error
-from tidemill.data.origin import Origin
+from tidemill.data.failing.failures import raise_explained, stop_iteration_error
+from tidemill.data.records.origin import Origin
 from tidemill.protocols import State
 
 

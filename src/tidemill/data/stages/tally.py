@@ -14,8 +14,8 @@ from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
-from tidemill.data.origin import Origin
-from tidemill.data.policy import SOURCE
+from tidemill.data.failing.policy import SOURCE
+from tidemill.data.records.origin import Origin
 from tidemill.data.stages.stage import Stage
 from tidemill.errors import DataError, ResourceError, TidemillError, WorkerError
 from tidemill.protocols import State

@@ -8,10 +8,10 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tidemill.data.failing.replaying import ParseRow, Row, open_replay, parse_row
 from tidemill.data.files import measure_file
 from tidemill.data.formats.lines import LineReader, compare_lines
 from tidemill.data.nodes.node import OnError
-from tidemill.data.replaying import ParseRow, Row, open_replay, parse_row
 from tidemill.errors import DataError
 from tidemill.jobs.ledger.folder import RunFolder, locate_run
 from tidemill.jobs.ledger.rows import FailedRow

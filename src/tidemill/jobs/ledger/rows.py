@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from tidemill.data.exact import from_exact_json, to_exact_json
 from tidemill.data.formats.jsonl import parse_line
+from tidemill.data.records.exact import from_exact_json, to_exact_json
 from tidemill.jobs.records.outcomes import Failure, describe_error, explain_error
 
 MAX_SHOWN = 2_000
@@ -92,7 +92,7 @@ class FailedRow:
         )
 
     def to_line(self) -> bytes:
-        """The row as one JSON line; `exact` says that its record is written as `tidemill.data.exact` has it."""
+        """The row as one JSON line; `exact` says that its record is written as `tidemill.data.records.exact` has it."""
         record = to_exact_json(self.record)
         row: dict[str, Any] = {
             "part": self.part,

@@ -14,7 +14,7 @@ from tidemill.calls.limits import Limits
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.nodes.single import Drop, Rename, Select
-from tidemill.data.steps import record_function
+from tidemill.data.steps.functions import record_function
 from tidemill.errors import ConfigError, DataError, TidemillError
 from tidemill.jobs.live.asking import Asked, StandIn, StepAsking, open_asking, price_tokens
 from tidemill.jobs.live.sampling import Sample, SampleLimits, sample_source

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from tidemill.data.fingerprints import describe_node
 from tidemill.data.flow import Flow
-from tidemill.data.hooks import StepHooks, bind_hooks
 from tidemill.data.iteration import Description, Records, describe_pipeline, iterate
 from tidemill.data.nodes.across import Take
+from tidemill.data.nodes.fingerprints import describe_node
+from tidemill.data.nodes.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.node import Node, split_halves
 from tidemill.errors import StateError, TidemillError
 from tidemill.jobs.live.section import Section

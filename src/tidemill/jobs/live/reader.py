@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.data.failures import exit_error
+from tidemill.data.failing.failures import exit_error
 from tidemill.data.iteration import Records, iterate
 from tidemill.jobs.live.section import Section
 from tidemill.jobs.records.chunk import CHUNK_SLOW_S, Chunk, SourceTotals

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tidemill.data.hooks import StepHooks, bind_hooks
+from tidemill.data.nodes.hooks import StepHooks, bind_hooks
 from tidemill.data.nodes.node import Node
 from tidemill.protocols import Source
 

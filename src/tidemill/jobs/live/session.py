@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from tidemill.calls.engine import Engine
 from tidemill.calls.http.transport import HttpTransport
-from tidemill.data.failures import NO_RECORD, explain_failure
+from tidemill.data.failing.failures import NO_RECORD, explain_failure
 from tidemill.data.nodes.node import step_names
 from tidemill.jobs.live.reader import LiveChunk, RecordsReader
 from tidemill.jobs.live.section import Section

@@ -18,7 +18,7 @@ from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.parallel.gradients import call_in_mode
-from tidemill.data.steps import enter_steps, has_managers
+from tidemill.data.steps.functions import enter_steps, has_managers
 from tidemill.errors import ConfigError
 from tidemill.jobs.records.step import Shape
 from tidemill.jobs.window.opening import open_steps

@@ -11,10 +11,10 @@ from tidemill.agents.step import RunAgent
 from tidemill.calls.limits import Price
 from tidemill.config.types.functions import show_object
 from tidemill.data.files import AnyPath
+from tidemill.data.joined.joined import Joined
+from tidemill.data.joined.rows import JoinedDatasets
 from tidemill.data.nodes.keeping import Join, find_other
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.joined_rows import JoinedDatasets
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.jobs.spec.job import JobSpec

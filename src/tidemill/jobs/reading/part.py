@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from tidemill.data.failures import stop_iteration_error
-from tidemill.data.policy import is_of_record
+from tidemill.data.failing.failures import stop_iteration_error
+from tidemill.data.failing.policy import is_of_record
 from tidemill.errors import DataError
 from tidemill.jobs.records.chunk import PartPosition
 from tidemill.jobs.records.counts import EMITTED, IN, PASSED, Counts

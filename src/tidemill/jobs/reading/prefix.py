@@ -12,19 +12,19 @@ from functools import partial
 from typing import Any
 
 from tidemill.data.entering.managers import explaining_leave
+from tidemill.data.failing.policy import SOURCE, Losses, Policy, find_step, is_of_record
 from tidemill.data.iteration import describe_pipeline, find_taken_over, iterate, open_source
+from tidemill.data.joined.joined import Joined
 from tidemill.data.kept.folder import Keeping
 from tidemill.data.nodes.across import Batch, Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Slice, Take
 from tidemill.data.nodes.keeping import Dedupe
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
-from tidemill.data.policy import SOURCE, Losses, Policy, find_step, is_of_record
-from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.rows import choose_rows
 from tidemill.data.stages.opening import Epoch, Opening
 from tidemill.data.stages.stage import Stage
 from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
-from tidemill.data.steps import has_managers, is_async
+from tidemill.data.steps.functions import has_managers, is_async
 from tidemill.disk import Disk
 from tidemill.errors import DataError, ResourceError, TidemillError
 from tidemill.jobs.reading.part import END

@@ -14,7 +14,7 @@ from tidemill.data.entering.entered import Entered
 from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
-from tidemill.data.steps import check_entering, copy_record, enter_step, has_managers
+from tidemill.data.steps.functions import check_entering, copy_record, enter_step, has_managers
 from tidemill.jobs.reading.prefix import needs_workers
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED, Counts
 from tidemill.jobs.records.outcomes import Failure

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tidemill.data.failures import exit_error, stop_iteration_error
+from tidemill.data.failing.failures import exit_error, stop_iteration_error
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import is_async, is_beside, iter_children, record_function
+from tidemill.data.steps.functions import is_async, is_beside, iter_children, record_function
 from tidemill.errors import WorkerError
 
 USER_ERRORS = (Exception, SystemExit, KeyboardInterrupt)

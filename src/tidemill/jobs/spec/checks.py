@@ -10,8 +10,8 @@ from tidemill.agents.step import AskAgent
 from tidemill.config.paths import KeyPath
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.types.functions import fingerprint_schema
-from tidemill.data.entering.providing import find_openers
 from tidemill.data.nodes.node import Node
+from tidemill.data.steps.providing import find_openers
 from tidemill.errors import ConfigError, Problem, TidemillError
 from tidemill.jobs.spec.dimensions import check_dimensions
 from tidemill.jobs.spec.draft import NAMED, UNREADABLE, Draft, DraftStep

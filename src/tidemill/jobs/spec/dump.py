@@ -15,22 +15,22 @@ from tidemill.agents.toolbox import write_tools
 from tidemill.config.secrets import is_secret_key, mask_value
 from tidemill.config.types.functions import to_import_path
 from tidemill.config.types.templates import Template
-from tidemill.data.entering.providing import find_openers
 from tidemill.data.entering.resource import make_openers
 from tidemill.data.files import show_path
+from tidemill.data.files.storage import leave_out_secrets
 from tidemill.data.flow import show_source
+from tidemill.data.joined.joined import Joined
 from tidemill.data.nodes.keeping import Other
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.fitting import is_arrow_schema
 from tidemill.data.sources.iterable import FromIterable
-from tidemill.data.sources.joined import Joined
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.sql import SQL
-from tidemill.data.sources.storage import leave_out_secrets
 from tidemill.data.sources.table import FILE_SOURCES
 from tidemill.data.sql.connection import show_address
-from tidemill.data.tokenizing import TokenizerFile
+from tidemill.data.steps.providing import find_openers
+from tidemill.data.texts.tokenizing import TokenizerFile
 from tidemill.errors import ConfigError
 from tidemill.jobs.ledger.replay import Replay
 from tidemill.jobs.spec.job import JobSpec

@@ -19,9 +19,9 @@ from tidemill.config.model import Config
 from tidemill.config.report.rendering import raise_problems
 from tidemill.config.wording.suggest import find_near
 from tidemill.data.entering.opener import Opener
-from tidemill.data.entering.providing import bind_openers
 from tidemill.data.entering.resource import Resource, make_openers
 from tidemill.data.sources.table import find_source_kind
+from tidemill.data.steps.providing import bind_openers
 from tidemill.jobs.spec.checks import find_problems
 from tidemill.jobs.spec.draft import NAMED, Draft, DraftStep
 from tidemill.jobs.spec.job import JobSpec, RunOptions, Sink

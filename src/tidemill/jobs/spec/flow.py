@@ -13,17 +13,17 @@ from pydantic.fields import FieldInfo
 
 from tidemill.config.types.references import Reference
 from tidemill.config.wording.suggest import list_names, suggest
+from tidemill.data.failing.policy import SOURCE
 from tidemill.data.nodes.across import Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Dedupe, Sort
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
-from tidemill.data.policy import SOURCE
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import RowFiles
 from tidemill.data.sources.sql import SQL
 from tidemill.data.sql.connection import LateQueryError
-from tidemill.data.steps import is_async
+from tidemill.data.steps.functions import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, StateError, TidemillError
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import Columns

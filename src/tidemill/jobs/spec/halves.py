@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tidemill.config.paths import KeyPath
+from tidemill.data.joined.joined import Joined
+from tidemill.data.joined.rows import JoinedDatasets, ZipRows
+from tidemill.data.joined.ways import Zip
 from tidemill.data.nodes.across import Batch, Pick, Shuffle, Slice, Sliding
 from tidemill.data.nodes.keeping import Cache
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
-from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.joined_rows import JoinedDatasets, ZipRows
-from tidemill.data.sources.joins import Zip
 from tidemill.data.sources.rows import find_folded
-from tidemill.data.steps import is_async
+from tidemill.data.steps.functions import is_async
 from tidemill.errors import Problem
 from tidemill.jobs.live.iteration import LiveSource
 from tidemill.jobs.spec.draft import Draft

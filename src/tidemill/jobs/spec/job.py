@@ -15,7 +15,7 @@ from tidemill.config.objects.descriptions import describe_value, fingerprint_jso
 from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import Schema
 from tidemill.data.entering.resource import Resource
-from tidemill.data.fingerprints import describe_node
+from tidemill.data.nodes.fingerprints import describe_node
 from tidemill.data.nodes.keeping import renew_other
 from tidemill.data.nodes.node import Node, split_halves, step_names
 from tidemill.data.sources.read import Read

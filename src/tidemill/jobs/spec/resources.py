@@ -8,11 +8,11 @@ from typing import Any
 from tidemill.config.paths import KeyPath
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.entering.injection import list_parameters, list_required
-from tidemill.data.entering.providing import find_wanted
 from tidemill.data.entering.resource import find_name_fault
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Map
-from tidemill.data.steps import check_entering, is_async, list_functions
+from tidemill.data.steps.functions import check_entering, is_async, list_functions
+from tidemill.data.steps.providing import find_wanted
 from tidemill.errors import ConfigError, Problem
 from tidemill.jobs.spec.draft import Draft
 from tidemill.models.steps.call import Call

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import enter_steps, has_managers
+from tidemill.data.steps.functions import enter_steps, has_managers
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread
 from tidemill.stores.steps.opened import OpenStores

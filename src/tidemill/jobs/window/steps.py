@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Protocol
 from tidemill.agents.runner import AgentRunner
 from tidemill.calls.gather import name_failure, run_together
 from tidemill.calls.lane import Lane
-from tidemill.data.failures import exit_error
-from tidemill.data.hooks import BoundHooks
+from tidemill.data.failing.failures import exit_error
+from tidemill.data.nodes.hooks import BoundHooks
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.step import RecordStep, Shape
 from tidemill.models.steps.batching import Batching

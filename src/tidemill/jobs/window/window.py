@@ -19,7 +19,7 @@ import msgspec.structs
 from tidemill.calls.lane import Lane
 from tidemill.calls.outgoing import LaneStopped, Send
 from tidemill.calls.wire import Request
-from tidemill.data.steps import copy_record
+from tidemill.data.steps.functions import copy_record
 from tidemill.errors import TidemillError
 from tidemill.jobs.records.chunk import Chunk
 from tidemill.jobs.records.counts import DROPPED, EMITTED, IN, PASSED

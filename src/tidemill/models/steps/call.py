@@ -22,9 +22,9 @@ from tidemill.config.roles import Runtime
 from tidemill.config.types.functions import import_object, to_import_path
 from tidemill.config.wording.suggest import find_near
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.nodes.node import FunctionNode
-from tidemill.data.steps import copy_record, is_async
+from tidemill.data.records.columns import missing_column, no_columns
+from tidemill.data.steps.functions import copy_record, is_async
 from tidemill.errors import TransientCallError
 from tidemill.models.steps.calling import KEY_HEADER, Ask, CallNode, hook_run
 from tidemill.models.steps.packing import pack_record, pack_result

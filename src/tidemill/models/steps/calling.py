@@ -11,7 +11,7 @@ from tidemill.calls.outgoing import Send
 from tidemill.calls.wire import Request, Response
 from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
-from tidemill.data.hooks import BoundHooks
+from tidemill.data.nodes.hooks import BoundHooks
 from tidemill.data.nodes.node import Node
 from tidemill.models.model import Model
 from tidemill.protocols import Record

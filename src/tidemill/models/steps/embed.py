@@ -17,7 +17,7 @@ from tidemill.calls.wire import Request, Response, Usage
 from tidemill.config.paths import KeyPath
 from tidemill.config.types.templates import Template
 from tidemill.config.wording.words import describe_value
-from tidemill.data.columns import missing_column, no_columns
+from tidemill.data.records.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.formats.embeddings import EmbeddingEndpoint, Vectors
 from tidemill.models.model import Model, Params

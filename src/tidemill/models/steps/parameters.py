@@ -13,7 +13,7 @@ from tidemill.config.coercion.conversions import to_int64
 from tidemill.config.coercion.table import ConfigRules
 from tidemill.config.model import Settings
 from tidemill.config.wording.words import describe_value
-from tidemill.data.columns import missing_column
+from tidemill.data.records.columns import missing_column
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 

@@ -14,7 +14,7 @@ from tidemill.config.model import Settings
 from tidemill.config.subschemas import FILE, Form, JsonSchema, add_names
 from tidemill.config.types.templates import Template
 from tidemill.config.wording.suggest import find_near_file
-from tidemill.data.columns import missing_column, no_columns
+from tidemill.data.records.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.images.images import is_web_address, make_image
 from tidemill.models.messages import Message, Part

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 
 from tidemill.calls.wire import Request, Tally, Usage
-from tidemill.data.columns import missing_column, no_columns
+from tidemill.data.records.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.steps.batching import Batching
 from tidemill.models.steps.calling import hook_run

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.data.entering.opener import Opener
-from tidemill.data.entering.providing import find_openers
 from tidemill.data.entering.resource import Resource, find_name_fault
 from tidemill.data.nodes.node import Node
+from tidemill.data.steps.providing import find_openers
 from tidemill.protocols import VectorStore
 from tidemill.stores.steps.opened import OpenStores, SharedStore
 from tidemill.stores.store import Store

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidemill.calls.wire import Request, Response
 from tidemill.config.wording.words import describe_value
-from tidemill.data.columns import missing_column, no_columns
+from tidemill.data.records.columns import missing_column, no_columns
 from tidemill.errors import DataError
 from tidemill.models.steps.call import Value
 from tidemill.models.steps.calling import Ask, hook_run

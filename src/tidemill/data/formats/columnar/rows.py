@@ -8,9 +8,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tidemill.data.formats.column import join_arrays
 from tidemill.data.formats.columnar.arrow_views import view_vectors
 from tidemill.data.formats.columnar.groups import Groups, corrupt_errors, explain_cause, explain_value, iter_group
-from tidemill.data.rows.columns import join_arrays
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic_core import PydanticCustomError
 
 from tidemill.config.types.functions import check_no_forward
-from tidemill.data.columns import no_columns, read_column
-from tidemill.data.steps import copy_record
+from tidemill.data.records.columns import no_columns, read_column
+from tidemill.data.steps.functions import copy_record
 from tidemill.errors import DataError, ResourceError
 from tidemill.models.steps.calling import Ask, hook_run
 from tidemill.models.steps.predict import Predict

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
 
 from tidemill.data.flow import Flow
+from tidemill.data.joined.joined import Joined, JoinedReader, Members, open_joined
 from tidemill.data.order import choose_ratio
-from tidemill.data.sources.joined import Joined, JoinedReader, Members, open_joined
 from tidemill.errors import ConfigError
 from tidemill.protocols import State
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from sys import maxsize
 from typing import Any
 
-from tidemill.data.exact import from_exact_json
+from tidemill.data.failing.policy import SOURCE
 from tidemill.data.files import PartFile
 from tidemill.data.formats.jsonl import parse_line
 from tidemill.data.formats.lines import LineReader, iter_line_runs, open_lines
-from tidemill.data.policy import SOURCE
+from tidemill.data.records.exact import from_exact_json
 from tidemill.errors import DataError
 from tidemill.protocols import State
 

@@ -19,9 +19,9 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form, add_short_form
 from tidemill.config.wording.words import ChoicesElsewhere
-from tidemill.data.columns import make_reader
-from tidemill.data.kept.ordering import KeyOrder
-from tidemill.data.keys import digest_key
+from tidemill.data.records.columns import make_reader
+from tidemill.data.records.keys import digest_key
+from tidemill.data.records.ordering import KeyOrder
 from tidemill.errors import DataError
 
 How = Literal["count", "sum", "mean", "min", "max", "first", "last", "list", "distinct"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tidemill.data.columns import missing_column
+from tidemill.data.records.columns import missing_column
 from tidemill.errors import DataError
 
 SEGMENT_IDS, POSITIONS = "segment_ids", "positions"

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tidemill.data.exact import to_exact_json
-from tidemill.data.failures import clean
-from tidemill.data.policy import find_step
+from tidemill.data.failing.failures import clean
+from tidemill.data.failing.policy import find_step
+from tidemill.data.records.exact import to_exact_json
 from tidemill.errors import DataError, ResourceError, TidemillError
 
 _MAX_SHOWN = 2_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidemill.data.flow import Flow
 from tidemill.data.iteration import Records
-from tidemill.data.sources.joined import Joined, JoinedReader, Members, open_joined
+from tidemill.data.joined.joined import Joined, JoinedReader, Members, open_joined
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import State
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from tidemill.data.columns import read_column
 from tidemill.data.nodes.images import DecodeImage
+from tidemill.data.records.columns import read_column
 from tidemill.errors import DataError, TidemillError
 from tidemill.packages import missing_package
 

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.types.functions import Function, to_import_path
 from tidemill.config.wording.suggest import find_near_file
 from tidemill.config.wording.words import Says
-from tidemill.data.columns import missing_column
+from tidemill.data.records.columns import missing_column
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError, TidemillError
 from tidemill.packages import missing_package
 

@@ -10,7 +10,7 @@ from tidemill.data.entering.injection import list_parameters
 from tidemill.data.entering.opener import Opener
 from tidemill.data.entering.resource import make_openers, name_resources
 from tidemill.data.nodes.node import Node
-from tidemill.data.steps import list_functions
+from tidemill.data.steps.functions import list_functions
 from tidemill.errors import ConfigError
 
 

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import Any
 
-from tidemill.data.batches import iter_batch
 from tidemill.data.chunking.sizes import Sizes
-from tidemill.data.columns import missing_column, no_columns
 from tidemill.data.entering.beside import BesideFunction
 from tidemill.data.entering.entered import Entered, EnteredInLoop, check_plain, needs_entering
 from tidemill.data.entering.injection import Injected, inject, unwrap
-from tidemill.data.hooks import hook_function
-from tidemill.data.images import ImageDecoding
+from tidemill.data.gathered.batches import iter_batch
+from tidemill.data.nodes.hooks import hook_function
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import (
@@ -33,7 +31,9 @@ from tidemill.data.nodes.single import (
     WithColumns,
 )
 from tidemill.data.order import find_share
-from tidemill.data.tokenizing import Tokenization, find_eos
+from tidemill.data.records.columns import missing_column, no_columns
+from tidemill.data.steps.images import ImageDecoding
+from tidemill.data.texts.tokenizing import Tokenization, find_eos
 from tidemill.errors import ConfigError, DataError, WorkerError
 from tidemill.resources.scope import Scope
 from tidemill.resources.worker import WorkerThread

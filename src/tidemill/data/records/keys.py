@@ -16,8 +16,8 @@ from pydantic_core import PydanticCustomError
 
 from tidemill.config.types.functions import Function
 from tidemill.config.wording.words import Says, describe_value
-from tidemill.data.columns import make_reader, make_row_reader, missing_column
-from tidemill.data.rendering import NoFormError, render_line
+from tidemill.data.records.columns import make_reader, make_row_reader, missing_column
+from tidemill.data.records.rendering import NoFormError, render_line
 from tidemill.errors import DataError
 
 DIGEST_BYTES = 16

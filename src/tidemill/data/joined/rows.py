@@ -8,10 +8,10 @@ from typing import Any, cast
 from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.flow import Flow
 from tidemill.data.formats.format import Rows
-from tidemill.data.hooks import bind_hooks
+from tidemill.data.joined.joined import Joined
+from tidemill.data.joined.ways import Concat, Zip
+from tidemill.data.nodes.hooks import bind_hooks
 from tidemill.data.rows.views import JoinedRows, ZippedRows
-from tidemill.data.sources.joined import Joined
-from tidemill.data.sources.joins import Concat, Zip
 from tidemill.data.sources.rows import RowSource, is_dataset, open_dataset_rows
 from tidemill.errors import DataError
 

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from tidemill.data.flow import Flow, describe_flows
 from tidemill.data.iteration import Records
-from tidemill.data.origin import Origin, gather_origins
 from tidemill.data.reader import PartReader
+from tidemill.data.records.origin import Origin, gather_origins
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Growth, State
 

@@ -1,0 +1,1 @@
+"""What is made of several records: batches, packs, and what a group comes to."""
