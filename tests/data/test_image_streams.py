@@ -352,7 +352,7 @@ def test_files_that_are_no_records_are_told(tmp_path: Path) -> None:
     next(reader)
     state = reader.state()
     path.write_bytes(b"x" * 200_001)
-    with pytest.raises(StateError, match="the file was cut in the middle"):
+    with pytest.raises(StateError, match="the file was edited before byte 200000"):
         IMAGE.open(path, state)
 
 

@@ -120,8 +120,8 @@ def test_growth_is_read_as_far_as_it_is_new(tmp_path: Path) -> None:
     outcomes(whole)
     path.write_bytes(b"one\ntwo\n")
     assert texts(outcomes(TEXT.open(path, by_line.state()))) == ["two"]
-    assert TEXT.compare(path, whole.state(), WHOLE) == "cut"
-    with pytest.raises(StateError, match="cut in the middle of the line"):
+    assert TEXT.compare(path, whole.state(), WHOLE) == "edited"
+    with pytest.raises(StateError, match="the file was edited before byte 4"):
         TEXT.open(path, whole.state(), WHOLE)
 
 

@@ -25,7 +25,10 @@ from workbench import (
 )
 
 from tidemill.calls.wire import Response
+from tidemill.data.nodes.across import Shuffle
+from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Filter, FlatMap, Map
+from tidemill.errors import StateError
 from tidemill.jobs.ledger.rows import FailedRow
 from tidemill.jobs.running.inspect import read_failures
 from tidemill.jobs.spec.job import JobSpec
@@ -134,6 +137,43 @@ async def test_rows_quarantined_after_a_retry_are_retried_with_the_rest(tmp_path
     report = await run_job(job, far, retry=True)
     assert (len(far.billed), report.records["quarantined"], read_failed(job.folders)) == (2, 0, [])
     assert sorted(ids(job)) == list(range(40))
+
+
+@pytest.mark.parametrize("steps", [[], [Shuffle(seed=1, buffer=4)]])
+async def test_a_retry_goes_by_what_was_kept_whatever_became_of_the_source(tmp_path: Path, steps: list[Node]) -> None:
+    """Files that were mended or taken away hold nothing up that is not read from them; reading on is refused."""
+    for name, start in (("a", 0), ("b", 10)):
+        write_records(tmp_path / "in" / f"{name}.jsonl", [*numbered(start + 10, start), "{corrupt"])
+    job = make_job(tmp_path, [*steps, label()], source="in/*.jsonl", max_errors=100)
+    far = FarSide(refuse("review 3.", "review 13."))
+    await run_job(job, far)
+    write_records(tmp_path / "in" / "a.jsonl", numbered(9))
+    (tmp_path / "in" / "b.jsonl").unlink()
+    far.script = refuse()
+    far.forget()
+    report = await run_job(job, far, retry=True)
+    assert (len(far.billed), report.records["landed"], report.records["quarantined"]) == (2, 20, 2)
+    assert sorted(ids(job)) == list(range(20))
+    with pytest.raises(StateError, match=r"a\.jsonl: edited before the point it was read to\n    b\.jsonl: gone"):
+        await run_job(job, far)
+
+
+async def test_a_retry_reads_no_other_version_of_an_output(tmp_path: Path) -> None:
+    """What landed is of the version that was read, also where the output has grown since."""
+    write_records(tmp_path / "records.jsonl", numbered(10))
+    first = make_job(tmp_path, [label()], sink={"path": "first"})
+    await run_job(first, FarSide())
+    far = FarSide(refuse("review 3."))
+    second = make_job(tmp_path, [ask(into="note")], source="first", max_errors=100)
+    await run_job(second, far)
+    before = load_manifest(second.folders)["parents"]
+    write_records(tmp_path / "records.jsonl", numbered(20, 10), append=True)
+    await run_job(first, FarSide())
+    far.script = refuse()
+    assert (await run_job(second, far, retry=True)).records["landed"] == 10
+    assert load_manifest(second.folders)["parents"] == before
+    await run_job(second, far)
+    assert load_manifest(second.folders)["parents"] != before
 
 
 async def test_a_retry_with_nothing_to_do(tmp_path: Path) -> None:

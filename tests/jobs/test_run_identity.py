@@ -352,6 +352,24 @@ async def test_a_file_that_was_cut_and_is_whole_now(tmp_path: Path, packed: bool
     assert ids(job) == list(range(200))
 
 
+async def test_a_mended_file_that_is_one_record(tmp_path: Path) -> None:
+    """It was read whole, and is another record now: put back, it lets the run take the mended one under a new name."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text("review 1.")
+    (folder / "b.txt").write_text("revi")
+    job, far = labels(tmp_path, source="in/*.txt", read={"whole": True}), FarSide()
+    await run_job(job, far)
+    (folder / "b.txt").write_text("review 2.")
+    with pytest.raises(StateError, match=r"b\.txt: edited before the point it was read to") as refused:
+        await run_job(job, far)
+    assert "under another name" in str(refused.value)
+    (folder / "b.txt").rename(folder / "c.txt")
+    (folder / "b.txt").write_text("revi")
+    await run_job(job, far)
+    assert [Path(record["path"]).name for record in read_output(job.folders)] == ["a.txt", "b.txt", "c.txt"]
+
+
 async def test_a_removed_file_is_refused(tmp_path: Path) -> None:
     """It is named; when it is back the run goes on."""
     for name in ("a", "b"):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tidemill.data.files import BLOCK_BYTES, TextFile
+from tidemill.data.files import BLOCK_BYTES, TextFile, compare_file
 from tidemill.data.formats.encoding import decode_text, find_encoding
 from tidemill.data.formats.format import PLAIN, Options, Rows, Traits, refuse_rows
 from tidemill.data.formats.items import Place
@@ -120,9 +120,9 @@ class _Parser:
 
 
 def compare_whole(path: Path, state: State) -> Growth:
-    """A file that is one record and has more in it now has another record in it."""
-    growth = compare_lines(path, state)
-    return "cut" if growth == "grown" and state["offset"] else growth
+    """A file that is one record and has more in it now has another record in it; an empty one had none."""
+    growth = compare_file(path, state)
+    return "edited" if growth == "grown" and state["offset"] else growth
 
 
 def iter_whole(

@@ -28,15 +28,19 @@ from tidemill.stores.store import Store
 from tidemill.stores.table import name_store
 
 
-def describe_origin(job: JobSpec, names: Sequence[str]) -> dict[str, Any]:
+def describe_origin(job: JobSpec, names: Sequence[str] | None) -> dict[str, Any]:
     """The parents, models and stores of what `job` lands, as its run's manifest has them, as they are now.
 
     Args:
-        names: the parts of its source, as they were listed for the run.
+        names: the parts of its source, as they were listed for the run; None leaves the parents out, of a run that
+            reads nothing.
     """
+    used = {"models": list(_iter_models(job)), "stores": list(_iter_stores(job))}
+    if names is None:
+        return used
     read = chain(_iter_parents(job.source, names), _iter_joined(job.steps))
     parents = {(each["dataset"], each["hash"]): each for each in read}
-    return {"parents": list(parents.values()), "models": list(_iter_models(job)), "stores": list(_iter_stores(job))}
+    return {"parents": list(parents.values()), **used}
 
 
 def _iter_read(source: Source, steps: Sequence[Node]) -> Iterator[dict[str, Any]]:

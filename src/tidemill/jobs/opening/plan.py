@@ -98,7 +98,8 @@ def _raise_changes(problems: list[str], known: Collection[str], names: Sequence[
     if problems:
         raise StateError(
             "the source changed since this run began:\n    " + "\n    ".join(problems),
-            hint="put it back; or run into another sink.path with --reuse, which keeps the paid replies of unchanged "
-            "records; or start anew with --fresh. A source that only grows is continued, unless a step before the "
-            "first call looks across records",
+            hint="put it back, and a file that was mended beside it under another name; or run into another sink.path "
+            "with --reuse, which keeps the paid replies of unchanged records; or start anew with --fresh. A source "
+            "that only grows is continued, unless a step before the first call looks across records. `retry` does not "
+            "read it",
         )

@@ -34,8 +34,11 @@ from tidemill.jobs.spec.written import JobFile
 from tidemill.resources.scope import Scope
 
 
-def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> OpenRun:
+def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False, retry: bool = False) -> OpenRun:
     """The run of `job`, its ledger locked until `scope` ends; a new one when there is none, or with `fresh`.
+
+    Args:
+        retry: the source is not read, so that what became of it does not matter; nothing is planned.
 
     Raises:
         StateError: it runs already, belongs to another job, or its source was edited; says what differs.
@@ -43,10 +46,12 @@ def open_run(job: JobSpec, scope: Scope, disk: Disk, *, fresh: bool = False) -> 
         ConfigError: the run folder is the output folder, or a folder cannot be made.
         ResourceError: the disk is full or fails; what was committed is kept, and opening again goes on.
     """
-    names = tuple(job.source.parts())
+    names = None if retry else tuple(job.source.parts())
     origin = describe_origin(job, names)
     with explaining_disk():
         run = _open_folders(job, scope, disk, origin, fresh=fresh)
+    if names is None:
+        return run
     prefix = find_prefix(job.source, job.halves[0])
     half = SourceHalf(job.halves[0], [], run.totals.taken, prefix=None if prefix is None else len(prefix.nodes))
     if prefix is None:

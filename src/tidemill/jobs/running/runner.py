@@ -86,7 +86,7 @@ class Runner:
         disk, loop = self._surroundings.disk, asyncio.get_running_loop()
         started_at = loop.time()
         async with Scope() as scope:
-            run = open_run(self.job, scope, disk, fresh=self.request.fresh)
+            run = open_run(self.job, scope, disk, fresh=self.request.fresh, retry=self.request.retry)
             sitting = await Sitting.open(self.job, self.request, run, self._surroundings, scope)
             board = StatusBoard(run.folder)
             start = explain_start(run, sitting.sealed_before, is_retry=self.request.retry)
