@@ -515,7 +515,11 @@ async def test_html_is_told_as_a_reader_sees_it(pages: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["<", "<!--", "<a ", "<a href='", "</", "<script>", "<p>", "<![CDATA[", "&", "<svg>", "<a>"]
+    "piece",
+    [
+        *("<", "<!--", "<a ", "<a href='", "</", "<script>", "<p>", "<![CDATA[", "&", "<svg>", "<a>", "<p hidden>"),
+        *("<pre>", "<pre> ", "</pre>", "<li hidden><b>", "<ul hidden>", "</i><li hidden>", "<div hidden x ='"),
+    ],
 )
 def test_html_takes_time_by_its_length_alone(piece: str) -> None:
     """What is never closed is read once: were it read anew each time, this would take minutes."""

@@ -194,7 +194,7 @@ def test_a_page_of_html_is_what_its_reader_sees(tmp_path: Path) -> None:
     (record,) = tm.read(path)
     assert record == {
         "title": "Mills & tides",
-        "text": "# Mill\n\nIt turns.\n\n## Wheel\n\n```\n# no heading\nx = 1\n```\n\nEnd",
+        "text": "# Mill\n\nIt turns.\n\n## Wheel\n\n```\n# no heading\n  x = 1\n```\n\nEnd",
         "metadata": {
             "author": "A. Reed",
             "description": 'All of "it"',

@@ -17,6 +17,17 @@ _KNOWN: Final = re.compile(
     re.IGNORECASE,
 )
 """Charsets of pages; Python has codecs beside them that decode in quadratic time, or no text at all."""
+_WITHIN: Final = re.compile("utf-?16(-?[lb]e)?")
+"""What no page can say of itself that can be read for it; it is UTF-8 (HTML Living Standard, 13.2.3.2)."""
+_READ_AS: Final = {
+    **dict.fromkeys(("ascii", "us-ascii", "latin1", "latin-1", "iso8859-1", "iso-8859-1"), "windows-1252"),
+    **dict.fromkeys(("iso8859-9", "iso-8859-9"), "windows-1254"),
+    **dict.fromkeys(("iso8859-11", "iso-8859-11", "windows-874", "windows874"), "cp874"),
+    **dict.fromkeys(("gbk", "gb2312"), "gb18030"),
+    **dict.fromkeys(("shift-jis", "shiftjis"), "cp932"),
+    "euc-kr": "cp949",
+}
+"""What browsers read pages of a charset as, which has its characters and more (Encoding Standard, 4.2)."""
 _BOMS: Final = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
@@ -27,9 +38,16 @@ def find_charset(body: bytes, content_type: str = "", *, is_html: bool) -> str:
             return charset
     named = _CHARSET.search(content_type)
     within = _XML.match(body[:SCANNED_BYTES]) or (_META.search(body[:SCANNED_BYTES]) if is_html else None)
-    found = [named.group(1)] if named else []
-    found += [within.group(1).decode("ascii")] if within else []
-    return next((each.lower().replace("_", "-") for each in found if _KNOWN.fullmatch(each)), "")
+    said = [named.group(1)] if named else []
+    if within:
+        name = within.group(1).decode("ascii")
+        said.append("utf-8" if _WITHIN.fullmatch(_spell(name)) else name)
+    found = next((_spell(each) for each in said if _KNOWN.fullmatch(each)), "")
+    return _READ_AS.get(found, found)
+
+
+def _spell(charset: str) -> str:
+    return charset.lower().replace("_", "-")
 
 
 def decode_page(body: bytes, charset: str) -> str:

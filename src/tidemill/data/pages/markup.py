@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urljoin
 
-_UNSEEN: Final = frozenset({"script", "style", "noscript", "template", "svg", "math", "iframe", "object", "select"})
-"""Elements that say nothing to a reader; what is within them goes with them."""
-_RAW: Final = frozenset({"script", "style", "textarea", "title", "iframe", "xmp", "noembed", "noframes"})
-"""Elements whose content is no markup up to their own end tag (HTML Living Standard, 13.2.5)."""
-_VOID: Final = frozenset({"br", "hr", "img", "input", "link", "meta", "wbr", "area", "base", "col", "embed", "source"})
-_PARAGRAPHS: Final = frozenset(
-    {
-        *("p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "ul", "ol", "dl", "table"),
-        *("h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "figure", "form", "fieldset", "hr"),
-    }
-)
-_LINES: Final = frozenset({"br", "li", "tr", "dt", "dd", "option", "caption", "figcaption"})
-_CELLS: Final = frozenset({"td", "th"})
+from tidemill.data.pages.blocks import CELLS, LINES, PARAGRAPHS, Code
+from tidemill.data.pages.tags import iter_parts, read_attributes
+from tidemill.data.pages.unseen import Unseen, find_unseen
+
+_SPACE: Final = re.compile(r"\s+")
+_SPACES: Final = re.compile(r" {2,}")
 _HEADINGS: Final = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-_ATTRIBUTE: Final = re.compile(r"""(?<![\w-])([\w-]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))""")
-_TAG_NAME: Final = re.compile(r"/?[a-zA-Z][^\s/>]*")
-_IN_TAG: Final = re.compile(r"""[>"']""")
-_FENCE: Final = "```"
-_MARKS: Final = " -|#"
-"""Of a line that says nothing."""
 MAX_LINK: Final = 500
 """A longer address is data, or of no use to a reader."""
 _META: Final = {
@@ -68,7 +54,7 @@ def read_page(text: str, *, base_url: str = "") -> Page:
         base_url: what addresses of links are relative to; links are left out where it is empty.
     """
     gathered = _Gathered(base_url)
-    for piece, tag in _iter_parts(text):
+    for piece, tag in iter_parts(text):
         if tag:
             gathered.take_tag(piece, tag)
         else:
@@ -102,74 +88,97 @@ class _Gathered:
     title: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     is_title: bool = False
-    lines: list[list[str]] = field(default_factory=lambda: [[]])
-    unseen: str = ""
-    depth: int = 0
-    is_pre: bool = False
+    lines: list[str] = field(default_factory=list)
+    line: list[str] = field(default_factory=list)
+    has_text: bool = False
+    unseen: Unseen | None = None
+    code: Code | None = None
     link: str = ""
-    link_at: tuple[int, int] = (0, 0)
+    link_at: int = -1
 
     def take_text(self, text: str) -> None:
-        if self.unseen:
+        if self.unseen is not None:
             return
         text = html.unescape(text)
         if self.is_title:
             self.title.append(text)
-            return
-        if self.is_pre:
-            if self.lines[-2:] == [[_FENCE], []]:
-                text = text.removeprefix("\n")
-            first, *others = text.split("\n")
-            self.lines[-1].append(first)
-            self.lines.extend([line] for line in others)
-            return
-        self.lines[-1].append(re.sub(r"\s+", " ", text))
+        elif self.code is not None:
+            first, *others = self.code.split(text)
+            self.line.append(first)
+            for line in others:
+                self._end_line()
+                self.line.append(line)
+        else:
+            text = _SPACE.sub(" ", text)
+            self.line.append(text)
+            self.has_text = self.has_text or text != " "
 
     def take_tag(self, name: str, tag: str) -> None:
+        if self._is_unseen(name, tag):
+            return
         is_end = name.startswith("/")
-        name = name.removeprefix("/")
-        if self.unseen:
-            if name == self.unseen:
-                self.depth += -1 if is_end else 1
-                self.unseen = self.unseen if self.depth else ""
-        elif name in _UNSEEN and not is_end and not tag.endswith("/>"):
-            self.unseen, self.depth = name, 1
-        elif name == "title":
+        block = name.removeprefix("/")
+        if block == "title":
             self.is_title = not is_end and not self.title
-        elif name in ("meta", "link", "html"):
-            self._take_metadata(name, tag)
-        elif name == "a":
+        elif block in ("meta", "link", "html"):
+            self._take_metadata(block, tag)
+        elif block == "a":
             self._take_link(tag, is_end=is_end)
-        elif name in _PARAGRAPHS:
-            self._take_paragraph(name, is_end=is_end)
-        elif name in _LINES:
-            if name == "br" or any(map(str.strip, self.lines[-1])):
-                self._break(1)
-            if name == "li" and not is_end:
-                self.lines[-1].append("- ")
-        elif name in _CELLS and not is_end:
-            self.lines[-1].append(" | " if any(map(str.strip, self.lines[-1])) else "")
+        elif self.code is not None:
+            self._take_in_code(name, self.code)
+        elif block in PARAGRAPHS:
+            self._take_paragraph(block, is_end=is_end)
+        elif block in LINES:
+            if block == "br" or self._has_marks():
+                self._end_line()
+            if block == "li" and not is_end:
+                self.line.append("- ")
+        elif block in CELLS and not is_end:
+            self.line.append(" | " if self._has_marks() else "")
+
+    def _is_unseen(self, name: str, tag: str) -> bool:
+        """Whether a tag is of what is not shown, or in it."""
+        if self.unseen is not None:
+            if not self.unseen.ends_with(name, tag):
+                return True
+            is_own = name[1:] == self.unseen.name
+            self.unseen = None
+            if is_own:
+                return True
+        if not name.startswith("/"):
+            self.unseen = find_unseen(name, tag)
+        if self.unseen is None:
+            return False
+        if self.unseen.is_block and self.code is None and self._has_marks():
+            self._end_line()
+        return True
 
     def _take_paragraph(self, name: str, *, is_end: bool) -> None:
-        self._end_pre()
-        self._break(2)
+        self._end_line()
+        self._end_line()
         if name == "pre" and not is_end:
-            self.is_pre = True
-            self.lines[-1].append(_FENCE)
-            self._break(1)
+            self.code = Code()
         elif name in _HEADINGS and not is_end:
-            self.lines[-1].append(_HEADINGS[name])
+            self.line.append(_HEADINGS[name])
 
-    def _end_pre(self) -> None:
-        if self.is_pre:
-            self.is_pre = False
-            if any(map(str.strip, self.lines[-1])):
-                self._break(1)
-            self.lines[-1] = [_FENCE]
+    def _take_in_code(self, name: str, code: Code) -> None:
+        block = name.removeprefix("/")
+        if code.ends_with(name):
+            self._end_code(code)
+        elif block == "br" or ((block in PARAGRAPHS or block in LINES) and any(self.line)):
+            self._end_line()
+        elif name in CELLS and any(self.line):
+            self.line.append("\t")
+
+    def _end_code(self, code: Code) -> None:
+        self._end_line()
+        self.code = None
+        if block := code.render():
+            self.lines += [*block, ""]
 
     def _take_metadata(self, name: str, tag: str) -> None:
         """Keep what the page says of itself first."""
-        said = _read_attributes(tag)
+        said = read_attributes(name, tag)
         if name == "meta":
             key = _META.get(said.get("name", said.get("property", "")).lower(), "")
             value = said.get("content", "")
@@ -182,41 +191,41 @@ class _Gathered:
 
     def _take_link(self, tag: str, *, is_end: bool) -> None:
         """Put the address of a link behind its text, where there is one on the same line."""
-        row, column = self.link_at
-        if self.link and row == len(self.lines) - 1:
-            words = "".join(self.lines[row][column:]).strip()
-            if words:
-                self.lines[row][column:] = [f"[{words}]({self.link})"]
+        if self.link and self.link_at >= 0:
+            text = "".join(self.line[self.link_at :])
+            if words := text.strip():
+                before, _, after = text.partition(words)
+                self.line[self.link_at :] = [f"{before}[{words}]({self.link}){after}"]
         self.link = ""
         if not is_end and self.base_url:
             self.link = _find_link(tag, self.base_url)
-            self.link_at = len(self.lines) - 1, len(self.lines[-1])
+            self.link_at = len(self.line)
 
-    def _break(self, count: int) -> None:
-        """End the line; two such ends make a blank one."""
-        self.lines.extend([] for _ in range(count))
+    def _has_marks(self) -> bool:
+        """Whether there is anything on the line, a mark alone even."""
+        return any(map(str.strip, self.line))
+
+    def _end_line(self) -> None:
+        """End the line; two such ends make a blank one, outside of code. What has marks alone is blank."""
+        line = "".join(self.line)
+        if self.code is not None:
+            self.code.end_line(line)
+        else:
+            line = _SPACES.sub(" ", line).strip() if self.has_text else ""
+            if line or (self.lines and self.lines[-1]):
+                self.lines.append(line)
+        self.line, self.has_text, self.link_at = [], False, -1
 
     def render(self) -> str:
-        self._end_pre()
-        found: list[str] = []
-        for line in ("".join(pieces).rstrip() for pieces in self.lines):
-            bare = line if line.startswith("    ") else re.sub(r" {2,}", " ", line).strip()
-            if bare.strip(_MARKS) or (found and found[-1]):
-                found.append(bare if bare.strip(_MARKS) else "")
-        return "\n".join(found).strip()
-
-
-def _read_attributes(tag: str) -> dict[str, str]:
-    """The values of a tag's attributes by their names in lower case, the first of each."""
-    found: dict[str, str] = {}
-    for name, *values in _ATTRIBUTE.findall(tag):
-        found.setdefault(name.lower(), html.unescape("".join(values)))
-    return found
+        if self.code is not None:
+            self._end_code(self.code)
+        self._end_line()
+        return "\n".join(self.lines).strip()
 
 
 def _find_link(tag: str, base_url: str) -> str:
     """The address a link leads to, empty where it is none that can be read."""
-    target = _read_attributes(tag).get("href", "").strip()
+    target = read_attributes("a", tag).get("href", "").strip()
     if not target or target.startswith("#") or len(target) > MAX_LINK:
         return ""
     try:
@@ -224,53 +233,3 @@ def _find_link(tag: str, base_url: str) -> str:
     except ValueError:  # no address at all
         return ""
     return url if url.startswith(("http://", "https://")) else ""
-
-
-def _iter_parts(text: str) -> Iterator[tuple[str, str]]:
-    """Runs of text, each with an empty tag; and tags, each as its name in lower case and the whole of it.
-
-    What is never closed goes on to the end, as browsers have it, so that nothing is looked at twice.
-    """
-    at = 0
-    while at < len(text):
-        start = text.find("<", at)
-        if start < 0:
-            yield text[at:], ""
-            return
-        if start > at:
-            yield text[at:start], ""
-        if text.startswith("<!--", start):
-            at = _after(text, "-->", start + 4)
-        elif text[start + 1 : start + 2] in ("!", "?"):
-            at = _after(text, ">", start)
-        elif match := _TAG_NAME.match(text, start + 1):
-            at = _end_of_tag(text, match.end())
-            name = match.group().lower()
-            yield name, text[start:at]
-            if name in _RAW:
-                stop = _find_end(text, name, at)
-                yield text[at:stop], ""
-                at = stop
-        else:
-            yield "<", ""
-            at = start + 1
-
-
-def _after(text: str, mark: str, start: int) -> int:
-    found = text.find(mark, start)
-    return len(text) if found < 0 else found + len(mark)
-
-
-def _end_of_tag(text: str, at: int) -> int:
-    """Where a tag ends: at the first `>` that is in no quotes."""
-    while match := _IN_TAG.search(text, at):
-        if match.group() == ">":
-            return match.end()
-        at = _after(text, match.group(), match.end())
-    return len(text)
-
-
-def _find_end(text: str, name: str, start: int) -> int:
-    """Where the end tag of an element without markup in it begins."""
-    match = re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE).search(text, start)
-    return len(text) if match is None else match.start()
