@@ -373,6 +373,16 @@ def test_what_cannot_be_connected_to(tmp_path: Path) -> None:
     assert "hush-hush" not in str(caught.value)
 
 
+async def connect_later() -> None:
+    """As drivers of asyncio do."""
+
+
+@pytest.mark.parametrize(("connect", "kind"), [(lambda: None, "None"), (connect_later, "coroutine"), (dict, "dict")])
+def test_a_function_that_gives_no_connection(connect: Any, kind: str) -> None:
+    with pytest.raises(ConfigError, match=rf"expected a function that gives a connection of PEP 249, got .*{kind}"):
+        list(tm.from_sql("SELECT 1", connect))
+
+
 def test_a_source_is_equal_pickles_and_shows_no_secrets(sqlite: Path) -> None:
     source = SQL(sql=ALL, connect="postgresql://me:hush-hush@db.example/shop", arguments={"password": "sesame-open"})
     assert "hush-hush" not in repr(source) + str(source.describe()) + source.show()

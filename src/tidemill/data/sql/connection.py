@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sqlite3
 import sys
 import time
@@ -13,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tidemill.config.secrets import register_secret, say_cause
 from tidemill.config.wording.suggest import suggest
+from tidemill.config.wording.words import name_class
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 from tidemill.packages import missing_package
 
@@ -75,10 +77,11 @@ def open_connection(connect: Connect | str, arguments: Mapping[str, Any], folder
 
     Raises:
         ResourceError: there is none, or the driver that an address needs is not installed.
+        ConfigError: a function gave something else.
     """
     with explaining("the database cannot be connected to"):
         if callable(connect):
-            return connect(**arguments)
+            return _check_connection(connect(**arguments))
         if is_file(connect):
             return _open_sqlite(connect, arguments, folder)
         return _open_postgres(connect, arguments)
@@ -145,6 +148,17 @@ def explaining(message: str) -> Iterator[None]:
         if "check_same_thread" in text or "same thread" in text:
             hint = "connect with `check_same_thread=False`, or by an address: `sqlite:///file.db`"
         raise ResourceError(f"{message}: {text}", hint=hint) from error
+
+
+def _check_connection(given: Any) -> Any:
+    if callable(getattr(given, "cursor", None)):
+        return given
+    if inspect.iscoroutine(given):
+        given.close()  # which would warn that nothing awaited it
+    raise ConfigError(
+        f"expected a function that gives a connection of PEP 249, got {name_class(given)}",
+        hint="return what the driver's `connect` gives, or SQLAlchemy's `engine.raw_connection()`",
+    )
 
 
 def _driver(connection: Any) -> str:
