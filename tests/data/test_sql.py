@@ -9,7 +9,7 @@ import re
 import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from resuming import check_resumes_everywhere, outcomes, through_json
 import tidemill as tm
 from conftest import Command, PostgresServer
 from tidemill.data.sources.sql import SQL
-from tidemill.data.sql.query import write_query
+from tidemill.data.sql.query import KeyedQuery
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 from tidemill.jobs.landing.stretch import SegmentLimits
 
@@ -162,13 +162,19 @@ def test_marks_are_the_drivers_own(name: str, sql: str, params: Any, request: py
 
 def test_marks_of_drivers_that_are_not_here() -> None:
     """Numbered and named ones, and names in quotes."""
-    written = partial(write_query, "SELECT 1;", key=["a", "B c"], behind=[1, 2])
-    assert written(params=[7], marks="numeric") == (
+    query = partial(KeyedQuery, "SELECT 1;", key=("a", "B c"))
+    assert query(params=[7], marks="numeric").write_rows(behind=[1, 2]) == (
         'SELECT * FROM (\nSELECT 1\n) AS tidemill_rows WHERE (a, "B c") > (:2, :3) ORDER BY a, "B c"',
         [7, 1, 2],
     )
-    sql, params = written(params={"x": 7}, marks="named")
+    sql, params = query(params={"x": 7}, marks="named").write_rows(behind=[1, 2])
     assert sql.count(":tidemill_") == len(params) - 1 == 2
+    place, given = query(params=[], marks="format").write_count([1])
+    assert place.endswith('WHERE a = %s AND "B c" IS NULL')
+    assert given == [1]
+    only_null = KeyedQuery("SELECT a FROM b WHERE c LIKE 'n%'", [], ("a",), "format").write_count([])
+    assert only_null[0].endswith("LIKE 'n%'\n) AS tidemill_rows WHERE a IS NULL")  # sent alone, where `%%` is two
+    assert only_null[1] == []
 
 
 def test_another_driver_of_postgres_works(postgres: str) -> None:
@@ -337,6 +343,170 @@ def test_a_key_that_is_none_stops_a_run_which_goes_on_once_it_is_mended(
     assert [record["id"] for record in tm.dataset(tmp_path / "out")] == list(range(60))
 
 
+@pytest.fixture(params=["sqlite", "sqlite adbc", "postgres"])
+def keyless(request: pytest.FixtureRequest) -> Options:
+    """How to connect to a database with a table `keyless`, which has two rows without an `id`."""
+    kind = request.param.partition(" ")[0]
+    at = request.getfixturevalue("sqlite") if kind == "sqlite" else request.getfixturevalue("postgres_server").url
+    connection = sqlite3.connect(at) if kind == "sqlite" else psycopg.connect(at)
+    with closing(connection), connection:
+        connection.execute("DROP TABLE IF EXISTS keyless")
+        connection.execute("CREATE TABLE keyless (shop INTEGER, id INTEGER)")
+        connection.execute("INSERT INTO keyless VALUES (0, 0), (0, 1), (0, NULL), (1, NULL), (1, 3), (1, 4), (1, 5)")
+    return WAYS[request.param](at)
+
+
+KEYLESS = "SELECT * FROM keyless WHERE 'n%' LIKE 'n%'"
+LOST = "2 rows have no value in `id`: no key to go on from"
+
+
+def test_rows_without_a_key_are_in_no_part(keyless: Options, tmp_path: Path) -> None:
+    """Neither in that of small values nor of great ones: each part tells it, and a run stops."""
+    stream = tm.from_sql(KEYLESS, key="id", splits=[2, 4], **keyless)
+    for part in stream.source.parts():
+        with pytest.raises(DataError, match=LOST) as caught:
+            stream.source.open_part(part)
+        assert caught.value.of == "run"
+    if isinstance(keyless["connect"], str):  # of an address: a check has no look at a function's rows
+        return
+    report = stream.write(tmp_path / "out", progress=False)
+    assert (report.outcome, report.exit_code, report.records["landed"]) == ("failed", 3, 0)
+    assert LOST in report.reason
+
+
+@pytest.mark.parametrize(
+    ("key", "state", "message"),
+    [
+        ("id", {"count": 1, "key": [5]}, LOST),
+        (["shop", "id"], {"count": 1, "key": [1, 3]}, "1 row has no value in `shop`, `id`"),
+        (["shop", "id"], {"count": 1, "key": [0, 1]}, "1 row has no value in `shop`, `id`"),
+    ],
+)
+def test_rows_without_a_key_are_behind_none(keyless: Options, key: Any, state: Any, message: str) -> None:
+    """A database that puts them last would have given them there; a run that had ended goes on, to tell it."""
+    source = SQL(sql=KEYLESS, key=key, **keyless)
+    with pytest.raises(DataError, match=message):
+        source.open_part("rows", state)
+    assert source.compare_part("rows", state) == "grown"
+
+
+def test_rows_without_a_second_key_in_front_are_no_matter(keyless: Options) -> None:
+    """Those behind are met as they are read."""
+    sql = "SELECT * FROM keyless WHERE shop = 1 OR id IS NOT NULL"
+    source = SQL(sql=f"SELECT shop + 1 AS shop, id FROM ({sql}) AS found", key=("shop", "id"), **keyless)
+    with pytest.raises(DataError, match=r"row . of those fetched has no value in `shop`, `id`"):
+        list(source.open_part("rows", {"count": 1, "key": [1, 0]}))
+    later = SQL(sql="SELECT id AS shop, shop AS id FROM keyless WHERE id > 2", key=("shop", "id"), **keyless)
+    assert [row["shop"] for row in later.open_part("rows", {"count": 1, "key": [3, 1]})] == [4, 5]
+
+
+NAMES = ("ann", "Ann", "bob", "Bob", "cy", "Cy")
+
+
+def test_keys_that_only_the_database_takes_for_one_stop_a_run(tmp_path: Path) -> None:
+    """Python tells `ann` from `Ann`; what goes on behind one by the database's collation would pass over the other."""
+    path = tmp_path / "loose.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE people (name TEXT COLLATE NOCASE, n INTEGER)")
+        connection.executemany("INSERT INTO people VALUES (?, ?)", [(name, n) for n, name in enumerate(NAMES)])
+    stream = tm.from_sql("SELECT * FROM people", f"sqlite:///{path}", key="name")
+    assert stream.write(tmp_path / "out", limit=1, progress=False).outcome == "limit"
+    for _ in range(2):
+        stopped = stream.write(tmp_path / "out", progress=False)
+        assert (stopped.outcome, stopped.records["landed"]) == ("failed", 1)
+        assert "the database finds 2 rows whose `name` is 'ann', the last one read" in stopped.reason
+    reading = stream.iterate()
+    next(reading)
+    state = through_json(reading.state())
+    reading.close()
+    again = stream.iterate(state)
+    for _ in range(2):
+        with pytest.raises(DataError, match="finds 2 rows whose `name` is 'ann'"):
+            next(again)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE people SET name = name || n WHERE n % 2")
+    assert stream.write(tmp_path / "out", progress=False).outcome == "finished"
+    assert [record["n"] for record in tm.dataset(tmp_path / "out")] == list(range(6))
+    both = tm.from_sql("SELECT * FROM people", f"sqlite:///{path}", key=["name", "n"], batch=2)
+    assert len(check_resumes_everywhere(both.iterate)) == len(NAMES)
+
+
+def test_keys_that_are_no_number_twice(postgres: str) -> None:
+    """To PostgreSQL `NaN` is `NaN`, and greater than all else."""
+    numbers = "SELECT n AS at, CASE WHEN n < 2 THEN n::float8 ELSE 'NaN' END AS k FROM generate_series(0, {}) AS n"
+    twice = tm.from_sql(numbers.format(3), postgres, key="k")
+    reading = twice.iterate()
+    assert [record["at"] for record in islice(reading, 2)] == [0, 1]
+    assert next(reading)["at"] in (2, 3)
+    state = through_json(reading.state())
+    reading.close()
+    with pytest.raises(DataError, match="finds 2 rows whose `k` is nan"):
+        next(twice.iterate(state))
+    once = SQL(sql=numbers.format(2), connect=postgres, key="k")
+    assert list(once.open_part("rows", state["source"])) == []
+
+
+def connect_with_rounding(path: Path, digits: int) -> sqlite3.Connection:
+    """A connection whose numbers come rounded, as some drivers give theirs."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = lambda cursor, row: tuple(
+        round(each, digits) if isinstance(each, float) else each for each in row
+    )
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [((1.27, 1.29, 1.5), "not what the database compares"), ((1.22, 1.5), "1.2 again")]
+)
+def test_a_key_that_a_driver_rounds_stops_a_run(values: tuple[float, ...], message: str, tmp_path: Path) -> None:
+    """Upwards a row behind it would be lost, downwards one comes again; one that was taken out is no matter."""
+    path = tmp_path / "rounded.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE items (k REAL)")
+        connection.executemany("INSERT INTO items VALUES (?)", [(each,) for each in values])
+    arguments = {"path": path, "digits": 1}
+    source = SQL(sql="SELECT * FROM items", connect=connect_with_rounding, arguments=arguments, key="k", batch=1)
+    with closing(source.open_part("rows")) as reader:
+        next(reader)
+        state = through_json(reader.state())
+    with pytest.raises(DataError, match=message):
+        list(source.open_part("rows", state))
+    assert [row["k"] for row in source.open_part("rows", {"count": 1, "key": [1.4]})] == [1.5]
+
+
+def test_a_key_that_comes_back_as_another_text_stops_a_run(tmp_path: Path) -> None:
+    """A time that is kept as text with a `T`, given as Python's, and sent back with a space gives its day again."""
+    path = tmp_path / "times.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE items (at text)")
+        times = [(f"2026-01-0{n // 3 + 1}T0{n % 3}:00:00",) for n in range(9)]
+        connection.executemany("INSERT INTO items VALUES (?)", times)
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path)
+        connection.row_factory = lambda cursor, row: (
+            datetime.datetime.fromisoformat(row[0]) if isinstance(row[0], str) else row[0],
+            *row[1:],
+        )
+        return connection
+
+    source = SQL(sql="SELECT * FROM items", connect=connect, key="at")
+    with closing(source.open_part("rows")) as reader:
+        list(islice(reader, 5))
+        state = through_json(reader.state())
+    with pytest.raises(DataError, match=r"comes behind .*: what the driver gives is not what is compared"):
+        list(source.open_part("rows", state))
+
+
+@pytest.mark.parametrize("splits", [["s", "f"], ["a", "B"]])
+def test_splits_of_text_that_do_not_ascend_to_the_database(splits: list[str], sqlite: Path) -> None:
+    """Rows between them would come twice; an order that is not the database's cannot be told without it."""
+    stream = tm.from_sql(ALL, f"sqlite:///{sqlite}", key="name", splits=splits)
+    between = splits == ["s", "f"]  # where there are rows
+    with pytest.raises(DataError, match="the splits 's' and 'f' do not ascend") if between else nullcontext():
+        assert len(list(stream)) == ROWS
+
+
 def test_a_query_that_gives_less_than_its_state(sqlite: Path) -> None:
     stream = tm.from_sql("SELECT id FROM items ORDER BY id", f"sqlite:///{sqlite}")
     records = stream.iterate()
@@ -357,6 +527,10 @@ def test_a_query_that_gives_less_than_its_state(sqlite: Path) -> None:
         ({"connect": "sqlite3:conect"}, "`sqlite3` has no `conect`; did you mean `sqlite3:connect`"),
         ({"connect": 7}, "expected an address, a function that connects or its import path, got 7"),
         ({"connect": "sqlite:///a.db", "splits": [1]}, "splits need a `key`"),
+        (
+            {"connect": "sqlite:///a.db", "key": "id", "splits": [1, 9, 5]},
+            "expected splits that ascend, got 9 before 5",
+        ),
         ({"connect": "sqlite:///a.db", "batch": 0}, "`batch`: expected"),
     ],
 )

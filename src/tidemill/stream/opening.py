@@ -201,7 +201,7 @@ def from_sql(
             `psycopg.connect`, `adbc_driver_postgresql.dbapi.connect`, one of your own.
         arguments: what `connect` is called with; secrets among them are never shown or written.
         params: what the query's marks stand for, in the driver's own way.
-        key: columns of the query that are never null and together differ in every row.
+        key: columns of the query that are never null and together differ in every row, as the database compares them.
         splits: values of the first key column that cut the rows into parts, ascending.
         batch: rows fetched at a time.
 

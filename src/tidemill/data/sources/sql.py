@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,11 +32,11 @@ from tidemill.data.sql.connection import (
     find_marks,
     is_file,
     open_connection,
-    open_cursor,
     show_address,
 )
-from tidemill.data.sql.query import write_query
-from tidemill.data.sql.rows import Cursor, Key, SQLReader, open_rows
+from tidemill.data.sql.keys import Key, check_bounds, check_place, is_less
+from tidemill.data.sql.query import KeyedQuery
+from tidemill.data.sql.rows import Cursor, SQLReader, open_rows
 from tidemill.errors import ConfigError, DataError, StateError
 from tidemill.protocols import Growth, State
 
@@ -87,8 +88,9 @@ class SQL(PlacedSource):
     networks become text. The query is sent once for each time the source is read, and its rows stay with the server
     where the driver has such cursors (psycopg; ADBC streams as well).
 
-    Resume: exact. With `key` the query goes on behind the last key, whatever was put in or taken out before it;
-    without, the rows given before are passed over, so it must give the same ones in the same order (`ORDER BY`).
+    Resume: exact. With `key` the query goes on behind the last key, whatever was put in or taken out before it, once
+    the database was asked whether rows would be passed over: those without a key, and those equal to the last one.
+    Without, the rows given before are passed over, so it must give the same ones in the same order (`ORDER BY`).
 
     Attributes:
         sql: the query, one `SELECT` without an end.
@@ -97,7 +99,8 @@ class SQL(PlacedSource):
         arguments: what the function, or the driver of an address, is called with; secrets among them are never shown
             or written, and no part of the fingerprint.
         params: what the query's marks stand for, in the driver's own way: a list, or a mapping by name.
-        key: columns of the query that are never null and together differ in every row: rows come in their order.
+        key: columns of the query that are never null and together differ in every row, as the database compares them:
+            rows come in their order.
         splits: values of the first key column at which the rows are cut into parts, ascending.
         batch: rows fetched at a time.
     """
@@ -122,6 +125,11 @@ class SQL(PlacedSource):
         if self.splits and not self.key:
             raise PydanticCustomError(
                 "splits", "splits need a `key`", {"hint": "name the column that they are values of"}
+            )
+        wrong = next(((a, b) for a, b in pairwise(self.splits) if is_less(b, a)), None)
+        if wrong is not None:
+            raise PydanticCustomError(
+                "splits", "expected splits that ascend, got {a} before {b}", {"a": str(wrong[0]), "b": str(wrong[1])}
             )
         return self
 
@@ -164,7 +172,10 @@ class SQL(PlacedSource):
         """`grown` where there are rows behind the key that `state` has; `same` without a key: nothing is compared."""
         if not self.key:
             return "same"
-        cursor = self._send(part, _read_key(state))
+        try:
+            cursor = self._send(part, _read_key(state))
+        except DataError:  # which reading it tells
+            return "grown"
         try:
             return "grown" if cursor.fetch() else "same"
         finally:
@@ -200,25 +211,33 @@ class SQL(PlacedSource):
     def _send(self, part: str, behind: Key | None) -> Cursor:
         """The query of a part, sent."""
         connection = open_connection(self.connect, self.arguments, self._folder)
-        cursor = Cursor(connection, open_cursor(connection), self.batch)
+        cursor = Cursor(connection, self.batch)
         try:
             if self._seconds is not None:
                 end_late(connection, self._seconds)
-            sql, params = self.sql, self.params
-            if self.key:
-                marks = find_marks(connection)
-                if marks is None:
-                    raise ConfigError(
-                        f"nothing tells how `{type(connection).__module__}` marks parameters",
-                        hint="connect by a driver whose module has a `paramstyle` (PEP 249), or leave out `key`",
-                    )
-                start, stop = self._find_bounds(part)
-                sql, params = write_query(sql, params, self.key, marks, behind=behind, start=start, stop=stop)
-            cursor.execute(sql, params)
+            if not self.key:
+                cursor.execute(self.sql, self.params)
+                return cursor
+            query = self._write_query(connection)
+            start, stop = self._find_bounds(part)
+            if behind is not None or self.splits:
+                check_place(query, behind, cursor.ask)
+            if behind is None and start is not None and stop is not None:
+                check_bounds(query, start, stop, cursor.ask)
+            cursor.execute(*query.write_rows(behind=behind, start=start, stop=stop))
         except BaseException:
             cursor.close()
             raise
         return cursor
+
+    def _write_query(self, connection: Any) -> KeyedQuery:
+        marks = find_marks(connection)
+        if marks is None:
+            raise ConfigError(
+                f"nothing tells how `{type(connection).__module__}` marks parameters",
+                hint="connect by a driver whose module has a `paramstyle` (PEP 249), or leave out `key`",
+            )
+        return KeyedQuery(self.sql, self.params, tuple(self.key), marks)
 
     def _list_parts(self) -> list[str]:
         ends = [str(each) for each in self.splits]

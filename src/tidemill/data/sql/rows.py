@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from itertools import chain, compress, count, repeat
-from operator import contains, eq, is_, itemgetter, length_hint
+from itertools import chain
+from operator import length_hint
 from typing import Any, cast
 from uuid import UUID
 
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.records.exact import to_exact_json
-from tidemill.data.sql.connection import close_connection, explaining, is_adbc
+from tidemill.data.sql.connection import close_connection, explaining, is_adbc, open_cursor
+from tidemill.data.sql.keys import Key, take_keys
 from tidemill.errors import ConfigError, DataError, ResourceError
 from tidemill.protocols import Record, State
-
-Key = tuple[Any, ...]
 
 _MAPPED: Mapping[type, Callable[[Any], Any]] = {
     memoryview: bytes,
@@ -32,9 +31,9 @@ _MAPPED: Mapping[type, Callable[[Any], Any]] = {
 class Cursor:
     """A query under way: its blocks of rows. Closed once, also when it is dropped."""
 
-    def __init__(self, connection: Any, cursor: Any, block_rows: int) -> None:
+    def __init__(self, connection: Any, block_rows: int) -> None:
         self._connection = connection
-        self._cursor = cursor
+        self._cursor: Any = None
         self._block_rows = block_rows
         self._batches: Iterator[list[Record]] | None = None
         self._ahead: list[Record] = []
@@ -49,12 +48,21 @@ class Cursor:
             ResourceError: the database does not take it.
         """
         with explaining("the query fails"):
+            self._cursor = open_cursor(self._connection)
             if params:
                 self._cursor.execute(sql, params)
             else:
                 self._cursor.execute(sql)
             if is_adbc(self._connection):
                 self._batches = self._iter_batches(self._cursor.fetch_record_batch())
+
+    def ask(self, sql: str, params: Any) -> Record | None:
+        """The first row of a query that is over before another is sent; None where it gives none."""
+        self.execute(sql, params)
+        rows = self.fetch()
+        self._batches = None
+        self._cursor.close()
+        return rows[0] if rows else None
 
     def skip(self, count: int) -> int:
         """Pass over rows; how many there were."""
@@ -155,7 +163,7 @@ def _iter_links(cursor: Cursor, key: Sequence[str], place: _Place) -> Iterator[I
     failure: Exception | None = None
     try:
         while records := cursor.fetch():
-            keys = _take_keys(records, key, place.last) if key else None
+            keys = take_keys(records, key, place.last) if key else None
             yield place.follow(_map_values(records), keys)
     except (ResourceError, ConfigError, DataError) as error:
         error.of = "run"  # what is wrong is the query's
@@ -164,36 +172,6 @@ def _iter_links(cursor: Cursor, key: Sequence[str], place: _Place) -> Iterator[I
         cursor.close()
     while failure is not None:  # an end would be taken for that of the data
         yield raise_each((failure,))
-
-
-def _take_keys(records: Sequence[Record], key: Sequence[str], last: Any) -> list[Any]:
-    """The key of each row: of one column its value, else a tuple.
-
-    Raises:
-        ConfigError: there are no such columns.
-        DataError: a key is null, or that of the row before as well.
-    """
-    first = records[0]
-    missing = next((name for name in key if name not in first), None)
-    if missing is not None:
-        known = ", ".join(f"`{name}`" for name in first)
-        raise ConfigError(f"the query gives no column `{missing}`, which `key` names", hint=f"it gives {known}")
-    keys: list[Any] = list(map(itemgetter(*key), records))
-    before = [_NOTHING if last is None else last, *keys[:-1]]
-    repeated = next(compress(count(), map(eq, keys, before)), None)
-    lacks = map(is_, keys, repeat(None)) if len(key) == 1 else map(contains, keys, repeat(None))
-    number = next(compress(count(), lacks), repeated)
-    if number is not None:
-        named = ", ".join(f"`{name}`" for name in key)
-        wrong = f"has {named} {keys[number]!r:.80} again" if number == repeated else f"has no value in {named}"
-        raise DataError(
-            f"row {number} of those fetched {wrong}: no key to go on from",
-            hint="name columns that are there and together differ in every row",
-        )
-    return keys
-
-
-_NOTHING = object()
 
 
 def _map_values(records: list[Record]) -> list[Record]:
