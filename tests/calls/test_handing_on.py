@@ -144,7 +144,7 @@ async def test_nothing_is_handed_on_after_a_call_was_given_up(transport: HttpTra
 async def test_the_time_limit_covers_the_last_piece(transport: HttpTransport) -> None:
     """A stall in the middle is cut off as one before the first byte is."""
     heard: list[bytes] = []
-    async with serve_raw([HEAD, chunk(b"one")]) as server:
+    async with serve_raw(HEAD + chunk(b"one")) as server:
         with pytest.raises(AttemptTimeoutError, match=r"no complete answer within 0.2 s"):
             await transport.send(handing_on(post(server.url()), heard), 0.2)
         await server.gone.wait()
