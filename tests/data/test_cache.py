@@ -100,6 +100,34 @@ def test_a_source_that_changed_is_refused_or_cached_anew(tmp_path: Path) -> None
         list(stream)
 
 
+def test_a_cache_behind_a_join_is_refused_or_made_anew_where_the_other_stream_changed(tmp_path: Path) -> None:
+    """Though the cache reads neither; a file written again with the same records is the same."""
+    path = tmp_path / "b.jsonl"
+
+    def make(**cache: Any) -> tm.Stream[Any]:
+        joined = tm.from_iterable([{"n": n} for n in range(20)]).join(tm.read(path), "n", dir=tmp_path / "kept")
+        return joined.map(dict).cache(tmp_path / "kept", part_bytes=200, **cache)
+
+    def write(name: str) -> None:
+        path.write_text("".join(f'{{"n": {n}, "name": "{name}"}}\n' for n in range(20)))
+
+    write("a")
+    first = list(make())
+    records = make().iterate()
+    given = [next(records) for _ in range(9)]
+    state = through_json(records.state())
+    records.close()
+    write("a")
+    assert list(make()) == first == given + list(make().iterate(state))
+    write("b")
+    for again in (make(), make().iterate(state)):
+        with pytest.raises(tm.StateError, match="step `cache`: the other stream of a join is not what the cache was"):
+            list(again)
+    assert {record["name"] for record in make(changed="rebuild")} == {"b"} == {record["name"] for record in make()}
+    with pytest.raises(tm.StateError, match="step `cache`: the other stream is not what records were joined with"):
+        list(make().iterate(state))
+
+
 def test_a_list_with_other_items_is_another_source(tmp_path: Path) -> None:
     assert list(tm.from_iterable([1, 2, 3]).cache(tmp_path)) == [1, 2, 3]
     with pytest.raises(tm.StateError, match="not what the cache was filled from"):

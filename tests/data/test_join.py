@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from resuming import check_resumes_everywhere
+from resuming import check_resumes_everywhere, through_json
 
 import tidemill as tm
 from tidemill.data.iteration import iterate
-from tidemill.data.nodes.keeping import Join, Other
+from tidemill.data.nodes.keeping import Join, Other, place_folders
 from tidemill.data.sources.iterable import FromIterable
 
 How = Any
@@ -180,3 +181,81 @@ def test_check_tells_what_is_wrong_with_a_join(
     (tmp_path / "job.yaml").write_text(text)
     with pytest.raises(tm.ConfigError, match=said):
         tm.load_job("job.yaml").check()
+
+
+def write_marks(path: Path, name: str, count: int = 20) -> None:
+    """Two records of each `i`, of one length whatever the name's letter."""
+    path.write_text("".join(f'{{"i": {i // 2 % 10}, "mark": "{name}{i % 2}"}}\n' for i in range(count)))
+
+
+SHAPES: dict[str, Callable[[tm.Stream[Any]], tm.Stream[Any]]] = {
+    "join": lambda joined: joined,
+    "shuffle": lambda joined: joined.shuffle(3, buffer=100),  # whose states stand in front of the first record
+    "sort": lambda joined: joined.sort("i", reverse=True),
+    "prefetch": lambda joined: joined.prefetch(4),
+    "repeat": lambda joined: joined.repeat(3),
+    "mix": lambda joined: tm.mix([joined, tm.from_iterable([{"i": -1}] * 8)]),
+    "join with a join": lambda joined: tm.from_iterable([{"i": i} for i in range(10)]).join(joined, "i"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_state_is_refused_where_the_other_stream_changed(
+    shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another record, one more, one less; a file written again with the same records is the same."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "other.jsonl"
+    left = tm.from_iterable([{"i": i} for i in range(10)])
+    stream = SHAPES[shape](left.join(tm.read("other.jsonl"), "i", dir="kept"))
+    stream = tm.Stream(stream.source, place_folders(stream.pipeline.nodes, tmp_path / "kept"))
+    write_marks(other, "a")
+    whole = list(stream)
+    records = stream.iterate()
+    given = [next(records) for _ in range(7)]
+    state = through_json(records.state())
+    records.close()
+    write_marks(other, "a")
+    assert given + list(stream.iterate(state)) == whole
+    for name, count in [("b", 20), ("a", 21), ("a", 19)]:
+        write_marks(other, name, count)
+        with pytest.raises(tm.StateError, match="step `join`: the other stream is not what records were joined with"):
+            list(stream.iterate(state))
+    write_marks(other, "a")
+    assert given + list(stream.iterate(state)) == whole
+
+
+@pytest.mark.parametrize("within", ["join", "mix", "join with a join"])
+def test_a_run_is_refused_where_the_other_stream_changed(
+    within: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-way and finished; a file that was only touched is the same."""
+    monkeypatch.chdir(tmp_path)
+    write_marks(tmp_path / "other.jsonl", "a")
+    joined = tm.from_iterable([{"i": i} for i in range(10)]).join(tm.read("other.jsonl"), "i", dir="kept")
+    stream = SHAPES[within](joined)
+    for limit in (7, 11, None):
+        stream.write("out", format="jsonl", limit=limit)
+        for name, count in [("b", 20), ("a", 22)]:
+            write_marks(tmp_path / "other.jsonl", name, count)
+            with pytest.raises(tm.StateError, match="the source changed since this run began"):
+                stream.write("out", format="jsonl")
+        write_marks(tmp_path / "other.jsonl", "a")
+    assert len(list(tm.read("out/*.jsonl"))) == {"mix": 12}.get(within, 20)
+    (tmp_path / "other.jsonl").unlink()
+    with pytest.raises(tm.DataError, match=r"no file matches `other\.jsonl`"):
+        stream.write("out", format="jsonl")
+
+
+def test_states_of_ranks_that_joined_with_different_streams_do_not_merge(tmp_path: Path) -> None:
+    path = tmp_path / "other.jsonl"
+    left = tm.from_iterable([{"i": i} for i in range(10)])
+    states = []
+    for rank, name in enumerate("aab"):
+        write_marks(path, name)
+        records = left.shard(rank % 2, 2).join(tm.read(path), "i", dir=tmp_path).iterate()
+        next(records)
+        states.append(records.state())
+    assert tm.merge_states(states[:2])["others"] == states[0]["others"]
+    with pytest.raises(tm.StateError, match="the other stream of step `join` was not the same for all ranks"):
+        tm.merge_states([states[0], {**states[1], "others": states[2]["others"]}])

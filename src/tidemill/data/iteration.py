@@ -22,6 +22,7 @@ from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import RowSource, choose_rows, find_folded
 from tidemill.data.sources.sharing import find_shared, make_share
 from tidemill.data.stages.opening import Epoch, Opening
+from tidemill.data.stages.others import Others
 from tidemill.data.stages.parts import open_parts
 from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import Stage
@@ -47,6 +48,7 @@ class Records(chain[Any]):
 
     losses: Losses
     _last: Stage
+    _others: Others
     _passing: _Passing
     _describe: Callable[[], Description]
 
@@ -54,13 +56,16 @@ class Records(chain[Any]):
         """Where the iterator stands: JSON, holding no records.
 
         `part` names the part being read and `source` is the state of its reader; both are None before the first.
+        `others` is there once a join has read its other stream, and tells that from any other.
 
         Args:
             back: 1 tells where it stood in front of the record it gave last.
         """
         if self._passing.left and self._passing.start is not None:
             return self._passing.start
-        return {"version": STATE_VERSION, "pipeline": self._describe(), **self._last.marks(back)}
+        state = {"version": STATE_VERSION, "pipeline": self._describe(), **self._last.marks(back)}
+        others = self._others.describe()
+        return {**state, "others": others} if others else state
 
     def explain(self) -> Origin:
         """Where the record given last came from: file, place in it, and the steps it went through.
@@ -102,7 +107,8 @@ def iterate(
 
     Raises:
         DataError: the source has no parts.
-        StateError: `state` belongs to another pipeline, or other parts; names what changed.
+        StateError: `state` belongs to another pipeline, or other parts; names what changed. What a join reads of its
+            other stream is compared when it is read.
         ConfigError: a step is not one of the source half, or puts failures into a file that the source reads.
     """
     nodes = tuple(nodes)
@@ -120,13 +126,15 @@ def iterate(
         return open_source(source, nodes, state, epoch, policy=policy, parts=parts)
 
     steps = tuple(zip(nodes, step_names(nodes), strict=True))
-    opening = Opening(start, steps, Keeping(source, own, iterate), losses, find_taken_over(source, nodes))
+    others = Others(state.get("others") if state else None)
+    opening = Opening(start, steps, Keeping(source, own, iterate), losses, find_taken_over(source, nodes), others)
     stage = opening.open(len(nodes), state, epoch)
     passing = _Passing(state)
     records = cast(Records, Records.from_iterable(_iter_closing(stage, passing)))
     records._passing = passing
     records.losses = losses
     records._last = stage
+    records._others = others
     records._describe = describe
     return records
 

@@ -52,9 +52,10 @@ def merge_states(states: Iterable[Any]) -> State:
     if not read:
         raise StateError("expected a rank that had read something, got none", hint="start without a state")
     pipeline, index = _merge_pipelines([state["pipeline"] for state in read])
+    others = _merge_others(read)
     shard = _Shard(index, _find_layers(read, index))
     if any(_is_by_rows(state, index) for state in read):
-        return _merge_rows(ranks, read[0], pipeline, shard)
+        return {**_merge_rows(ranks, read[0], pipeline, shard), **others}
     numbers = [_find_numbers(each, shard) for each in ranks]
     seen, done = [seen for seen, _ in numbers], [done for _, done in numbers]
     earlier = Turns(0, 1, shard.layers)
@@ -63,7 +64,7 @@ def merge_states(states: Iterable[Any]) -> State:
     steps = {key: mark for key, mark in base["steps"].items() if int(key) < index}
     steps[str(index)] = {"seen": min(seen), **dump_layers(layers)}
     steps |= _merge_behind(ranks, done, shard, Turns(0, 1, layers))
-    return {**base, "pipeline": pipeline, "steps": steps}
+    return {**base, "pipeline": pipeline, "steps": steps, **others}
 
 
 def is_merged(state: Any) -> bool:
@@ -133,6 +134,18 @@ def _merge_pipelines(pipelines: Sequence[list[list[Any]]]) -> tuple[list[list[An
         if [*other[:at], merged[at], *other[at + 1 :]] != merged or other[at][:2] != first[at][:2]:
             raise StateError("expected states of one stream, got those of different ones")
     return merged, at - 1  # the source stands in front of the steps
+
+
+def _merge_others(states: Sequence[State]) -> State:
+    """What the joins of any rank have read of their other streams."""
+    others: dict[str, State] = {}
+    for state in states:
+        for index, seen in state.get("others", {}).items():
+            known = others.setdefault(index, seen)
+            if {**known, "stamp": ""} != {**seen, "stamp": ""}:
+                step = state["pipeline"][int(index) + 1][0]
+                raise StateError(f"the other stream of step `{step}` was not the same for all ranks")
+    return {"others": others} if others else {}
 
 
 def _shard_mark(state: State, index: int) -> State:

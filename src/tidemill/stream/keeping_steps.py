@@ -136,7 +136,8 @@ class KeepingSteps(ABC, Generic[T]):
         Memory: `memory`, 256 MiB by default; what is more of the other stream is in one file, searched in place.
         Failure: a record without the key, or with a column that the other has too, fails, as `on_error` says; one of
         the other stream ends it.
-        Resume: exact; reads the other stream again.
+        Resume: exact; reads the other stream again. A state is refused where that gives other records than it did, or
+        gives them in another order.
 
         Args:
             other: the other stream, in front of any call.
@@ -190,6 +191,7 @@ class KeepingSteps(ABC, Generic[T]):
         Resume: exact; makes at most one part again.
 
         Args:
-            changed: what a cache gets whose source has other files now, or files of other sizes: `refuse` or `rebuild`.
+            changed: what a cache gets whose source has other files now, or files of other sizes, or whose joins would
+                read another stream: `refuse` or `rebuild`.
         """
         return self._append(Cache, dir=dir, changed=changed, part_bytes=part_bytes, name=name)

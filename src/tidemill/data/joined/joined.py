@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
+from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.flow import Flow, describe_flows
-from tidemill.data.iteration import Records
+from tidemill.data.iteration import Records, iterate
 from tidemill.data.reader import PartReader
 from tidemill.data.records.origin import Origin, gather_origins
+from tidemill.data.stages.others import find_changed_join, stamp_stream
 from tidemill.errors import ConfigError, DataError
 from tidemill.protocols import Growth, State
 
@@ -44,13 +46,19 @@ class Joined(ABC):
         raise DataError("expected a record of one of several streams, which its bytes do not name", raw=raw)
 
     def compare_part(self, part: str, state: State) -> Growth:
-        """`same`, unless a part that one of the streams stands in was edited, or grew."""
+        """`same`, unless a part that one of the streams stands in was edited, or grew, or what one is joined with."""
         changes: set[Growth] = {"same"}
         for flow, inner in zip(self.flows, state["inner"], strict=True):
             if inner["part"] is not None and inner["source"] is not None:
                 changes.add(flow.source.compare_part(inner["part"], inner["source"]))
+            if find_changed_join(flow.nodes, inner.get("others", {}), iterate) is not None:
+                changes.add("edited")
         worst: tuple[Growth, ...] = ("edited", "cut", "grown", "same")
         return next(growth for growth in worst if growth in changes)
+
+    def stamp(self) -> str:
+        """What changes when one of the streams does, as far as their sources tell."""
+        return fingerprint_json([stamp_stream(flow.source, flow.nodes) for flow in self.flows])[:16]
 
     def measure_part(self, part: str, state: State | None) -> tuple[int, int] | None:
         """Unknown."""

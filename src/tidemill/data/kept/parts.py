@@ -1,14 +1,14 @@
 """Parts of a cache: files of outcomes, records and failures, each part whole or not there.
 
 A part begins with a line of JSON: what the source looked like, how many outcomes there are, whether they are the last,
-and the state in front of the cache behind them. Behind it stand frames, each a length (four bytes) and a pickled
-`(record, error)`.
+the state in front of the cache behind them, and what joins had read of their other streams. Behind it stand frames,
+each a length (four bytes) and a pickled `(record, error)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import orjson
@@ -34,50 +34,66 @@ class PartHead:
         count: how many outcomes it has.
         is_last: whether there are none behind it.
         behind: the state of the stages in front behind them.
+        others: what the joins in front had read of their other streams.
     """
 
     count: int
     is_last: bool
     behind: State
+    others: State
 
 
 class CacheParts:
     """The parts of one cache.
 
+    Attributes:
+        step: the name of the cache's step.
+
     Args:
         folder: where they stand.
         source: where records come from. It changed when its parts or their sizes did, and when what was read of the
             part that the first or the last part of the cache ends in did.
+        has_others: whether the joins in front would read of their other streams what a part says; None is one that
+            says nothing.
         rebuild: whether parts of a source that changed are made anew; else they are refused.
     """
 
-    def __init__(self, folder: KeptFolder, source: Source, *, rebuild: bool) -> None:
+    def __init__(
+        self, folder: KeptFolder, source: Source, *, has_others: Callable[[State | None], bool], rebuild: bool
+    ) -> None:
+        self.step = folder.step
         self._folder = folder
         self._source = source
+        self._has_others = has_others
         self._rebuild = rebuild
         self._stamp = ""
         self._is_checked = False
+        self._others: State | None = None  # of the part looked at last
 
     def find(self, number: int) -> PartHead | None:
         """What there is of part `number`; None when it is not there.
 
         Raises:
-            StateError: it is of another source, and parts are not rebuilt.
+            StateError: it is of another source, or joined with another, and parts are not rebuilt.
         """
         try:
             with open(self._folder.path / _name(number), "rb", buffering=_BUFFER_BYTES) as file:
                 head = orjson.loads(file.readline())
         except FileNotFoundError:
             return None
-        found = PartHead(head["count"], head["is_last"], head["behind"])
-        if head["stamp"] == self._find_stamp() and ((self._is_checked and not found.is_last) or self._is_same(found)):
-            self._is_checked = True
+        found = PartHead(head["count"], head["is_last"], head["behind"], head.get("others", {}))
+        is_same = head["stamp"] == self._find_stamp() and (
+            (self._is_checked and not found.is_last) or self._is_same(found)
+        )
+        if is_same and (found.others == self._others or self._has_others(head.get("others"))):
+            self._is_checked, self._others = True, found.others
             return found
         if self._rebuild:
             return None
+        what = "the other stream of a join" if is_same else "the source"
         raise StateError(
-            f"the source is not what the cache was filled from: {self._folder.path}",
-            where=f"step `{self._folder.step}`",
+            f"{what} is not what the cache was filled from: {self._folder.path}",
+            where=f"step `{self.step}`",
             hint='delete that folder, or say changed="rebuild"',
         )
 
@@ -90,11 +106,11 @@ class CacheParts:
                     into.append(decode(payload))
                     yield
 
-    def write(self, number: int, payloads: Sequence[bytes], *, is_last: bool, behind: State) -> None:
+    def write(self, number: int, payloads: Sequence[bytes], head: PartHead) -> None:
         """Put a part there, or in the place of one."""
-        head = {"stamp": self._find_stamp(), "count": len(payloads), "is_last": is_last, "behind": behind}
+        described = {"stamp": self._find_stamp(), **asdict(head)}
         with self._folder.create_file(_name(number)) as file:
-            file.write(orjson.dumps(head, option=orjson.OPT_APPEND_NEWLINE))
+            file.write(orjson.dumps(described, option=orjson.OPT_APPEND_NEWLINE))
             for payload in payloads:
                 file.write(len(payload).to_bytes(4, "little"))
                 file.write(payload)

@@ -202,7 +202,8 @@ class Cache(KeepingNode):
     """Put what passes on disk the first time, and give it from there the next.
 
     Attributes:
-        changed: what a cache gets that was filled from a source which has changed: it is refused, or made anew.
+        changed: what a cache gets that was filled from a source which has changed, or joined with one that has: it is
+            refused, or made anew.
         part_bytes: bytes of a file of it, about; so much is held in memory while it is filled.
     """
 

@@ -13,11 +13,21 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 from pydantic_core import PydanticCustomError
 
-from tidemill.config.objects.descriptions import describe_value
+from tidemill.config.objects.descriptions import describe_value, fingerprint_json
 from tidemill.config.roles import Runtime
 from tidemill.config.wording.suggest import Elsewhere, find_near
 from tidemill.config.wording.words import ChoicesElsewhere
-from tidemill.data.files import CODECS, AnyPath, is_url, is_web, measure_file, show_path, split_url, strip_local
+from tidemill.data.files import (
+    CODECS,
+    AnyPath,
+    is_url,
+    is_web,
+    measure_file,
+    show_path,
+    split_url,
+    stat_file,
+    strip_local,
+)
 from tidemill.data.files.storage import SecretOptions
 from tidemill.data.formats.format import (
     MAX_LINE_BYTES,
@@ -256,6 +266,14 @@ class Read(PlacedSource):
         """Bytes of the file as it is stored that the records before `state` take, and its size."""
         known = None if state is None or MISFIT in state else state
         return measure_file(_locate(self._find_listing(), part), known)
+
+    def stamp(self) -> str:
+        """What changes when the files do: their names, sizes and times of change, or versions.
+
+        Raises:
+            DataError, ResourceError, StateError: as `parts`; or a file is gone.
+        """
+        return fingerprint_json([[name, stat_file(self._find_listing().locate(name))] for name in self.parts()])[:16]
 
     def iter_outputs(self, names: Iterable[str]) -> Iterator[tuple[AnyPath, str]]:
         """The output folders that the files of these names are parts of, each with its version when they were listed.

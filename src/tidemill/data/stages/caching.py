@@ -12,11 +12,12 @@ from typing import Any, cast
 
 from tidemill.data.failing.policy import is_of_record
 from tidemill.data.kept.encoding import make_encoder
-from tidemill.data.kept.parts import CacheParts, Outcome
+from tidemill.data.kept.parts import CacheParts, Outcome, PartHead
 from tidemill.data.nodes.keeping import Cache
 from tidemill.data.reader import raise_each
 from tidemill.data.records.origin import Origin
 from tidemill.data.stages.kept import guard_feed
+from tidemill.data.stages.others import Others
 from tidemill.data.stages.progress import iter_outcomes
 from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.errors import DataError, StateError
@@ -69,13 +70,19 @@ class _Filling:
     """
 
     def __init__(
-        self, parts: CacheParts, open_at: Callable[[State | None], Stage], part_bytes: int, mark: State | None
+        self,
+        parts: CacheParts,
+        open_at: Callable[[State | None], Stage],
+        others: Others,
+        part_bytes: int,
+        mark: State | None,
     ) -> None:
         self.at: tuple[int, int] = (mark["part"], mark["given"]) if mark else (0, 0)
         self.before = self.at
         self.upstream: Stage | None = None
         self._parts = parts
         self._open_at = open_at
+        self._others = others
         self._part_bytes = part_bytes
         self._encode = make_encoder()
         self._out: list[Outcome] = []  # no local name: a frame at rest would hold the error, and that who reads
@@ -93,6 +100,8 @@ class _Filling:
     def _iter_outcomes(self) -> Iterator[Outcome]:
         """All outcomes from where it stands: of the parts there are, then of the stage in front."""
         while (head := self._parts.find(self.at[0])) is not None:
+            for index, seen in head.others.items():
+                self._others.note(int(index), seen, self._parts.step)
             part, start = self.at
             if start > head.count:
                 raise self._find_behind(start - head.count)
@@ -123,7 +132,7 @@ class _Filling:
             size += len(payload)
             place = part, len(held)
             if size >= self._part_bytes:
-                self._parts.write(part, held, is_last=False, behind=self.upstream.marks(0))
+                self._write(part, held, is_last=False)
                 part, held, size = part + 1, [], 0
             if place > goal:
                 self.before, self.at = self.at, (part, len(held))
@@ -132,7 +141,12 @@ class _Filling:
                 yield self._out.pop()
         if (part, len(held)) < goal:
             raise self._find_behind(goal[1] - len(held))
-        self._parts.write(part, held, is_last=True, behind=self.upstream.marks(0))
+        self._write(part, held, is_last=True)
+
+    def _write(self, part: int, payloads: list[bytes], *, is_last: bool) -> None:
+        assert self.upstream is not None
+        head = PartHead(len(payloads), is_last, self.upstream.marks(0), self._others.describe())
+        self._parts.write(part, payloads, head)
 
     def _find_behind(self, count: int) -> StateError:
         return StateError(
@@ -179,12 +193,18 @@ def open_cache(
     open_at: Callable[[State | None], Stage],
     node: Cache,
     parts: CacheParts,
+    others: Others,
     index: int,
     step: str,
     mark: State | None,
 ) -> Stage:
-    """The stage of a `cache` step, going on from its `mark`; `open_at` opens the stages in front."""
-    filling = _Filling(parts, open_at, node.part_bytes, mark)
+    """The stage of a `cache` step, going on from its `mark`.
+
+    Args:
+        open_at: opens the stages in front.
+        others: what the joins of the pipeline have read of their other streams; those of a part count as read.
+    """
+    filling = _Filling(parts, open_at, others, node.part_bytes, mark)
     feeder = guard_feed(filling.iter_links(), step)
     stage = cast(CacheStage, CacheStage.from_iterable(feeder))
     stage.feeder = feeder

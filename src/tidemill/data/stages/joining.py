@@ -1,27 +1,25 @@
 """The stage of a `join`: each record with those of another stream that have its key.
 
 The other stream is read whole before the first record, into memory and what that does not hold into one file; so it is
-each time that the stage is opened.
+each time that the stage is opened, and what it gave is compared with what it gave before (`stages/others.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any, cast
 
-from tidemill.data.kept.encoding import make_encoder
-from tidemill.data.kept.lookup import Entry, Find, Lookup
+from tidemill.data.kept.lookup import Find, Lookup
 from tidemill.data.nodes.keeping import Join
 from tidemill.data.records.keys import Named, make_namer
 from tidemill.data.stages.children import FlatMapStage, open_flat_map
+from tidemill.data.stages.others import OtherStream
 from tidemill.data.stages.stage import Stage
 from tidemill.data.steps.functions import RecordFunction
-from tidemill.errors import DataError, TidemillError
-from tidemill.protocols import RecordIterator, State
-
-OpenOther = Callable[[], RecordIterator]
-"""Opens the other stream, from its start."""
+from tidemill.errors import DataError
+from tidemill.protocols import State
 
 FindName = Callable[[Any], Named | None]
 
@@ -39,54 +37,27 @@ class JoinStage(FlatMapStage):
 class Joiner:
     """Joins records with those of another stream."""
 
-    def __init__(self, node: Join, lookup: Lookup, open_other: OpenOther) -> None:
+    def __init__(self, node: Join, lookup: Lookup, other: OtherStream, note: Callable[[State], None]) -> None:
         self._node = node
-        self._columns: dict[str, None] = {}
         self._lookup = lookup
-        self._open_other = open_other
+        self._other = other
+        self._note = note
 
     def make(self) -> RecordFunction:
-        """The function of a record, once the other stream is read.
+        """The function of a record, once the other stream is read and noted.
 
         Raises:
             DataError: a record of the other stream failed, or is none; it is the run's.
+            StateError: it is not what was joined with before.
         """
-        records = self._open_other()
-        try:
-            find = self._lookup.fill(self._iter_entries(records))
-        finally:
-            records.close()
+        with closing(self._other.iter_entries()) as entries:
+            find = self._lookup.fill(entries)
+        self._note(self._other.describe_seen())
         return self._make_function(make_namer(tuple(self._node.on)), find)
-
-    def _iter_entries(self, records: RecordIterator) -> Iterator[Entry]:
-        """The other stream's records by their keys, without the columns of these; only keys where these are all."""
-        names = tuple(self._node.on.values())
-        find_name = make_namer(names)
-        keys_alone, is_left = self._node.how in ("semi", "anti"), self._node.how == "left"
-        encode = make_encoder()
-        rest: dict[str, Any] | None = None
-        try:
-            for record in records:
-                named = find_name(record)
-                if named is None:
-                    continue
-                if not keys_alone:
-                    rest = {**record}
-                    for name in names:
-                        rest.pop(name, None)
-                payload = encode((named, rest))
-                if is_left and rest is not None and not rest.keys() <= self._columns.keys():
-                    self._columns.update(dict.fromkeys(rest))
-                yield named, payload
-        except TidemillError as error:
-            error.of = "run"
-            error.message = f"in the other stream: {error.message}"
-            error.hint = error.hint or "let that stream pass over the record, with `catch`"
-            raise
 
     def _make_function(self, find_name: FindName, find: Find) -> RecordFunction:
         put_together = self._put_together
-        none = dict.fromkeys(self._columns)
+        none = dict.fromkeys(self._other.columns)
 
         def join_inner(record: Any) -> list[Any]:
             named = find_name(record)

@@ -15,7 +15,7 @@ from tidemill.data.kept.lookup import Lookup
 from tidemill.data.kept.parts import CacheParts
 from tidemill.data.nodes.across import Prefetch, Repeat
 from tidemill.data.nodes.images import DecodeImage
-from tidemill.data.nodes.keeping import Cache, Join, KeepingNode, find_other
+from tidemill.data.nodes.keeping import Cache, Join, KeepingNode
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Catch, Map
 from tidemill.data.stages.caching import open_cache
@@ -26,6 +26,7 @@ from tidemill.data.stages.entering import WorkerSteps
 from tidemill.data.stages.epochs import open_epochs
 from tidemill.data.stages.joining import Joiner, open_join
 from tidemill.data.stages.keeping import open_keeping
+from tidemill.data.stages.others import Others, OtherStream, find_changed_join
 from tidemill.data.stages.parallel import open_parallel
 from tidemill.data.stages.prefetched import open_prefetch
 from tidemill.data.stages.stage import Stage, open_calls
@@ -51,6 +52,7 @@ class Opening:
         keeping: where steps keep what is more than memory holds.
         losses: where what is passed over is counted.
         folded: the places of steps that are the source's part: it gives its rows as they choose.
+        others: what joins have read of their other streams.
         tally: what counts the records that come through behind each step; with it, failures are those of a job: each
             goes on with its record, which is as it came to the step.
     """
@@ -60,6 +62,7 @@ class Opening:
     keeping: Keeping
     losses: Losses = field(default_factory=Losses)
     folded: frozenset[int] = frozenset()
+    others: Others = field(default_factory=Others)
     tally: Tally | None = None
 
     def open(self, count: int, state: State | None, epoch: Epoch = ()) -> Stage:
@@ -98,8 +101,15 @@ class Opening:
                 lambda state, number: self._open(index, state, (*epoch, number), worker), index, name, node, state
             )
         if isinstance(node, Cache):
-            parts = CacheParts(self._find_folder(index, ()), self.keeping.source, rebuild=node.changed == "rebuild")
-            return open_cache(lambda state: self._open(index, state, epoch, worker), node, parts, index, name, mark)
+            parts = CacheParts(
+                self._find_folder(index, ()),
+                self.keeping.source,
+                has_others=partial(self._has_others, index),
+                rebuild=node.changed == "rebuild",
+            )
+            return open_cache(
+                lambda state: self._open(index, state, epoch, worker), node, parts, self.others, index, name, mark
+            )
         reopen = partial(self._reopen, index, epoch)
         return open_prefetch(self.open(index, state, epoch), cast(Prefetch, node).count, index, name, mark, reopen)
 
@@ -143,10 +153,18 @@ class Opening:
 
     def _open_join(self, upstream: Stage, node: Join, index: int, mark: State | None, folder: KeptFolder) -> Stage:
         lookup = Lookup(folder, node.memory)
-        joiner = Joiner(node, lookup, partial(self.keeping.iterate, *find_other(node)))
+        note = partial(self.others.note, index, step=folder.step)
+        joiner = Joiner(node, lookup, OtherStream(node, self.keeping.iterate), note)
         policy, counter = self._find_policy(node, index), self._find_counter(node, index)
         wrap = partial(_wrap_function, node, policy, folder.step, counter)
         return open_join(upstream, joiner, lookup, index, folder.step, mark, wrap)
+
+    def _has_others(self, count: int, others: State | None) -> bool:
+        """Whether the joins among the first `count` steps would read what they had; None is of unknown ones."""
+        nodes = [node for node, _ in self.steps[:count]]
+        if others is None:
+            return not any(isinstance(node, Join) for node in nodes)
+        return find_changed_join(nodes, others, self.keeping.iterate) is None
 
     def _find_counter(self, node: Node, index: int) -> Counter | None:
         """Where records are counted that the step gives nothing for, if it may and they are counted."""
@@ -162,7 +180,7 @@ class Opening:
             (node.model_copy(update={"to": None}) if isinstance(node, Catch) else node, name)
             for node, name in self.steps
         )
-        return Opening(self.start, quiet, self.keeping, Losses(), self.folded).open(count, state, epoch)
+        return Opening(self.start, quiet, self.keeping, Losses(), self.folded, self.others).open(count, state, epoch)
 
     def _find_policy(self, node: Node, index: int) -> Policy:
         """What failures of a step get; a quarantine further on needs the record with its failure."""

@@ -76,6 +76,8 @@ def plan_whole(prefix: Prefix, names: Sequence[str], ledger: Ledger, *, is_full:
     part: str = marks["part"] or WHOLE
     if part in names and marks["source"] is not None and part in known and known[part].state is None:
         problems += _find_change(part, prefix.compare_part(part, marks["source"]), can_grow=True)
+    if step := prefix.find_changed_join(whole.state):
+        problems.append(f"the other stream of step `{step}`: is not what was joined with")
     _raise_changes(problems, known, names)
     return [] if whole.done else [whole]
 

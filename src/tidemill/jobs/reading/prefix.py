@@ -22,6 +22,7 @@ from tidemill.data.nodes.node import Node, step_names
 from tidemill.data.nodes.single import Map
 from tidemill.data.sources.rows import choose_rows
 from tidemill.data.stages.opening import Epoch, Opening
+from tidemill.data.stages.others import Others, find_changed_join
 from tidemill.data.stages.stage import Stage
 from tidemill.data.stages.tally import BROKEN_OFF, Counter, Tally
 from tidemill.data.steps.functions import has_managers, is_async
@@ -74,6 +75,11 @@ class Prefix:
     def compare_part(self, part: str, state: State) -> Growth:
         """What became of a part of the source since its reader stood at `state`."""
         return self.choose().compare_part(part, state)
+
+    def find_changed_join(self, state: State | None) -> str:
+        """The name of a step whose other stream is not what it was at `state`; empty where there is none."""
+        index = None if state is None else find_changed_join(self.nodes, state["records"].get("others", {}), iterate)
+        return "" if index is None else step_names(self.nodes)[index]
 
     def takes_alone(self, step: int) -> bool:
         """Whether a record that failed at this step (0 is the source) can go on from there without any other."""
@@ -167,7 +173,8 @@ class PrefixRecords:
 
         steps = tuple(zip(nodes, self._names[1:], strict=True))
         keeping = Keeping(source, partial(describe_pipeline, prefix.source, nodes), iterate, prefix.disk)
-        opening = Opening(start, steps, keeping, policy.losses, prefix.folded, tally)
+        self._others = Others(state["records"].get("others") if state else None)
+        opening = Opening(start, steps, keeping, policy.losses, prefix.folded, self._others, tally)
         self._stage = opening.open(len(nodes), state["records"] if state else None)
         self._counted: list[list[int]] = state["counts"] if state else [[0, 0] for _ in self._names]
         self._failed: list[int] = list(state["failed"]) if state else [0] * len(self._names)
@@ -194,13 +201,13 @@ class PrefixRecords:
             return failure
 
     def state(self) -> State:
-        return {"records": self._stage.marks(0), "counts": self._count(), "failed": list(self._failed)}
+        return self._find_state(0)
 
     def mark(self) -> None:
         """Nothing: the iterators know."""
 
     def before(self) -> State:
-        return {"records": self._stage.marks(1), "counts": self._count(), "failed": list(self._failed)}
+        return self._find_state(1)
 
     def add_counts(self, counts: Counts) -> None:
         told, self._told = self._told, self._list_counts()
@@ -232,6 +239,10 @@ class PrefixRecords:
             return Failure(step, error, error.record, given=error.given, restorable=error.has_record)
         raw, is_cut = (error.raw, error.is_cut) if isinstance(error, DataError) else (None, False)
         return Failure(0, error, raw=raw, restorable=raw is not None and not is_cut)
+
+    def _find_state(self, back: int) -> State:
+        records = {**self._stage.marks(back), "others": self._others.describe()}
+        return {"records": records, "counts": self._count(), "failed": list(self._failed)}
 
     def _count(self) -> list[list[int]]:
         """Records given behind each step and emptied by it, those that a state was taken behind among them."""
