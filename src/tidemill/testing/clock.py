@@ -17,6 +17,9 @@ from tidemill.resources.worker import count_at_work
 
 T = TypeVar("T")
 
+PATIENCE_S = 60.0
+"""What a function in a thread may take, also on a machine that stands still now and then."""
+
 
 class FakeClock:
     """Seconds that pass only when told; `clock()` is the time now.
@@ -51,7 +54,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         patience_s: real seconds that a loop with no timer set waits for another thread before it is called stuck.
     """
 
-    def __init__(self, clock: FakeClock | None = None, *, patience_s: float = 10.0) -> None:
+    def __init__(self, clock: FakeClock | None = None, *, patience_s: float = PATIENCE_S) -> None:
         self.clock = clock or FakeClock()
         self._jobs = 0
         super().__init__(_JumpingSelector(self.clock, self._idle, patience_s))
@@ -107,7 +110,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         return events
 
 
-def run_virtual(main: Coroutine[Any, Any, T], *, clock: FakeClock | None = None, patience_s: float = 10.0) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, clock: FakeClock | None = None, patience_s: float = PATIENCE_S) -> T:
     """The result of `main`, run on a `VirtualLoop`: in virtual time.
 
     Raises:

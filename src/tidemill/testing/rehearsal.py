@@ -40,8 +40,6 @@ from tidemill.testing.clock import run_virtual
 from tidemill.testing.script import Asked, Script, ScriptTransport, address_step, script_function
 
 ALL = 1 << 62
-PATIENCE_S = 60.0
-"""Real seconds that a user's function may take."""
 
 
 class HasSpec(Protocol):
@@ -256,7 +254,7 @@ def _run(scripted: JobSpec, script: Script, limit: int | None) -> Report:
     request = RunRequest(limit=limit)
     runner = Runner(scripted, request, transport=lambda: ScriptTransport(script), rng=random.Random(0))
     with ThreadPoolExecutor(1, "tidemill-rehearsal") as thread:  # also where a loop is running
-        report = thread.submit(lambda: run_virtual(runner.run(), patience_s=PATIENCE_S)).result()
+        report = thread.submit(lambda: run_virtual(runner.run())).result()
     if script.failure is not None:
         raise script.failure
     return report
