@@ -17,6 +17,7 @@ import tidemill as tm
 from tidemill.data.iteration import iterate
 from tidemill.data.nodes.keeping import Join, Other, place_folders
 from tidemill.data.sources.iterable import FromIterable
+from tidemill.jobs.spec.notes import find_notes
 
 How = Any
 HOWS: list[How] = ["inner", "left", "semi", "anti"]
@@ -101,11 +102,37 @@ def test_a_record_that_fails_fails_alone_and_one_of_the_other_stream_fails_all(t
     records = left.join(broken, "id", dir=tmp_path, on_error="skip").iterate()
     for _ in range(2):
         with pytest.raises(
-            tm.DataError, match=r"in the other stream: expected a column `id`, got `key`\n.*`catch`"
+            tm.DataError,
+            match=r"in the other stream: expected a column `id`, got `key`\n.*columns that all of them have",
         ) as told:
             next(records)
         assert told.value.of == "run"
     assert records.state()["steps"] == {}
+
+
+def test_what_is_wrong_with_the_other_source_is_passed_over_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a job file too, by what the error names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "left.jsonl").write_text('{"id": 1}\n{"id": 2}\n')
+    (tmp_path / "other.jsonl").write_text('{"id": 1, "x": 5}\n{"id": 2, "x"\n{"id": 2, "x": 6}\n')
+    left = tm.read("left.jsonl")
+    with pytest.raises(tm.DataError, match=r"in the other stream: .*\n.*`on_error: skip` of that source") as told:
+        list(left.join(tm.read("other.jsonl"), "id", dir="kept"))
+    assert told.value.of == "run"
+    records = left.join(tm.read("other.jsonl", on_error="skip"), "id", dir="kept").iterate()
+    assert (list(records), records.losses.skipped) == ([{"id": 1, "x": 5}, {"id": 2, "x": 6}], {"other of join": 1})
+    job = "source: {{path: left.jsonl}}\nsteps:\n  - join: {{other: {}, on: id}}\nsink: {{path: out, format: jsonl}}\n"
+    (tmp_path / "job.yaml").write_text(job.format("{path: other.jsonl}"))
+    with pytest.raises(tm.ConfigError, match=r"in the other stream: .*`on_error: skip` of that source"):
+        tm.load_job("job.yaml").check()
+    (tmp_path / "job.yaml").write_text(job.format("{path: other.jsonl, on_error: skip}"))
+    loaded = tm.load_job("job.yaml")
+    assert find_notes(loaded.spec) == [
+        "step `join`: what fails in the other source is passed over, and stands in no count of the run"
+    ]
+    assert loaded.run().records["landed"] == 2
 
 
 def test_a_join_is_one_thing_as_a_chain_and_as_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ class KeepingSteps(ABC, Generic[T]):
         Order: kept; the pairs of one record in the order of the other stream.
         Memory: `memory`, 256 MiB by default; what is more of the other stream is in one file, searched in place.
         Failure: a record without the key, or with a column that the other has too, fails, as `on_error` says; one of
-        the other stream ends it.
+        the other stream ends it, unless that stream passes over it: `losses` counts these as `other of join`.
         Resume: exact; reads the other stream again. A state is refused where that gives other records than it did, or
         gives them in another order.
 

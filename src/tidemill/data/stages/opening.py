@@ -153,11 +153,17 @@ class Opening:
 
     def _open_join(self, upstream: Stage, node: Join, index: int, mark: State | None, folder: KeptFolder) -> Stage:
         lookup = Lookup(folder, node.memory)
-        note = partial(self.others.note, index, step=folder.step)
+        note = partial(self._note_other, index, folder.step)
         joiner = Joiner(node, lookup, OtherStream(node, self.keeping.iterate), note)
         policy, counter = self._find_policy(node, index), self._find_counter(node, index)
         wrap = partial(_wrap_function, node, policy, folder.step, counter)
         return open_join(upstream, joiner, lookup, index, folder.step, mark, wrap)
+
+    def _note_other(self, index: int, step: str, seen: State) -> None:
+        """Note what a join has read; what its other stream passed over is counted."""
+        self.others.note(index, seen, step)
+        if seen["skipped"]:
+            self.losses.skipped[f"other of {step}"] += seen["skipped"]
 
     def _has_others(self, count: int, others: State | None) -> bool:
         """Whether the joins among the first `count` steps would read what they had; None is of unknown ones."""

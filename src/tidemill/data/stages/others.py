@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
+from typing import Any, cast
 
 from isal import isal_zlib
 
 from tidemill.config.objects.descriptions import fingerprint_json
+from tidemill.data.failing.policy import Losses
 from tidemill.data.kept.encoding import make_encoder
 from tidemill.data.kept.lookup import Entry
 from tidemill.data.nodes.keeping import Join, find_other
@@ -48,7 +49,7 @@ class OtherStream:
         rest: dict[str, Any] | None = None
         count = crc = 0
         stamp = self._find_stamp()
-        with _explaining(), closing(self._iterate(*find_other(self._node))) as records:
+        with self._explaining(), closing(self._iterate(*find_other(self._node))) as records:
             for record in records:
                 named = find_name(record)
                 if named is None:
@@ -63,10 +64,12 @@ class OtherStream:
                 if is_left and rest is not None and not rest.keys() <= self.columns.keys():
                     self.columns.update(dict.fromkeys(rest))
                 yield named, payload
-        self._seen = {"count": count, "crc": crc, "stamp": stamp}
+            losses: Losses = cast(Any, records).losses
+        skipped = losses.skipped.total() + losses.quarantined.total()
+        self._seen = {"count": count, "crc": crc, "stamp": stamp, "skipped": skipped}
 
     def describe_seen(self) -> State:
-        """What tells the records that were read from any others: JSON."""
+        """What tells the records that were read from any others, and how many were passed over: JSON."""
         return self._seen
 
     def is_same(self, seen: State) -> bool:
@@ -81,8 +84,26 @@ class OtherStream:
         return _are_same_records(self._seen, seen)
 
     def _find_stamp(self) -> str:
-        with _explaining():
+        with self._explaining():
             return stamp_stream(*find_other(self._node))
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Have what the other stream fails with be the run's failure, and no record's."""
+        try:
+            yield
+        except TidemillError as error:
+            error.of = "run"
+            error.message = f"in the other stream: {error.message}"
+            error.hint = error.hint or self._find_hint(error)
+            raise
+
+    def _find_hint(self, error: TidemillError) -> str:
+        if not error.step:  # the join's own
+            return "leave such records out of that stream, or join by columns that all of them have"
+        if hasattr(find_other(self._node)[0], "on_error"):
+            return "mend it, or have it passed over: `on_error: skip` of that source; in Python by `catch`, too"
+        return "mend it; in Python, `catch` has that stream pass over it"
 
 
 class Others:
@@ -128,18 +149,6 @@ def find_changed_join(nodes: Sequence[Node], others: State, iterate: Iterate) ->
         if not OtherStream(node, iterate).is_same(seen):
             return int(index)
     return None
-
-
-@contextmanager
-def _explaining() -> Iterator[None]:
-    """Have what the other stream fails with be the run's failure, and no record's."""
-    try:
-        yield
-    except TidemillError as error:
-        error.of = "run"
-        error.message = f"in the other stream: {error.message}"
-        error.hint = error.hint or "let that stream pass over the record, with `catch`"
-        raise
 
 
 def _are_same_records(one: State, other: State) -> bool:

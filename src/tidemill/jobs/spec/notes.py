@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tidemill.config.types.templates import Template
-from tidemill.data.nodes.single import Chunk
+from tidemill.data.nodes.keeping import Join, find_other
+from tidemill.data.nodes.single import Catch, Chunk
 from tidemill.jobs.spec.flow import find_added
 from tidemill.jobs.spec.job import JobSpec
 from tidemill.models.steps.call import Call, takes_key
@@ -23,7 +24,23 @@ _PATH = re.compile(r"\S+")
 
 def find_notes(job: JobSpec) -> list[str]:
     """A sentence for each thing that `check` tells."""
-    return [*_note_sameness(job), *_note_outputs(job), *_note_side_effects(job), *_note_chunk_ids(job)]
+    return [
+        *_note_sameness(job),
+        *_note_outputs(job),
+        *_note_side_effects(job),
+        *_note_chunk_ids(job),
+        *_note_others(job),
+    ]
+
+
+def _note_others(job: JobSpec) -> Iterator[str]:
+    """Of each join whose other stream passes over records that fail: they are no records of the job."""
+    for name, node in zip(job.names[1:-1], job.steps, strict=True):
+        if not isinstance(node, Join):
+            continue
+        source, nodes = find_other(node)
+        if any(getattr(each, "on_error", None) == "skip" or isinstance(each, Catch) for each in (source, *nodes)):
+            yield f"step `{name}`: what fails in the other source is passed over, and stands in no count of the run"
 
 
 def _note_sameness(job: JobSpec) -> Iterator[str]:
