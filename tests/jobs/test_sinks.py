@@ -9,6 +9,7 @@ import fractions
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -151,6 +152,26 @@ async def test_an_object_without_fields_has_no_column(tmp_path: Path, empty: Any
     assert [row["id"] for row in rows] == [10, 11]
     assert [ordinal for ordinal, _ in failed] == list(range(10))
     assert all(told.startswith("column `a` is string, got ") for _, told in failed)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2)])
+async def test_arrays_without_numbers(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """They come back as lists of none, and a column of them takes others of any length."""
+    longer = np.ones((3,) * len(shape), "f4")
+    job = landing(tmp_path, [*({"v": np.zeros(shape, "f4")} for _ in range(10)), {"v": longer}])
+    await run_job(job, FarSide(), limit=10)
+    await run_job(job, FarSide())
+    assert [row["v"] for row in read_output(job.folders)] == [np.zeros(shape).tolist()] * 10 + [longer.tolist()]
+
+
+async def test_records_without_columns(tmp_path: Path) -> None:
+    """Parquet has no rows without a column: they are quarantined, and the first with one decides the schema."""
+    job = landing(tmp_path, [{}] * 10 + numbered(2))
+    await run_job(job, FarSide(), limit=10)
+    report = await run_job(job, FarSide())
+    assert (report.outcome, read_output(job.folders)) == ("finished", numbered(2))
+    told = {row.error["message"].partition("\n")[0] for row in read_failed(job.folders)}
+    assert told == {"the record has no columns, without which Parquet holds none"}
 
 
 async def test_all_of_the_first_segment_misfits(tmp_path: Path) -> None:

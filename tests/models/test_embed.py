@@ -82,6 +82,7 @@ def test_vectors_land_as_lists_of_32_bits_and_one_length(vectors: list[list[floa
 def test_what_a_later_step_makes_of_a_vector_lands_as_it_is() -> None:
     """Numbers of 64 bits are not cut; lists of several lengths have none in common."""
     assert infer_schema([{"v": [0.1]}], {"v": Vector}) == pa.schema([("v", pa.list_(pa.float64()))])
+    assert infer_schema([{"v": []}, {"v": []}], {"v": Vector}) == pa.schema([("v", pa.list_(pa.float32()))])
     assert infer_schema([{"v": [0.5]}, {"v": []}], {"v": Vector}) == pa.schema([("v", pa.list_(pa.float32()))])
     assert infer_schema([{"v": "none"}], {"v": Vector}) == pa.schema([("v", pa.string())])
     schema = pa.schema([("v", pa.list_(pa.float32(), 2))])

@@ -40,7 +40,7 @@ def arrow_schema(model: type[BaseModel]) -> pa.Schema:
 
 
 def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema | None:
-    """The schema of those of `rows` that are records: columns in order of appearance; None when none is.
+    """The schema of those of `rows` that are records: columns in order of appearance; None when none has any.
 
     A column of `outputs` is typed by its annotation, unless a later step has put something else there.
     """
@@ -49,6 +49,8 @@ def infer_schema(rows: Sequence[Any], outputs: Mapping[str, Any]) -> pa.Schema |
     if not records:
         return None
     names = dict.fromkeys(chain.from_iterable(records))
+    if not names:
+        return None
     return pa.schema([(name, _column_type(name, records, outputs)) for name in names])
 
 
@@ -62,7 +64,7 @@ def build_batch(rows: Sequence[Record], schema: pa.Schema) -> pa.RecordBatch:
     """
     columns = []
     names = set(schema.names)
-    if set(map(type, rows)) != {dict} or not names.issuperset(chain.from_iterable(rows)):
+    if not names or set(map(type, rows)) != {dict} or not names.issuperset(chain.from_iterable(rows)):
         for row in rows:
             _check_columns(row, schema)
     for name, kind in zip(schema.names, schema.types, strict=True):
@@ -88,6 +90,8 @@ def _check_columns(row: Any, schema: pa.Schema) -> None:
     if wrong is not None:
         raise wrong
     names = set(schema.names)
+    if not names and not row:
+        raise DataError("the record has no columns, without which Parquet holds none", hint="write JSON lines")
     if not row.keys() <= names:
         extra = next(name for name in row if name not in names)
         raise DataError(
@@ -183,9 +187,9 @@ def _column_type(name: str, rows: Sequence[Record], outputs: Mapping[str, Any]) 
 
 
 def _vector_type(values: Sequence[Any]) -> pa.DataType:
-    """The column type of vectors: of one length where all of them have it."""
+    """The column type of vectors: of one length where all of them have it, and it is not 0."""
     lengths = {len(value) for value in values if isinstance(value, (list, tuple))}
-    return pa.list_(pa.float32(), lengths.pop() if len(lengths) == 1 else -1)
+    return pa.list_(pa.float32(), lengths.pop() if len(lengths) == 1 and 0 not in lengths else -1)
 
 
 def _infer_type(values: Sequence[Any]) -> pa.DataType | None:

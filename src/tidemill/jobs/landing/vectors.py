@@ -16,7 +16,10 @@ def has_arrays(values: Sequence[Any]) -> bool:
 
 
 def find_array_type(values: Sequence[Any]) -> pa.DataType | None:
-    """Lists of so many numbers of their kind, where each value is an array of one shape; else None."""
+    """Lists of so many numbers of their kind, where each value is an array of one shape; else None.
+
+    Of no numbers they are lists of any length: those of length 0 can be written into Parquet, and not read again.
+    """
     first = values[0]
     if not all(type(value) is type(first) and _is_alike(value, first) for value in values) or not first.ndim:
         return None
@@ -25,13 +28,13 @@ def find_array_type(values: Sequence[Any]) -> pa.DataType | None:
     except (pa.ArrowNotImplementedError, NotImplementedError):
         return None
     for length in reversed(first.shape):
-        kind = pa.list_(kind, length)
+        kind = pa.list_(kind, length if first.size else -1)
     return kind
 
 
 def build_array_column(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any] | None:
-    """The values as a column of that type; None where they are not just what it holds."""
-    if not values or not has_arrays(values) or find_array_type(values) != kind:
+    """The values as a column of that type; None where they are not just what it holds, or hold nothing."""
+    if not values or not has_arrays(values) or find_array_type(values) != kind or not values[0].size:
         return None
     import numpy as np
 
