@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import random
 import threading
@@ -420,3 +421,23 @@ def test_what_is_read_can_be_written(tmp_path: Path, record: Any) -> None:
     for other in ({**record, "s": {1}}, {**record, "s": (1,), "n": 2**70}, {**record, "s": float("nan")}):
         with pytest.raises(DataError, match="record 0 is not JSON"):
             save_jsonl([other], tmp_path / "b.jsonl")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("null"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=4), inner) | st.lists(st.floats(), min_size=16),
+)
+
+
+@given(st.dictionaries(st.text(max_size=4), values))
+def test_a_number_is_written_as_it_is_or_refused(record: Any) -> None:
+    """NaN and infinity, which would come back as None, wherever they stand and whatever stands beside them."""
+    file = io.BytesIO()
+    try:
+        json.dumps(record, allow_nan=False)
+    except ValueError:
+        with pytest.raises(DataError, match="record 0 is not JSON: "):
+            JSONL.save([record], file)
+    else:
+        assert JSONL.save([record], file) == 1
+        assert json.loads(file.getvalue()) == record

@@ -339,6 +339,7 @@ def test_what_is_written_to_an_archive_is_read_back(tmp_path: Path) -> None:
         ({"__key__": "a"}, "it has no column beside its key"),
         ({"__key__": "a", "JPG": b""}, "the column `JPG` is no suffix of a file"),
         ({"__key__": "a", "caption": "text"}, "a str in the column `caption` would not be read back as one"),
+        ({"__key__": "a", "json": [1, float("nan")]}, r"\$\[1\] is nan, and JSON has no such number"),
         ({"__key__": "a", "cls": True}, "a bool in the column `cls` would not be read back as one"),
         ({"__key__": "a", "json": b""}, "Type is not JSON serializable"),
     ],

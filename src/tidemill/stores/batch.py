@@ -11,6 +11,7 @@ import orjson
 
 from tidemill.config.wording.words import describe_value
 from tidemill.data.records.exact import is_utf8
+from tidemill.data.records.lost import find_lost
 from tidemill.errors import DataError
 from tidemill.protocols import Upserted, Vectors
 from tidemill.stores.filters import DESCRIBED, take_value
@@ -167,7 +168,7 @@ def _read_payloads(payloads: Sequence[Any], store: Store) -> tuple[list[bytes], 
             if fault:
                 faults[number] = fault
     for number, text in enumerate(texts):
-        if b"null" in text and _has_infinite(payloads[number]):
+        if b"null" in text and find_lost(payloads[number], text):
             faults[number] = "the payload has a number that is not finite, which no JSON has"
     fields: dict[str, list[Any]] = {}
     for name, kind in store.fields.items():
@@ -198,12 +199,3 @@ def _read_payload(payload: Any) -> tuple[bytes, str]:
         return orjson.dumps(dict(payload), option=_PLAIN), ""
     except TypeError as error:  # also of a number of more than 64 bits, a key that is no text, a lone surrogate
         return b"{}", f"the payload is no JSON: {error}"
-
-
-def _has_infinite(value: Any) -> bool:
-    """Whether there is NaN or infinity in it, which would come back as None."""
-    if isinstance(value, float):
-        return value - value != 0
-    if isinstance(value, Mapping):
-        return any(map(_has_infinite, value.values()))
-    return isinstance(value, (list, tuple)) and any(map(_has_infinite, value))

@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import msgspec
 import orjson
 
 from tidemill.data.files import BLOCK_BYTES, AnyPath
 from tidemill.data.formats.encoding import explain_encoding
 from tidemill.data.formats.format import MAX_LINE_BYTES, PLAIN, Options, Rows, Traits, check_plain
 from tidemill.data.formats.json_lines import parse_all, parse_json
+from tidemill.data.formats.json_texts import render_line
 from tidemill.data.formats.jsonl_rows import JsonlRows
 from tidemill.data.formats.lines import LineReader, compare_lines, iter_line_runs, open_lines
 from tidemill.data.formats.saving import save_records
-from tidemill.data.records.exact import to_exact_json
 from tidemill.disk import Disk
 from tidemill.errors import DataError
 from tidemill.protocols import Growth, Record, State
@@ -131,22 +130,9 @@ class _Parser:
 
 def _render_line(record: Any, number: int) -> bytes:
     try:
-        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError as error:
-        line = _find_exact_line(record)
-        if line is None:
-            raise DataError(f"record {number} is not JSON: {error}") from error
-        return line
-
-
-def _find_exact_line(record: Any) -> bytes | None:
-    """The line of a record that orjson refuses for an integer over 64 bits alone, or its depth; None of any other."""
-    try:
-        if to_exact_json(record) != record:
-            return None
-        return msgspec.json.encode(record) + b"\n"
-    except (TypeError, ValueError, RecursionError):
-        return None
+        return render_line(record)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"record {number} is not JSON: {error}") from error
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> str:

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from tidemill.data.formats.json_texts import LINE_OF_ARRAYS, render_line
 from tidemill.errors import DataError
 from tidemill.jobs.landing.arrow import arrow_schema, build_batch, infer_schema
 from tidemill.jobs.landing.judge import Judge
@@ -36,7 +36,7 @@ class PartWriter(Protocol):
 
 
 class JsonlWriter:
-    """One JSON object a line, as the records are; what JSON has no number for (NaN, infinity) becomes null."""
+    """One JSON object a line: numbers as they are, NumPy's arrays as lists, dates, times and UUIDs as texts."""
 
     suffix = ".jsonl"
 
@@ -47,9 +47,9 @@ class JsonlWriter:
             misfit = find_no_record(row)
             if misfit is None:
                 try:
-                    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY))
+                    file.write(render_line(row, LINE_OF_ARRAYS))
                     continue
-                except TypeError as exc:
+                except (TypeError, ValueError) as exc:
                     misfit = DataError(f"the record cannot be written as JSON: {exc}")
             misfits[index] = misfit
         return misfits

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from decimal import Decimal
-from enum import Enum
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
@@ -16,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from tidemill.config.wording.words import describe_value, name_class
+from tidemill.data.records.lost import find_lost, iter_places
 from tidemill.errors import DataError
 from tidemill.protocols import Record
 
@@ -51,9 +49,7 @@ def pack_result(value: Any) -> bytes:
     except TypeError as error:
         place, found = _find_deep(error) or _find_misfit(value, _dump_model)
     else:
-        if b"null" not in body:
-            return body
-        lost = _find_lost(value, "$")  # JSON has no number for NaN and infinity, and orjson writes null
+        lost = find_lost(value, body, _dump_model)
         if lost is None:
             return body
         place, found = lost
@@ -85,7 +81,7 @@ def _find_deep(error: TypeError) -> tuple[str, str] | None:
 
 def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
     """The place of the first thing in `value` that JSON cannot hold, and what it is."""
-    for place, item in _iter_items(value, path):
+    for place, item in iter_places(value, path):
         try:
             orjson.dumps(item, default=default, option=JSON)
         except TypeError:
@@ -93,30 +89,6 @@ def _find_misfit(value: Any, default: Any, path: str = "$") -> tuple[str, str]:
     if isinstance(value, dict) and (key := next((key for key in value if not isinstance(key, str)), None)) is not None:
         return path, f"a dict with the key {key!r:.40}"
     return path, _describe(value)
-
-
-def _find_lost(value: Any, path: str) -> tuple[str, str] | None:
-    """The place of a number that JSON does not have, and what it is."""
-    value = _open(value)
-    if isinstance(value, float) and value - value != 0:
-        return path, str(value)
-    return next((lost for place, item in _iter_items(value, path) if (lost := _find_lost(item, place))), None)
-
-
-def _open(value: Any) -> Any:
-    """What stands in the JSON for a model, a dataclass, an enumeration's member or an array; else the value itself."""
-    if isinstance(value, (BaseModel, Enum)):
-        return _open(_dump_model(value) if isinstance(value, BaseModel) else value.value)
-    if is_dataclass(value):
-        return {each.name: getattr(value, each.name) for each in fields(value)}
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _iter_items(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        yield from ((f"{path}.{key}", item) for key, item in value.items())
-    elif isinstance(value, (list, tuple)):
-        yield from ((f"{path}[{index}]", item) for index, item in enumerate(value))
 
 
 def _describe(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from tidemill.data.formats.json_lines import parse_json
+from tidemill.data.formats.json_texts import render_line
 from tidemill.data.formats.runs import where_at
 from tidemill.data.formats.tar.groups import Group, show_name
 from tidemill.errors import DataError
@@ -136,7 +137,7 @@ def _render(column: Any, value: Any) -> bytes:
         raise ValueError(f"the column `{column}` is no suffix of a file")
     convert = _find_convert(column)
     if convert is parse_json:
-        return orjson.dumps(value)
+        return render_line(value).removesuffix(b"\n")
     if convert is None and isinstance(value, bytes):
         return value
     if convert is bytes.decode and isinstance(value, str):
