@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,16 +126,38 @@ async def test_a_version_of_a_changed_record_is_another(tmp_path: Path) -> None:
     ("version", "message"),
     [
         ("0000", "expected one version that begins with 0000, found none"),
-        ("", r"there is nothing"),
+        *((name, f"expected a version behind `@`, .* got `{name}`") for name in ("latest", "c0f", "c0fe-1", "")),
     ],
 )
 async def test_a_version_that_is_not_there_names_those_that_are(tmp_path: Path, version: str, message: str) -> None:
     job = write(tmp_path, 10)
     await run_job(job, FarSide())
     known = tm.dataset(job.folders.output).version
-    with pytest.raises(DataError, match=message) as caught:
-        tm.dataset(f"{job.folders.output}@{version}")
-    assert not version or caught.value.hint == f"there are {known[:12]}"
+    for look in (tm.dataset, trace_lineage):
+        with pytest.raises(DataError, match=message) as caught:
+            look(f"{job.folders.output}@{version}")
+        assert caught.value.hint == f"there are {known[:12]}"
+    with pytest.raises(DataError, match=r"expected a folder or a file, got .*, where there is nothing"):
+        tm.dataset(f"{tmp_path}/elsewhere@{version}")
+
+
+async def test_a_version_is_named_in_either_case(tmp_path: Path) -> None:
+    """Where files are read by pattern it is told what opens one."""
+    job = write(tmp_path, 10)
+    await run_job(job, FarSide())
+    named = f"{job.folders.output}@{tm.dataset(job.folders.output).version.upper()}"
+    assert len(tm.dataset(named)) == 10
+    with pytest.raises(DataError, match=r"no file matches .*\n.*a version of an output is opened by tidemill\.dataset"):
+        list(tm.read(named))
+
+
+async def test_versions_that_were_deleted_are_no_run_that_goes_on(tmp_path: Path) -> None:
+    """What is left says that no time is kept, and why that may be."""
+    job = write(tmp_path, 10)
+    await run_job(job, FarSide())
+    shutil.rmtree(job.folders.output / "_versions")
+    told = "10 rows, at no time that is kept (its run has not ended, or `_versions` was deleted), run "
+    assert told in lineage(str(job.folders.output))
 
 
 async def test_two_versions_that_begin_alike_are_told_apart(tmp_path: Path) -> None:

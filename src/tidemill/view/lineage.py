@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from tidemill.config.secrets import mask
-from tidemill.data.sources.versions import EMPTY, shorten
+from tidemill.data.sources.versions import EMPTY, VERSIONS, shorten
 from tidemill.jobs.running.lineage import Version
 from tidemill.view.plain import make_plain
 from tidemill.view.sources import show_source
+
+_UNSAVED = f"at no time that is kept (its run has not ended, or `{VERSIONS}` was deleted)"
 
 
 def print_lineage(console: Console, version: Version) -> None:
@@ -52,7 +54,7 @@ def _describe(version: Version) -> str:
     if not version.rows:
         return f"no rows{run}"
     rows = f"{version.rows:,} row{'' if version.rows == 1 else 's'}"
-    return f"{rows}, {version.saved_at or 'its run has not ended'}{run}"
+    return f"{rows}, {version.saved_at or _UNSAVED}{run}"
 
 
 def _iter_lines(version: Version) -> Iterator[str]:

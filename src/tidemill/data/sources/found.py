@@ -16,7 +16,7 @@ from tidemill.data.files import AnyPath, RemotePath, find_local, is_url, parse_p
 from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.sources.manifests import Manifests
-from tidemill.data.sources.versions import MANIFEST, load_version, split_version
+from tidemill.data.sources.versions import MANIFEST, check_no_version, load_version, split_name, split_version
 from tidemill.errors import ConfigError, DataError, ResourceError, StateError
 
 _SEALED = ("parquet", "jsonl")
@@ -107,12 +107,22 @@ def find_dataset(text: str, folder: Path | None, storage_options: Mapping[str, A
 def locate_dataset(
     path: str | PathLike[str], storage_options: Mapping[str, Any] | None = None, folder: Path | None = None
 ) -> tuple[AnyPath, str]:
-    """Where a dataset is, and the version that `PATH@HASH` asks for; what is there under the whole name comes first."""
-    place = _find_place(os.fspath(path), storage_options, folder)
-    text, version = split_version(os.fspath(path))
-    if version and find_kind(place) is None:
-        return _find_place(text, storage_options, folder), version
-    return place, ""
+    """Where a dataset is, and the version that `PATH@HASH` asks for; what is there under the whole name comes first.
+
+    Raises:
+        DataError: there is an output folder in front of the `@`, and no hash behind it; names the versions there are.
+        StateError: its manifest cannot be read.
+    """
+    whole = os.fspath(path)
+    place = _find_place(whole, storage_options, folder)
+    text, name = split_name(whole)
+    if text == whole or find_kind(place) is not None:
+        return place, ""
+    before = _find_place(text, storage_options, folder)
+    version = split_version(whole)[1]
+    if not version:
+        check_no_version(before, name)
+    return (before, version) if version else (place, "")
 
 
 def _find_place(text: str, storage_options: Mapping[str, Any] | None, folder: Path | None) -> AnyPath:

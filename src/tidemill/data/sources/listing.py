@@ -11,6 +11,7 @@ from tidemill.data.files.folders import find_kind, iter_files, name_special
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
 from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.pattern import Pattern, tell_apart
+from tidemill.data.sources.versions import MANIFEST, split_name
 from tidemill.errors import DataError
 
 
@@ -154,7 +155,10 @@ def _no_match(pattern: Pattern, leftover: str) -> DataError:
         )
     if find_local(pattern.root) is not None and find_kind(pattern.root) != "folder":
         return DataError(f"no file matches `{pattern.text}`: there is no folder `{shown}`")
-    return DataError(f"no file matches `{rest}` in the folder `{shown}`")
+    before, version = split_name(rest)
+    is_output = bool(version) and pattern.kind == "file" and find_kind(pattern.root / before / MANIFEST) == "file"
+    hint = "a version of an output is opened by tidemill.dataset, in a job by source: {dataset: …}" if is_output else ""
+    return DataError(f"no file matches `{rest}` in the folder `{shown}`", hint=hint)
 
 
 def _check_name(name: str) -> None:

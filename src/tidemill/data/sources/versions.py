@@ -19,7 +19,8 @@ VERSIONS = "_versions"
 """The folder of the earlier manifests, within the output folder."""
 
 _PART = re.compile(r"part-\d{5,}\.(parquet|jsonl)(\.\w+)?")
-_AT_VERSION = re.compile(r"(?P<path>.+)@(?P<version>[0-9a-f]{4,64})", re.DOTALL)
+_AT_VERSION = re.compile(r"(?P<path>.+)@(?P<version>[0-9a-fA-F]{4,64})", re.DOTALL)
+_AT_ANYTHING = re.compile(r"(?P<path>.+)@(?P<name>[^@/]*)", re.DOTALL)
 _SHOWN = 12
 _SUFFIX = ".json"
 
@@ -55,15 +56,25 @@ def shorten(version: str) -> str:
 
 
 def split_version(text: str) -> tuple[str, str]:
-    """The path and the version in `PATH@HASH`; an empty version where there is none.
+    """The path and the version in `PATH@HASH`, its digits in lower case; an empty version where there is none.
 
-    >>> split_version("out/clean@3f2a91c0")
+    >>> split_version("out/clean@3F2A91c0")
     ('out/clean', '3f2a91c0')
     >>> split_version("s3://me@host/data")
     ('s3://me@host/data', '')
     """
     matched = _AT_VERSION.fullmatch(text)
-    return (text, "") if matched is None else (matched["path"], matched["version"])
+    return (text, "") if matched is None else (matched["path"], matched["version"].lower())
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The path and what stands behind its last `@`, whatever it is; empty where there is none.
+
+    >>> split_name("out/clean@latest"), split_name("s3://me@host/data")
+    (('out/clean', 'latest'), ('s3://me@host/data', ''))
+    """
+    matched = _AT_ANYTHING.fullmatch(text)
+    return (text, "") if matched is None else (matched["path"], matched["name"])
 
 
 def parse_manifest(data: bytes, where: AnyPath) -> dict[str, Any]:
@@ -106,15 +117,31 @@ def load_version(folder: AnyPath, version: str = "") -> dict[str, Any] | None:
     if len(found) == 1:
         path = folder / VERSIONS / f"{found[0]}{_SUFFIX}"
         return parse_manifest(_read(path), path)
-    known = ", ".join(shorten(name) for name in dict.fromkeys([current["hash"], *names]))
     message = f"expected one version that begins with {version}, found {len(found) or 'none'}"
-    raise DataError(message, where=str(folder), hint=f"there are {known}")
+    raise DataError(message, where=str(folder), hint=_show_known(current, names))
+
+
+def check_no_version(folder: AnyPath, name: str) -> None:
+    """Check that `folder` is no output, of which `name` is no version.
+
+    Raises:
+        DataError: it is one; names the versions that there are.
+        StateError: its manifest cannot be read.
+    """
+    current = load_version(folder)
+    if current is not None:
+        message = f"expected a version behind `@`, the first 4 to 64 hex digits of its hash, got `{name}`"
+        raise DataError(message, where=str(folder), hint=_show_known(current, list(_iter_versions(folder))))
 
 
 def find_kept(folder: AnyPath, version: str) -> dict[str, Any] | None:
     """The manifest that was kept for a whole content hash, with the time when it was; None where there is none."""
     path = folder / VERSIONS / f"{version}{_SUFFIX}"
     return parse_manifest(_read(path), path) if find_kind(path) == "file" else None
+
+
+def _show_known(current: Mapping[str, Any], names: Sequence[str]) -> str:
+    return f"there are {', '.join(shorten(name) for name in dict.fromkeys([current['hash'], *names]))}"
 
 
 def _iter_versions(folder: AnyPath) -> Iterator[str]:

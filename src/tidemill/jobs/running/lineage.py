@@ -22,7 +22,7 @@ class Version:
         hash: the content hash; 64 hex digits.
         rows: how many records it has; None where nothing tells any more.
         saved_at: when it was first at rest, UTC; None while its run goes on, or was killed and is not run again yet,
-            and where it has no rows.
+            where it has no rows, and where `_versions` was deleted.
         run_id: of the run that made it.
         source: what its run reads, as its fingerprint has it.
         steps: the names of its run's steps, in order.
