@@ -288,11 +288,38 @@ def test_a_file_that_is_no_archive_is_told(tmp_path: Path, data: bytes, told: st
 
 
 def test_archives_put_together_are_read_to_the_end(tmp_path: Path) -> None:
-    """What stands behind an end mark is not lost; bytes that are no archive are told."""
+    """What stands behind an end mark is not lost, nor of the record in front of it."""
     path = save(tmp_path, pack([("a.txt", b"1")]) + pack([("b.txt", b"2")]))
     assert [record["txt"] for record in records(path)] == ["1", "2"]
-    *good, end = read(save(tmp_path, pack([("a.txt", b"1")]) + b"rubbish" * 100))
-    assert [outcome[0] for outcome in good] == []
+    path = save(tmp_path, pack([("a.txt", b"1")]) * 2)
+    found = check_resumes_everywhere(lambda state: TAR.open(path, state))
+    assert [outcome[1] for outcome in found] == [{"__key__": "a", "txt": "1"}] * 2
+    assert by_number(TAR.open_rows(path)) == found
+
+
+@pytest.mark.parametrize("junk", [b"j", b"rubbish" * 100, pack([("b.txt", b"2")])[:600]])
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_no_archive_behind_an_end_mark_is_told_and_costs_no_record(
+    tmp_path: Path, junk: bytes, packed: bool
+) -> None:
+    """It could be one that is corrupt. What is in front of the mark is whole, by its number too."""
+    data = pack([("a.txt", b"1"), ("b.txt", b"2"), ("b.json", b"3")])
+    path = save(tmp_path, data + junk, "a.tar.gz" if packed else "a.tar")
+    *good, end = check_resumes_everywhere(lambda state: TAR.open(path, state))
+    assert [outcome[1] for outcome in good] == [{"__key__": "a", "txt": "1"}, {"__key__": "b", "txt": "2", "json": 3}]
+    assert end[1].startswith("the archive ends here: ")
+    assert "`a`" not in end[1]
+    assert end[3] == len(data)
+    if not packed:
+        *rows, last = by_number(TAR.open_rows(path))
+        assert (rows, last[3]) == (good, end[3])
+
+
+def test_a_lone_block_of_zeros_is_no_end_mark(tmp_path: Path) -> None:
+    """A header that was lost: what stood behind it could be of the record."""
+    data = bytearray(pack([("a.txt", b"1"), ("a.json", b"3")]))
+    data[1024:1536] = bytes(512)
+    (end,) = read(save(tmp_path, bytes(data)))
     assert end[1].endswith("record `a` is not whole")
 
 

@@ -23,7 +23,10 @@ class TarEnd(Exception):  # noqa: N818 - where an archive ends; its reader makes
         offset: where the record begins that could not be read whole, else the header.
         key: of that record.
         hint: the next step, empty when there is none.
+        is_behind: whether it lies behind an end mark, in front of which all is whole.
     """
+
+    is_behind = False
 
     def __init__(self, message: str, offset: int, hint: str = "") -> None:
         super().__init__(message)

@@ -59,6 +59,7 @@ def iter_groups(archive: Archive, limit: int | None, *, is_part: bool = False) -
     """
     group: Group | None = None
     most = limit or 0
+    ending: TarEnd | None = None
     try:
         while True:
             for start, after, key, suffix, body in archive.iter_simple():
@@ -79,22 +80,25 @@ def iter_groups(archive: Archive, limit: int | None, *, is_part: bool = False) -
             if member.kind == DIRECTORY or not key:
                 skip_filled(archive, member.size, member.start)
                 continue
-            if group is None or group.key != key:
+            if group is None or group.key != key or member.is_first:
                 if group is not None:
                     yield group
                 group = Group(key, member.start, member.start, [])
             _add(group, archive, member, suffix, limit)
     except TarEnd as end:
-        _locate(end, group)
-        raise
-    if group is not None:
-        yield group
+        ending = end
+    yield from _finish(group, ending)
 
 
-def _locate(end: TarEnd, group: Group | None) -> None:
-    """Let an archive end where the record began that is not known to be whole."""
+def _finish(group: Group | None, ending: TarEnd | None) -> Iterator[Group]:
+    """The last record where it is known to be whole; else the archive ends where that began."""
     if group is not None:
-        end.offset, end.key = group.start, group.key
+        if ending is None or ending.is_behind:
+            yield group
+        else:
+            ending.offset, ending.key = group.start, group.key
+    if ending is not None:
+        raise ending
 
 
 def _add(group: Group, archive: Archive, member: Member, suffix: bytes, limit: int | None) -> None:

@@ -26,6 +26,9 @@ from tidemill.data.formats.tar.headers import (
 MAX_NAME_BYTES = 1024 * 1024
 """Of an extended header or a long name; a longer one is no name."""
 
+_END_MARK_BLOCKS = 2
+"""Of zeros; one alone may be a header that was lost."""
+
 
 class Member(NamedTuple):
     """A member whose bytes come next.
@@ -36,6 +39,7 @@ class Member(NamedTuple):
         size: of its bytes.
         kind: the type flag.
         problem: why it is none that may be read; empty when it is.
+        is_first: whether it is the first one behind an end mark, of another archive then.
     """
 
     start: int
@@ -43,6 +47,7 @@ class Member(NamedTuple):
     size: int
     kind: int
     problem: str
+    is_first: bool = False
 
 
 def read_member(archive: Archive, *, is_part: bool = False) -> Member | None:
@@ -54,12 +59,23 @@ def read_member(archive: Archive, *, is_part: bool = False) -> Member | None:
     Raises:
         TarEnd: the archive is cut or corrupt here.
     """
-    ends_well = is_part
+    zeros = 0
     while (block := archive.take(BLOCK)) == ZEROS:
-        ends_well = True
-    start = archive.position - len(block)
-    if not block and ends_well:
+        zeros += 1
+    if not block and (zeros or is_part):
         return None
+    is_first = zeros >= _END_MARK_BLOCKS
+    try:
+        member = _read_headers(archive, block)
+    except TarEnd as end:
+        end.is_behind = is_first
+        raise
+    return member._replace(is_first=True) if is_first else member
+
+
+def _read_headers(archive: Archive, block: bytes) -> Member:
+    """The member whose first header, or what there is of it, is in `block`."""
+    start = archive.position - len(block)
     name: bytes | None = None
     size: int | None = None
     problem = ""

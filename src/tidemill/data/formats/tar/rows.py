@@ -45,7 +45,7 @@ def _build_records(file: BinaryIO, write: Write) -> None:
 _WRITTEN = 1024
 """Offsets written at a time."""
 
-RECORDS = Indexing("members", b"TMGROUPS", _build_records)
+RECORDS = Indexing("members", b"TMGROUP2", _build_records)
 
 
 class TarRows(IndexedFileRows):
