@@ -118,14 +118,22 @@ def test_what_passes_is_tried_again(site: Site) -> None:
 
 
 def test_what_stays_is_told_at_once(site: Site) -> None:
-    with pytest.raises(DataError, match=r"no file matches `gone\.jsonl` in the folder `http://127"):
-        list(tm.read(f"{site.url}/in/gone.jsonl"))
+    gone = r"got `http://127.*/in/gone\.jsonl`, where there is nothing: the server answers 404 Not Found"
+    with pytest.raises(DataError, match=rf"expected a file, {gone}"):
+        list(tm.read(f"{site.url}/in/gone.jsonl?sig=secret"))
+    with pytest.raises(DataError, match=rf"expected a folder or a file, {gone}"):
+        tm.dataset(f"{site.url}/in/gone.jsonl")
+    site.statuses = [(200, {})]
+    gone_since = tm.read(f"{site.url}/in/gone.jsonl")
+    with pytest.raises(ResourceError, match=r"cannot be read: there is no such file \(404 Not Found\)"):
+        list(gone_since)
+    site.seen.clear()
     site.statuses = [(403, {})]
     with pytest.raises(ResourceError, match=r"access is denied \(403 Forbidden\)"):
         list(tm.read(f"{site.url}/in/a.jsonl"))
     with pytest.raises(ConfigError, match=r"no storage option of an HTTP server is `header`\n.*did you mean `headers`"):
         list(tm.read(f"{site.url}/in/a.jsonl", storage_options={"header": {}}))
-    assert len(site.seen) == 2
+    assert len(site.seen) == 1
 
 
 def test_nobody_there(site: Site) -> None:

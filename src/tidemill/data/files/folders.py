@@ -31,6 +31,16 @@ def find_kind(path: AnyPath) -> Literal["file", "folder"] | None:
     return "file" if local.is_file() or (local.is_symlink() and not local.exists()) else None
 
 
+def describe_absence(path: AnyPath) -> str:
+    """That nothing stands at `path`, where `find_kind` finds nothing; a server is asked for its word."""
+    if isinstance(path, RemotePath) and path.is_web:
+        from tidemill.data.files.web import find_web_absence
+
+        if answer := find_web_absence(path):
+            return f"where there is nothing: the server answers {answer}"
+    return "where there is nothing"
+
+
 def name_special(path: Path) -> str | None:
     """What stands at a local path that is neither file nor folder; None where nothing does, or one of these."""
     try:

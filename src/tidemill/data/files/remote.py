@@ -16,7 +16,7 @@ import fsspec
 from tidemill.config.secrets import say_cause
 from tidemill.data.files.elsewhere import FileElsewhere
 from tidemill.data.files.path import RemotePath
-from tidemill.data.files.web import WebFile, has_web_file, stat_web
+from tidemill.data.files.web import WebFile, find_web_absence, stat_web
 from tidemill.errors import ConfigError, ResourceError, TidemillError
 from tidemill.protocols import State
 
@@ -176,7 +176,7 @@ def create_remote(path: RemotePath) -> Iterator[BinaryIO]:
 def find_remote_kind(path: RemotePath) -> Literal["file", "folder"] | None:
     """What stands at an address; None for nothing."""
     if path.is_web:
-        return "file" if has_web_file(path) else None
+        return None if find_web_absence(path) else "file"
     with explaining(path):
         filesystem, name = open_filesystem(path)
         filesystem.invalidate_cache(name)

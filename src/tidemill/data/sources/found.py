@@ -13,7 +13,7 @@ from typing import Any, cast
 import orjson
 
 from tidemill.data.files import AnyPath, RemotePath, find_local, is_url, parse_path, stat_file, strip_local
-from tidemill.data.files.folders import find_kind, iter_files, name_special
+from tidemill.data.files.folders import describe_absence, find_kind, iter_files, name_special
 from tidemill.data.formats.table import FORMATS, find_format, get_format
 from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.versions import MANIFEST, check_no_version, load_version, split_name, split_version
@@ -91,7 +91,7 @@ def find_dataset(text: str, folder: Path | None, storage_options: Mapping[str, A
     local = find_local(place)
     got = name_special(local) if local else None
     if kind is None or got or (local and not local.exists()):
-        raise DataError(f"expected a folder or a file, got `{place}`, {got or 'where there is nothing'}")
+        raise DataError(f"expected a folder or a file, got `{place}`, {got or describe_absence(place)}")
     if kind == "file":
         return FoundFiles(place, _find_name(place), (place.name,))
     manifest = load_version(place, version)

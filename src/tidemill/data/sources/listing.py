@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tidemill.data.files.folders import find_kind, iter_files, name_special
+from tidemill.data.files.folders import describe_absence, find_kind, iter_files, name_special
 from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
 from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.pattern import Pattern, tell_apart
@@ -145,6 +145,9 @@ def _no_match(pattern: Pattern, leftover: str) -> DataError:
     if pattern.kind == "folder":
         return DataError("expected files of a known format in the folder, got none", where=shown)
     rest = "/".join(pattern.components)
+    if pattern.kind == "file" and isinstance(pattern.root, RemotePath) and pattern.root.is_web:
+        place = pattern.locate(rest)
+        return DataError(f"expected a file, got `{place}`, {describe_absence(place)}")
     local = find_local(pattern.root)
     special = name_special(local / rest) if local is not None and pattern.kind == "file" else None
     if special is not None:

@@ -33,7 +33,6 @@ RETRIES = 5
 _FIRST_PAUSE_S = 0.25  # doubled each time; the first try again goes out at once
 _MAX_PAUSE_S = 30.0
 _OPTIONS = ("headers", "timeout_s", "retries")
-_GONE = "there is no such file"
 _UNTRUSTED = "where an authority of your own has signed it, name the file of its certificate: SSL_CERT_FILE=ca.pem"
 _MISSING = (404, 410)
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -67,25 +66,22 @@ class Client:
         self._retries = int(path.options.get("retries", RETRIES))
 
     def ask(self) -> Facts:
-        """What the server tells of the file."""
-        facts = self.find()
-        if facts is None:
-            raise self._fail(_GONE)
-        return facts
+        """What the server tells of the file; by its first byte, since not every server takes a HEAD."""
+        return self.insist(self._ask)
 
-    def find(self) -> Facts | None:
-        """The same, None where there is no such file; by its first byte, since not every server takes a HEAD."""
-
-        def ask() -> Facts:
-            with closing(self.send(0, 1)) as response:
-                return read_facts(self._path, response)
-
+    def find_absence(self) -> str:
+        """What the server answers where there is no such file; empty where there is one."""
         try:
-            return self._repeat(ask)
+            self._repeat(self._ask)
         except urllib.error.HTTPError as error:
             if error.code in _MISSING:
-                return None
+                return _show_status(error)
             raise self._fail(_name_status(error)) from None
+        return ""
+
+    def _ask(self) -> Facts:
+        with closing(self.send(0, 1)) as response:
+            return read_facts(self._path, response)
 
     def insist(self, act: Callable[[], R]) -> R:
         """What `act` gives, tried again while the connection or the server fails.
@@ -171,10 +167,12 @@ def _split_credentials(url: str) -> tuple[str, dict[str, str]]:
 
 
 def _name_status(error: urllib.error.HTTPError) -> str:
-    if error.code in _MISSING:
-        return _GONE
     denied = "access is denied" if error.code in (401, 403) else "the server answers"
-    return f"{denied} ({error.code} {str(error.reason).splitlines()[0]})"
+    return f"{'there is no such file' if error.code in _MISSING else denied} ({_show_status(error)})"
+
+
+def _show_status(error: urllib.error.HTTPError) -> str:
+    return " ".join([str(error.code), *str(error.reason).splitlines()[:1]])
 
 
 def _explain(error: Exception) -> str:

@@ -113,6 +113,6 @@ def stat_web(path: RemotePath) -> dict[str, Any]:
     return {"size": facts.size, "version": facts.version}
 
 
-def has_web_file(path: RemotePath) -> bool:
-    """Whether there is a file at the address."""
-    return Client(path).find() is not None
+def find_web_absence(path: RemotePath) -> str:
+    """What the server answers where there is no file at the address; empty where there is one."""
+    return Client(path).find_absence()
