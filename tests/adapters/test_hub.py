@@ -13,7 +13,7 @@ import tidemill as tm
 from conftest import Command
 from tidemill.data.formats.jsonl import save_jsonl
 from tidemill.data.sources.hub import Hub
-from tidemill.errors import ConfigError, ResourceError
+from tidemill.errors import ConfigError, DataError, ResourceError
 
 RECORDS = [{"n": n, "text": f"row {n}"} for n in range(9)]
 
@@ -92,10 +92,23 @@ def test_what_cannot_be_opened(files: Path) -> None:
         next(iter(tm.from_hf("json", data_files="a.jsonl", split="nothing")))
     with pytest.raises(ResourceError, match=r"`json` cannot be opened: .*gone\.jsonl"):
         next(iter(tm.from_hf("json", data_files="gone.jsonl")))
+    (files / "empty.jsonl").touch()
+    with pytest.raises(DataError, match=r"`json` cannot be opened: no record is in its files"):
+        next(iter(tm.from_hf("json", data_files="empty.jsonl")))
     with pytest.raises(ConfigError, match=r"expected `split` beside the name of a dataset, got a list"):
         tm.from_hf([1], split="train")  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match=r"unknown key `splt`; did you mean `split`|`splt`"):
         tm.from_hf("json", splt="train")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "text", "imagefolder"])
+def test_a_pattern_that_matches_no_file_is_told(files: Path, kind: str) -> None:
+    """Beside one that does, too: the library passes over it, and is an empty dataset where there is no other."""
+    (files / "a.txt").write_text("a")
+    for missing in (["zz*"], ["a.*", "zz*"], ["memory://hub/zz*"]):
+        with pytest.raises(DataError, match=r"no file matches `.*/zz\*`"):
+            list(tm.from_hf(kind, data_files=missing))
+    assert list(tm.from_hf("text", data_files="*.tx?")) == [{"text": "a"}]
 
 
 def test_a_source_shows_no_secrets() -> None:

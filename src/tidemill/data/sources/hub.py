@@ -14,7 +14,7 @@ from tidemill.data.files.storage import SecretOptions, leave_out_secrets
 from tidemill.data.reader import PartReader
 from tidemill.data.sources.examples import Examples
 from tidemill.data.sources.placed import PlacedSource
-from tidemill.errors import ConfigError, ResourceError, TidemillError
+from tidemill.errors import ConfigError, DataError, ResourceError, TidemillError
 from tidemill.packages import missing_package
 from tidemill.protocols import State
 
@@ -71,6 +71,7 @@ class Hub(PlacedSource, Examples):
 
         Raises:
             ConfigError: there is no such split, configuration or argument.
+            DataError: a pattern matches no file, or there is no record in files of JSON.
             ResourceError: there is no such dataset, the hub cannot be reached, or datasets is not installed.
             StateError: the dataset ends in front of `state`.
         """
@@ -95,21 +96,25 @@ class Hub(PlacedSource, Examples):
         try:
             import datasets
 
-            from tidemill.data.sources.hugging_face import HuggingFaceSource
+            from tidemill.data.sources.hugging_face import HuggingFaceSource, check_patterns
         except ModuleNotFoundError as error:
             raise missing_package("a Hugging Face dataset", "datasets", "hf", error) from error
+        files = self._locate_files()
         try:
+            check_patterns(files or (), self.arguments)
             loaded = datasets.load_dataset(
                 self.hf,
                 self.config,
                 split=self.split,
                 revision=self.revision,
-                data_files=self._locate_files(),
+                data_files=files,
                 streaming=True,
                 **self.arguments,
             )
         except TidemillError:
             raise
+        except StopIteration as error:  # of its JSON reader, which looks for columns in the first record
+            raise DataError(f"the dataset `{self.hf}` cannot be opened: no record is in its files") from error
         except Exception as error:
             text = say_cause(error)
             message = f"the dataset `{self.hf}` cannot be opened: {text}"

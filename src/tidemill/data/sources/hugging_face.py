@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from glob import has_magic
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
 import datasets
+from datasets.data_files import resolve_pattern
 
+from tidemill.config.secrets import mask
+from tidemill.data.files import is_web
 from tidemill.data.reader import PartReader, raise_each
 from tidemill.data.sources.examples import PART, Examples
-from tidemill.errors import StateError, WorkerError
+from tidemill.errors import DataError, StateError, WorkerError
 from tidemill.protocols import State
 
 _EXACT = frozenset(
@@ -135,6 +139,24 @@ class _Place:
     def _iter_rows(self) -> Generator[Any, None, None]:
         yield from self.dataset
         self.is_over = True
+
+
+def check_patterns(patterns: Sequence[str], arguments: Mapping[str, Any]) -> None:
+    """Look whether each pattern of files matches one; datasets passes over those that match none, all of them even.
+
+    Args:
+        arguments: what `datasets.load_dataset` is called with besides.
+
+    Raises:
+        DataError: one matches none.
+    """
+    given = {name: arguments[name] for name in ("token", "storage_options") if name in arguments}
+    for pattern in patterns:
+        if has_magic(pattern) and not is_web(pattern):  # a server lists nothing, and has question marks in its names
+            try:
+                resolve_pattern(pattern, "", download_config=datasets.DownloadConfig(**given))
+            except FileNotFoundError as error:
+                raise DataError(f"no file matches `{mask(pattern)}`") from error
 
 
 def _open_rows(dataset: Any, state: State | None, *, by_state: bool) -> PartReader:
