@@ -39,6 +39,7 @@ from tidemill.data.nodes.across import (
     Slice,
     Sliding,
     Take,
+    Until,
 )
 from tidemill.data.nodes.images import DecodeImage
 from tidemill.data.nodes.keeping import Cache, Dedupe, GroupBy, Join, Other, Sort
@@ -236,6 +237,10 @@ def is_odd(record: Any) -> bool:
     return number_of(record) % 2 == 1
 
 
+def is_never_enough() -> bool:
+    return False
+
+
 def repeat_some(record: Any) -> list[Any]:
     return [record] * (number_of(record) % 3)
 
@@ -286,6 +291,7 @@ STEPS: list[Node] = [
     DecodeImage(column="text", concurrency=2),
     Catch(),
     Take(count=5),
+    Until(fn=is_never_enough),
     Skip(count=4),
     Every(count=3, offset=1),
     Sample(ratio=0.6, seed=2),

@@ -19,6 +19,7 @@ from cases import load_cases
 from tidemill.config.types.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
+from tidemill.jobs.spec import flow
 from tidemill.jobs.spec.notes import find_notes
 from tidemill.stores import LanceDB
 from tidemill.testing import FaultServer
@@ -295,6 +296,90 @@ def test_no_more_of_the_source_is_read_than_it_takes(folder: Path, server: Fault
     (folder / "many.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(5_000)))
     tm.read(folder / "many.jsonl").filter(keep_none).generate(model_of(server), "{{ id }}").job("out").check()
     assert len(seen) == 1_000
+
+
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look takes no longer than its three records do."""
+    monkeypatch.setattr(flow, "READ_S", 0.0)
+
+
+def count_slow(folder: Path) -> tuple[tm.Stream[dict[str, Any]], Callable[[Any], Any], list[int]]:
+    """120 records, a function that takes too long, and the records that it was called with."""
+    seen: list[int] = []
+
+    def slow(record: dict[str, Any]) -> dict[str, Any]:
+        seen.append(record["id"])
+        return record
+
+    (folder / "slow.jsonl").write_text("".join(f'{{"id": {number}}}\n' for number in range(120)))
+    return tm.read(folder / "slow.jsonl"), slow, seen
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize(
+    ("arrange", "calls"),
+    [
+        (lambda stream, slow: stream.map(slow), 3),
+        (lambda stream, slow: stream.filter(lambda record: not slow(record)), 3),
+        (lambda stream, slow: stream.map(slow).sort("id"), 3),
+        (lambda stream, slow: stream.sort(lambda record: slow(record)["id"]), 3),
+        (lambda stream, slow: stream.map(slow).shuffle(seed=1), 3),
+        (lambda stream, slow: stream.map(slow).group_by("id").agg(n="count"), 3),
+        (lambda stream, slow: stream.map(slow).batch(50, form="columns").unbatch(), 3),
+        (lambda stream, slow: stream.flat_map(lambda record: map(slow, [record] * 100)).sort("id"), 3),
+        (lambda stream, slow: stream.sort("id").map(slow), 3),
+        (lambda stream, slow: stream.join(stream.map(slow), "id"), 3),
+        (lambda stream, slow: stream.join(stream.map(slow).sort("id", dir="kept"), "id", how="left"), 3),
+        (lambda stream, slow: stream.sort(lambda record: slow(record)["idd"]), 6),
+    ],
+)
+def test_a_look_ends_in_time_where_records_are_held_back(
+    arrange: Callable[[Any, Any], Any], calls: int, folder: Path, server: FaultServer
+) -> None:
+    """Three records in any case, and as many for each step of a failure that is looked for."""
+    stream, slow, seen = count_slow(folder)
+    job = arrange(stream, slow).generate(model_of(server), "{{ text }}").job("out")
+    if calls == 3:
+        check_quietly(job, folder, server)  # nor is a column told as missing that later records may have
+    else:
+        with pytest.raises(tm.ConfigError, match="step `sort`: all 3 records read fail here"):
+            job.check()
+    assert len(seen) <= calls
+
+
+def test_an_iterable_that_is_joined_with_is_left_alone(folder: Path, server: FaultServer) -> None:
+    """It may be one that can be gone through only once, and is then there for the run, and not for an estimate."""
+    others = iter([{"id": 1, "shop": "a"}, {"id": 2, "shop": "b"}])
+    stream = tm.read(folder / "reviews/*.jsonl").join(tm.from_iterable(others), "id", dir=folder / "kept")
+    asked = stream.generate(model_of(server), "{{ txt }}")
+    check_quietly(asked.job("out"), folder, server)
+    with pytest.raises(tm.ConfigError, match="this list_iterator can be gone through only once"):
+        asked.estimate()
+    assert stream.write("out", progress=False).records["landed"] == 2
+
+
+def test_a_database_that_is_joined_with_is_looked_at_as_a_source_is(folder: Path, server: FaultServer) -> None:
+    """A SQLite file is; another is not asked, though what is there decides on the columns."""
+    with closing(sqlite3.connect(folder / "shops.db")) as database, database:
+        database.execute("create table shops (id integer primary key, shop text)")
+        database.execute("insert into shops values (1, 'a')")
+    asked: list[int] = []
+
+    def connect() -> Any:
+        asked.append(1)
+        return sqlite3.connect(folder / "shops.db")
+
+    for known in (f"sqlite:///{folder / 'shops.db'}", connect):
+        shops = tm.from_sql("select * from shops", known, key="id")
+        stream = tm.read(folder / "reviews/*.jsonl").join(shops, "id", dir=folder / "kept")
+        job = stream.generate(model_of(server), "{{ shopp }}").job("out")
+        if known is connect:
+            check_quietly(job, folder, server)
+        else:
+            with pytest.raises(tm.ConfigError, match="no record has a column `shopp`; did you mean `shop`"):
+                job.check()
+    assert asked == []
 
 
 def test_records_that_fail_in_the_source_half_are_left_to_the_run(folder: Path, server: FaultServer) -> None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field
 import tidemill as tm
 from tidemill.calls.budget import Pricing
 from tidemill.calls.wire import Request, Response, Usage
+from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.jobs.ledger.folder import locate_run
 from tidemill.jobs.live.asking import StandIn, least_json, price_tokens
@@ -131,6 +132,40 @@ def test_without_time_a_record_is_read_at_each_place(tmp_path: Path) -> None:
     assert [(sample.read, sample.is_whole) for sample in samples] == [(8, False)] * 3
     assert [sample.total for sample in samples] == [pytest.approx(2_000)] * 3
     assert samples[0] == samples[2]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "read", "total"),
+    [
+        (lambda stream: stream, 1, 2_000),
+        (lambda stream: stream.filter(lambda record: False), 1, 0),
+        (lambda stream: stream.batch(100, form="columns"), 1, 2_000),
+        (lambda stream: stream.sort("a"), 1, 2_000),
+        (lambda stream: stream.group_by("a").agg(n="count"), 1, None),
+    ],
+)
+def test_a_command_takes_no_longer_than_a_record(tmp_path: Path, arrange: Any, read: int, total: float | None) -> None:
+    """One is read where there is no time, also where others are held back; how many groups there are is not known."""
+    for number in range(20):
+        (tmp_path / f"{number:02}.jsonl").write_text('{"a": 12345}\n' * 100)
+    stream = arrange(tm.read(f"{tmp_path}/*.jsonl"))
+    sample = sample_source(
+        stream.flow.source, place_folders(stream.flow.nodes, tmp_path), SampleLimits(seconds=0, is_strict=True)
+    )
+    assert (sample.read, sample.is_whole) == (read, False)
+    assert sample.total == (None if total is None else pytest.approx(total))
+
+
+def test_what_is_read_beside_is_read_in_time_or_nothing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n' * 100)
+    stream = tm.read(tmp_path / "a.jsonl")
+    joined = stream.join(stream.map(dict).take(3), "a", suffix="_b", dir=tmp_path / "kept")
+    strict, whole = (SampleLimits(seconds=0, is_strict=is_strict) for is_strict in (True, False))
+    with pytest.raises(tm.ResourceError, match="what a join reads takes longer than an estimate may"):
+        sample_source(joined.flow.source, joined.flow.nodes, strict)
+    assert sample_source(joined.flow.source, joined.flow.nodes, whole).read == 1
+    patient = sample_source(joined.flow.source, joined.flow.nodes, SampleLimits(seconds=60, is_strict=True))
+    assert (patient.read, patient.total, patient.is_whole) == (100, 300, True)
 
 
 def test_with_an_earlier_run_replies_are_taken_to_be_as_they_were_there(server: FaultServer, corpus: Path) -> None:

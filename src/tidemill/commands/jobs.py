@@ -185,7 +185,7 @@ def _run(
         with suppress(DataError):  # of records that fail one by one, or a source that cannot be read, the run tells
             found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)
             request = replace(request, estimate=None if found is None else found.to_dict())
-    report = run_with_progress(spec, request, show=True)
+    report = run_with_progress(spec, request, show=True, is_checked=True)
     print_report(make_console(), report, count_reasons(spec.folders) if report.records["quarantined"] else ())
     return report.exit_code
 

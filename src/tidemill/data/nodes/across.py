@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -22,6 +23,18 @@ class Take(Node):
     alone = "count"
     record_wise = False
     count: int = Field(ge=0)
+
+
+class Until(Node):
+    """Keep the records up to where `fn`, asked in front of each, says that it is enough; for a look at what is read.
+
+    Attributes:
+        fn: whether it is enough.
+    """
+
+    kind = "until"
+    record_wise = False
+    fn: Callable[[], bool]
 
 
 class Skip(Node):

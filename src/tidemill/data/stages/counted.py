@@ -1,14 +1,14 @@
-"""Stages that pick records by their number: `take`, `skip`, `every`, `sample`."""
+"""Stages that pick records by their number, `take`, `skip`, `every`, `sample`, or give them until it is enough."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import compress, islice, repeat
 from operator import length_hint
 from sys import maxsize
 from typing import Any, cast
 
-from tidemill.data.stages.stage import Stage
+from tidemill.data.stages.stage import FedStage, Stage
 from tidemill.protocols import State
 
 Picks = Callable[[int], Iterator[Any]]
@@ -77,3 +77,18 @@ def _iter_takes(upstream: Stage, ticks: repeat[bool]) -> Iterator[Iterator[Any]]
     counted = compress(upstream, ticks)
     while (left := length_hint(ticks)) and not upstream.ended():
         yield islice(counted, left)
+
+
+def open_until(upstream: Stage, step: str, is_enough: Callable[[], bool]) -> Stage:
+    """The stage that gives records until `is_enough`, asked in front of each."""
+    feeder = _iter_until(upstream, is_enough)
+    stage = cast(FedStage, FedStage.from_iterable(feeder))
+    stage.upstream = upstream
+    stage.step = step
+    stage.feeder = feeder
+    return stage
+
+
+def _iter_until(upstream: Stage, is_enough: Callable[[], bool]) -> Generator[Iterator[Any]]:
+    while not (upstream.ended() or is_enough()):
+        yield islice(upstream, 1)

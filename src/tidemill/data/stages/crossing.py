@@ -23,11 +23,12 @@ from tidemill.data.nodes.across import (
     Slice,
     Sliding,
     Take,
+    Until,
 )
 from tidemill.data.nodes.node import Node
 from tidemill.data.order import iter_samples
 from tidemill.data.stages.anchored import Gathering, Reopen, open_gathering
-from tidemill.data.stages.counted import Picks, open_pick, open_take
+from tidemill.data.stages.counted import Picks, open_pick, open_take, open_until
 from tidemill.data.stages.gathering import (
     feed_batches,
     feed_blocks,
@@ -62,6 +63,8 @@ def open_crossing(
     match node:
         case Take():
             return open_take(upstream, index, name, node.count, mark)
+        case Until():
+            return open_until(upstream, name, node.fn)
         case Skip() | Every() | Sample():
             return open_pick(upstream, index, name, find_picks(node), mark)
         case Shard(even=None):

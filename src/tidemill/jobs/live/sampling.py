@@ -18,7 +18,8 @@ from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.rows import RowSource, is_dataset, open_dataset_rows
-from tidemill.errors import ConfigError, DataError
+from tidemill.errors import ConfigError, DataError, ResourceError
+from tidemill.jobs.live.glance import Glance, iter_beside
 from tidemill.protocols import Source
 
 MOST_PARTS = 10_000
@@ -35,11 +36,14 @@ class SampleLimits:
         records: that are kept.
         seconds: that reading takes, about.
         seed: what is read, where there is a choice, and which of what was read is kept.
+        is_strict: whether a place is left out for which no time is left, and nothing told where what a join reads
+            beside the records takes longer; else a record is read at each place, and that whole.
     """
 
     records: int = 200
     seconds: float = 1.0
     seed: int = 0
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +77,14 @@ def sample_source(source: Source, before: Sequence[Node], limits: SampleLimits) 
 
     Raises:
         ConfigError: the source can be gone through only once.
-        DataError, ResourceError: the source cannot be read.
+        DataError, ResourceError: the source cannot be read; or not in time what a join reads beside it.
     """
-    if isinstance(source, FromIterable) and iter_is_spent(source.iterable):
-        raise ConfigError(
-            f"an estimate reads a sample, and this {type(source.iterable).__name__} can be gone through only once",
-            hint="give from_iterable the function that makes it: `make`, not `make()`",
-        )
+    for read in (source, *(beside for beside, _ in iter_beside(before))):
+        if isinstance(read, FromIterable) and iter_is_spent(read.iterable):
+            raise ConfigError(
+                f"an estimate reads a sample, and this {type(read.iterable).__name__} can be gone through only once",
+                hint="give from_iterable the function that makes it: `make`, not `make()`",
+            )
     if isinstance(source, RowSource) and is_dataset(source, before):
         return _sample_rows(source, before, limits)
     return _Sampling(source, before, limits).run()
@@ -162,7 +167,7 @@ class _Sampling:
         found, is_whole, known = 0.0, len(parts) < MOST_PARTS, True
         for part in [*chosen, *(part for part in parts if part not in chosen)]:
             left = ends_at - time.monotonic()
-            if part not in chosen and left <= 0:
+            if left <= 0 and (part not in chosen or (self._limits.is_strict and read)):
                 break
             records, has_ended = self._read(part, chosen[part] * share if part in chosen else left)
             read.append(part)
@@ -201,22 +206,26 @@ class _Sampling:
         Returns: the records there are in all of it, None where it does not tell; and whether its end was come to.
         """
         start = self._start.count
-        ends_at = time.monotonic() + seconds
         nodes = place_folders(self._nodes, Path(gettempdir(), "tidemill"))
-        records = iterate(self._source, nodes, parts=[part])
+        glance = Glance(seconds, beside_s=self._limits.seconds if self._limits.is_strict else None)
+        records = iterate(self._source, glance.bound_steps(self._source, nodes), parts=[part])
+        given, has_ended = 0, False
         try:
-            while True:
+            while glance.goes_on(given) and not has_ended:
+                given += 1
                 try:
                     self._keep(next(records), records)
                 except StopIteration:
-                    return self._start.count - start, True
+                    has_ended = True
                 except (Exception, SystemExit) as exc:  # noqa: BLE001 - it fails in the run as well, and is asked nothing
                     self._fail(exc)
-                if time.monotonic() >= ends_at:
-                    break
             measured = self._source.measure_part(part, records.state()["source"])
         finally:
             records.close()
+        if glance.is_beside_cut:
+            raise ResourceError("what a join reads takes longer than an estimate may", where=f"part {part}")
+        if has_ended and not glance.is_cut:
+            return self._start.count - start, True
         read = self._start.count - start
         return (read * measured[1] / measured[0] if measured and measured[0] else None), False
 

@@ -24,6 +24,7 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
+from tidemill.jobs.live.glance import iter_beside
 from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.running.kept import iter_kept
 from tidemill.jobs.running.report import Report, load_report
@@ -147,16 +148,18 @@ def _describe_reason(row: dict[str, Any]) -> str:
 def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> Estimate | None:
     """What the calls of `job` will come to; None where that would take more than a look at its source.
 
-    What its own run has measured so far is gone by. An iterable is left alone, and so are steps with workers, which a
-    check does not start.
+    What its own run has measured so far is gone by. An iterable is left alone, also one that is joined with, and so are
+    steps with workers, which a check does not start.
 
     Raises:
         DataError: every record tried fails.
     """
-    before = job.halves[0]
-    if not isinstance(job.source, (Read, RowSource)) or any(map(has_workers, before)) or not job.halves[1]:
+    before, rest = job.halves
+    read = [(job.source, before), *iter_beside(before)]
+    is_readable = all(isinstance(source, (Read, RowSource)) for source, _ in read)
+    if not (rest and is_readable) or any(has_workers(node) for _, nodes in read for node in nodes):
         return None
-    limits = SampleLimits(seconds=seconds)
+    limits = SampleLimits(seconds=seconds, is_strict=True)
     try:
         measured = measure_run(job.folders)
         return estimate_calls(job.source, job.steps, folder=job.folder, limits=limits, limit=limit, measured=measured)

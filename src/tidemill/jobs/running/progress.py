@@ -26,7 +26,9 @@ PLAIN_EVERY_S = 10.0
 """Seconds between two progress lines where there is no terminal."""
 
 
-def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = None) -> Report:
+def run_with_progress(
+    job: JobSpec, request: RunRequest, *, show: bool | None = None, is_checked: bool = False
+) -> Report:
     """The report of a run, made on a loop of its own; works inside a running loop.
 
     The first KeyboardInterrupt starts nothing new, gives calls in flight their grace period and seals; the second
@@ -34,11 +36,13 @@ def run_with_progress(job: JobSpec, request: RunRequest, *, show: bool | None = 
 
     Args:
         show: progress on stderr: live on a terminal, a line every ten seconds elsewhere. None shows it on a terminal.
+        is_checked: whether the job was checked just now, which calls its functions for some records.
 
     Raises:
         ConfigError, StateError, DataError: the run cannot begin; nothing was called or written.
     """
-    check_job(job)
+    if not is_checked:
+        check_job(job)
     live = sys.stderr.isatty()
     is_shown = live if show is None else show
     with _open_display(live) if is_shown else _no_display() as display, Bridge() as bridge:

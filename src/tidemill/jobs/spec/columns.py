@@ -10,12 +10,11 @@ from typing import TypeVar
 from tidemill.config.model import Config
 from tidemill.config.wording.suggest import find_near, list_names
 from tidemill.data.iteration import Records, iterate
-from tidemill.data.nodes.across import Take
 from tidemill.data.nodes.keeping import place_folders
 from tidemill.data.nodes.node import Node
-from tidemill.data.sources.rows import find_folded
 from tidemill.data.sql.connection import LateQueryError
 from tidemill.errors import TidemillError
+from tidemill.jobs.live.glance import Glance
 from tidemill.protocols import Source
 
 Part = TypeVar("Part")
@@ -23,14 +22,23 @@ Part = TypeVar("Part")
 SAMPLED = 1_000
 """Records read at most before a column that none of them has counts as missing."""
 
+FEWEST = 3
+"""Of these are read in any case."""
+
+READ_S = 1.0
+"""Seconds that reading takes beyond that, about."""
+
 SHOWN = 8
 """Records read to name the columns there are."""
 
 
 class Columns:
-    """The columns of the records at the end of the source half, read as far as it takes to find one.
+    """The columns of the records at the end of the source half, read as far as it takes to find one, and time goes.
 
     Raises (what reads): LateQueryError, where the source is a query that takes longer than it is to.
+
+    Args:
+        glance: how much is read.
 
     Attributes:
         passed: sampled records that came to the end of the source half.
@@ -38,11 +46,11 @@ class Columns:
         are_known: False where there is no record, or one that is no dict.
     """
 
-    def __init__(self, source: Source, before: Sequence[Node]) -> None:
+    def __init__(self, source: Source, before: Sequence[Node], glance: Glance) -> None:
         source = _raising(source)
         steps = place_folders(list(map(_raising, before)), Path(gettempdir(), "tidemill"))  # a sample is held in memory
-        at = 1 + max(find_folded(source, steps), default=-1)  # behind what chooses rows by number, among all there are
-        self._records: Records = iterate(source, (*steps[:at], Take(count=SAMPLED), *steps[at:]))
+        self._glance = glance
+        self._records: Records = iterate(source, glance.bound_steps(source, steps))
         self._left = SAMPLED
         self._names: dict[str, None] = {}
         self._common: set[str] = set()
@@ -63,7 +71,7 @@ class Columns:
             return False
         while name not in self._names and name not in self._added and self._left:
             self._read()
-        return name in self._names or name in self._added
+        return name in self._names or name in self._added or self._is_cut
 
     def add(self, names: Sequence[str]) -> None:
         """What a step adds."""
@@ -85,8 +93,10 @@ class Columns:
         self._kept = names
 
     def list_common(self) -> list[str]:
-        """The columns that every record has, as far as the whole sample tells."""
+        """The columns that every record has, as far as the whole sample tells; none where time ended it."""
         self.read_all()
+        if self._is_cut:
+            return []
         if self._kept is not None:
             return list(dict.fromkeys(self._kept))
         common = [*filter(self._common.__contains__, self._names), *self._added]
@@ -108,7 +118,15 @@ class Columns:
         """Close the source."""
         self._records.close()
 
+    @property
+    def _is_cut(self) -> bool:
+        """Whether time ended what was read, so that more may be there."""
+        return self._glance.is_cut or self._glance.is_beside_cut
+
     def _read(self) -> None:
+        if not self._glance.goes_on(SAMPLED - self._left):
+            self._left = 0
+            return
         self._left -= 1
         try:
             record = next(self._records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.failing.policy import SOURCE
 from tidemill.data.nodes.across import Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.images import DecodeImage
-from tidemill.data.nodes.keeping import Dedupe, Sort
+from tidemill.data.nodes.keeping import Dedupe, Join, Other, Sort, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.sources.read import Read
@@ -25,8 +26,9 @@ from tidemill.data.sources.sql import SQL
 from tidemill.data.sql.connection import LateQueryError
 from tidemill.data.steps.functions import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, StateError, TidemillError
+from tidemill.jobs.live.glance import Glance, iter_beside
 from tidemill.jobs.records.outcomes import explain_error
-from tidemill.jobs.spec.columns import Columns
+from tidemill.jobs.spec.columns import FEWEST, READ_S, SAMPLED, Columns
 from tidemill.jobs.spec.draft import Draft
 from tidemill.jobs.spec.resources import takes_more
 from tidemill.models.steps.calling import CallNode
@@ -67,19 +69,35 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
-    source = draft.source.glance(_GLANCE_S) if isinstance(draft.source, SQL) else draft.source
-    # An iterable may be one that can be gone through only once; a step that cannot be read may give any columns.
-    if not isinstance(source, (Read, RowFiles, SQL)) or any(has_workers(node) for _, node in nodes):
+    read = [(draft.source, [node for _, node in nodes]), *iter_beside([node for _, node in nodes])]
+    if any(_glance(each) is None or any(map(has_workers, steps)) for each, steps in read):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
-        return
+        return  # it may give any columns
+    glanced = [(index, _glance_beside(node)) for index, node in nodes]
     with suppress(LateQueryError):  # what such a query gives, the run tells
-        yield from list(_check_sample(draft, source, nodes))
+        yield from list(_check_sample(draft, _glance(draft.source) or draft.source, glanced))
+
+
+def _glance(source: Source) -> Source | None:
+    """The source as it is looked at; None of an iterable, which may be gone through only once, and where it costs."""
+    if isinstance(source, SQL):
+        return source.glance(_GLANCE_S)
+    return source if isinstance(source, (Read, RowFiles)) else None
+
+
+def _glance_beside(node: Node) -> Node:
+    """The step; what it joins with as it is looked at."""
+    if not isinstance(node, Join):
+        return node
+    source, nodes = find_other(node)
+    return node.model_copy(update={"other": Other(_glance(source) or source, tuple(map(_glance_beside, nodes)))})
 
 
 def _check_sample(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
+    glance = Glance(READ_S, fewest=FEWEST, most=SAMPLED, beside_s=READ_S)
     try:
-        columns = Columns(source, [node for _, node in nodes])
+        columns = Columns(source, [node for _, node in nodes], glance)
     except LateQueryError:
         raise
     except (DataError, ResourceError, StateError) as exc:  # a file of a dataset, or a place in it
@@ -90,7 +108,7 @@ def _check_sample(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]
         return
     try:
         if columns.errors and not columns.passed:
-            yield from _find_dead_end(draft, source, nodes)
+            yield from _find_dead_end(draft, source, nodes, _count_again(glance, len(nodes) + 1))
         elif columns.are_known:
             yield from _check_columns(draft, columns)
     finally:
@@ -115,15 +133,25 @@ def find_added(node: Node) -> Sequence[str] | None:
     return () if node.kind in KEEPING or isinstance(node, (Select, Drop)) else None
 
 
-def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]]) -> Iterator[Problem]:
-    """The step of the source half at which every record that comes to it fails, if there is one."""
-    before, told = _sample(source, [])
+def _count_again(glance: Glance, times: int) -> int:
+    """How many of the records that were read can be read so many times again in the time that a look may take."""
+    needed = times * glance.took_s
+    return max(FEWEST, glance.asked if needed <= READ_S else int(glance.asked * READ_S / needed))
+
+
+def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]], most: int) -> Iterator[Problem]:
+    """The step of the source half at which every record that comes to it fails, if there is one.
+
+    Args:
+        most: records of the source that are gone by.
+    """
+    before, told = _sample(source, [], most)
     if not before.passed:
         whole = next((error for error in before.errors if isinstance(error, TidemillError) and error.of == "run"), None)
         yield draft.problem(("source",), *(_explain_all(told) if whole is None else _explain(whole)))
         return
     for place, (index, node) in enumerate(nodes, 1):
-        after, all_told = _sample(source, [node for _, node in nodes[:place]])
+        after, all_told = _sample(source, [node for _, node in nodes[:place]], most)
         here = all_told - told
         fails = here.total() == before.passed or (here and not node.record_wise)  # a batch fails for all of its records
         if before.passed and not after.passed and fails:
@@ -133,9 +161,9 @@ def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node
         before, told = after, all_told
 
 
-def _sample(source: Source, nodes: Sequence[Node]) -> tuple[Columns, Failures]:
-    """The whole sample behind these steps, and what it fails with up to there."""
-    columns = Columns(source, nodes)
+def _sample(source: Source, nodes: Sequence[Node], most: int) -> tuple[Columns, Failures]:
+    """A sample of so many records behind these steps, and what it fails with up to there."""
+    columns = Columns(source, nodes, Glance(math.inf, most=most, beside_s=READ_S))
     try:
         columns.read_all()
     finally:
