@@ -165,6 +165,14 @@ def test_a_state_behind_what_there_is_now_is_refused(tmp_path: Path) -> None:
         list(short.iterate(state))
 
 
+def test_a_cache_of_another_source_is_refused_again_and_again(tmp_path: Path) -> None:
+    list(tm.from_iterable([1, 2, 3]).cache(tmp_path))
+    records = tm.from_iterable([1, 2, 4]).cache(tmp_path).iterate()
+    for _ in range(3):
+        with pytest.raises(tm.StateError, match="not what the cache was filled from"):
+            next(records)
+
+
 def test_a_job_refuses_a_cache(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"n": 1}\n')
     job = tm.read(str(tmp_path / "in.jsonl")).cache(tmp_path / "kept").job(tmp_path / "out")

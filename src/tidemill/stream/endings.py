@@ -70,6 +70,7 @@ class Endings(ABC, Generic[T]):
         Raises:
             ConfigError: no format has this suffix, or the format has no such option.
             DataError: a record has no form in this format; names its number, counted from 0.
+            ResourceError: the file cannot be written: the disk is full, or nobody may write there.
         """
         options = Options(delimiter=delimiter, encoding=encoding, whole=whole)
         file_format = get_format(format) if format is not None else guess_format(str(path))

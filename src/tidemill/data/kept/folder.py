@@ -65,12 +65,16 @@ class KeptFolder:
         """A new file in the folder, or in the place of that name: there whole and for good, or not at all.
 
         Others may write one of that name at the same time.
+
+        Raises:
+            ResourceError: the disk is full or fails.
         """
         own = self.make() / f"{name}.{os.getpid()}-{id(self):x}"
-        with self.disk.create_file(own) as file:
-            yield file
-        self.disk.perform("rename", self.path / name, lambda: os.replace(own, self.path / name))
-        self.disk.sync_folder(self.path)
+        with self.explaining():
+            with self.disk.create_file(own) as file:
+                yield file
+            self.disk.perform("rename", self.path / name, lambda: os.replace(own, self.path / name))
+            self.disk.sync_folder(self.path)
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -82,7 +86,10 @@ class KeptFolder:
         try:
             yield
         except OSError as error:
-            raise ResourceError(f"the step's folder fails: {error}", where=f"step `{self.step}`") from error
+            raise ResourceError(
+                f"the step's folder fails: {error.strerror or error}: {error.filename or self.path}",
+                where=f"step `{self.step}`",
+            ) from error
 
     def lost(self, name: str) -> StateError:
         """The error of a state whose file is gone, or was written over."""

@@ -91,8 +91,11 @@ class _Filling:
         """The records, and the failures as links that raise."""
         outcomes = self._iter_outcomes()
         failed: list[BaseException] = []
+        broken: list[BaseException] = []
         while True:
-            yield _iter_records(outcomes, failed)
+            yield _iter_records(outcomes, failed, broken)
+            if broken:
+                raise broken.pop()
             if not failed:
                 return
             yield raise_each((failed.pop(),))
@@ -180,13 +183,18 @@ def _strip(error: BaseException) -> BaseException:
     return plain
 
 
-def _iter_records(outcomes: Iterator[Outcome], failed: list[BaseException]) -> Iterator[Any]:
-    """The records up to the next failure, which is put into `failed`."""
-    for record, error in outcomes:
-        if error is not None:
-            failed.append(error)
-            return
-        yield record
+def _iter_records(
+    outcomes: Iterator[Outcome], failed: list[BaseException], broken: list[BaseException]
+) -> Iterator[Any]:
+    """The records up to the next failure, which is put into `failed`; what ends them all, into `broken`."""
+    try:
+        for record, error in outcomes:
+            if error is not None:
+                failed.append(error)
+                return
+            yield record
+    except Exception as error:  # noqa: BLE001 - raised by who feeds the chain, again and again
+        broken.append(error)
 
 
 def open_cache(
