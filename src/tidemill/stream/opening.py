@@ -194,6 +194,7 @@ def from_sql(
     Order: that of `key`, else the query's own.   Memory: `batch` rows, where the driver has cursors of the server's.
     Failure: the database's, raised; going on from the state connects anew.
     Resume: exact: behind the last key; without one by passing over the rows before, which must come as they did then.
+    That rows read before were changed is noticed neither by a state nor by a `cache`.
 
     Args:
         sql: one `SELECT`.
