@@ -72,6 +72,48 @@ async def test_leftovers_alone_are_told(tmp_path: Path) -> None:
         names(tmp_path / "out/part-00003*.jsonl")
 
 
+@pytest.mark.parametrize("gone", SEALED)
+async def test_a_part_that_is_gone_is_told(tmp_path: Path, gone: str) -> None:
+    """By each way that means it, at its place; it is no fault of what is in front, or meant alone."""
+    await land(tmp_path)
+    out = tmp_path / "out"
+    (out / gone).unlink()
+    other = next(name for name in SEALED if name != gone)
+    for pattern in (out, out / "*.jsonl", out / "part-*.jsonl", tmp_path / "*/p*.jsonl", tmp_path / "**/part-*.jsonl"):
+        with pytest.raises(StateError, match=f"{gone}: the part `{gone}` is gone, which the manifest beside it names"):
+            names(pattern)
+    listed: list[str] = []
+    with pytest.raises(StateError, match="is gone"):
+        listed.extend(Read(path=str(out / "*.jsonl")).parts())
+    assert listed == list(SEALED[: SEALED.index(gone)])
+    assert names(out / f"*{other[-7:]}") == names(out / other) == [other]
+    with pytest.raises(StateError, match="is gone"):
+        await run_job(over(tmp_path, "out"), FarSide())
+
+
+async def test_parts_in_front_of_where_reading_starts_are_not_missed(tmp_path: Path) -> None:
+    """A state stands behind them; what is to come is looked for."""
+    await land(tmp_path)
+    source = Read(path=str(tmp_path / "out"))
+    (tmp_path / "out" / SEALED[0]).unlink()
+    assert list(source.parts(SEALED[1])) == [SEALED[1]]
+    (tmp_path / "out" / SEALED[0]).write_bytes((tmp_path / "out" / SEALED[1]).read_bytes())
+    (tmp_path / "out" / SEALED[1]).unlink()
+    with pytest.raises(StateError, match="is gone"):
+        list(source.parts(SEALED[0]))
+
+
+async def test_a_part_that_is_sealed_while_files_are_listed_is_not_missed(tmp_path: Path) -> None:
+    """The manifest is newer than the list then."""
+    await land(tmp_path)
+    write_records(tmp_path / "out" / "a.jsonl", numbered(1))
+    (tmp_path / "out" / SEALED[1]).rename(tmp_path / "hidden.jsonl")
+    listed = iter(Read(path=str(tmp_path / "out" / "*.jsonl")).parts())
+    assert next(listed) == "a.jsonl"  # the folder is listed
+    (tmp_path / "hidden.jsonl").rename(tmp_path / "out" / SEALED[1])
+    assert list(listed) == [SEALED[0]]
+
+
 async def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """Without it nobody knows which parts are whole."""
     await land(tmp_path)

@@ -12,7 +12,7 @@ from tidemill.data.files.path import AnyPath, RemotePath, find_local, split_url
 from tidemill.data.sources.manifests import Manifests
 from tidemill.data.sources.pattern import Pattern, tell_apart
 from tidemill.data.sources.versions import MANIFEST, split_name
-from tidemill.errors import DataError
+from tidemill.errors import DataError, StateError
 
 
 class Listing:
@@ -64,7 +64,7 @@ class Listing:
         Raises:
             DataError: a pattern matches no file, or a file's name is not UTF-8.
             ResourceError: a folder cannot be listed.
-            StateError: the manifest of an output folder cannot be read.
+            StateError: the manifest of an output folder cannot be read, or a part is gone that it names.
         """
         begun = start is None
         for number, pattern in enumerate(self._patterns):
@@ -74,8 +74,7 @@ class Listing:
                     continue
                 begun, first = True, (start or "").removeprefix(self._before[number])
             found, leftover = bool(first), ""
-            for name in self._iter_pattern(pattern, first):
-                name = self._before[number] + name
+            for name in self._iter_whole(number, self._iter_pattern(pattern, first), first):
                 if self._passes_over(number, name):
                     leftover = name
                     continue
@@ -87,6 +86,42 @@ class Listing:
                     yield name
             if not found:
                 raise _no_match(pattern, leftover)
+
+    def _iter_whole(self, number: int, below: Iterator[str], start: str) -> Iterator[str]:
+        """The names of a pattern's files, given those below its root; of parts none is left out that is sealed.
+
+        Args:
+            start: what `below` starts from.
+
+        Raises:
+            StateError: a part that the manifest names and the pattern matches is not there.
+        """
+        before = self._before[number]
+        awaited: dict[str, list[str]] = {}  # by their folder, the last one first
+        for name in map(before.__add__, below):
+            parts = self._manifests.find_parts(name) if self._patterns[number].kind != "file" else None
+            if parts:
+                folder = name[: len(name) - len(posixpath.basename(name))]
+                if folder not in awaited:
+                    sealed = (folder + part for part in parts)
+                    awaited[folder] = sorted(
+                        (part for part in sealed if part >= before + start and self._has(number, part)), reverse=True
+                    )
+                while awaited[folder] and awaited[folder][-1] <= name:
+                    self._check_there(awaited[folder].pop(), name)
+            yield name
+        for left in awaited.values():
+            for part in reversed(left):
+                self._check_there(part, "")
+
+    def _check_there(self, part: str, come_to: str) -> None:
+        """Check that a part is there: it is the file come to, or was sealed since the files were listed."""
+        if part != come_to and find_kind(self.locate(part)) != "file":
+            raise StateError(
+                f"the part `{posixpath.basename(part)}` is gone, which the manifest beside it names",
+                where=str(self.locate(part)),
+                hint="put it back; what else is there can be read by its name",
+            )
 
     def _passes_over(self, number: int, name: str) -> bool:
         return self._patterns[number].kind != "file" and self._manifests.is_leftover(name)

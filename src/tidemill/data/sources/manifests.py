@@ -29,6 +29,14 @@ class Manifests:
         manifest, parts = self._find(name)
         return manifest is not None and name.rpartition("/")[2] not in parts
 
+    def find_parts(self, name: str) -> frozenset[str]:
+        """The names of all parts of the folder, of a file that is named as a part; none where no manifest is beside it.
+
+        Raises:
+            StateError: the manifest cannot be read.
+        """
+        return self._find(name)[1]
+
     def find_output(self, name: str) -> tuple[AnyPath, str] | None:
         """The output folder that a file is a part of, and the folder's version; None where it is none.
 

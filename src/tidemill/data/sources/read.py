@@ -101,6 +101,7 @@ class Read(PlacedSource):
     `b.jsonl`. A folder stands for its files, those in folders named `key=value` too, which give columns then; names
     that begin with a dot or underscore are passed over. So is, in a job's output folder, what a killed run left behind:
     of files that are named as parts are, those that the folder's manifest does not name; one named outright is read.
+    One that the manifest names and that is gone is an error.
 
     Of files with columns at most 16, spread over the first 1,000, say what the columns are: one that some of these
     lack is None there, and its kind of values is that of the most. A file with another column, or another kind of
@@ -199,7 +200,7 @@ class Read(PlacedSource):
         Raises:
             DataError: a pattern matches no file, a file's name is not UTF-8, or its format is not known by its suffix.
             ResourceError: a folder cannot be listed.
-            StateError: the manifest of an output folder cannot be read.
+            StateError: the manifest of an output folder cannot be read, or a part is gone that it names.
         """
         listing = self._list()
         formats: dict[str, str] = {}
