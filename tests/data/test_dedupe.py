@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
+import numpy as np
+import pandas
+import pydantic
 import pytest
 from resuming import check_resumes_everywhere, outcomes, through_json
 
 import tidemill as tm
+from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.iteration import iterate
 from tidemill.data.kept import digests
-from tidemill.data.nodes.keeping import Dedupe
+from tidemill.data.nodes.fingerprints import describe_node
+from tidemill.data.nodes.keeping import Dedupe, GroupBy, Join, Other
 from tidemill.data.nodes.node import Node
 from tidemill.data.sources.iterable import FromIterable
 
@@ -37,12 +48,103 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_first_record_of_each_key_is_kept(tmp_path: Path) -> None:
     """Of a column, of several, of a function, of the whole record."""
-    records = [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"b": "x", "a": 1}, {"a": 1.0, "b": "x"}]
+    records = [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"b": "x", "a": 1}, {"a": "1", "b": "x"}]
     stream = tm.from_iterable(records)
     assert list(stream.dedupe("b", dir=tmp_path)) == records[:2]
     assert list(stream.dedupe(["a", "b"], dir=tmp_path)) == [*records[:3], records[4]]
     assert list(stream.dedupe(dir=tmp_path)) == [*records[:3], records[4]]
-    assert list(stream.dedupe(lambda record: record["a"] > 1, dir=tmp_path)) == [records[0], records[2]]
+    assert list(stream.dedupe(lambda record: record["a"] == 2, dir=tmp_path)) == [records[0], records[2]]
+
+
+class Point(pydantic.BaseModel):
+    x: float | int | list[float]
+
+
+@dataclass(frozen=True)
+class Place:
+    x: Any
+
+
+class Row(NamedTuple):
+    x: Any
+
+
+class Id(int):
+    pass
+
+
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    "equal",
+    [
+        [1, 1.0, True, Decimal("1.00"), 1 - 0j, Id(1), np.int64(1), np.float16(1), np.bool_(True), np.longdouble(1)],
+        *([0, 0.0, -0.0, False, Decimal("-0E+9999999")], [10**300, Decimal("1E+300")], [2**60, 2.0**60]),
+        *([0.5, Decimal("0.50"), np.float32(0.5)], [Decimal("0.10"), Decimal("0.1")], [math.nan, Decimal("sNaN")]),
+        *([Decimal("1E+9999999"), Decimal("10E+9999998")], [math.inf, Decimal("Infinity")]),
+        *(["a", np.str_("a")], [b"a", bytearray(b"a"), np.bytes_(b"a")], [UUID(int=7), str(UUID(int=7))]),
+        *([[1, 0.5], [1.0, np.float64(0.5)], (True, 0.5), (*Row(1), 0.5)], [Row(1), (1.0,)]),
+        *([{"a": 1, "b": [2]}, {"b": [2.0], "a": 1.0}, OrderedDict(a=True, b=[2])], [{1: "a"}, {1.0: "a"}]),
+        *([{"a": 1e-7, "b": None}, OrderedDict(b=None, a=1e-7)], [{1, 0.5}, frozenset((True, 0.5))]),
+        *([Point(x=1), Point(x=1.0)], [Point(x=[1.0]), Point(x=[1])], [Place(1), Place(1.0)], [None, None]),
+        [NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-9)))],
+        [NOON, pandas.Timestamp(NOON), np.datetime64(NOON), np.datetime64(NOON, "ns")],
+        [date(2024, 1, 1), np.datetime64("2024-01-01")],
+        [time(1, tzinfo=UTC), time(10, tzinfo=timezone(timedelta(hours=9)))],
+        [time(23, tzinfo=timezone(timedelta(hours=-9))), time(22, tzinfo=timezone(timedelta(hours=-10)))],
+        [timedelta(days=1), pandas.Timedelta("1D"), np.timedelta64(1, "D"), np.timedelta64(86_400 * 10**9, "ns")],
+    ],
+)  # fmt: skip
+def test_values_that_are_equal_are_one_key(equal: list[Any], tmp_path: Path) -> None:
+    """Whatever their types, alone, in a list, and in a whole record."""
+    for key in ("k", ["k", "k"], None, lambda record: [record["k"]]):
+        stream = tm.from_iterable([{"k": value} for value in equal])
+        assert len(list(stream.dedupe(key, dir=tmp_path))) == 1
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [1, "1", b"1", [1], {"a": 1}, {1}, date(2024, 1, 1), NOON, NOON.replace(tzinfo=UTC), None, math.nan, 1 + 1j],
+        [2**53, 2**53 + 1, 2.0**53 + 2, Decimal(2**53) + Decimal("0.5")],
+        [0.1, Decimal("0.1"), np.float32(0.1)],
+        [Point(x=1), Point(x=1.5), {"x": 1}, Place(1), Row(1)],
+        [np.timedelta64(1, "M"), np.timedelta64(30, "D"), np.datetime64(1, "ns"), np.datetime64("NaT"), pandas.NaT],
+        [pandas.Timestamp(1), pandas.Timestamp(0), pandas.Timedelta(1), pandas.Timedelta(0)],
+        [datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), datetime.min.replace(tzinfo=UTC)],
+        [time(1), time(1, tzinfo=UTC), time(23, tzinfo=timezone(timedelta(hours=-2)))],
+        [np.array([1]), np.array([1.0]), np.array([[1]])],
+    ],
+)
+def test_values_that_are_not_equal_are_two(others: list[Any], tmp_path: Path) -> None:
+    stream = tm.from_iterable([{"k": value} for value in others])
+    for key in ("k", ["k", "k"], None):
+        assert len(list(stream.dedupe(key, dir=tmp_path))) == len(others)
+
+
+def test_no_key_is_changed_by_being_compared(tmp_path: Path) -> None:
+    record = {"k": [1.0, {"a": True}, Place(1.0), {2.0}]}
+    (kept,) = tm.from_iterable([record]).dedupe("k", dir=tmp_path)
+    assert repr(kept) == "{'k': [1.0, {'a': True}, Place(x=1.0), {2.0}]}"
+
+
+def test_a_state_of_keys_compared_by_type_is_refused(tmp_path: Path) -> None:
+    """As are those of joins and groups: another record would be the first of its key."""
+    source = FromIterable(iterable=numbers(8, 4))
+    other = FromIterable(iterable=[{"n": 3}])
+    for node in (
+        Dedupe(key="n", dir=str(tmp_path)),
+        Join(other=Other(other, ()), on={"n": "n"}, how="semi", dir=str(tmp_path)),
+        GroupBy(keys=("n",), agg={"m": "count"}, dir=str(tmp_path)),
+    ):
+        state = walk(source, node, 1)
+        described = describe_node(node)
+        assert described.pop("compared") == "equal values are one"
+        state["pipeline"][1][1] = fingerprint_json(described)
+        with pytest.raises(tm.StateError, match=f"step `{node.kind}` changed"):
+            iterate(source, [node], state)
+    assert "compared" not in describe_node(Dedupe(key="n", near=0.5))
 
 
 @pytest.mark.usefixtures("small")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import enum
 import math
 import tempfile
-from datetime import date
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -32,10 +34,14 @@ class Size(enum.Enum):
     LARGE = 2
 
 
+NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 KEYS: Any = st.sampled_from(
     [
         *(None, True, False, 0, 1, 2, -1, 2**70, 0.0, -0.0, 1.0, 2.5, math.nan, math.inf, "", "1", "a", "é", "\ud800"),
         *(b"a", date(2024, 1, 1), Size.SMALL, Size.LARGE, UUID(int=1), str(UUID(int=1)), (1, "a"), (1.0, "a")),
+        *(float(2**70), Decimal("1.00"), Decimal("2.5"), Decimal("0.1"), Decimal("NaN"), 0.1, complex(2.5), {"k": 1}),
+        *(NOON, NOON.astimezone(timezone(timedelta(hours=5))), NOON.replace(tzinfo=None), {"k": True}, [1, "a"]),
+        *(np.int64(1), np.float64(2.5), np.float32(-0.0), np.str_("a"), np.bool_(True), np.datetime64("2024-01-01")),
     ]
 )
 NUMBERS: Any = st.sampled_from([None, 0, 1, -(2**60), 0.1, -0.0, 1e16, -1e16, 2.5])
@@ -43,13 +49,16 @@ MEMORY = st.sampled_from([1, 700, 5000, 1 << 20])
 RECORDS = st.lists(st.fixed_dictionaries({"a": KEYS, "b": KEYS, "x": NUMBERS}), max_size=40)
 
 
-def tell(key: Any) -> str:
-    """What two keys share that are one: `nan` is itself, 1 is not 1.0; an enum is its value, a UUID its text."""
+def tell(key: Any) -> Any:
+    """What two keys share that are one, by Python's `==`: `nan` is itself, an enum its value, a UUID its text."""
     plain = key.value if isinstance(key, Size) else str(key) if isinstance(key, UUID) else key
-    return f"{type(plain).__name__} {plain!r}"
+    plain = plain.item() if isinstance(plain, np.generic) else plain
+    if isinstance(plain, (list, dict)):
+        return (tuple if isinstance(plain, list) else frozenset)(plain.items() if isinstance(plain, dict) else plain)
+    return plain if plain == plain else tell
 
 
-def tell_row(record: dict[str, Any], names: list[str]) -> tuple[str, ...]:
+def tell_row(record: dict[str, Any], names: list[str]) -> tuple[Any, ...]:
     return tuple(tell(record[name]) for name in names)
 
 
@@ -101,6 +110,18 @@ def check_stopped(stream: tm.Stream[Any], expected: list[dict[str, Any]], stop: 
     state = through_json(records.state())
     records.close()
     assert list(map(repr, stream.iterate(state))) == list(map(repr, expected[stop:]))
+
+
+@FEW
+@given(RECORDS, st.sampled_from(["a", ["b", "a"], None]), st.integers(0, 40))
+def test_the_first_of_any_keys(records: list[dict[str, Any]], key: Any, stop: int) -> None:
+    """Of a column, of several, of the whole record."""
+    names = [key] if isinstance(key, str) else key or ["a", "b", "x"]
+    firsts: dict[Any, dict[str, Any]] = {}
+    for record in records:
+        firsts.setdefault(tell_row(record, names), record)
+    with tempfile.TemporaryDirectory() as folder:
+        check_stopped(tm.from_iterable(records).dedupe(key, dir=folder), list(firsts.values()), stop)
 
 
 @FEW

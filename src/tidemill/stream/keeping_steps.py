@@ -70,7 +70,8 @@ class KeepingSteps(ABC, Generic[T]):
     ) -> Stream[T]:
         """Keep the first record of each key.
 
-        Keys are compared by a digest of 16 bytes: 3 and 3.0 are two, and so are texts that only look the same.
+        Keys are compared by a digest of 16 bytes. Those are one that Python's `==` says are: 3 and 3.0, not 3 and "3",
+        nor texts that only look the same.
 
         Order: kept.   Memory: some 60 MB, whatever the number of keys; 32 bytes of disk for each.
         Failure: a record without such a key fails, as `on_error` says; it is compared with none.
@@ -99,8 +100,9 @@ class KeepingSteps(ABC, Generic[T]):
     ) -> Stream[T]:
         """Give the records in the order of their keys, the largest first with `reverse`.
 
-        Keys are of one kind, that of the first: numbers, texts, bytes, dates, times, or tuples of such. All records
-        are read before the first is given; each is pickled, and given as a copy.
+        Keys are of one kind, that of the first: numbers, texts, bytes, dates, times, or tuples of such; scalars of
+        NumPy are their Python values. All records are read before the first is given; each is pickled, and given as a
+        copy.
 
         Order: that of the keys; those of equal keys as they came.
         Memory: `memory`; records beyond it are on disk, once, and behind 64 times `memory` twice.
@@ -130,7 +132,7 @@ class KeepingSteps(ABC, Generic[T]):
         The other stream is read whole, without the columns of the key, before the first record is given: let it be the
         smaller one. `inner` gives a record for each pair; `left` also the records that have none, with None in the
         other's columns; `semi` the records that have one, `anti` those that have none, as they are. None equals
-        nothing; 3 and 3.0 are two.
+        nothing; other keys are compared as those of `dedupe`, and a record keeps its own.
 
         Order: kept; the pairs of one record in the order of the other stream.
         Memory: `memory`, 256 MiB by default; what is more of the other stream is in one file, searched in place.
@@ -158,7 +160,8 @@ class KeepingSteps(ABC, Generic[T]):
     ) -> Groups:
         """Groups of the records that have the same values in these columns; `.agg(…)` says what is made of each.
 
-        All records are read before the first group is given.
+        All records are read before the first group is given. Values are compared as the keys of `dedupe`, and a group
+        has those of its first record; None is a value like others.
 
         Order: that of each group's first record.
         Memory: `memory`, 256 MiB by default; groups beyond it are on disk.

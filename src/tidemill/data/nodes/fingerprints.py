@@ -13,8 +13,9 @@ from tidemill.data.nodes.node import Node
 
 
 def describe_node(node: Node) -> dict[str, Any]:
-    """A step as JSON that says what it does: its kind and what `describe_value` makes of its fields."""
-    return {"kind": node.kind, **describe_value(node)}
+    """A step as JSON that says what it does: its kind, how it compares keys, and what `describe_value` has of it."""
+    compared = {} if node.compared is None else {"compared": node.compared}
+    return {"kind": node.kind, **compared, **describe_value(node)}
 
 
 def are_same_nodes(ours: Sequence[Node], theirs: Sequence[Node]) -> bool:

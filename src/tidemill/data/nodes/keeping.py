@@ -17,7 +17,7 @@ from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.gathered.aggregates import Aggregate
 from tidemill.data.nodes.fingerprints import describe_node
 from tidemill.data.nodes.node import Node
-from tidemill.data.records.keys import Key
+from tidemill.data.records.keys import COMPARED, Key
 from tidemill.data.sources.table import FILE_SOURCES, FileSource, renew_source
 from tidemill.data.texts.minhash import name_signer
 from tidemill.protocols import Source
@@ -82,6 +82,10 @@ class Dedupe(KeepingNode):
         if self.near is not None and (self.key is None or isinstance(self.key, tuple)):
             raise PydanticCustomError("dedupe", "near needs `key` to be the one column of a text, or a function")
         return self
+
+    @property
+    def compared(self) -> str | None:
+        return COMPARED if self.near is None else None
 
     def describe_kept(self) -> Any:
         return None if self.near is None else name_signer()
@@ -156,6 +160,10 @@ class Join(Spilling):
         is_list = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
         return {name: name for name in names} if is_list else value
 
+    @property
+    def compared(self) -> str | None:
+        return COMPARED
+
     def describe_kept(self) -> Any:
         return self.memory
 
@@ -187,6 +195,10 @@ class GroupBy(Spilling):
     @classmethod
     def _take_one(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @property
+    def compared(self) -> str | None:
+        return COMPARED
 
     def describe_kept(self) -> Any:
         return [self.memory, "shares"]  # the form of the files there

@@ -86,6 +86,11 @@ class Node(Settings):
         return self._hooks
 
     @property
+    def compared(self) -> str | None:
+        """How it compares keys, where it does: in its description, so that no state of another way is gone on from."""
+        return None
+
+    @property
     def inner(self) -> tuple[Node, ...]:
         """The steps that it is made of, where it is made of steps."""
         return ()

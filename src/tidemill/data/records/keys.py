@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import inspect
-import uuid
 from collections.abc import Callable
 from struct import Struct
 from typing import Annotated, Any
@@ -17,11 +15,15 @@ from pydantic_core import PydanticCustomError
 from tidemill.config.types.functions import Function
 from tidemill.config.wording.words import Says, describe_value
 from tidemill.data.records.columns import make_reader, make_row_reader, missing_column
+from tidemill.data.records.equality import unify
 from tidemill.data.records.rendering import NoFormError, render_line
 from tidemill.errors import DataError
 
 DIGEST_BYTES = 16
 """Of BLAKE2b: among 10^12 keys two are taken for one with a probability of 1.5e-15."""
+
+COMPARED = "equal values are one"
+"""How keys are compared, in the description of each step that does: another text where others are one."""
 
 KeyFunction = Callable[[Any], Any]
 
@@ -86,7 +88,7 @@ Named = int | str | bytes | tuple[int | str | bytes, ...]
 """What stands for a key, and equals what stands for another where they are one."""
 
 _ALIKE = frozenset({int, str})
-"""Kinds that stand for themselves: no two values are equal that are two keys, as 1, 1.0 and True are."""
+"""Kinds that stand for themselves; what equals one of their values and is of another kind, as 1.0, is made it first."""
 
 
 def make_namer(names: tuple[str, ...]) -> Callable[[Any], Named | None]:
@@ -128,9 +130,8 @@ def name_value(value: Any) -> int | str | bytes:
     """
     if type(value) in _ALIKE:
         return value  # type: ignore[no-any-return]
-    if isinstance(value, enum.Enum):
-        return name_value(value.value)
-    return str(value) if isinstance(value, uuid.UUID) else digest_key(value)
+    unified = _unify(value)
+    return unified if type(unified) in _ALIKE else _digest(unified)
 
 
 def name_values(key: tuple[Any, ...]) -> Named:
@@ -155,14 +156,28 @@ def hash_named(named: Named) -> int:
 
 
 def digest_key(value: Any) -> bytes:
-    """A digest of a key: that of its JSON with sorted keys; what JSON has no form for has one of its own there.
+    """A digest of a key, that of all that equal it: of the line of the one value that stands for them.
 
     Raises:
         DataError: it holds what there is no such form for.
     """
+    return _digest(value if type(value) in _ALIKE else _unify(value))
+
+
+def _unify(value: Any) -> Any:
     try:
-        line = render_line(value)
+        return unify(value)
+    except RecursionError:
+        raise _no_key("value within itself") from None
+
+
+def _digest(unified: Any) -> bytes:
+    try:
+        line = render_line(unified)
     except (NoFormError, RecursionError) as error:
-        kind = error.kind if isinstance(error, NoFormError) else "value within itself"
-        raise DataError(f"expected a key of plain values, got a {kind}", hint="name a column of plain values") from None
+        raise _no_key(error.kind if isinstance(error, NoFormError) else "value within itself") from None
     return hashlib.blake2b(line, digest_size=DIGEST_BYTES).digest()
+
+
+def _no_key(kind: str) -> DataError:
+    return DataError(f"expected a key of plain values, got a {kind}", hint="name a column of plain values")
