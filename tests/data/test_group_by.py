@@ -148,6 +148,18 @@ def test_keys_that_are_equal_are_one_group(memory: str, tmp_path: Path) -> None:
     assert repr(made) == repr([(1.0, 4), ("1", 2), (None, 1), (2**70, 2), (-0.0, 2), (0.5, 2)])
 
 
+@pytest.mark.parametrize("memory", ["256MiB", "1kB"])
+def test_scalars_of_numpy_are_numbers(memory: str, tmp_path: Path) -> None:
+    """To sum, to compare, and to be told apart."""
+    values = [np.int64(2), 1, np.float32(0.5), np.int8(1), 2.0]
+    made: dict[str, Any] = {how: (how, "x") for how in ("sum", "mean", "min", "max", "distinct")}
+    stream = tm.from_iterable([{"g": "a", "x": value} for value in values])
+    (record,) = stream.group_by("g", dir=tmp_path, memory=memory).agg(**made)
+    assert record == {"g": "a", "sum": 6.5, "mean": 1.3, "min": 0.5, "max": 2, "distinct": [2, 1, 0.5]}
+    with pytest.raises(tm.DataError, match="expected a number in `x` to sum, got a bool"):
+        list(tm.from_iterable([{"g": "a", "x": np.bool_(True)}]).group_by("g", dir=tmp_path).agg(x=("sum", "x")))
+
+
 def test_what_is_not_finite_sums_as_floats_do(tmp_path: Path) -> None:
     records = [{"g": 1, "x": math.inf}, {"g": 1, "x": 2.0}, {"g": 2, "x": math.inf}, {"g": 2, "x": -math.inf}]
     one, two = tm.from_iterable(records).group_by("g", dir=tmp_path).agg(x=("sum", "x"))

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from resuming import check_resumes_everywhere, outcomes, through_json
 
@@ -107,6 +108,20 @@ def test_a_key_of_another_kind_fails_its_record(key: Any, said: str, tmp_path: P
     skipping = stream.sort("n", dir=tmp_path, on_error="skip").iterate()
     assert len(list(skipping)) == 3
     assert skipping.losses.skipped == {"sort": 1}
+
+
+@pytest.mark.parametrize("memory", ["256MiB", "1"])
+def test_scalars_of_numpy_sort_as_python_values(memory: str, tmp_path: Path) -> None:
+    """Alone and in lists, among Python's own; the records stay as they are."""
+    keys = [np.int64(3), 2.5, np.float32(0.5), 1, np.bool_(True), np.int8(-1)]
+    stream = tm.from_iterable([{"n": key} for key in keys])
+    expected = [np.int8(-1), np.float32(0.5), 1, np.bool_(True), 2.5, np.int64(3)]
+    for key in ("n", ["n", "n"], lambda record: [record["n"]]):
+        given = [record["n"] for record in stream.sort(key, dir=tmp_path, memory=memory)]
+        assert repr(given) == repr(expected)
+    days = [np.datetime64("2026-01-02"), datetime.date(2026, 1, 1)]
+    dated = tm.from_iterable([{"n": day} for day in days]).sort("n", dir=tmp_path, memory=memory)
+    assert [record["n"] for record in dated] == days[::-1]
 
 
 def test_a_record_that_cannot_be_kept_fails_alone(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tidemill.config.model import Settings
 from tidemill.config.subschemas import JsonSchema, add_form, add_short_form
 from tidemill.config.wording.words import ChoicesElsewhere
 from tidemill.data.records.columns import make_reader
+from tidemill.data.records.equality import from_numpy
 from tidemill.data.records.keys import digest_key
 from tidemill.data.records.ordering import KeyOrder
 from tidemill.errors import DataError
@@ -137,13 +138,14 @@ def _make_reader(aggregate: Aggregate, order: KeyOrder) -> Callable[[Any], Any]:
 
     def read_ordered(record: Any) -> Any:
         value = read(record)
-        if value is not None:
-            order.check(value)
-        return value
+        return None if value is None else order.take(value)
 
     def read_number(record: Any) -> Any:
         value = read(record)
-        if value is None or type(value) in _NUMBERS or _is_number(value):
+        if value is None or type(value) in _NUMBERS:
+            return value
+        value = from_numpy(value)
+        if _is_number(value):
             return value
         raise DataError(f"expected a number in `{name}` to {how}, got a {type(value).__name__}")
 

@@ -7,6 +7,7 @@ import decimal
 import uuid
 from typing import Any
 
+from tidemill.data.records.equality import from_numpy
 from tidemill.errors import DataError
 
 _KINDS: dict[type, str] = {
@@ -26,7 +27,7 @@ _SAFE = frozenset({int, str, bytes, bool})
 
 
 class KeyOrder:
-    """Checks that each key sorts among those before it.
+    """Takes keys that sort among each other.
 
     Attributes:
         kind: what kind they are, in words; empty before the first.
@@ -36,14 +37,16 @@ class KeyOrder:
         self.kind = kind
         self._last: type | None = None
 
-    def check(self, key: Any) -> None:
-        """Check that `key` sorts among the others.
+    def take(self, key: Any) -> Any:
+        """`key` as it is compared with the others: scalars of NumPy as their Python values.
 
         Raises:
             DataError: it is of another kind than the first, or of one that has no order.
         """
         if type(key) is self._last:
-            return
+            return key
+        if type(key) not in _KINDS:
+            key = _to_python(key)
         kind = find_kind(key)
         if self.kind and kind != self.kind:
             raise DataError(
@@ -52,6 +55,11 @@ class KeyOrder:
             )
         self.kind = kind
         self._last = type(key) if type(key) in _SAFE else None
+        return key
+
+
+def _to_python(key: Any) -> Any:
+    return type(key)(map(_to_python, key)) if type(key) in (tuple, list) else from_numpy(key)
 
 
 def find_kind(key: Any) -> str:

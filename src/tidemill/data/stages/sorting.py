@@ -37,8 +37,7 @@ class Sorter(Spiller):
         return {"kind": self._order.kind}
 
     def _add(self, record: Any) -> int:
-        key = self._find_key(record)
-        self._order.check(key)
+        key = self._order.take(self._find_key(record))
         payload = self._encode((key, record))
         self._held.append((key, payload))
         return len(payload) + ENTRY_BYTES
