@@ -155,8 +155,9 @@ def _check_connection(given: Any) -> Any:
         return given
     if inspect.iscoroutine(given):
         given.close()  # which would warn that nothing awaited it
+    got = "None" if given is None else name_class(given)
     raise ConfigError(
-        f"expected a function that gives a connection of PEP 249, got {name_class(given)}",
+        f"expected a function that gives a connection of PEP 249, got {got} from it",
         hint="return what the driver's `connect` gives, or SQLAlchemy's `engine.raw_connection()`",
     )
 
