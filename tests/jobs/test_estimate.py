@@ -415,7 +415,10 @@ def test_a_source_that_does_not_say_how_much_there_is_gives_what_was_read(server
     stream = tm.from_iterable(endless).generate(make(server), "{{ text }}", max_tokens=9)
     estimate = stream.estimate(seconds=0.01)
     assert estimate.is_partial
-    assert "the source does not say how many there are" in repr(estimate)
+    assert "how many there are in all is not known" in repr(estimate)
+    one_in_two = tm.from_iterable(endless).every(2).generate(make(server), "{{ text }}", max_tokens=9)
+    half = one_in_two.estimate(seconds=0.01)
+    assert half.records == (half.read + 1) // 2  # what came out, and not what was read
     bounded = stream.estimate(seconds=0.01, limit=10_000)
     assert (bounded.records, bounded.is_partial) == (10_000, False)
 

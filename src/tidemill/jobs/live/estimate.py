@@ -97,7 +97,7 @@ class Estimate:
         steps: the same for each step that calls.
         sampled, read: records that were asked about for it, of how many that were read.
         is_exact: whether the number of records is no estimate.
-        is_partial: whether the source does not tell how much there is: then all of this is of what was read.
+        is_partial: whether it is not known how much there is in all: then all of this is of what was read.
         notes: what it leaves out.
     """
 
@@ -132,7 +132,7 @@ class Estimate:
         )
         lines += [f"{step.step}: {step.describe_basis()}" for step in self.steps if step.model]
         if self.is_partial:
-            lines.append(f"of the {self.read:,} records read: the source does not say how many there are")
+            lines.append(f"of the {self.read:,} records read: how many there are in all is not known")
         else:
             lines.append(f"from {self.sampled:,} of {self.read:,} records read")
         return [*lines, *self.notes]
@@ -240,7 +240,7 @@ def estimate_calls(
     total, is_partial = sample.total, False
     demand = _find_demand(rest, limit)
     if total is None:
-        total, is_partial = (float(sample.read), True) if demand is None else (float(demand), False)
+        total, is_partial = (float(sample.given), True) if demand is None else (float(demand), False)
     elif demand is not None:
         total = min(total, float(demand))
     measured = {name: found for name, found in (measured or {}).items() if found.records >= LEAST_MEASURED}

@@ -57,6 +57,7 @@ class Sample:
         is_whole: whether all of it was gone through, so that `total` is exact.
         failed: of what was read, the records that failed.
         read: how many were gone through.
+        given: how many came out of the source half.
         failure: what the first that failed did so with.
     """
 
@@ -66,6 +67,7 @@ class Sample:
     is_whole: bool
     failed: int
     read: int
+    given: int
     failure: BaseException | None = None
 
 
@@ -111,10 +113,10 @@ def _sample_rows(source: RowSource, before: Sequence[Node], limits: SampleLimits
             failures.append(exc)
         if time.monotonic() > ends_at:
             break
-    failed = len(failures)
-    read = len(records) + failed
+    given, failed = len(records), len(failures)
+    read = given + failed
     total, is_whole = count * len(records) / read if read else 0.0, not failed and read == count
-    return Sample(records, kept, total, is_whole, failed, read, failures[0] if failures else None)
+    return Sample(records, kept, total, is_whole, failed, read, given, failures[0] if failures else None)
 
 
 class _Count:
@@ -163,23 +165,25 @@ class _Sampling:
         chosen = self._choose(parts, sizes)
         ends_at = time.monotonic() + self._limits.seconds
         share = self._limits.seconds / sum(chosen.values())
-        read: list[str] = []
+        opened: list[str] = []
         found, is_whole, known = 0.0, len(parts) < MOST_PARTS, True
         for part in [*chosen, *(part for part in parts if part not in chosen)]:
             left = ends_at - time.monotonic()
-            if left <= 0 and (part not in chosen or (self._limits.is_strict and read)):
+            if left <= 0 and (part not in chosen or (self._limits.is_strict and opened)):
                 break
             records, has_ended = self._read(part, chosen[part] * share if part in chosen else left)
-            read.append(part)
+            opened.append(part)
             is_whole = is_whole and has_ended
             known = known and records is not None
             found += records or 0.0
-        if len(read) < len(parts):
-            found *= _find_factor(parts, sizes, read)
+        if len(opened) < len(parts):
+            found *= _find_factor(parts, sizes, opened)
             is_whole = False
         total = self._bound(found) if known else None
-        exact, gone_through = is_whole and not self._bounds, self._start.count + self._unread
-        return Sample(self._records, self._places, total, exact, self._failed, gone_through, self._failure)
+        exact, read = is_whole and not self._bounds, self._start.count + self._unread
+        return Sample(
+            self._records, self._places, total, exact, self._failed, read, self._passed, failure=self._failure
+        )
 
     def _measure(self, parts: Sequence[str]) -> list[int | None]:
         """The size of each part, None where it does not tell."""
