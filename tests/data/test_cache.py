@@ -100,6 +100,33 @@ def test_a_source_that_changed_is_refused_or_cached_anew(tmp_path: Path) -> None
         list(stream)
 
 
+@pytest.mark.parametrize("shape", ["read", "concat"])
+def test_an_edit_of_any_file_is_seen(shape: str, tmp_path: Path) -> None:
+    """Of one size, in a file that no part of the cache ends in; one file alone may be written again as it was."""
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text('{"n": 1}\n')
+    files = tm.read(f"{tmp_path}/[ab].jsonl")
+    source = files if shape == "read" else tm.read(tmp_path / "c.jsonl").concat(files)
+    stream, rebuilt = source.cache(tmp_path / "kept"), source.cache(tmp_path / "kept", changed="rebuild")
+    count = len(list(stream))
+    assert len(list(stream)) == count
+    (tmp_path / "a.jsonl").write_text('{"n": 7}\n')
+    with pytest.raises(tm.StateError, match="the source is not what the cache was filled from"):
+        list(stream)
+    assert sum(record["n"] for record in rebuilt) == count + 6 == sum(record["n"] for record in stream)
+    records = tm.read(tmp_path / "b.jsonl").concat(tm.read(tmp_path / "a.jsonl")).cache(tmp_path / "kept")
+    filling = records.iterate()
+    assert next(filling)["n"] == 1
+    (tmp_path / "b.jsonl").write_text('{"n": 2}\n')
+    list(filling)
+    with pytest.raises(tm.StateError, match="the source is not what the cache was filled from"):
+        list(records)
+    alone = tm.read(tmp_path / "a.jsonl").cache(tmp_path / "kept")
+    for _ in range(2):
+        (tmp_path / "a.jsonl").write_text('{"n": 7}\n')
+        assert list(alone) == [{"n": 7}]
+
+
 def test_a_cache_behind_a_join_is_refused_or_made_anew_where_the_other_stream_changed(tmp_path: Path) -> None:
     """Though the cache reads neither; a file written again with the same records is the same."""
     path = tmp_path / "b.jsonl"

@@ -194,7 +194,7 @@ class KeepingSteps(ABC, Generic[T]):
         Resume: exact; makes at most one part again.
 
         Args:
-            changed: what a cache gets whose source has other files now, or files of other sizes, or whose joins would
-                read another stream: `refuse` or `rebuild`.
+            changed: what a cache gets whose source has other files now, or files that were written since (one alone
+                may be written again as it was), or whose joins would read another stream: `refuse` or `rebuild`.
         """
         return self._append(Cache, dir=dir, changed=changed, part_bytes=part_bytes, name=name)
