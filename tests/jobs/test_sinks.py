@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -135,6 +136,51 @@ async def test_other_types_of_values(tmp_path: Path) -> None:
     ]
     rows, failed, _ = await land(tmp_path, records)
     assert (rows, failed) == (records, [])
+
+
+DAY = datetime.date(2026, 1, 2)
+NOON = datetime.datetime.fromisoformat("2026-01-02T12:00:00")
+EAST = datetime.timezone(datetime.timedelta(hours=5))
+AT_ONE = datetime.time(1)
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (DAY, NOON),
+        (DAY, 5),
+        (NOON, NOON.replace(tzinfo=EAST)),
+        (NOON.replace(tzinfo=EAST), NOON),
+        (NOON, pd.NaT),
+        (NOON, 5),
+        (np.datetime64("2026-01-02T12", "s"), NOON.replace(microsecond=1)),
+        (AT_ONE, AT_ONE.replace(tzinfo=EAST)),
+        (AT_ONE, 5),
+        (datetime.timedelta(1), 5),
+        (b"bytes", "text"),
+        ({"within": DAY}, {"within": NOON}),
+        ([DAY], [NOON]),
+    ],
+)
+async def test_a_time_or_bytes_that_arrow_would_change(tmp_path: Path, first: Any, other: Any) -> None:
+    """Arrow cuts it, moves it to another zone or makes another value of it: it is quarantined, in every segment."""
+    records = [{"id": 0, "v": first}, {"id": 1, "v": other}, {"id": 2, "v": None}, {"id": 3, "v": first}]
+    rows, failed, _ = await land(tmp_path, records)
+    assert [(row["id"], row["v"]) for row in rows] == [(0, first), (2, None), (3, first)]
+    assert [(ordinal, told.startswith("column `v")) for ordinal, told in failed] == [(1, True)]
+
+
+async def test_what_pandas_has_nanoseconds_of(tmp_path: Path) -> None:
+    """They land whole, with a zone or without, and durations too; where the column has none, they do not fit."""
+    at = pd.Timestamp("2026-01-02T12:00:00.000000001")
+    records = [{"a": at, "b": at.tz_localize("UTC"), "c": pd.Timedelta(1, "ns")}, {"a": NOON, "b": None, "c": None}]
+    rows, failed, schema = await land(tmp_path, records)
+    assert ([rows[0], rows[1]["a"]], failed) == ([records[0], NOON], [])
+    assert schema.types == [pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.duration("ns")]
+    coarse = landing(tmp_path / "coarse", [{"a": NOON, "c": datetime.timedelta(1)}] * 10 + [{"a": at}, records[0]])
+    await run_job(coarse, FarSide(), limit=10)
+    report = await run_job(coarse, FarSide())
+    assert (report.records["landed"], report.records["quarantined"]) == (10, 2)
 
 
 async def test_a_column_that_comes_later_or_is_missing(tmp_path: Path) -> None:

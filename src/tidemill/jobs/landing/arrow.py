@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
+from tidemill.data.formats.columnar.exact_values import find_changed, has_nanoseconds
 from tidemill.errors import DataError
 from tidemill.jobs.landing.arrow_types import find_type
 from tidemill.jobs.landing.shape import find_no_record
@@ -27,6 +28,11 @@ _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
 }
 # What is taken besides: NumPy's numbers and subclasses such as enumerations, which Arrow converts exactly.
 _ALIKE: Mapping[type, type] = {int: numbers.Integral, float: numbers.Real, str: str}
+
+_FINER: Mapping[int, Callable[[Any], pa.DataType]] = {
+    pa.timestamp("us").id: lambda kind: pa.timestamp("ns", kind.tz),
+    pa.duration("us").id: lambda kind: pa.duration("ns"),
+}
 
 
 def arrow_schema(model: type[BaseModel]) -> pa.Schema:
@@ -111,9 +117,7 @@ def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | N
             return _find_misfit(inner, kind.value_type, f"{path}[]")
     else:
         allowed = _PYTHON_TYPES.get(kind)
-        if allowed is None:
-            return None
-        wrong = _find_other(values, allowed)
+        wrong = find_changed(values, kind) if allowed is None else _find_other(values, allowed)
         if wrong is None and kind == pa.float32():
             wrong = _find_wider(values)
     if wrong is None:
@@ -196,6 +200,8 @@ def _infer_type(values: Sequence[Any]) -> pa.DataType | None:
     """The type that holds each of `values` as it is, None when there is none."""
     try:
         kind = _widen(pa.infer_type(values))  # type: ignore[call-arg] # the stubs want a mask
+        if kind.id in _FINER and has_nanoseconds(values):
+            kind = _FINER[kind.id](kind)
         if _has_empty(kind):  # Parquet has no column for it, and tells so when the file is written
             return None
         pa.array(values, kind)
