@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -282,6 +285,10 @@ def test_types_widen_over_all_records() -> None:
     assert table.to_pylist()[-1] == rows[-1]
 
 
+DAY = date(2026, 1, 2)
+NOON = datetime.fromisoformat("2026-01-02T12:00:00")
+
+
 @pytest.mark.parametrize(
     ("rows", "cause"),
     [
@@ -294,12 +301,35 @@ def test_types_widen_over_all_records() -> None:
         ([{"n": 1}] * 1_024 + [{"n": "x"}], "records from number 1024 on have other types than those before"),
         ([{"n": 2**60 + 1}] * 1_024 + [{"n": 0.5}], "the column `n` has no one type that keeps its values"),
         ([{"n": {}}], "the records have no form in Parquet"),
+        ([{"n": DAY}, {"n": None}, {"n": NOON}], r"record 2 has a value .* date32\[day\] would change datetime"),
+        (
+            [{"n": NOON}, {"n": NOON.replace(tzinfo=UTC)}],
+            r"record 1 has a value .* timestamp\[us\] would change datetime",
+        ),
+        ([{"n": time(1, tzinfo=UTC)}], r"record 0 has a value .* time64\[us\] would change datetime\.time"),
+        ([{"n": timedelta(1)}, {"n": 5}], r"record 1 has a value .* duration\[us\] would change 5"),
+        ([{"n": "text"}, {"n": b"bytes"}], r"record 0 has a value .* binary would change 'text'"),
+        ([{"n": {"m": [1.5]}}, {"n": {"m": [True]}}], r"record 1 has a value .* would change True"),
+        (
+            [{"n": ["text"]}] * 1_024 + [{"n": [b"bytes"]}],
+            "from number 1024 on have other types .* `n` is list<item: binary>",
+        ),
+        ([{"n": {"m": Decimal("1.1")}}] * 1_024 + [{"n": {"m": 1.5}}], "from number 1024 on have other types"),
     ],
 )
 def test_what_has_no_form_in_parquet_is_told(rows: list[Any], cause: str) -> None:
     """The error names the record or the column."""
     with pytest.raises(DataError, match=cause):
         PARQUET.save(rows, BytesIO())
+
+
+def test_nanoseconds_are_saved() -> None:
+    """Those of pandas, which Arrow cuts by itself; the column has them all through."""
+    at = pd.Timestamp("2026-01-02T12:00:00.000000001")
+    rows = [{"at": NOON, "took": timedelta(1)}] * 1_024 + [{"at": at, "took": pd.Timedelta(1, "ns")}]
+    out = BytesIO()
+    PARQUET.save(rows, out)
+    assert pq.read_table(out).to_pylist() == rows
 
 
 def test_nan_and_more_rows_than_memory_holds_are_kept() -> None:

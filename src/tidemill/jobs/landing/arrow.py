@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel
 
-from tidemill.data.formats.columnar.exact_values import find_changed, has_nanoseconds
+from tidemill.data.formats.columnar.exact_values import find_changed, refine
 from tidemill.errors import DataError
 from tidemill.jobs.landing.arrow_types import find_type
 from tidemill.jobs.landing.shape import find_no_record
@@ -28,11 +28,6 @@ _PYTHON_TYPES: Mapping[pa.DataType, tuple[type, ...]] = {
 }
 # What is taken besides: NumPy's numbers and subclasses such as enumerations, which Arrow converts exactly.
 _ALIKE: Mapping[type, type] = {int: numbers.Integral, float: numbers.Real, str: str}
-
-_FINER: Mapping[int, Callable[[Any], pa.DataType]] = {
-    pa.timestamp("us").id: lambda kind: pa.timestamp("ns", kind.tz),
-    pa.duration("us").id: lambda kind: pa.duration("ns"),
-}
 
 
 def arrow_schema(model: type[BaseModel]) -> pa.Schema:
@@ -199,9 +194,7 @@ def _vector_type(values: Sequence[Any]) -> pa.DataType:
 def _infer_type(values: Sequence[Any]) -> pa.DataType | None:
     """The type that holds each of `values` as it is, None when there is none."""
     try:
-        kind = _widen(pa.infer_type(values))  # type: ignore[call-arg] # the stubs want a mask
-        if kind.id in _FINER and has_nanoseconds(values):
-            kind = _FINER[kind.id](kind)
+        kind = refine(_widen(pa.infer_type(values)), values)  # type: ignore[call-arg] # the stubs want a mask
         if _has_empty(kind):  # Parquet has no column for it, and tells so when the file is written
             return None
         pa.array(values, kind)

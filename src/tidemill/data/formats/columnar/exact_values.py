@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class _Column:
             return not self.has_zone
         if not isinstance(value, self.taken) or isinstance(value, self.other):
             return False
-        if self.has_zone is not None and (value.tzinfo is not None) != self.has_zone:
+        if self.has_zone is not None and (getattr(value, "tzinfo", None) is not None) != self.has_zone:
             return False
         return self.step_ns == 1 or _count_ns(value) % self.step_ns == 0
 
@@ -85,6 +86,47 @@ def _count_ns(value: Any) -> Any:
     return value.microsecond * 1_000 + getattr(value, "nanosecond", 0)
 
 
-def has_nanoseconds(values: Sequence[Any]) -> bool:
-    """Whether there are times or durations of pandas among them that microseconds do not hold."""
-    return any(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0) for value in values)
+def find_changed_within(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
+    """The first value that would be changed, in a tuple, at any depth of a column; among floats True and False, too."""
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        structs = [value for value in values if isinstance(value, dict)]
+        each = (find_changed_within([value.get(field.name) for value in structs], field.type) for field in kind)
+        return next((found for found in each if found is not None), None)
+    if types.is_list(kind):
+        if types.is_integer(kind.value_type) or types.is_string(kind.value_type):  # what Arrow takes for others nowhere
+            return None
+        lists = [value for value in values if isinstance(value, (list, tuple))]
+        if types.is_floating(kind.value_type) and not any(bool in map(type, each) for each in lists):
+            return None
+        return find_changed_within(list(chain.from_iterable(lists)), kind.value_type)
+    if types.is_floating(kind):
+        return next(((value,) for value in values if type(value) is bool), None) if bool in map(type, values) else None
+    return find_changed(values, kind)
+
+
+def refine(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType:
+    """`kind`, of times or durations the one of nanoseconds where pandas has some among the values."""
+    import pyarrow as pa
+
+    if not (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)):
+        return kind
+    if set(map(type, values)) <= {datetime, timedelta, NoneType}:
+        return kind
+    if not any(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0) for value in values):
+        return kind
+    return pa.timestamp("ns", kind.tz) if pa.types.is_timestamp(kind) else pa.duration("ns")
+
+
+def can_unify(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether a type that Arrow finds for both holds the values of both: not of text and bytes, decimals and floats."""
+    from pyarrow import types
+
+    if types.is_struct(one) and types.is_struct(other):
+        shared = {field.name for field in one} & {field.name for field in other}
+        return all(can_unify(one.field(name).type, other.field(name).type) for name in shared)
+    if types.is_list(one) and types.is_list(other):
+        return can_unify(one.value_type, other.value_type)
+    pairs = ((types.is_string, types.is_binary), (types.is_decimal, types.is_floating))
+    return not any((is_a(one) and is_b(other)) or (is_b(one) and is_a(other)) for is_a, is_b in pairs)

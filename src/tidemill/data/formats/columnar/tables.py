@@ -8,6 +8,7 @@ from itertools import chain, islice
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from tidemill.data.formats.columnar.exact_values import can_unify, find_changed_within, refine
 from tidemill.errors import DataError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _to_array(name: str, values: list[Any], first: int) -> pa.Array[Any]:
 
     converted = convert(len(values))
     if isinstance(converted, pa.Array):
-        return converted
+        return _check_same(name, values, converted, first)
     good, bad = 0, len(values)  # so many first ones convert, and so many do not
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -130,13 +131,36 @@ def _to_array(name: str, values: list[Any], first: int) -> pa.Array[Any]:
     )
 
 
+def _check_same(name: str, values: list[Any], converted: pa.Array[Any], first: int) -> pa.Array[Any]:
+    """The column, with nanoseconds where values have them.
+
+    Raises:
+        DataError: Arrow made another value of one.
+    """
+    import pyarrow as pa
+
+    kind = refine(converted.type, values)
+    wrong = find_changed_within(values, kind)
+    if wrong is None:
+        return converted if kind == converted.type else pa.array(values, kind)
+    number = next(number for number, value in enumerate(values, first) if find_changed_within([value], kind))
+    raise DataError(
+        f"record {number} has a value in the column `{name}` that fits no Arrow type together with those before: "
+        f"{kind} would change {wrong[0]!r:.80}",
+        hint="map it to one type first, or write JSON Lines",
+    )
+
+
 def _unify(schema: pa.Schema, found: pa.Schema, first: int) -> pa.Schema:
     import pyarrow as pa
 
+    hint = "map the column to one type first, or write JSON Lines"
+    for field in found:
+        if field.name in schema.names and not can_unify(schema.field(field.name).type, field.type):
+            message = f"`{field.name}` is {field.type}, and was {schema.field(field.name).type}"
+            raise DataError(f"records from number {first} on have other types than those before: {message}", hint=hint)
     try:
         return pa.unify_schemas([schema, found], promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError(
-            f"records from number {first} on have other types than those before: {error}",
-            hint="map the column to one type first, or write JSON Lines",
-        ) from error
+        message = f"records from number {first} on have other types than those before: {error}"
+        raise DataError(message, hint=hint) from error
