@@ -257,6 +257,30 @@ def test_a_state_is_refused_where_the_other_stream_changed(
     assert given + list(stream.iterate(state)) == whole
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_order_of_the_other_stream_counts_where_it_has_one(ordered: bool, tmp_path: Path) -> None:
+    """A `map` without an order gives the same records in any; another record is seen all the same."""
+    path = tmp_path / "other.jsonl"
+    lines = [f'{{"i": {i}, "x": {i % 3}}}\n' for i in range(10)]
+    path.write_text("".join(lines))
+    mapped = tm.read(path).map(dict, concurrency=2, ordered=ordered)
+    stream = tm.from_iterable([{"i": i} for i in range(10)]).join(mapped, "i", dir=tmp_path)
+    records = stream.iterate()
+    given = [next(records) for _ in range(4)]
+    state = through_json(records.state())
+    records.close()
+    path.write_text("".join(reversed(lines)))
+    if ordered:
+        with pytest.raises(tm.StateError, match="the other stream is not what records were joined with before"):
+            list(stream.iterate(state))
+    else:
+        assert given + list(stream.iterate(state)) == list(stream)
+    lines[4:6] = ['{"i": 4, "x": 2}\n', '{"i": 5, "x": 1}\n']  # exchanged
+    path.write_text("".join(lines))
+    with pytest.raises(tm.StateError, match="the other stream is not what records were joined with before"):
+        list(stream.iterate(state))
+
+
 @pytest.mark.parametrize("within", ["join", "mix", "join with a join"])
 def test_a_run_is_refused_where_the_other_stream_changed(
     within: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
