@@ -4,6 +4,7 @@ import datetime
 import pickle
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -65,6 +66,50 @@ def test_a_column_that_comes_late_or_changes_is_told_with_its_record() -> None:
         to_arrow(tm.from_iterable([{"a": 2**70}]))
     with pytest.raises(DataError, match="record 1: expected a record with columns, got a int"):
         to_arrow(tm.from_iterable([{"a": 1}, 2]))
+
+
+AT = datetime.datetime.fromisoformat("2026-01-02T12:00:00")
+
+
+@pytest.mark.parametrize(
+    ("first", "changed"),
+    [
+        (1, 1.5),
+        ([1], [1.5]),
+        ([1], {1.5}),
+        ([1], np.array([1.5])),
+        ({"x": 1}, {"x": 1, "y": 2}),
+        ([{"x": 1}], [{"x": 1, "y": 2}]),
+        (1.5, True),
+        (AT.date(), AT),
+        (AT, AT.replace(tzinfo=datetime.UTC)),
+        (AT, pd.Timestamp("2026-01-02T12:00:00.000000001")),
+        (b"x", "x"),
+    ],
+)
+def test_a_value_that_arrow_would_change_is_told(first: Any, changed: Any) -> None:
+    """A later batch has the types of the first, and none of its values is cut to them."""
+    records = tm.from_iterable([{"a": first}, {"a": None}, {"a": first}, {"a": changed}])
+    for batches in (to_arrow(records, batch=2), to_pandas(records, batch=2), to_polars(records, batch=2)):
+        with pytest.raises(
+            DataError, match=r"column `a`, record 3: expected a value of the Arrow type .* would change"
+        ):
+            list(batches)
+
+
+@pytest.mark.parametrize("values", [(AT.date(), AT), (AT, AT.replace(tzinfo=datetime.UTC)), ("x", b"x"), (1.5, True)])
+def test_values_of_one_batch_that_arrow_would_change(values: tuple[Any, Any]) -> None:
+    records = tm.from_iterable([{"a": value} for value in values])
+    with pytest.raises(DataError, match=r"column `a`, record \d: expected a value of the Arrow type .* would change"):
+        to_arrow(records).read_all()
+    with pytest.raises(DataError, match=r"the column `a` has no one Arrow type: .* would change"):
+        list(records.batch(2, form="arrow"))
+
+
+def test_nanoseconds_of_pandas_are_kept() -> None:
+    records = tm.from_iterable([{"a": pd.Timestamp("2026-01-02T12:00:00.000000001")}])
+    assert to_arrow(records).read_all().to_pylist() == list(records)
+    assert next(iter(records.batch(1, form="arrow"))).to_pylist() == list(records)
 
 
 def test_pandas_frames_come_in_batches_and_go_back() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from tidemill.data.formats.columnar.exact_values import find_changed_within, refine
 from tidemill.errors import DataError
 from tidemill.packages import missing_package
 
@@ -102,12 +103,12 @@ def _infer(records: list[Any], name: str) -> pa.DataType:
     """The Arrow type of a column: of all its values in these records."""
     import pyarrow as pa
 
+    values = [record.get(name) for record in records]
     try:
-        inferred: pa.DataType = pa.array([record.get(name) for record in records]).type
+        return refine(pa.array(values).type, values)
     except (pa.ArrowException, OverflowError) as error:
         hint = "give the type with schema=, or make all its values one kind in a step"
         raise DataError(f"its values have no one Arrow type: {error}", where=f"column `{name}`", hint=hint) from error
-    return inferred
 
 
 def _convert(records: list[Any], start: int, field: pa.Field[Any]) -> pa.Array[Any]:
@@ -121,9 +122,20 @@ def _convert(records: list[Any], start: int, field: pa.Field[Any]) -> pa.Array[A
         raise DataError(
             f"expected a value of the Arrow type {field.type}, got a {type(values[number]).__name__}: {error}",
             where=f"column `{field.name}`, record {start + number:,}",
-            hint="give a type that holds all values with schema=, or make them one kind in a step",
+            hint=_HINT,
         ) from error
-    return converted
+    wrong = find_changed_within(values, field.type, is_given=True)
+    if wrong is None:
+        return converted
+    number = next(n for n, value in enumerate(values, start) if find_changed_within([value], field.type, is_given=True))
+    raise DataError(
+        f"expected a value of the Arrow type {field.type}, which would change {wrong[0]!r:.80}",
+        where=f"column `{field.name}`, record {number:,}",
+        hint=_HINT,
+    )
+
+
+_HINT = "give a type that holds all values with schema=, or make them one kind in a step"
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from tidemill.data.formats.columnar.exact_values import find_changed_within, refine
 from tidemill.errors import DataError
 
 Form = Callable[[list[Any]], Any]
@@ -45,9 +46,13 @@ def to_arrow(records: list[Any]) -> Any:
     arrays = {}
     for name, values in columns.items():
         try:
-            arrays[name] = pa.array(values)
+            converted = pa.array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise DataError(f"the column `{name}` has no one Arrow type: {error}") from error
+        kind = refine(converted.type, values)
+        if (wrong := find_changed_within(values, kind)) is not None:
+            raise DataError(f"the column `{name}` has no one Arrow type: {kind} would change {wrong[0]!r:.80}")
+        arrays[name] = converted if kind == converted.type else pa.array(values, kind)
     return pa.table(arrays)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import chain
+from numbers import Integral
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -86,24 +87,54 @@ def _count_ns(value: Any) -> Any:
     return value.microsecond * 1_000 + getattr(value, "nanosecond", 0)
 
 
-def find_changed_within(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
-    """The first value that would be changed, in a tuple, at any depth of a column; among floats True and False, too."""
+def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: bool = False) -> tuple[Any] | None:
+    """The first value that would be changed, in a tuple, at any depth of a column; among floats True and False, too.
+
+    Args:
+        is_given: whether `kind` is not the one that Arrow found for these values: then it also cuts numbers to whole
+            ones, and drops keys that a struct has not.
+    """
     from pyarrow import types
 
     if types.is_struct(kind):
-        structs = [value for value in values if isinstance(value, dict)]
-        each = (find_changed_within([value.get(field.name) for value in structs], field.type) for field in kind)
-        return next((found for found in each if found is not None), None)
+        return _find_in_structs(values, kind, is_given=is_given)
     if types.is_list(kind):
-        if types.is_integer(kind.value_type) or types.is_string(kind.value_type):  # what Arrow takes for others nowhere
-            return None
-        lists = [value for value in values if isinstance(value, (list, tuple))]
-        if types.is_floating(kind.value_type) and not any(bool in map(type, each) for each in lists):
-            return None
-        return find_changed_within(list(chain.from_iterable(lists)), kind.value_type)
+        return _find_in_lists(values, kind, is_given=is_given)
     if types.is_floating(kind):
         return next(((value,) for value in values if type(value) is bool), None) if bool in map(type, values) else None
+    if types.is_integer(kind):
+        if not is_given or set(map(type, values)) <= {int, NoneType}:
+            return None
+        return next(((value,) for value in values if not isinstance(value, (Integral, NoneType))), None)
     return find_changed(values, kind)
+
+
+def _find_in_structs(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+    structs = [value for value in values if isinstance(value, dict)]
+    names = [field.name for field in kind]
+    if is_given and not set(names).issuperset(chain.from_iterable(structs)):
+        return next((value,) for value in structs if not set(names).issuperset(value))
+    for name, field in zip(names, kind, strict=True):
+        found = find_changed_within([value.get(name) for value in structs], field.type, is_given=is_given)
+        if found is not None:
+            return found
+    return None
+
+
+def _find_in_lists(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+    from pyarrow import types
+
+    inner = kind.value_type
+    if types.is_string(inner) or (types.is_integer(inner) and not is_given):  # as Arrow takes no others for them
+        return None
+    if types.is_integer(inner):
+        array = next((value for value in values if hasattr(value, "dtype") and value.dtype.kind == "f"), None)
+        if array is not None:
+            return (array,)
+    lists = [value for value in values if isinstance(value, (list, tuple, set, frozenset))]
+    if types.is_floating(inner) and not any(bool in map(type, each) for each in lists):
+        return None
+    return find_changed_within(list(chain.from_iterable(lists)), inner, is_given=is_given)
 
 
 def refine(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType:
