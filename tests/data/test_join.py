@@ -135,9 +135,11 @@ def test_what_is_wrong_with_the_other_source_is_passed_over_and_told(
     (tmp_path / "job.yaml").write_text(job.format("{path: other.jsonl, on_error: skip}"))
     loaded = tm.load_job("job.yaml")
     assert find_notes(loaded.spec) == [
-        "step `join`: what fails in the other source is passed over, and stands in no count of the run"
+        "step `join`: what fails in the other source is passed over; the report has how many"
     ]
-    assert loaded.run().records["landed"] == 2
+    report = loaded.run()
+    assert (report.records["landed"], report.passed_over) == (2, {"join": 1})
+    assert loaded.run().passed_over == {}
 
 
 def test_a_join_is_one_thing_as_a_chain_and_as_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

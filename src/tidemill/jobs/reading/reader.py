@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from tidemill.data.entering.managers import explaining_leave
-from tidemill.data.nodes.node import Node
+from tidemill.data.nodes.node import Node, step_names
 from tidemill.disk import Disk
 from tidemill.errors import ResourceError, StateError
 from tidemill.jobs.reading.part import END, PartRecords, SourcePart
@@ -85,6 +85,7 @@ class Reader:
         self.result_bytes = 0
         self.due_records = chunk_records
         self._open: _OpenPart | None = None
+        self._others: Mapping[str, Mapping[str, int]] = {}
         self._unreleased: list[ResourceError] = []
 
     def next_chunk(self) -> Chunk | None:
@@ -116,6 +117,11 @@ class Reader:
     def measure(self) -> tuple[int, int] | None:
         """How much of the plan's parts is read, and how much there is; None when a part cannot tell."""
         return self._places.measure()
+
+    def count_passed_over(self) -> dict[str, int]:
+        """How many records of its other source each join passed over, by the step's name; those that none did not."""
+        names = () if self._prefix is None else step_names(self._prefix.nodes)
+        return {names[int(index)]: seen["skipped"] for index, seen in self._others.items() if seen["skipped"]}
 
     def close(self) -> None:
         """Close the open part, and leave the steps.
@@ -190,6 +196,8 @@ class Reader:
         rows = list(zip(self._take_ordinals(part, len(records)), records, sizes, strict=True))
         position = part.save_position(done=part.ended and not self._stopping)
         self._places.note(position)
+        if self._prefix is not None and position.state is not None:
+            self._others = position.state["records"]["others"]
         taken = self._half.taken if part.taken is None else part.taken
         part.records.add_counts(self._half.counts)
         name = WHOLE if self._half.is_whole else part.position.name

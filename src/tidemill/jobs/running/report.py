@@ -30,6 +30,8 @@ class Report:
         exit_code: what the command ends with; of a run that SIGTERM stopped 143, else as `EXIT_CODES` says.
         records: landed, dropped, skipped, quarantined, over the life of the run.
         steps: per step in, passed, dropped, skipped, quarantined, emitted.
+        passed_over: of each `join` whose other source passed over records that failed, how many, where this sitting
+            read it; they are no records of the run.
         done, before: source-half records finished, and how many of them in earlier sittings: sealed, or all their
             replies committed.
         recalled: replies committed before a crash and used now; `reused` those of the run named by `--reuse`.
@@ -68,6 +70,7 @@ class Report:
     compute: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     estimate: Mapping[str, Any] | None = None
     latency: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         records = ", ".join(f"{count:,} {name}" for name, count in self.records.items() if count) or "no records"

@@ -435,4 +435,5 @@ class Sitting:
             elapsed_s=time.monotonic() - self.started,
             peak_rss_bytes=peak_rss_bytes(),
             latency=self.timings.to_dict(),
+            passed_over=self.reader.count_passed_over() if isinstance(self.reader, Reader) else {},
         )

@@ -40,7 +40,7 @@ def _note_others(job: JobSpec) -> Iterator[str]:
             continue
         source, nodes = find_other(node)
         if any(getattr(each, "on_error", None) == "skip" or isinstance(each, Catch) for each in (source, *nodes)):
-            yield f"step `{name}`: what fails in the other source is passed over, and stands in no count of the run"
+            yield f"step `{name}`: what fails in the other source is passed over; the report has how many"
 
 
 def _note_sameness(job: JobSpec) -> Iterator[str]:
