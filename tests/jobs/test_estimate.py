@@ -425,13 +425,13 @@ def test_a_source_that_does_not_say_how_much_there_is_gives_what_was_read(server
 
 def test_an_estimate_is_read_in_a_few_lines(server: FaultServer, corpus: Path) -> None:
     stream = tm.read(f"{corpus}/*.jsonl").generate(make(server), "{{ text }}", max_tokens=64)
-    lines = stream.estimate().describe()
+    lines = stream.estimate(seconds=60).describe()
     assert lines[0] == "1,050 records, 1,050 calls"
     assert lines[2:] == [
         "generate: tokens in by 4 bytes a token; tokens out up to max_tokens",
         "from 200 of 1,050 records read",
     ]
-    assert json.loads(json.dumps(stream.estimate().to_dict()))["records"] == 1_050
+    assert json.loads(json.dumps(stream.estimate(seconds=60).to_dict()))["records"] == 1_050
 
 
 def test_a_sample_is_the_same_for_the_same_seed(corpus: Path) -> None:

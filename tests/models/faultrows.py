@@ -45,7 +45,7 @@ UNREACHABLE = "http://127.0.0.1:9/v1"
 MAX_ATTEMPTS = 2
 MAX_BODY_BYTES = 1 << 20
 TIMEOUT_S = 1.0
-DEADLINE_S = 0.9
+DEADLINE_S = 1.8
 """Shorter than what is waited for after a 429, so that it ends while a call waits."""
 
 Again = Literal["yes", "no", "waits", "probes"]
