@@ -66,10 +66,7 @@ def _step_table(steps: Sequence[Mapping[str, int | str]]) -> Table:
 
 def _summary_lines(report: Report) -> list[str]:
     lines = [", ".join(f"{number:,} {name}" for name, number in report.records.items()) + f" → {report.output}"]
-    lines += (
-        f"{count:,} records of the other source of `{step}` were passed over"
-        for step, count in report.passed_over.items()
-    )
+    lines += (f"{count:,} of the other source of `{step}` passed over" for step, count in report.passed_over.items())
     lines += iter_call_lines(report.calls)
     lines += iter_compute_lines(report.compute)
     if compared := compare_estimate(report):
