@@ -155,6 +155,20 @@ def test_a_cache_behind_a_join_is_refused_or_made_anew_where_the_other_stream_ch
         list(make().iterate(state))
 
 
+def test_a_join_behind_a_cache_is_none_of_its_concern(tmp_path: Path) -> None:
+    """It has read its other stream by the time that the cache is filled; that may change, or another step stand there."""
+    path = tmp_path / "b.jsonl"
+    cached = tm.from_iterable([{"n": n} for n in range(20)]).cache(tmp_path / "kept", part_bytes=200)
+
+    def make() -> tm.Stream[Any]:
+        return cached.join(tm.read(path), "n", dir=tmp_path / "kept")
+
+    for name in "ab":
+        path.write_text("".join(f'{{"n": {n}, "name": "{name}"}}\n' for n in range(20)))
+        assert list(make()) == list(make()) == [{"n": n, "name": name} for n in range(20)]
+    assert list(cached.map(dict)) == [{"n": n} for n in range(20)]
+
+
 def test_a_list_with_other_items_is_another_source(tmp_path: Path) -> None:
     assert list(tm.from_iterable([1, 2, 3]).cache(tmp_path)) == [1, 2, 3]
     with pytest.raises(tm.StateError, match="not what the cache was filled from"):

@@ -74,6 +74,7 @@ class _Filling:
         parts: CacheParts,
         open_at: Callable[[State | None], Stage],
         others: Others,
+        index: int,
         part_bytes: int,
         mark: State | None,
     ) -> None:
@@ -83,6 +84,7 @@ class _Filling:
         self._parts = parts
         self._open_at = open_at
         self._others = others
+        self._index = index
         self._part_bytes = part_bytes
         self._encode = make_encoder()
         self._out: list[Outcome] = []  # no local name: a frame at rest would hold the error, and that who reads
@@ -148,7 +150,7 @@ class _Filling:
 
     def _write(self, part: int, payloads: list[bytes], *, is_last: bool) -> None:
         assert self.upstream is not None
-        head = PartHead(len(payloads), is_last, self.upstream.marks(0), self._others.describe())
+        head = PartHead(len(payloads), is_last, self.upstream.marks(0), self._others.describe(before=self._index))
         self._parts.write(part, payloads, head)
 
     def _find_behind(self, count: int) -> StateError:
@@ -212,7 +214,7 @@ def open_cache(
         open_at: opens the stages in front.
         others: what the joins of the pipeline have read of their other streams; those of a part count as read.
     """
-    filling = _Filling(parts, open_at, others, node.part_bytes, mark)
+    filling = _Filling(parts, open_at, others, index, node.part_bytes, mark)
     feeder = guard_feed(filling.iter_links(), step)
     stage = cast(CacheStage, CacheStage.from_iterable(feeder))
     stage.feeder = feeder

@@ -140,9 +140,13 @@ class Others:
             )
         self._seen[str(index)] = seen
 
-    def describe(self) -> State:
-        """All that was read, by the places of the steps: JSON."""
-        return dict(self._seen)
+    def describe(self, before: int | None = None) -> State:
+        """What was read, by the places of the steps: JSON.
+
+        Args:
+            before: only of joins in front of the step at this place; None for all.
+        """
+        return {index: seen for index, seen in self._seen.items() if before is None or int(index) < before}
 
 
 def find_changed_join(nodes: Sequence[Node], others: State, iterate: Iterate) -> int | None:
