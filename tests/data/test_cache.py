@@ -156,7 +156,7 @@ def test_a_cache_behind_a_join_is_refused_or_made_anew_where_the_other_stream_ch
 
 
 def test_a_join_behind_a_cache_is_none_of_its_concern(tmp_path: Path) -> None:
-    """It has read its other stream by the time that the cache is filled; that may change, or another step stand there."""
+    """It has read its other stream when the cache is filled; that may change, or another step stand there."""
     path = tmp_path / "b.jsonl"
     cached = tm.from_iterable([{"n": n} for n in range(20)]).cache(tmp_path / "kept", part_bytes=200)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
@@ -126,6 +129,8 @@ def test_what_is_wrong_with_the_other_source_is_passed_over_and_told(
     with pytest.raises(tm.DataError, match=r"in the other stream: .*\n.*`on_error: skip` of that source") as told:
         list(left.join(tm.read("other.jsonl"), "id", dir="kept"))
     assert told.value.of == "run"
+    with pytest.raises(tm.DataError, match=r"in the other stream: no file matches `gone\.jsonl`[^\n]*$"):
+        list(left.join(tm.read("gone.jsonl"), "id", dir="kept"))
     records = left.join(tm.read("other.jsonl", on_error="skip"), "id", dir="kept").iterate()
     assert (list(records), records.losses.skipped) == ([{"id": 1, "x": 5}, {"id": 2, "x": 6}], {"other of join": 1})
     job = "source: {{path: left.jsonl}}\nsteps:\n  - join: {{other: {}, on: id}}\nsink: {{path: out, format: jsonl}}\n"
@@ -257,6 +262,39 @@ def test_a_state_is_refused_where_the_other_stream_changed(
             list(stream.iterate(state))
     write_marks(other, "a")
     assert given + list(stream.iterate(state)) == whole
+
+
+OBJECTS = """
+import json, sys
+from pathlib import Path
+from pydantic import BaseModel
+import torch
+import tidemill as tm
+
+class Shop(BaseModel):
+    name: str = ""
+    street: str = ""
+    town: str = ""
+
+vectors = torch.arange(12.0, dtype=torch.bfloat16).reshape(4, 3)
+shops = [{"n": n, "shop": Shop(name="a", street="b", town="c"), "vector": vectors[n]} for n in range(4)]
+joined = tm.from_iterable([{"n": 1}, {"n": 2}]).join(tm.from_iterable(shops), "n", dir="kept")
+state = Path("state.json")
+records = joined.iterate(json.loads(state.read_text()) if state.exists() else None)
+record = next(records)
+state.write_text(json.dumps(records.state()))
+print(record["n"], record["shop"] == shops[0]["shop"], record["shop"].model_fields_set == {"name", "street", "town"})
+print(torch.equal(record["vector"], vectors[record["n"]]))
+"""
+
+
+def test_tensors_and_models_of_the_other_stream_are_the_same_in_another_process(tmp_path: Path) -> None:
+    """Which torch names by their addresses, and whose names a model has in a set."""
+    for seed, n in (("1", 1), ("2", 2)):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", OBJECTS]
+        given = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert given.stdout == f"{n} True True\nTrue\n", given.stderr
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -139,7 +139,7 @@ class KeepingSteps(ABC, Generic[T]):
         Failure: a record without the key, or with a column that the other has too, fails, as `on_error` says; one of
         the other stream ends it, unless that stream passes over it: `losses` counts these as `other of join`.
         Resume: exact; reads the other stream again. A state is refused where that gives other records than it did, or
-        gives them in another order, unless a `map` in it has `ordered=False`.
+        gives them in another order, unless a `map` in it has `ordered=False`; a set has another in each process.
 
         Args:
             other: the other stream, in front of any call.

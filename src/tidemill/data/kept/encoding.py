@@ -7,11 +7,16 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+from tidemill.data.kept.reducing import Reducers
 from tidemill.errors import DataError
+
+_REDUCERS = Reducers()
 
 
 def make_encoder() -> Callable[[Any], bytes]:
     """A function that gives a value's bytes; equal values have bytes of one length, in any process.
+
+    They have the same bytes, too, where they hold no set and no object of a class whose own pickle differs.
 
     Raises (the function): DataError: the value cannot be pickled.
     """
@@ -19,6 +24,7 @@ def make_encoder() -> Callable[[Any], bytes]:
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
     # Without a memo: with it, bytes depend on which equal texts of a record are one object.
     pickler.fast = True
+    pickler.dispatch_table = _REDUCERS
 
     def encode(value: Any) -> bytes:
         buffer.seek(0)

@@ -17,11 +17,13 @@ from tidemill.data.nodes.keeping import Join, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Map
 from tidemill.data.records.keys import make_namer
-from tidemill.errors import StateError, TidemillError
+from tidemill.errors import DataError, StateError, TidemillError
 from tidemill.protocols import RecordIterator, Source, State
 
 _CRC_MASK = (1 << 63) - 1
 """JSON as it is kept has whole numbers of 64 bits."""
+
+_LEAVE_OUT = "leave such records out of that stream, or join by columns that all of them have"
 
 Iterate = Callable[[Source, Sequence[Node]], RecordIterator]
 """Opens a stream, from its start."""
@@ -56,7 +58,11 @@ class OtherStream:
         stamp = self._find_stamp()
         with self._explaining(), closing(self._iterate(*find_other(self._node))) as records:
             for record in records:
-                named = find_name(record)
+                try:
+                    named = find_name(record)
+                except DataError as error:
+                    error.hint = error.hint or _LEAVE_OUT
+                    raise
                 if named is None:
                     continue
                 if not keys_alone:
@@ -103,12 +109,11 @@ class OtherStream:
         except TidemillError as error:
             error.of = "run"
             error.message = f"in the other stream: {error.message}"
-            error.hint = error.hint or self._find_hint(error)
+            if isinstance(error, DataError) and error.step:  # of a record
+                error.hint = error.hint or self._find_hint()
             raise
 
-    def _find_hint(self, error: TidemillError) -> str:
-        if not error.step:  # the join's own
-            return "leave such records out of that stream, or join by columns that all of them have"
+    def _find_hint(self) -> str:
         if hasattr(find_other(self._node)[0], "on_error"):
             return "mend it, or have it passed over: `on_error: skip` of that source; in Python by `catch`, too"
         return "mend it; in Python, `catch` has that stream pass over it"
