@@ -168,7 +168,7 @@ def _read_payloads(payloads: Sequence[Any], store: Store) -> tuple[list[bytes], 
             if fault:
                 faults[number] = fault
     for number, text in enumerate(texts):
-        if b"null" in text and find_lost(payloads[number], text):
+        if b"null" in text and find_lost(dict(payloads[number]), text):
             faults[number] = "the payload has a number that is not finite, which no JSON has"
     fields: dict[str, list[Any]] = {}
     for name, kind in store.fields.items():

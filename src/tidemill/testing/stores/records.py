@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 from tidemill.errors import DataError
@@ -77,6 +78,7 @@ async def check_refusals(subject: StoreSubject) -> None:
         ("v8", ["1", "2", "3", "4"], {}, 'got "1" at 0'),
         ("p1", one, {"z": {1, 2}}, "no JSON"),
         ("p2", one, {"z": [float("inf")]}, "not finite"),
+        ("p9", one, MappingProxyType({"z": float("nan")}), "not finite"),
         ("p3", one, "text", "expected a payload, a mapping"),
         ("p4", one, {"text": 5}, "`text` holds a text, got 5"),
         ("p5", one, {"number": "5"}, "`number` holds a whole number"),
