@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import pickle
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,13 @@ AT = datetime.datetime.fromisoformat("2026-01-02T12:00:00")
         (AT, AT.replace(tzinfo=datetime.UTC)),
         (AT, pd.Timestamp("2026-01-02T12:00:00.000000001")),
         (b"x", "x"),
+        ("x", b"x"),
+        (["x"], [b"x"]),
+        (["x"], "xy"),
+        ([1], b"x"),
+        ([1], np.array([True])),
+        ([1], np.array([1.5, 2], object)),
+        ([AT.date()], np.array([1, 2])),
     ],
 )
 def test_a_value_that_arrow_would_change_is_told(first: Any, changed: Any) -> None:
@@ -95,6 +103,51 @@ def test_a_value_that_arrow_would_change_is_told(first: Any, changed: Any) -> No
             DataError, match=r"column `a`, record 3: expected a value of the Arrow type .* would change"
         ):
             list(batches)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.large_list(pa.int64()), [1.5]),
+        (pa.list_(pa.int64(), 1), [1.5]),
+        (pa.list_view(pa.int64()), [1.5]),
+        (pa.map_(pa.string(), pa.int64()), {"x": 1.5}),
+        (pa.map_(pa.string(), pa.int64()), [(b"x", 1)]),
+        (pa.dictionary(pa.int32(), pa.string()), b"x"),
+        (pa.struct([("x", pa.int64())]), []),
+        (pa.binary_view(), "x"),
+        (pa.timestamp("ms"), AT.replace(microsecond=1)),
+    ],
+)
+def test_a_schema_that_would_change_a_value_is_told(kind: pa.DataType, value: Any) -> None:
+    """Whatever the kind of a column, its values are not cut to it."""
+    reader = to_arrow(tm.from_iterable([{"a": None}, {"a": value}]), schema=pa.schema([("a", kind)]))
+    with pytest.raises(DataError, match=r"column `a`, record 1: expected a value of the Arrow type .* would change"):
+        reader.read_all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.int64(), 3.0),
+        (pa.int64(), np.float64(3)),
+        (pa.int64(), np.int8(3)),
+        (pa.int64(), Decimal("3.0")),
+        (pa.int64(), pa.scalar(3)),
+        (pa.date32(), pa.scalar(AT.date())),
+        (pa.timestamp("us"), pa.scalar(AT)),
+        (pa.list_(pa.int64()), np.array([1.0, 2.0])),
+        (pa.list_(pa.float32()), np.array([1, 2], "u1")),
+        (pa.map_(pa.string(), pa.int64()), {"x": 3}),
+        (pa.dictionary(pa.int32(), pa.string()), "x"),
+        (pa.large_list(pa.string()), ["x", None]),
+    ],
+)
+def test_an_equal_value_of_another_type_is_taken(kind: pa.DataType, value: Any) -> None:
+    """What is equal in the column is no other value: 3.0 is 3."""
+    records = tm.from_iterable([{"a": None}, {"a": value}])
+    read = to_arrow(records, schema=pa.schema([("a", kind)])).read_all().to_pylist()
+    assert read == [{"a": None}, {"a": pa.scalar(value, kind).as_py()}]
 
 
 @pytest.mark.parametrize("values", [(AT.date(), AT), (AT, AT.replace(tzinfo=datetime.UTC)), ("x", b"x"), (1.5, True)])

@@ -306,6 +306,7 @@ NOON = datetime.fromisoformat("2026-01-02T12:00:00")
             [{"n": NOON}, {"n": NOON.replace(tzinfo=UTC)}],
             r"record 1 has a value .* timestamp\[us\] would change datetime",
         ),
+        ([{"n": NOON.replace(year=1)}, {"n": pd.Timestamp(1)}], "record 1 has a value .* out of bounds for nanosecond"),
         ([{"n": time(1, tzinfo=UTC)}], r"record 0 has a value .* time64\[us\] would change datetime\.time"),
         ([{"n": timedelta(1)}, {"n": 5}], r"record 1 has a value .* duration\[us\] would change 5"),
         ([{"n": "text"}, {"n": b"bytes"}], r"record 0 has a value .* binary would change 'text'"),

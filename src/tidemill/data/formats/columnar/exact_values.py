@@ -1,13 +1,14 @@
 """Which dates, times and bytes a column holds as they are: Arrow takes others for them, and tells nothing.
 
 It cuts a time of day from a date and its zone from a time, takes a time without a zone for one of UTC, a whole number
-for microseconds since 1970, and text for its bytes (pyarrow 26).
+for microseconds since 1970, and text for its bytes. Where the type of a column is settled, it cuts numbers as well, and
+takes bytes for text and text for a list (pyarrow 26).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import chain
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _STEP_NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _PYTHON_NS = 1_000
 """The step of Python's own times and durations."""
+_BYTES = (bytes, bytearray, memoryview)
 
 
 def find_changed(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
@@ -58,7 +60,7 @@ class _Column:
         if self.numpy and numpy is not None and isinstance(value, getattr(numpy, self.numpy)):
             return not self.has_zone
         if not isinstance(value, self.taken) or isinstance(value, self.other):
-            return False
+            return _is_arrow(value)
         if self.has_zone is not None and (getattr(value, "tzinfo", None) is not None) != self.has_zone:
             return False
         return self.step_ns == 1 or _count_ns(value) % self.step_ns == 0
@@ -75,9 +77,19 @@ def _find_column(kind: Any) -> _Column | None:
         return _Column((time,), step_ns=_STEP_NS[kind.unit], has_zone=False)
     if types.is_duration(kind):
         return _Column((timedelta,), numpy="timedelta64", step_ns=_STEP_NS[kind.unit])
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
-        return _Column((bytes, bytearray, memoryview))
+    if any(
+        is_a(kind)
+        for is_a in (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    ):
+        return _Column(_BYTES)
     return None
+
+
+def _is_arrow(value: Any) -> bool:
+    """Whether it is a value of Arrow's own, which Arrow takes in its own type alone."""
+    import pyarrow as pa
+
+    return isinstance(value, pa.Scalar)
 
 
 def _count_ns(value: Any) -> Any:
@@ -92,26 +104,66 @@ def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: b
 
     Args:
         is_given: whether `kind` is not the one that Arrow found for these values: then it also cuts numbers to whole
-            ones, and drops keys that a struct has not.
+            ones, takes bytes for text, either for a list, and drops keys that a struct has not.
     """
     from pyarrow import types
 
     if types.is_struct(kind):
         return _find_in_structs(values, kind, is_given=is_given)
-    if types.is_list(kind):
+    if _is_list(kind):
         return _find_in_lists(values, kind, is_given=is_given)
+    if types.is_map(kind):
+        return _find_in_maps(values, kind, is_given=is_given)
+    if types.is_dictionary(kind):
+        return find_changed_within(values, kind.value_type, is_given=is_given)
     if types.is_floating(kind):
         return next(((value,) for value in values if type(value) is bool), None) if bool in map(type, values) else None
     if types.is_integer(kind):
-        if not is_given or set(map(type, values)) <= {int, NoneType}:
-            return None
-        return next(((value,) for value in values if not isinstance(value, (Integral, NoneType))), None)
+        return _find_cut(values) if is_given else None
+    if _is_text(kind):
+        return _find_bytes(values) if is_given else None
     return find_changed(values, kind)
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    any_length = types.is_list(kind) or types.is_large_list(kind)
+    return any_length or types.is_fixed_size_list(kind) or types.is_list_view(kind) or types.is_large_list_view(kind)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _find_cut(values: Sequence[Any]) -> tuple[Any] | None:
+    if set(map(type, values)) <= {int, NoneType}:
+        return None
+    return next(((value,) for value in values if not _is_whole(value)), None)
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is None or a whole number of any type: 3.0, which is 3, and no True."""
+    if isinstance(value, (Integral, NoneType)):
+        return not isinstance(value, bool)
+    return _is_arrow(value) or bool(value == int(value))
+
+
+def _find_bytes(values: Sequence[Any]) -> tuple[Any] | None:
+    if set(map(type, values)) <= {str, NoneType}:
+        return None
+    return next(((value,) for value in values if isinstance(value, _BYTES)), None)
 
 
 def _find_in_structs(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
     structs = [value for value in values if isinstance(value, dict)]
     names = [field.name for field in kind]
+    if is_given and len(structs) < len(values):
+        pairs = next((value for value in values if isinstance(value, (list, tuple))), None)
+        if pairs is not None:
+            return (pairs,)
     if is_given and not set(names).issuperset(chain.from_iterable(structs)):
         return next((value,) for value in structs if not set(names).issuperset(value))
     for name, field in zip(names, kind, strict=True):
@@ -125,16 +177,40 @@ def _find_in_lists(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple
     from pyarrow import types
 
     inner = kind.value_type
-    if types.is_string(inner) or (types.is_integer(inner) and not is_given):  # as Arrow takes no others for them
+    if not is_given and (types.is_integer(inner) or _is_text(inner)):  # as Arrow takes no others for them
         return None
-    if types.is_integer(inner):
-        array = next((value for value in values if hasattr(value, "dtype") and value.dtype.kind == "f"), None)
-        if array is not None:
-            return (array,)
     lists = [value for value in values if isinstance(value, (list, tuple, set, frozenset))]
-    if types.is_floating(inner) and not any(bool in map(type, each) for each in lists):
+    if is_given and len(lists) < len(values):
+        text = next((value for value in values if isinstance(value, (str, *_BYTES))), None)
+        if text is not None:  # it would be a list of its parts
+            return (text,)
+        same = "iuf" if types.is_floating(inner) else "iu" if types.is_integer(inner) else ""
+        lists += [_to_list(value) for value in values if hasattr(value, "dtype") and value.dtype.kind not in same]
+    if _hold_all(lists, inner):
         return None
     return find_changed_within(list(chain.from_iterable(lists)), inner, is_given=is_given)
+
+
+def _hold_all(lists: Sequence[Collection[Any]], inner: Any) -> bool:
+    """Whether what is in the lists are numbers and texts alone of which no column changes any; for speed."""
+    from pyarrow import types
+
+    if types.is_floating(inner):
+        return not any(bool in map(type, each) for each in lists)
+    plain = int if types.is_integer(inner) else str if _is_text(inner) else None
+    return plain is not None and set(map(type, chain.from_iterable(lists))) <= {plain, NoneType}
+
+
+def _to_list(array: Any) -> list[Any]:
+    """What an array holds; of numbers Python's, of others NumPy's own."""
+    return array.tolist() if array.dtype.kind in "bf" else list(array)
+
+
+def _find_in_maps(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+    held = [value.items() if isinstance(value, dict) else value for value in values if value is not None]
+    keys, items = list(zip(*chain.from_iterable(held), strict=True)) or ((), ())
+    found = find_changed_within(keys, kind.key_type, is_given=is_given)
+    return found or find_changed_within(items, kind.item_type, is_given=is_given)
 
 
 def refine(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType:

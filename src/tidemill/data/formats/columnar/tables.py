@@ -112,13 +112,16 @@ def _to_array(name: str, values: list[Any], first: int) -> pa.Array[Any]:
 
     def convert(count: int) -> Any:
         try:
-            return pa.array(values[:count])
+            converted = pa.array(values[:count])
+            kind = refine(converted.type, values[:count])
+            return converted if kind == converted.type else pa.array(values[:count], kind)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
             return error
 
     converted = convert(len(values))
     if isinstance(converted, pa.Array):
-        return _check_same(name, values, converted, first)
+        _check_same(name, values, converted.type, first)
+        return converted
     good, bad = 0, len(values)  # so many first ones convert, and so many do not
     while bad - good > 1:
         middle = (good + bad) // 2
@@ -131,18 +134,15 @@ def _to_array(name: str, values: list[Any], first: int) -> pa.Array[Any]:
     )
 
 
-def _check_same(name: str, values: list[Any], converted: pa.Array[Any], first: int) -> pa.Array[Any]:
-    """The column, with nanoseconds where values have them.
+def _check_same(name: str, values: list[Any], kind: pa.DataType, first: int) -> None:
+    """Check that a column of `kind` holds the values as they are.
 
     Raises:
         DataError: Arrow made another value of one.
     """
-    import pyarrow as pa
-
-    kind = refine(converted.type, values)
     wrong = find_changed_within(values, kind)
     if wrong is None:
-        return converted if kind == converted.type else pa.array(values, kind)
+        return
     number = next(number for number, value in enumerate(values, first) if find_changed_within([value], kind))
     raise DataError(
         f"record {number} has a value in the column `{name}` that fits no Arrow type together with those before: "
