@@ -62,6 +62,12 @@ def test_links_leave_the_spaces_around_them() -> None:
     assert text == "```\n    [a](http://far.example/a)  1\n```\n\nsee [b](http://far.example/b) there"
 
 
+@pytest.mark.parametrize("cell", ["<td> ", "<tr> <td> </td></tr>", "<tr><td>&nbsp;<th>"])
+def test_a_table_of_nothing_is_read_in_one_pass(cell: str) -> None:
+    """Ten minutes where each cell looks at all in front of it."""
+    assert read_page(f"<p>before<table>{cell * 100_000}</table>behind").text == "before\n\nbehind"
+
+
 def test_text_of_marks_alone_is_text(tmp_path: Path) -> None:
     """What the page has none of is no line: an empty item, heading or row."""
     page = "<h2></h2><ul><li></ul><p>|<p>-<table><tr><td>-<td>#<tr><td><td></table>"

@@ -91,6 +91,7 @@ class _Gathered:
     lines: list[str] = field(default_factory=list)
     line: list[str] = field(default_factory=list)
     has_text: bool = False
+    has_marks: bool = False
     unseen: Unseen | None = None
     code: Code | None = None
     link: str = ""
@@ -111,7 +112,7 @@ class _Gathered:
         else:
             text = _SPACE.sub(" ", text)
             self.line.append(text)
-            self.has_text = self.has_text or text != " "
+            self.has_text = self.has_text or bool(text.strip())
 
     def take_tag(self, name: str, tag: str) -> None:
         if self._is_unseen(name, tag):
@@ -129,12 +130,12 @@ class _Gathered:
         elif block in PARAGRAPHS:
             self._take_paragraph(block, is_end=is_end)
         elif block in LINES:
-            if block == "br" or self._has_marks():
+            if block == "br" or not self._is_blank():
                 self._end_line()
             if block == "li" and not is_end:
-                self.line.append("- ")
-        elif block in CELLS and not is_end:
-            self.line.append(" | " if self._has_marks() else "")
+                self._put_mark("- ")
+        elif block in CELLS and not is_end and not self._is_blank():
+            self._put_mark(" | ")
 
     def _is_unseen(self, name: str, tag: str) -> bool:
         """Whether a tag is of what is not shown, or in it."""
@@ -149,7 +150,7 @@ class _Gathered:
             self.unseen = find_unseen(name, tag)
         if self.unseen is None:
             return False
-        if self.unseen.is_block and self.code is None and self._has_marks():
+        if self.unseen.is_block and self.code is None and not self._is_blank():
             self._end_line()
         return True
 
@@ -159,7 +160,7 @@ class _Gathered:
         if name == "pre" and not is_end:
             self.code = Code()
         elif name in _HEADINGS and not is_end:
-            self.line.append(_HEADINGS[name])
+            self._put_mark(_HEADINGS[name])
 
     def _take_in_code(self, name: str, code: Code) -> None:
         block = name.removeprefix("/")
@@ -201,9 +202,13 @@ class _Gathered:
             self.link = _find_link(tag, self.base_url)
             self.link_at = len(self.line)
 
-    def _has_marks(self) -> bool:
-        """Whether there is anything on the line, a mark alone even."""
-        return any(map(str.strip, self.line))
+    def _put_mark(self, mark: str) -> None:
+        self.line.append(mark)
+        self.has_marks = True
+
+    def _is_blank(self) -> bool:
+        """Whether there is nothing on the line, not even a mark; known without looking at it, which may be long."""
+        return not (self.has_text or self.has_marks)
 
     def _end_line(self) -> None:
         """End the line; two such ends make a blank one, outside of code. What has marks alone is blank."""
@@ -214,7 +219,8 @@ class _Gathered:
             line = _SPACES.sub(" ", line).strip() if self.has_text else ""
             if line or (self.lines and self.lines[-1]):
                 self.lines.append(line)
-        self.line, self.has_text, self.link_at = [], False, -1
+        self.line, self.link_at = [], -1
+        self.has_text = self.has_marks = False
 
     def render(self) -> str:
         if self.code is not None:
