@@ -26,6 +26,10 @@ _SAFE = frozenset({int, str, bytes, bool})
 """Of which any two values compare."""
 
 
+_PLAIN = frozenset(_KINDS)
+"""Kinds that hold nothing of NumPy."""
+
+
 class KeyOrder:
     """Takes keys that sort among each other.
 
@@ -59,7 +63,9 @@ class KeyOrder:
 
 
 def _to_python(key: Any) -> Any:
-    return type(key)(map(_to_python, key)) if type(key) in (tuple, list) else from_numpy(key)
+    if type(key) not in (tuple, list):
+        return from_numpy(key)
+    return key if _PLAIN.issuperset(map(type, key)) else type(key)(map(_to_python, key))
 
 
 def find_kind(key: Any) -> str:
