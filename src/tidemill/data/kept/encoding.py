@@ -10,8 +10,6 @@ from typing import Any
 from tidemill.data.kept.reducing import Reducers
 from tidemill.errors import DataError
 
-_REDUCERS = Reducers()
-
 
 def make_encoder() -> Callable[[Any], bytes]:
     """A function that gives a value's bytes; equal values have bytes of one length, in any process.
@@ -24,7 +22,7 @@ def make_encoder() -> Callable[[Any], bytes]:
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
     # Without a memo: with it, bytes depend on which equal texts of a record are one object.
     pickler.fast = True
-    pickler.dispatch_table = _REDUCERS
+    pickler.dispatch_table = Reducers()
 
     def encode(value: Any) -> bytes:
         buffer.seek(0)

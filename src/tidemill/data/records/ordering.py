@@ -25,7 +25,6 @@ _KINDS: dict[type, str] = {
 _SAFE = frozenset({int, str, bytes, bool})
 """Of which any two values compare."""
 
-
 _PLAIN = frozenset(_KINDS)
 """Kinds that hold nothing of NumPy."""
 
