@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from cases import load_cases
 from tidemill.config.types.templates import Template
 from tidemill.data.nodes.across import Shuffle
 from tidemill.errors import DataError
+from tidemill.jobs.live import glance
 from tidemill.jobs.spec import flow
 from tidemill.jobs.spec.notes import find_notes
 from tidemill.stores import LanceDB
@@ -346,6 +348,25 @@ def test_a_look_ends_in_time_where_records_are_held_back(
         with pytest.raises(tm.ConfigError, match="step `sort`: all 3 records read fail here"):
             job.check()
     assert len(seen) <= calls
+
+
+def test_a_failure_behind_held_records_is_looked_for_in_time(
+    folder: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the records that a step held most have not come to the one that fails when the time is over."""
+    now = [0.0]
+    monkeypatch.setattr(glance, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    stream, _, seen = count_slow(folder)
+
+    def fail(record: dict[str, Any]) -> dict[str, Any]:
+        seen.append(record["id"])
+        now[0] += 0.1
+        raise ValueError("no")
+
+    job = stream.sort("id").map(fail).generate(model_of(server), "{{ text }}").job("out")
+    with pytest.raises(tm.ConfigError, match="step `map`: all 3 records read fail here: ValueError: no"):
+        job.check()
+    assert len(seen) <= 15
 
 
 def test_an_iterable_that_is_joined_with_is_left_alone(folder: Path, server: FaultServer) -> None:

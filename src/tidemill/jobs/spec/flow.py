@@ -108,7 +108,7 @@ def _check_sample(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]
         return
     try:
         if columns.errors and not columns.passed:
-            yield from _find_dead_end(draft, source, nodes, _count_again(glance, len(nodes) + 1))
+            yield from _find_dead_end(draft, source, nodes, _count_again(glance, columns, [node for _, node in nodes]))
         elif columns.are_known:
             yield from _check_columns(draft, columns)
     finally:
@@ -133,10 +133,17 @@ def find_added(node: Node) -> Sequence[str] | None:
     return () if node.kind in KEEPING or isinstance(node, (Select, Drop)) else None
 
 
-def _count_again(glance: Glance, times: int) -> int:
-    """How many of the records that were read can be read so many times again in the time that a look may take."""
-    needed = times * glance.took_s
-    return max(FEWEST, glance.asked if needed <= READ_S else int(glance.asked * READ_S / needed))
+def _count_again(glance: Glance, columns: Columns, nodes: Sequence[Node]) -> int:
+    """How many of the records that were read can be read again for each step in the time that a look may take.
+
+    Where steps hold records, more were read than have gone through them: no more than came out are counted.
+    """
+    needed = (len(nodes) + 1) * glance.took_s
+    if needed <= READ_S:
+        return max(FEWEST, glance.asked)
+    came_out = columns.passed + len(columns.errors)
+    gone = glance.asked if all(node.record_wise for node in nodes) else min(glance.asked, came_out)
+    return max(FEWEST, int(gone * READ_S / needed))
 
 
 def _find_dead_end(draft: Draft, source: Source, nodes: Sequence[tuple[int, Node]], most: int) -> Iterator[Problem]:
