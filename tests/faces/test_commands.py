@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -344,6 +345,7 @@ def test_failures_are_shown_and_tried_again(
         assert "too rude" in failure["error"]
     fault_server.faults = None
     fault_server.reset()
+    shutil.rmtree(tmp_path / "reviews")  # which a retry does not read
     retried = tidemill_command("retry", "out/labelled")
     assert retried.code == 0
     assert fault_server.billed == 1

@@ -180,7 +180,7 @@ def _run(
     spec = load_job(job, overrides or ()).spec
     if before is not None:
         before(spec)
-    check_job(spec)  # before anything is read for the estimate
+    check_job(spec, read=not request.retry)  # before anything is read for the estimate
     if not request.retry and (request.fresh or not spec.folders.ledger.exists()):
         with suppress(DataError):  # of records that fail one by one, or a source that cannot be read, the run tells
             found = estimate_job(spec, seconds=ESTIMATE_S, limit=request.limit)

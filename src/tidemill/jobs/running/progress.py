@@ -42,7 +42,7 @@ def run_with_progress(
         ConfigError, StateError, DataError: the run cannot begin; nothing was called or written.
     """
     if not is_checked:
-        check_job(job)
+        check_job(job, read=not request.retry)
     live = sys.stderr.isatty()
     is_shown = live if show is None else show
     with _open_display(live) if is_shown else _no_display() as display, Bridge() as bridge:

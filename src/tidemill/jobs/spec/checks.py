@@ -36,16 +36,17 @@ from tidemill.stores.steps.search import Search
 from tidemill.stores.store import Store
 
 
-def check_job(job: JobSpec, *, call: bool = True) -> None:
+def check_job(job: JobSpec, *, call: bool = True, read: bool = True) -> None:
     """Check that `job` can run.
 
     Args:
         call: whether its models are to be called; a look at its requests needs neither their keys nor their weights.
+        read: whether its source is to be read; a retry reads nothing of it, and it may be gone.
 
     Raises:
         ConfigError: it cannot; `problems` holds everything found.
     """
-    raise_problems(find_problems(draft_job(job), call=call))
+    raise_problems(find_problems(draft_job(job), call=call, read=read))
 
 
 def draft_job(job: JobSpec) -> Draft:
@@ -54,12 +55,12 @@ def draft_job(job: JobSpec) -> Draft:
     return Draft(job.source, steps, job.sink, tuple(job.resources), job.budget, job.run, job.folder, job.document)
 
 
-def find_problems(draft: Draft, *, call: bool = True) -> list[Problem]:
+def find_problems(draft: Draft, *, call: bool = True, read: bool = True) -> list[Problem]:
     """Everything that would stop the job, or fail each of its records."""
     models = [_check_models, _check_stores] if call else []
     asked = (_check_formats, _check_budget, _check_outputs)
-    found = (check_folders, check_records, check_dimensions)
-    checks = (_check_names, check_halves, check_resources, *models, *asked, *found)
+    records = [check_records] if read else []
+    checks = (_check_names, check_halves, check_resources, *models, *asked, check_folders, *records, check_dimensions)
     return [problem for check in checks for problem in check(draft)]
 
 
