@@ -426,10 +426,11 @@ def test_what_is_read_can_be_written(tmp_path: Path, record: Any) -> None:
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just("null"),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=4), inner) | st.lists(st.floats(), min_size=16),
+    max_leaves=20,
 )
 
 
-@given(st.dictionaries(st.text(max_size=4), values))
+@given(st.dictionaries(st.text(max_size=4), values, max_size=4))
 def test_a_number_is_written_as_it_is_or_refused(record: Any) -> None:
     """NaN and infinity, which would come back as None, wherever they stand and whatever stands beside them."""
     file = io.BytesIO()

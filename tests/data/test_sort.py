@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 import threading
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,9 +154,9 @@ def test_runs_that_are_not_the_state_s_are_refused(tmp_path: Path) -> None:
     with pytest.raises(tm.StateError, match=r"step `sort`: what the state names .* not as it was: .*run-0-000001"):
         next(iterate(source, [node], state))
     (folder / "run-0-000009").rename(folder / "run-0-000001")
-    same = iterate(FromIterable(iterable=iter(numbers(40))), [node])
-    next(same)
-    theirs = through_json(same.state())
+    with closing(iterate(FromIterable(iterable=iter(numbers(40))), [node])) as same:
+        next(same)
+        theirs = through_json(same.state())
     list(iterate(other, [node]))
     with pytest.raises(tm.StateError, match="not as it was"):
         next(iterate(FromIterable(iterable=iter(numbers(40))), [node], {**theirs, "source": None, "part": None}))
