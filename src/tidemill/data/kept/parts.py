@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import IO, Any
 
 import orjson
 
-from tidemill.config.objects.descriptions import fingerprint_json
 from tidemill.data.kept.encoding import decode
 from tidemill.data.kept.folder import KeptFolder
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.rows import RowSource
+from tidemill.data.sources.stamps import stamp_sizes, stamp_source
 from tidemill.errors import StateError
 from tidemill.protocols import Source, State
 
@@ -52,16 +53,15 @@ class CacheParts:
 
     Args:
         folder: where they stand.
-        source: where records come from. It changed when its parts, their sizes or their times did, and when what was
-            read of the part that the first or the last part of the cache ends in did. Of one file alone that tells all,
-            so that it may be written again as it was.
-        has_others: whether the joins in front would read of their other streams what a part says; None is one that
-            says nothing.
+        source: where records come from. It changed when its stamp did, and when what was read of the part that the
+            first or the last part of the cache ends in did. Of one file alone that tells all but its size, so that it
+            may be written again as it was.
+        has_others: whether the joins in front would read of their other streams what a part says.
         rebuild: whether parts of a source that changed are made anew; else they are refused.
     """
 
     def __init__(
-        self, folder: KeptFolder, source: Source, *, has_others: Callable[[State | None], bool], rebuild: bool
+        self, folder: KeptFolder, source: Source, *, has_others: Callable[[State], bool], rebuild: bool
     ) -> None:
         self.step = folder.step
         self._folder = folder
@@ -69,8 +69,6 @@ class CacheParts:
         self._has_others = has_others
         self._rebuild = rebuild
         self._stamp = ""
-        self._times = ""
-        self._is_one_file = False
         self._is_checked = False
         self._others: State | None = None  # of the part looked at last
 
@@ -86,12 +84,13 @@ class CacheParts:
                 head = orjson.loads(file.readline())
         except FileNotFoundError:
             return None
-        found = PartHead(head["count"], head["is_last"], head["behind"], head.get("others", {}))
-        is_same = head["stamp"] == stamp and (self._is_one_file or head.get("times") == self._times)
-        is_same = is_same and ((self._is_checked and not found.is_last) or self._is_same(found))
-        if is_same and (found.others == self._others or self._has_others(head.get("others"))):
-            self._is_checked, self._others = True, found.others
-            return found
+        is_same = head.pop("stamp") == stamp
+        if is_same:
+            found = PartHead(**head)
+            is_same = (self._is_checked and not found.is_last) or self._is_same(found)
+            if is_same and (found.others == self._others or self._has_others(found.others)):
+                self._is_checked, self._others = True, found.others
+                return found
         if self._rebuild:
             return None
         what = "the other stream of a join" if is_same else "the source"
@@ -112,7 +111,7 @@ class CacheParts:
 
     def write(self, number: int, payloads: Sequence[bytes], head: PartHead) -> None:
         """Put a part there, or in the place of one."""
-        described = {"stamp": self._find_stamp(), "times": self._times, **asdict(head)}
+        described = {"stamp": self._find_stamp(), **asdict(head)}
         with self._folder.create_file(_name(number)) as file:
             file.write(orjson.dumps(described, option=orjson.OPT_APPEND_NEWLINE))
             for payload in payloads:
@@ -128,11 +127,8 @@ class CacheParts:
 
     def _find_stamp(self) -> str:
         if not self._stamp:
-            parts = [[part, self._source.measure_part(part, None)] for part in self._source.parts()]
-            self._is_one_file = isinstance(self._source, Read) and len(parts) == 1
-            find_times = getattr(self._source, "stamp", None)
-            self._times = find_times() if find_times else ""
-            self._stamp = fingerprint_json([parts, self._source.stamp() if isinstance(self._source, RowSource) else ""])
+            is_one_file = isinstance(self._source, Read) and len(list(islice(self._source.parts(), 2))) == 1
+            self._stamp = stamp_sizes(self._source) if is_one_file else stamp_source(self._source)
         return self._stamp
 
 

@@ -165,11 +165,9 @@ class Opening:
         if seen["skipped"]:
             self.losses.skipped[f"other of {step}"] += seen["skipped"]
 
-    def _has_others(self, count: int, others: State | None) -> bool:
-        """Whether the joins among the first `count` steps would read what they had; None is of unknown ones."""
+    def _has_others(self, count: int, others: State) -> bool:
+        """Whether the joins among the first `count` steps would read of their other streams what they had."""
         nodes = [node for node, _ in self.steps[:count]]
-        if others is None:
-            return not any(isinstance(node, Join) for node in nodes)
         return find_changed_join(nodes, others, self.keeping.iterate) is None
 
     def _find_counter(self, node: Node, index: int) -> Counter | None:

@@ -17,6 +17,7 @@ from tidemill.data.nodes.keeping import Join, find_other
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Map
 from tidemill.data.records.keys import make_namer
+from tidemill.data.sources.stamps import stamp_source
 from tidemill.errors import DataError, StateError, TidemillError
 from tidemill.protocols import RecordIterator, Source, State
 
@@ -182,11 +183,6 @@ def _has_order(source: Source, nodes: Sequence[Node]) -> bool:
 
 
 def stamp_stream(source: Source, nodes: Sequence[Node]) -> str:
-    """What changes when files that the stream is read from do: their names, sizes and times of change, or versions.
-
-    Of a source that tells none, the names and sizes of its parts.
-    """
-    find_stamp = getattr(source, "stamp", None)
-    parts = None if find_stamp else [[part, source.measure_part(part, None)] for part in source.parts()]
+    """What changes when one of the sources does that a stream is read from."""
     inner = [stamp_stream(*find_other(node)) for node in nodes if isinstance(node, Join)]
-    return fingerprint_json([find_stamp() if find_stamp else parts, inner])[:16]
+    return fingerprint_json([stamp_source(source), inner])[:16]
