@@ -8,7 +8,7 @@ import threading
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -137,6 +137,18 @@ def test_a_record_that_cannot_be_kept_fails_alone(tmp_path: Path) -> None:
 def test_records_keep_their_types(tmp_path: Path) -> None:
     records = [{"n": n, "t": (1, {2}), "d": datetime.date(2026, 1, n), "b": b"\x00"} for n in range(9, 0, -1)]
     assert list(tm.from_iterable(records).sort("d", dir=tmp_path, memory=1)) == records[::-1]
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+def test_a_named_tuple_sorts_among_tuples(tmp_path: Path) -> None:
+    """With scalars of NumPy in it, too."""
+    keys = [Point(2, 0), (1, np.int64(3)), Point(np.int64(1), 2)]
+    sort = tm.from_iterable(keys).sort(lambda key: key, dir=tmp_path, memory=1)
+    assert list(sort) == [keys[2], keys[1], keys[0]]
 
 
 def test_runs_that_are_not_the_state_s_are_refused(tmp_path: Path) -> None:

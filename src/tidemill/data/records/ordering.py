@@ -62,9 +62,14 @@ class KeyOrder:
 
 
 def _to_python(key: Any) -> Any:
-    if type(key) not in (tuple, list):
+    if not isinstance(key, (tuple, list)):
         return from_numpy(key)
-    return key if _PLAIN.issuperset(map(type, key)) else type(key)(map(_to_python, key))
+    return key if _PLAIN.issuperset(map(type, key)) else _find_base(key)(map(_to_python, key))
+
+
+def _find_base(key: tuple[Any, ...] | list[Any]) -> type[tuple[Any, ...] | list[Any]]:
+    """A class derived from a tuple, as a named one, compares as that."""
+    return list if isinstance(key, list) else tuple
 
 
 def find_kind(key: Any) -> str:
@@ -74,7 +79,7 @@ def find_kind(key: Any) -> str:
         DataError: it has no order.
     """
     if isinstance(key, (tuple, list)):
-        return f"{type(key).__name__} of ({', '.join(map(find_kind, key))})"
+        return f"{_find_base(key).__name__} of ({', '.join(map(find_kind, key))})"
     if isinstance(key, (float, decimal.Decimal)) and key != key:
         raise DataError("expected a key that has an order, got nan", hint="filter such records, or give them a value")
     if isinstance(key, datetime.datetime):
