@@ -65,6 +65,7 @@ ON_BOTH_LOOPS = (
     "test_children.py",
     "test_bounds.py",
     "test_methods.py",
+    "test_serving.py",
 )
 
 LONGEST = (

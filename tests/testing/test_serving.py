@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -13,14 +13,7 @@ from tidemill.testing.board import Board
 from tidemill.testing.load.admission import Admission
 from tidemill.testing.serving import Listener
 
-LoopFactory = Callable[[], asyncio.AbstractEventLoop] | None
-
 REFUSED = Load(outages=[Outage(start_s=0, length_s=1000, kind="refused")])
-
-
-def run(coroutine: Coroutine[None, None, None], factory: LoopFactory) -> None:
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(asyncio.wait_for(coroutine, timeout=30))
 
 
 @asynccontextmanager
@@ -33,6 +26,10 @@ async def listening() -> AsyncIterator[Listener]:
         await listener.close()
 
 
+def connect(listener: Listener) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+
+
 def is_answered(client: socket.socket) -> bool:
     """Whether a request gets anything before its connection ends."""
     with suppress(ConnectionResetError):
@@ -41,33 +38,30 @@ def is_answered(client: socket.socket) -> bool:
     return False
 
 
-async def refuse_amid(turns: int) -> None:
+async def is_answered_amid(turns: int) -> bool:
+    """Whether a request gets anything on a connection that a refusal overtakes."""
     async with listening() as listener:
-        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as client:
+        with connect(listener) as client:
             for _ in range(turns):
                 await asyncio.sleep(0)
             listener.refuse()
-            assert not await asyncio.to_thread(is_answered, client)
+            return await asyncio.to_thread(is_answered, client)
 
 
 @pytest.mark.parametrize("turns", range(6))
 def test_a_connection_that_a_refusal_overtakes_is_reset(turns: int) -> None:
     """However far uvloop has come with accepting it; asyncio's own loop loses one that a closed server has accepted."""
-    run(refuse_amid(turns), uvloop.new_event_loop)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert not runner.run(is_answered_amid(turns))
 
 
-async def follow_a_load() -> None:
+async def test_a_refusal_begins_with_the_request_that_starts_it() -> None:
+    """Not a turn of the loop later, in which another connection would be let in."""
     async with listening() as listener:
         listener.follow(Admission(REFUSED))
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", listener.port), timeout=10)
+            connect(listener)
         listener.follow(None)
         await asyncio.sleep(0)
-        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as client:
+        with connect(listener) as client:
             assert await asyncio.to_thread(is_answered, client)
-
-
-@pytest.mark.parametrize("factory", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_refusal_begins_with_the_request_that_starts_it(factory: LoopFactory) -> None:
-    """Not a turn of the loop later, in which another connection would be let in."""
-    run(follow_a_load(), factory)
