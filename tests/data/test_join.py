@@ -145,6 +145,10 @@ def test_what_is_wrong_with_the_other_source_is_passed_over_and_told(
     report = loaded.run()
     assert (report.records["landed"], report.passed_over) == (2, {"join": 1})
     assert loaded.run().passed_over == {}
+    beside = left.join(tm.read("other.jsonl", on_error="skip"), "id", dir="kept")
+    deep = left.join(beside, "id", dir="kept/deep").job("deep")
+    assert find_notes(deep.spec) == find_notes(loaded.spec)
+    assert deep.run().passed_over == {"join": 1}
 
 
 def test_a_join_is_one_thing_as_a_chain_and_as_a_job_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -172,6 +172,14 @@ def find_other(node: Join) -> tuple[Source, tuple[Node, ...]]:
     """The source and the steps of the stream that a step joins with."""
     other: Any = node.other
     return (other.source, other.nodes) if isinstance(other, Other) else (other, ())
+
+
+def iter_streams(source: Source, nodes: Sequence[Node]) -> Iterator[tuple[Source, Sequence[Node]]]:
+    """A stream as its source and steps, those that its steps join with, and those that these join with."""
+    yield source, nodes
+    for node in nodes:
+        if isinstance(node, Join):
+            yield from iter_streams(*find_other(node))
 
 
 def renew_other(node: Node) -> Node:

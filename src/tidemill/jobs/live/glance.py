@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tidemill.data.nodes.across import Until
@@ -97,12 +97,3 @@ class Glance:
             return False
         self.is_cut = True
         return True
-
-
-def iter_beside(nodes: Sequence[Node]) -> Iterator[tuple[Source, tuple[Node, ...]]]:
-    """The streams that steps join with, each as its source and steps, and those that these join with."""
-    for node in nodes:
-        if isinstance(node, Join):
-            source, inner = find_other(node)
-            yield source, inner
-            yield from iter_beside(inner)

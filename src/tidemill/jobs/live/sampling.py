@@ -13,13 +13,13 @@ from typing import Any
 
 from tidemill.data.iteration import Records, iterate
 from tidemill.data.nodes.across import Prefetch, Repeat, Shuffle, Skip, Take
-from tidemill.data.nodes.keeping import Sort, place_folders
+from tidemill.data.nodes.keeping import Sort, iter_streams, place_folders
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Observe
 from tidemill.data.sources.iterable import FromIterable
 from tidemill.data.sources.rows import RowSource, is_dataset, open_dataset_rows
 from tidemill.errors import ConfigError, DataError, ResourceError
-from tidemill.jobs.live.glance import Glance, iter_beside
+from tidemill.jobs.live.glance import Glance
 from tidemill.protocols import Source
 
 MOST_PARTS = 10_000
@@ -81,7 +81,7 @@ def sample_source(source: Source, before: Sequence[Node], limits: SampleLimits) 
         ConfigError: the source can be gone through only once.
         DataError, ResourceError: the source cannot be read; or not in time what a join reads beside it.
     """
-    for read in (source, *(beside for beside, _ in iter_beside(before))):
+    for read, _ in iter_streams(source, before):
         if isinstance(read, FromIterable) and iter_is_spent(read.iterable):
             raise ConfigError(
                 f"an estimate reads a sample, and this {type(read.iterable).__name__} can be gone through only once",

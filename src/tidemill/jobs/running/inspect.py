@@ -14,6 +14,7 @@ import orjson
 
 from tidemill.agents.calling.outcome import ROW_OF_TOOL, ToolOutcome
 from tidemill.config.secrets import mask
+from tidemill.data.nodes.keeping import iter_streams
 from tidemill.data.sources.read import Read
 from tidemill.data.sources.row_files import find_row_files
 from tidemill.data.sources.rows import RowSource
@@ -24,7 +25,6 @@ from tidemill.jobs.ledger.folder import RunFolder
 from tidemill.jobs.ledger.rows import parse_call
 from tidemill.jobs.ledger.segments import iter_calls, iter_failed
 from tidemill.jobs.live.estimate import Estimate, Measured, estimate_calls
-from tidemill.jobs.live.glance import iter_beside
 from tidemill.jobs.live.sampling import SampleLimits
 from tidemill.jobs.running.kept import iter_kept
 from tidemill.jobs.running.report import Report, load_report
@@ -155,7 +155,7 @@ def estimate_job(job: JobSpec, *, seconds: float, limit: int | None = None) -> E
         DataError: every record tried fails.
     """
     before, rest = job.halves
-    read = [(job.source, before), *iter_beside(before)]
+    read = list(iter_streams(job.source, before))
     is_readable = all(isinstance(source, (Read, RowSource)) for source, _ in read)
     if not (rest and is_readable) or any(has_workers(node) for _, nodes in read for node in nodes):
         return None

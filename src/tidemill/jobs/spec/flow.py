@@ -17,7 +17,7 @@ from tidemill.config.wording.suggest import list_names, suggest
 from tidemill.data.failing.policy import SOURCE
 from tidemill.data.nodes.across import Every, Pick, Prefetch, Repeat, Sample, Shard, Shuffle, Skip, Take
 from tidemill.data.nodes.images import DecodeImage
-from tidemill.data.nodes.keeping import Dedupe, Join, Other, Sort, find_other
+from tidemill.data.nodes.keeping import Dedupe, Join, Other, Sort, find_other, iter_streams
 from tidemill.data.nodes.node import Node
 from tidemill.data.nodes.single import Chunk, Drop, Filter, Observe, Rename, Select, Split, Tokenize, WithColumns
 from tidemill.data.sources.read import Read
@@ -26,7 +26,7 @@ from tidemill.data.sources.sql import SQL
 from tidemill.data.sql.connection import LateQueryError
 from tidemill.data.steps.functions import is_async
 from tidemill.errors import ConfigError, DataError, Problem, ResourceError, StateError, TidemillError
-from tidemill.jobs.live.glance import Glance, iter_beside
+from tidemill.jobs.live.glance import Glance
 from tidemill.jobs.records.outcomes import explain_error
 from tidemill.jobs.spec.columns import FEWEST, READ_S, SAMPLED, Columns
 from tidemill.jobs.spec.draft import Draft
@@ -69,8 +69,8 @@ def check_records(draft: Draft) -> Iterator[Problem]:
         return
     before = draft.steps[: draft.halves_at]
     nodes = [(index, step.node) for index, step in enumerate(before) if step.node is not None]
-    read = [(draft.source, [node for _, node in nodes]), *iter_beside([node for _, node in nodes])]
-    if any(_glance(each) is None or any(map(has_workers, steps)) for each, steps in read):
+    streams = iter_streams(draft.source, [node for _, node in nodes])
+    if any(_glance(source) is None or any(map(has_workers, steps)) for source, steps in streams):
         return
     if any(step.node is None and step.kind not in KEEPING for step in before):
         return  # it may give any columns

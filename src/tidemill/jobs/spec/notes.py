@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from tidemill.config.types.templates import Template
-from tidemill.data.nodes.keeping import Join, find_other
+from tidemill.data.nodes.keeping import Join, find_other, iter_streams
 from tidemill.data.nodes.single import Catch, Chunk
 from tidemill.jobs.spec.flow import find_added
 from tidemill.jobs.spec.job import JobSpec
@@ -38,8 +39,8 @@ def _note_others(job: JobSpec) -> Iterator[str]:
     for name, node in zip(job.names[1:-1], job.steps, strict=True):
         if not isinstance(node, Join):
             continue
-        source, nodes = find_other(node)
-        if any(getattr(each, "on_error", None) == "skip" or isinstance(each, Catch) for each in (source, *nodes)):
+        read = chain.from_iterable((source, *nodes) for source, nodes in iter_streams(*find_other(node)))
+        if any(getattr(each, "on_error", None) == "skip" or isinstance(each, Catch) for each in read):
             yield f"step `{name}`: what fails in the other source is passed over; the report has how many"
 
 
