@@ -63,11 +63,16 @@ class Listener:
 
     def refuse(self) -> None:
         """Stop listening, and reset every connection: nothing is answered from here on."""
+        self._stop(Connection.reset)
+
+    def _stop(self, end: Callable[[Connection], None]) -> asyncio.Server | None:
+        """Stop listening, and end every connection; what listened, None where nothing did."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
             for connection in list(self._connections):
-                connection.reset()
+                end(connection)
+        return server
 
     def _admit(self, connection: Connection) -> None:
         """Keep a connection; one whose accepting a refusal overtook is reset as the others were."""
@@ -80,11 +85,8 @@ class Listener:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        server, self._server = self._server, None
+        server = self._stop(lambda connection: connection.transport.abort())
         if server is not None:
-            server.close()
-            for connection in list(self._connections):
-                connection.transport.abort()
             await server.wait_closed()
         if self._holder is not None:
             self._holder.close()
