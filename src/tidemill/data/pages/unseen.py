@@ -13,7 +13,7 @@ _NAMES: Final = frozenset({"script", "style", "noscript", "template", "svg", "ma
 _PAGES: Final = frozenset({"html", "body"})
 """A page that hides itself as a whole has a script that shows it."""
 _MAY_HIDE: Final = re.compile(r"hidden|display", re.IGNORECASE)
-_DISPLAY: Final = re.compile(r"(?:^|;)\s*display\s*:\s*([\w-]+)", re.IGNORECASE)
+_DISPLAY: Final = re.compile(r"(?:^|;)\s*display\s*:\s*([\w-]+)")
 _LISTS: Final = frozenset({"ul", "ol", "menu", "dl", "table", "select"})
 _CELL_ENDS: Final = frozenset({"td", "th", "tr", "tbody", "tfoot"})
 _ENDED_BY: Final = {
@@ -37,8 +37,8 @@ def find_unseen(name: str, tag: str) -> Unseen | None:
         return None if tag.endswith("/>") else Unseen(name, is_named=True)
     if _MAY_HIDE.search(tag) and name not in VOID and name not in _PAGES and not tag.endswith("/>"):
         said = read_attributes(name, tag)
-        shown = [*_DISPLAY.findall(said.get("style", "")), ""]
-        is_hidden = said.get("hidden", "until-found").lower() != "until-found" or shown[-2:][0].lower() == "none"
+        shown = _DISPLAY.findall(said.get("style", "").lower())
+        is_hidden = said.get("hidden", "until-found").lower() != "until-found" or shown[-1:] == ["none"]
         if is_hidden and said.get("role", "").lower() != "tabpanel":
             return Unseen(name, is_named=False)
     return None
