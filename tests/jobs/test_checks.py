@@ -40,7 +40,7 @@ def is_long(record):
 """
 
 SCHEMAS = """\
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pydantic import BaseModel
 
@@ -657,16 +657,13 @@ def test_a_query_of_a_sqlite_file_is_looked_at(folder: Path, sql: str, database:
     assert files_of(folder) == before
 
 
-ASKED: list[str] = []
-
-
-def connect() -> sqlite3.Connection:
-    ASKED.append("connect")
-    return sqlite3.connect(":memory:")
-
-
 def test_another_database_is_not_asked(folder: Path) -> None:
     """What it costs, and whom it would lock out, cannot be known."""
-    ASKED.clear()
+    asked: list[int] = []
+
+    def connect() -> sqlite3.Connection:
+        asked.append(1)
+        return sqlite3.connect(":memory:")
+
     tm.from_sql("SELECT id FROM reviews", connect).select("idd").job("out").check()
-    assert ASKED == []
+    assert asked == []
