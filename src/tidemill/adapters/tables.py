@@ -127,9 +127,10 @@ def _convert(records: list[Any], start: int, field: pa.Field[Any]) -> pa.Array[A
     wrong = find_changed_within(values, field.type, is_given=True)
     if wrong is None:
         return converted
-    number = next(n for n, value in enumerate(values, start) if find_changed_within([value], field.type, is_given=True))
+    each = (find_changed_within([value], field.type, is_given=True) for value in values)
+    number = next(number for number, changed in enumerate(each, start) if changed is not None)
     raise DataError(
-        f"expected a value of the Arrow type {field.type}, which would change {wrong[0]!r:.80}",
+        f"expected a value of the Arrow type {field.type}, which would change {wrong!r:.80}",
         where=f"column `{field.name}`, record {number:,}",
         hint=_HINT,
     )

@@ -51,7 +51,7 @@ def to_arrow(records: list[Any]) -> Any:
             raise DataError(f"the column `{name}` has no one Arrow type: {error}") from error
         kind = refine(converted.type, values)
         if (wrong := find_changed_within(values, kind)) is not None:
-            raise DataError(f"the column `{name}` has no one Arrow type: {kind} would change {wrong[0]!r:.80}")
+            raise DataError(f"the column `{name}` has no one Arrow type: {kind} would change {wrong!r:.80}")
         arrays[name] = converted if kind == converted.type else pa.array(values, kind)
     return pa.table(arrays)
 

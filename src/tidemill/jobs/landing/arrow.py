@@ -106,7 +106,8 @@ def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | N
     if pa.types.is_struct(kind):
         return _find_struct_misfit(values, kind, path)
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        wrong = _find_other(values, (list, tuple, NoneType)) or _find_other_length(values, kind)
+        wrong = _find_other(values, (list, tuple, NoneType))
+        wrong = _find_other_length(values, kind) if wrong is None else wrong
         if wrong is None:
             inner = list(chain.from_iterable(value for value in values if value is not None))
             return _find_misfit(inner, kind.value_type, f"{path}[]")
@@ -117,13 +118,13 @@ def _find_misfit(values: Sequence[Any], kind: pa.DataType, path: str) -> str | N
             wrong = _find_wider(values)
     if wrong is None:
         return None
-    return f"column `{path}` is {kind}, got {wrong[0]!r:.80}"
+    return f"column `{path}` is {kind}, got {wrong!r:.80}"
 
 
 def _find_struct_misfit(values: Sequence[Any], kind: pa.StructType, path: str) -> str | None:
     wrong = _find_other(values, (dict, NoneType))
     if wrong is not None:
-        return f"column `{path}` is {kind}, got {wrong[0]!r:.80}"
+        return f"column `{path}` is {kind}, got {wrong!r:.80}"
     structs = [value for value in values if value is not None]
     extra = set().union(*structs) - {field.name for field in kind}
     if extra:
@@ -136,30 +137,30 @@ def _find_struct_misfit(values: Sequence[Any], kind: pa.StructType, path: str) -
     return None
 
 
-def _find_other(values: Sequence[Any], allowed: tuple[type, ...]) -> tuple[Any] | None:
-    """The first value whose type is not one of `allowed`, in a tuple; None when there is none."""
+def _find_other(values: Sequence[Any], allowed: tuple[type, ...]) -> Any | None:
+    """The first value whose type is not one of `allowed`, among which None is; None when there is none."""
     if set(map(type, values)).issubset(allowed):
         return None
     alike = tuple(_ALIKE[kind] for kind in allowed if kind in _ALIKE)
-    return next(((value,) for value in values if not _is_allowed(value, allowed, alike)), None)
+    return next((value for value in values if not _is_allowed(value, allowed, alike)), None)
 
 
-def _find_other_length(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
-    """The first list that is not as long as a column of lists of one length has them, in a tuple."""
+def _find_other_length(values: Sequence[Any], kind: pa.DataType) -> Any | None:
+    """The first list that is not as long as a column of lists of one length has them."""
     if not pa.types.is_fixed_size_list(kind):
         return None
     size = kind.list_size
-    return next(((value,) for value in values if value is not None and len(value) != size), None)
+    return next((value for value in values if value is not None and len(value) != size), None)
 
 
-def _find_wider(values: Sequence[Any]) -> tuple[Any] | None:
-    """The first number that is none of 32 bits, in a tuple: Arrow would round it."""
+def _find_wider(values: Sequence[Any]) -> Any | None:
+    """The first number that is none of 32 bits: Arrow would round it."""
     wide = pa.array(values, pa.float64())
     narrow = wide.cast(pa.float32()).cast(pa.float64())
     if narrow.equals(wide):
         return None
     pairs = zip(values, narrow.to_pylist(), strict=True)
-    return next(((value,) for value, kept in pairs if value != kept and value == value), None)
+    return next((value for value, kept in pairs if value != kept and value == value), None)
 
 
 def _is_allowed(value: Any, allowed: tuple[type, ...], alike: tuple[type, ...]) -> bool:

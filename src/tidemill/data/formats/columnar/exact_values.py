@@ -25,15 +25,15 @@ _PYTHON_NS = 1_000
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def find_changed(values: Sequence[Any], kind: pa.DataType) -> tuple[Any] | None:
-    """The first of `values` that a column of `kind` would hold as another value, in a tuple; None where there is none.
+def find_changed(values: Sequence[Any], kind: pa.DataType) -> Any | None:
+    """The first of `values` that a column of `kind` would hold as another value; None where there is none.
 
     Of a kind that is neither of dates, times or durations nor of bytes, nothing is looked at.
     """
     column = _find_column(kind)
     if column is None or column.holds_all(values):
         return None
-    return next(((value,) for value in values if value is not None and not column.holds(value)), None)
+    return next((value for value in values if value is not None and not column.holds(value)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ def _count_ns(value: Any) -> Any:
     return value.microsecond * 1_000 + getattr(value, "nanosecond", 0)
 
 
-def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: bool = False) -> tuple[Any] | None:
-    """The first value that would be changed, in a tuple, at any depth of a column; among floats True and False, too.
+def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: bool = False) -> Any | None:
+    """The first value that would be changed, at any depth of a column; among floats True and False, too.
 
     Args:
         is_given: whether `kind` is not the one that Arrow found for these values: then it also cuts numbers to whole
@@ -117,7 +117,7 @@ def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: b
     if types.is_dictionary(kind):
         return find_changed_within(values, kind.value_type, is_given=is_given)
     if types.is_floating(kind):
-        return next(((value,) for value in values if type(value) is bool), None) if bool in map(type, values) else None
+        return next((value for value in values if type(value) is bool), None) if bool in map(type, values) else None
     if types.is_integer(kind):
         return _find_cut(values) if is_given else None
     if _is_text(kind):
@@ -138,10 +138,10 @@ def _is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _find_cut(values: Sequence[Any]) -> tuple[Any] | None:
+def _find_cut(values: Sequence[Any]) -> Any | None:
     if set(map(type, values)) <= {int, NoneType}:
         return None
-    return next(((value,) for value in values if not _is_whole(value)), None)
+    return next((value for value in values if not _is_whole(value)), None)
 
 
 def _is_whole(value: Any) -> bool:
@@ -151,21 +151,21 @@ def _is_whole(value: Any) -> bool:
     return _is_arrow(value) or bool(value == int(value))
 
 
-def _find_bytes(values: Sequence[Any]) -> tuple[Any] | None:
+def _find_bytes(values: Sequence[Any]) -> Any | None:
     if set(map(type, values)) <= {str, NoneType}:
         return None
-    return next(((value,) for value in values if isinstance(value, _BYTES)), None)
+    return next((value for value in values if isinstance(value, _BYTES)), None)
 
 
-def _find_in_structs(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+def _find_in_structs(values: Sequence[Any], kind: Any, *, is_given: bool) -> Any | None:
     structs = [value for value in values if isinstance(value, dict)]
     names = [field.name for field in kind]
     if is_given and len(structs) < len(values):
         pairs = next((value for value in values if isinstance(value, (list, tuple))), None)
         if pairs is not None:
-            return (pairs,)
+            return pairs
     if is_given and not set(names).issuperset(chain.from_iterable(structs)):
-        return next((value,) for value in structs if not set(names).issuperset(value))
+        return next(value for value in structs if not set(names).issuperset(value))
     for name, field in zip(names, kind, strict=True):
         found = find_changed_within([value.get(name) for value in structs], field.type, is_given=is_given)
         if found is not None:
@@ -173,7 +173,7 @@ def _find_in_structs(values: Sequence[Any], kind: Any, *, is_given: bool) -> tup
     return None
 
 
-def _find_in_lists(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+def _find_in_lists(values: Sequence[Any], kind: Any, *, is_given: bool) -> Any | None:
     from pyarrow import types
 
     inner = kind.value_type
@@ -183,7 +183,7 @@ def _find_in_lists(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple
     if is_given and len(lists) < len(values):
         text = next((value for value in values if isinstance(value, (str, *_BYTES))), None)
         if text is not None:  # it would be a list of its parts
-            return (text,)
+            return text
         same = "iuf" if types.is_floating(inner) else "iu" if types.is_integer(inner) else ""
         lists += [_to_list(value) for value in values if hasattr(value, "dtype") and value.dtype.kind not in same]
     if _hold_all(lists, inner):
@@ -206,11 +206,11 @@ def _to_list(array: Any) -> list[Any]:
     return array.tolist() if array.dtype.kind in "bf" else list(array)
 
 
-def _find_in_maps(values: Sequence[Any], kind: Any, *, is_given: bool) -> tuple[Any] | None:
+def _find_in_maps(values: Sequence[Any], kind: Any, *, is_given: bool) -> Any | None:
     held = [value.items() if isinstance(value, dict) else value for value in values if value is not None]
     keys, items = list(zip(*chain.from_iterable(held), strict=True)) or ((), ())
     found = find_changed_within(keys, kind.key_type, is_given=is_given)
-    return found or find_changed_within(items, kind.item_type, is_given=is_given)
+    return find_changed_within(items, kind.item_type, is_given=is_given) if found is None else found
 
 
 def refine(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType:

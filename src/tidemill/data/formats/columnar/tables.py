@@ -143,10 +143,12 @@ def _check_same(name: str, values: list[Any], kind: pa.DataType, first: int) -> 
     wrong = find_changed_within(values, kind)
     if wrong is None:
         return
-    number = next(number for number, value in enumerate(values, first) if find_changed_within([value], kind))
+    number = next(
+        number for number, value in enumerate(values, first) if find_changed_within([value], kind) is not None
+    )
     raise DataError(
         f"record {number} has a value in the column `{name}` that fits no Arrow type together with those before: "
-        f"{kind} would change {wrong[0]!r:.80}",
+        f"{kind} would change {wrong!r:.80}",
         hint="map it to one type first, or write JSON Lines",
     )
 
