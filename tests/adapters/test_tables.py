@@ -163,6 +163,9 @@ def test_nanoseconds_of_pandas_are_kept() -> None:
     records = tm.from_iterable([{"a": pd.Timestamp("2026-01-02T12:00:00.000000001")}])
     assert to_arrow(records).read_all().to_pylist() == list(records)
     assert next(iter(records.batch(1, form="arrow"))).to_pylist() == list(records)
+    far = tm.from_iterable([{"a": AT.replace(year=1)}, *records])
+    with pytest.raises(DataError, match=r"the column `a` has no one Arrow type: .* out of bounds"):
+        list(far.batch(2, form="arrow"))
 
 
 def test_pandas_frames_come_in_batches_and_go_back() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from tidemill.data.formats.columnar.exact_values import find_changed_within, refine
+from tidemill.data.formats.columnar.exact_values import find_changed_record, refine
 from tidemill.errors import DataError
 from tidemill.packages import missing_package
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_RECORDS = 1024
+_HINT = "give a type that holds all values with schema=, or make them one kind in a step"
 
 
 def to_arrow(
@@ -124,19 +125,14 @@ def _convert(records: list[Any], start: int, field: pa.Field[Any]) -> pa.Array[A
             where=f"column `{field.name}`, record {start + number:,}",
             hint=_HINT,
         ) from error
-    wrong = find_changed_within(values, field.type, is_given=True)
-    if wrong is None:
+    if (found := find_changed_record(values, field.type, is_given=True)) is None:
         return converted
-    each = (find_changed_within([value], field.type, is_given=True) for value in values)
-    number = next(number for number, changed in enumerate(each, start) if changed is not None)
+    number, changed = found
     raise DataError(
-        f"expected a value of the Arrow type {field.type}, which would change {wrong!r:.80}",
-        where=f"column `{field.name}`, record {number:,}",
+        f"expected a value of the Arrow type {field.type}, which would change {changed!r:.80}",
+        where=f"column `{field.name}`, record {start + number:,}",
         hint=_HINT,
     )
-
-
-_HINT = "give a type that holds all values with schema=, or make them one kind in a step"
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tidemill.data.formats.columnar.exact_values import find_changed_within, refine
+from tidemill.data.formats.columnar.exact_values import find_changed_within, infer_array
 from tidemill.errors import DataError
 
 Form = Callable[[list[Any]], Any]
@@ -46,13 +46,12 @@ def to_arrow(records: list[Any]) -> Any:
     arrays = {}
     for name, values in columns.items():
         try:
-            converted = pa.array(values)
+            array = infer_array(values)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise DataError(f"the column `{name}` has no one Arrow type: {error}") from error
-        kind = refine(converted.type, values)
-        if (wrong := find_changed_within(values, kind)) is not None:
-            raise DataError(f"the column `{name}` has no one Arrow type: {kind} would change {wrong!r:.80}")
-        arrays[name] = converted if kind == converted.type else pa.array(values, kind)
+        if (wrong := find_changed_within(values, array.type)) is not None:
+            raise DataError(f"the column `{name}` has no one Arrow type: {array.type} would change {wrong!r:.80}")
+        arrays[name] = array
     return pa.table(arrays)
 
 

@@ -99,6 +99,14 @@ def _count_ns(value: Any) -> Any:
     return value.microsecond * 1_000 + getattr(value, "nanosecond", 0)
 
 
+def find_changed_record(values: Sequence[Any], kind: pa.DataType, *, is_given: bool = False) -> tuple[int, Any] | None:
+    """The number of the first of `values` in which something would be changed, and what; arguments as below."""
+    if find_changed_within(values, kind, is_given=is_given) is None:  # a column at a time for speed
+        return None
+    each = (find_changed_within([value], kind, is_given=is_given) for value in values)
+    return next((number, changed) for number, changed in enumerate(each) if changed is not None)
+
+
 def find_changed_within(values: Sequence[Any], kind: pa.DataType, *, is_given: bool = False) -> Any | None:
     """The first value that would be changed, at any depth of a column; among floats True and False, too.
 
@@ -224,6 +232,18 @@ def refine(kind: pa.DataType, values: Sequence[Any]) -> pa.DataType:
     if not any(getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0) for value in values):
         return kind
     return pa.timestamp("ns", kind.tz) if pa.types.is_timestamp(kind) else pa.duration("ns")
+
+
+def infer_array(values: Sequence[Any]) -> pa.Array[Any]:
+    """The values as a column of the type that Arrow finds for them, of nanoseconds where pandas has some among them.
+
+    Raises (what Arrow raises): they have no one type.
+    """
+    import pyarrow as pa
+
+    converted: pa.Array[Any] = pa.array(values)
+    kind = refine(converted.type, values)
+    return converted if kind == converted.type else pa.array(values, kind)
 
 
 def can_unify(one: pa.DataType, other: pa.DataType) -> bool:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from tidemill.data.formats.columnar.exact_values import can_unify, find_changed_within, refine
+from tidemill.data.formats.columnar.exact_values import can_unify, find_changed_record, infer_array
 from tidemill.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _CHUNK_RECORDS = 1024
 _TABLE_BYTES = 32 * 1024 * 1024
 _MEMORY_BYTES = 32 * 1024 * 1024
 """Of a spool; what is more goes to a temporary file."""
+_HINT = "map the column to one type first, or write JSON Lines"
 
 
 class Spool:
@@ -108,61 +109,53 @@ def _name_kind(record: Any) -> str:
 
 
 def _to_array(name: str, values: list[Any], first: int) -> pa.Array[Any]:
+    """The values as a column of the type that Arrow finds for them, each as it is.
+
+    Raises:
+        DataError: there is none; names the record.
+    """
     import pyarrow as pa
 
-    def convert(count: int) -> Any:
-        try:
-            converted = pa.array(values[:count])
-            kind = refine(converted.type, values[:count])
-            return converted if kind == converted.type else pa.array(values[:count], kind)
-        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            return error
-
-    converted = convert(len(values))
+    converted = _convert(values)
     if isinstance(converted, pa.Array):
-        _check_same(name, values, converted.type, first)
-        return converted
+        found = find_changed_record(values, converted.type)
+        if found is None:
+            return converted
+        number, why = found[0], f"{converted.type} would change {found[1]!r:.80}"
+    else:
+        number = _find_misfit(values)
+        why = f"{_convert(values[: number + 1])}"
+    place = f"record {first + number} has a value in the column `{name}`"
+    raise DataError(f"{place} that fits no Arrow type together with those before: {why}", hint=_HINT)
+
+
+def _convert(values: list[Any]) -> pa.Array[Any] | Exception:
+    import pyarrow as pa
+
+    try:
+        return infer_array(values)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        return error
+
+
+def _find_misfit(values: list[Any]) -> int:
+    """The place of a value up to which values that do not convert all do."""
     good, bad = 0, len(values)  # so many first ones convert, and so many do not
     while bad - good > 1:
         middle = (good + bad) // 2
-        outcome = convert(middle)
-        good, bad = (middle, bad) if isinstance(outcome, pa.Array) else (good, middle)
-    raise DataError(
-        f"record {first + good} has a value in the column `{name}` that fits no Arrow type together with those before: "
-        f"{convert(bad)}",
-        hint="map it to one type first, or write JSON Lines",
-    )
-
-
-def _check_same(name: str, values: list[Any], kind: pa.DataType, first: int) -> None:
-    """Check that a column of `kind` holds the values as they are.
-
-    Raises:
-        DataError: Arrow made another value of one.
-    """
-    wrong = find_changed_within(values, kind)
-    if wrong is None:
-        return
-    number = next(
-        number for number, value in enumerate(values, first) if find_changed_within([value], kind) is not None
-    )
-    raise DataError(
-        f"record {number} has a value in the column `{name}` that fits no Arrow type together with those before: "
-        f"{kind} would change {wrong!r:.80}",
-        hint="map it to one type first, or write JSON Lines",
-    )
+        good, bad = (good, middle) if isinstance(_convert(values[:middle]), Exception) else (middle, bad)
+    return good
 
 
 def _unify(schema: pa.Schema, found: pa.Schema, first: int) -> pa.Schema:
     import pyarrow as pa
 
-    hint = "map the column to one type first, or write JSON Lines"
     for field in found:
         if field.name in schema.names and not can_unify(schema.field(field.name).type, field.type):
             message = f"`{field.name}` is {field.type}, and was {schema.field(field.name).type}"
-            raise DataError(f"records from number {first} on have other types than those before: {message}", hint=hint)
+            raise DataError(f"records from number {first} on have other types than those before: {message}", hint=_HINT)
     try:
         return pa.unify_schemas([schema, found], promote_options="permissive")
     except pa.ArrowException as error:
         message = f"records from number {first} on have other types than those before: {error}"
-        raise DataError(message, hint=hint) from error
+        raise DataError(message, hint=_HINT) from error
