@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from room import files_of_at_most
 
 from tidemill.data.formats.format import Rows
 from tidemill.data.formats.jsonl import JSONL
@@ -147,12 +147,8 @@ def test_without_a_cache_the_index_is_in_memory(long: Path, cache: Path) -> None
 
 def test_with_a_full_cache_the_index_is_in_memory(long: Path, cache: Path) -> None:
     """What was begun there is removed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
-    try:
+    with files_of_at_most(4_096):
         assert JSONL.open_rows(long).read_row(7_000)["n"] == 7_000
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(cache.iterdir()) == []
 
 
