@@ -17,7 +17,7 @@ _KNOWN: Final = re.compile(
     re.IGNORECASE,
 )
 """Charsets of pages; Python has codecs beside them that decode in quadratic time, or no text at all."""
-_WITHIN: Final = re.compile("utf-?16(-?[lb]e)?")
+_UTF_16: Final = re.compile("utf-?16(-?[lb]e)?")
 """What no page can say of itself that can be read for it; it is UTF-8 (HTML Living Standard, 13.2.3.2)."""
 _READ_AS: Final = {
     **dict.fromkeys(("ascii", "us-ascii", "latin1", "latin-1", "iso8859-1", "iso-8859-1"), "windows-1252"),
@@ -41,7 +41,7 @@ def find_charset(body: bytes, content_type: str = "", *, is_html: bool) -> str:
     said = [named.group(1)] if named else []
     if within:
         name = within.group(1).decode("ascii")
-        said.append("utf-8" if _WITHIN.fullmatch(_spell(name)) else name)
+        said.append("utf-8" if _UTF_16.fullmatch(_spell(name)) else name)
     found = next((_spell(each) for each in said if _KNOWN.fullmatch(each)), "")
     return _READ_AS.get(found, found)
 
