@@ -23,7 +23,7 @@ class Glance:
         fewest: records that are read in any case.
         most: records of the source that are read.
         beside_s: seconds that what a join reads beside the records takes, about; None reads it whole.
-        asked: how many of them were asked for.
+        asked: records of the source that were asked for.
         is_cut: whether its time was over while there may have been more.
     """
 
